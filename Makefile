@@ -1,0 +1,32 @@
+# One command per intent. Each one makes .venv from requirements.lock by itself when that is needed.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test lint types bench
+
+setup: $(READY)
+
+demo: $(READY)
+	$(VENV)/bin/python demo/play.py
+
+test: $(READY)
+	$(VENV)/bin/pytest -n 2 -m "not slow"
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(READY)
+	$(VENV)/bin/mypy
+
+bench: $(READY)
+	$(VENV)/bin/python -m bench
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
+	  "Virke needs Python 3.11 or newer, '$(PYTHON)' is not one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@

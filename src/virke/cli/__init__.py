@@ -1,0 +1,1 @@
+"""The `virke` command, one file for each group of commands."""

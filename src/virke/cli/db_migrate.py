@@ -1,0 +1,82 @@
+"""`virke db migrate`: numbered SQL files, applied in order, reported and undone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from virke.cli import render
+from virke.cli.opening import open_database
+from virke.cli.state import State, global_options, pass_state
+from virke.config import load
+from virke.errors import UsageError
+
+if TYPE_CHECKING:
+    from virke.engine.database import Database
+    from virke.migrations import MigrationFile
+
+FOLDER = "migrations"
+
+
+@click.command()
+@click.option("--status", "report", is_flag=True, help="List the migrations and which are applied.")
+@click.option("--dry-run", is_flag=True, help="Run what waits in a transaction that is rolled back.")
+@click.option("--undo", "steps", type=int, is_flag=False, flag_value=1, metavar="[N]", help="Undo the last N. [N: 1]")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="[default: migrations beside virke.toml]")
+@global_options
+@pass_state
+def migrate(state: State, *, report: bool, dry_run: bool, steps: int | None, folder: Path | None) -> None:
+    """Apply the migrations of a folder, or undo them.
+
+    Files are named 001_name.sql, 002_name.sql … and are applied in this order, each as one transaction. A file
+    001_name.undo.sql says how to take one back; where a migration only added things, Virke knows by itself.
+    """
+    if report + dry_run + (steps is not None) > 1:
+        raise UsageError("--status, --dry-run and --undo exclude each other")
+    chosen = folder or load().folder / FOLDER
+    with open_database(state) as database:
+        if report:
+            _show_status(state, database, chosen)
+        elif steps is not None:
+            _undo(state, database, chosen, steps)
+        else:
+            _migrate(state, database, chosen, dry_run)
+
+
+def _show_status(state: State, database: Database, folder: Path) -> None:
+    from virke.migrations import status
+
+    found = status(database, folder)
+    if state.json:
+        rows = [{"number": m.number, "name": m.name, "applied_at": m.applied_at, "undo": m.undo} for m in found]
+        state.data({"migrations": rows})
+        return
+    cells = [(f"{m.number:03}", m.name, m.applied_at or "waits", m.undo) for m in found]
+    for line in render.table(["number", "name", "applied", "undo"], cells):
+        click.echo(line)
+
+
+def _migrate(state: State, database: Database, folder: Path, dry_run: bool) -> None:
+    from virke.migrations import migrate as run
+
+    done = run(database, folder, dry_run)
+    _show_files(state, done, "would apply" if dry_run else "applied", "nothing to apply", database.version)
+
+
+def _undo(state: State, database: Database, folder: Path, steps: int) -> None:
+    from virke.migrations import undo
+
+    _show_files(state, undo(database, folder, steps), "undid", "nothing to undo", database.version)
+
+
+def _show_files(state: State, files: list[MigrationFile], verb: str, nothing: str, version: int) -> None:
+    if state.json:
+        names = [{"number": file.number, "name": file.name} for file in files]
+        state.data({verb.replace(" ", "_"): names, "version": version})
+        return
+    for file in files:
+        state.result(f"{verb} {file.path.name}")
+    if not files:
+        state.result(f"{nothing}, version {version}")

@@ -1,0 +1,158 @@
+"""`virke db query`, `execute` and `schema`: SQL in, rows or counts out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from virke.cli import render
+from virke.cli.opening import open_database
+from virke.cli.parameters import bind
+from virke.cli.state import State, colour_on, global_options, pass_state
+from virke.errors import Invalid, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from virke.engine.results import QueryResult
+
+_PARAMETER = click.option(
+    "-p",
+    "--param",
+    "values",
+    multiple=True,
+    metavar="VALUE",
+    help="A parameter: 12, 1.5, null, true, x'00ff', or text; text:VALUE forces text; NAME=VALUE for a named one.",
+)
+
+
+@click.command()
+@click.argument("sql")
+@_PARAMETER
+@click.option("--format", "form", type=click.Choice(render.FORMATS), help="How to print the rows. [default: table]")
+@click.option("--csv", "form", flag_value="csv", help="As CSV.")
+@click.option("--ndjson", "form", flag_value="ndjson", help="As one JSON object for each row.")
+@click.option("--markdown", "form", flag_value="markdown", help="As a Markdown table.")
+@global_options
+@pass_state
+def query(state: State, sql: str, values: tuple[str, ...], form: str | None) -> None:
+    """Run a read query and print its rows."""
+    if state.json and form not in (None, "json"):
+        raise UsageError(f"--json and {form} contradict each other")
+    names = _names(sql) if values else []
+    with open_database(state) as database:
+        result = database.query(sql, bind(values, names))
+    show_rows(result, "json" if state.json else form or "table")
+
+
+def _names(sql: str) -> list[str]:
+    """The named parameters of `sql`."""
+    from virke.migrations.statements import parameter_names
+
+    return parameter_names(sql)
+
+
+def show_rows(result: QueryResult, form: str) -> None:
+    """Print the rows of a result to stdout, line by line."""
+    columns, rows = result.columns, result.rows
+    match form:
+        case "json":
+            rest = {
+                "rows_affected": result.rows_affected,
+                "last_insert_rowid": render.json_of(result.last_insert_rowid),
+                "version": result.version,
+                "bookmark": result.bookmark,
+            }
+            _write(render.json_lines(columns, rows, rest))
+        case "csv":
+            _write(render.csv(columns, rows))
+        case "ndjson":
+            _write(render.ndjson(columns, rows))
+        case "markdown":
+            _write(render.markdown(columns, rows))
+        case _ if columns:
+            _write(render.table(columns, rows, ("\x1b[1m", "\x1b[0m") if colour_on(sys.stdout) else ("", "")))
+
+
+def _write(lines: Iterable[str]) -> None:
+    out = sys.stdout
+    for line in lines:
+        out.write(line + "\n")
+
+
+@click.command()
+@click.argument("sql", required=False)
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Read the SQL from this file.")
+@_PARAMETER
+@global_options
+@pass_state
+def execute(state: State, sql: str | None, path: Path | None, values: tuple[str, ...]) -> None:
+    """Run statements that write, as one transaction.
+
+    SQL may hold several statements, divided by ';'. With '-' it is read from standard input.
+    """
+    text = _sql_text(sql, path)
+    params = bind(values, _names(text) if values else [])
+    with open_database(state) as database:
+        start = time.perf_counter()
+        result = database.run_script(text, params)
+        elapsed_ms = (time.perf_counter() - start) * 1000
+        pending = database.status().pending_writes > 0
+    if state.json:
+        rest = {
+            "rows_affected": result.rows_affected,
+            "last_insert_rowid": render.json_of(result.last_insert_rowid),
+            "version": result.version,
+            "bookmark": result.bookmark,
+            "pending": pending,
+            "elapsed_ms": round(elapsed_ms, 3),
+        }
+        _write(render.json_lines(result.columns, result.rows, rest))
+        return
+    show_rows(result, "table")
+    count = "1 row" if result.rows_affected == 1 else f"{result.rows_affected} rows"
+    where = "pending here ('virke db flush' pushes it)" if pending else f"version {result.version}"
+    state.result(f"{count} affected, {where}, {elapsed_ms:.1f} ms")
+
+
+def _sql_text(sql: str | None, path: Path | None) -> str:
+    """The SQL of the argument, of standard input or of a file: exactly one of them.
+
+    Raises:
+        UsageError: none or two of them are given.
+        NotFound: there is no such file.
+        Invalid: it is not UTF-8.
+    """
+    if (sql is None) == (path is None):
+        raise UsageError("give the SQL as an argument, '-' for standard input, or --file FILE: one of the three")
+    source = "standard input" if path is None else str(path)
+    try:
+        if path is not None:
+            return path.read_text("utf-8-sig")
+        return sys.stdin.buffer.read().decode("utf-8-sig") if sql == "-" else sql or ""
+    except FileNotFoundError as error:
+        raise NotFound(f"no such file: {path}") from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{source} is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+@click.command()
+@click.argument("table", required=False)
+@global_options
+@pass_state
+def schema(state: State, table: str | None) -> None:
+    """Print the CREATE statements.
+
+    They are in an order in which they can be run again. With TABLE: those of one table, its indexes and triggers.
+    """
+    with open_database(state) as database:
+        entries = database.schema(table)
+    if state.json:
+        found = [{"type": e.type, "name": e.name, "table": e.table, "sql": e.sql} for e in entries]
+        state.data({"schema": found})
+        return
+    for entry in entries:
+        click.echo(f"{entry.sql};")

@@ -1,0 +1,189 @@
+"""`virke db status`, `settings`, `flush`, `promote` and `gc`: a database's state and its care."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from virke.cli import render
+from virke.cli.opening import open_database
+from virke.cli.state import State, global_options, pass_state, printable
+from virke.cli.terminal import progress
+from virke.errors import UsageError
+
+if TYPE_CHECKING:
+    from virke.engine.results import Status
+
+
+@click.command()
+@global_options
+@pass_state
+def status(state: State) -> None:
+    """Print size, version, tier and pending writes."""
+    with open_database(state) as database:
+        found = database.status()
+    if state.json:
+        state.data(_status_json(found))
+        return
+    for label, text in _status_lines(found):
+        click.echo(printable(f"{label:<14}{text}"))
+    for write in found.rejected_writes:
+        when = _instant(write.at_ms)
+        line = f"{'rejected':<14}{when}: {_one_line(write.sql)}: {_one_line(write.reason)}"
+        click.echo(printable(line))
+
+
+def _status_lines(found: Status) -> list[tuple[str, str]]:
+    """What `status` prints for people, label and text."""
+    return [
+        ("database", found.name),
+        ("store", found.store),
+        ("tier", str(found.tier)),
+        ("branch", f"{found.branch} (epoch {found.epoch})"),
+        ("version", str(found.version)),
+        ("generation", str(found.generation)),
+        ("size", f"{_size(found.size_bytes)} ({found.page_count} pages of {found.page_size} bytes)"),
+        ("last commit", _instant(found.last_commit_ms)),
+        ("pending", f"{found.pending_writes} writes, {len(found.rejected_writes)} rejected"),
+        ("stored", f"{found.objects} objects, {_size(found.stored_bytes)}"),
+        ("history", f"from version {found.history_from_version}, {found.history_days} days kept"),
+        ("conflicts", str(found.conflicts)),
+        ("health", "ok" if found.healthy else "the store does not answer as it should"),
+        *([("upkeep", _one_line(found.upkeep_error))] if found.upkeep_error else []),
+    ]
+
+
+def _status_json(found: Status) -> dict[str, object]:
+    plain = {field.name: _plain(getattr(found, field.name)) for field in fields(found)}
+    plain["rejected_writes"] = [
+        {"id": write.id, "sql": write.sql, "reason": write.reason, "at_ms": write.at_ms}
+        for write in found.rejected_writes
+    ]
+    return plain
+
+
+def _plain(value: object) -> object:
+    """A field as JSON shows it."""
+    match value:
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case None | bool() | int() | float() | str() | bytes():
+            return render.json_of(value)
+        case _:
+            return str(getattr(value, "value", value))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _instant(unix_ms: int) -> str:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
+
+
+def _size(size_bytes: int) -> str:
+    """Bytes for people, in powers of 1024."""
+    amount, units = float(size_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount, units = amount / 1024, units[1:]
+    return f"{size_bytes} bytes" if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
+
+
+@click.command()
+@click.argument("changes", metavar="[KEY=VALUE]...", nargs=-1)
+@global_options
+@pass_state
+def settings(state: State, changes: Sequence[str]) -> None:
+    """View or change the settings.
+
+    They belong to the database and hold wherever it is opened.
+    """
+    wanted = _pairs(changes)
+    with open_database(state) as database:
+        found = database.change_settings(wanted) if wanted else database.settings()
+    values = found.as_dict()
+    if state.json:
+        state.data({key: _plain(value) for key, value in values.items()})
+        return
+    if wanted:
+        values = {key: values[key] for key in wanted}
+    for line in render.table(["key", "value"], [(key, str(value)) for key, value in values.items()]):
+        click.echo(line)
+
+
+def _pairs(changes: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{change!r} is not KEY=VALUE")
+        if key in pairs:
+            raise UsageError(f"{key!r} is given twice")
+        pairs[key] = value
+    return pairs
+
+
+@click.command()
+@global_options
+@pass_state
+def flush(state: State) -> None:
+    """Push pending writes to the store now."""
+    with open_database(state) as database:
+        done = database.flush()
+    if state.json:
+        state.data({"pushed": done.pushed, "rejected": done.rejected, "version": done.version})
+    else:
+        rejected = f", {done.rejected} rejected ('virke db status' says why)" if done.rejected else ""
+        state.result(
+            f"pushed {done.pushed} {'write' if done.pushed == 1 else 'writes'}{rejected}, version {done.version}"
+        )
+    if done.rejected:
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@global_options
+@pass_state
+def promote(state: State) -> None:
+    """Move the database to object storage.
+
+    Readers and writers go on while it runs; stopped at any point, the database is whole and it can be run again.
+    """
+    with open_database(state) as database, progress(state, "Promoting", in_bytes=False) as report:
+        before = database.status().tier
+        after = database.promote(report)
+    if state.json:
+        state.data(_status_json(after))
+    elif str(before) == str(after.tier):
+        state.result(f"{after.name} is in tier {after.tier} already, version {after.version}")
+    else:
+        state.result(f"promoted {after.name}: tier {before} -> {after.tier}, version {after.version}")
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@global_options
+@pass_state
+def gc(state: State, dry_run: bool) -> None:
+    """Delete stored objects that nothing needs any more."""
+    with open_database(state) as database:
+        done = database.collect(dry_run=dry_run)
+    if state.json:
+        body = {
+            "deleted": list(done.deleted),
+            "bytes": done.bytes,
+            "kept": done.kept,
+            "waiting": done.waiting,
+            "dry_run": done.dry_run,
+        }
+        state.data(body)
+        return
+    verb = "would delete" if dry_run else "deleted"
+    waiting = f", {done.waiting} wait for the grace period" if done.waiting else ""
+    state.result(f"{verb} {len(done.deleted)} objects ({_size(done.bytes)}), kept {done.kept}{waiting}")

@@ -1,0 +1,78 @@
+"""`virke db import` and `export`: a whole database from and to a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from virke.cli.opening import open_database
+from virke.cli.state import State, global_options, pass_state
+from virke.cli.terminal import progress
+from virke.errors import NotFound
+
+
+@click.command(name="import")
+@click.argument("file")
+@click.option("--table", metavar="NAME", help="The table that a CSV file goes into.")
+@click.option("--replace", is_flag=True, help="Replace what is there.")
+@global_options
+@pass_state
+def import_(state: State, file: str, table: str | None, replace: bool) -> None:
+    """Import a SQL dump, a SQLite file or a CSV file.
+
+    What FILE is shows its content; '-' reads standard input. All of it is one commit: on any error, nothing has
+    changed.
+    """
+    path = Path(file)
+    if file != "-" and not path.is_file():
+        raise NotFound(f"no such file: {file}")
+    start = time.perf_counter()
+    with open_database(state) as database, progress(state, f"Importing {path.name}", in_bytes=True) as report:
+        from virke.transfer import import_file
+
+        source = sys.stdin.buffer if file == "-" else path
+        done = import_file(database, source, table=table, replace=replace, progress=report)
+    elapsed_s = time.perf_counter() - start
+    if state.json:
+        state.data(
+            {
+                "kind": done.kind,
+                "statements": done.statements,
+                "rows": done.rows,
+                "bytes": done.bytes,
+                "version": done.version,
+                "elapsed_ms": round(elapsed_s * 1000, 3),
+            }
+        )
+        return
+    counts = [f"{done.statements:,} statements"] if done.statements else []
+    counts += [f"{done.rows:,} rows"] if done.rows else []
+    what = ", ".join([*counts, f"{done.bytes:,} bytes"])
+    state.result(f"imported {file} ({done.kind}): {what}, version {done.version}, {elapsed_s:.2f} s")
+
+
+@click.command()
+@click.argument("file")
+@click.option("--format", "form", type=click.Choice(["sql", "sqlite"]), help="[default: by the name of FILE, else sql]")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@global_options
+@pass_state
+def export(state: State, file: str, form: str | None, force: bool) -> None:
+    """Export the database as SQL or as a SQLite file.
+
+    FILE ends in .sql, .sqlite or .db; '-' writes to standard output.
+    """
+    with open_database(state) as database, progress(state, f"Exporting {file}", in_bytes=True) as report:
+        from virke.transfer import export_file
+
+        target = "-" if file == "-" else Path(file)
+        done = export_file(database, target, format=form, force=force, progress=report)
+    if file == "-":
+        return
+    if state.json:
+        state.data({"path": str(done.path), "format": done.format, "bytes": done.bytes})
+    else:
+        state.result(f"exported {done.path} ({done.format}): {done.bytes:,} bytes")

@@ -1,0 +1,142 @@
+"""Groups of commands that are loaded when they are run, and the one place where an error becomes an exit code.
+
+Imports click and nothing heavier, so that help and completion are fast.
+
+1. Help and completion of names load no command.
+2. Nothing leaves `RootGroup.main` but `SystemExit`: no traceback, unless `VIRKE_DEBUG` asks for it.
+3. One error is one line on stderr, or one JSON object with `--json`.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+import click
+from click.shell_completion import CompletionItem
+
+from virke.cli.state import State, error_line, printable
+from virke.errors import VirkeError, exit_code
+
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+EXIT_BROKEN_PIPE: Final = 141
+"""As if ended by SIGPIPE, like other programs whose reader went away."""
+
+Table = Mapping[str, tuple[str, str]]
+"""Name of a command → (`module:attribute`, its one line of help)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def __init__(self, *args: Any, table: Table, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name not in self.table:
+            return None
+        module, _, attribute = self.table[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command from the table."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=row[1]) for name, row in self.table.items() if name.startswith(incomplete)]
+
+
+class RootGroup(LazyGroup):
+    """The group behind `virke`: runs a command line and ends the process."""
+
+    def main(  # type: ignore[override]  # never returns, also with standalone_mode=False
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
+    ) -> NoReturn:
+        """Run `args` (default: the process's) and exit with the code of the outcome."""
+        line = list(sys.argv[1:] if args is None else args)
+        complete_var = options.pop("complete_var", None)
+        self._main_shell_completion({}, "virke", complete_var)
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        state = State()
+        try:
+            code = self._run(line, state)
+            sys.stdout.flush()
+        except Exception as error:
+            code = _report(error, state.json or "--json" in line)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            code = EXIT_INTERRUPTED
+        sys.exit(code)
+
+    def _run(self, line: list[str], state: State) -> int:
+        """Run a command line; the exit code that it asks for."""
+        try:
+            with self.make_context("virke", line, obj=state) as context:
+                self.invoke(context)
+        except click.exceptions.Exit as end:
+            return end.exit_code
+        return 0
+
+
+def _report(error: Exception, as_json: bool) -> int:
+    """Say what went wrong, and give the exit code."""
+    if os.environ.get("VIRKE_DEBUG") and not isinstance(error, click.ClickException):
+        sys.excepthook(type(error), error, error.__traceback__)
+    match error:
+        case click.Abort():
+            return EXIT_INTERRUPTED
+        case OSError(errno=errno.EPIPE):
+            _silence_stdout()
+            return EXIT_BROKEN_PIPE
+        case VirkeError(kind=kind, message=message, retryable=retryable):
+            code = exit_code(error)
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+            return EXIT_USAGE
+        case click.UsageError(ctx=context):
+            path = context.command_path if context else "virke"
+            kind, retryable, code = "usage", False, EXIT_USAGE
+            message = f"{error.format_message().rstrip('.')} (see '{path} --help')"
+        case click.ClickException():
+            kind, message, retryable, code = "error", error.format_message(), False, error.exit_code
+        case OSError(strerror=str(reason), filename=name):
+            kind, message, retryable, code = "error", f"{name}: {reason}" if name else reason, False, 1
+        case _:
+            kind, retryable, code = "internal", False, 1
+            message = f"internal error: {type(error).__name__}: {error} (set VIRKE_DEBUG=1 for the traceback)"
+    if as_json:
+        body = {"code": kind, "message": " ".join(message.split()), "retryable": retryable}
+        click.echo(json.dumps({"error": body}, ensure_ascii=False), err=True)
+    elif kind == "internal":
+        click.echo(printable(" ".join(message.split())), err=True)
+    else:
+        error_line(message)
+    return code
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from writing the rest of stdout, and from complaining, when it ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is no file
+        return

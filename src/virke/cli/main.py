@@ -1,0 +1,68 @@
+"""The `virke` command: which commands there are.
+
+Knows each command's name, place and one line of help; loads none of them. A test compares the lines with the
+commands.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from virke.cli.group import LazyGroup, RootGroup, Table
+from virke.cli.state import global_options
+
+COMMANDS: Final[Table] = {
+    "init": ("virke.cli.project:init", "Write a virke.toml into the current folder."),
+    "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
+    "completion": ("virke.cli.project:completion", "Print the completion script of a shell."),
+}
+DB_COMMANDS: Final[Table] = {
+    "create": ("virke.cli.db_create:create", "Create a database."),
+    "list": ("virke.cli.db_create:list_", "List the databases of the store."),
+    "delete": ("virke.cli.db_create:delete", "Delete a database and all of its history."),
+    "query": ("virke.cli.db_sql:query", "Run a read query and print its rows."),
+    "execute": ("virke.cli.db_sql:execute", "Run statements that write, as one transaction."),
+    "schema": ("virke.cli.db_sql:schema", "Print the CREATE statements."),
+    "import": ("virke.cli.db_transfer:import_", "Import a SQL dump, a SQLite file or a CSV file."),
+    "export": ("virke.cli.db_transfer:export", "Export the database as SQL or as a SQLite file."),
+    "migrate": ("virke.cli.db_migrate:migrate", "Apply the migrations of a folder, or undo them."),
+    "status": ("virke.cli.db_status:status", "Print size, version, tier and pending writes."),
+    "settings": ("virke.cli.db_status:settings", "View or change the settings."),
+    "flush": ("virke.cli.db_status:flush", "Push pending writes to the store now."),
+    "promote": ("virke.cli.db_status:promote", "Move the database to object storage."),
+    "gc": ("virke.cli.db_status:gc", "Delete stored objects that nothing needs any more."),
+}
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from virke.cli.project import version_line
+
+        click.echo(version_line())
+        context.exit()
+
+
+@click.group(cls=RootGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+@global_options
+def cli() -> None:
+    """Full SQLite at the edge: databases that live in a KV or object store."""
+
+
+@click.group(cls=LazyGroup, table=DB_COMMANDS)
+@global_options
+def db() -> None:
+    """Create, query, change and look after databases."""
+
+
+def main() -> None:
+    """Run `virke` with the arguments of this process."""
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

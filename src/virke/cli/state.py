@@ -1,0 +1,107 @@
+"""What the global options of one run say, and how a command prints.
+
+Imports click and nothing heavier: every command, the help included, loads this.
+
+1. Data goes to stdout; notes, questions and errors go to stderr.
+2. A global option may stand before or after the command; the one furthest right holds.
+3. Colour is written only to a terminal, and never with `NO_COLOR`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TextIO, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_CONTROL: Final = (
+    {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+    | {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
+    | {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+)
+"""Characters that would move the cursor, change the terminal's state or reorder a line, and how they are shown."""
+
+
+@dataclass(slots=True)
+class State:
+    """The global options."""
+
+    db: str | None = None
+    store: str | None = None
+    json: bool = False
+    quiet: bool = False
+
+    def result(self, text: str) -> None:
+        """Print what a command did, for people; nothing with `--quiet`."""
+        if not self.quiet:
+            click.echo(printable(text))
+
+    def note(self, text: str) -> None:
+        """Print a remark to stderr; nothing with `--quiet`."""
+        if not self.quiet:
+            click.echo(printable(text), err=True)
+
+    def data(self, value: Mapping[str, object]) -> None:
+        """Print a JSON object."""
+        click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without characters that act on a terminal."""
+    return text if text.isascii() and text.isprintable() else text.translate(_CONTROL)
+
+
+def colour_on(stream: TextIO) -> bool:
+    """Whether `stream` shows colours: it is a terminal, and neither `NO_COLOR` nor a dumb terminal says no."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def error_line(text: str) -> None:
+    """Print `error: text` on one line of stderr."""
+    label = click.style("error:", fg="red", bold=True) if colour_on(sys.stderr) else "error:"
+    click.echo(f"{label} {printable(' '.join(text.split()))}", err=True)
+
+
+def _set(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
+    """A callback that stores an option which was given in the state of this run."""
+
+    def callback(context: click.Context, parameter: click.Parameter, value: object) -> None:
+        if value:
+            setattr(context.ensure_object(State), name, value)
+
+    return callback
+
+
+def global_options(command: Command) -> Command:
+    """Decorate a command with `--db`, `--store`, `--json` and `--quiet`."""
+    for option in (
+        click.option(
+            "-q", "--quiet", is_flag=True, expose_value=False, callback=_set("quiet"), help="Print data only."
+        ),
+        click.option("--json", is_flag=True, expose_value=False, callback=_set("json"), help="Print JSON, errors too."),
+        click.option(
+            "--store",
+            metavar="URL",
+            expose_value=False,
+            callback=_set("store"),
+            help="Where databases live. [env: VIRKE_STORE; default: virke.toml, else the folder .virke]",
+        ),
+        click.option(
+            "--db",
+            metavar="NAME",
+            expose_value=False,
+            callback=_set("db"),
+            help="The database. [env: VIRKE_DB; default: virke.toml]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+pass_state = click.make_pass_decorator(State, ensure=True)

@@ -1,0 +1,179 @@
+"""Opening databases: which store a URL means, and a database with its journal and background flush.
+
+The only place that knows stores by name. Everything else is given a `Store`.
+
+1. A URL that is not understood is `UsageError`, never a guess.
+2. Creating is one create-only swap: of two who create the same name at once, one gets `Exists`.
+3. Deleting removes the root first, if it is still the one that was read; then the objects, best effort.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+from virke.config import load, store_url
+from virke.core.effects import Lost, Mismatch, Record, Swapped, Tier
+from virke.core.ids import DatabaseId, check_name
+from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
+from virke.core.root import decode_root, encode_root, first_root
+from virke.engine.database import Database
+from virke.engine.environment import Environment
+from virke.engine.volume import root_key
+from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, UsageError
+from virke.journal import FileJournal, Flusher
+from virke.stores.base import Store
+from virke.stores.local import local_store
+from virke.stores.memory import memory_store
+
+_URL: Final = re.compile(r"([a-z][a-z0-9+_-]*):(.*)", re.DOTALL)
+
+
+def open_store(url: str | Store | None = None, *, create: bool = False) -> Store:
+    """The store that a URL names: `local:FOLDER`, `memory://NAME`, or a plain path.
+
+    None asks the environment and the nearest `virke.toml`, and falls back to the folder `.virke`. With `create` the
+    folder of a local store is made; without, one that does not exist reads as an empty store.
+
+    Raises:
+        UsageError: the URL is not understood.
+    """
+    if isinstance(url, Store):
+        return url
+    if url is None:
+        url = store_url(load(), None)
+    found = _URL.fullmatch(url)
+    scheme, rest = (found[1], found[2]) if found and len(found[1]) > 1 else ("local", url)
+    if scheme == "memory":
+        return memory_store(url)
+    if scheme in ("local", "file"):
+        path = rest.removeprefix("//") if rest.startswith("///") or scheme == "file" else rest
+        if not path:
+            raise UsageError(f"store {url!r} names no folder; write local:FOLDER")
+        return local_store(Path(path), create=create)
+    raise UsageError(f"unknown store {url!r}; known: local:FOLDER, memory://NAME")
+
+
+def connect(
+    name: str,
+    store: str | Store | None = None,
+    *,
+    create: bool = False,
+    state_dir: Path | None = None,
+    background: bool = True,
+    environment: Environment | None = None,
+) -> Database:
+    """Open a database.
+
+    `create` makes it if it does not exist. `state_dir` is where this node keeps journals of deferred writes.
+    With `background`, pending writes are pushed at once and then in time by a thread; without, by `flush` alone.
+
+    Raises:
+        NotFound: it does not exist. Invalid: the name can't be one. UsageError: the store is not understood.
+        Unavailable: the store does not answer. Corrupt: the root is damaged.
+    """
+    check_name(name)
+    opened = open_store(store, create=create)
+    env = environment or Environment()
+    if create:
+        _make(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT)
+    flusher = Flusher() if background else None
+    journal = FileJournal(_journal_path(opened, name, state_dir), flusher.wake if flusher else None)
+    database = Database(opened, name, environment=env, journal=journal, on_close=flusher.stop if flusher else None)
+    if flusher:
+        flusher.start(
+            lambda: _flush(database, journal),
+            lambda: database.known_settings.flush_interval_ms / 1000,
+        )
+        if journal.pending_count():
+            flusher.wake()
+    return database
+
+
+def _flush(database: Database, journal: FileJournal) -> int:
+    database.flush()
+    return journal.pending_count()
+
+
+def create(
+    name: str, store: str | Store | None = None, *, if_not_exists: bool = False, page_size: int = PAGE_SIZE_DEFAULT
+) -> Database:
+    """Create an empty database and open it.
+
+    Raises:
+        Exists: the name is taken (unless `if_not_exists`). Invalid: the name or the page size can't be one.
+        Unavailable, OutcomeUnknown: the store did not answer.
+    """
+    if page_size not in PAGE_SIZES:
+        raise Invalid(f"page size must be one of {', '.join(map(str, PAGE_SIZES))}, not {page_size}")
+    opened = open_store(store, create=True)
+    _make(opened, check_name(name), Environment(), if_not_exists=if_not_exists, page_size=page_size)
+    return connect(name, opened)
+
+
+def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, page_size: int) -> None:
+    tier = Tier.KV if Tier.KV in store.blobs else Tier.OBJECT
+    root = first_root(
+        database_id=DatabaseId(env.random_bytes(16)),
+        commit_id=env.commit_id(),
+        time_ms=env.now_ms(),
+        page_size=page_size,
+        tier=tier,
+    )
+    key = root_key(name)
+    match store.register.swap(key, encode_root(root), None):
+        case Swapped():
+            return
+        case Lost(reason):
+            why = reason
+        case Mismatch():
+            why = ""
+    found = store.register.read(key)
+    if isinstance(found, Record):
+        if decode_root(found.data, name).database_id == root.database_id or if_not_exists:
+            return
+        raise Exists(f"database {name!r} exists already")
+    raise OutcomeUnknown(f"it is not known whether {name!r} was created: {why or 'the store does not show it'}")
+
+
+def delete(name: str, store: str | Store | None = None) -> None:
+    """Delete a database and all of its history.
+
+    Raises:
+        NotFound: it does not exist. Conflict: somebody commits at this moment; repeat it.
+        Unavailable, OutcomeUnknown: the store did not answer.
+    """
+    opened = open_store(store)
+    key = root_key(check_name(name))
+    found = opened.register.read(key)
+    if not isinstance(found, Record):
+        raise NotFound(f"database {name!r} does not exist")
+    match opened.register.remove(key, found.generation):
+        case Mismatch():
+            raise Conflict(f"somebody commits to {name!r} at this moment; nothing was deleted, repeat it")
+        case Lost(reason):
+            raise OutcomeUnknown(f"it is not known whether {name!r} was deleted: {reason}")
+        case Swapped():
+            pass
+    database_id = decode_root(found.data, name).database_id
+    for blobs in opened.blobs.values():
+        blobs.delete([item.key for item in blobs.list(f"seg/{database_id.hex()}/")])
+
+
+def list_databases(store: str | Store | None = None) -> list[str]:
+    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`."""
+    return [key.split("/")[1] for key in open_store(store).register.keys("root/") if key.endswith("/main")]
+
+
+def _journal_path(store: Store, name: str, state_dir: Path | None) -> Path:
+    """Where this node keeps the journal of one database: beside a local store, else in the user's state folder."""
+    folder = state_dir
+    if folder is None:
+        local = _URL.fullmatch(store.url)
+        if local and local[1] in ("local", "file"):
+            folder = Path(local[2].removeprefix("//")) / "journal"
+        else:
+            folder = Path.home() / ".local" / "state" / "virke" / hashlib.sha256(store.url.encode()).hexdigest()[:16]
+    return folder / f"{name}.sqlite"

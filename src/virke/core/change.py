@@ -1,0 +1,143 @@
+"""From what a transaction changed to a commit plan: inline, spilled or as a segment of its own.
+
+Pure. Knows roots, segments and sizes; knows no store but its largest part.
+
+1. A commit of at most `INLINE_COMMIT_MAX` encoded bytes rides in the root: one store write (B1).
+2. When inline commits outgrow their budget they are spilled, frames copied verbatim, into one segment;
+   a larger commit takes them along into its own segment. Either way: one round of puts, one swap (B2).
+3. A spill or a segment never drops a version: each commit stays a group of its own.
+4. The new root's version is the base's plus one; its ring ends in its own commit id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from virke.core.commit import Plan
+from virke.core.effects import PutNew, Tier
+from virke.core.ids import CommitId, PageCount, PageNo, Version
+from virke.core.packing import SegmentWriter
+from virke.core.root import (
+    JOURNALS_MAX,
+    RING_LENGTH,
+    Answer,
+    Inline,
+    JournalMark,
+    RingEntry,
+    Root,
+)
+from virke.core.segment import Frame, Head, Identity, Ref, encode_frame, frame_pages
+from virke.core.settings import Settings
+
+INLINE_COMMIT_MAX: Final = 64 << 10
+INLINE_TOTAL_MIN: Final = 48 << 10
+INLINE_TOTAL_MAX: Final = 512 << 10
+INLINE_TOTAL_COMMITS: Final = 8
+INLINE_COUNT_MAX: Final = 128
+PART_BYTES: Final = {Tier.KV: 1 << 20, Tier.OBJECT: 16 << 20}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit brings: changed pages, and the state after it."""
+
+    pages: Mapping[PageNo, bytes]
+    page_size: int
+    page_count: PageCount
+    checksum: int
+    time_ms: int
+    answers: tuple[Answer, ...] = ()
+    marks: tuple[JournalMark, ...] = ()
+    settings: Settings | None = None
+    tier: Tier | None = None
+    part_bytes: Mapping[Tier, int] = field(default_factory=lambda: PART_BYTES)
+
+
+def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
+    """`root` after the commit of `change`, but for its pages."""
+    head = Head(
+        version=Version(root.head.version + 1),
+        commit_id=commit_id,
+        time_ms=change.time_ms,
+        page_size=change.page_size,
+        page_count=change.page_count,
+        checksum=change.checksum,
+    )
+    return replace(
+        root,
+        head=head,
+        ring=(*root.ring, RingEntry(commit_id, change.answers))[-RING_LENGTH:],
+        journals=_marked(root.journals, change.marks),
+        settings=change.settings or root.settings,
+        tier=change.tier or root.tier,
+    )
+
+
+def untouched(root: Root, time_ms: int, *, settings: Settings | None = None) -> Change:
+    """A change of references or settings only: no pages."""
+    head = root.head
+    return Change({}, head.page_size, head.page_count, head.checksum, time_ms, settings=settings)
+
+
+def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
+    """How to commit `change` on `root`."""
+    new = next_root(root, commit_id, change)
+    if not change.pages:
+        return Plan(new)
+    inline = _encode(new.head, change.pages)
+    size = len(inline.data)
+    carried = sum(len(commit.data) for commit in root.inline)
+    budget = min(max(INLINE_TOTAL_MIN, INLINE_TOTAL_COMMITS * size), INLINE_TOTAL_MAX)
+    if size <= INLINE_COMMIT_MAX and carried + size <= budget and len(root.inline) < INLINE_COUNT_MAX:
+        return Plan(replace(new, inline=(*root.inline, inline)))
+    if size <= INLINE_COMMIT_MAX:
+        puts, ref = _segment(root, commit_id, root.inline, change)
+        return Plan(replace(new, segments=(*root.segments, ref), inline=(inline,)), puts)
+    puts, ref = _segment(root, commit_id, (*root.inline, inline), change)
+    return Plan(replace(new, segments=(*root.segments, ref), inline=()), puts)
+
+
+def identity_of(root: Root, commit_id: CommitId, ordinal: int = 0) -> Identity:
+    """The identity of a segment that the next commit on `root` would name."""
+    return Identity(root.database_id, root.branch, root.epoch, Version(root.head.version + 1), commit_id, ordinal)
+
+
+def copy_inline(writer: SegmentWriter, commits: Iterable[Inline]) -> Iterator[tuple[str, bytes]]:
+    """Add inline commits to a segment, a group each, frames as they are."""
+    for commit in commits:
+        for frame in commit.frames:
+            yield from writer.copy(frame, commit.data[frame.offset : frame.offset + frame.length])
+        writer.end_group(commit.head)
+
+
+def _segment(
+    root: Root, commit_id: CommitId, commits: tuple[Inline, ...], change: Change
+) -> tuple[tuple[PutNew, ...], Ref]:
+    tier = change.tier or root.tier
+    writer = SegmentWriter(identity_of(root, commit_id), tier, change.part_bytes[tier])
+    parts = list(copy_inline(writer, commits))
+    last, ref = writer.finish(())
+    return tuple(PutNew(tier, key, data) for key, data in (*parts, *last)), ref
+
+
+def _encode(head: Head, pages: Mapping[PageNo, bytes]) -> Inline:
+    numbers, most, offset = sorted(pages), frame_pages(head.page_size), 0
+    frames: list[Frame] = []
+    datas: list[bytes] = []
+    for at in range(0, len(numbers), most):
+        some = tuple(numbers[at : at + most])
+        frame, data = encode_frame(some, b"".join(pages[number] for number in some), part=0, offset=offset)
+        frames.append(frame)
+        datas.append(data)
+        offset += len(data)
+    return Inline(head, tuple(frames), b"".join(datas))
+
+
+def _marked(journals: tuple[JournalMark, ...], marks: tuple[JournalMark, ...]) -> tuple[JournalMark, ...]:
+    if not marks:
+        return journals
+    moved = {mark.journal_id for mark in marks}
+    kept = [mark for mark in journals if mark.journal_id not in moved]
+    return tuple(sorted((*kept, *marks), key=lambda mark: mark.time_ms)[-JOURNALS_MAX:])

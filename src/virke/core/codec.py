@@ -1,0 +1,70 @@
+"""One frame's bytes: how a few pages are encoded together, and back.
+
+Pure. The only file that imports `isal`; where it is not installed the standard zlib reads and writes the same
+format (decision 0002). Knows no page numbers.
+
+1. Decoding yields exactly the length that the index promises, or raises `Corrupt`; it never allocates more.
+2. A frame that does not shrink is `stored`.
+3. Every frame's CRC-32, over the encoded bytes, is checked before they are decoded.
+"""
+
+from __future__ import annotations
+
+import zlib
+from types import ModuleType
+from typing import Final
+
+from virke.core.wire import crc32
+from virke.errors import Corrupt
+
+isal_zlib: ModuleType | None
+try:
+    from isal import isal_zlib
+except ImportError:  # the same format, slower
+    isal_zlib = None
+
+STORED: Final = 0
+DEFLATE: Final = 1
+CODECS: Final = (STORED, DEFLATE)
+_RAW_DEFLATE: Final = -15
+
+
+def encode(raw: bytes) -> tuple[int, bytes]:
+    """The codec chosen for `raw`, and its encoded bytes."""
+    if isal_zlib is not None:
+        packed: bytes = isal_zlib.compress(raw, 1, _RAW_DEFLATE)
+    else:
+        compressor = zlib.compressobj(1, zlib.DEFLATED, _RAW_DEFLATE)
+        packed = compressor.compress(raw) + compressor.flush()
+    return (DEFLATE, packed) if len(packed) < len(raw) else (STORED, raw)
+
+
+def decode(codec: int, data: bytes, *, crc: int, raw_bytes: int, what: str) -> bytes:
+    """The `raw_bytes` bytes that `encode` was given.
+
+    Raises:
+        Corrupt: the checksum, the codec, the stream or the length is wrong.
+    """
+    if crc32(data) != crc:
+        raise Corrupt(f"{what}: frame checksum does not match")
+    if codec == STORED:
+        raw = data
+    elif codec == DEFLATE:
+        raw = _inflate(data, raw_bytes, what)
+    else:
+        raise Corrupt(f"{what}: unknown codec {codec}")
+    if len(raw) != raw_bytes:
+        raise Corrupt(f"{what}: frame has {len(raw)} bytes, not {raw_bytes}")
+    return raw
+
+
+def _inflate(data: bytes, raw_bytes: int, what: str) -> bytes:
+    library = zlib if isal_zlib is None else isal_zlib
+    inflater = library.decompressobj(_RAW_DEFLATE)
+    try:
+        raw: bytes = inflater.decompress(data, raw_bytes + 1)
+    except library.error as error:
+        raise Corrupt(f"{what}: {error}") from error
+    if not inflater.eof and len(raw) <= raw_bytes:
+        raise Corrupt(f"{what}: frame is cut short")
+    return raw

@@ -1,0 +1,153 @@
+"""Collection: what may be deleted, decided by marking from the root, in two observations a grace period apart.
+
+Pure. Knows references and indexes; deletes nothing itself.
+
+A segment that replaced others (a merge, a whole image) lists them as its inputs; they are needed while a version
+before its own `hi` is inside the history window. `Horizon` in the root says how far collection has come.
+
+1. A segment is needed if the root names it, or if it is an input of a needed segment that is `held`: one whose `hi`
+   is above the horizon, or that was created after the watermark. Nothing needed is ever deleted (P8).
+2. Two observations: a swap writes horizon and watermark (advance); at the earliest `grace_ms` later what was already
+   garbage then, and still is, is deleted (sweep). A reader in flight has that long; then it reads the root again.
+3. An upload in flight is safe or doomed: an object created above the watermark is never deleted; one created at or
+   below it belongs to a writer whose base the watermark's swap has made stale. (A merge that would be rebased over a
+   watermark is abandoned: core/merge.py, rule 4.)
+4. Garbage is deleted from the innermost outwards: `Marked.garbage` is in that order, so that a killed sweep is found again.
+5. The walk needs no LIST: garbage is found below the segments that hold it. Leftovers of killed writers are found by
+   `leftovers`, which takes a listing and is used by `db gc` alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from virke.core.change import next_root, untouched
+from virke.core.commit import Plan
+from virke.core.effects import Absent, Effect, Get, Outcome, Tier
+from virke.core.ids import CommitId, Version
+from virke.core.root import Horizon, Root
+from virke.core.segment import Index, Ref, decode_index
+from virke.errors import Corrupt, Unavailable
+
+GRACE_MS: Final = 10 * 60 * 1000
+DAY_MS: Final = 86_400_000
+_CREATED = re.compile(r"seg/[0-9a-f]{32}/.+/[0-9a-f]{8}-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The result of a walk: what is needed, and what is garbage by the root's own horizon and not swept yet."""
+
+    needed: tuple[Ref, ...]
+    garbage: tuple[Ref, ...]
+
+    @property
+    def needed_keys(self) -> frozenset[str]:
+        """The store keys of every needed part."""
+        return frozenset(key for ref in self.needed for key in ref.keys)
+
+
+def held(ref: Ref, horizon: Horizon) -> bool:
+    """True if the inputs of `ref` are needed (rule 1)."""
+    return ref.hi > horizon.version or ref.identity.created > horizon.watermark
+
+
+def swept(ref: Ref, horizon: Horizon) -> bool:
+    """True if the inputs of `ref` were deleted by an earlier sweep."""
+    return ref.hi <= horizon.swept_version and ref.identity.created <= horizon.swept_watermark
+
+
+def mark(root: Root) -> Generator[Effect, Outcome, Marked]:
+    """Walk from `root` to everything that it keeps and everything that it let go."""
+    horizon = root.horizon
+    needed: dict[Ref, None] = {}
+    garbage: dict[Ref, None] = {}
+    waiting = [(ref, True) for ref in root.segments]
+    while waiting:
+        batch, waiting = waiting, []
+        for ref, is_needed in batch:
+            (needed if is_needed else garbage)[ref] = None
+        inner = [(ref, is_needed) for ref, is_needed in batch if ref.has_inputs and not swept(ref, horizon)]
+        indexes = yield from find_indexes([ref for ref, _ in inner])
+        for ref, is_needed in inner:
+            index = indexes.get(ref)
+            if index is None and is_needed:
+                raise Corrupt(f"segment {ref.index_key} is missing")
+            keep = is_needed and held(ref, horizon)
+            waiting.extend((child, keep) for child in (index.inputs if index else ()))
+    return Marked(tuple(needed), tuple(ref for ref in reversed(garbage) if ref not in needed))
+
+
+def load_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, Index]]:
+    """Read the indexes of `refs`, one `Get` for each tier.
+
+    Raises:
+        Unavailable: the store did not answer. Corrupt: an index is missing or damaged.
+    """
+    found = yield from find_indexes(refs)
+    for ref in refs:
+        if ref not in found:
+            raise Corrupt(f"segment {ref.index_key} is missing")
+    return found
+
+
+def find_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, Index]]:
+    """Like `load_indexes`, but without those that are missing: a sweep may have deleted them before it was killed."""
+    found: dict[Ref, Index] = {}
+    for tier in Tier:
+        here = [ref for ref in refs if ref.tier == tier]
+        if not here:
+            continue
+        answer = yield Get(tier, tuple((ref.index_key, ref.index_offset, ref.index_length) for ref in here))
+        if not isinstance(answer, list):
+            raise Unavailable("the store did not answer a read")
+        pairs = zip(here, answer, strict=True)
+        found |= {ref: decode_index(data, ref) for ref, data in pairs if not isinstance(data, Absent)}
+    return found
+
+
+def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
+    """The first observation: a horizon that lets more go, or None if history is as long as it should be."""
+    if root.horizon.version > root.horizon.swept_version or root.horizon.watermark > root.horizon.swept_watermark:
+        return None
+    cutoff_ms = now_ms - root.settings.history_days * DAY_MS
+    old = [
+        ref.hi
+        for ref in marked.needed
+        if ref.has_inputs and ref.hi_time_ms <= cutoff_ms and not swept(ref, root.horizon)
+    ]
+    if not old:
+        return None
+    watermark = Version(root.head.version + 1)
+    return replace(root.horizon, version=max(*old, root.horizon.version), watermark=watermark, since_ms=now_ms)
+
+
+def may_sweep(root: Root, now_ms: int, grace_ms: int) -> bool:
+    """True if the second observation is due: a grace period has passed since the first."""
+    horizon = root.horizon
+    pending = horizon.version > horizon.swept_version or horizon.watermark > horizon.swept_watermark
+    return pending and now_ms - horizon.since_ms >= grace_ms
+
+
+def plan_horizon(root: Root, horizon: Horizon, *, commit_id: CommitId, time_ms: int) -> Plan:
+    """The commit that writes `horizon`."""
+    return Plan(replace(next_root(root, commit_id, untouched(root, time_ms)), horizon=horizon))
+
+
+def swept_horizon(horizon: Horizon) -> Horizon:
+    """`horizon` after its garbage was deleted."""
+    return replace(horizon, swept_version=horizon.version, swept_watermark=horizon.watermark)
+
+
+def leftovers(root: Root, marked: Marked, keys: Iterable[str]) -> list[str]:
+    """Of the listed `keys`, those that no root names and whose writers can't come back (rule 3)."""
+    needed = marked.needed_keys
+    found = []
+    for key in keys:
+        parsed = _CREATED.fullmatch(key)
+        if parsed and key not in needed and int(parsed[1], 16) <= root.horizon.watermark:
+            found.append(key)
+    return found

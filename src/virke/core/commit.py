@@ -1,0 +1,175 @@
+"""The commit protocol: put what must be there first, swap the root, and find out honestly what happened.
+
+Pure: a generator of effects, driven by the engine, by the edge guest and by the explorer alike (decision 0005).
+
+State: puts → swap → (done | look) ; look → (done | conflict | swap again | unknown). Its rules:
+
+1. The swap of the root is the only commit point. Nothing that the new root names is missing when it is swapped in.
+2. After any answer to the swap but `Swapped`, the root is read. Own commit id at the version it would have →
+   committed (P2). A `Mismatch` alone proves nothing: it may answer a repeat of our own success.
+3. Another commit at that version → conflict (P3): the base generation is gone for good, our swap can't apply any more.
+   The version must be *greater* than the base's: an eventual store may show an older root than the base.
+4. The ring does not reach back to that version → `Unknown`. Never guess.
+5. The root has not moved → send the same bytes again; the same commit id makes the repeat harmless.
+6. Every loop is bounded by `sends`; what is unproved then is `Unknown`, or `Failed` if no request can have been applied.
+7. A loser deletes what it uploaded, after the conflict is proved, best effort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Final
+
+from virke.core.effects import (
+    Absent,
+    Delete,
+    Effect,
+    Generation,
+    Lost,
+    Mismatch,
+    Outcome,
+    Pause,
+    PutNew,
+    ReadRoot,
+    Record,
+    Refused,
+    Stored,
+    Swapped,
+    SwapRoot,
+)
+from virke.core.root import Root, RootAt, decode_root, encode_root
+
+SENDS: Final = 8
+PUT_SENDS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A commit that is ready to go: objects to put first, then the root to swap in.
+
+    `uploaded` are objects that are in the store already and that only this commit would name.
+    """
+
+    root: Root
+    puts: tuple[PutNew, ...] = ()
+    uploaded: tuple[Delete, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """In history for good. `at` is the newest root known, ours or a later one; None if its generation is not known."""
+
+    root: Root
+    at: RootAt | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicted:
+    """Lost the race to another commit; `at` is the root that won or a later one."""
+
+    at: RootAt
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Can't be proved either way."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The store did not take it; surely not applied."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The database was deleted (and perhaps created anew) since the base was read."""
+
+
+Verdict = Committed | Conflicted | Unknown | Failed | Gone
+Protocol = Generator[Effect, Outcome, Verdict]
+
+
+def commit(base: RootAt, plan: Plan, name: str) -> Protocol:
+    """Commit `plan` on `base`; `name` is for error messages."""
+    for put in plan.puts:
+        failed = yield from store_object(put)
+        if failed:
+            yield from _remove(plan)
+            return Failed(failed)
+    verdict = yield from _swap(base, plan.root, name)
+    if isinstance(verdict, Conflicted | Gone | Failed):
+        yield from _remove(plan)
+    return verdict
+
+
+def store_object(put: PutNew) -> Generator[Effect, Outcome, str]:
+    """Store one object; "" when it is there, else why not. Repeating is harmless: the key is ours alone."""
+    reason = ""
+    for attempt in range(PUT_SENDS):
+        if attempt:
+            yield Pause(attempt - 1)
+        match (yield put):
+            case Stored():
+                return ""
+            case Lost(why) | Refused(why):
+                reason = why
+    return reason or "the store did not take the object"
+
+
+def _remove(plan: Plan) -> Generator[Effect, Outcome, None]:
+    for put in plan.puts:
+        yield Delete(put.tier, (put.key,))
+    yield from plan.uploaded
+
+
+def _swap(base: RootAt, root: Root, name: str) -> Protocol:
+    data = encode_root(root)
+    swap = SwapRoot(data, base.generation)
+    surely_not_applied, reason = True, ""
+    for attempt in range(SENDS):
+        if attempt:
+            yield Pause(attempt - 1)
+        match (yield swap):
+            case Swapped(generation):
+                return Committed(root, _at(root, generation))
+            case Refused(why):
+                reason = why
+            case Lost(why):
+                surely_not_applied, reason = False, why
+            case Mismatch():
+                surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
+        seen = yield ReadRoot()
+        verdict = look(base, root, seen, name)
+        if verdict is not None:
+            return verdict
+    return Failed(reason) if surely_not_applied else Unknown(reason)
+
+
+def look(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
+    """What the root as `seen` proves about the swap of `root` on `base`; None if nothing yet."""
+    match seen:
+        case Record(data, generation):
+            now = decode_root(data, name)
+        case Absent():
+            return Gone()
+        case _:
+            return None
+    if now.database_id != root.database_id:
+        return Gone()
+    if now.head.version <= base.root.head.version:
+        return None
+    at_ours = now.commit_at(root.head.version)
+    if at_ours is None:
+        return Unknown(f"{now.head.version - base.root.head.version} commits passed, more than the ring remembers")
+    if at_ours.commit_id == root.head.commit_id:
+        return Committed(root, RootAt(now, generation))
+    return Conflicted(RootAt(now, generation))
+
+
+def _at(root: Root, generation: Generation | None) -> RootAt | None:
+    return None if generation is None else RootAt(root, generation)

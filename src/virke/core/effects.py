@@ -1,0 +1,138 @@
+"""What the pure protocols ask of the outside world, and what they are told.
+
+Pure. A protocol is a generator that yields effects and is sent outcomes; the driver
+(`engine/driver.py`), the explorer and the edge guest all perform the same effects.
+
+1. A swap has three outcomes and never a bool: `Swapped`, `Mismatch`, `Lost`. `Lost` means
+   "not known to have happened, not known not to have happened".
+2. A `Mismatch` is no proof of a lost race: it may be the answer to a repeat of our own success.
+3. A generation is opaque. It may be compared for equality by the store only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType
+
+Generation = NewType("Generation", str)
+
+
+class Tier(Enum):
+    """Where a segment's parts lie: in the KV store or in object storage."""
+
+    KV = "kv"
+    OBJECT = "object"
+
+
+# Outcomes of a register
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a register holds: its bytes and the store's token for compare-and-swap."""
+
+    data: bytes
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The register still has the generation that the reader named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The register or object does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """The swap was applied. `generation` is None where the store's answer does not carry one."""
+
+    generation: Generation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The store says that the register has another generation than the base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No usable answer: the request may have been applied, may still be, or never will be."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The store says no, or never got the request: surely not applied."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The immutable object is there, whole, and will survive a crash."""
+
+
+ReadOutcome = Record | Unchanged | Absent | Lost
+SwapOutcome = Swapped | Mismatch | Lost
+PutOutcome = Stored | Lost
+Outcome = Record | Absent | Swapped | Mismatch | Lost | Refused | Stored | list[bytes | Absent] | None
+"""What a protocol is sent back; each effect says which of them."""
+
+
+# Effects
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRoot:
+    """Read the root's register. Answered with `Record`, `Absent` or `Lost` (no answer)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwapRoot:
+    """Replace the root if its generation is still `base` (None: if it does not exist).
+
+    Answered with `Swapped`, `Mismatch`, `Lost` or `Refused`.
+    """
+
+    data: bytes
+    base: Generation | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutNew:
+    """Write one immutable object under a key that no other writer ever writes. `Stored`, `Lost` or `Refused`."""
+
+    tier: Tier
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Read ranges of immutable objects, `(key, offset, length)`. Answered with their bytes or `Absent`, in order."""
+
+    tier: Tier
+    ranges: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete objects, best effort. Answered with None."""
+
+    tier: Tier
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait before the next effect: the `attempt`-th wait of this protocol (0, 1, 2 …), with jitter."""
+
+    attempt: int
+
+
+Effect = ReadRoot | SwapRoot | PutNew | Get | Delete | Pause

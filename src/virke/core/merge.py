@@ -1,0 +1,171 @@
+"""Compaction and whole images: many segments into one, page by page, and the commit that names the result.
+
+Pure: generators of effects. Knows the segment format and which runs are worth merging; reads nothing itself.
+
+1. References change, contents never: the merged segment's pages are the newest of its inputs.
+2. Runs are adjacent, so that versions stay in order; the merged segment spans `lo … hi` of its inputs and lists
+   them, which keeps every version of the history window reconstructible.
+3. Write amplification is bounded: a run is merged when `FAN_IN` segments of like size stand together, or when what
+   came later is half of the oldest.
+4. A merge that lost the race to a commit is rebased while its inputs are still a run of the new root, but never past
+   a collection watermark: then its upload might be garbage already (core/collect.py, rule 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from virke.core.change import PART_BYTES, identity_of, next_root, untouched
+from virke.core.commit import Plan, store_object
+from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, Tier
+from virke.core.ids import CommitId, PageNo, Version
+from virke.core.packing import SegmentWriter
+from virke.core.page import is_interior
+from virke.core.root import Root
+from virke.core.segment import Frame, Head, Index, Ref, decode_frame
+from virke.errors import Corrupt, Unavailable
+
+FAN_IN: Final = 4
+TIER_RATIO: Final = 4
+SMALLEST_BYTES: Final = 64 << 10
+BATCH_PAGES: Final = 1024
+HOT_FROM_PAGES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Segments `start … stop - 1` of a root, to be merged into one."""
+
+    start: int
+    stop: int
+
+
+def choose(segments: tuple[Ref, ...]) -> Run | None:
+    """The run most worth merging, or None."""
+    if len(segments) < 2:
+        return None
+    later = sum(ref.stored_bytes for ref in segments[1:])
+    if len(segments) >= FAN_IN and later * 2 >= segments[0].stored_bytes:
+        return Run(0, len(segments))
+    for start in range(len(segments) - FAN_IN, 0, -1):
+        newest = max(_size_class(ref) for ref in segments[start + 1 :])
+        if _size_class(segments[start]) <= newest:
+            first = start
+            while first > 1 and _size_class(segments[first - 1]) <= newest:
+                first -= 1
+            return Run(first, len(segments))
+    return None
+
+
+def _size_class(ref: Ref) -> int:
+    size, found = ref.stored_bytes // SMALLEST_BYTES, 0
+    while size >= TIER_RATIO:
+        size //= TIER_RATIO
+        found += 1
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A merge to do: its inputs with their indexes, and the writer's identity on `root`."""
+
+    root: Root
+    run: Run
+    indexes: tuple[Index, ...]
+    commit_id: CommitId
+    tier: Tier
+
+    @property
+    def inputs(self) -> tuple[Ref, ...]:
+        """The segments that are merged, oldest first."""
+        return self.root.segments[self.run.start : self.run.stop]
+
+
+def merge(job: Merge, part_bytes: dict[Tier, int] | None = None) -> Generator[Effect, Outcome, Ref]:
+    """Write the merged segment; returns its reference. Nothing names it yet.
+
+    Raises:
+        Unavailable: a part could not be stored; what was uploaded is garbage that `collect` finds.
+        Corrupt: an input is damaged.
+    """
+    newest = job.indexes[-1].groups[-1].head
+    writer = SegmentWriter(identity_of(job.root, job.commit_id), job.tier, (part_bytes or PART_BYTES)[job.tier])
+    winners = _winners(job, newest)
+    hot: dict[PageNo, bytes] = {}
+    for at in range(0, len(winners), BATCH_PAGES):
+        pages = yield from _read(job, winners[at : at + BATCH_PAGES], newest.page_size)
+        if len(winners) >= HOT_FROM_PAGES:
+            hot |= {number: data for number, data in pages if is_interior(number, data)}
+            pages = [page for page in pages if page[0] not in hot]
+        yield from _put(job.tier, writer.pages(newest.page_size, pages))
+    if hot:
+        writer.end_group(newest)
+        yield from _put(job.tier, writer.pages(newest.page_size, sorted(hot.items())))
+    writer.end_group(newest)
+    parts, ref = writer.finish(job.inputs, lo=job.inputs[0].lo)
+    yield from _put(job.tier, iter(parts))
+    return ref
+
+
+def plan_merge(root: Root, job: Merge, ref: Ref, *, commit_id: CommitId, time_ms: int) -> Plan | None:
+    """The commit that puts `ref` in the place of its inputs on `root`; None if that may not be done any more."""
+    inputs = job.inputs
+    if root.horizon.watermark > job.root.head.version or root.epoch != job.root.epoch:
+        return None
+    for start in range(len(root.segments) - len(inputs) + 1):
+        if root.segments[start : start + len(inputs)] == inputs:
+            break
+    else:
+        return None
+    segments = (*root.segments[:start], ref, *root.segments[start + len(inputs) :])
+    new = replace(next_root(root, commit_id, untouched(root, time_ms)), segments=segments)
+    return Plan(new)
+
+
+def uploaded(ref: Ref) -> Delete:
+    """The effect that removes a segment which nothing names."""
+    return Delete(ref.tier, ref.keys)
+
+
+def _winners(job: Merge, newest: Head) -> list[tuple[PageNo, int, Frame, int]]:
+    """For each page up to the page count: page, input, frame and slot of its newest bytes, ascending."""
+    found: dict[PageNo, tuple[PageNo, int, Frame, int]] = {}
+    for number, (ref, index) in enumerate(zip(job.inputs, job.indexes, strict=True)):
+        for page, (frame, slot) in index.pages(Version(ref.hi)).items():
+            if page <= newest.page_count:
+                found[page] = (page, number, frame, slot)
+    return [found[page] for page in sorted(found)]
+
+
+def _read(
+    job: Merge, winners: list[tuple[PageNo, int, Frame, int]], page_size: int
+) -> Generator[Effect, Outcome, list[tuple[PageNo, bytes]]]:
+    """Fetch and decode a batch, one `Get` for each tier."""
+    frames = {(number, frame.part, frame.offset): frame for _, number, frame, _ in winners}
+    decoded: dict[tuple[int, int, int], list[bytes]] = {}
+    for tier in Tier:
+        places = [place for place in frames if job.inputs[place[0]].tier == tier]
+        if not places:
+            continue
+        ranges = tuple(
+            (job.inputs[number].identity.part_key(part), offset, frames[number, part, offset].length)
+            for number, part, offset in places
+        )
+        answer = yield Get(tier, ranges)
+        if not isinstance(answer, list):
+            raise Unavailable("the store did not answer a read")
+        for place, data in zip(places, answer, strict=True):
+            what = job.indexes[place[0]].what
+            if isinstance(data, Absent):
+                raise Corrupt(f"{what}: the object is missing")
+            decoded[place] = decode_frame(frames[place], data, page_size, what)
+    return [(page, decoded[number, frame.part, frame.offset][slot]) for page, number, frame, slot in winners]
+
+
+def _put(tier: Tier, parts: Iterator[tuple[str, bytes]]) -> Generator[Effect, Outcome, None]:
+    for key, data in parts:
+        failed = yield from store_object(PutNew(tier, key, data))
+        if failed:
+            raise Unavailable(f"could not store a part: {failed}")

@@ -1,0 +1,172 @@
+"""Bytes in and out of every format: a bounded reader and a plain writer, big-endian.
+
+Pure. Knows integers, byte strings and text; knows no record.
+
+1. A read past the end, a length beyond its bound or bad UTF-8 is `Corrupt`; nothing is allocated before
+   its size was checked against what is really there.
+2. Writing never loses: a value that does not fit its field raises `struct.error` or `OverflowError`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from virke.errors import Corrupt
+
+_U16 = struct.Struct(">H")
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+
+
+def crc32(data: bytes | bytearray | memoryview) -> int:
+    """The CRC-32 (IEEE) of `data`, as an unsigned 32-bit number."""
+    return zlib.crc32(data)
+
+
+class Writer:
+    """Appends fields to a buffer."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def u8(self, value: int) -> None:
+        """One byte."""
+        self._buffer.append(value)
+
+    def u16(self, value: int) -> None:
+        """Two bytes."""
+        self._buffer += _U16.pack(value)
+
+    def u32(self, value: int) -> None:
+        """Four bytes."""
+        self._buffer += _U32.pack(value)
+
+    def u64(self, value: int) -> None:
+        """Eight bytes."""
+        self._buffer += _U64.pack(value)
+
+    def varint(self, value: int) -> None:
+        """A non-negative integer, seven bits a byte, least significant first."""
+        if value < 0:
+            raise OverflowError(f"varint of {value}")
+        while value > 0x7F:
+            self._buffer.append(value & 0x7F | 0x80)
+            value >>= 7
+        self._buffer.append(value)
+
+    def raw(self, data: bytes | memoryview) -> None:
+        """Bytes of a length that the reader knows."""
+        self._buffer += data
+
+    def blob(self, data: bytes) -> None:
+        """A varint length, then the bytes."""
+        self.varint(len(data))
+        self._buffer += data
+
+    def text(self, text: str) -> None:
+        """UTF-8 as a blob."""
+        self.blob(text.encode())
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    def sealed(self) -> bytes:
+        """Everything written so far, followed by its CRC-32."""
+        return bytes(self._buffer) + _U32.pack(crc32(self._buffer))
+
+    def bytes(self) -> bytes:
+        """Everything written so far."""
+        return bytes(self._buffer)
+
+
+class Reader:
+    """Takes fields from a buffer; every failure is `Corrupt` and names `what` is being read."""
+
+    __slots__ = ("_at", "_data", "_what")
+
+    def __init__(self, data: bytes, what: str) -> None:
+        self._data = data
+        self._at = 0
+        self._what = what
+
+    @classmethod
+    def unsealed(cls, data: bytes, what: str) -> Reader:
+        """A reader over `data` less the CRC-32 at its end, which is checked first."""
+        if len(data) < 4 or crc32(memoryview(data)[:-4]) != _U32.unpack_from(data, len(data) - 4)[0]:
+            raise Corrupt(f"{what}: checksum does not match")
+        return cls(data[:-4], what)
+
+    def fail(self, why: str) -> Corrupt:
+        """The error to raise when a field has an impossible value."""
+        return Corrupt(f"{self._what}: {why}")
+
+    @property
+    def left(self) -> int:
+        """Bytes not read yet."""
+        return len(self._data) - self._at
+
+    def _take(self, length: int) -> int:
+        at = self._at
+        if length > len(self._data) - at:
+            raise self.fail("cut short")
+        self._at = at + length
+        return at
+
+    def u8(self) -> int:
+        """One byte."""
+        return self._data[self._take(1)]
+
+    def u16(self) -> int:
+        """Two bytes."""
+        return int(_U16.unpack_from(self._data, self._take(2))[0])
+
+    def u32(self) -> int:
+        """Four bytes."""
+        return int(_U32.unpack_from(self._data, self._take(4))[0])
+
+    def u64(self) -> int:
+        """Eight bytes."""
+        return int(_U64.unpack_from(self._data, self._take(8))[0])
+
+    def varint(self, most: int = (1 << 63) - 1) -> int:
+        """A varint of at most `most`."""
+        value = shift = 0
+        while True:
+            byte = self._data[self._take(1)]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+            shift += 7
+            if shift > 63:
+                raise self.fail("varint too long")
+        if value > most:
+            raise self.fail(f"{value} is more than {most}")
+        return value
+
+    def count(self, item_bytes_min: int) -> int:
+        """A number of items that follow, each of at least `item_bytes_min` bytes: never more than fit."""
+        return self.varint(self.left // item_bytes_min + 1)
+
+    def raw(self, length: int) -> bytes:
+        """Exactly `length` bytes."""
+        at = self._take(length)
+        return self._data[at : at + length]
+
+    def blob(self, most: int) -> bytes:
+        """A varint length of at most `most`, then the bytes."""
+        return self.raw(self.varint(most))
+
+    def text(self, most: int) -> str:
+        """UTF-8 text of at most `most` bytes."""
+        try:
+            return self.blob(most).decode()
+        except UnicodeDecodeError as error:
+            raise self.fail("text is not UTF-8") from error
+
+    def done(self) -> None:
+        """Refuse bytes behind the last field."""
+        if self.left:
+            raise self.fail(f"{self.left} bytes too many")

@@ -1,0 +1,176 @@
+"""One SQLite connection on a snapshot: pinned for reading, or writing into its overlay.
+
+Knows SQL statements, limits and one paged file; knows no root and no commit. Used by one thread at a time.
+
+1. A pinned connection holds a read transaction, so that SQLite's page cache answers without a single callback.
+2. Parameters are checked against the statement before anything runs.
+3. A result larger than the limit is `TooLarge`, however it comes: many rows or long values.
+4. After any error the connection is usable again: the failed statement left nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Final, TypeVar
+
+from virke.engine import sqlite
+from virke.engine.sqlite import Cursor, Guard, Parameters, Row, Statement
+from virke.engine.vfs import PagedFile, Pages, SnapshotVFS
+from virke.errors import Invalid, TooLarge, VirkeError
+
+CACHE_KIB: Final = 8 << 10
+OVERLAY_BYTES_MAX: Final = 1 << 30
+STATEMENTS_MAX: Final = 1000
+FIRST_ROWS: Final = 16
+_ROW_OVERHEAD: Final = 8
+T = TypeVar("T")
+
+
+class Connection:
+    """A guarded connection with its own VFS and file."""
+
+    def __init__(self, snapshot: Pages, *, value_bytes_max: int, overlay_bytes_max: int = OVERLAY_BYTES_MAX) -> None:
+        self.file = PagedFile(snapshot, overlay_bytes_max)
+        self.vfs = SnapshotVFS(self.file)
+        self.guard = Guard()
+        self.raw = sqlite.open_connection(
+            "main", vfs=self.vfs.name, guard=self.guard, cache_kib=CACHE_KIB, value_bytes_max=value_bytes_max
+        )
+        self.pinned: Pages | None = None
+        self._statements: dict[str, Statement] = {}
+
+    def pin(self, snapshot: Pages) -> None:
+        """Show `snapshot` and hold a read transaction on it."""
+        self.move(snapshot)
+        self.plain("BEGIN")
+        self.plain("SELECT 1 FROM sqlite_schema LIMIT 1")
+        self.pinned = snapshot
+
+    def unpin(self) -> None:
+        """End the read transaction, if any."""
+        if self.raw.in_transaction:
+            self.plain("ROLLBACK")
+        self.pinned = None
+
+    def move(self, snapshot: Pages) -> None:
+        """Show `snapshot`, dropping whatever was written and not committed."""
+        self.unpin()
+        if self.file.snapshot is not snapshot or self.file.is_dirty:
+            self.file.move(snapshot)
+            self._statements.clear()
+
+    def close(self) -> None:
+        """Close SQLite's connection and unregister the VFS."""
+        self.raw.close(True)
+        self.vfs.unregister()
+
+    def describe(self, sql: str) -> Statement:
+        """The first statement of `sql`, prepared but not run. Raises `SqlError`, `Denied`."""
+        known = self._statements.get(sql)
+        if known is None:
+            known = self.guarded(lambda: sqlite.describe(self.raw, self.guard, sql))
+            if known.keyword not in _SCHEMA_WORDS:
+                if len(self._statements) >= STATEMENTS_MAX:
+                    self._statements.clear()
+                self._statements[sql] = known
+        return known
+
+    def one(self, sql: str) -> Statement:
+        """`sql` as exactly one statement.
+
+        Raises:
+            Invalid: there is none, or more than one.
+        """
+        statement = self.describe(sql)
+        if statement.rest and sqlite.keyword(statement.rest):
+            raise Invalid("more than one statement in a call that takes one; use batch() or run_script()")
+        if statement.is_empty:
+            raise Invalid("there is no SQL statement in the text")
+        return statement
+
+    def fetch(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row]]:
+        """Run one statement and return its columns and rows.
+
+        Raises:
+            VirkeError: what SQLite, the guard or a limit said; the statement left nothing behind.
+        """
+        statement = self.one(sql)
+        sqlite.check_parameters(statement, params)
+
+        def run() -> tuple[list[str], list[Row]]:
+            cursor = self.raw.execute(sql, params)
+            return list(statement.columns), collect_rows(cursor, result_bytes_max)
+
+        try:
+            return self.guarded(run)
+        finally:
+            if statement.keyword in _SCHEMA_WORDS:
+                self._statements.clear()
+
+    def script(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row]]:
+        """Run every statement of `sql`; returns the columns and rows of the last one that has any.
+
+        `BEGIN` and `COMMIT` around it are passed over: a script is one transaction anyway. Parameters are for its
+        first statement that takes any, and must fit it.
+        """
+        result: tuple[list[str], list[Row]] = ([], [])
+        left: Parameters | None = params
+        for text in sqlite.split(sql):
+            statement = self.one(text)
+            if statement.keyword in ("BEGIN", "COMMIT", "END"):
+                continue
+            given: Parameters = ()
+            if left is not None and statement.parameter_count:
+                given, left = left, None
+            found = self.fetch(text, given, result_bytes_max)
+            result = found if found[0] else result
+        if left:
+            raise Invalid(f"{len(left)} parameters given, but no statement takes any")
+        return result
+
+    def guarded(self, action: Callable[[], T]) -> T:
+        """Do something with SQLite; every error leaves as one of Virke's, the one a page read failed with first."""
+        try:
+            return action()
+        except (sqlite.Error, ValueError, TypeError, KeyError, MemoryError, VirkeError) as error:
+            failure, self.file.failure = self.file.failure, None
+            if failure is not None:
+                raise failure from error
+            raise sqlite.translate(error, self.guard) from error
+
+    def plain(self, sql: str) -> None:
+        """Run transaction control of our own, which the guard denies to requests."""
+        allowed, self.guard.allow_transactions = self.guard.allow_transactions, True
+        try:
+            self.guarded(lambda: self.raw.execute(sql).fetchall())
+        finally:
+            self.guard.allow_transactions = allowed
+
+
+_SCHEMA_WORDS: Final = frozenset({"CREATE", "DROP", "ALTER", "VACUUM", "PRAGMA"})
+
+
+def collect_rows(cursor: Cursor, result_bytes_max: int) -> list[Row]:
+    """All rows of a cursor.
+
+    Raises:
+        TooLarge: their values have more than `result_bytes_max` bytes together.
+    """
+    rows: list[Row] = list(islice(cursor, FIRST_ROWS))
+    if len(rows) < FIRST_ROWS:
+        return rows
+    total = sum(map(_row_bytes, rows))
+    for row in cursor:
+        total += _row_bytes(row)
+        if total > result_bytes_max:
+            cursor.close(True)
+            raise TooLarge(
+                f"the result is larger than {result_bytes_max >> 20} MiB; ask for less (LIMIT) or raise max_result_mb"
+            )
+        rows.append(row)
+    return rows
+
+
+def _row_bytes(row: Row) -> int:
+    return sum(len(value) if isinstance(value, (str, bytes)) else _ROW_OVERHEAD for value in row)

@@ -1,0 +1,438 @@
+"""A database: what the public API, the command line and every server call.
+
+Knows the volume, its connections, the writer and upkeep; knows no store's name, no file and no thread of its own.
+
+1. Safe to share between threads: each call borrows a connection; writes queue in the writer.
+2. A read is served from one snapshot that is at most `max_staleness_ms` old (`strong`: confirmed now), and never older
+   than this process's own writes or the bookmark it was given.
+3. A warm read asks the store nothing (B3).
+4. A statement that writes, wherever it is sent, goes through the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Final
+
+from virke.core.collect import GRACE_MS
+from virke.core.root import Root, RootAt
+from virke.core.settings import Settings
+from virke.engine import schema, sqlite, upkeep
+from virke.engine.connection import Connection, collect_rows
+from virke.engine.deferred import Deferred, Journal, push_all
+from virke.engine.environment import Environment
+from virke.engine.results import (
+    Collected,
+    Flushed,
+    QueryResult,
+    Request,
+    SchemaEntry,
+    Status,
+    bookmark_of,
+)
+from virke.engine.sqlite import Parameters
+from virke.engine.streaming import PageStream, base_of
+from virke.engine.transaction import Transaction
+from virke.engine.vfs import Pages
+from virke.engine.volume import Snapshot, SnapshotGone, Volume
+from virke.engine.writer import Write, Writer, hash_key
+from virke.errors import Invalid, Unavailable
+from virke.stores.base import Store
+
+READERS_KEPT: Final = 16
+TRANSACTION_CONNECTIONS_KEPT: Final = 4
+BOOKMARK_TRIES: Final = 12
+CONSISTENCIES: Final = ("strong", "session", "bounded")
+
+
+class Database:
+    """One database of a store. Open it with `virke.connect`; close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        *,
+        environment: Environment | None = None,
+        journal: Journal | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._on_close = on_close
+        self._env = environment or Environment()
+        self._monotonic = self._env.monotonic
+        self._now_ms = self._env.now_ms
+        self._volume = Volume(store, name, self._env)
+        self._volume.refresh()
+        self._settings = self._volume.latest().root.settings
+        self._writer = Writer(self._volume, self._connection)
+        self._upkeep = upkeep.Upkeep(self._volume)
+        self._deferred = Deferred(self._volume, self._writer, journal, self._connection) if journal else None
+        self._readers: list[tuple[Connection, dict[str, list[str]]]] = []
+        self._writers: list[Connection] = []
+        self._view: Pages = self._volume.snapshot()
+        self._root: Root = self._volume.latest().root
+        self._fresh_until = float("-inf")
+        self._closed = False
+        self._moved(self._volume.latest())
+
+    # Reading
+
+    def query(
+        self, sql: str, params: Parameters = (), *, consistency: str | None = None, bookmark: str | None = None
+    ) -> QueryResult:
+        """Run one statement and return its rows; `consistency` and `bookmark` override the database's setting.
+
+        Raises:
+            SqlError, Invalid, Denied, TimedOut, TooLarge: nothing was changed.
+            Unavailable: the store does not answer, or does not show the bookmark yet.
+        """
+        now = self._monotonic()
+        if now >= self._fresh_until or consistency is not None or bookmark is not None:
+            self._freshen(consistency, bookmark)
+        try:
+            reader = self._readers.pop()
+        except IndexError:
+            reader = (self._connection(), {})
+        connection, known = reader
+        columns = known.get(sql)
+        if columns is None or connection.pinned is not self._view:
+            return self._query_first(sql, params, reader)
+        connection.vfs.now_ms = self._now_ms()
+        connection.guard.deadline = now + self._timeout_s
+        try:
+            cursor = connection.raw.execute(sql, params)
+            rows = collect_rows(cursor, self._result_bytes)
+        except Exception as error:
+            return self._query_failed(sql, params, reader, error)
+        self._readers.append(reader)
+        return QueryResult(columns, rows, self._root)
+
+    def _query_first(
+        self, sql: str, params: Parameters, reader: tuple[Connection, dict[str, list[str]]]
+    ) -> QueryResult:
+        """A statement that this reader does not know, or a snapshot that it has not seen."""
+        connection, known = reader
+        try:
+            root, view = self._root, self._view
+            if connection.pinned is not view:
+                known.clear()
+                connection.pin(view)
+            connection.guard.allow_transactions = False
+            statement = connection.one(sql)
+            if not statement.read_only:
+                return self.run(sql, params)
+            connection.vfs.now_ms = self._now_ms()
+            connection.guard.deadline = self._monotonic() + self._timeout_s
+            columns, rows = connection.fetch(sql, params, self._result_bytes)
+            if len(known) < 1000:
+                known[sql] = columns
+            return QueryResult(columns, rows, root)
+        except SnapshotGone:
+            connection.unpin()
+            self._take_root(self._volume.refresh())
+            return self.query(sql, params)
+        finally:
+            self._give_back(reader)
+
+    def _query_failed(
+        self, sql: str, params: Parameters, reader: tuple[Connection, dict[str, list[str]]], error: Exception
+    ) -> QueryResult:
+        """Translate an error of the fast path; a collected snapshot or an unchecked parameter starts over."""
+        connection, known = reader
+        known.pop(sql, None)
+        failure, connection.file.failure = connection.file.failure, None
+        if isinstance(error, SnapshotGone):
+            connection.unpin()
+            self._give_back(reader)
+            self._take_root(self._volume.refresh())
+            return self.query(sql, params)
+        try:
+            sqlite.check_parameters(connection.one(sql), params)
+            raise (failure or sqlite.translate(error, connection.guard, sql)) from error
+        finally:
+            self._give_back(reader)
+
+    def _give_back(self, reader: tuple[Connection, dict[str, list[str]]]) -> None:
+        if len(self._readers) < READERS_KEPT and not self._closed:
+            self._readers.append(reader)
+        else:
+            reader[0].close()
+
+    def _freshen(self, consistency: str | None, bookmark: str | None) -> None:
+        """Make the view as new as it must be."""
+        if self._closed:
+            raise Invalid(f"database {self.name!r} is closed")
+        level = consistency or self._settings.read_consistency
+        if level not in CONSISTENCIES:
+            raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
+        if level == "strong" or self._monotonic() >= self._volume.checked_at + self._settings.max_staleness_ms / 1000:
+            self._volume.refresh()
+        if bookmark is not None and level != "bounded":
+            self._wait_for(bookmark)
+        self._moved(self._volume.latest())
+
+    def _wait_for(self, bookmark: str) -> None:
+        parts = bookmark.split(".")
+        if len(parts) != 4:
+            raise Invalid(f"{bookmark!r} is not a bookmark")
+        for attempt in range(BOOKMARK_TRIES):
+            if bookmark_of(self._volume.latest().root).split(".")[:3] >= parts[:3]:
+                return
+            if attempt:
+                self._env.sleep(min(0.01 * 2**attempt, 0.5) * self._env.jitter())
+            self._volume.refresh()
+        raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
+
+    def _moved(self, at: RootAt) -> None:
+        """Show what `at` says, and pending writes above it."""
+        if self._deferred and at.root is not self._root:
+            self._deferred.moved()
+        self._take_root(at)
+
+    def _take_root(self, at: RootAt) -> None:
+        self._settings = settings = at.root.settings
+        self._timeout_s = settings.query_timeout_ms / 1000
+        self._result_bytes = settings.max_result_mb << 20
+        layer = self._deferred.view() if self._deferred else None
+        self._view = layer or self._volume.snapshot_of(at.root)
+        self._root = at.root
+        strong = settings.read_consistency == "strong"
+        self._fresh_until = (
+            float("-inf") if strong or self._closed else self._volume.checked_at + settings.max_staleness_ms / 1000
+        )
+
+    # Writing
+
+    def execute(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> int:
+        """Run one statement as a transaction; returns the rows affected. Raises as `run`."""
+        return self.run(sql, params, idempotency_key=idempotency_key).rows_affected
+
+    def run(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> QueryResult:
+        """Run one statement of any kind as a transaction.
+
+        Raises:
+            SqlError, Invalid, Denied, TimedOut, TooLarge: nothing was changed.
+            Conflict: the race was lost `max_attempts` times; nothing was changed, run it again.
+            Unavailable: the store did not take it; nothing was changed.
+            OutcomeUnknown: it may be in history; ask the data.
+        """
+        return self._write([(sql, params)], idempotency_key)[0]
+
+    def run_script(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> QueryResult:
+        """Run `;`-separated statements as one transaction: rows of the last, sum of rows affected. Raises as `run`."""
+        return self._write([(sql, params)], idempotency_key, script=True)[0]
+
+    def batch(self, statements: Sequence[str | Request], *, idempotency_key: str | None = None) -> list[QueryResult]:
+        """Run statements as one transaction, all or nothing; one result for each. Raises as `run`."""
+        requests = [(item, ()) if isinstance(item, str) else item for item in statements]
+        return self._write(requests, idempotency_key) if requests else []
+
+    def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
+        """Run one statement with each row of parameters as one transaction; returns the rows affected. Raises as `run`."""
+        requests = [(sql, row) for row in rows]
+        return self._write(requests, idempotency_key, many=True)[0].rows_affected if requests else 0
+
+    def _write(
+        self, requests: Sequence[Request], key: str | None, *, script: bool = False, many: bool = False
+    ) -> list[QueryResult]:
+        if self._closed:
+            raise Invalid(f"database {self.name!r} is closed")
+        write = Write(requests, self._now_ms(), hash_key(key) if key else None, script=script, many=many)
+        if self._is_deferred() and self._deferred and not _stands_alone(requests):
+            results = self._deferred.submit(write)
+            self._take_root(self._volume.latest())
+            return self._answered(results)
+        self._push_pending()
+        results = self._writer.submit(write)
+        self._after_commit()
+        return self._answered(results)
+
+    def _answered(self, results: list[QueryResult]) -> list[QueryResult]:
+        return results or [QueryResult([], [], self._root)]
+
+    def _after_commit(self) -> None:
+        self._upkeep.after_commit()
+        self._moved(self._volume.latest())
+
+    def transaction(self, *, idempotency_key: str | None = None) -> Transaction:
+        """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`."""
+        self._push_pending()
+        base = self._volume.refresh()
+        try:
+            connection = self._writers.pop()
+        except IndexError:
+            connection = self._connection()
+        connection.unpin()
+        connection.raw.pragma("foreign_keys", self._writer.foreign_keys)
+        key = hash_key(idempotency_key) if idempotency_key else None
+        return Transaction(self._volume, self._writer, connection, base=base, done=self._transaction_done, key=key)
+
+    def _transaction_done(self, connection: Connection) -> None:
+        if len(self._writers) < TRANSACTION_CONNECTIONS_KEPT and not self._closed:
+            self._writers.append(connection)
+        else:
+            connection.close()
+        if not self._closed:
+            self._after_commit()
+
+    def commit_pages(
+        self,
+        base: Snapshot,
+        *,
+        page_size: int,
+        page_count: int,
+        pages: Iterable[tuple[int, bytes]],
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Commit a stream of changed pages, ascending, as one version; returns it.
+
+        A changed page size, or an empty base, needs every page but the lock page.
+
+        Raises:
+            Conflict: the database moved past `base`. Unavailable: the store failed. Nothing was changed.
+        """
+        with self._writer.lead:
+            stream = PageStream(self._volume, base_of(self._volume, base), page_size=page_size, page_count=page_count)
+            version = stream.commit(pages, progress)
+        self._after_commit()
+        return version
+
+    # Deferred writes
+
+    def _is_deferred(self) -> bool:
+        return self._deferred is not None and self._settings.durability == "deferred"
+
+    def _push_pending(self) -> None:
+        """Order: what is pending comes before a write that goes straight to the store."""
+        if self._deferred and self._deferred.journal.pending_count():
+            push_all(self._deferred)
+
+    def flush(self) -> Flushed:
+        """Push all pending writes to the store. Raises `Unavailable`, `Conflict`, `OutcomeUnknown`; nothing is lost."""
+        if self._deferred is None:
+            return Flushed(0, 0, self.version)
+        flushed = push_all(self._deferred)
+        self._after_commit()
+        return flushed
+
+    # Looking at it
+
+    @property
+    def version(self) -> int:
+        """The newest version that this process knows."""
+        return self._volume.latest().root.head.version
+
+    @property
+    def bookmark(self) -> str:
+        """The bookmark of `version`."""
+        return bookmark_of(self._volume.latest().root)
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """The whole database as of now, confirmed by the store, or as of an earlier version. Raises `NotFound`."""
+        self._push_pending()
+        self._volume.refresh()
+        return self._volume.snapshot() if version is None else self._volume.snapshot_at(version)
+
+    def schema(self, table: str | None = None) -> list[SchemaEntry]:
+        """The schema, in an order that can be replayed; of one table or view if named. Raises `NotFound`."""
+        return schema.entries(self, table)
+
+    @property
+    def known_settings(self) -> Settings:
+        """The settings as of the newest root known, without asking the store."""
+        return self._settings
+
+    def settings(self) -> Settings:
+        """The settings as this process knows them."""
+        return self._volume.refresh().root.settings
+
+    def change_settings(self, changes: Mapping[str, str | int]) -> Settings:
+        """Change settings for every node. Raises `Invalid` (it lists the valid ones); then nothing was changed."""
+        settings = self._upkeep.change_settings(lambda now: now.changed(changes))
+        self._after_commit()
+        return settings
+
+    def promote(self, progress: Callable[[int, int], None] | None = None) -> Status:
+        """Move the database to object storage; readers and writers go on. Raises `Conflict`, `NotFound`."""
+        self._push_pending()
+        self._upkeep.promote(progress)
+        self._moved(self._volume.latest())
+        return self.status()
+
+    def collect(self, *, dry_run: bool = False, grace_ms: int = GRACE_MS) -> Collected:
+        """Delete what nothing needs any more, killed writers' leftovers included; `dry_run` only says what."""
+        return self._upkeep.collect(dry_run=dry_run, grace_ms=grace_ms)
+
+    def status(self) -> Status:
+        """The state of the database, as the store has it now; pending writes are counted, not pushed."""
+        healthy, error = True, self._upkeep.error
+        try:
+            self._volume.refresh()
+        except Unavailable as failure:
+            healthy, error = False, failure.message
+        at = self._volume.latest()
+        root, journal = at.root, self._deferred.journal if self._deferred else None
+        objects, stored_bytes = upkeep.stored(root)
+        return Status(
+            name=self.name,
+            store=self._volume.store.url,
+            tier=root.tier.value,
+            branch=root.branch,
+            epoch=root.epoch,
+            version=root.head.version,
+            generation=at.generation,
+            page_size=root.head.page_size,
+            page_count=root.head.page_count,
+            size_bytes=root.head.page_count * root.head.page_size,
+            created_ms=root.created_ms,
+            last_commit_ms=root.head.time_ms,
+            pending_writes=journal.pending_count() if journal else 0,
+            rejected_writes=tuple(journal.rejected()) if journal else (),
+            objects=objects,
+            stored_bytes=stored_bytes,
+            history_from_version=max(1, root.horizon.version),
+            history_days=root.settings.history_days,
+            conflicts=self._writer.conflicts,
+            healthy=healthy,
+            upkeep_error=error,
+        )
+
+    # Connections
+
+    def _connection(self) -> Connection:
+        settings = self._volume.latest().root.settings
+        return Connection(self._volume.snapshot(), value_bytes_max=settings.max_result_mb << 20)
+
+    def close(self, *, push: bool = True) -> None:
+        """Push pending writes (unless told not to) and release connections; harmless when closed."""
+        if self._closed:
+            return
+        if self._on_close:
+            self._on_close()
+        try:
+            if push:
+                self._push_pending()
+        finally:
+            self._closed = True
+            self._fresh_until = float("-inf")
+            self._writer.close()
+            if self._deferred:
+                self._deferred.close()
+            while self._readers:
+                self._readers.pop()[0].close()
+            while self._writers:
+                self._writers.pop().close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _stands_alone(requests: Sequence[Request]) -> bool:
+    return len(requests) == 1 and sqlite.keyword(requests[0][0]) in ("VACUUM", "PRAGMA")

@@ -1,0 +1,116 @@
+"""Performs the effects of the pure protocols on a store: the only place that retries and sleeps.
+
+Knows effects, stores and the environment; knows no pages and no SQL.
+
+1. An effect is performed exactly as asked, once: repeats are the protocol's decision.
+2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`; on a read it becomes `Lost`
+   for the root, and stays an error for objects.
+3. Deleting is best effort: what stays behind is garbage, which collection finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Final, TypeVar
+
+from virke.core.effects import (
+    Absent,
+    Delete,
+    Effect,
+    Get,
+    Lost,
+    Outcome,
+    Pause,
+    PutNew,
+    ReadRoot,
+    Refused,
+    SwapRoot,
+    Tier,
+    Unchanged,
+)
+from virke.engine.environment import Environment
+from virke.errors import NotFound, Unavailable
+from virke.stores.base import Blobs, Range, Store
+
+PAUSE_FIRST_S: Final = 0.01
+PAUSE_MOST_S: Final = 1.0
+T = TypeVar("T")
+
+
+class Driver:
+    """Runs protocols against one root of one store."""
+
+    def __init__(self, store: Store, root_key: str, environment: Environment) -> None:
+        self._store = store
+        self._root_key = root_key
+        self._environment = environment
+
+    def run(self, protocol: Generator[Effect, Outcome, T]) -> T:
+        """Drive `protocol` to its end and return what it returns."""
+        outcome: Outcome = None
+        while True:
+            try:
+                effect = protocol.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            outcome = self._perform(effect)
+
+    def _perform(self, effect: Effect) -> Outcome:
+        match effect:
+            case ReadRoot():
+                return self._read_root()
+            case SwapRoot(data, base):
+                try:
+                    return self._store.register.swap(self._root_key, data, base)
+                except Unavailable as error:
+                    return Refused(error.message)
+            case PutNew(tier, key, data):
+                try:
+                    return self.blobs(tier).put_new(key, data)
+                except Unavailable as error:
+                    return Refused(error.message)
+            case Get(tier, ranges):
+                return self.get(tier, [Range(key, offset, length) for key, offset, length in ranges])
+            case Delete(tier, keys):
+                self._delete(tier, keys)
+                return None
+            case Pause(attempt):
+                self._environment.sleep(min(PAUSE_FIRST_S * 2**attempt, PAUSE_MOST_S) * self._environment.jitter())
+                return None
+
+    def _read_root(self) -> Outcome:
+        try:
+            outcome = self._store.register.read(self._root_key)
+        except Unavailable as error:
+            return Lost(error.message)
+        assert not isinstance(outcome, Unchanged), "no known generation was named"
+        return outcome
+
+    def _delete(self, tier: Tier, keys: Sequence[str]) -> None:
+        try:
+            self.blobs(tier).delete(keys)
+        except Unavailable:
+            return  # invariant 3
+
+    def get(self, tier: Tier, ranges: Sequence[Range]) -> list[bytes | Absent]:
+        """Ranges of immutable objects, repeated a few times while the store is unavailable."""
+        for attempt in range(3):
+            try:
+                return self.blobs(tier).get(ranges)
+            except Unavailable:
+                if attempt == 2:
+                    raise
+                self._perform(Pause(attempt))
+        raise AssertionError("the loop returns or raises")
+
+    def blobs(self, tier: Tier) -> Blobs:
+        """The blobs that serve `tier`.
+
+        Raises:
+            NotFound: this store does not serve it.
+        """
+        blobs = self._store.blobs.get(tier)
+        if blobs is None:
+            raise NotFound(f"store {self._store.url} has no {tier.value} tier; name one in virke.toml [store]")
+        return blobs

@@ -1,0 +1,36 @@
+"""What the engine takes from the outside besides the store: clock, randomness and sleep, so that tests can inject them.
+
+1. `now_ms` is the wall clock and may jump; `monotonic` never goes back and is used for all waiting and ageing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from virke.core.ids import ID_BYTES, CommitId
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Clock (Unix milliseconds and monotonic seconds), randomness and sleep (seconds)."""
+
+    now_ms: Callable[[], int] = _wall_ms
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    random_bytes: Callable[[int], bytes] = os.urandom
+
+    def commit_id(self) -> CommitId:
+        """128 fresh random bits."""
+        return CommitId(self.random_bytes(ID_BYTES))
+
+    def jitter(self) -> float:
+        """A random factor from 0.5 to 1.5."""
+        return 0.5 + Random(self.random_bytes(8)).random()

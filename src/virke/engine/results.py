@@ -1,0 +1,128 @@
+"""What the database answers with. Plain values; knows no SQLite and no store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from virke.core.root import Root
+
+if TYPE_CHECKING:
+    from virke.engine.sqlite import Parameters, Row
+
+Request = tuple[str, "Parameters"]
+
+
+def bookmark_of(root: Root) -> str:
+    """The opaque, sortable token of a version: branch, epoch, version and the first bits of the commit id."""
+    head = root.head
+    return f"{root.branch}.{root.epoch:08x}.{head.version:016x}.{head.commit_id[:4].hex()}"
+
+
+class QueryResult:
+    """Columns, rows and what changed.
+
+    `rows` are tuples of None, int, float, str or bytes. `rows_affected` counts inserted, updated and deleted rows,
+    triggers not included. `version` and `bookmark` name the state that was read or written.
+    """
+
+    __slots__ = ("_root", "columns", "last_insert_rowid", "rows", "rows_affected")
+
+    def __init__(
+        self,
+        columns: list[str],
+        rows: list[Row],
+        root: Root,
+        rows_affected: int = 0,
+        last_insert_rowid: int | None = None,
+    ) -> None:
+        self.columns = columns
+        self.rows = rows
+        self.rows_affected = rows_affected
+        self.last_insert_rowid = last_insert_rowid
+        self._root = root
+
+    @property
+    def version(self) -> int:
+        """The version that was read, or that this write made."""
+        return self._root.head.version
+
+    @property
+    def bookmark(self) -> str:
+        """Send it with a later read, and that read sees nothing older."""
+        return bookmark_of(self._root)
+
+    def at(self, root: Root) -> QueryResult:
+        """This result as of another root: the one whose swap made it true."""
+        self._root = root
+        return self
+
+    def __repr__(self) -> str:
+        return f"QueryResult(columns={self.columns!r}, rows={self.rows!r}, rows_affected={self.rows_affected})"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaEntry:
+    """One object of the schema: `type` is table, index, view or trigger; `table` the table it belongs to."""
+
+    type: str
+    name: str
+    table: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedWrite:
+    """A deferred write that could not be applied when it was pushed; nothing of it is in history."""
+
+    id: int
+    sql: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """How many pending writes were pushed and rejected, and the version after."""
+
+    pushed: int
+    rejected: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection deleted, or would: object keys and their bytes; how many objects are kept."""
+
+    deleted: tuple[str, ...]
+    bytes: int
+    kept: int
+    waiting: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a database; times in Unix milliseconds, sizes in bytes."""
+
+    name: str
+    store: str
+    tier: str
+    branch: str
+    epoch: int
+    version: int
+    generation: str
+    page_size: int
+    page_count: int
+    size_bytes: int
+    created_ms: int
+    last_commit_ms: int
+    pending_writes: int
+    rejected_writes: tuple[RejectedWrite, ...]
+    objects: int
+    stored_bytes: int
+    history_from_version: int
+    history_days: int
+    conflicts: int
+    healthy: bool
+    upkeep_error: str | None

@@ -1,0 +1,147 @@
+"""An interactive transaction: reads and writes on one snapshot, committed by one swap or not at all.
+
+State: open → committed | rolled back. Knows its own connection; the database gives it one and takes it back.
+
+1. Every read and write sees the snapshot of the beginning plus its own writes (P4).
+2. `commit` succeeds only if nobody committed since: else `Conflict`, and nothing of it is in history.
+3. Leaving the `with` block by an exception rolls back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from virke.core.change import Change, plan_change
+from virke.core.commit import Committed, commit
+from virke.core.ids import Version
+from virke.core.root import Answer, RootAt
+from virke.engine.connection import Connection
+from virke.engine.results import QueryResult
+from virke.engine.volume import SnapshotGone, Volume
+from virke.engine.writer import Write, Writer, execute, settled
+from virke.errors import Conflict, Invalid
+
+if TYPE_CHECKING:
+    from virke.engine.sqlite import Parameters
+
+
+class Transaction:
+    """Use as a context manager; see the module's rules."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        writer: Writer,
+        connection: Connection,
+        *,
+        base: RootAt,
+        done: Callable[[Connection], None],
+        key: bytes | None,
+    ) -> None:
+        self._volume = volume
+        self._writer = writer
+        self._connection: Connection | None = connection
+        self._base = base
+        self._done = done
+        self._key = key
+        self._rows = 0
+        self._time_ms = volume.environment.now_ms()
+        connection.guard.allow_transactions = False
+        connection.move(volume.snapshot_of(base.root))
+        connection.plain("BEGIN IMMEDIATE")
+
+    @property
+    def version(self) -> int:
+        """The version that this transaction reads; after `commit`, the one that it made."""
+        return self._base.root.head.version
+
+    def query(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """Run one statement of any kind and return its rows. Raises `SqlError`, `Invalid`, `Denied`, `TimedOut`."""
+        return self._run(Write([(sql, params)], self._time_ms))
+
+    def execute(self, sql: str, params: Parameters = ()) -> int:
+        """Run one statement; returns the rows affected. Raises as `query`."""
+        return self.query(sql, params).rows_affected
+
+    def run_script(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """Run several statements; the result has the rows of the last one and the sum of rows affected."""
+        return self._run(Write([(sql, params)], self._time_ms, script=True))
+
+    def _run(self, write: Write) -> QueryResult:
+        connection = self._open()
+        connection.plain("SAVEPOINT virke_statement")
+        try:
+            result = execute(connection, write, self._base, self._volume)[0]
+            connection.plain("RELEASE virke_statement")
+        except SnapshotGone as error:
+            raise Conflict("the snapshot of this transaction was collected; run it again") from error
+        except BaseException:
+            if connection.raw.in_transaction:
+                connection.plain("ROLLBACK TO virke_statement; RELEASE virke_statement")
+            else:
+                self.rollback()
+            raise
+        self._rows += result.rows_affected
+        return result
+
+    def commit(self) -> int:
+        """Commit; returns the version that holds the transaction (its snapshot's if nothing was written).
+
+        Raises:
+            Conflict: another commit came first; run the transaction again.
+            OutcomeUnknown, Unavailable: see `virke.errors`.
+        """
+        connection = self._open()
+        try:
+            connection.plain("COMMIT")
+            dirty = connection.file.change(Version(self._base.root.head.version + 1))
+            if dirty is None:
+                return self.version
+            changed = Change(
+                dirty.pages,
+                dirty.page_size,
+                dirty.page_count,
+                dirty.checksum,
+                time_ms=self._volume.environment.now_ms(),
+                answers=(Answer(self._key, self._rows),) if self._key else (),
+            )
+            with self._writer.lead:
+                plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
+                verdict = self._volume.driver.run(commit(self._base, plan, self._volume.name))
+                if not settled(self._volume, verdict):
+                    self._writer.conflicts += 1
+                    raise Conflict("another commit came first; run the transaction again")
+            assert isinstance(verdict, Committed)
+            self._base = RootAt(verdict.root, self._base.generation)
+            return self.version
+        finally:
+            self._end()
+
+    def rollback(self) -> None:
+        """Forget everything; harmless when the transaction is over."""
+        if self._connection is not None:
+            self._end()
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            raise Invalid("the transaction is over")
+        return self._connection
+
+    def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.unpin()
+            self._done(connection)
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._connection is not None:
+            self.commit()
+        else:
+            self.rollback()

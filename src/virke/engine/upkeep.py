@@ -1,0 +1,238 @@
+"""Upkeep when work asks for it: compaction, settings, promotion and collection, each a commit of references.
+
+Knows the pure plans of core/ and drives them; knows no SQL. Never runs inside a commit, and never makes one fail.
+
+1. Upkeep loses races gladly: it is rebased or given up, and tried again when a later commit asks.
+2. What it uploaded and could not name it deletes, best effort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from virke.core import collect, merge
+from virke.core.change import next_root, plan_change, untouched
+from virke.core.commit import Plan, commit
+from virke.core.effects import Delete, Effect, Outcome, Tier
+from virke.core.root import Horizon, Root
+from virke.core.segment import Ref
+from virke.core.settings import Settings
+from virke.engine.results import Collected
+from virke.engine.volume import Volume
+from virke.engine.writer import settled
+from virke.errors import Conflict, VirkeError
+from virke.stores.base import Listed
+
+ATTEMPTS: Final = 16
+MEBIBYTE: Final = 1 << 20
+T = TypeVar("T")
+
+
+class Upkeep:
+    """The upkeep of one database."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self.error: str | None = None
+        self._seen: int = -1
+
+    def after_commit(self) -> None:
+        """Do what the newest commit made due; errors are kept for `status` and never raised."""
+        segments = len(self._volume.latest().root.segments)
+        if segments == self._seen:
+            return
+        try:
+            self._due()
+            self.error = None
+        except VirkeError as error:
+            self.error = f"{error.kind}: {error.message}"
+        self._seen = len(self._volume.latest().root.segments)
+
+    def _due(self) -> None:
+        root = self._volume.latest().root
+        if promotes_itself(root) and Tier.OBJECT in self._volume.store.blobs:
+            self.promote()
+        while run := merge.choose(self._volume.latest().root.segments):
+            if not self.compact(run):
+                return
+            self.collect_step()
+
+    def compact(self, run: merge.Run, tier: Tier | None = None) -> bool:
+        """Merge one run of segments; False if another commit made that impossible."""
+        volume = self._volume
+        root = volume.latest().root
+        refs = root.segments[run.start : run.stop]
+        commit_id = volume.environment.commit_id()
+        job = merge.Merge(root, run, volume.indexes(refs), commit_id, tier or root.tier)
+        parts = {tier: blobs.part_bytes_max for tier, blobs in volume.store.blobs.items()}
+        ref = self._run(merge.merge(job, {tier: min(size, 16 << 20) for tier, size in parts.items()}))
+
+        def plan(now: Root) -> Plan | None:
+            made = merge.plan_merge(
+                now, job, ref, commit_id=volume.environment.commit_id(), time_ms=volume.environment.now_ms()
+            )
+            return made and replace(made, root=replace(made.root, tier=tier or made.root.tier))
+
+        if self._commit(plan):
+            return True
+        volume.driver.run(_only(merge.uploaded(ref)))
+        return False
+
+    def promote(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Move every segment to object storage, one commit of references each; readers and writers go on.
+
+        Raises:
+            Conflict: other commits won every race. NotFound: the store has no object tier.
+        """
+        self._volume.driver.blobs(Tier.OBJECT)
+        self._switch(Tier.OBJECT)
+        root = self._volume.refresh().root
+        total = sum(ref.tier is Tier.KV for ref in root.segments)
+        for _ in range(ATTEMPTS * (total + 1)):
+            root = self._volume.refresh().root
+            waiting = [number for number, ref in enumerate(root.segments) if ref.tier is Tier.KV]
+            if progress:
+                progress(max(0, total - len(waiting)), total)
+            if not waiting:
+                return
+            first = last = waiting[0]
+            while last + 1 in waiting:
+                last += 1
+            self.compact(merge.Run(first, last + 1), Tier.OBJECT)
+        raise Conflict("other commits won every race while promoting; run it again to go on")
+
+    def _switch(self, tier: Tier) -> None:
+        """From now on new segments go to `tier`."""
+
+        def plan(root: Root) -> Plan:
+            new = next_root(
+                root, self._volume.environment.commit_id(), untouched(root, self._volume.environment.now_ms())
+            )
+            return Plan(replace(new, tier=tier))
+
+        if self._volume.refresh().root.tier is not tier and not self._commit(plan):
+            raise Conflict("other commits won every race; run it again")
+
+    def change_settings(self, change: Callable[[Settings], Settings]) -> Settings:
+        """Commit changed settings.
+
+        Raises:
+            Invalid: from `change`. Conflict: other commits won every race.
+        """
+        self._volume.refresh()
+
+        def plan(root: Root) -> Plan:
+            changed = untouched(root, self._volume.environment.now_ms(), settings=change(root.settings))
+            return plan_change(root, self._volume.environment.commit_id(), changed)
+
+        if not self._commit(plan):
+            raise Conflict("other commits won every race; run it again")
+        return self._volume.latest().root.settings
+
+    # Collection
+
+    def collect_step(self, grace_ms: int = collect.GRACE_MS) -> None:
+        """Sweep what is due, then advance the horizon; both at most once, neither with a LIST."""
+        volume = self._volume
+        root, now_ms = volume.latest().root, volume.environment.now_ms()
+        marked = self._run(collect.mark(root))
+        if collect.may_sweep(root, now_ms, grace_ms):
+            for ref in marked.garbage:
+                self._run(_only(Delete(ref.tier, ref.keys)))
+            self._write_horizon(
+                lambda now: collect.swept_horizon(root.horizon) if now.horizon == root.horizon else None
+            )
+        root = volume.latest().root
+        if collect.advance(root, marked, now_ms) is not None:
+            self._write_horizon(
+                lambda now: collect.advance(now, marked, now_ms) if now.segments == root.segments else None
+            )
+
+    def collect(self, *, dry_run: bool, grace_ms: int = collect.GRACE_MS) -> Collected:
+        """What `db gc` does: `collect_step`, and leftovers of killed writers, found by a LIST.
+
+        Raises:
+            Unavailable, Corrupt: from the store; repeat it, nothing needed was deleted.
+        """
+        volume = self._volume
+        root, now_ms = volume.refresh().root, volume.environment.now_ms()
+        marked = self._run(collect.mark(root))
+        due = collect.may_sweep(root, now_ms, grace_ms)
+        listed = {tier: self._listed(tier) for tier in volume.store.blobs}
+        sizes = {item.key: item.size_bytes for items in listed.values() for item in items}
+        first = {key for ref in marked.garbage for key in ref.keys if key in sizes}
+        rest = set(collect.leftovers(root, marked, sizes)) - first if due or not _is_pending(root) else set()
+        garbage = first | rest if due else (rest if now_ms - root.horizon.since_ms >= grace_ms else set())
+        waiting = len(sizes.keys() - marked.needed_keys - garbage)
+        if not dry_run:
+            for tier, items in listed.items():
+                self._run(_only(Delete(tier, tuple(item.key for item in items if item.key in rest & garbage))))
+            self.collect_step(grace_ms)
+            if waiting and not _is_pending(volume.latest().root):
+                self._write_horizon(lambda now: _new_watermark(now, now_ms))
+        return Collected(
+            tuple(sorted(garbage)), sum(sizes[key] for key in garbage), len(sizes) - len(garbage), waiting, dry_run
+        )
+
+    def _listed(self, tier: Tier) -> list[Listed]:
+        root = self._volume.latest().root
+        return list(self._volume.driver.blobs(tier).list(f"seg/{root.database_id.hex()}/"))
+
+    def _write_horizon(self, horizon: Callable[[Root], Horizon | None]) -> None:
+        environment = self._volume.environment
+
+        def plan(root: Root) -> Plan | None:
+            new = horizon(root)
+            if new is None:
+                return None
+            return collect.plan_horizon(root, new, commit_id=environment.commit_id(), time_ms=environment.now_ms())
+
+        self._commit(plan)
+
+    # Committing
+
+    def _commit(self, plan: Callable[[Root], Plan | None]) -> bool:
+        """Commit what `plan` makes of the newest root, again after each lost race; False if it gives up."""
+        volume = self._volume
+        for _ in range(ATTEMPTS):
+            base = volume.latest()
+            made = plan(base.root)
+            if made is None:
+                return False
+            if settled(volume, volume.driver.run(commit(base, made, volume.name))):
+                return True
+        return False
+
+    def _run(self, protocol: Generator[Effect, Outcome, T]) -> T:
+        return self._volume.driver.run(protocol)
+
+
+def promotes_itself(root: Root) -> bool:
+    """True if the database has outgrown the KV tier by its own settings."""
+    if root.tier is Tier.OBJECT or root.settings.tier == "kv":
+        return False
+    size = root.head.page_count * root.head.page_size
+    return root.settings.tier == "object" or size > root.settings.promote_at_mb * MEBIBYTE
+
+
+def _is_pending(root: Root) -> bool:
+    horizon = root.horizon
+    return horizon.version > horizon.swept_version or horizon.watermark > horizon.swept_watermark
+
+
+def _new_watermark(root: Root, now_ms: int) -> Horizon:
+    """A watermark without a new horizon: dooms uploads in flight, so that leftovers can be told from them."""
+    return replace(root.horizon, watermark=type(root.head.version)(root.head.version + 1), since_ms=now_ms)
+
+
+def _only(effect: Delete) -> Generator[Effect, Outcome, None]:
+    if effect.keys:
+        yield effect
+
+
+def stored(root: Root) -> tuple[int, int]:
+    """Objects and bytes that the root names, the root itself not counted."""
+    refs: tuple[Ref, ...] = root.segments
+    return sum(ref.parts for ref in refs), sum(ref.stored_bytes for ref in refs)

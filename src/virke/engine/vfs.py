@@ -1,0 +1,327 @@
+"""A file for SQLite that is really a snapshot and an overlay of dirty pages; and the request's clock.
+
+Knows SQLite's VFS calls and pages; knows no store, no root and no SQL. One connection has one VFS and one file.
+
+State: clean (snapshot only) → SQLite writes → dirty (overlay) → `accept` or `drop` → clean on a snapshot.
+
+1. Between `move` calls every read comes from one snapshot, or from what this connection wrote over it.
+2. When page 1 is read from a snapshot, its change counter is replaced by one that this connection has never seen,
+   for each `move`: SQLite's cache can't take pages of one history for another's.
+3. After `accept` the counter is the one SQLite wrote itself: its cache stays warm.
+4. Pages beyond the lowest size of the transaction are gone: `change` writes every page that came into being since,
+   as zeros where SQLite did not write it, so that no older page can shine through (core/pagemap.py, rule 2).
+5. Nothing but the database file can be opened: journals and temporary files stay in memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Final, Protocol
+
+from virke.core.ids import PageCount, PageNo, Version
+from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, stamped
+from virke.core.segment import Head
+from virke.engine.sqlite import VFS
+from virke.errors import Corrupt, TooLarge, VirkeError
+
+UNIX_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
+SECTOR_BYTES: Final = 512
+_U32_MAX: Final = 0xFFFFFFFF
+_NUMBERS: Final = itertools.count(1)
+
+
+class Pages(Protocol):
+    """What a file needs of a snapshot."""
+
+    @property
+    def head(self) -> Head:
+        """Page size, page count and checksum."""
+
+    def page(self, number: PageNo) -> bytes:
+        """The bytes of one page."""
+
+
+class Dirty:
+    """The outcome of a write transaction: the pages to commit and the state after it."""
+
+    __slots__ = ("checksum", "page_count", "page_size", "pages")
+
+    def __init__(self, pages: dict[PageNo, bytes], page_size: int, page_count: int, checksum: int) -> None:
+        self.pages = pages
+        self.page_size = page_size
+        self.page_count = PageCount(page_count)
+        self.checksum = checksum
+
+
+class Layer:
+    """A snapshot and committed overlays above it that no root holds yet: what deferred writes left to read."""
+
+    __slots__ = ("_below", "_floor", "_pages", "head")
+
+    def __init__(self, below: Pages, head: Head, pages: dict[PageNo, bytes], floor: int) -> None:
+        self._below = below
+        self.head = head
+        self._pages = pages
+        self._floor = floor
+
+    def page(self, number: PageNo) -> bytes:
+        """The bytes of one page."""
+        data = self._pages.get(number)
+        if data is not None:
+            return data
+        return self._below.page(number) if number <= self._floor else bytes(self.head.page_size)
+
+
+class PagedFile:
+    """SQLite's view of one snapshot plus overlay."""
+
+    def __init__(self, snapshot: Pages, overlay_bytes_max: int) -> None:
+        self._overlay_bytes_max = overlay_bytes_max
+        self._counter = 1
+        self.failure: VirkeError | None = None
+        self._start(snapshot)
+
+    def _start(self, snapshot: Pages) -> None:
+        self.snapshot = snapshot
+        self._page_size = snapshot.head.page_size
+        self._size = snapshot.head.page_count * self._page_size
+        self._floor = self._size
+        self._overlay: dict[PageNo, bytes] = {}
+
+    # What the database does with it
+
+    def move(self, snapshot: Pages) -> None:
+        """Drop the overlay and show another snapshot (invariant 2)."""
+        self._counter = (self._seen_counter() + 1) & _U32_MAX
+        self._start(snapshot)
+
+    def accept(self, snapshot: Pages) -> None:
+        """The overlay was committed and is now `snapshot` (invariant 3)."""
+        self._counter = self._seen_counter()
+        self._start(snapshot)
+
+    @property
+    def is_dirty(self) -> bool:
+        """True if something was written since the last `move` or `accept`."""
+        return bool(self._overlay) or self._size != self.snapshot.head.page_count * self.snapshot.head.page_size
+
+    def layer(self) -> Layer:
+        """The snapshot with everything that was written over it, as it is now."""
+        old = self.snapshot.head
+        head = Head(
+            old.version, old.commit_id, old.time_ms, self._page_size, PageCount(self._size // self._page_size), 0
+        )
+        return Layer(self.snapshot, head, dict(self._overlay), self._floor // self._page_size)
+
+    def change(self, version: Version) -> Dirty | None:
+        """What the transaction changed, to be committed as `version`; None if nothing.
+
+        Raises:
+            Corrupt: SQLite wrote a page 1 that is none (never seen), or an old page is damaged.
+        """
+        if not self.is_dirty:
+            return None
+        old = self.snapshot.head
+        first = self._overlay.get(PageNo(1)) or (self._page(PageNo(1)) if self._size else b"")
+        if not first:
+            raise Corrupt("a transaction left the database without a first page")
+        page_size = header_page_size(first)
+        pages = self._changed_pages() if page_size == old.page_size else self._repaged(page_size)
+        pages[PageNo(1)] = stamped(first if page_size == self._page_size else pages[PageNo(1)], version)
+        count = self._size // page_size
+        return Dirty(pages, page_size, count, self._checksum(pages, page_size, count))
+
+    def _changed_pages(self) -> dict[PageNo, bytes]:
+        size, old = self._page_size, self.snapshot.head
+        count, kept = self._size // size, min(self._floor // size, old.page_count)
+        skip = lock_page(size)
+        pages = {number: data for number, data in self._overlay.items() if number <= count and number != skip}
+        if old.page_size == size:
+            same = [n for n, data in pages.items() if n <= kept and n != 1 and data == self.snapshot.page(n)]
+            for number in same:
+                del pages[number]
+        zeros = bytes(size)
+        for born in range(kept + 1, count + 1):
+            if born != skip:
+                pages.setdefault(PageNo(born), zeros)
+        return pages
+
+    def _repaged(self, page_size: int) -> dict[PageNo, bytes]:
+        """All pages, cut anew: the transaction changed the page size."""
+        if page_size == self._page_size:
+            whole = {PageNo(number): self._page(PageNo(number)) for number in range(1, self._size // page_size + 1)}
+            whole.pop(lock_page(page_size), None)
+            return whole
+        data = b"".join(self._page(PageNo(number)) for number in range(1, self._size // self._page_size + 1))
+        skip = lock_page(page_size)
+        return {
+            PageNo(at // page_size + 1): data[at : at + page_size]
+            for at in range(0, self._size, page_size)
+            if at // page_size + 1 != skip
+        }
+
+    def _checksum(self, pages: dict[PageNo, bytes], page_size: int, count: int) -> int:
+        old, checksum = self.snapshot.head, 0
+        if page_size == old.page_size:
+            checksum = old.checksum
+            replaced = [number for number in pages if number <= old.page_count]
+            cut = range(count + 1, old.page_count + 1)
+            for number in itertools.chain(replaced, map(PageNo, cut)):
+                if number != lock_page(page_size):
+                    checksum ^= page_hash(number, self.snapshot.page(number))
+        for number, data in pages.items():
+            checksum ^= page_hash(number, data)
+        return checksum
+
+    def _seen_counter(self) -> int:
+        first = self._overlay.get(PageNo(1))
+        return int.from_bytes(first[24:28], "big") if first else self._counter
+
+    # Reading and writing pages
+
+    def _page(self, number: PageNo) -> bytes:
+        data = self._overlay.get(number)
+        if data is not None:
+            return data
+        size = self._page_size
+        if (number - 1) * size >= self._floor or size != self.snapshot.head.page_size or number == lock_page(size):
+            return bytes(size)
+        data = self.snapshot.page(number)
+        if number == 1:
+            counter = self._counter.to_bytes(4, "big")
+            return b"".join((data[:24], counter, data[28:92], counter, data[96:]))
+        return data
+
+    # SQLite's calls
+
+    def xRead(self, amount: int, offset: int) -> bytes:
+        """Bytes of the database; fewer than asked only at its end."""
+        size = self._page_size
+        number, inside = divmod(offset, size)
+        try:
+            if amount == size and not inside:
+                return self._page(PageNo(number + 1)) if offset < self._size else b""
+            end = min(offset + amount, self._size)
+            data = bytearray()
+            while offset < end:
+                number, inside = divmod(offset, size)
+                piece = self._page(PageNo(number + 1))[inside : inside + end - offset]
+                data += piece
+                offset += len(piece)
+            return bytes(data)
+        except VirkeError as error:
+            self.failure = error
+            raise
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        """Put bytes into the overlay."""
+        if not self._size and not self._overlay and len(data) in PAGE_SIZES:
+            self._page_size = len(data)
+        size, length = self._page_size, len(data)
+        if length == size and not offset % size:
+            self._overlay[PageNo(offset // size + 1)] = bytes(data)
+        else:
+            self._patch(bytes(data), offset)
+        self._size = max(self._size, offset + length)
+        if len(self._overlay) * size > self._overlay_bytes_max:
+            self.failure = TooLarge(
+                f"the transaction changes more than {self._overlay_bytes_max >> 20} MiB; "
+                "split it, or use `virke db import`"
+            )
+            raise self.failure
+
+    def _patch(self, data: bytes, offset: int) -> None:
+        size, end = self._page_size, offset + len(data)
+        at = offset
+        while at < end:
+            number, inside = divmod(at, size)
+            take = min(size - inside, end - at)
+            page = bytearray(self._page(PageNo(number + 1)))
+            page[inside : inside + take] = data[at - offset : at - offset + take]
+            self._overlay[PageNo(number + 1)] = bytes(page)
+            at += take
+
+    def xTruncate(self, size: int) -> None:
+        """Cut the database to `size` bytes."""
+        self._size = size
+        self._floor = min(self._floor, size)
+        for number in [number for number in self._overlay if (number - 1) * self._page_size >= size]:
+            del self._overlay[number]
+
+    def xFileSize(self) -> int:
+        """Size in bytes."""
+        return self._size
+
+    def xLock(self, level: int) -> None:
+        """Nothing to lock: the snapshot never changes, and the swap decides between writers."""
+
+    def xUnlock(self, level: int) -> None:
+        """See `xLock`."""
+
+    def xCheckReservedLock(self) -> bool:
+        """No other connection shares this file."""
+        return False
+
+    def xSync(self, flags: int) -> None:
+        """Durability comes from the swap."""
+
+    def xClose(self) -> None:
+        """Nothing is held."""
+
+    def xSectorSize(self) -> int:
+        """The smallest page size."""
+        return SECTOR_BYTES
+
+    def xDeviceCharacteristics(self) -> int:
+        """No promise that SQLite could use."""
+        return 0
+
+    def xFileControl(self, operation: int, pointer: int) -> bool:
+        """No file control is known."""
+        return False
+
+
+class SnapshotVFS(VFS):
+    """The VFS of one connection: opens its one file, and tells the request's time."""
+
+    def __init__(self, file: PagedFile) -> None:
+        self.name = f"virke-{os.urandom(4).hex()}-{next(_NUMBERS)}"
+        self.file = file
+        self.now_ms = 0
+        super().__init__(self.name, base="")
+
+    def xOpen(self, name: object, flags: list[int]) -> PagedFile:  # type: ignore[override]
+        """The paged file; nothing else exists."""
+        return self.file
+
+    def xFullPathname(self, name: str) -> str:
+        """Names are not paths."""
+        return name
+
+    def xAccess(self, pathname: str, flags: int) -> bool:
+        """No other file exists."""
+        return False
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:
+        """Nothing to delete."""
+
+    def xRandomness(self, numbytes: int) -> bytes:
+        """The system's randomness."""
+        return os.urandom(numbytes)
+
+    def xSleep(self, microseconds: int) -> int:
+        """SQLite never needs to wait: nothing is locked."""
+        return microseconds
+
+    def xCurrentTime(self) -> float:
+        """The request's instant as a Julian day."""
+        return (UNIX_EPOCH_JULIAN_MS + self.now_ms) / 86_400_000
+
+    def xCurrentTimeInt64(self) -> int:
+        """The request's instant in Julian milliseconds."""
+        return UNIX_EPOCH_JULIAN_MS + self.now_ms
+
+    def xGetLastError(self) -> tuple[int, str]:
+        """No operating system below."""
+        return 0, ""

@@ -1,0 +1,285 @@
+"""One branch of one database in one store: its newest known root, its indexes, and a byte-bounded cache of frames.
+
+Knows roots, segments and the driver; knows no SQL. Shared by all connections of a database in one process.
+
+1. `latest` only moves forward; `checked_at` says when the store last confirmed it.
+2. A snapshot never changes. Its pages come from immutable objects, verified when decoded.
+3. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from virke.core.collect import load_indexes
+from virke.core.effects import Absent, Record, Tier, Unchanged
+from virke.core.ids import PageNo, Version
+from virke.core.page import lock_page
+from virke.core.pagemap import InRoot, PageMap, Place
+from virke.core.root import Root, RootAt, decode_root
+from virke.core.segment import Head, Index, Ref, decode_frame
+from virke.engine.driver import Driver
+from virke.engine.environment import Environment
+from virke.errors import Corrupt, NotFound
+from virke.stores.base import Range, Store
+
+FRAME_CACHE_BYTES: Final = 64 << 20
+READ_AHEAD_PAGES: Final = 512
+FrameKey = tuple[bytes, int, int, int]
+
+
+class SnapshotGone(Exception):
+    """The snapshot's objects were collected: read the root again and start over."""
+
+
+def root_key(name: str) -> str:
+    """The register key of a database's main branch."""
+    return f"root/{name}/main"
+
+
+class Volume:
+    """The state that all connections of one database share."""
+
+    def __init__(
+        self, store: Store, name: str, environment: Environment, *, cache_bytes: int = FRAME_CACHE_BYTES
+    ) -> None:
+        self.store = store
+        self.name = name
+        self.environment = environment
+        self.key = root_key(name)
+        self.driver = Driver(store, self.key, environment)
+        self._lock = threading.Lock()
+        self._latest: RootAt | None = None
+        self._snapshot: Snapshot | None = None
+        self.checked_at = float("-inf")
+        self._indexes: dict[Ref, Index] = {}
+        self._frames: OrderedDict[FrameKey, list[bytes]] = OrderedDict()
+        self._frame_bytes = 0
+        self._cache_bytes = cache_bytes
+
+    # The root
+
+    def refresh(self) -> RootAt:
+        """The newest root, confirmed by the store (one conditional read).
+
+        Raises:
+            NotFound: there is no such database. Unavailable: the store does not answer. Corrupt: the root is damaged.
+        """
+        known = self._latest
+        asked_at = self.environment.monotonic()
+        match self.store.register.read(self.key, known.generation if known else None):
+            case Record(data, generation):
+                return self._learn(RootAt(decode_root(data, self.name), generation), asked_at)
+            case Unchanged() if known:
+                return self._learn(known, asked_at)
+            case _:
+                raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
+
+    def latest(self) -> RootAt:
+        """The newest root known, asked of the store only if none is known."""
+        return self._latest or self.refresh()
+
+    def learn(self, at: RootAt | None) -> None:
+        """Take over a root that a commit brought; None if its generation is not known: then the next use reads it."""
+        if at is None:
+            self.checked_at = float("-inf")
+            self.refresh()
+        else:
+            self._learn(at, self.environment.monotonic())
+
+    def _learn(self, at: RootAt, asked_at: float) -> RootAt:
+        with self._lock:
+            known = self._latest
+            if known and known.root.database_id != at.root.database_id:
+                raise NotFound(f"database {self.name!r} was deleted and created anew; connect again")
+            if known is None or at.root.head.version >= known.root.head.version:
+                self._latest = known = at
+            self.checked_at = max(self.checked_at, asked_at)
+            return known
+
+    # Snapshots
+
+    def snapshot(self) -> Snapshot:
+        """The snapshot of the newest root known."""
+        return self.snapshot_of(self.latest().root)
+
+    def snapshot_of(self, root: Root) -> Snapshot:
+        """The snapshot of `root`; the newest one is kept."""
+        current = self._snapshot
+        if current is not None and current.root is root:
+            return current
+        pairs = self._pairs(root.segments)
+        made = Snapshot(self, root, PageMap(root.head, pairs, root.inline))
+        if self._latest and self._latest.root is root:
+            self._snapshot = made
+        return made
+
+    def snapshot_at(self, version: int) -> Snapshot:
+        """The newest root's database as of an earlier version, from what history keeps.
+
+        Raises:
+            NotFound: the version is in the future, or older than the history that is kept.
+        """
+        root = self.latest().root
+        if not 1 <= version <= root.head.version:
+            raise NotFound(f"version {version} does not exist; the newest is {root.head.version}")
+        if version < root.horizon.version:
+            raise NotFound(f"version {version} is older than the history kept (from {root.horizon.version})")
+        pairs = self._as_of(root.segments, Version(version))
+        found = [group.head for _, index in pairs for group in index.groups if group.head.version <= version]
+        found += [commit.head for commit in root.inline if commit.head.version <= version]
+        if root.head.version <= version:
+            found.append(root.head)
+        head = (
+            found[-1]
+            if found
+            else Head(
+                Version(version), root.head.commit_id, root.created_ms, 4096, root.head.page_count.__class__(0), 0
+            )
+        )
+        return Snapshot(self, root, PageMap(head, pairs, root.inline))
+
+    def _as_of(self, refs: Sequence[Ref], version: Version) -> tuple[tuple[Ref, Index], ...]:
+        """Segments for `version`: a merge that spans it is replaced by its inputs."""
+        found: list[tuple[Ref, Index]] = []
+        for ref, index in self._pairs(tuple(ref for ref in refs if ref.lo <= version)):
+            if ref.hi > version and index.inputs:
+                found.extend(self._as_of(index.inputs, version))
+            else:
+                found.append((ref, index))
+        return tuple(found)
+
+    def _pairs(self, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, Index], ...]:
+        missing = [ref for ref in refs if ref not in self._indexes]
+        if missing:
+            self._indexes |= self.driver.run(load_indexes(missing))
+            if len(self._indexes) > 4 * len(refs) + 64:
+                self._indexes = {ref: self._indexes[ref] for ref in refs}
+        return tuple((ref, self._indexes[ref]) for ref in refs)
+
+    def indexes(self, refs: tuple[Ref, ...]) -> tuple[Index, ...]:
+        """The indexes of segments, from the store where they are not known yet."""
+        return tuple(index for _, index in self._pairs(refs))
+
+    # Frames
+
+    def page(self, snapshot: Snapshot, number: PageNo) -> bytes:
+        """One page of a snapshot, through the cache of decoded frames."""
+        place = snapshot.map.locate(number)
+        key = _frame_key(place)
+        with self._lock:
+            pages = self._frames.get(key)
+            if pages is not None:
+                self._frames.move_to_end(key)
+                return pages[place.slot]
+        self._load(snapshot, {key: place})
+        with self._lock:
+            pages = self._frames.get(key)
+        return pages[place.slot] if pages else self._decode(snapshot, [place])[0][place.slot]
+
+    def pages(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[bytes]:
+        """Many pages at once: missing frames are fetched in one round, and not kept."""
+        places = [snapshot.map.locate(number) for number in numbers]
+        unique = {_frame_key(place): place for place in places}
+        decoded = dict(zip(unique, self._decode(snapshot, list(unique.values())), strict=True))
+        return [decoded[_frame_key(place)][place.slot] for place in places]
+
+    def _load(self, snapshot: Snapshot, wanted: dict[FrameKey, Place]) -> None:
+        decoded = self._decode(snapshot, list(wanted.values()))
+        with self._lock:
+            for key, pages in zip(wanted, decoded, strict=True):
+                if key not in self._frames:
+                    self._frames[key] = pages
+                    self._frame_bytes += sum(map(len, pages))
+            while self._frame_bytes > self._cache_bytes and len(self._frames) > 1:
+                _, dropped = self._frames.popitem(last=False)
+                self._frame_bytes -= sum(map(len, dropped))
+
+    def _decode(self, snapshot: Snapshot, places: Sequence[Place]) -> list[list[bytes]]:
+        """Fetch (in one round for each tier) and decode the frames of `places`."""
+        fetched: dict[int, bytes] = {}
+        for tier in Tier:
+            mine = [n for n, place in enumerate(places) if not isinstance(place, InRoot) and place.ref.tier == tier]
+            if mine:
+                ranges = [_range(places[n]) for n in mine]
+                for n, data in zip(mine, self.driver.get(tier, ranges), strict=True):
+                    if isinstance(data, Absent):
+                        raise self._missing(places[n])
+                    fetched[n] = data
+        page_size, decoded = snapshot.head.page_size, []
+        for n, place in enumerate(places):
+            if isinstance(place, InRoot):
+                frame, what = place.frame, f"root of {self.name}"
+                data = place.commit.data[frame.offset : frame.offset + frame.length]
+            else:
+                frame, what, data = place.frame, place.ref.identity.part_key(place.frame.part), fetched[n]
+            decoded.append(decode_frame(frame, data, page_size, what))
+        return decoded
+
+    def _missing(self, place: Place) -> Exception:
+        assert not isinstance(place, InRoot)
+        before = self._latest
+        now = self.refresh()
+        if place.ref in now.root.segments or before is None or now.root.head.version == before.root.head.version:
+            return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
+        return SnapshotGone()
+
+
+def _frame_key(place: Place) -> FrameKey:
+    if isinstance(place, InRoot):
+        return place.commit.head.commit_id, -1, 0, place.frame.offset
+    identity = place.ref.identity
+    return identity.commit_id, identity.ordinal, place.frame.part, place.frame.offset
+
+
+def _range(place: Place) -> Range:
+    assert not isinstance(place, InRoot)
+    return Range(place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length)
+
+
+class Snapshot:
+    """One version of the database, whole and unchanging."""
+
+    __slots__ = ("head", "map", "root", "volume")
+
+    def __init__(self, volume: Volume, root: Root, page_map: PageMap) -> None:
+        self.volume = volume
+        self.root = root
+        self.map = page_map
+        self.head: Head = page_map.head
+
+    @property
+    def version(self) -> int:
+        """The version that this snapshot shows."""
+        return self.head.version
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+        return self.head.page_size
+
+    @property
+    def page_count(self) -> int:
+        """Pages, the lock page included."""
+        return self.head.page_count
+
+    def page(self, number: int) -> bytes:
+        """The bytes of page `number` (1-based); the lock page reads as zeros.
+
+        Raises:
+            Corrupt: the page is missing or damaged.
+        """
+        if number == lock_page(self.head.page_size):
+            return bytes(self.head.page_size)
+        return self.volume.page(self, PageNo(number))
+
+    def pages(self) -> Iterator[tuple[int, bytes]]:
+        """All stored pages, ascending, with read-ahead; the lock page is left out."""
+        skip = lock_page(self.head.page_size)
+        for start in range(1, self.head.page_count + 1, READ_AHEAD_PAGES):
+            stop = min(start + READ_AHEAD_PAGES, self.head.page_count + 1)
+            numbers = [PageNo(number) for number in range(start, stop) if number != skip]
+            yield from zip(numbers, self.volume.pages(self, numbers), strict=True)

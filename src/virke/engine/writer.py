@@ -1,0 +1,318 @@
+"""Group commit and re-execution: requests in, one swap of the root, answers out.
+
+Knows requests, one writing connection and the commit protocol; knows no threads but its callers'.
+
+1. Whoever finds no leader becomes it and takes along everything that waits: what arrives while a swap is in flight is
+   the next commit. `commit_window_ms` lets the leader wait a little longer.
+2. Each request runs in its own savepoint: its error is its own, the others commit.
+3. Nobody is answered before the swap that holds their write is proved (P1), or before the state that their error or
+   empty result was computed on is proved to be the newest.
+4. A lost race runs every request again on the new root, with the same instant for the clock; after `max_attempts`
+   each gets `Conflict`.
+5. A request whose idempotency key the ring remembers is answered from it and not run (P2).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+
+from virke.core.change import Change, plan_change
+from virke.core.commit import Committed, Conflicted, Failed, Gone, Unknown, Verdict, commit
+from virke.core.ids import ID_BYTES, Version
+from virke.core.root import Answer, JournalMark, RootAt
+from virke.engine import sqlite
+from virke.engine.connection import Connection
+from virke.engine.results import QueryResult, Request
+from virke.engine.vfs import Dirty
+from virke.engine.volume import SnapshotGone, Volume
+from virke.errors import Conflict, Invalid, NotFound, OutcomeUnknown, SqlError, Unavailable, VirkeError
+
+_SAVEPOINT: Final = "virke_request"
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One request to write: its statements form one unit, all or nothing.
+
+    `script` runs each text as many statements. `mark` says which journal entry this is. `results` or `error` is the answer.
+    """
+
+    requests: Sequence[Request]
+    time_ms: int
+    key: bytes | None = None
+    script: bool = False
+    many: bool = False
+    mark: JournalMark | None = None
+    results: list[QueryResult] | None = None
+    error: VirkeError | None = None
+    done: bool = field(default=False)
+
+    def rows_affected(self) -> int:
+        """The sum over all results."""
+        return sum(result.rows_affected for result in self.results or ())
+
+
+def hash_key(key: str) -> bytes:
+    """What the ring keeps of an idempotency key."""
+    return blake2b(key.encode(), digest_size=ID_BYTES).digest()
+
+
+class Writer:
+    """The one writing connection of a database in this process, and the queue before it."""
+
+    def __init__(self, volume: Volume, connect: Callable[[], Connection]) -> None:
+        self._volume = volume
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._queue: list[Write] = []
+        self._queue_lock = threading.Lock()
+        self.lead = threading.Lock()
+        self.conflicts = 0
+        self.foreign_keys = False
+
+    def submit(self, write: Write) -> list[QueryResult]:
+        """Commit one write, alone or with others; returns its results as of the version that holds it.
+
+        Raises:
+            VirkeError: what went wrong; nothing of this write is in history, unless it is `OutcomeUnknown`.
+        """
+        with self._queue_lock:
+            self._queue.append(write)
+        with self.lead:
+            if not write.done:
+                self._commit_waiting()
+        if write.error is not None:
+            raise write.error
+        assert write.results is not None, "a write without error has results"
+        return write.results
+
+    def _commit_waiting(self) -> None:
+        window_ms = self._volume.latest().root.settings.commit_window_ms
+        if window_ms:
+            self._volume.environment.sleep(window_ms / 1000)
+        with self._queue_lock:
+            writes, self._queue = self._queue, []
+        try:
+            self.commit(writes)
+        except VirkeError as error:
+            for write in writes:
+                if not write.done:
+                    write.error = error
+        except BaseException:
+            for write in writes:
+                write.error = write.error or OutcomeUnknown("the commit was interrupted; ask the data")
+            raise
+        finally:
+            for write in writes:
+                write.done = True
+
+    def commit(self, writes: list[Write], before_swap: Callable[[list[Write]], None] | None = None) -> None:
+        """Answer every write (the caller leads). Raises what concerns all of them alike.
+
+        `before_swap` is told what became of each write in this attempt, before it can get into history.
+        """
+        attempts = self._volume.latest().root.settings.max_attempts
+        for attempt in range(attempts):
+            if attempt:
+                self.conflicts += 1
+            try:
+                if self._try(writes, before_swap):
+                    return
+            except SnapshotGone:
+                self._volume.refresh()
+            except _GroupFailed:
+                for write in writes:
+                    self.commit([write], before_swap)
+                return
+        raise Conflict(f"lost the race to other writers {attempts} times; run the transaction again")
+
+    def _try(self, writes: list[Write], before_swap: Callable[[list[Write]], None] | None) -> bool:
+        """One attempt on the newest root known; True if all are answered."""
+        base = self._volume.latest()
+        connection = self._writing(base)
+        for write in writes:
+            write.results, write.error = None, None
+        if len(writes) > 1 and any(_refuses_transaction(write) for write in writes):
+            raise _GroupFailed
+        run = self._run_alone if _refuses_transaction(writes[0]) else self._run_all
+        dirty = run(connection, base, writes)
+        if before_swap:
+            before_swap(writes)
+        if dirty is None:
+            return self._volume.refresh().root is base.root
+        changed = Change(
+            dirty.pages,
+            dirty.page_size,
+            dirty.page_count,
+            dirty.checksum,
+            time_ms=self._volume.environment.now_ms(),
+            answers=tuple(Answer(w.key or b"", w.rows_affected()) for w in _unique(writes)),
+            marks=_marks(writes),
+        )
+        return self._settle(connection, base, changed, writes)
+
+    def _settle(self, connection: Connection, base: RootAt, changed: Change, writes: list[Write]) -> bool:
+        plan = plan_change(base.root, self._volume.environment.commit_id(), changed)
+        verdict = self._volume.driver.run(commit(base, plan, self._volume.name))
+        if not settled(self._volume, verdict):
+            return False
+        assert isinstance(verdict, Committed)
+        if self._volume.latest().root is verdict.root:
+            connection.file.accept(self._volume.snapshot())
+        for write in writes:
+            for result in write.results or ():
+                result.at(verdict.root)
+        return True
+
+    def _run_all(self, connection: Connection, base: RootAt, writes: list[Write]) -> Dirty | None:
+        connection.plain("BEGIN IMMEDIATE")
+        try:
+            for write in writes:
+                self._run(connection, base, write, writes)
+            self._end(connection, writes)
+        except BaseException:
+            connection.unpin()
+            raise
+        return connection.file.change(Version(base.root.head.version + 1))
+
+    def _run(self, connection: Connection, base: RootAt, write: Write, group: list[Write]) -> None:
+        twin = (
+            next((w for w in group if w.key == write.key and w is not write and w.results), None) if write.key else None
+        )
+        if twin:
+            write.results = twin.results
+            return
+        if write.key and (known := base.root.answer_to(write.key)):
+            write.results = [QueryResult([], [], base.root, known[1].rows)]
+            return
+        if write.mark and base.root.pushed(write.mark.journal_id) >= write.mark.sequence:
+            write.results = []
+            return
+        connection.plain(f"SAVEPOINT {_SAVEPOINT}")
+        try:
+            write.results = execute(connection, write, base, self._volume)
+            connection.plain(f"RELEASE {_SAVEPOINT}")
+        except VirkeError as error:
+            write.error, write.results = error, None
+            if connection.raw.in_transaction:
+                connection.plain(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
+            else:  # SQLite rolled everything back, as `INSERT OR ROLLBACK` asks: the others run again without it
+                connection.plain("BEGIN IMMEDIATE")
+
+    def _end(self, connection: Connection, writes: list[Write]) -> None:
+        """COMMIT in SQLite; a deferred constraint speaks up here, and only one write can be the one it means."""
+        try:
+            connection.plain("COMMIT")
+        except SqlError as error:
+            if len(writes) > 1:
+                raise _GroupFailed from error
+            writes[0].error, writes[0].results = error, None
+            connection.unpin()
+            connection.file.move(connection.file.snapshot)
+
+    def _run_alone(self, connection: Connection, base: RootAt, writes: list[Write]) -> Dirty | None:
+        """VACUUM and PRAGMA, which refuse a transaction or have no effect in one."""
+        connection.guard.allow_vacuum = connection.guard.allow_transactions = True
+        try:
+            writes[0].results = execute(connection, writes[0], base, self._volume)
+        except VirkeError as error:
+            writes[0].error = error
+            connection.file.move(connection.file.snapshot)
+            return None
+        finally:
+            connection.guard.allow_vacuum = connection.guard.allow_transactions = False
+        self.foreign_keys = bool(connection.raw.pragma("foreign_keys"))
+        return connection.file.change(Version(base.root.head.version + 1))
+
+    def _writing(self, base: RootAt) -> Connection:
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = self._connect()
+        connection.guard.allow_transactions = False
+        connection.move(self._volume.snapshot_of(base.root))
+        return connection
+
+    def close(self) -> None:
+        """Close the writing connection."""
+        with self.lead:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+class _GroupFailed(Exception):
+    """These writes can't be committed together: each tries alone."""
+
+
+def _refuses_transaction(write: Write) -> bool:
+    return len(write.requests) == 1 and sqlite.keyword(write.requests[0][0]) in ("VACUUM", "PRAGMA")
+
+
+def _unique(writes: list[Write]) -> list[Write]:
+    """Applied writes that have an idempotency key, one for each key."""
+    return list({write.key: write for write in reversed(writes) if write.key and not write.error}.values())
+
+
+def _marks(writes: list[Write]) -> tuple[JournalMark, ...]:
+    """The last mark of each journal: everything up to it was run, in order."""
+    last = {write.mark.journal_id: write.mark for write in writes if write.mark}
+    return tuple(last.values())
+
+
+def execute(connection: Connection, write: Write, base: RootAt, volume: Volume) -> list[QueryResult]:
+    """Run the statements of one write on a connection; the results are not true before the commit."""
+    settings = base.root.settings
+    connection.vfs.now_ms = write.time_ms
+    connection.guard.deadline = volume.environment.monotonic() + settings.query_timeout_ms / 1000
+    result_bytes = settings.max_result_mb << 20
+    if write.many:
+        return [_execute_many(connection, write, base)]
+    results = []
+    for sql, params in write.requests:
+        before = connection.raw.total_changes()
+        run = connection.script if write.script else connection.fetch
+        columns, rows = run(sql, params, result_bytes)
+        affected = connection.raw.total_changes() - before
+        if affected and not write.script:
+            affected = connection.raw.changes()
+        rowid = connection.raw.last_insert_rowid() if affected else None
+        results.append(QueryResult(columns, rows, base.root, affected, rowid))
+    return results
+
+
+def _execute_many(connection: Connection, write: Write, base: RootAt) -> QueryResult:
+    affected = 0
+    sql = write.requests[0][0]
+    statement = connection.one(sql)
+    if statement.read_only:
+        raise Invalid("executemany takes a statement that writes")
+    for _, params in write.requests:
+        sqlite.check_parameters(statement, params)
+        connection.guarded(lambda values=params: connection.raw.execute(sql, values).fetchall())  # type: ignore[misc]
+        affected += connection.raw.changes()
+    return QueryResult([], [], base.root, affected, connection.raw.last_insert_rowid())
+
+
+def settled(volume: Volume, verdict: Verdict) -> bool:
+    """Take over what a verdict teaches about the root; False if the race was lost.
+
+    Raises:
+        OutcomeUnknown, Unavailable, NotFound: see the verdicts in core/commit.py.
+    """
+    match verdict:
+        case Committed(_, at):
+            volume.learn(at)
+            return True
+        case Conflicted(at):
+            volume.learn(at)
+            return False
+        case Unknown(reason):
+            raise OutcomeUnknown(f"it is not known whether the commit happened ({reason}); ask the data, do not repeat")
+        case Failed(reason):
+            raise Unavailable(f"the store did not take the commit, nothing was changed: {reason}")
+        case Gone():
+            raise NotFound(f"database {volume.name!r} was deleted")

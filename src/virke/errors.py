@@ -1,0 +1,126 @@
+"""Every error that Virke raises, grouped by what the caller does about it.
+
+Knows nothing else of Virke. Vendor errors are translated into these once, at the boundary
+where the vendor is called.
+
+1. `kind` is stable: programs may compare it. Messages may change.
+2. An error says what the caller may conclude (see each class) and names the next step.
+3. `EXIT_CODES` is the only place where an error becomes an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+
+class VirkeError(Exception):
+    """Base of all errors; `kind` names the class in JSON, `retryable` says if the same call may work later."""
+
+    kind: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **context: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.context = context
+
+
+class Conflict(VirkeError):
+    """The transaction lost a race: it is not, and never will be, in history. Run it again."""
+
+    kind = "conflict"
+    retryable = True
+
+
+class OutcomeUnknown(VirkeError):
+    """Nobody can prove whether the commit happened. Ask the data, do not retry blindly."""
+
+    kind = "outcome_unknown"
+
+
+class Unavailable(VirkeError):
+    """The store did not answer; nothing was changed. Back off and repeat the call."""
+
+    kind = "unavailable"
+    retryable = True
+
+
+class NotFound(VirkeError):
+    """The named database, table or version does not exist."""
+
+    kind = "not_found"
+
+
+class Exists(VirkeError):
+    """The name is taken already."""
+
+    kind = "exists"
+
+
+class Invalid(VirkeError):
+    """The call itself is wrong (name, setting, parameter count, file format); fix it."""
+
+    kind = "invalid"
+
+
+class SqlError(Invalid):
+    """SQLite refused the statement; nothing was changed. `code` is SQLite's extended result code."""
+
+    kind = "sql_error"
+
+    def __init__(self, message: str, *, code: int = 1, **context: object) -> None:
+        super().__init__(message, **context)
+        self.code = code
+
+
+class Denied(VirkeError):
+    """The statement or caller may not do this here (ATTACH, extensions, files, unsafe PRAGMA, no token)."""
+
+    kind = "denied"
+
+
+class TimedOut(VirkeError):
+    """The statement ran longer than `query_timeout_ms` and was interrupted; nothing was changed."""
+
+    kind = "timed_out"
+
+
+class TooLarge(VirkeError):
+    """A bound was reached (result, transaction, value, object); ask for less or raise the setting."""
+
+    kind = "too_large"
+
+
+class Corrupt(VirkeError):
+    """Stored bytes are not what was written. Stop, and restore from a copy; nothing was invented."""
+
+    kind = "corrupt"
+
+
+class UsageError(VirkeError):
+    """The command line or configuration file is wrong; nothing was started."""
+
+    kind = "usage"
+
+
+EXIT_CODES: Final[dict[str, int]] = {
+    "error": 1,
+    "conflict": 1,
+    "not_found": 1,
+    "exists": 1,
+    "invalid": 1,
+    "sql_error": 1,
+    "denied": 1,
+    "timed_out": 1,
+    "too_large": 1,
+    "usage": 2,
+    "unavailable": 3,
+    "outcome_unknown": 4,
+    "corrupt": 5,
+}
+"""`kind` → process exit code: 1 cannot be done, 2 wrong usage, 3 store unavailable, 4 unknown, 5 corruption."""
+
+
+def exit_code(error: VirkeError) -> int:
+    """The process exit code for `error` (see `EXIT_CODES`)."""
+    return EXIT_CODES[error.kind]

@@ -1,0 +1,261 @@
+"""The journal of deferred writes: one SQLite file per database and node, fsynced, and the thread that pushes in time.
+
+Knows files, `engine.deferred.Journal` and nothing of pages or roots.
+
+1. `append` returns after the entry is on disk (`synchronous=FULL`).
+2. An entry leaves only by `settle`: applied ones are deleted, rejected ones stay with their SQL and reason.
+3. Sequence numbers are never used twice, also after every entry is gone (AUTOINCREMENT).
+4. One process pushes at a time (a lock file); appending goes on meanwhile.
+5. Nothing is created before the first append: a database that never defers has no file here.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from virke.engine.deferred import Entry
+from virke.engine.results import RejectedWrite, Request
+from virke.engine.writer import Write
+from virke.errors import Corrupt, Unavailable, VirkeError
+
+BUSY_TIMEOUT_S: Final = 30.0
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS journal (id BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS entry (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ms INTEGER NOT NULL,
+    write TEXT NOT NULL,
+    noted INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    rejected INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO journal SELECT randomblob(16) WHERE NOT EXISTS (SELECT * FROM journal);
+"""
+
+
+class FileJournal:
+    """A journal in one file; see `engine.deferred.Journal` for what each method promises."""
+
+    def __init__(self, path: Path, on_append: Callable[[], None] | None = None) -> None:
+        self._path = path
+        self._on_append = on_append
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def journal_id(self) -> bytes:
+        """16 random bytes, made with the file."""
+        with self._open() as connection:
+            found: bytes = connection.execute("SELECT id FROM journal").fetchone()[0]
+            return found
+
+    def append(self, write: Write) -> int:
+        """Keep a write durably. Raises `Unavailable` if the file can't be written; then it is not kept."""
+        with self._open() as connection:
+            cursor = connection.execute(
+                "INSERT INTO entry (time_ms, write) VALUES (?, ?)", (write.time_ms, _encode(write))
+            )
+        if self._on_append:
+            self._on_append()
+        return cursor.lastrowid or 0
+
+    def pending(self) -> list[Entry]:
+        """Everything that is not pushed or rejected, ascending."""
+        if not self._exists():
+            return []
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT sequence, time_ms, write FROM entry WHERE NOT rejected ORDER BY sequence"
+            ).fetchall()
+        return [Entry(sequence, _decode(text, time_ms)) for sequence, time_ms, text in rows]
+
+    def pending_count(self) -> int:
+        """How many writes are pending."""
+        return self._one("SELECT count(*) FROM entry WHERE NOT rejected")
+
+    def oldest_ms(self) -> int:
+        """When the oldest pending write was requested, in Unix milliseconds; 0 if nothing is pending."""
+        return self._one("SELECT coalesce(min(time_ms), 0) FROM entry WHERE NOT rejected")
+
+    def note(self, outcomes: Sequence[tuple[int, str | None]]) -> None:
+        """Write down each fate before it can become true."""
+        with self._open() as connection:
+            connection.executemany(
+                "UPDATE entry SET noted = 1, reason = ?2 WHERE sequence = ?1 AND NOT rejected", outcomes
+            )
+
+    def settle(self, up_to: int) -> tuple[int, int]:
+        """Carry out the notes up to a sequence number; returns how many were applied and rejected."""
+        if not self._exists():
+            return 0, 0
+        with self._open() as connection:
+            applied = connection.execute(
+                "DELETE FROM entry WHERE sequence <= ? AND noted AND reason IS NULL AND NOT rejected", (up_to,)
+            ).rowcount
+            rejected = connection.execute(
+                "UPDATE entry SET rejected = 1 WHERE sequence <= ? AND noted AND reason IS NOT NULL AND NOT rejected",
+                (up_to,),
+            ).rowcount
+        return applied, rejected
+
+    def rejected(self) -> list[RejectedWrite]:
+        """Every rejected write, with its SQL and reason."""
+        if not self._exists():
+            return []
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT sequence, time_ms, write, reason FROM entry WHERE rejected ORDER BY sequence"
+            ).fetchall()
+        return [
+            RejectedWrite(sequence, "; ".join(sql for sql, _ in _decode(text, time_ms).requests), reason, time_ms)
+            for sequence, time_ms, text, reason in rows
+        ]
+
+    @contextmanager
+    def pushing(self) -> Iterator[None]:
+        """Keep every other process and thread from pushing."""
+        with self._lock:
+            if not self._exists():
+                yield
+                return
+            with open(self._path.with_suffix(".lock"), "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _exists(self) -> bool:
+        return self._connection is not None or self._path.exists()
+
+    def _one(self, sql: str) -> int:
+        if not self._exists():
+            return 0
+        with self._open() as connection:
+            return int(connection.execute(sql).fetchone()[0])
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """The connection inside a transaction; failures become Virke's errors."""
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                with self._connection:
+                    yield self._connection
+            except sqlite3.DatabaseError as error:
+                kind = Unavailable if isinstance(error, sqlite3.OperationalError) else Corrupt
+                raise kind(f"journal {self._path}: {error}") from error
+            except OSError as error:
+                raise Unavailable(f"journal {self._path}: {error.strerror}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return connection
+
+
+def _encode(write: Write) -> str:
+    requests = [[sql, _packed(params)] for sql, params in write.requests]
+    key = write.key.hex() if write.key else None
+    return json.dumps({"requests": requests, "key": key, "script": write.script, "many": write.many})
+
+
+def _decode(text: str, time_ms: int) -> Write:
+    stored = json.loads(text)
+    requests: list[Request] = [(sql, _unpacked(params)) for sql, params in stored["requests"]]
+    key = bytes.fromhex(stored["key"]) if stored["key"] else None
+    return Write(requests, time_ms, key, script=stored["script"], many=stored["many"])
+
+
+def _packed(params: object) -> object:
+    """Parameters as JSON; numbers that JSON does not know and bytes are tagged."""
+    match params:
+        case Mapping():
+            return {"named": {name: _packed(value) for name, value in params.items()}}
+        case bytes() | bytearray() | memoryview():
+            return {"bytes": base64.b64encode(bytes(params)).decode()}
+        case bool():
+            return int(params)
+        case float():
+            return {"float": params.hex()}
+        case None | int() | str():
+            return params
+        case Sequence():
+            return [_packed(value) for value in params]
+        case _:
+            raise TypeError(f"a parameter of type {type(params).__name__} can't be journalled")
+
+
+def _unpacked(stored: object) -> Any:
+    match stored:
+        case {"named": dict(values)}:
+            return {name: _unpacked(value) for name, value in values.items()}
+        case {"bytes": str(text)}:
+            return base64.b64decode(text)
+        case {"float": str(text)}:
+            return float.fromhex(text)
+        case list():
+            return [_unpacked(value) for value in stored]
+        case _:
+            return stored
+
+
+class Flusher:
+    """Pushes pending writes in the background: a thread that lives only while something is pending (P9)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._flush: Callable[[], int] | None = None
+        self._interval_s: Callable[[], float] = lambda: 1.0
+
+    def start(self, flush: Callable[[], int], interval_s: Callable[[], float]) -> None:
+        """Push with `flush`, which says how many writes are still pending, every `interval_s()` seconds."""
+        self._flush, self._interval_s = flush, interval_s
+
+    def wake(self) -> None:
+        """Something is pending: see to it."""
+        with self._lock:
+            if self._flush and not self._stop.is_set() and (self._thread is None or not self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._run, name="virke-flush", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s()):
+            try:
+                left = self._flush() if self._flush else 0
+            except VirkeError:
+                continue  # nothing is lost: the writes stay pending, `status` shows them, the next round tries again
+            with self._lock:
+                if not left:
+                    self._thread = None
+                    return
+
+    def stop(self) -> None:
+        """End the thread; what is pending stays in the journal."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()

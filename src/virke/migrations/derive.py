@@ -1,0 +1,155 @@
+"""The undo of a migration, found from the difference that it made to the schema, when that is exact.
+
+Knows the schema before and after and what each statement did. Rehearses on an empty database in memory;
+never touches the database that is migrated.
+
+1. An undo is returned only if the migration dropped nothing that existed and changed no row that existed.
+2. An undo is returned only if, run on the schema after, it gives the schema before, letter for letter.
+3. Otherwise the answer is None: no undo is better than one that loses something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from virke.engine.sqlite import Connection, Error, Guard, open_connection
+from virke.migrations.statements import Statement
+
+if TYPE_CHECKING:
+    from virke.engine.database import Transaction
+
+RECORDS: Final = "virke_migrations"
+
+_OBJECTS: Final = (
+    "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_' "
+    f"AND name <> '{RECORDS}' ORDER BY rowid"
+)
+_COLUMNS: Final = (
+    "SELECT s.name, c.name FROM sqlite_schema AS s, pragma_table_xinfo(s.name) AS c "
+    f"WHERE s.type = 'table' AND s.name <> '{RECORDS}' ORDER BY s.rowid, c.cid"
+)
+_SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'"
+
+_READING: Final = frozenset("SELECT VALUES EXPLAIN ANALYZE REINDEX CREATE".split())
+_QUIET_PRAGMAS: Final = frozenset(
+    "foreign_keys defer_foreign_keys legacy_alter_table recursive_triggers foreign_key_check integrity_check "
+    "quick_check journal_mode synchronous optimize case_sensitive_like".split()
+)
+_INSERT_WORDS: Final = frozenset("INSERT OR ABORT FAIL IGNORE ROLLBACK INTO".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database contains, shadow tables and our own records left out; names in lower case are the keys."""
+
+    objects: Mapping[tuple[str, str], tuple[str, str]]
+    """(type, key) → (name, SQL), in order of creation."""
+    columns: Mapping[str, tuple[str, ...]]
+
+    def has(self, name: str) -> bool:
+        """Whether anything is called `name` (lower case)."""
+        return any(key == name for _, key in self.objects)
+
+    def has_type(self, kind: str) -> bool:
+        """Whether there is any object of this type."""
+        return any(found == kind for found, _ in self.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A statement of the migration and the rows that it changed."""
+
+    statement: Statement
+    rows_affected: int
+
+
+def read_schema(transaction: Transaction) -> Schema:
+    """The schema that `transaction` sees."""
+    shadows = {str(name) for (name,) in transaction.query(_SHADOWS).rows}
+    return _schema(transaction.query(_OBJECTS).rows, transaction.query(_COLUMNS).rows, shadows)
+
+
+def _schema(objects: Sequence[Sequence[object]], columns: Sequence[Sequence[object]], shadows: set[str]) -> Schema:
+    by_table: dict[str, list[str]] = {}
+    for table, column in columns:
+        by_table.setdefault(str(table).lower(), []).append(str(column))
+    return Schema(
+        objects={(str(t), str(n).lower()): (str(n), str(sql)) for t, n, sql in objects if n not in shadows},
+        columns={table: tuple(names) for table, names in by_table.items() if table not in {s.lower() for s in shadows}},
+    )
+
+
+def derive_undo(before: Schema, after: Schema, ran: Sequence[Ran]) -> str | None:
+    """SQL that takes `after` back to `before`, "" if there is nothing to take back, None if no exact one is known."""
+    if not all(_is_safe(step, before, after) for step in ran):
+        return None
+    undo = "".join(f"{line};\n" for line in _steps(before, after))
+    return undo if _rehearse(before, after, undo) else None
+
+
+def _steps(before: Schema, after: Schema) -> list[str]:
+    """DROPs of what is new, newest first, then of the new columns."""
+    new = [(kind, name) for (kind, key), (name, _) in after.objects.items() if (kind, key) not in before.objects]
+    drops = [f"DROP {kind.upper()} {_quote(name)}" for kind, name in reversed(new)]
+    for table, columns in after.columns.items():
+        old = before.columns.get(table)
+        if old is not None and columns[: len(old)] == old:
+            name = after.objects["table", table][0] if ("table", table) in after.objects else table
+            added = reversed(columns[len(old) :])
+            drops += [f"ALTER TABLE {_quote(name)} DROP COLUMN {_quote(column)}" for column in added]
+    return drops
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _is_safe(step: Ran, before: Schema, after: Schema) -> bool:
+    """Whether a statement took nothing away that existed before (invariant 1)."""
+    words = step.statement.tokens
+    match step.statement.keyword:
+        case keyword if keyword in _READING:
+            return True
+        case "PRAGMA":
+            return _last_name(step.statement, 1)[0] in _QUIET_PRAGMAS
+        case "ALTER":  # ALTER TABLE name ADD …
+            name, at = _last_name(step.statement, 2)
+            return not before.has(name) or (at < len(words) and words[at].upper == "ADD")
+        case "DROP":  # DROP kind [IF EXISTS] name
+            skip = 4 if len(words) > 3 and words[2].upper == "IF" else 2
+            return not before.has(_last_name(step.statement, skip)[0])
+        case "INSERT" if not after.has_type("trigger"):
+            at = next((i for i, word in enumerate(words) if word.upper not in _INSERT_WORDS), 0)
+            if words[at].upper != "REPLACE" and not before.has(_last_name(step.statement, at)[0]):
+                return True
+    # Views may have INSTEAD OF triggers, which change rows that are not counted.
+    return step.rows_affected == 0 and not (after.has_type("trigger") or before.has_type("trigger"))
+
+
+def _last_name(statement: Statement, at: int) -> tuple[str, int]:
+    """The name at token `at`, past a `schema.` before it, and the index of the token after it."""
+    words = statement.tokens
+    if at + 2 < len(words) and words[at + 1].text == ".":
+        at += 2
+    return (words[at].name if at < len(words) else "", at + 1)
+
+
+def _rehearse(before: Schema, after: Schema, undo: str) -> bool:
+    """Whether `undo` makes `before` out of `after`, tried on an empty database in memory (invariant 2)."""
+    connection = open_connection(":memory:", vfs=None, guard=Guard(), cache_kib=256, value_bytes_max=1 << 30)
+    try:
+        for _, sql in after.objects.values():
+            connection.execute(sql).fetchall()
+        connection.execute(undo).fetchall()
+        return _read_back(connection).objects == before.objects
+    except Error:
+        return False  # what can't be rehearsed is not known to be exact
+    finally:
+        connection.close()
+
+
+def _read_back(connection: Connection) -> Schema:
+    shadows = {str(name) for (name,) in connection.execute(_SHADOWS)}
+    return _schema(list(connection.execute(_OBJECTS)), list(connection.execute(_COLUMNS)), shadows)

@@ -1,0 +1,115 @@
+"""SQL text cut into statements and tokens, the way SQLite's own shell does it.
+
+Pure. Knows where strings, comments and trigger bodies begin and end; knows nothing of what a statement means.
+
+1. The statements joined again are the text, but for what follows the last `;` and holds only blanks and comments.
+2. A `;` inside a string, a quoted name, a comment or a trigger body ends nothing.
+3. Text that never ends (an open string) is one statement: SQLite says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_TOKEN = re.compile(
+    r"""(?P<blank>\s+|--[^\n]*|/\*.*?(?:\*/|\Z))
+      | (?P<quoted>'(?:[^']|'')*'?|"(?:[^"]|"")*"?|`(?:[^`]|``)*`?|\[[^\]]*\]?)
+      | (?P<word>[^\W\d][\w$]*)
+      | (?P<parameter>\?\d*|[:@#$][\w$]+(?:::\w+)*)
+      | (?P<number>\d[\w.]*)
+      | (?P<other>.)""",
+    re.DOTALL | re.VERBOSE,
+)
+_QUOTES = {"'": "'", '"': '"', "`": "`", "[": "]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token that is not blank: its kind (a group of the pattern above), text and offset."""
+
+    kind: str
+    text: str
+    offset: int
+
+    @property
+    def upper(self) -> str:
+        """The text in capitals: keywords compare so."""
+        return self.text.upper()
+
+    @property
+    def name(self) -> str:
+        """The text without the quotes of a quoted name, in lower case: names compare so."""
+        if self.kind != "quoted":
+            return self.text.lower()
+        close = _QUOTES[self.text[0]]
+        return self.text[1:].removesuffix(close).replace(close * 2, close).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a text: its SQL, the line (1-based) where its first token is, and its tokens."""
+
+    sql: str
+    line: int
+    tokens: tuple[Token, ...]
+
+    @property
+    def keyword(self) -> str:
+        """The first word in capitals; "" if there is none."""
+        return self.tokens[0].upper if self.tokens else ""
+
+
+def tokens(sql: str) -> Iterator[Token]:
+    """The tokens of `sql`, without blanks and comments."""
+    for found in _TOKEN.finditer(sql):
+        kind = found.lastgroup or "other"
+        if kind != "blank":
+            yield Token(kind, found.group(), found.start())
+
+
+def split(sql: str) -> Iterator[Statement]:
+    """The statements of `sql` in order, empty ones left out."""
+    start, held = 0, list[Token]()
+    for token in tokens(sql):
+        if token.text != ";":
+            held.append(token)
+            continue
+        if _in_trigger(held) and not _trigger_ends(held):
+            held.append(token)
+            continue
+        end = token.offset + 1
+        if held:
+            yield Statement(sql[start:end], _line(sql, held[0]), tuple(held))
+        start, held = end, []
+    if held:
+        yield Statement(sql[start:], _line(sql, held[0]), tuple(held))
+
+
+def _line(sql: str, token: Token) -> int:
+    return sql.count("\n", 0, token.offset) + 1
+
+
+def _in_trigger(held: list[Token]) -> bool:
+    """Whether the statement is a CREATE TRIGGER (an EXPLAIN of one counts too)."""
+    words = [token.upper for token in held[:6]]
+    if words[:1] == ["EXPLAIN"]:
+        words = words[3:] if words[1:3] == ["QUERY", "PLAN"] else words[1:]
+    return words[:2] == ["CREATE", "TRIGGER"] or (
+        words[:1] == ["CREATE"] and words[1:2] in (["TEMP"], ["TEMPORARY"]) and words[2:3] == ["TRIGGER"]
+    )
+
+
+def _trigger_ends(held: list[Token]) -> bool:
+    """Whether a `;` here would end the trigger: its body's last `;` is followed by END."""
+    return [token.upper for token in held[-2:]] == [";", "END"]
+
+
+def parameter_names(sql: str) -> list[str]:
+    """The names of the named parameters of `sql` in order of appearance, without their sigil."""
+    return list(dict.fromkeys(token.text[1:] for token in tokens(sql) if _is_named(token)))
+
+
+def _is_named(token: Token) -> bool:
+    return token.kind == "parameter" and token.text[0] != "?"

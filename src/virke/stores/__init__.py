@@ -1,0 +1,1 @@
+"""Stores: registers with compare-and-swap and immutable objects. Bytes only, no pages."""

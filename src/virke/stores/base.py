@@ -1,0 +1,172 @@
+"""The contract of a store: one register protocol, one blob protocol, and how they are bundled.
+
+Stores carry bytes. They know no pages, segments or SQL. Every sentence numbered here is a test
+in the conformance suite (`tests/stores/conformance.py`); a store is done when the suite passes.
+
+Register
+ R1. `read` of a key never written answers `Absent`.
+ R2. `swap(base=None)` creates; if the key exists, it answers `Mismatch` and changes nothing.
+ R3. `swap(base=g)` replaces only while the register has generation `g`; else `Mismatch`, nothing changed.
+ R4. Every applied swap gives a generation that the key never had before, equal bytes included,
+     a deleted and re-created key included.
+ R5. Of any number of concurrent swaps with one base, exactly one is applied (threads and processes).
+ R6. `read(known=g)` answers `Unchanged` while the generation is `g`, else the record.
+ R7. After `Swapped`, the value survives the death of the process and, where the store says so, of the machine.
+ R8. What was applied is whole: a reader sees the old value or the new one, never a mix.
+ R9. `remove(base=g)` deletes only while the generation is `g`; else (also if the key is absent) `Mismatch`.
+ R10. An answer that never came is `Lost` for a swap or a remove; a read that fails raises `Unavailable`.
+ R11. `keys(prefix)` lists existing keys with that prefix, sorted.
+
+Blobs
+ B1. `put_new` answers `Stored` only when the whole object is durable.
+ B2. An existing object is never changed: putting the same bytes again is `Stored`, other bytes raise `Exists`.
+ B3. `get` answers every asked range in order, each exactly as long as asked; a missing object is `Absent`;
+     a range beyond the object's end raises `Corrupt`, never short or padded bytes.
+ B4. `delete` of a missing object is no error.
+ B5. `list(prefix)` yields every object whose put returned before the call and that was not deleted.
+ B6. Nothing half-written is ever visible to `get` or `list`, also after a kill.
+ B7. Keys are checked: relative, `/`-separated, no empty, `.` or `..` parts; else `Invalid`. So are a register's.
+ B8. An object of more than `part_bytes_max` bytes raises `TooLarge`; nothing is stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+from virke.core.effects import Absent, Generation, PutOutcome, ReadOutcome, SwapOutcome, Tier
+from virke.errors import Corrupt, Invalid, TooLarge
+
+KEY_BYTES_MAX: Final = 512
+_KEY = re.compile(r"[A-Za-z0-9_.@=-]+(/[A-Za-z0-9_.@=-]+)*")
+_DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
+
+
+class Consistency(Enum):
+    """What a register's reads promise."""
+
+    LINEARIZABLE = "linearizable"
+    EVENTUAL = "eventual"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """`length` bytes of an object from `offset`; `length=None` asks for all that follows."""
+
+    key: str
+    offset: int = 0
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing: key, size in bytes, time of last change in Unix milliseconds."""
+
+    key: str
+    size_bytes: int
+    modified_ms: int
+
+
+class Call(Enum):
+    """The calls of both protocols, as logs, counters and planned faults name them."""
+
+    READ = "read"
+    SWAP = "swap"
+    REMOVE = "remove"
+    KEYS = "keys"
+    PUT = "put_new"
+    GET = "get"
+    DELETE = "delete"
+    LIST = "list"
+
+
+class Register(Protocol):
+    """Small mutable values with compare-and-swap (R1–R11)."""
+
+    @property
+    def consistency(self) -> Consistency:
+        """What `read` promises."""
+
+    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
+        """The record of `key`. Raises `Unavailable` when the store does not answer."""
+
+    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
+        """Replace `key` if its generation is `base` (None: create it). Raises `Unavailable` only if surely not applied."""
+
+    def remove(self, key: str, base: Generation) -> SwapOutcome:
+        """Delete `key` if its generation is `base`."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that start with `prefix`, sorted. A LIST: never on the path of a query or commit."""
+
+
+class Blobs(Protocol):
+    """Immutable objects (B1–B7)."""
+
+    @property
+    def part_bytes_max(self) -> int:
+        """Largest object that `put_new` takes, in bytes."""
+
+    def put_new(self, key: str, data: bytes) -> PutOutcome:
+        """Write one object. Raises `Unavailable` only if surely not applied, `Exists` if other bytes are there."""
+
+    def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
+        """Many ranges at once, in the order asked. Raises `Unavailable`, `Corrupt`."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; missing ones are fine."""
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Every object under `prefix`. A LIST: never on the path of a query or commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One place where databases live: a register, and blobs for each tier it serves."""
+
+    url: str
+    register: Register
+    blobs: dict[Tier, Blobs]
+
+
+def check_key(key: str) -> str:
+    """Return `key` if every store can hold it.
+
+    Raises:
+        Invalid: empty, too long (512 bytes), or a part that is empty, `.`, `..` or has other
+            characters than `A-Z a-z 0-9 _ . @ = -`.
+    """
+    if len(key) > KEY_BYTES_MAX or not _KEY.fullmatch(key) or ("." in key and _DOTS.search(key)):
+        raise Invalid(f"invalid store key {key!r}")
+    return key
+
+
+def check_size(key: str, size_bytes: int, part_bytes_max: int) -> None:
+    """Refuse an object that is larger than the store takes.
+
+    Raises:
+        TooLarge: `size_bytes` is above `part_bytes_max`; write smaller parts.
+    """
+    if size_bytes > part_bytes_max:
+        raise TooLarge(f"object {key!r} has {size_bytes} bytes, this store takes {part_bytes_max}; write it in parts")
+
+
+def bounds(asked: Range, size_bytes: int) -> tuple[int, int]:
+    """The first byte of `asked` and the one after its last, in an object of `size_bytes`.
+
+    Raises:
+        Invalid: the offset or length is negative.
+        Corrupt: the range reaches beyond the end; the object is not the one that its index describes.
+    """
+    if asked.offset < 0 or (asked.length is not None and asked.length < 0):
+        raise Invalid(f"negative range {asked}")
+    end = max(size_bytes, asked.offset) if asked.length is None else asked.offset + asked.length
+    if end > size_bytes:
+        raise Corrupt(
+            f"object {asked.key!r} has {size_bytes} bytes, but bytes {asked.offset} to {end} were asked for",
+            key=asked.key,
+        )
+    return asked.offset, end

@@ -1,0 +1,202 @@
+"""The embedded default: one folder, no server.
+
+    folder/kv.sqlite   the register and the objects of the kv tier (`local_kv`)
+    folder/objects/    the objects of the object tier, one file each (`local_files`)
+    folder/tmp/        what is being written
+    folder/kv.lock     held while something in kv.sqlite changes
+
+Knows which statement means which call; how a statement becomes durable is `local_kv`'s matter.
+
+1. Each change of the register is one statement with the base generation in its WHERE clause.
+2. A generation is 128 random bits, so it repeats neither for a key that was deleted and made again,
+   nor in a folder that was restored from a copy.
+3. Opening with `create=False`, and reading, leave no trace on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from virke.core.effects import (
+    Absent,
+    Generation,
+    Lost,
+    Mismatch,
+    PutOutcome,
+    ReadOutcome,
+    Record,
+    Stored,
+    SwapOutcome,
+    Swapped,
+    Tier,
+    Unchanged,
+)
+from virke.errors import Corrupt, Exists, Unavailable
+from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size
+from virke.stores.local_files import FileBlobs, System, make_directory, unavailable
+from virke.stores.local_kv import Connect, KvFile, connect_sqlite
+
+KV_BYTES_MAX: Final = 1 << 20
+OBJECT_BYTES_MAX: Final = 16 << 20
+_AFTER_EVERY_KEY: Final = "\x7f"
+_LENGTH_MAX: Final = (1 << 31) - 1  # SQLite's substr() reads 32 bits
+_SYSTEM: Final = System()
+
+
+class LocalRegister:
+    """The register in `kv.sqlite` (R1–R11)."""
+
+    def __init__(self, kv: KvFile) -> None:
+        self._kv = kv
+
+    @property
+    def consistency(self) -> Consistency:
+        """Linearizable: SQLite's locks hold between processes of one machine."""
+        return Consistency.LINEARIZABLE
+
+    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
+        """The record of `key`, or `Unchanged` while its generation is `known`. Raises `Unavailable`, `Corrupt`."""
+        check_key(key)
+        if known is not None and [(known,)] == self._kv.select("SELECT generation FROM register WHERE key = ?", (key,)):
+            return Unchanged()
+        match self._kv.select("SELECT generation, data FROM register WHERE key = ?", (key,)):
+            case [(str(generation), bytes(data))]:
+                return Record(data, Generation(generation))
+            case _:
+                return Absent()
+
+    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
+        """Replace `key` if its generation is `base` (None: create it).
+
+        Raises:
+            Unavailable: disk full, read-only or locked; nothing was changed.
+            NotFound: the folder does not exist and may not be created.
+            Corrupt: `kv.sqlite` is damaged.
+        """
+        check_key(key)
+        generation = Generation(secrets.token_hex(16))
+        if base is None:
+            insert = "INSERT INTO register (key, generation, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            changed = self._kv.change(insert, (key, generation, bytes(data)), make=True)
+        else:
+            update = "UPDATE register SET generation = ?, data = ? WHERE key = ? AND generation = ?"
+            changed = self._kv.change(update, (generation, bytes(data), key, base))
+        return _outcome(changed, generation)
+
+    def remove(self, key: str, base: Generation) -> SwapOutcome:
+        """Delete `key` if its generation is `base`. Raises as `swap` does."""
+        changed = self._kv.change("DELETE FROM register WHERE key = ? AND generation = ?", (check_key(key), base))
+        return _outcome(changed, None)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that start with `prefix`, sorted. Raises `Unavailable`, `Corrupt`."""
+        below = "SELECT key FROM register WHERE key >= ? AND key < ? ORDER BY key"
+        return (cast(str, key) for (key,) in self._kv.select(below, (prefix, prefix + _AFTER_EVERY_KEY)))
+
+
+def _outcome(changed: int | Lost, generation: Generation | None) -> SwapOutcome:
+    match changed:
+        case Lost():
+            return changed
+        case 1:
+            return Swapped(generation)
+        case _:
+            return Mismatch()
+
+
+class KvBlobs:
+    """Objects of the kv tier in `kv.sqlite` (B1–B8)."""
+
+    def __init__(self, kv: KvFile, part_bytes_max: int) -> None:
+        self._kv = kv
+        self._part_bytes_max = part_bytes_max
+
+    @property
+    def part_bytes_max(self) -> int:
+        """Largest object that `put_new` takes, in bytes."""
+        return self._part_bytes_max
+
+    def put_new(self, key: str, data: bytes) -> PutOutcome:
+        """Write one object.
+
+        Raises:
+            Unavailable: disk full, read-only or locked; nothing was changed.
+            NotFound, Corrupt: see `LocalRegister.swap`.
+            Exists, TooLarge, Invalid: see B2, B8, B7.
+        """
+        check_size(check_key(key), len(data), self._part_bytes_max)
+        data = bytes(data)
+        insert = "INSERT INTO blobs (key, modified_ms, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        while True:
+            match self._kv.change(insert, (key, time.time_ns() // 1_000_000, data), make=True):
+                case Lost() as lost:
+                    return lost
+                case 1:
+                    return Stored()
+            match self._kv.select("SELECT data = ? FROM blobs WHERE key = ?", (data, key)):
+                case [(1,)]:
+                    return Stored()
+                case [_]:
+                    raise Exists(f"object {key!r} exists with other bytes", key=key)
+
+    def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
+        """Every range in the order asked. Raises `Unavailable`, `Corrupt`, `Invalid`."""
+        return [self._cut(asked) for asked in ranges]
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; missing ones are fine. Raises `Unavailable`: they may be gone, repeat the call."""
+        wanted = json.dumps([check_key(key) for key in keys])
+        changed = self._kv.change("DELETE FROM blobs WHERE key IN (SELECT value FROM json_each(?))", (wanted,))
+        if isinstance(changed, Lost):
+            raise Unavailable(f"no answer to a delete: {changed.reason}; repeat it")
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Every object under `prefix`. Raises `Unavailable`, `Corrupt`."""
+        below = "SELECT key, length(data), modified_ms FROM blobs WHERE key >= ? AND key < ? ORDER BY key"
+        for row in self._kv.select(below, (prefix, prefix + _AFTER_EVERY_KEY)):
+            key, size_bytes, modified_ms = cast(tuple[str, int, int], row)
+            yield Listed(key, size_bytes, modified_ms)
+
+    def _cut(self, asked: Range) -> bytes | Absent:
+        part = "SELECT length(data), substr(data, ?, ?) FROM blobs WHERE key = ?"
+        length = _LENGTH_MAX if asked.length is None else min(asked.length, _LENGTH_MAX)
+        match self._kv.select(part, (asked.offset + 1, length, check_key(asked.key))):
+            case [(int(size_bytes), bytes(data))]:
+                start, end = bounds(asked, size_bytes)
+                if len(data) != end - start:
+                    raise Corrupt(f"object {asked.key!r} gave {len(data)} bytes of {end - start}", key=asked.key)
+                return data
+            case _:
+                return Absent()
+
+
+def local_store(
+    folder: Path,
+    *,
+    create: bool = True,
+    kv_bytes_max: int = KV_BYTES_MAX,
+    object_bytes_max: int = OBJECT_BYTES_MAX,
+    system: System = _SYSTEM,
+    connect: Connect = connect_sqlite,
+) -> Store:
+    """The store in `folder`, which is made unless `create` is false.
+
+    Without it a folder that is not there reads as an empty store, and writing raises `NotFound`.
+
+    Raises:
+        Unavailable: the folder can't be made.
+    """
+    folder = Path(folder).absolute()
+    if create:
+        try:
+            make_directory(system, folder)
+        except OSError as error:
+            raise unavailable(error, f"create {folder}") from error
+    kv = KvFile(folder, create=create, system=system, connect=connect)
+    files = FileBlobs(folder, create=create, part_bytes_max=object_bytes_max, system=system)
+    return Store(folder.as_uri(), LocalRegister(kv), {Tier.KV: KvBlobs(kv, kv_bytes_max), Tier.OBJECT: files})

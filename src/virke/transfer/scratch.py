@@ -1,0 +1,176 @@
+"""A private SQLite file in which a file is taken in or a snapshot is looked at, and what changed in it.
+
+Knows temporary files, SQLite connections on them and pages; knows no store: a snapshot and a target are protocols.
+
+1. The folder is the user's alone, and is removed whatever happens.
+2. The file needs no durability and no journal: after an error it is thrown away, never repaired.
+3. All statements on one connection see one instant (`clock_vfs`).
+4. SQL stays inside the file: the connection is guarded, and only `PRAGMA writable_schema` is let through on top.
+5. Memory is bounded by the page cache, the largest value, and 16 bytes for each page of the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Protocol
+
+from virke.core.page import PAGE_SIZE_DEFAULT, header_page_size, lock_page
+from virke.engine.clock_vfs import clock_vfs
+from virke.engine.sqlite import Connection, Error, Guard, open_connection, translate
+from virke.errors import Invalid
+from virke.transfer.source import Progress, silent
+
+CACHE_KIB: Final = 48 << 10
+VALUE_BYTES_MAX: Final = 512 << 20
+BUFFER_BYTES: Final = 1 << 20
+PROGRESS_PAGES: Final = 1024
+FINGERPRINT_BYTES: Final = 16
+_LIMIT_SQL_LENGTH: Final = 1  # SQLITE_LIMIT_SQL_LENGTH
+
+
+class Pages(Protocol):
+    """A snapshot, as far as a transfer needs it."""
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+
+    @property
+    def page_count(self) -> int:
+        """Number of pages, the lock page included; 0 if nothing was ever written."""
+
+    def pages(self) -> Iterable[tuple[int, bytes]]:
+        """All pages in ascending order without the lock page."""
+
+
+class Fingerprints:
+    """128 bits of each page of a snapshot: tells what differs from it without reading it again."""
+
+    def __init__(self, base: Pages) -> None:
+        self.page_size = base.page_size
+        self._marks = bytearray(FINGERPRINT_BYTES * base.page_count)
+
+    def note(self, number: int, data: bytes) -> None:
+        """Remember a page of the base."""
+        at = (number - 1) * FINGERPRINT_BYTES
+        self._marks[at : at + FINGERPRINT_BYTES] = _mark(data)
+
+    def has(self, number: int, data: bytes) -> bool:
+        """Whether the base has these bytes as page `number`."""
+        at = (number - 1) * FINGERPRINT_BYTES
+        return len(data) == self.page_size and self._marks[at : at + FINGERPRINT_BYTES] == _mark(data)
+
+
+def _mark(data: bytes) -> bytes:
+    return blake2b(data, digest_size=FINGERPRINT_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """An SQLite file in a private folder."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file; it may not exist yet."""
+        return self.folder / "scratch.sqlite"
+
+    def remove(self) -> None:
+        """Forget the file; the folder stays."""
+        self.path.unlink(missing_ok=True)
+
+    def materialize(self, base: Pages, progress: Progress = silent) -> Fingerprints:
+        """Write all pages of `base` into the file; an empty base makes none."""
+        marks, size = Fingerprints(base), base.page_size
+        total = base.page_count * size
+        if not total:
+            return marks
+        with self.path.open("wb", buffering=BUFFER_BYTES) as file:
+            for number, data in base.pages():
+                if number == lock_page(size) + 1:
+                    file.seek((number - 1) * size)
+                file.write(data)
+                marks.note(number, data)
+                if not number % PROGRESS_PAGES:
+                    progress("prepare", number * size, total)
+            file.truncate(total)
+        progress("prepare", total, total)
+        return marks
+
+    def shape(self) -> tuple[int, int]:
+        """Page size and page count of the file."""
+        if not self.path.exists() or not (length := self.path.stat().st_size):
+            return PAGE_SIZE_DEFAULT, 0
+        with self.path.open("rb") as file:
+            size = header_page_size(file.read(100))
+        return size, length // size
+
+    def changes(self, base: Fingerprints, progress: Progress = silent) -> Iterator[tuple[int, bytes]]:
+        """Pages that differ from the base, ascending, without the lock page; page 1 always."""
+        size, count = self.shape()
+        with self.path.open("rb", buffering=BUFFER_BYTES) as file:
+            for number in range(1, count + 1):
+                data = file.read(size)
+                if number == 1 or (number != lock_page(size) and not base.has(number, data)):
+                    yield number, data
+                if not number % PROGRESS_PAGES:
+                    progress("commit", number * size, count * size)
+        progress("commit", count * size, count * size)
+
+    def first_page(self) -> bytes:
+        """Page 1: SQLite changes it with every transaction that changed anything."""
+        with self.path.open("rb") as file:
+            return file.read(self.shape()[0])
+
+    @contextmanager
+    def opened(self, now_ms: int, page_size: int = PAGE_SIZE_DEFAULT) -> Iterator[tuple[Connection, Guard]]:
+        """A guarded connection on the file and its guard; `page_size` if SQLite makes the file."""
+        guard = Guard()
+        guard.allow_schema_writes = True
+        with clock_vfs(now_ms) as vfs:
+            connection = open_connection(
+                str(self.path), vfs=vfs.name, guard=guard, cache_kib=CACHE_KIB, value_bytes_max=VALUE_BYTES_MAX
+            )
+            try:
+                connection.limit(_LIMIT_SQL_LENGTH, VALUE_BYTES_MAX)
+                connection.set_authorizer(None)
+                # A sort may be larger than memory: temp_store is a file here.
+                connection.execute(
+                    f"PRAGMA page_size={page_size}; PRAGMA journal_mode=OFF; PRAGMA temp_store=FILE; "
+                    "PRAGMA locking_mode=EXCLUSIVE"
+                ).fetchall()
+                connection.set_authorizer(guard.authorize)
+                yield connection, guard
+            finally:
+                connection.close()
+
+    def check(self, name: str, now_ms: int) -> None:
+        """Refuse a file whose structure SQLite finds damaged; messages call it `name`.
+
+        Raises:
+            Invalid: it is damaged, or its schema can't be read.
+        """
+        with self.opened(now_ms) as (connection, guard):
+            try:
+                found = str(connection.execute("PRAGMA quick_check(1)").fetchall()[0][0])
+            except Error as error:
+                raise Invalid(f"{name} is damaged: {translate(error, guard).message}; nothing was changed") from error
+        if found != "ok":
+            raise Invalid(f"{name} is damaged: {' '.join(found.split())}; nothing was changed")
+
+
+@contextmanager
+def scratch() -> Iterator[Scratch]:
+    """A scratch folder, removed at the end of the `with` block."""
+    with TemporaryDirectory(prefix="virke-") as folder:
+        yield Scratch(Path(folder))

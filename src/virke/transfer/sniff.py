@@ -1,0 +1,151 @@
+"""What a file is, told by its first bytes: an SQLite file, an SQL dump or a CSV table.
+
+Pure. The name of the file decides only where its content fits more than one.
+
+1. Binary data, text without content and dumps of other databases are refused with the reason.
+2. Text is UTF-8 (with or without a byte order mark), or UTF-16 with one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePath
+from typing import Final
+
+from virke.core.page import HEADER_MAGIC
+from virke.errors import Invalid
+
+HEAD_BYTES: Final = 64 << 10
+DELIMITERS: Final = ",;\t|"
+
+CONVERT: Final = "convert it to SQLite's SQL, or export its tables as CSV"
+
+_PACKED: Final = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+}
+_IMAGE_NAMES: Final = frozenset({".sqlite", ".sqlite3", ".db", ".db3"})
+_CSV_NAMES: Final = frozenset({".csv", ".tsv", ".tab", ".psv"})
+_SQL_NAMES: Final = frozenset({".sql", ".dump"})
+_BEGINNING = re.compile(r"(?:[\s;]++|--[^\n]*+\n?|/\*(?s:.*?)(?:\*/|\Z))*+")
+_SQL_WORD = re.compile(
+    r"(?:ALTER|ANALYZE|ATTACH|BEGIN|COMMIT|COPY|CREATE|DELETE|DETACH|DROP|END|EXPLAIN|GRANT|INSERT|LOCK|PRAGMA|REINDEX"
+    r"|RELEASE|REPLACE|ROLLBACK|SAVEPOINT|SELECT|SET|START|UPDATE|USE|VACUUM|VALUES|WITH)(?=\s|;|\(|\Z)",
+    re.IGNORECASE,
+)
+_LONE_WORD = re.compile(r"\w+[ \t]*(?:\r?\n|\Z|[,|\t]|;[ \t]*\w)")
+_DOT_COMMAND = re.compile(r"\.[a-z]+(?:\s|\Z)")
+_FOREIGN: Final = (
+    ("MySQL", re.compile(r"-- (?:MySQL|MariaDB|phpMyAdmin)|/\*![0-9M]|\bENGINE\s*=|\bAUTO_INCREMENT\b|\\'", re.IGNORECASE)),
+    ("MySQL", re.compile(r"(?:LOCK|UNLOCK|USE|SET (?:NAMES|SQL_MODE|foreign_key_checks|@))\b", re.IGNORECASE)),
+    ("PostgreSQL", re.compile(r"-- PostgreSQL|\bpg_catalog\.|::\w|\bnextval\(|\bOWNER TO\b|\bWITH SCHEMA\b", re.IGNORECASE)),
+    ("PostgreSQL", re.compile(r"(?:COPY|COMMENT ON|GRANT|REVOKE|SET \w+\s*(?:=|TO\b))", re.IGNORECASE)),
+    ("Microsoft SQL Server", re.compile(r"(?:GO|SET \w+ (?:ON|OFF))\b|\bIDENTITY\s*\(|\[dbo\]", re.IGNORECASE)),
+)
+"""Product, and what betrays its SQL in a statement that SQLite refused, or before the first one."""
+
+
+class Kind(Enum):
+    """The three kinds of file that can be imported."""
+
+    IMAGE = "sqlite"
+    SQL = "sql"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Sniffed:
+    """A kind, and for text the codec that reads it without its byte order mark."""
+
+    kind: Kind
+    encoding: str
+
+
+def sniff(head: bytes, name: str, *, table: bool = False) -> Sniffed:
+    """What a file of this `name` is whose first `HEAD_BYTES` are `head`; `table`: the caller expects a table.
+
+    Raises:
+        Invalid: it is empty, binary, a dump of another database, or not to be told.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if not head:
+        raise Invalid(f"{name} is empty")
+    if head.startswith(HEADER_MAGIC):
+        return Sniffed(Kind.IMAGE, "")
+    if suffix in _IMAGE_NAMES and b"\0" in head:
+        raise Invalid(f"{name} is not an SQLite database: its header is missing (damaged, or encrypted)")
+    text, encoding = _decoded(head, name)
+    if not text.strip("\ufeff \t\r\n\f"):
+        raise Invalid(f"{name} holds nothing but blanks")
+    kind = _kind(text, suffix, table)
+    if kind is None:
+        raise Invalid(
+            f"can't tell what {name} is: not an SQLite file, an SQL dump or a table; "
+            "name it .sql, or .csv and say which table it is for"
+        )
+    if kind is Kind.SQL and (product := foreign(text[: _first_token(text)])):
+        raise Invalid(f"{name} is a dump of {product}, which SQLite does not read: {CONVERT}")
+    return Sniffed(kind, encoding)
+
+
+def _decoded(head: bytes, name: str) -> tuple[str, str]:
+    for magic, packer in _PACKED.items():
+        if head.startswith(magic):
+            raise Invalid(f"{name} is compressed ({packer}): unpack it first")
+    if head.startswith(b"PGDMP"):
+        raise Invalid(f"{name} is a PostgreSQL archive: Virke imports SQLite dumps, SQLite files and CSV")
+    if head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE)):
+        raise Invalid(f"{name} is UTF-32 text: save it as UTF-8")
+    if head.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
+        return _text_of(head, "utf-16", name), "utf-16"
+    if b"\0" in head:
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        if max(even, odd) > len(head) // 5 > 2 * min(even, odd):
+            raise Invalid(f"{name} is UTF-16 text without a byte order mark: save it as UTF-8")
+        raise Invalid(f"{name} is binary, but not an SQLite database")
+    return _text_of(head, "utf-8", name).removeprefix("\ufeff"), "utf-8-sig"
+
+
+def _text_of(head: bytes, encoding: str, name: str) -> str:
+    try:  # a character may be cut at the end of the head
+        return codecs.getincrementaldecoder(encoding)().decode(head, final=len(head) < HEAD_BYTES)
+    except UnicodeDecodeError as error:
+        line = head.count(b"\n", 0, error.start) + 1
+        raise Invalid(f"{name}, line {line}: not valid {encoding.upper()}: save it as UTF-8", line=line) from error
+
+
+def _kind(text: str, suffix: str, table: bool) -> Kind | None:
+    named = Kind.SQL if suffix in _SQL_NAMES else Kind.CSV if suffix in _CSV_NAMES or table else None
+    begin = _first_token(text)
+    if _DOT_COMMAND.match(text, begin):
+        return named or Kind.SQL
+    if _SQL_WORD.match(text, begin):
+        lone = _LONE_WORD.match(text, begin)  # `select,name` and `BEGIN` alone on its line fit both
+        return Kind.SQL if not lone or named is not Kind.CSV else Kind.CSV
+    if named:
+        return named
+    if begin and text[:begin].strip():  # it begins with a comment
+        return Kind.SQL
+    lines = text.splitlines()[:20]
+    if any(lines[0].count(mark) and all(mark in line for line in lines[:-1]) for mark in DELIMITERS):
+        return Kind.CSV
+    return None
+
+
+def foreign(sql: str) -> str | None:
+    """The other product whose SQL this seems to be, if any; ask only about text that SQLite does not take."""
+    for product, pattern in _FOREIGN:
+        if pattern.match(sql) or (pattern.pattern[0] != "(" and pattern.search(sql)):
+            return product
+    return None
+
+
+def _first_token(text: str) -> int:
+    found = _BEGINNING.match(text)
+    return found.end() if found else 0

@@ -1,0 +1,104 @@
+"""Runs an SQL dump on a connection, statement by statement.
+
+Knows which statements of dumps mean nothing inside one transaction, and how to name the one that failed;
+knows no database of Virke: the caller gives a scratch connection with a transaction open, and throws it away on errors.
+
+1. The whole dump is one transaction: BEGIN, COMMIT, SAVEPOINT, RELEASE and VACUUM are skipped, ROLLBACK is an error,
+   and a dump that ends inside the transaction that it began is cut short: an error too.
+2. Every error names the line and the statement, shortened.
+3. PRAGMA foreign_keys has no effect inside a transaction: constraints between tables are not checked, as in a dump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from virke.engine.sqlite import Connection, Error, Guard, total_changes, translate
+from virke.errors import Corrupt, Invalid, SqlError, VirkeError
+from virke.transfer.sniff import CONVERT, foreign
+from virke.transfer.statements import Statement, split
+
+SHOWN_CHARS: Final = 120
+_SKIPPED: Final = frozenset({"BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE", "VACUUM"})
+_CONTROL: Final = _SKIPPED | {"ROLLBACK"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file did: statements run, and rows inserted, updated or deleted."""
+
+    statements: int
+    rows: int
+
+
+def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loaded:
+    """Run all statements of a text.
+
+    Raises:
+        Invalid: a statement failed (`SqlError` if SQLite refused it), or the dump is cut short; the connection is
+            then in no usable state.
+        Denied: a statement wants out of its database.
+        TooLarge: a statement or value is beyond the limits.
+    """
+    before = total_changes(connection)
+    execute = connection.cursor().execute
+    count, began = 0, None
+    for statement in split(chunks):
+        sql, _, keyword = statement
+        if keyword in _CONTROL and not _runs(statement):
+            began = statement if keyword == "BEGIN" else None if keyword in ("COMMIT", "END") else began
+            continue
+        try:
+            for _ in execute(sql):
+                pass  # the rows of a SELECT are nobody's; what it calls may matter
+        except (Error, ValueError, TypeError, UnicodeError, MemoryError) as error:
+            raise _failure(error, guard, statement) from error
+        count += 1
+    if began:
+        raise Invalid(
+            f"line {began.line}: the dump begins a transaction here and ends without COMMIT: it is cut short; "
+            "nothing was changed",
+            line=began.line,
+        )
+    return Loaded(count, total_changes(connection) - before)
+
+
+def _runs(statement: Statement) -> bool:
+    """Whether a statement about transactions is run all the same; False to skip it."""
+    if statement.keyword == "ROLLBACK":
+        raise named(Invalid("ROLLBACK: the dump takes back what it did (its source was damaged?)"), statement)
+    return statement.keyword == "VACUUM" and " INTO " in " ".join(statement.sql[:1000].upper().split())
+
+
+def _failure(error: Exception, guard: Guard, statement: Statement) -> VirkeError:
+    """What `error` means, with its place and, if there is one, the likely reason."""
+    sql = statement.sql
+    if sql.startswith("."):
+        command = sql.split(maxsplit=1)[0]
+        return named(Invalid(f"{command} is a command of the sqlite3 shell, not SQL: remove it from the file"), statement)
+    meant = translate(error, guard)
+    offset = getattr(error, "error_offset", -1)
+    line = statement.line + sql.encode()[:offset].count(b"\n") if offset > 0 else statement.line
+    if isinstance(meant, SqlError) and (product := foreign(sql[:100_000])):
+        meant = SqlError(f"{meant.message} (this looks like {product}: {CONVERT})", code=meant.code)
+    return named(meant, statement, line)
+
+
+def named(error: VirkeError, statement: Statement, line: int | None = None) -> VirkeError:
+    """`error` with the place where it happened: `line` if that is not where the statement begins."""
+    at = line or statement.line
+    begins = f" (the statement begins on line {statement.line})" if at != statement.line else ""
+    message = f"line {at}: {error.message}{begins}, in: {shortened(statement.sql)}; nothing was changed"
+    if isinstance(error, SqlError):
+        return SqlError(message, code=error.code, line=at)
+    # Scratch pages that don't fit together are the dump's fault (PRAGMA writable_schema), not a store's.
+    kind = Invalid if isinstance(error, Corrupt) else type(error)
+    return kind(message, line=at)
+
+
+def shortened(sql: str) -> str:
+    """A statement on one line, cut to `SHOWN_CHARS`."""
+    line = " ".join(sql[: 4 * SHOWN_CHARS].split())
+    return line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]}…"

@@ -1,0 +1,109 @@
+"""Bad input: one line on stderr, the right exit code, nothing on stdout, no traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Virke, start
+
+CASES = [
+    (1, "create it with", ["db", "query", "SELECT 1", "--db", "missing"]),
+    (1, "invalid database name", ["db", "create", "a/b"]),
+    (1, "invalid database name", ["db", "query", "SELECT 1", "--db", "../x"]),
+    (1, "syntax error", ["db", "query", "SELEC 1"]),
+    (1, "incomplete input", ["db", "execute", "INSERT INTO"]),
+    (1, "no such table: nope", ["db", "query", "SELECT * FROM nope"]),
+    (1, "parameters", ["db", "query", "SELECT ?, ?", "-p", "1"]),
+    (1, "parameters", ["db", "query", "SELECT 1", "-p", "1"]),
+    (2, "no parameter 'b'", ["db", "query", "SELECT :a", "-p", "b=1"]),
+    (2, "does not fit", ["db", "query", "SELECT ?", "-p", "9223372036854775808"]),
+    (1, "no such file", ["db", "import", "missing.sql"]),
+    (1, "nope", ["db", "settings", "nope=1"]),
+    (1, "durability", ["db", "settings", "durability=maybe"]),
+    (2, "KEY=VALUE", ["db", "settings", "durability"]),
+    (1, "migrations", ["db", "migrate"]),
+    (1, "exist", ["db", "create"]),
+    (1, "", ["db", "schema", "nope"]),
+    (2, "No such option", ["db", "query", "SELECT 1", "--bogus"]),
+    (2, "Missing argument", ["db", "query"]),
+    (2, "No such command", ["db", "bogus"]),
+    (2, "Invalid value", ["db", "query", "SELECT 1", "--format", "xml"]),
+    (2, "", ["db", "query", "SELECT 1", "--store", "gopher://x"]),
+    (1, "", ["db", "execute", "ATTACH 'x' AS y"]),
+    (1, "", ["db", "query", ""]),
+]
+
+
+@pytest.mark.parametrize(("code", "words", "args"), CASES, ids=[" ".join(args) for _, _, args in CASES])
+def test_is_one_line_and_the_right_exit_code(
+    project: Path, virke: Virke, code: int, words: str, args: Sequence[str]
+) -> None:
+    before = virke("db", "status", "--json").stdout
+    found = virke(*args)
+    assert (found.exit_code, found.stdout) == (code, "")
+    assert found.stderr.startswith("error: ")
+    assert found.stderr.count("\n") == 1
+    assert words in found.stderr
+    assert virke("db", "status", "--json").stdout == before
+
+
+@pytest.mark.parametrize(("code", "words", "args"), CASES[:4] + CASES[-8:-4])
+def test_is_a_json_object_with_json(project: Path, virke: Virke, code: int, words: str, args: Sequence[str]) -> None:
+    found = virke(*args, "--json")
+    assert (found.exit_code, found.stdout) == (code, "")
+    error = json.loads(found.stderr)["error"]
+    assert set(error) == {"code", "message", "retryable"}
+    assert words in error["message"]
+
+
+def test_a_wrong_virke_toml_names_file_and_line(folder: Path, virke: Virke) -> None:
+    (folder / "virke.toml").write_text('[project]\nname = "x"\n[database\n')
+    found = virke("db", "status")
+    assert found.exit_code == 2
+    assert f"error: {folder / 'virke.toml'}:3: " in found.stderr
+
+
+def test_without_any_name_the_error_says_what_to_do(folder: Path, virke: Virke) -> None:
+    found = virke("db", "status")
+    assert found.exit_code == 2
+    assert "virke init" in found.stderr
+
+
+def test_an_error_of_our_own_is_one_line_unless_asked(
+    project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("virke.cli.opening.load", lambda: 1 / 0)
+    found = virke("db", "status")
+    assert found.exit_code == 1
+    assert found.stderr == (
+        "internal error: ZeroDivisionError: division by zero (set VIRKE_DEBUG=1 for the traceback)\n"
+    )
+    monkeypatch.setenv("VIRKE_DEBUG", "1")
+    assert "Traceback" in virke("db", "status").stderr
+
+
+def test_an_interrupted_command_says_nothing_and_ends_with_130(
+    project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("virke.cli.opening.load", interrupted)
+    found = virke("db", "status")
+    assert (found.exit_code, found.stdout, found.stderr) == (130, "", "\n")
+
+
+def test_a_terminal_is_not_at_the_mercy_of_an_error(project: Path, virke: Virke) -> None:
+    assert "\x1b" not in virke("db", "query", "SELECT \x1b[31m").stderr
+
+
+def test_a_process_ends_with_the_code_of_its_error(folder: Path) -> None:
+    for args, code in ((["db", "status", "--db", "missing"], 1), (["db", "status", "--bogus"], 2)):
+        found = start(*args, folder=folder)
+        assert (found.returncode, found.stdout) == (code, "")
+        assert found.stderr.count("\n") == 1
+        assert "Traceback" not in found.stderr

@@ -1,0 +1,124 @@
+"""How `virke` starts and ends as a process: what it imports, pipes that close, colours."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import SOURCE, start
+
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE")}
+ENVIRON |= {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
+HEAVY = ("apsw", "rich", "isal", "virke.engine", "virke.stores", "virke.core", "virke.connect", "asyncio")
+
+
+@pytest.mark.parametrize("line", ["--help", "db --help", "db query --help", "completion zsh", "db migrate --help"])
+def test_help_imports_nothing_heavy(tmp_path: Path, line: str) -> None:
+    code = f"""
+import sys
+from virke.cli.main import cli
+try:
+    cli.main({line.split()!r})
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = [name for name in sys.modules if name.startswith({HEAVY!r})]
+print(heavy, file=sys.stderr)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=ENVIRON,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert found.stderr == "[]\n"
+
+
+def test_completion_of_names_imports_nothing_heavy(tmp_path: Path) -> None:
+    found = start(
+        folder=tmp_path, _VIRKE_COMPLETE="zsh_complete", COMP_WORDS="virke db ", COMP_CWORD="2", PYTHONVERBOSE="1"
+    )
+    assert "query" in found.stdout
+    assert "import 'apsw'" not in found.stderr
+    assert "import 'virke.cli.db_sql'" not in found.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    assert start("db", "create", "big", folder=tmp_path).returncode == 0
+    sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) SELECT i FROM n"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "virke.cli.main", "db", "query", sql, "--db", "big", "--csv"],
+        cwd=tmp_path,
+        env=ENVIRON,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"i\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_colours_only_on_a_terminal_that_wants_them(tmp_path: Path, no_color: str, coloured: bool) -> None:
+    environ = ENVIRON | {"NO_COLOR": no_color, "TERM": "xterm"}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "virke.cli.main", "db", "status", "--db", "none"],
+        cwd=tmp_path,
+        env=environ,
+        stderr=theirs,
+    )
+    assert process.wait(60) == 1
+    os.close(theirs)
+    text = os.read(ours, 4096)
+    os.close(ours)
+    assert (b"\x1b[" in text) is coloured
+    assert "\x1b" not in start("db", "status", "--db", "none", folder=tmp_path, TERM="xterm").stderr
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, "kept\n"), ("y", 0, "")])
+def test_delete_asks_on_a_terminal(tmp_path: Path, answer: str, code: int, left: str) -> None:
+    assert start("db", "create", "kept", folder=tmp_path).returncode == 0
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "virke.cli.main", "db", "delete", "kept"],
+        cwd=tmp_path,
+        env=ENVIRON,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.write(ours, answer.encode() + b"\n")
+    out, err = process.communicate(timeout=60)
+    os.close(theirs)
+    os.close(ours)
+    assert (process.returncode, out) == (code, "deleted kept\n" if code == 0 else "")
+    assert "Delete kept and all of its history?" in err
+    assert start("db", "list", folder=tmp_path).stdout == left
+
+
+def test_a_reader_that_is_gone_before_the_help_is_no_error(tmp_path: Path) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "virke.cli.main", "--help"],
+        cwd=tmp_path,
+        env=ENVIRON,
+        stdout=writes,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writes)
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 141

@@ -1,0 +1,66 @@
+"""The reference store passes the suite, and a name means one store."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stores.conformance import BlobsConformance, RegisterConformance, generation_of
+from virke.core.effects import Absent, Record, Tier
+from virke.errors import Invalid
+from virke.stores.base import Consistency, Store
+from virke.stores.memory import memory_store
+
+
+class TestMemoryRegister(RegisterConformance):
+    @pytest.fixture
+    def store(self) -> Store:
+        return memory_store()
+
+
+class TestMemoryKvBlobs(BlobsConformance):
+    tier = Tier.KV
+
+    @pytest.fixture
+    def store(self) -> Store:
+        return memory_store(kv_bytes_max=100_000)
+
+
+class TestMemoryObjectBlobs(BlobsConformance):
+    @pytest.fixture
+    def store(self) -> Store:
+        return memory_store(object_bytes_max=100_000)
+
+
+def test_a_name_means_one_store_in_the_process() -> None:
+    """Opened twice it is the same place; another name, or none, is another."""
+    first, again, other = (memory_store(f"memory://{name}") for name in ("one-place", "one-place", "other-place"))
+    first.register.swap("k", b"1", None)
+    assert again.register.read("k") == Record(b"1", generation_of(first.register, "k"))
+    assert other.register.read("k") == Absent()
+    assert memory_store().register.read("k") == Absent()
+    memory_store().register.swap("k", b"1", None)
+    assert memory_store().register.read("k") == Absent()
+
+
+def test_tiers_are_apart() -> None:
+    """An object of one tier is not in the other."""
+    store = memory_store()
+    store.blobs[Tier.KV].put_new("k", b"1")
+    assert list(store.blobs[Tier.OBJECT].list("")) == []
+
+
+def test_the_limits_are_those_of_the_design() -> None:
+    """One MiB in the kv tier, sixteen in the object tier, reads linearizable."""
+    store = memory_store()
+    assert {tier: blobs.part_bytes_max for tier, blobs in store.blobs.items()} == {
+        Tier.KV: 1 << 20,
+        Tier.OBJECT: 16 << 20,
+    }
+    assert store.register.consistency is Consistency.LINEARIZABLE
+
+
+@pytest.mark.parametrize("url", ["memory:/x", "file:///x", "memory://a/b", "memory://../x", ""])
+def test_other_urls_are_invalid(url: str) -> None:
+    """A name is a database's name, and the scheme is written out."""
+    with pytest.raises(Invalid):
+        memory_store(url)
