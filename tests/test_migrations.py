@@ -33,8 +33,7 @@ created_at TEXT DEFAULT (datetime('now'))
 
 @pytest.fixture
 def database() -> Iterator[Database]:
-    with_store = f"memory://{uuid.uuid4().hex}"
-    database = create("app", with_store)
+    database = create("app", f"memory://{uuid.uuid4().hex}")
     yield database
     database.close()
 

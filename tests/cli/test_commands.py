@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Virke
 from virke.cli.main import COMMANDS, DB_COMMANDS, cli, db
+from virke.connect import connect
 
 
 def test_the_help_of_the_lists_is_that_of_the_commands() -> None:
@@ -132,6 +133,22 @@ def test_deferred_writes_wait_until_they_are_flushed(users: Path, virke: Virke) 
     assert virke("db", "flush").stdout.startswith("pushed 1 write, version ")
     assert json.loads(virke("db", "status", "--json").stdout)["pending_writes"] == 0
     assert "Eve" in virke("db", "query", "SELECT name FROM users").stdout
+
+
+def test_a_write_that_is_rejected_when_it_is_pushed_is_shown(users: Path, virke: Virke) -> None:
+    virke("db", "settings", "durability=deferred")
+    virke("db", "execute", "INSERT INTO users (name, email) VALUES ('Eve', 'eve@example.com')")
+    with connect("my-app-db", f"local:{users / '.virke'}", state_dir=users / "elsewhere") as other:
+        other.execute("INSERT INTO users (name, email) VALUES ('Eva', 'eve@example.com')")
+    found = virke("db", "flush")
+    assert found.exit_code == 1
+    assert found.stdout.startswith("pushed 0 writes, 1 rejected ('virke db status' says why), version ")
+    lines = [line for line in virke("db", "status").stdout.splitlines() if line.startswith("rejected ")]
+    assert len(lines) == 1
+    assert "VALUES ('Eve', 'eve@example.com')" in lines[0]
+    assert "UNIQUE constraint failed: users.email" in lines[0]
+    (rejected,) = json.loads(virke("db", "status", "--json").stdout)["rejected_writes"]
+    assert set(rejected) == {"id", "sql", "reason", "at_ms"}
 
 
 def test_schema_of_one_table_and_as_json(users: Path, virke: Virke) -> None:

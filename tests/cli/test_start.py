@@ -122,3 +122,20 @@ def test_a_reader_that_is_gone_before_the_help_is_no_error(tmp_path: Path) -> No
     os.close(writes)
     assert process.communicate(timeout=60)[1] == b""
     assert process.returncode == 141
+
+
+def test_two_processes_that_migrate_at_once_both_succeed(tmp_path: Path) -> None:
+    assert start("db", "create", "app", folder=tmp_path).returncode == 0
+    (tmp_path / "migrations").mkdir()
+    for number in range(1, 9):
+        sql = f"CREATE TABLE t{number}(x); INSERT INTO t{number} VALUES ({number});"
+        (tmp_path / "migrations" / f"{number:03}_t.sql").write_text(sql)
+    line = [sys.executable, "-m", "virke.cli.main", "db", "migrate", "--db", "app"]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen(line, cwd=tmp_path, env=ENVIRON, stdout=pipe, stderr=pipe, text=True) for _ in range(3)
+    ]
+    ends = [process.communicate(timeout=60) for process in processes]
+    assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [(0, "")] * 3
+    applied = sorted(line for out, _ in ends for line in out.splitlines() if line.startswith("applied"))
+    assert applied == [f"applied {number:03}_t.sql" for number in range(1, 9)]

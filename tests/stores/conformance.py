@@ -397,4 +397,3 @@ class BlobsConformance(Conformance):
         with pytest.raises(TooLarge):
             blobs.put_new("more", bytes(limit + 1))
         assert blobs.get([Range("k", limit - 1, 1), Range("more")]) == [b"\0", Absent()]
-

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from functools import partial
@@ -15,11 +17,11 @@ from hypothesis import strategies as st
 
 from tests.stores.conformance import GOOD_KEYS, BlobsConformance, Conformance, RegisterConformance, generation_of
 from tests.stores.local_worker import record_of, value_of
-from virke.core.effects import Absent, Generation, Mismatch, Stored, Swapped, Tier
+from virke.core.effects import Absent, Generation, Lost, Mismatch, Stored, Swapped, Tier
 from virke.errors import NotFound, Unavailable
-from virke.stores.base import Range, Store
+from virke.stores.base import Blobs, Range, Store
 from virke.stores.local import local_store
-from virke.stores.local_files import key_of, name_of, remove_stale_temps
+from virke.stores.local_files import FileBlobs, System, key_of, name_of, remove_stale_temps
 from virke.stores.local_kv import connect_sqlite
 from virke.stores.memory import memory_store
 
@@ -30,7 +32,7 @@ REPOSITORY = Path(__file__).parents[2]
 class LosingConnection(sqlite3.Connection):
     """A connection whose every answer is lost in an I/O error, after the statement was carried out."""
 
-    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:  # type: ignore[override]
+    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
         cursor = super().execute(sql, *parameters)  # type: ignore[arg-type]
         if sql.startswith("PRAGMA"):
             return cursor
@@ -61,8 +63,22 @@ class TestLocalKvBlobs(LocalConformance, BlobsConformance):
 
 
 class TestLocalObjectBlobs(LocalConformance, BlobsConformance):
-    def losing(self, store: Store) -> Store:
-        pytest.skip("the file system's lost answers are enumerated in test_local_faults.py")
+    def test_b1_a_lost_answer_is_lost(self, store: Store, blobs: Blobs) -> None:
+        """A put whose last sync fails is `Lost`, a get or listing that fails `Unavailable`; putting again is `Stored`."""
+        local = FileBlobs(self.folder, create=True, part_bytes_max=9, system=System(sync=self._fail_after_link))
+        blobs.put_new("before", b"1")
+        assert local.put_new("before", b"1") == Lost(f"fsync of {self.folder / 'objects'}: {os.strerror(errno.EIO)}")
+        assert blobs.put_new("before", b"1") == Stored()
+        for name in ("k~", "d"):
+            (self.folder / "objects" / name).symlink_to(name)
+        with pytest.raises(Unavailable):
+            blobs.get([Range("k")])
+        with pytest.raises(Unavailable):
+            list(blobs.list("d/"))
+
+    def _fail_after_link(self, fd: int) -> None:
+        if list((self.folder / "tmp").iterdir()) and stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def worker(*arguments: object) -> subprocess.Popen[str]:
@@ -235,7 +251,14 @@ def test_a_file_name_gives_its_key_back(key: str) -> None:
 
 def test_file_names_are_fit_for_every_file_system() -> None:
     """No name is longer than 255 bytes or relies on case, none climbs, and no file is another's folder."""
-    keys = [*GOOD_KEYS, "a" * 200, "a" * 201, "a" * 200 + "." + "/b", "a" * 200 + "/./b".replace("/./", "/"), "x" * 400 + ".."]
+    keys = [
+        *GOOD_KEYS,
+        "a" * 200,
+        "a" * 201,
+        "a" * 200 + "." + "/b",
+        "a" * 200 + "/./b".replace("/./", "/"),
+        "x" * 400 + "..",
+    ]
     names = [name_of(key) for key in keys]
     assert len({name.lower() for name in names}) == len(set(keys))
     assert max(len(part) for name in names for part in name.split("/")) <= 255
@@ -247,5 +270,7 @@ def test_file_names_are_fit_for_every_file_system() -> None:
 def test_local_and_memory_agree_on_their_limits(tmp_path: Path) -> None:
     """What fits into one fits into the other."""
     local, memory = local_store(tmp_path), memory_store()
-    assert {t: b.part_bytes_max for t, b in local.blobs.items()} == {t: b.part_bytes_max for t, b in memory.blobs.items()}
+    assert {t: b.part_bytes_max for t, b in local.blobs.items()} == {
+        t: b.part_bytes_max for t, b in memory.blobs.items()
+    }
     assert local.register.consistency is memory.register.consistency

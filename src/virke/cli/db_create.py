@@ -41,7 +41,7 @@ def create(state: State, name: str | None, if_not_exists: bool, page_size: int) 
 @pass_state
 def list_(state: State) -> None:
     """List the databases of the store."""
-    _, store = store_of(state)
+    store = store_of(state)
     from virke.connect import list_databases
 
     names = list_databases(store)

@@ -62,16 +62,18 @@ def _migrate(state: State, database: Database, folder: Path, dry_run: bool) -> N
     from virke.migrations import migrate as run
 
     done = run(database, folder, dry_run)
-    _show_files(state, done, "would apply" if dry_run else "applied", "nothing to apply", database.version)
+    verb = "would apply" if dry_run else "applied"
+    _show_files(state, done, verb=verb, nothing="nothing to apply", version=database.version)
 
 
 def _undo(state: State, database: Database, folder: Path, steps: int) -> None:
     from virke.migrations import undo
 
-    _show_files(state, undo(database, folder, steps), "undid", "nothing to undo", database.version)
+    done = undo(database, folder, steps)
+    _show_files(state, done, verb="undid", nothing="nothing to undo", version=database.version)
 
 
-def _show_files(state: State, files: list[MigrationFile], verb: str, nothing: str, version: int) -> None:
+def _show_files(state: State, files: list[MigrationFile], *, verb: str, nothing: str, version: int) -> None:
     if state.json:
         names = [{"number": file.number, "name": file.name} for file in files]
         state.data({verb.replace(" ", "_"): names, "version": version})

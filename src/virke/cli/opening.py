@@ -2,8 +2,8 @@
 
 The engine is imported here, when a command runs, and not before.
 
-1. Only `virke db flush` and what needs an empty journal push pending writes: a command leaves them as it found them.
-2. A database that does not exist is an error that says how to create it.
+1. Pending writes are pushed by `virke db flush`, and by what must come after them (a migration, an import, an export,
+   a promotion); any other command leaves them as it found them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from virke.cli.state import State
-from virke.config import Config, database_name, load, store_url
-from virke.errors import NotFound
+from virke.config import database_name, load, store_url
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -32,10 +31,7 @@ def open_database(state: State) -> Iterator[Database]:
     name, store = target(state)
     from virke.connect import connect
 
-    try:
-        database = connect(name, store)
-    except NotFound as error:
-        raise NotFound(f"{error.message}: create it with 'virke db create {name}'") from error
+    database = connect(name, store, background=False)
     try:
         yield database
     finally:
@@ -48,7 +44,6 @@ def target(state: State, name: str | None = None) -> tuple[str, str]:
     return name or database_name(config, state.db), store_url(config, state.store)
 
 
-def store_of(state: State) -> tuple[Config, str]:
-    """The configuration and the store URL, for commands without a database."""
-    config = load()
-    return config, store_url(config, state.store)
+def store_of(state: State) -> str:
+    """The store URL, for commands without a database."""
+    return store_url(load(), state.store)

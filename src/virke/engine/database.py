@@ -11,12 +11,14 @@ Knows the volume, its connections, the writer and upkeep; knows no store's name,
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
 from virke.core.collect import GRACE_MS
-from virke.core.root import Root, RootAt
+from virke.core.root import Root
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, upkeep
 from virke.engine.connection import Connection, collect_rows
@@ -46,6 +48,21 @@ BOOKMARK_TRIES: Final = 12
 CONSISTENCIES: Final = ("strong", "session", "bounded")
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What reads see, swapped as one: a reader never mixes two of them."""
+
+    view: Pages
+    root: Root
+    fresh_until: float
+    timeout_s: float
+    result_bytes: int
+
+
+_Reader = tuple[Connection, dict[str, list[str]]]
+"""A connection, and the columns of the statements that it ran on its pinned view."""
+
+
 class Database:
     """One database of a store. Open it with `virke.connect`; close it, or use it as a context manager."""
 
@@ -65,17 +82,14 @@ class Database:
         self._now_ms = self._env.now_ms
         self._volume = Volume(store, name, self._env)
         self._volume.refresh()
-        self._settings = self._volume.latest().root.settings
         self._writer = Writer(self._volume, self._connection)
         self._upkeep = upkeep.Upkeep(self._volume)
         self._deferred = Deferred(self._volume, self._writer, journal, self._connection) if journal else None
-        self._readers: list[tuple[Connection, dict[str, list[str]]]] = []
+        self._readers: list[_Reader] = []
         self._writers: list[Connection] = []
-        self._view: Pages = self._volume.snapshot()
-        self._root: Root = self._volume.latest().root
-        self._fresh_until = float("-inf")
         self._closed = False
-        self._moved(self._volume.latest())
+        self._show_lock = threading.Lock()
+        self._shown = self._show()
 
     # Reading
 
@@ -88,57 +102,54 @@ class Database:
             SqlError, Invalid, Denied, TimedOut, TooLarge: nothing was changed.
             Unavailable: the store does not answer, or does not show the bookmark yet.
         """
+        shown = self._shown
         now = self._monotonic()
-        if now >= self._fresh_until or consistency is not None or bookmark is not None:
-            self._freshen(consistency, bookmark)
+        if now >= shown.fresh_until or consistency is not None or bookmark is not None:
+            shown = self._freshen(consistency, bookmark)
         try:
             reader = self._readers.pop()
         except IndexError:
             reader = (self._connection(), {})
         connection, known = reader
         columns = known.get(sql)
-        if columns is None or connection.pinned is not self._view:
-            return self._query_first(sql, params, reader)
+        if columns is None or connection.pinned is not shown.view:
+            return self._query_first(sql, params, reader, shown)
         connection.vfs.now_ms = self._now_ms()
-        connection.guard.deadline = now + self._timeout_s
+        connection.guard.deadline = now + shown.timeout_s
         try:
             cursor = connection.raw.execute(sql, params)
-            rows = collect_rows(cursor, self._result_bytes)
+            rows = collect_rows(cursor, shown.result_bytes)
         except Exception as error:
             return self._query_failed(sql, params, reader, error)
         self._readers.append(reader)
-        return QueryResult(columns, rows, self._root)
+        return QueryResult(columns, rows, shown.root)
 
-    def _query_first(
-        self, sql: str, params: Parameters, reader: tuple[Connection, dict[str, list[str]]]
-    ) -> QueryResult:
+    def _query_first(self, sql: str, params: Parameters, reader: _Reader, shown: _Shown) -> QueryResult:
         """A statement that this reader does not know, or a snapshot that it has not seen."""
         connection, known = reader
         try:
-            root, view = self._root, self._view
-            if connection.pinned is not view:
+            if connection.pinned is not shown.view:
                 known.clear()
-                connection.pin(view)
+                connection.pin(shown.view)
             connection.guard.allow_transactions = False
             statement = connection.one(sql)
             if not statement.read_only:
                 return self.run(sql, params)
             connection.vfs.now_ms = self._now_ms()
-            connection.guard.deadline = self._monotonic() + self._timeout_s
-            columns, rows = connection.fetch(sql, params, self._result_bytes)
+            connection.guard.deadline = self._monotonic() + shown.timeout_s
+            columns, rows = connection.fetch(sql, params, shown.result_bytes)
             if len(known) < 1000:
                 known[sql] = columns
-            return QueryResult(columns, rows, root)
+            return QueryResult(columns, rows, shown.root)
         except SnapshotGone:
             connection.unpin()
-            self._take_root(self._volume.refresh())
+            self._volume.refresh()
+            self._show()
             return self.query(sql, params)
         finally:
             self._give_back(reader)
 
-    def _query_failed(
-        self, sql: str, params: Parameters, reader: tuple[Connection, dict[str, list[str]]], error: Exception
-    ) -> QueryResult:
+    def _query_failed(self, sql: str, params: Parameters, reader: _Reader, error: Exception) -> QueryResult:
         """Translate an error of the fast path; a collected snapshot or an unchecked parameter starts over."""
         connection, known = reader
         known.pop(sql, None)
@@ -146,7 +157,8 @@ class Database:
         if isinstance(error, SnapshotGone):
             connection.unpin()
             self._give_back(reader)
-            self._take_root(self._volume.refresh())
+            self._volume.refresh()
+            self._show()
             return self.query(sql, params)
         try:
             sqlite.check_parameters(connection.one(sql), params)
@@ -154,24 +166,27 @@ class Database:
         finally:
             self._give_back(reader)
 
-    def _give_back(self, reader: tuple[Connection, dict[str, list[str]]]) -> None:
+    def _give_back(self, reader: _Reader) -> None:
         if len(self._readers) < READERS_KEPT and not self._closed:
             self._readers.append(reader)
         else:
             reader[0].close()
 
-    def _freshen(self, consistency: str | None, bookmark: str | None) -> None:
-        """Make the view as new as it must be."""
+    def _freshen(self, consistency: str | None, bookmark: str | None) -> _Shown:
+        """What to show: as new as it must be."""
         if self._closed:
             raise Invalid(f"database {self.name!r} is closed")
-        level = consistency or self._settings.read_consistency
+        level = consistency or self.known_settings.read_consistency
         if level not in CONSISTENCIES:
             raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
-        if level == "strong" or self._monotonic() >= self._volume.checked_at + self._settings.max_staleness_ms / 1000:
+        if (
+            level == "strong"
+            or self._monotonic() >= self._volume.checked_at + self.known_settings.max_staleness_ms / 1000
+        ):
             self._volume.refresh()
         if bookmark is not None and level != "bounded":
             self._wait_for(bookmark)
-        self._moved(self._volume.latest())
+        return self._show()
 
     def _wait_for(self, bookmark: str) -> None:
         parts = bookmark.split(".")
@@ -185,23 +200,21 @@ class Database:
             self._volume.refresh()
         raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
 
-    def _moved(self, at: RootAt) -> None:
-        """Show what `at` says, and pending writes above it."""
-        if self._deferred and at.root is not self._root:
-            self._deferred.moved()
-        self._take_root(at)
-
-    def _take_root(self, at: RootAt) -> None:
-        self._settings = settings = at.root.settings
-        self._timeout_s = settings.query_timeout_ms / 1000
-        self._result_bytes = settings.max_result_mb << 20
-        layer = self._deferred.view() if self._deferred else None
-        self._view = layer or self._volume.snapshot_of(at.root)
-        self._root = at.root
-        strong = settings.read_consistency == "strong"
-        self._fresh_until = (
-            float("-inf") if strong or self._closed else self._volume.checked_at + settings.max_staleness_ms / 1000
-        )
+    def _show(self) -> _Shown:
+        """Show reads the newest root known, and pending writes above it; only ever moves forward."""
+        with self._show_lock:
+            at = self._volume.latest()
+            settings = at.root.settings
+            layer = self._deferred.view(at.root) if self._deferred else None
+            fresh = not self._closed and settings.read_consistency != "strong"
+            self._shown = shown = _Shown(
+                view=layer or self._volume.snapshot_of(at.root),
+                root=at.root,
+                fresh_until=self._volume.checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
+                timeout_s=settings.query_timeout_ms / 1000,
+                result_bytes=settings.max_result_mb << 20,
+            )
+            return shown
 
     # Writing
 
@@ -242,7 +255,7 @@ class Database:
         write = Write(requests, self._now_ms(), hash_key(key) if key else None, script=script, many=many)
         if self._is_deferred() and self._deferred and not _stands_alone(requests):
             results = self._deferred.submit(write)
-            self._take_root(self._volume.latest())
+            self._show()
             return self._answered(results)
         self._push_pending()
         results = self._writer.submit(write)
@@ -250,11 +263,11 @@ class Database:
         return self._answered(results)
 
     def _answered(self, results: list[QueryResult]) -> list[QueryResult]:
-        return results or [QueryResult([], [], self._root)]
+        return results or [QueryResult([], [], self._shown.root)]
 
     def _after_commit(self) -> None:
         self._upkeep.after_commit()
-        self._moved(self._volume.latest())
+        self._show()
 
     def transaction(self, *, idempotency_key: str | None = None) -> Transaction:
         """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`."""
@@ -302,7 +315,7 @@ class Database:
     # Deferred writes
 
     def _is_deferred(self) -> bool:
-        return self._deferred is not None and self._settings.durability == "deferred"
+        return self._deferred is not None and self.known_settings.durability == "deferred"
 
     def _push_pending(self) -> None:
         """Order: what is pending comes before a write that goes straight to the store."""
@@ -342,7 +355,7 @@ class Database:
     @property
     def known_settings(self) -> Settings:
         """The settings as of the newest root known, without asking the store."""
-        return self._settings
+        return self._volume.latest().root.settings
 
     def settings(self) -> Settings:
         """The settings as this process knows them."""
@@ -358,7 +371,7 @@ class Database:
         """Move the database to object storage; readers and writers go on. Raises `Conflict`, `NotFound`."""
         self._push_pending()
         self._upkeep.promote(progress)
-        self._moved(self._volume.latest())
+        self._show()
         return self.status()
 
     def collect(self, *, dry_run: bool = False, grace_ms: int = GRACE_MS) -> Collected:
@@ -416,7 +429,7 @@ class Database:
                 self._push_pending()
         finally:
             self._closed = True
-            self._fresh_until = float("-inf")
+            self._show()
             self._writer.close()
             if self._deferred:
                 self._deferred.close()

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from virke.core.root import JournalMark
+from virke.core.root import JournalMark, Root
 from virke.engine.connection import Connection
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
@@ -78,6 +78,7 @@ class Deferred:
         self._lock = threading.RLock()
         self._ahead: Connection | None = None
         self._layer: Pages | None = None
+        self._below: Root | None = None
 
     def submit(self, write: Write) -> list[QueryResult]:
         """Run a write ahead of the root, journal it, answer. Raises what SQLite says; then nothing is journalled."""
@@ -92,17 +93,14 @@ class Deferred:
             self._layer = ahead.file.layer()
             return results
 
-    def view(self) -> Pages | None:
-        """What reads should see: the pending writes over the newest root; None if nothing is pending."""
+    def view(self, root: Root) -> Pages | None:
+        """What reads of `root` should see: the pending writes over it; None if nothing is pending."""
         with self._lock:
+            if root is not self._below:
+                self._layer = None
             if self._layer is None and self.journal.pending_count():
                 self._layer = self._ready().file.layer()
             return self._layer
-
-    def moved(self) -> None:
-        """The root has moved: rebuild the view when it is next needed."""
-        with self._lock:
-            self._layer = None
 
     def _ready(self) -> Connection:
         """The connection ahead, with every pending write run on the newest root known."""
@@ -110,7 +108,8 @@ class Deferred:
             self._ahead = self._connect()
             self._ahead.guard.allow_transactions = False
         if self._layer is None:
-            self._ahead.move(self._volume.snapshot())
+            self._below = self._volume.latest().root
+            self._ahead.move(self._volume.snapshot_of(self._below))
             for entry in self.journal.pending():
                 try:
                     self._run(self._ahead, entry.write)

@@ -153,12 +153,14 @@ class Volume:
         return tuple(found)
 
     def _pairs(self, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, Index], ...]:
-        missing = [ref for ref in refs if ref not in self._indexes]
+        known = self._indexes
+        missing = [ref for ref in refs if ref not in known]
         if missing:
-            self._indexes |= self.driver.run(load_indexes(missing))
-            if len(self._indexes) > 4 * len(refs) + 64:
-                self._indexes = {ref: self._indexes[ref] for ref in refs}
-        return tuple((ref, self._indexes[ref]) for ref in refs)
+            known = {**known, **self.driver.run(load_indexes(missing))}
+            if len(known) > 4 * len(refs) + 64:
+                known = {ref: known[ref] for ref in refs}
+            self._indexes = known
+        return tuple((ref, known[ref]) for ref in refs)
 
     def indexes(self, refs: tuple[Ref, ...]) -> tuple[Index, ...]:
         """The indexes of segments, from the store where they are not known yet."""

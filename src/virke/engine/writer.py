@@ -161,8 +161,7 @@ class Writer:
         if not settled(self._volume, verdict):
             return False
         assert isinstance(verdict, Committed)
-        if self._volume.latest().root is verdict.root:
-            connection.file.accept(self._volume.snapshot())
+        connection.file.accept(self._volume.snapshot_of(verdict.root))
         for write in writes:
             for result in write.results or ():
                 result.at(verdict.root)
@@ -187,7 +186,7 @@ class Writer:
             write.results = twin.results
             return
         if write.key and (known := base.root.answer_to(write.key)):
-            write.results = [QueryResult([], [], base.root, known[1].rows)]
+            write.results = [QueryResult([], [], base.root, rows_affected=known[1].rows)]
             return
         if write.mark and base.root.pushed(write.mark.journal_id) >= write.mark.sequence:
             write.results = []
@@ -280,7 +279,7 @@ def execute(connection: Connection, write: Write, base: RootAt, volume: Volume) 
         if affected and not write.script:
             affected = connection.raw.changes()
         rowid = connection.raw.last_insert_rowid() if affected else None
-        results.append(QueryResult(columns, rows, base.root, affected, rowid))
+        results.append(QueryResult(columns, rows, base.root, rows_affected=affected, last_insert_rowid=rowid))
     return results
 
 
@@ -294,7 +293,7 @@ def _execute_many(connection: Connection, write: Write, base: RootAt) -> QueryRe
         sqlite.check_parameters(statement, params)
         connection.guarded(lambda values=params: connection.raw.execute(sql, values).fetchall())  # type: ignore[misc]
         affected += connection.raw.changes()
-    return QueryResult([], [], base.root, affected, connection.raw.last_insert_rowid())
+    return QueryResult([], [], base.root, rows_affected=affected, last_insert_rowid=connection.raw.last_insert_rowid())
 
 
 def settled(volume: Volume, verdict: Verdict) -> bool:

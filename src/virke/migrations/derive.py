@@ -18,7 +18,7 @@ from virke.engine.sqlite import Connection, Error, Guard, open_connection
 from virke.migrations.statements import Statement
 
 if TYPE_CHECKING:
-    from virke.engine.database import Transaction
+    from virke.engine.transaction import Transaction
 
 RECORDS: Final = "virke_migrations"
 

@@ -24,7 +24,8 @@ from virke.migrations.plan import MigrationFile, Record, check, plan
 from virke.migrations.statements import Statement, split
 
 if TYPE_CHECKING:
-    from virke.engine.database import Database, Transaction
+    from virke.engine.database import Database
+    from virke.engine.transaction import Transaction
 
 ATTEMPTS_MAX: Final = 32
 """Lost races per file before `Conflict` is surfaced; each one means that somebody else committed."""
@@ -44,7 +45,10 @@ _LINE: Final = re.compile(r" \(line \d+\)$")
 
 @dataclass(frozen=True, slots=True)
 class MigrationState:
-    """One migration of a folder: `applied_at` None: it waits. `undo` is `file`, `automatic` or `none`."""
+    """One migration of a folder: `applied_at` None: it waits.
+
+    `undo` is `file`, `automatic`, `none`, or, while it waits and has no file, `unknown`.
+    """
 
     number: int
     name: str
@@ -68,8 +72,12 @@ def status(database: Database, folder: Path) -> list[MigrationState]:
 
 
 def _state(file: MigrationFile, record: Record | None) -> MigrationState:
-    automatic = "automatic" if record is not None and record.undo is not None else "none"
-    undo = "file" if file.undo is not None else automatic
+    if file.undo is not None:
+        undo = "file"
+    elif record is None:
+        undo = "unknown"
+    else:
+        undo = "none" if record.undo is None else "automatic"
     return MigrationState(file.number, file.name, record.applied_at if record else None, undo)
 
 

@@ -67,8 +67,10 @@ class LocalRegister:
         match self._kv.select("SELECT generation, data FROM register WHERE key = ?", (key,)):
             case [(str(generation), bytes(data))]:
                 return Record(data, Generation(generation))
-            case _:
+            case []:
                 return Absent()
+            case _:
+                raise Corrupt(f"register {key!r} is no bytes", key=key)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         """Replace `key` if its generation is `base` (None: create it).
@@ -163,7 +165,7 @@ class KvBlobs:
             yield Listed(key, size_bytes, modified_ms)
 
     def _cut(self, asked: Range) -> bytes | Absent:
-        part = "SELECT length(data), substr(data, ?, ?) FROM blobs WHERE key = ?"
+        part = "SELECT length(data), ifnull(substr(data, ?, ?), x'') FROM blobs WHERE key = ?"
         length = _LENGTH_MAX if asked.length is None else min(asked.length, _LENGTH_MAX)
         match self._kv.select(part, (asked.offset + 1, length, check_key(asked.key))):
             case [(int(size_bytes), bytes(data))]:
@@ -171,8 +173,10 @@ class KvBlobs:
                 if len(data) != end - start:
                     raise Corrupt(f"object {asked.key!r} gave {len(data)} bytes of {end - start}", key=asked.key)
                 return data
-            case _:
+            case []:
                 return Absent()
+            case _:
+                raise Corrupt(f"object {asked.key!r} is no bytes", key=asked.key)
 
 
 def local_store(

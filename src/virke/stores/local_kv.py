@@ -8,10 +8,12 @@ WAL does not work across machines, so the folder must not be shared over a netwo
 2. Each change is one statement, so it is applied whole or not at all, and answered only after fsync.
 3. Changes, and with them all checkpoints, are serialised by `flock` on `kv.lock`. SQLite before 3.51.3 can lose
    a commit when one connection checkpoints while another restarts the log.
-4. A connection is used by one thread at a time. A failure closes it.
+4. A connection is used by one thread at a time; all changes of a process go through one. A failure closes it.
 5. No connection lives through a fork: SQLite's locks would not hold in the child. The fork waits for calls under way.
 6. Reading never creates anything. No file, or no folder, reads as empty; but a log without its file is damage.
-7. An error says what is certain: `Unavailable` (nothing was changed), `Lost` (I/O error while writing), `Corrupt`.
+7. Before the first change the file's name is synced, whoever made it. A file that is no longer at its path is
+   not written to; a change that was made while the file went away is `Lost`. Reads notice with the next change.
+8. An error says what is certain: `Unavailable` (nothing was changed), `Lost` (I/O error while writing), `Corrupt`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -105,15 +107,16 @@ class KvFile:
         self._quiet = threading.Condition(self._gate)
         self._awaited = False
         self._idle: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
         self._busy = 0
         self._lock_fd: int | None = None
-        self._file_id: tuple[int, int] | None = None
+        self._settled: tuple[int, int] | None = None
         _opened.add(self)
 
     def __del__(self) -> None:
         # SQLite's connections are in a reference cycle; without this they and their log would wait for the collector.
         self._close_idle()
-        self._close_lock()
+        self._close_writer()
 
     def select(self, sql: str, parameters: Sequence[Parameter]) -> list[Row]:
         """All rows of a query; none if the file does not exist.
@@ -128,11 +131,13 @@ class KvFile:
                 connection = self._open()
             rows = [] if connection is None else connection.execute(sql, parameters).fetchall()
         except BaseException as error:
-            self._give_back(connection, usable=False)
+            if connection is not None:
+                connection.close()
+            self._give_back(None)
             if isinstance(error, sqlite3.Error):
                 raise _readable(_translate(error, self.path)) from error
             raise
-        self._give_back(connection, usable=True)
+        self._give_back(connection)
         return rows
 
     def change(self, sql: str, parameters: Sequence[Parameter], *, make: bool = False) -> int | Lost:
@@ -144,30 +149,30 @@ class KvFile:
             Corrupt: the file is damaged or gone.
         """
         with self._changing:
-            self._check_file(make=make)
-            connection = self._take()
-            usable = False
+            with self._gate:
+                self._busy += 1
             try:
-                if connection is None:
-                    connection = self._open()
-                if connection is None and make:
-                    raise Unavailable(f"{self.path} was removed just now; nothing was changed")
-                changed = 0 if connection is None else self._execute(connection, sql, parameters)
-                usable = True
-            except sqlite3.Error as error:
-                match _translate(error, self.path):
-                    case Lost() as lost:
-                        return lost
-                    case other:
-                        raise other from error
+                return self._change(sql, parameters) if self._settle(make=make) else 0
+            except BaseException as error:
+                self._close_writer()
+                if not isinstance(error, sqlite3.Error):
+                    raise
+                answer = _translate(error, self.path)
+                if not isinstance(answer, Lost):
+                    raise answer from error
+                return answer
             finally:
-                self._give_back(connection, usable=usable)
-            return changed
+                self._give_back(None)
 
-    def close(self) -> None:
-        """Close the connections that are not in use; the next call opens new ones."""
-        with self._gate:
-            self._close_idle()
+    def _change(self, sql: str, parameters: Sequence[Parameter]) -> int | Lost:
+        if self._writer is None:
+            self._writer = self._open()
+            if self._writer is None or self._id() != self._settled:
+                raise Unavailable(f"{self.path} was removed just now; nothing was changed")
+        changed = self._execute(self._writer, sql, parameters)
+        if self._id() != self._settled:
+            return Lost(f"{self.path} was removed at the same time")
+        return changed
 
     # Connections
 
@@ -177,24 +182,18 @@ class KvFile:
             self._busy += 1
             return self._idle.pop() if self._idle else None
 
-    def _give_back(self, connection: sqlite3.Connection | None, *, usable: bool) -> None:
-        if connection is not None and not usable:
-            connection.close()
+    def _give_back(self, connection: sqlite3.Connection | None) -> None:
         with self._gate:
             self._busy -= 1
-            if connection is not None and usable:
+            if connection is not None:
                 self._idle.append(connection)
             if self._awaited:
                 self._quiet.notify_all()
 
     def _open(self) -> sqlite3.Connection | None:
-        try:
-            info = os.stat(self.path)
-        except (FileNotFoundError, NotADirectoryError):
+        if self._id() is None:
             self._check_no_log()
             return None
-        except OSError as error:
-            raise unavailable(error, f"read {self.path}") from error
         connection = self._connect(str(self.path))
         try:
             connection.executescript(_DURABLE)
@@ -207,36 +206,51 @@ class KvFile:
         except BaseException:
             connection.close()
             raise
-        self._file_id = info.st_dev, info.st_ino
         return connection
 
     def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
-    def _close_lock(self) -> None:
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
 
     # The file
 
-    def _check_file(self, *, make: bool) -> None:
-        """Before a change: make the file if it is missing, leave the old one if another took its place."""
+    def _id(self) -> tuple[int, int] | None:
+        """Which file is at the path, None if there is none. Raises `Unavailable`."""
         try:
             info = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
-            self.close()
-            self._close_lock()
-            self._check_no_log()
-            if make:
-                self._make()
+            return None
         except OSError as error:
-            raise unavailable(error, f"write {self.path}") from error
-        else:
-            if self._file_id not in {None, (info.st_dev, info.st_ino)}:
-                self.close()
-                self._close_lock()
+            raise unavailable(error, f"use {self.path}") from error
+        return info.st_dev, info.st_ino
+
+    def _settle(self, *, make: bool) -> bool:
+        """Before a change: whether there is a file (made if asked for), and if it is new to us, its name is durable."""
+        now = self._id()
+        if now is not None and now == self._settled:
+            return True
+        self._close_writer()
+        with self._gate:
+            self._close_idle()
+        try:
+            if now is None:
+                self._check_no_log()
+                if not make:
+                    return False
+                self._make()
+            sync_directory(self._system, self._folder)
+        except OSError as error:
+            raise unavailable(error, f"create {self.path}") from error
+        self._settled = self._id()
+        return True
 
     def _check_no_log(self) -> None:
         if os.path.exists(f"{self.path}-wal") and not os.path.exists(self.path):
@@ -246,25 +260,16 @@ class KvFile:
         if not self._create and not os.path.isdir(self._folder):
             raise NotFound(f"no store at {self._folder}; create it first")
         temp = self._folder / TEMPS / f"{secrets.token_hex(16)}.sqlite"
-        taken = self._take()
+        make_directory(self._system, temp.parent)
+        self._system.close(self._system.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
-            make_directory(self._system, temp.parent)
-            self._system.close(self._system.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-            try:
-                self._fill(temp)
-                try:
-                    self._system.link(temp, self.path)
-                except FileExistsError:
-                    return  # another process was first; its file is as good
-                sync_directory(self._system, self._folder)
-            finally:
-                discard(self._system, temp)
-        except OSError as error:
-            raise unavailable(error, f"create {self.path}") from error
+            self._fill(temp)
+            with suppress(FileExistsError):  # another process was first; its file is as good
+                self._system.link(temp, self.path)
         except sqlite3.Error as error:
             raise Unavailable(f"cannot create {self.path}: {error}; nothing was changed") from error
         finally:
-            self._give_back(taken, usable=True)
+            discard(self._system, temp)
 
     def _fill(self, temp: Path) -> None:
         with closing(self._connect(str(temp))) as connection:
@@ -277,17 +282,17 @@ class KvFile:
 
     def _execute(self, connection: sqlite3.Connection, sql: str, parameters: Sequence[Parameter]) -> int:
         """Run one change while no other process makes one; a killed process lets go of the lock."""
+        lock = self._folder / LOCK_FILE
         try:
             if self._lock_fd is None:
-                self._lock_fd = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            fd = self._lock_fd
-            self._wait_for_lock(fd)
-        except OSError as error:
-            raise unavailable(error, f"lock {self._folder / LOCK_FILE}") from error
-        try:
+                self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._wait_for_lock(self._lock_fd)
             return connection.execute(sql, parameters).rowcount
+        except OSError as error:
+            raise unavailable(error, f"lock {lock}") from error
         finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)
+            if self._lock_fd is not None:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def _wait_for_lock(self, fd: int) -> None:
         deadline = time.monotonic() + LOCK_TIMEOUT_S
@@ -305,10 +310,10 @@ class KvFile:
         """Wait for the calls under way, close all connections, and let no call begin."""
         self._gate.acquire()
         self._awaited = True
-        while self._busy:
-            self._quiet.wait()
+        self._quiet.wait_for(lambda: not self._busy, timeout=LOCK_TIMEOUT_S)
         self._awaited = False
         self._close_idle()
+        self._close_writer()
 
     def after_fork_in_parent(self) -> None:
         """Let calls begin again."""
@@ -319,7 +324,7 @@ class KvFile:
         self._changing = threading.Lock()
         self._gate = threading.Lock()
         self._quiet = threading.Condition(self._gate)
-        self._close_lock()
+        self._busy = 0
 
 
 _opened: weakref.WeakSet[KvFile] = weakref.WeakSet()

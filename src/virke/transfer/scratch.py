@@ -102,9 +102,9 @@ class Scratch:
                 file.write(data)
                 marks.note(number, data)
                 if not number % PROGRESS_PAGES:
-                    progress("prepare", number * size, total)
+                    progress(number * size, total)
             file.truncate(total)
-        progress("prepare", total, total)
+        progress(total, total)
         return marks
 
     def shape(self) -> tuple[int, int]:
@@ -124,8 +124,8 @@ class Scratch:
                 if number == 1 or (number != lock_page(size) and not base.has(number, data)):
                     yield number, data
                 if not number % PROGRESS_PAGES:
-                    progress("commit", number * size, count * size)
-        progress("commit", count * size, count * size)
+                    progress(number * size, count * size)
+        progress(count * size, count * size)
 
     def first_page(self) -> bytes:
         """Page 1: SQLite changes it with every transaction that changed anything."""

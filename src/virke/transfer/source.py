@@ -20,11 +20,11 @@ from virke.transfer.sniff import HEAD_BYTES
 
 CHUNK_BYTES: Final = 1 << 20
 
-Progress = Callable[[str, int, int], None]
-"""Called with a stage (`prepare`, `load`, `check`, `commit`, `export`), and bytes done and in total of that stage."""
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and in total of a stage; each stage (reading, checking, committing) begins at 0 again."""
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     """The `Progress` of a caller that asked for none."""
 
 
@@ -67,7 +67,7 @@ class Source:
                 if not data:
                     return
                 done += len(data)
-                progress("load", done, self.size)
+                progress(done, self.size)
 
 
 def open_source(origin: str | PathLike[str] | BinaryIO, folder: Path) -> Source:

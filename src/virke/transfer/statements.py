@@ -62,6 +62,13 @@ def split(chunks: Iterable[str], *, chars_max: int = STATEMENT_CHARS_MAX) -> Ite
     yield from splitter.finish()
 
 
+def is_complete(sql: str) -> bool:
+    """Whether `sql` ends with a `;` that ends a statement, blanks and comments after it left aside."""
+    splitter = Splitter()
+    whole = list(splitter.feed(sql))
+    return bool(whole) and not splitter.is_waiting
+
+
 class Splitter:
     """What is known of the text so far: one incomplete statement."""
 
@@ -75,6 +82,11 @@ class Splitter:
         self._closing = ""  # what ends the token that begins at `_at`, if that is open …
         self._seek = 0  # … and from where to look for it
         self._body_at = 0  # in a trigger: after its last `;`, else 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether more than blanks and whole comments stands after the last statement."""
+        return self._closing in _OPENED or self._head(0, len(self._text))[0] < len(self._text) or bool(self._late)
 
     def feed(self, chunk: str) -> Iterator[Statement]:
         """The statements that `chunk` completes.

@@ -1,0 +1,185 @@
+"""A database as SQL text, the way the `.dump` of the sqlite3 shell (3.40) prints it.
+
+Knows SQLite's schema table and the shell's way of quoting; writes nothing and knows no file.
+
+1. The text, run on an empty database, makes the same tables, values, indexes, views and triggers again.
+2. It is the shell's text byte for byte but for two things, on which shells differ and which lose nothing here:
+   a REAL is written with the fewest digits that give it back (the shell: 20 digits, other ones in each version), and
+   text that holds a NUL or is no UTF-8 is written whole (the shell cuts it at the NUL).
+3. As in the shell's, rowids are not kept where no INTEGER PRIMARY KEY names them.
+4. Memory holds one row and one piece of text of about `PIECE_CHARS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from virke.engine.sqlite import Connection, Row, Value
+from virke.transfer.statements import is_complete
+
+PIECE_CHARS: Final = 256 << 10
+_INT64_MIN: Final = -(1 << 63)
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
+_AWKWARD = re.compile("['\n\r\0]").search
+_QUOTED_TABLE = re.compile("CREATE TABLE ['\"]").match
+_KEYWORDS: Final = frozenset(
+    "ABORT ACTION ADD AFTER ALL ALTER ALWAYS ANALYZE AND AS ASC ATTACH AUTOINCREMENT BEFORE BEGIN BETWEEN BY CASCADE "
+    "CASE CAST CHECK COLLATE COLUMN COMMIT CONFLICT CONSTRAINT CREATE CROSS CURRENT CURRENT_DATE CURRENT_TIME "
+    "CURRENT_TIMESTAMP DATABASE DEFAULT DEFERRABLE DEFERRED DELETE DESC DETACH DISTINCT DO DROP EACH ELSE END ESCAPE "
+    "EXCEPT EXCLUDE EXCLUSIVE EXISTS EXPLAIN FAIL FILTER FIRST FOLLOWING FOR FOREIGN FROM FULL GENERATED GLOB GROUP "
+    "GROUPS HAVING IF IGNORE IMMEDIATE IN INDEX INDEXED INITIALLY INNER INSERT INSTEAD INTERSECT INTO IS ISNULL JOIN "
+    "KEY LAST LEFT LIKE LIMIT MATCH MATERIALIZED NATURAL NO NOT NOTHING NOTNULL NULL NULLS OF OFFSET ON OR ORDER "
+    "OTHERS OUTER OVER PARTITION PLAN PRAGMA PRECEDING PRIMARY QUERY RAISE RANGE RECURSIVE REFERENCES REGEXP REINDEX "
+    "RELEASE RENAME REPLACE RESTRICT RETURNING RIGHT ROLLBACK ROW ROWS SAVEPOINT SELECT SET TABLE TEMP TEMPORARY THEN "
+    "TIES TO TRANSACTION TRIGGER UNBOUNDED UNION UNIQUE UPDATE USING VACUUM VALUES VIEW VIRTUAL WHEN WHERE WINDOW "
+    "WITH WITHIN WITHOUT".split()
+)
+
+
+def dump(connection: Connection) -> Iterator[str]:
+    """The database as SQL, in pieces of whole lines; the connection must not change meanwhile.
+
+    Raises:
+        apsw's errors: the database can't be read (`virke.engine.sqlite.translate` says what they mean).
+    """
+    held: list[str] = []
+    size = 0
+    for line in _lines(connection):
+        held.append(line)
+        size += len(line)
+        if size > PIECE_CHARS:
+            yield "".join(held)
+            held.clear()
+            size = 0
+    yield "".join(held)
+
+
+def _lines(connection: Connection) -> Iterator[str]:
+    yield "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n"
+    schema_open = False
+    tables = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type='table' AND sql NOT NULL ORDER BY tbl_name='sqlite_sequence', rowid"
+    ).fetchall()
+    for name, sql in tables:
+        assert isinstance(name, str), "sqlite_schema holds text"
+        assert isinstance(sql, str), "sqlite_schema holds text"
+        if sql.startswith("CREATE VIRTUAL TABLE"):
+            if not schema_open:
+                yield "PRAGMA writable_schema=ON;\n"
+            schema_open = True
+            yield (
+                "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table',"
+                f"{quoted_text(name)},{quoted_text(name)},0,{quoted_text(sql)});\n"
+            )
+        elif (made := _made(name, sql)) is not None:
+            yield made
+            yield from _rows(connection, name)
+    others = "SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND type IN ('index','trigger','view')"
+    for (sql,) in connection.execute(others).fetchall():
+        yield f"{sql}\n;\n" if "--" in str(sql) else f"{sql};\n"
+    if schema_open:
+        yield "PRAGMA writable_schema=OFF;\n"
+    yield "COMMIT;\n"
+
+
+def _made(name: str, sql: str) -> str | None:
+    """What makes the table; None for a table that SQLite makes by itself."""
+    if name == "sqlite_sequence":
+        return "DELETE FROM sqlite_sequence;\n"
+    if len(name) == len("sqlite_stat1") and name.startswith("sqlite_stat"):
+        return "ANALYZE sqlite_schema;\n"
+    if name.startswith("sqlite_"):
+        return None
+    if "/*" in sql or "--" in sql:  # a comment may have swallowed the end
+        sql = next((text for end in ("", "*/", "\n") if is_complete(f"{text};") for text in [sql + end]), sql)
+    if _QUOTED_TABLE(sql):
+        sql = f"CREATE TABLE IF NOT EXISTS {sql[13:]}"
+    return f"{sql};\n"
+
+
+def _rows(connection: Connection, table: str) -> Iterator[str]:
+    columns = [str(row[1]) for row in connection.execute(f"PRAGMA table_info({quoted_text(table)})").fetchall()]
+    names, start = ",".join(map(quoted_name, columns)), f"INSERT INTO {quoted_name(table)} VALUES("
+    done = 0
+    try:
+        for row in connection.execute(f"SELECT {names} FROM {quoted_name(table)}"):
+            yield f"{start}{','.join([_LITERALS[type(value)](value) for value in row])});\n"
+            done += 1
+    except UnicodeDecodeError:
+        # Text that is none: what is left of the table is read again, with text as bytes.
+        pairs = ",".join(f"typeof({name}),CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
+                         for name in map(quoted_name, columns))
+        for row in connection.execute(f"SELECT {pairs} FROM {quoted_name(table)} LIMIT -1 OFFSET {done}"):
+            yield f"{start}{','.join(_raw_literals(row))});\n"
+
+
+def _raw_literals(row: Row) -> Iterator[str]:
+    for kind, value in zip(row[::2], row[1::2], strict=True):
+        if kind == "text" and isinstance(value, bytes):
+            try:
+                yield literal(value.decode())
+            except UnicodeDecodeError:
+                yield f"CAST({literal(value)} AS TEXT)"
+        else:
+            yield literal(value)
+
+
+def quoted_name(name: str) -> str:
+    """A name as the shell writes it: bare if that can be, else in double quotes."""
+    if _PLAIN_NAME(name) and name.upper() not in _KEYWORDS:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quoted_text(text: str) -> str:
+    """Text in single quotes."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def literal(value: Value) -> str:
+    """A value as SQL that gives exactly this value."""
+    return _LITERALS[type(value)](value)
+
+
+def _text(value: str) -> str:
+    if not _AWKWARD(value):
+        return f"'{value}'"
+    before, after = "", ""
+    marked = value
+    for char, number, short, long in (("\n", 10, "\\n", "\\012"), ("\r", 13, "\\r", "\\015"), ("\0", 0, "\\0", "\\000")):
+        if char in value:
+            mark = _unused(marked, short, long)
+            marked = marked.replace(char, mark)
+            before, after = f"replace({before}", f"{after}"
+            after = f",'{mark}',char({number})){after}"
+    return f"{before}{quoted_text(marked)}{after}"
+
+
+def _unused(text: str, short: str, long: str) -> str:
+    """A mark that `text` does not hold."""
+    for mark in (short, long):
+        if mark not in text:
+            return mark
+    number = 0
+    while (mark := f"({short}{number})") in text:
+        number += 1
+    return mark
+
+
+def _real(value: float) -> str:
+    if value in (float("inf"), float("-inf")):
+        return "1e999" if value > 0 else "-1e999"
+    if _INT64_MIN <= value < -_INT64_MIN and value == int(value):
+        return f"{int(value)}.0"
+    return repr(value)
+
+
+_LITERALS: Final[dict[type, Callable[..., str]]] = {
+    type(None): lambda _: "NULL",
+    int: str,
+    float: _real,
+    str: _text,
+    bytes: lambda value: f"X'{value.hex()}'",
+}

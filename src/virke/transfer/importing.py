@@ -1,0 +1,159 @@
+"""Importing a file: all of it is one commit, or nothing happened.
+
+Knows the order of things: tell the kind → copy the snapshot → run the file on the copy → commit what differs.
+
+1. The database is touched once, by `commit_pages`; every error before that leaves it as it was.
+2. A lost race starts again from the new snapshot, with the same instant, up to the setting `max_attempts`.
+3. A file that changes nothing makes no version.
+4. An SQLite file takes the place of the whole database, so a database that holds something needs `replace`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike
+from typing import BinaryIO, Protocol, TypeVar
+
+from virke.core.settings import Settings
+from virke.engine.sqlite import Error, translate
+from virke.errors import Conflict, Invalid
+from virke.transfer.csv_table import load_csv
+from virke.transfer.image import take_in
+from virke.transfer.scratch import Fingerprints, Pages, Scratch, scratch
+from virke.transfer.sniff import Kind, Sniffed, sniff
+from virke.transfer.source import Progress, Source, open_source, silent
+from virke.transfer.sql_dump import Loaded, load_sql
+
+Base = TypeVar("Base", bound=Pages)
+
+
+class Target(Protocol[Base]):
+    """The database that takes an import."""
+
+    def snapshot(self) -> Base:
+        """Its newest snapshot, pending writes pushed before."""
+
+    def settings(self) -> Settings:
+        """Its settings."""
+
+    def commit_pages(self, base: Base, *, page_size: int, page_count: int, pages: Iterable[tuple[int, bytes]]) -> int:
+        """Commit the pages that differ from `base`, ascending; the new version, or `Conflict`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did: the kind of file, statements run, rows changed, the version after, bytes of the file."""
+
+    kind: str
+    statements: int
+    rows: int
+    version: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One import, as often as it has to be tried."""
+
+    source: Source
+    sniffed: Sniffed
+    table: str
+    now_ms: int
+    scratch: Scratch
+    progress: Progress
+
+
+def import_file(
+    database: Target[Base],
+    path: str | PathLike[str] | BinaryIO,
+    *,
+    table: str | None = None,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Imported:
+    """Import an SQL dump, an SQLite file or, with `table`, a CSV file, told apart by content, as one commit.
+
+    A binary stream is read to its end first. `progress` is called with bytes done and in total, stage by stage.
+
+    Raises:
+        NotFound: no such file. Invalid, Denied, TooLarge: the file can't be imported; the message says where and why.
+        Conflict: others kept committing first. Unavailable: the store failed. In all these cases nothing was changed.
+        OutcomeUnknown: nobody can tell whether the commit happened.
+    """
+    report = progress or silent
+    with scratch() as work:
+        source = open_source(path, work.folder)
+        sniffed = sniff(source.head(), source.name, table=table is not None)
+        if (sniffed.kind is Kind.CSV) != (table is not None):
+            raise Invalid(
+                f"{source.name} is a CSV file: say which table it is for (--table)"
+                if table is None
+                else f"--table is for CSV files; {source.name} is {_named(sniffed.kind)}"
+            )
+        if replace and sniffed.kind is not Kind.IMAGE:
+            raise Invalid(f"--replace is for SQLite files; {source.name} is {_named(sniffed.kind)}")
+        job = _Job(source, sniffed, table or "", time.time_ns() // 1_000_000, work, report)
+        attempts = database.settings().max_attempts
+        for _ in range(attempts - 1):
+            try:
+                return _attempt(database, job, replace)
+            except Conflict:
+                work.remove()
+        return _attempt(database, job, replace)
+
+
+def _named(kind: Kind) -> str:
+    return {Kind.IMAGE: "an SQLite file", Kind.SQL: "SQL text", Kind.CSV: "a CSV file"}[kind]
+
+
+def _attempt(database: Target[Base], job: _Job, replace: bool) -> Imported:
+    base = database.snapshot()
+    if job.sniffed.kind is Kind.IMAGE:
+        marks, loaded = _take_image(base, job, replace), Loaded(0, 0)
+    else:
+        marks = job.scratch.materialize(base, job.progress)
+        loaded = _load(base, job)
+    size, count = job.scratch.shape()
+    version = base.version
+    if count and not (count == base.page_count and marks.has(1, job.scratch.first_page())):
+        pages = job.scratch.changes(marks, job.progress)
+        version = database.commit_pages(base, page_size=size, page_count=count, pages=pages)
+    return Imported(job.sniffed.kind.value, loaded.statements, loaded.rows, version, job.source.size)
+
+
+def _take_image(base: Pages, job: _Job, replace: bool) -> Fingerprints:
+    if base.page_count and not replace:
+        raise Invalid(
+            "the database is not empty, and an SQLite file takes the place of all of it: "
+            "import it into a new database, or replace this one (--replace)"
+        )
+    take_in(job.source, job.scratch, job.now_ms, job.progress)
+    marks = Fingerprints(base)
+    if job.scratch.shape()[0] == base.page_size:
+        for number, data in base.pages():
+            marks.note(number, data)
+    return marks
+
+
+def _load(base: Pages, job: _Job) -> Loaded:
+    """Run the file on the scratch copy, as one transaction."""
+    source, encoding = job.source, job.sniffed.encoding
+    with job.scratch.opened(job.now_ms, base.page_size) as (connection, guard):
+        connection.execute("BEGIN").fetchall()
+        guard.allow_transactions = False
+        if job.sniffed.kind is Kind.CSV:
+            loaded = load_csv(
+                connection, guard, source, encoding=encoding, table=job.table, progress=job.progress
+            )
+        else:
+            loaded = load_sql(connection, guard, source.text(encoding, job.progress))
+        guard.allow_transactions = True
+        try:
+            connection.execute("COMMIT").fetchall()
+        except Error as error:
+            raise Invalid(f"{source.name}: {translate(error, guard).message}; nothing was changed") from error
+    if loaded.wrote_schema:
+        job.scratch.check(source.name, job.now_ms)
+    return loaded

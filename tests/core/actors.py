@@ -1,0 +1,249 @@
+"""The actors of the explored worlds: writers, upkeep and collection around the real protocols of `virke.core`.
+
+Each is a program for `explorer.py`: a generator of effects that reports every verdict with `Told`. Wrong variants
+are passed in as arguments; the defaults are the real functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import blake2b
+from typing import Final
+
+from tests.core.explorer import Actor, Answer, ListKeys, Program, RemoveRoot, Step, Told
+from virke.core.change import identity_of, next_root, untouched
+from virke.core.collect import (
+    Marked,
+    advance,
+    held,
+    leftovers,
+    mark,
+    may_sweep,
+    plan_horizon,
+    swept,
+    swept_horizon,
+)
+from virke.core.commit import Conflicted, Failed, Plan, Protocol, Verdict, commit, store_object
+from virke.core.effects import Delete, Effect, PutNew, ReadRoot, Record, Swapped, SwapRoot, Tier
+from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
+from virke.core.merge import Merge, Run, plan_merge, uploaded
+from virke.core.packing import SegmentWriter
+from virke.core.root import Root, RootAt, decode_root, encode_root, first_root
+from virke.core.segment import Head, Ref, decode_index
+from virke.core.settings import Settings
+from virke.errors import Corrupt
+
+PAGE: Final = bytes(range(256)) * 2
+TIME_MS: Final = 1_000_000
+Commit = Callable[[RootAt, Plan, str], Protocol]
+MakePlan = Callable[[Root, CommitId], Plan]
+
+
+def id_of(name: str) -> CommitId:
+    """A commit id that looks random and is not."""
+    return CommitId(blake2b(name.encode(), digest_size=16).digest())
+
+
+def empty(name: str = "db") -> Root:
+    """A new database that keeps no history."""
+    root = first_root(
+        database_id=DatabaseId(id_of(name)), commit_id=id_of(f"{name} 1"), time_ms=TIME_MS, page_size=512, tier=Tier.KV
+    )
+    return replace(root, settings=Settings().changed({"history_days": 0}))
+
+
+@cache
+def small_segment(root: Root, commit_id: CommitId, inputs: tuple[Ref, ...] = ()) -> tuple[Ref, PutNew]:
+    """A segment of one page, as the next commit on `root` would bring it, or as the merge of `inputs`."""
+    writer = SegmentWriter(identity_of(root, commit_id), Tier.KV, 1 << 20)
+    assert not list(writer.frame((PageNo(1),), PAGE))
+    head = Head(Version(root.head.version + 1), commit_id, TIME_MS, 512, PageCount(1), 0)
+    if inputs:
+        head = replace(head, version=inputs[-1].hi)
+    writer.end_group(head)
+    ((key, data),), ref = writer.finish(inputs, lo=inputs[0].lo if inputs else None)
+    return ref, PutNew(Tier.KV, key, data)
+
+
+# Plans of commits
+
+
+def in_root(root: Root, commit_id: CommitId) -> Plan:
+    """A commit that needs no object."""
+    return Plan(next_root(root, commit_id, untouched(root, TIME_MS)))
+
+
+def with_segment(root: Root, commit_id: CommitId) -> Plan:
+    """A commit that names a segment of its own."""
+    ref, put = small_segment(root, commit_id)
+    new = next_root(root, commit_id, untouched(root, TIME_MS))
+    return Plan(replace(new, segments=(*root.segments, ref)), (put,))
+
+
+def short_ring(make: MakePlan, length: int) -> MakePlan:
+    """The same plans with a ring of `length`."""
+
+    def made(root: Root, commit_id: CommitId) -> Plan:
+        plan = make(root, commit_id)
+        return replace(plan, root=replace(plan.root, ring=plan.root.ring[-length:]))
+
+    return made
+
+
+def history(*commits: MakePlan, root: Root | None = None) -> tuple[tuple[Root, ...], dict[str, bytes]]:
+    """The roots of a database from its creation on, and the objects that they brought."""
+    roots, objects = [root or empty()], dict[str, bytes]()
+    for number, make in enumerate(commits):
+        plan = make(roots[-1], id_of(f"history {number}"))
+        roots.append(plan.root)
+        objects |= {put.key: put.data for put in plan.puts}
+    return tuple(roots), objects
+
+
+def merged(root: Root, commit_id: CommitId) -> Plan:
+    """The merge of all segments of `root`."""
+    ref, put = small_segment(root, commit_id, root.segments)
+    return Plan(replace(next_root(root, commit_id, untouched(root, TIME_MS)), segments=(ref,)), (put,))
+
+
+def registers(roots: Iterable[Root]) -> tuple[bytes | None, ...]:
+    """What the register held: nothing, then each root."""
+    return (None, *(encode_root(root) for root in roots))
+
+
+# Actors
+
+
+def _read() -> Generator[Step, Answer, RootAt]:
+    while True:
+        seen = yield ReadRoot()
+        if isinstance(seen, Record):
+            return RootAt(decode_root(seen.data, "world"), seen.generation)
+
+
+def writer(
+    name: str, make: MakePlan = in_root, *, writes: int = 1, tries: int = 2, protocol: Commit = commit
+) -> Program:
+    """Makes `writes` logical writes, each executed anew on the root that it lost to, at most `tries` times."""
+
+    def program(life: int) -> Actor:
+        at: RootAt | None = None
+        for number in range(writes if life == 0 else 1):
+            for attempt in range(tries):
+                at = at or (yield from _read())
+                write = f"{name}.{life}.{number}"
+                commit_id = id_of(f"{write}.{attempt}")
+                verdict = yield from protocol(at, make(at.root, commit_id), "world")
+                yield Told(write, commit_id, verdict)
+                at = getattr(verdict, "at", None)
+                if not isinstance(verdict, Conflicted):
+                    break
+
+    return program
+
+
+def deleter(create_anew: bool) -> Program:
+    """Deletes the database, and perhaps creates another one of the same name."""
+
+    def program(life: int) -> Actor:
+        yield RemoveRoot()
+        if create_anew:
+            assert isinstance((yield SwapRoot(encode_root(empty("another")), None)), Swapped) or life or True
+
+    return program
+
+
+PlanMerge = Callable[[Root, Merge, Ref, CommitId], Plan | None]
+
+
+def real_plan_merge(root: Root, job: Merge, ref: Ref, commit_id: CommitId) -> Plan | None:
+    """`plan_merge` as it is."""
+    return plan_merge(root, job, ref, commit_id=commit_id, time_ms=TIME_MS)
+
+
+def merger(*, tries: int = 3, plan: PlanMerge = real_plan_merge) -> Program:
+    """Merges all segments that it finds into one, rebased when it loses."""
+
+    def program(life: int) -> Actor:
+        at = yield from _read()
+        if len(at.root.segments) < 2:
+            return
+        commit_id = id_of(f"merge.{life}")
+        job = Merge(at.root, Run(0, len(at.root.segments)), (), commit_id, Tier.KV)
+        ref, put = small_segment(at.root, commit_id, job.inputs)
+        verdict: Verdict = Failed((yield from store_object(put)))
+        for attempt in range(tries if verdict == Failed("") else 0):
+            next_id = id_of(f"merge.{life}.{attempt}")
+            made = plan(at.root, job, ref, next_id)
+            if made is None:
+                break
+            verdict = yield from commit(at, made, "world")
+            yield Told(f"merge.{life}.{attempt}", next_id, verdict)
+            if not isinstance(verdict, Conflicted):
+                break
+            at = verdict.at
+        if isinstance(verdict, Failed | Conflicted):
+            yield uploaded(ref)
+
+    return program
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """The parts of a collection that a wrong variant replaces."""
+
+    leftovers: Callable[[Root, Marked, Iterable[str]], list[str]] = leftovers
+    mark: Callable[[Root], Generator[Effect, object, Marked]] = mark  # type: ignore[assignment]
+
+
+def collector(rules: Collecting | None = None) -> Program:
+    """Advances the horizon, then sweeps, leftovers included; the grace period has always passed."""
+    parts = rules or Collecting()
+
+    def program(life: int) -> Actor:
+        try:
+            yield from _collect(parts, f"collect.{life}")
+        except Corrupt:
+            return  # the root that it read was too old: an engine would read it again
+
+    return program
+
+
+def _collect(parts: Collecting, name: str) -> Actor:
+    at = yield from _read()
+    marked = yield from parts.mark(at.root)
+    horizon = advance(at.root, marked, TIME_MS)
+    if horizon:
+        plan = plan_horizon(at.root, horizon, commit_id=id_of(f"{name} advance"), time_ms=TIME_MS)
+        verdict = yield from commit(at, plan, "world")
+        yield Told(f"{name} advance", id_of(f"{name} advance"), verdict)
+    at = yield from _read()
+    if not may_sweep(at.root, TIME_MS, 0):
+        return
+    marked = yield from parts.mark(at.root)
+    for ref in marked.garbage:
+        yield Delete(ref.tier, ref.keys)
+    keys = yield ListKeys()
+    assert isinstance(keys, tuple)
+    for key in parts.leftovers(at.root, marked, keys):
+        yield Delete(Tier.KV, (key,))
+    plan = plan_horizon(at.root, swept_horizon(at.root.horizon), commit_id=id_of(f"{name} swept"), time_ms=TIME_MS)
+    verdict = yield from commit(at, plan, "world")
+    yield Told(f"{name} swept", id_of(f"{name} swept"), verdict)
+
+
+# What a root needs, told once more and independently of `mark`
+
+
+def needs(root: Root, contents: dict[str, bytes]) -> frozenset[str]:
+    """All keys that the snapshot and the history window of `root` need."""
+    found, waiting = set[str](), list(root.segments)
+    while waiting:
+        ref = waiting.pop()
+        found |= set(ref.keys)
+        if ref.has_inputs and held(ref, root.horizon) and not swept(ref, root.horizon) and ref.index_key in contents:
+            data = contents[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length]
+            waiting.extend(decode_index(data, ref).inputs)
+    return frozenset(found)
