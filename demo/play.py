@@ -84,17 +84,29 @@ STEPS: Final[tuple[Step, ...]] = (
 )  # fmt: skip
 
 
+def _quoted(argument: str) -> str:
+    """`argument` as a person would write it in a shell: in double quotes where that says the same."""
+    quoted = shlex.quote(argument)
+    return quoted if quoted == argument or any(mark in argument for mark in '"$`\\!') else f'"{argument}"'
+
+
 def play(folder: Path) -> str | None:
     """Run all steps in `folder`; the command that went wrong, or None."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE_")}
     for remark, args, expected in STEPS:
         if remark:
             print(f"\n# {remark}")
-        line = shlex.join(("virke", *args))
+        line = " ".join(["virke", *map(_quoted, args)])
         print(f"$ {line}", flush=True)
-        code = subprocess.run(
-            [str(VIRKE), *args], cwd=folder, env=environ, stdin=subprocess.DEVNULL, check=False
-        ).returncode
+        done = subprocess.run(
+            [str(VIRKE), *args],
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        code = done.returncode
         if expected:
             print(f"(exit code {code})", flush=True)
         if code != expected:

@@ -13,7 +13,7 @@ import click
 from virke.cli import render
 from virke.cli.opening import open_database
 from virke.cli.parameters import bind
-from virke.cli.state import State, colour_on, global_options, pass_state
+from virke.cli.state import State, colour_on, counted, global_options, pass_state
 from virke.errors import Invalid, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -113,9 +113,8 @@ def execute(state: State, sql: str | None, path: Path | None, values: tuple[str,
         _write(render.json_lines(result.columns, result.rows, rest))
         return
     show_rows(result, "table")
-    count = "1 row" if result.rows_affected == 1 else f"{result.rows_affected} rows"
     where = "pending here ('virke db flush' pushes it)" if pending else f"version {result.version}"
-    state.result(f"{count} affected, {where}, {elapsed_ms:.1f} ms")
+    state.result(f"{counted(result.rows_affected, 'row')} affected, {where}, {elapsed_ms:.1f} ms")
 
 
 def _sql_text(sql: str | None, path: Path | None) -> str:

@@ -11,7 +11,7 @@ import click
 
 from virke.cli import render
 from virke.cli.opening import open_database
-from virke.cli.state import State, global_options, pass_state, printable
+from virke.cli.state import State, counted, global_options, pass_state, printable
 from virke.cli.terminal import progress
 from virke.errors import UsageError
 
@@ -46,11 +46,11 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         ("branch", f"{found.branch} (epoch {found.epoch})"),
         ("version", str(found.version)),
         ("generation", str(found.generation)),
-        ("size", f"{_size(found.size_bytes)} ({found.page_count} pages of {found.page_size} bytes)"),
+        ("size", f"{_size(found.size_bytes)} ({counted(found.page_count, 'page')} of {found.page_size} bytes)"),
         ("last commit", _instant(found.last_commit_ms)),
-        ("pending", f"{found.pending_writes} writes, {len(found.rejected_writes)} rejected"),
-        ("stored", f"{found.objects} objects, {_size(found.stored_bytes)}"),
-        ("history", f"from version {found.history_from_version}, {found.history_days} days kept"),
+        ("pending", f"{counted(found.pending_writes, 'write')}, {len(found.rejected_writes)} rejected"),
+        ("stored", f"{counted(found.objects, 'object')}, {_size(found.stored_bytes)}"),
+        ("history", f"from version {found.history_from_version}, {counted(found.history_days, 'day')} kept"),
         ("conflicts", str(found.conflicts)),
         ("health", "ok" if found.healthy else "the store does not answer as it should"),
         *([("upkeep", _one_line(found.upkeep_error))] if found.upkeep_error else []),
@@ -92,7 +92,7 @@ def _size(size_bytes: int) -> str:
     amount, units = float(size_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB"]
     while amount >= 1024 and len(units) > 1:
         amount, units = amount / 1024, units[1:]
-    return f"{size_bytes} bytes" if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
+    return counted(size_bytes, "byte") if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
 
 
 @click.command()
@@ -140,9 +140,7 @@ def flush(state: State) -> None:
         state.data({"pushed": done.pushed, "rejected": done.rejected, "version": done.version})
     else:
         rejected = f", {done.rejected} rejected ('virke db status' says why)" if done.rejected else ""
-        state.result(
-            f"pushed {done.pushed} {'write' if done.pushed == 1 else 'writes'}{rejected}, version {done.version}"
-        )
+        state.result(f"pushed {counted(done.pushed, 'write')}{rejected}, version {done.version}")
     if done.rejected:
         click.get_current_context().exit(1)
 
@@ -186,4 +184,4 @@ def gc(state: State, dry_run: bool) -> None:
         return
     verb = "would delete" if dry_run else "deleted"
     waiting = f", {done.waiting} wait for the grace period" if done.waiting else ""
-    state.result(f"{verb} {len(done.deleted)} objects ({_size(done.bytes)}), kept {done.kept}{waiting}")
+    state.result(f"{verb} {counted(len(done.deleted), 'object')} ({_size(done.bytes)}), kept {done.kept}{waiting}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from virke.cli.opening import open_database
-from virke.cli.state import State, global_options, pass_state
+from virke.cli.state import State, counted, global_options, pass_state
 from virke.cli.terminal import progress
 from virke.errors import NotFound
 
@@ -17,7 +17,7 @@ from virke.errors import NotFound
 @click.command(name="import")
 @click.argument("file")
 @click.option("--table", metavar="NAME", help="The table that a CSV file goes into.")
-@click.option("--replace", is_flag=True, help="Replace what is there.")
+@click.option("--replace", is_flag=True, help="Let a SQLite file replace all that is in the database.")
 @global_options
 @pass_state
 def import_(state: State, file: str, table: str | None, replace: bool) -> None:
@@ -48,9 +48,8 @@ def import_(state: State, file: str, table: str | None, replace: bool) -> None:
             }
         )
         return
-    counts = [f"{done.statements:,} statements"] if done.statements else []
-    counts += [f"{done.rows:,} rows"] if done.rows else []
-    what = ", ".join([*counts, f"{done.bytes:,} bytes"])
+    counts = {"statement": done.statements, "row": done.rows, "byte": done.bytes}
+    what = ", ".join(counted(number, noun) for noun, number in counts.items() if number)
     state.result(f"imported {file} ({done.kind}): {what}, version {done.version}, {elapsed_s:.2f} s")
 
 
@@ -75,4 +74,4 @@ def export(state: State, file: str, form: str | None, force: bool) -> None:
     if state.json:
         state.data({"path": str(done.path), "format": done.format, "bytes": done.bytes})
     else:
-        state.result(f"exported {done.path} ({done.format}): {done.bytes:,} bytes")
+        state.result(f"exported {done.path} ({done.format}): {counted(done.bytes, 'byte')}")

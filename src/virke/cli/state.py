@@ -57,6 +57,11 @@ def printable(text: str) -> str:
     return text if text.isascii() and text.isprintable() else text.translate(_CONTROL)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`, `15,607 rows`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def colour_on(stream: TextIO) -> bool:
     """Whether `stream` shows colours: it is a terminal, and neither `NO_COLOR` nor a dumb terminal says no."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()

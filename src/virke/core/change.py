@@ -60,7 +60,7 @@ def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
     head = Head(
         version=Version(root.head.version + 1),
         commit_id=commit_id,
-        time_ms=change.time_ms,
+        time_ms=max(change.time_ms, root.head.time_ms),  # clocks jump back; history must not
         page_size=change.page_size,
         page_count=change.page_count,
         checksum=change.checksum,

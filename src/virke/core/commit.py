@@ -9,10 +9,12 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
    committed (P2). A `Mismatch` alone proves nothing: it may answer a repeat of our own success.
 3. Another commit at that version → conflict (P3): the base generation is gone for good, our swap can't apply any more.
    The version must be *greater* than the base's: an eventual store may show an older root than the base.
-4. The ring does not reach back to that version → `Unknown`. Never guess.
+4. The ring does not reach back to that version → `Unknown`, unless no request can have been applied. Never guess.
 5. The root has not moved → send the same bytes again; the same commit id makes the repeat harmless.
 6. Every loop is bounded by `sends`; what is unproved then is `Unknown`, or `Failed` if no request can have been applied.
 7. A loser deletes what it uploaded, after the conflict is proved, best effort.
+8. An absent root, or another database's, proves a deletion only where reads are linearizable: elsewhere it may be
+   what the register held before this database was created, while our swap was applied. Nothing is deleted then.
 """
 
 from __future__ import annotations
@@ -94,15 +96,15 @@ Verdict = Committed | Conflicted | Unknown | Failed | Gone
 Protocol = Generator[Effect, Outcome, Verdict]
 
 
-def commit(base: RootAt, plan: Plan, name: str) -> Protocol:
-    """Commit `plan` on `base`; `name` is for error messages."""
+def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False) -> Protocol:
+    """Commit `plan` on `base`; `name` is for error messages. `linearizable`: reads of the register are never stale."""
     for put in plan.puts:
         failed = yield from store_object(put)
         if failed:
             yield from _remove(plan)
             return Failed(failed)
-    verdict = yield from _swap(base, plan.root, name)
-    if isinstance(verdict, Conflicted | Gone | Failed):
+    verdict = yield from _swap(base, plan.root, name, linearizable)
+    if isinstance(verdict, Conflicted | Failed):
         yield from _remove(plan)
     return verdict
 
@@ -127,7 +129,7 @@ def _remove(plan: Plan) -> Generator[Effect, Outcome, None]:
     yield from plan.uploaded
 
 
-def _swap(base: RootAt, root: Root, name: str) -> Protocol:
+def _swap(base: RootAt, root: Root, name: str, linearizable: bool) -> Protocol:
     data = encode_root(root)
     swap = SwapRoot(data, base.generation)
     surely_not_applied, reason = True, ""
@@ -144,14 +146,20 @@ def _swap(base: RootAt, root: Root, name: str) -> Protocol:
             case Mismatch():
                 surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
         seen = yield ReadRoot()
-        verdict = look(base, root, seen, name)
-        if verdict is not None:
-            return verdict
+        match look(base, root, seen, name):
+            case None:
+                continue
+            case Gone() if not linearizable:  # rule 8
+                reason = "the store does not show this database any more, or not yet"
+            case Unknown() if surely_not_applied and isinstance(seen, Record):  # rule 4
+                return Conflicted(RootAt(decode_root(seen.data, name), seen.generation))
+            case verdict:
+                return verdict
     return Failed(reason) if surely_not_applied else Unknown(reason)
 
 
 def look(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
-    """What the root as `seen` proves about the swap of `root` on `base`; None if nothing yet."""
+    """What the root as `seen` proves about the swap of `root` on `base`; None if nothing yet. `Gone` needs rule 8."""
     match seen:
         case Record(data, generation):
             now = decode_root(data, name)

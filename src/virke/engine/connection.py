@@ -38,6 +38,7 @@ class Connection:
             "main", vfs=self.vfs.name, guard=self.guard, cache_kib=CACHE_KIB, value_bytes_max=value_bytes_max
         )
         self.pinned: Pages | None = None
+        self._value_bytes_max = value_bytes_max
         self._statements: dict[str, Statement] = {}
 
     def pin(self, snapshot: Pages) -> None:
@@ -59,6 +60,12 @@ class Connection:
         if self.file.snapshot is not snapshot or self.file.is_dirty:
             self.file.move(snapshot)
             self._statements.clear()
+
+    def limit_values(self, value_bytes_max: int) -> None:
+        """Let no value be longer than `value_bytes_max`."""
+        if value_bytes_max != self._value_bytes_max:
+            sqlite.limit_values(self.raw, value_bytes_max)
+            self._value_bytes_max = value_bytes_max
 
     def close(self) -> None:
         """Close SQLite's connection and unregister the VFS."""
@@ -108,13 +115,20 @@ class Connection:
             if statement.keyword in _SCHEMA_WORDS:
                 self._statements.clear()
 
-    def script(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row]]:
-        """Run every statement of `sql`; returns the columns and rows of the last one that has any.
+    def change(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row], int]:
+        """As `fetch`, and the rows inserted, updated or deleted by the statement itself (its triggers not counted)."""
+        before = self.raw.total_changes()
+        columns, rows = self.fetch(sql, params, result_bytes_max)
+        return columns, rows, self.raw.changes() if self.raw.total_changes() > before else 0
+
+    def script(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row], int]:
+        """Run every statement of `sql`; returns columns and rows of the last one that has any, and all rows affected.
 
         `BEGIN` and `COMMIT` around it are passed over: a script is one transaction anyway. Parameters are for its
         first statement that takes any, and must fit it.
         """
         result: tuple[list[str], list[Row]] = ([], [])
+        total = 0
         left: Parameters | None = params
         for text in sqlite.split(sql):
             statement = self.one(text)
@@ -123,11 +137,12 @@ class Connection:
             given: Parameters = ()
             if left is not None and statement.parameter_count:
                 given, left = left, None
-            found = self.fetch(text, given, result_bytes_max)
-            result = found if found[0] else result
+            columns, rows, affected = self.change(text, given, result_bytes_max)
+            result = (columns, rows) if columns else result
+            total += affected
         if left:
             raise Invalid(f"{len(left)} parameters given, but no statement takes any")
-        return result
+        return *result, total
 
     def guarded(self, action: Callable[[], T]) -> T:
         """Do something with SQLite; every error leaves as one of Virke's, the one a page read failed with first."""
@@ -141,6 +156,7 @@ class Connection:
 
     def plain(self, sql: str) -> None:
         """Run transaction control of our own, which the guard denies to requests."""
+        self.guard.deadline = sqlite.NO_DEADLINE
         allowed, self.guard.allow_transactions = self.guard.allow_transactions, True
         try:
             self.guarded(lambda: self.raw.execute(sql).fetchall())

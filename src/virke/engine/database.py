@@ -132,8 +132,9 @@ class Database:
                 known.clear()
                 connection.pin(shown.view)
             connection.guard.allow_transactions = False
+            connection.limit_values(shown.result_bytes)
             statement = connection.one(sql)
-            if not statement.read_only:
+            if not statement.read_only or (statement.keyword == "PRAGMA" and not statement.columns):
                 return self.run(sql, params)
             connection.vfs.now_ms = self._now_ms()
             connection.guard.deadline = self._monotonic() + shown.timeout_s

@@ -24,7 +24,7 @@ from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
 from virke.engine.volume import Volume
 from virke.engine.writer import Write, Writer, execute
-from virke.errors import Conflict, VirkeError
+from virke.errors import Conflict, OutcomeUnknown, Unavailable, VirkeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,10 @@ class Deferred:
 
         with self._writer.lead:
             self._writer.commit(writes, before_swap)
+        for write in writes:
+            if isinstance(write.error, Unavailable | Conflict | OutcomeUnknown):  # it and all later ones stay pending
+                self._finish_killed_push()
+                raise write.error
         return self.journal.settle(entries[-1].sequence)
 
     def _marked(self, entry: Entry) -> Write:

@@ -35,7 +35,7 @@ Row = tuple[Value, ...]
 
 PROGRESS_STEPS: Final = 4000
 SQL_BYTES_MAX: Final = 16 << 20
-_NO_DEADLINE: Final = float("inf")
+NO_DEADLINE: Final = float("inf")
 _UNBOUND: Final = apsw._null_bindings  # type: ignore[attr-defined]
 """Bindings for a statement that is described but not run: as many NULLs as it needs."""
 
@@ -68,7 +68,7 @@ class Guard:
     __slots__ = ("allow_schema_writes", "allow_transactions", "allow_vacuum", "deadline", "denied")
 
     def __init__(self) -> None:
-        self.deadline = _NO_DEADLINE
+        self.deadline = NO_DEADLINE
         self.allow_transactions = True
         self.allow_vacuum = False
         self.allow_schema_writes = False
@@ -126,12 +126,17 @@ def open_connection(
         f"PRAGMA cache_size=-{cache_kib}; PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF"
     ).fetchall()
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches its own scratch database
-    connection.limit(apsw.SQLITE_LIMIT_LENGTH, value_bytes_max)
-    connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, min(SQL_BYTES_MAX, value_bytes_max))
+    limit_values(connection, value_bytes_max)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 1)
     connection.set_authorizer(guard.authorize)
     connection.set_progress_handler(guard.expired, PROGRESS_STEPS)
     return connection
+
+
+def limit_values(connection: Connection, value_bytes_max: int) -> None:
+    """Let no value, and no SQL text, be longer than `value_bytes_max`."""
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, value_bytes_max)
+    connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, min(SQL_BYTES_MAX, value_bytes_max))
 
 
 @dataclass(frozen=True, slots=True)

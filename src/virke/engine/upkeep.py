@@ -36,19 +36,23 @@ class Upkeep:
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
         self.error: str | None = None
-        self._seen: int = -1
+        self._seen = (-1, False)
 
     def after_commit(self) -> None:
         """Do what the newest commit made due; errors are kept for `status` and never raised."""
-        segments = len(self._volume.latest().root.segments)
-        if segments == self._seen:
+        if self._shape() == self._seen:
             return
         try:
             self._due()
             self.error = None
         except VirkeError as error:
             self.error = f"{error.kind}: {error.message}"
-        self._seen = len(self._volume.latest().root.segments)
+        self._seen = self._shape()
+
+    def _shape(self) -> tuple[int, bool]:
+        """What decides whether anything can be due."""
+        root = self._volume.latest().root
+        return len(root.segments), promotes_itself(root)
 
     def _due(self) -> None:
         root = self._volume.latest().root

@@ -16,7 +16,7 @@ from typing import Final
 
 from virke.core.collect import load_indexes
 from virke.core.effects import Absent, Record, Tier, Unchanged
-from virke.core.ids import PageNo, Version
+from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import lock_page
 from virke.core.pagemap import InRoot, PageMap, Place
 from virke.core.root import Root, RootAt, decode_root
@@ -134,11 +134,7 @@ class Volume:
         if root.head.version <= version:
             found.append(root.head)
         head = (
-            found[-1]
-            if found
-            else Head(
-                Version(version), root.head.commit_id, root.created_ms, 4096, root.head.page_count.__class__(0), 0
-            )
+            found[-1] if found else Head(Version(version), root.head.commit_id, root.created_ms, 4096, PageCount(0), 0)
         )
         return Snapshot(self, root, PageMap(head, pairs, root.inline))
 

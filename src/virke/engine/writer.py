@@ -125,10 +125,19 @@ class Writer:
             except SnapshotGone:
                 self._volume.refresh()
             except _GroupFailed:
-                for write in writes:
-                    self.commit([write], before_swap)
+                self._commit_each(writes, before_swap)
                 return
         raise Conflict(f"lost the race to other writers {attempts} times; run the transaction again")
+
+    def _commit_each(self, writes: list[Write], before_swap: Callable[[list[Write]], None] | None) -> None:
+        """One commit for each write, in order; the first that can't be brought into history stops all later ones."""
+        for number, write in enumerate(writes):
+            try:
+                self.commit([write], before_swap)
+            except VirkeError as error:
+                for later in writes[number:]:
+                    later.error, later.results = error, None
+                return
 
     def _try(self, writes: list[Write], before_swap: Callable[[list[Write]], None] | None) -> bool:
         """One attempt on the newest root known; True if all are answered."""
@@ -199,7 +208,9 @@ class Writer:
             write.error, write.results = error, None
             if connection.raw.in_transaction:
                 connection.plain(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
-            else:  # SQLite rolled everything back, as `INSERT OR ROLLBACK` asks: the others run again without it
+            elif len(group) > 1:  # SQLite rolled back everybody's work (INSERT OR ROLLBACK, an interrupt): each alone
+                raise _GroupFailed from error
+            else:
                 connection.plain("BEGIN IMMEDIATE")
 
     def _end(self, connection: Connection, writes: list[Write]) -> None:
@@ -232,6 +243,7 @@ class Writer:
         if connection is None:
             connection = self._connection = self._connect()
         connection.guard.allow_transactions = False
+        connection.limit_values(base.root.settings.max_result_mb << 20)
         connection.move(self._volume.snapshot_of(base.root))
         return connection
 
@@ -272,12 +284,8 @@ def execute(connection: Connection, write: Write, base: RootAt, volume: Volume) 
         return [_execute_many(connection, write, base)]
     results = []
     for sql, params in write.requests:
-        before = connection.raw.total_changes()
-        run = connection.script if write.script else connection.fetch
-        columns, rows = run(sql, params, result_bytes)
-        affected = connection.raw.total_changes() - before
-        if affected and not write.script:
-            affected = connection.raw.changes()
+        run = connection.script if write.script else connection.change
+        columns, rows, affected = run(sql, params, result_bytes)
         rowid = connection.raw.last_insert_rowid() if affected else None
         results.append(QueryResult(columns, rows, base.root, rows_affected=affected, last_insert_rowid=rowid))
     return results

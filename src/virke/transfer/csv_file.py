@@ -162,7 +162,9 @@ def _delimiter(text: str) -> str:
     """The mark that gives most of the first records the width of the header, and the widest if several do."""
     best, best_score = DELIMITERS[0], (0, 0)
     for mark in DELIMITERS:
-        widths = [len(record) for record in islice(csv.reader(_lines([text]), delimiter=mark), SAMPLE_RECORDS) if record]
+        widths = [
+            len(record) for record in islice(csv.reader(_lines([text]), delimiter=mark), SAMPLE_RECORDS) if record
+        ]
         if widths and widths[0] > 1 and (score := (widths.count(widths[0]), widths[0])) > best_score:
             best, best_score = mark, score
     return best

@@ -28,7 +28,13 @@ _DECLARED: Final = {
     Type.REAL: "REAL",
     Type.TEXT: "TEXT",
 }
-_CONVERT: Final[dict[Type, Convert]] = {Type.EMPTY: str, Type.INTEGER: int, Type.BIG: int, Type.REAL: float, Type.TEXT: str}
+_CONVERT: Final[dict[Type, Convert]] = {
+    Type.EMPTY: str,
+    Type.INTEGER: int,
+    Type.BIG: int,
+    Type.REAL: float,
+    Type.TEXT: str,
+}
 
 
 def load_csv(

@@ -93,7 +93,7 @@ def _made(name: str, sql: str) -> str | None:
     if name.startswith("sqlite_"):
         return None
     if "/*" in sql or "--" in sql:  # a comment may have swallowed the end
-        sql = next((text for end in ("", "*/", "\n") if is_complete(f"{text};") for text in [sql + end]), sql)
+        sql = next((sql + end for end in ("", "*/", "\n") if is_complete(f"{sql}{end};")), sql)
     if _QUOTED_TABLE(sql):
         sql = f"CREATE TABLE IF NOT EXISTS {sql[13:]}"
     return f"{sql};\n"
@@ -109,8 +109,10 @@ def _rows(connection: Connection, table: str) -> Iterator[str]:
             done += 1
     except UnicodeDecodeError:
         # Text that is none: what is left of the table is read again, with text as bytes.
-        pairs = ",".join(f"typeof({name}),CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
-                         for name in map(quoted_name, columns))
+        pairs = ",".join(
+            f"typeof({name}),CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
+            for name in map(quoted_name, columns)
+        )
         for row in connection.execute(f"SELECT {pairs} FROM {quoted_name(table)} LIMIT -1 OFFSET {done}"):
             yield f"{start}{','.join(_raw_literals(row))});\n"
 
@@ -148,7 +150,11 @@ def _text(value: str) -> str:
         return f"'{value}'"
     before, after = "", ""
     marked = value
-    for char, number, short, long in (("\n", 10, "\\n", "\\012"), ("\r", 13, "\\r", "\\015"), ("\0", 0, "\\0", "\\000")):
+    for char, number, short, long in (
+        ("\n", 10, "\\n", "\\012"),
+        ("\r", 13, "\\r", "\\015"),
+        ("\0", 0, "\\0", "\\000"),
+    ):
         if char in value:
             mark = _unused(marked, short, long)
             marked = marked.replace(char, mark)

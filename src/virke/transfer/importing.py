@@ -144,9 +144,7 @@ def _load(base: Pages, job: _Job) -> Loaded:
         connection.execute("BEGIN").fetchall()
         guard.allow_transactions = False
         if job.sniffed.kind is Kind.CSV:
-            loaded = load_csv(
-                connection, guard, source, encoding=encoding, table=job.table, progress=job.progress
-            )
+            loaded = load_csv(connection, guard, source, encoding=encoding, table=job.table, progress=job.progress)
         else:
             loaded = load_sql(connection, guard, source.text(encoding, job.progress))
         guard.allow_transactions = True

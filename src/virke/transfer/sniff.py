@@ -42,9 +42,15 @@ _SQL_WORD = re.compile(
 _LONE_WORD = re.compile(r"\w+[ \t]*(?:\r?\n|\Z|[,|\t]|;[ \t]*\w)")
 _DOT_COMMAND = re.compile(r"\.[a-z]+(?:\s|\Z)")
 _FOREIGN: Final = (
-    ("MySQL", re.compile(r"-- (?:MySQL|MariaDB|phpMyAdmin)|/\*![0-9M]|\bENGINE\s*=|\bAUTO_INCREMENT\b|\\'", re.IGNORECASE)),
+    (
+        "MySQL",
+        re.compile(r"-- (?:MySQL|MariaDB|phpMyAdmin)|/\*![0-9M]|\bENGINE\s*=|\bAUTO_INCREMENT\b|\\'", re.IGNORECASE),
+    ),
     ("MySQL", re.compile(r"(?:LOCK|UNLOCK|USE|SET (?:NAMES|SQL_MODE|foreign_key_checks|@))\b", re.IGNORECASE)),
-    ("PostgreSQL", re.compile(r"-- PostgreSQL|\bpg_catalog\.|::\w|\bnextval\(|\bOWNER TO\b|\bWITH SCHEMA\b", re.IGNORECASE)),
+    (
+        "PostgreSQL",
+        re.compile(r"-- PostgreSQL|\bpg_catalog\.|::\w|\bnextval\(|\bOWNER TO\b|\bWITH SCHEMA\b", re.IGNORECASE),
+    ),
     ("PostgreSQL", re.compile(r"(?:COPY|COMMENT ON|GRANT|REVOKE|SET \w+\s*(?:=|TO\b))", re.IGNORECASE)),
     ("Microsoft SQL Server", re.compile(r"(?:GO|SET \w+ (?:ON|OFF))\b|\bIDENTITY\s*\(|\[dbo\]", re.IGNORECASE)),
 )

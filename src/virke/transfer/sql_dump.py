@@ -27,10 +27,11 @@ _CONTROL: Final = _SKIPPED | {"ROLLBACK"}
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a file did: statements run, and rows inserted, updated or deleted."""
+    """What a file did: statements run, rows inserted, updated or deleted, and whether it asked to write the schema."""
 
     statements: int
     rows: int
+    wrote_schema: bool = False
 
 
 def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loaded:
@@ -44,12 +45,13 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
     """
     before = total_changes(connection)
     execute = connection.cursor().execute
-    count, began = 0, None
+    count, began, wrote_schema = 0, None, False
     for statement in split(chunks):
         sql, _, keyword = statement
         if keyword in _CONTROL and not _runs(statement):
             began = statement if keyword == "BEGIN" else None if keyword in ("COMMIT", "END") else began
             continue
+        wrote_schema |= keyword == "PRAGMA" and "writable_schema" in sql.lower()
         try:
             for _ in execute(sql):
                 pass  # the rows of a SELECT are nobody's; what it calls may matter
@@ -62,7 +64,7 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             "nothing was changed",
             line=began.line,
         )
-    return Loaded(count, total_changes(connection) - before)
+    return Loaded(count, total_changes(connection) - before, wrote_schema)
 
 
 def _runs(statement: Statement) -> bool:
@@ -77,7 +79,9 @@ def _failure(error: Exception, guard: Guard, statement: Statement) -> VirkeError
     sql = statement.sql
     if sql.startswith("."):
         command = sql.split(maxsplit=1)[0]
-        return named(Invalid(f"{command} is a command of the sqlite3 shell, not SQL: remove it from the file"), statement)
+        return named(
+            Invalid(f"{command} is a command of the sqlite3 shell, not SQL: remove it from the file"), statement
+        )
     meant = translate(error, guard)
     offset = getattr(error, "error_offset", -1)
     line = statement.line + sql.encode()[:offset].count(b"\n") if offset > 0 else statement.line

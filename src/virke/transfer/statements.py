@@ -22,13 +22,13 @@ from virke.errors import Invalid, TooLarge
 STATEMENT_CHARS_MAX: Final = 256 << 20
 
 # A run of whole tokens: stops before a `;`, or before a token whose end is not there (yet).
-_RUN = re.compile(
-    r"""[^;'"`\[\-/]*+
-        (?: (?: '[^']*+' | "[^"]*+" | `[^`]*+` | \[[^\]]*+\]
-              | --[^\n]*+\n | /\*(?s:.*?)\*/ | -(?=[^-]) | /(?=[^*]) )
-            [^;'"`\[\-/]*+ )*+""",
-    re.VERBOSE,
-).match
+_TOKENS: Final = r"""[^;'"`\[\-/]*+
+    (?: (?: '[^']*+' | "[^"]*+" | `[^`]*+` | \[[^\]]*+\]
+          | --[^\n]*+\n | /\*(?s:.*?)\*/ | -(?=[^-]) | /(?=[^*]) )
+        [^;'"`\[\-/]*+ )*+"""
+_RUN = re.compile(_TOKENS, re.VERBOSE).match
+# A whole statement of the plain kind: no comment before it, and no trigger.
+_PLAIN = re.compile(rf"[\ \n\r\t]*+((?!CREATE|EXPLAIN)[A-Z]++)\b{_TOKENS};", re.VERBOSE | re.IGNORECASE).match
 _BLANK: Final = r"(?:[ \t\n\f\r\ufeff]++|--[^\n]*+\n?|/\*(?s:.*?)(?:\*/|\Z))"
 _HEAD = re.compile(rf"(?:;|{_BLANK})*+([A-Za-z_]*+)").match
 _TRIGGER = re.compile(
@@ -123,6 +123,8 @@ class Splitter:
         self._late.clear()
         self._late_chars = 0
         begin = 0
+        if not self._closing and not self._body_at:
+            begin = yield from self._plain()
         while (stop := self._semicolon()) >= 0:
             head, keyword = self._head(begin, stop + 1)
             if keyword in _MAY_BE_TRIGGER and self._goes_on(head, stop):
@@ -130,6 +132,7 @@ class Splitter:
                 continue
             yield from self._cut(begin, stop + 1)
             begin, self._body_at = stop + 1, 0
+            begin = yield from self._plain()
         self._text = self._text[begin:]
         self._at -= begin
         self._seek -= begin
