@@ -139,7 +139,7 @@ def test_a_script_is_cut_where_sqlite_would(sql: str, keywords: list[str]) -> No
     assert [statement.keyword for statement in split(sql)] == keywords
 
 
-@given(st.lists(st.sampled_from([*";'\"[]`-/*\n a1?:", "--", "/*", "BEGIN ", "END", "CREATE ", "TRIGGER ", "\x00é"])))
+@given(st.lists(st.sampled_from([*";'\"[]`-/*\n a1?:", "--", "/*", "BEGIN ", "END", "CREATE ", "TRIGGER ", "é"])))
 def test_cutting_loses_no_token_and_cuts_only_complete_statements(parts: list[str]) -> None:
     sql = "".join(parts)
     statements = [statement.sql for statement in split(sql)]

@@ -99,6 +99,14 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     return Plan(replace(new, segments=(*root.segments, ref), inline=()), puts)
 
 
+def tier_for(root: Root, size_bytes: int) -> Tier:
+    """Where a database of `size_bytes` belongs by its own settings; it never moves back to the KV tier by itself."""
+    settings = root.settings
+    if root.tier is Tier.OBJECT or settings.tier == "object":
+        return Tier.OBJECT
+    return Tier.OBJECT if settings.tier == "auto" and size_bytes > settings.promote_at_mb << 20 else Tier.KV
+
+
 def identity_of(root: Root, commit_id: CommitId, ordinal: int = 0) -> Identity:
     """The identity of a segment that the next commit on `root` would name."""
     return Identity(root.database_id, root.branch, root.epoch, Version(root.head.version + 1), commit_id, ordinal)

@@ -47,12 +47,10 @@ class PageMap:
     def __init__(self, head: Head, segments: tuple[tuple[Ref, Index], ...], inline: tuple[Inline, ...]) -> None:
         self.head = head
         self._segments = segments[::-1]
-        self._inline: dict[PageNo, InRoot] = {}
+        self._inline: dict[PageNo, Inline] = {}
         for commit in inline:
             if commit.head.version <= head.version:
-                for frame in commit.frames:
-                    for slot, page in enumerate(frame.pages):
-                        self._inline[page] = InRoot(commit, frame, slot)
+                self._inline.update(dict.fromkeys(commit.places, commit))
 
     def locate(self, page: PageNo) -> Place:
         """Where `page` lies.
@@ -60,8 +58,8 @@ class PageMap:
         Raises:
             Corrupt: nowhere, although the database has that many pages.
         """
-        if found := self._inline.get(page):
-            return found
+        if commit := self._inline.get(page):
+            return InRoot(commit, *commit.places[page])
         version = self.head.version
         for ref, index in self._segments:
             if ref.lo <= version and (place := index.find(page, version)):
@@ -78,8 +76,9 @@ class PageMap:
         for ref, index in reversed(self._segments):
             for page, (frame, slot) in index.pages(self.head.version).items():
                 places[page] = (ref.identity, frame.part, frame.offset, slot)
-        for page, at in self._inline.items():
-            places[page] = (at.commit.head.commit_id, at.frame.offset, at.slot)
+        for page, commit in self._inline.items():
+            frame, slot = commit.places[page]
+            places[page] = (commit.head.commit_id, frame.offset, slot)
         return places
 
 

@@ -8,12 +8,16 @@ knows no store.
 3. `segments` ascend: each holds later versions than the one before. `inline` commits follow them all.
 4. No two roots have equal bytes: the commit id of each swap is in them.
 5. A root that names another database or branch than asked for is `Corrupt`.
+
+What many roots have in common (ring entries, references, inline commits) keeps its bytes once they were encoded:
+a commit encodes only what it adds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from virke.core.effects import Generation, Tier
@@ -28,7 +32,6 @@ from virke.core.segment import (
     read_ref,
     write_frame,
     write_head,
-    write_ref,
 )
 from virke.core.settings import Settings, load
 from virke.core.wire import Reader, Writer
@@ -52,12 +55,23 @@ class Answer:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RingEntry:
     """One recent commit: its id, and the answers that it gave."""
 
     commit_id: CommitId
     answers: tuple[Answer, ...] = ()
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """Its bytes in a root."""
+        out = Writer()
+        out.raw(self.commit_id)
+        out.varint(len(self.answers))
+        for answer in self.answers:
+            out.raw(answer.key)
+            out.varint(answer.rows)
+        return out.bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +101,31 @@ class Horizon:
 NO_HORIZON: Final = Horizon(Version(0), Version(0), 0, Version(0), Version(0))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inline:
     """A small recent commit, carried by the root itself: its frames lie one after another in `data`."""
 
     head: Head
     frames: tuple[Frame, ...]
     data: bytes
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """Its bytes in a root."""
+        out = Writer()
+        write_head(out, self.head)
+        out.varint(len(self.frames))
+        before = PageNo(0)
+        for frame in self.frames:
+            write_frame(out, frame, before)
+            before = frame.pages[-1]
+        out.blob(self.data)
+        return out.bytes()
+
+    @cached_property
+    def places(self) -> dict[PageNo, tuple[Frame, int]]:
+        """Where each of its pages lies: the frame, and the page's place in it."""
+        return {page: (frame, slot) for frame in self.frames for slot, page in enumerate(frame.pages)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +205,10 @@ def encode_root(root: Root) -> bytes:
         out.varint(number)
     out.varint(len(root.segments))
     for ref in root.segments:
-        write_ref(out, ref)
+        out.raw(ref.encoded)
     out.varint(len(root.inline))
     for commit in root.inline:
-        _write_inline(out, commit)
+        out.raw(commit.encoded)
     data = out.sealed()
     if len(data) > ROOT_BYTES_MAX:
         raise Invalid(f"the root would have {len(data)} bytes; at most {ROOT_BYTES_MAX}")
@@ -268,11 +300,7 @@ def _read_settings(source: Reader) -> Settings:
 def _write_ring(out: Writer, root: Root) -> None:
     out.varint(len(root.ring))
     for entry in root.ring:
-        out.raw(entry.commit_id)
-        out.varint(len(entry.answers))
-        for answer in entry.answers:
-            out.raw(answer.key)
-            out.varint(answer.rows)
+        out.raw(entry.encoded)
     out.varint(len(root.journals))
     for mark in root.journals:
         out.raw(mark.journal_id)
@@ -290,16 +318,6 @@ def _read_ring(source: Reader) -> Iterator[RingEntry]:
 def _read_journals(source: Reader) -> Iterator[JournalMark]:
     for _ in range(source.count(ID_BYTES + 2)):
         yield JournalMark(source.raw(ID_BYTES), source.varint(), source.varint())
-
-
-def _write_inline(out: Writer, commit: Inline) -> None:
-    write_head(out, commit.head)
-    out.varint(len(commit.frames))
-    before = PageNo(0)
-    for frame in commit.frames:
-        write_frame(out, frame, before)
-        before = frame.pages[-1]
-    out.blob(commit.data)
 
 
 def _read_inline(source: Reader) -> Inline:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from virke.core import codec
@@ -85,7 +86,7 @@ class Identity:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ref:
     """How a root or a later segment names a segment; enough to fetch its index in one range."""
 
@@ -111,22 +112,23 @@ class Ref:
         """The store key of the part that ends in the index."""
         return self.identity.part_key(self.parts - 1)
 
-
-def write_ref(out: Writer, ref: Ref) -> None:
-    """Append one reference."""
-    me = ref.identity
-    out.raw(me.database_id)
-    out.text(me.branch)
-    out.varint(me.epoch)
-    out.varint(me.created)
-    out.raw(me.commit_id)
-    out.u8(me.ordinal)
-    for number in (ref.lo, ref.hi, ref.hi_time_ms):
-        out.varint(number)
-    out.u8(_TIERS.index(ref.tier) | (0x80 if ref.has_inputs else 0))
-    for number in (ref.parts, ref.stored_bytes, ref.index_offset, ref.index_length):
-        out.varint(number)
-    out.u32(ref.index_crc)
+    @cached_property
+    def encoded(self) -> bytes:
+        """Its bytes in a root or an index."""
+        out, me = Writer(), self.identity
+        out.raw(me.database_id)
+        out.text(me.branch)
+        out.varint(me.epoch)
+        out.varint(me.created)
+        out.raw(me.commit_id)
+        out.u8(me.ordinal)
+        for number in (self.lo, self.hi, self.hi_time_ms):
+            out.varint(number)
+        out.u8(_TIERS.index(self.tier) | (0x80 if self.has_inputs else 0))
+        for number in (self.parts, self.stored_bytes, self.index_offset, self.index_length):
+            out.varint(number)
+        out.u32(self.index_crc)
+        return out.bytes()
 
 
 def read_ref(source: Reader) -> Ref:
@@ -272,7 +274,7 @@ class Group:
 class Index:
     """A segment's index: which page is in which frame, as of which version."""
 
-    __slots__ = ("_blocks", "_newest", "groups", "identity", "inputs", "what")
+    __slots__ = ("_blocks", "_is_small", "_newest", "groups", "identity", "inputs", "what")
 
     def __init__(self, identity: Identity, inputs: tuple[Ref, ...], groups: tuple[Group, ...]) -> None:
         self.identity = identity
@@ -281,15 +283,15 @@ class Index:
         self.what = f"segment {identity.part_key(0)}"
         self._blocks: dict[tuple[int, int], tuple[Frame, ...]] = {}
         self._newest: dict[PageNo, tuple[Frame, int]] | None = None
+        self._is_small = self.frame_count() <= _SMALL_INDEX_FRAMES
 
     def find(self, page: PageNo, version: Version) -> tuple[Frame, int] | None:
         """The frame that holds `page` as of `version`, and the page's place in it; None if it is not here."""
         if version >= self.groups[-1].head.version:
-            newest = self._newest
-            if newest is None:
-                newest = self._newest = self._all_newest()
-            if newest or self._is_small():
-                return newest.get(page)
+            if self._newest is None and self._is_small:
+                self._newest = self.pages(version)
+            if self._newest is not None:
+                return self._newest.get(page)
         for number in range(len(self.groups) - 1, -1, -1):
             group = self.groups[number]
             if group.head.version <= version and (found := self._find_in(number, group, page)):
@@ -314,12 +316,6 @@ class Index:
     def frame_count(self) -> int:
         """How many frames the segment has."""
         return sum(block.frames for group in self.groups for block in group.blocks)
-
-    def _is_small(self) -> bool:
-        return self.frame_count() <= _SMALL_INDEX_FRAMES
-
-    def _all_newest(self) -> dict[PageNo, tuple[Frame, int]]:
-        return self.pages(self.groups[-1].head.version) if self._is_small() else {}
 
     def _find_in(self, number: int, group: Group, page: PageNo) -> tuple[Frame, int] | None:
         at = bisect_right(group.blocks, page, key=lambda block: block.first) - 1
@@ -377,7 +373,7 @@ def encode_index(identity: Identity, inputs: tuple[Ref, ...], groups: tuple[Grou
     out.u8(identity.ordinal)
     out.varint(len(inputs))
     for ref in inputs:
-        write_ref(out, ref)
+        out.raw(ref.encoded)
     out.varint(len(groups))
     for group in groups:
         write_head(out, group.head)

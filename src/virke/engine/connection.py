@@ -10,6 +10,7 @@ Knows SQL statements, limits and one paged file; knows no root and no commit. Us
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import islice
 from typing import Final, TypeVar
@@ -30,10 +31,17 @@ T = TypeVar("T")
 class Connection:
     """A guarded connection with its own VFS and file."""
 
-    def __init__(self, snapshot: Pages, *, value_bytes_max: int, overlay_bytes_max: int = OVERLAY_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        snapshot: Pages,
+        *,
+        value_bytes_max: int,
+        overlay_bytes_max: int = OVERLAY_BYTES_MAX,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.file = PagedFile(snapshot, overlay_bytes_max)
         self.vfs = SnapshotVFS(self.file)
-        self.guard = Guard()
+        self.guard = Guard(monotonic)
         self.raw = sqlite.open_connection(
             "main", vfs=self.vfs.name, guard=self.guard, cache_kib=CACHE_KIB, value_bytes_max=value_bytes_max
         )
@@ -60,6 +68,17 @@ class Connection:
         if self.file.snapshot is not snapshot or self.file.is_dirty:
             self.file.move(snapshot)
             self._statements.clear()
+
+    def start_request(self) -> None:
+        """`last_insert_rowid()` tells nothing of the request before."""
+        self.raw.set_last_insert_rowid(0)
+
+    def end_request(self) -> None:
+        """Let nothing of this request be seen by the next one: temporary tables, modes set by PRAGMA."""
+        if self.guard.left_behind:
+            self.guard.deadline = sqlite.NO_DEADLINE
+            self._statements.clear()
+            self.guarded(lambda: sqlite.forget(self.raw, self.guard))
 
     def limit_values(self, value_bytes_max: int) -> None:
         """Let no value be longer than `value_bytes_max`."""
@@ -109,9 +128,13 @@ class Connection:
             cursor = self.raw.execute(sql, params)
             return list(statement.columns), collect_rows(cursor, result_bytes_max)
 
+        allowed = self.guard.allow_transactions
+        if statement.keyword == "VACUUM":  # SQLite runs ATTACH, BEGIN and COMMIT inside it
+            self.guard.allow_vacuum = self.guard.allow_transactions = True
         try:
             return self.guarded(run)
         finally:
+            self.guard.allow_vacuum, self.guard.allow_transactions = False, allowed
             if statement.keyword in _SCHEMA_WORDS:
                 self._statements.clear()
 
@@ -131,9 +154,9 @@ class Connection:
         total = 0
         left: Parameters | None = params
         for text in sqlite.split(sql):
-            statement = self.one(text)
-            if statement.keyword in ("BEGIN", "COMMIT", "END"):
+            if sqlite.keyword(text) in ("BEGIN", "COMMIT", "END"):
                 continue
+            statement = self.one(text)
             given: Parameters = ()
             if left is not None and statement.parameter_count:
                 given, left = left, None
@@ -173,10 +196,8 @@ def collect_rows(cursor: Cursor, result_bytes_max: int) -> list[Row]:
     Raises:
         TooLarge: their values have more than `result_bytes_max` bytes together.
     """
-    rows: list[Row] = list(islice(cursor, FIRST_ROWS))
-    if len(rows) < FIRST_ROWS:
-        return rows
-    total = sum(map(_row_bytes, rows))
+    rows: list[Row] = []
+    total = 0
     for row in cursor:
         total += _row_bytes(row)
         if total > result_bytes_max:

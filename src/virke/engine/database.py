@@ -127,6 +127,7 @@ class Database:
     def _query_first(self, sql: str, params: Parameters, reader: _Reader, shown: _Shown) -> QueryResult:
         """A statement that this reader does not know, or a snapshot that it has not seen."""
         connection, known = reader
+        sqlite.check_text(sql)
         try:
             if connection.pinned is not shown.view:
                 known.clear()
@@ -148,6 +149,7 @@ class Database:
             self._show()
             return self.query(sql, params)
         finally:
+            connection.end_request()
             self._give_back(reader)
 
     def _query_failed(self, sql: str, params: Parameters, reader: _Reader, error: Exception) -> QueryResult:
@@ -185,16 +187,17 @@ class Database:
             or self._monotonic() >= self._volume.checked_at + self.known_settings.max_staleness_ms / 1000
         ):
             self._volume.refresh()
-        if bookmark is not None and level != "bounded":
+        if bookmark is not None:
             self._wait_for(bookmark)
         return self._show()
 
     def _wait_for(self, bookmark: str) -> None:
-        parts = bookmark.split(".")
-        if len(parts) != 4:
-            raise Invalid(f"{bookmark!r} is not a bookmark")
+        state = state_of(bookmark)
         for attempt in range(BOOKMARK_TRIES):
-            if bookmark_of(self._volume.latest().root).split(".")[:3] >= parts[:3]:
+            root = self._volume.latest().root
+            if state.branch != root.branch:
+                raise Invalid(f"bookmark {bookmark!r} is of another branch than {root.branch!r}")
+            if (root.epoch, root.head.version) >= (state.epoch, state.version):
                 return
             if attempt:
                 self._env.sleep(min(0.01 * 2**attempt, 0.5) * self._env.jitter())
@@ -253,6 +256,8 @@ class Database:
     ) -> list[QueryResult]:
         if self._closed:
             raise Invalid(f"database {self.name!r} is closed")
+        for sql, _ in requests:
+            sqlite.check_text(sql)
         write = Write(requests, self._now_ms(), hash_key(key) if key else None, script=script, many=many)
         if self._is_deferred() and self._deferred and not _stands_alone(requests):
             results = self._deferred.submit(write)
@@ -417,7 +422,9 @@ class Database:
 
     def _connection(self) -> Connection:
         settings = self._volume.latest().root.settings
-        return Connection(self._volume.snapshot(), value_bytes_max=settings.max_result_mb << 20)
+        return Connection(
+            self._volume.snapshot(), value_bytes_max=settings.max_result_mb << 20, monotonic=self._monotonic
+        )
 
     def close(self, *, push: bool = True) -> None:
         """Push pending writes (unless told not to) and release connections; harmless when closed."""

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from virke.core.root import Root
+from virke.errors import Invalid
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Parameters, Row
 
 Request = tuple[str, "Parameters"]
+_BOOKMARK: Final = re.compile(r"(.+)\.([0-9a-f]{8})\.([0-9a-f]{16})\.[0-9a-f]{8}")
 
 
 def bookmark_of(root: Root) -> str:
     """The opaque, sortable token of a version: branch, epoch, version and the first bits of the commit id."""
     head = root.head
     return f"{root.branch}.{root.epoch:08x}.{head.version:016x}.{head.commit_id[:4].hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a bookmark names."""
+
+    branch: str
+    epoch: int
+    version: int
+
+
+def state_of(bookmark: str) -> State:
+    """The state that `bookmark` names.
+
+    Raises:
+        Invalid: it is none.
+    """
+    found = _BOOKMARK.fullmatch(bookmark)
+    if not found:
+        raise Invalid(f"{bookmark!r} is not a bookmark; send one exactly as it was received")
+    return State(found[1], int(found[2], 16), int(found[3], 16))
 
 
 class QueryResult:

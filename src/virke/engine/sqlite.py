@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,10 @@ Row = tuple[Value, ...]
 PROGRESS_STEPS: Final = 4000
 SQL_BYTES_MAX: Final = 16 << 20
 NO_DEADLINE: Final = float("inf")
+LENGTH_MAX: Final = (1 << 31) - 1
+_TEMPORARY: Final = """
+SELECT type, name FROM temp.sqlite_schema WHERE type IN ('table', 'view', 'trigger') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+"""
 _UNBOUND: Final = apsw._null_bindings  # type: ignore[attr-defined]
 """Bindings for a statement that is described but not run: as many NULLs as it needs."""
 
@@ -59,24 +63,45 @@ QUIET: Final = frozenset(
     "locking_mode max_page_count mmap_size secure_delete synchronous temp_store threads wal_autocheckpoint "
     "wal_checkpoint".split()
 )
+MODES: Final = frozenset(
+    "analysis_limit case_sensitive_like cell_size_check ignore_check_constraints legacy_alter_table recursive_triggers "
+    "reverse_unordered_selects".split()
+)
+"""Of `ALLOWED`, what belongs to SQLite's connection and not to the database: holds for one request, 0 is the default."""
+RESERVED_PREFIX: Final = "virke_"
+_SCHEMA_TABLES: Final = frozenset({"sqlite_master", "sqlite_temp_master"})
 DENIED_FUNCTIONS: Final = frozenset({"load_extension", "fts3_tokenizer"})
 
 
 class Guard:
     """What one connection may do right now: the authorizer and the deadline of its current statement."""
 
-    __slots__ = ("allow_schema_writes", "allow_transactions", "allow_vacuum", "deadline", "denied")
+    __slots__ = (
+        "_monotonic",
+        "allow_schema_writes",
+        "allow_transactions",
+        "allow_vacuum",
+        "deadline",
+        "denied",
+        "left_behind",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self.deadline = NO_DEADLINE
+        self.left_behind = False
         self.allow_transactions = True
         self.allow_vacuum = False
         self.allow_schema_writes = False
         self.denied: str | None = None
 
-    def authorize(self, operation: int, first: str | None, second: str | None, *_: str | None) -> int:
-        """SQLite's authorizer callback; remembers why it refused in `denied`."""
+    def authorize(
+        self, operation: int, first: str | None, second: str | None, database: str | None, _: str | None
+    ) -> int:
+        """SQLite's authorizer callback; remembers why it refused in `denied`, and what will have to be forgotten."""
         reason = self._refusal(operation, first, second)
+        if operation == apsw.SQLITE_INSERT and database == "temp" and first in _SCHEMA_TABLES:
+            self.left_behind = True
         if reason is None:
             return apsw.SQLITE_OK
         if reason == "":
@@ -95,12 +120,15 @@ class Guard:
             return None if self.allow_vacuum and first == "" else "ATTACH is not allowed: SQL stays inside its database"
         if operation == apsw.SQLITE_DETACH:
             return None if self.allow_vacuum else "DETACH is not allowed: SQL stays inside its database"
+        if operation == apsw.SQLITE_SAVEPOINT and not self.allow_transactions and is_reserved(second or ""):
+            return f"savepoint names that start with {RESERVED_PREFIX} are not allowed"
         if operation == apsw.SQLITE_TRANSACTION and not self.allow_transactions:
             return f"{first} is not allowed here: a call is one transaction by itself (use batch() or transaction())"
         return None
 
     def _refuse_pragma(self, name: str, argument: str | None) -> str | None:
         if name in ALLOWED or (name == "writable_schema" and self.allow_schema_writes):
+            self.left_behind = self.left_behind or (argument is not None and name in MODES)
             return None
         if name in QUIET:
             return None if argument is None else ""
@@ -112,7 +140,7 @@ class Guard:
 
     def expired(self) -> bool:
         """SQLite's progress callback: True interrupts the statement."""
-        return time.monotonic() > self.deadline
+        return self._monotonic() > self.deadline
 
 
 def open_connection(
@@ -133,9 +161,24 @@ def open_connection(
     return connection
 
 
+def is_reserved(name: str) -> bool:
+    """True for names of savepoints that only Virke itself may use."""
+    return name.lower().startswith(RESERVED_PREFIX)
+
+
+def forget(connection: Connection, guard: Guard) -> None:
+    """Drop temporary tables and switch modes off: what a request leaves on its connection is not for the next one."""
+    for kind, name in connection.execute(_TEMPORARY).fetchall():
+        quoted = str(name).replace('"', '""')
+        connection.execute(f'DROP {kind} IF EXISTS temp."{quoted}"').fetchall()
+    for mode in MODES:
+        connection.execute(f"PRAGMA {mode}=0").fetchall()
+    guard.left_behind = False
+
+
 def limit_values(connection: Connection, value_bytes_max: int) -> None:
     """Let no value, and no SQL text, be longer than `value_bytes_max`."""
-    connection.limit(apsw.SQLITE_LIMIT_LENGTH, value_bytes_max)
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(value_bytes_max, LENGTH_MAX))
     connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, min(SQL_BYTES_MAX, value_bytes_max))
 
 
@@ -193,6 +236,12 @@ def describe(connection: Connection, guard: Guard, sql: str) -> Statement:
     return Statement(sql, "", "", True, 0, (), ())
 
 
+def check_text(sql: object) -> None:
+    """Raise `Invalid` unless `sql` is text."""
+    if not isinstance(sql, str):
+        raise Invalid(f"SQL must be text, not {type(sql).__name__}")
+
+
 def keyword(sql: str) -> str:
     """The first word of a statement in capitals, past white space, comments and `;`; "" if there is none."""
     at, end = 0, len(sql)
@@ -212,7 +261,7 @@ def keyword(sql: str) -> str:
     return ""
 
 
-_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|;""", re.DOTALL)
+_TOKEN = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|;""", re.DOTALL)
 
 
 def split(sql: str) -> Iterator[str]:
@@ -239,7 +288,7 @@ def check_parameters(statement: Statement, params: Parameters) -> None:
             raise Invalid(f"missing parameter {missing[0] or '?'!r}: the statement needs {statement.parameter_count}")
         values: Sequence[object] = list(params.values())
     else:
-        if isinstance(params, (str, bytes)):
+        if isinstance(params, (str, bytes, bytearray, memoryview)) or not isinstance(params, Sequence):
             raise Invalid("parameters must be a list, a tuple or a mapping, not a single value")
         if len(params) != statement.parameter_count:
             raise Invalid(
@@ -255,7 +304,10 @@ def check_value(value: object) -> None:
     if isinstance(value, int):
         if not -(1 << 63) <= value < 1 << 63:
             raise Invalid(f"integer {value} does not fit in 64 bits")
-    elif value is not None and not isinstance(value, (float, str, bytes, bytearray, memoryview)):
+    elif isinstance(value, memoryview):
+        if not value.c_contiguous:
+            raise Invalid("a memoryview with gaps can't be a parameter; use bytes(view)")
+    elif value is not None and not isinstance(value, (float, str, bytes, bytearray)):
         raise Invalid(
             f"a parameter of type {type(value).__name__} is not supported (use int, float, str, bytes or None)"
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
-from virke.core.change import Change, copy_inline, identity_of, next_root
+from virke.core.change import Change, copy_inline, identity_of, next_root, tier_for
 from virke.core.commit import Plan, commit, store_object
 from virke.core.effects import Delete, Effect, Outcome, PutNew
 from virke.core.ids import PageCount, PageNo, Version
@@ -32,6 +32,8 @@ class PageStream:
         self._page_size = page_size
         self._page_count = page_count
         self._checksum = 0
+        belongs = tier_for(base.root, page_size * page_count)
+        self._tier = belongs if belongs in volume.store.blobs else base.root.tier
         self._keys: list[str] = []
         self._old = volume.snapshot_of(base.root)
         self._keeps_pages = page_size == self._old.page_size and self._old.page_count > 0
@@ -46,8 +48,8 @@ class PageStream:
         if self._keeps_pages:
             self._checksum = root.head.checksum ^ self._cut()
         commit_id = volume.environment.commit_id()
-        part_bytes = min(volume.driver.blobs(root.tier).part_bytes_max, 16 << 20)
-        writer = SegmentWriter(identity_of(root, commit_id), root.tier, part_bytes)
+        part_bytes = min(volume.driver.blobs(self._tier).part_bytes_max, 16 << 20)
+        writer = SegmentWriter(identity_of(root, commit_id), self._tier, part_bytes)
         try:
             self._put(copy_inline(writer, root.inline))
             self._put(writer.pages(self._page_size, self._hashed(pages, progress)))
@@ -61,8 +63,8 @@ class PageStream:
         except BaseException:
             volume.driver.run(self._removal())
             raise
-        new = replace(new, segments=(*root.segments, ref), inline=())
-        plan = Plan(new, uploaded=(Delete(root.tier, tuple(self._keys)),))
+        new = replace(new, tier=self._tier, segments=(*root.segments, ref), inline=())
+        plan = Plan(new, uploaded=(Delete(self._tier, tuple(self._keys)),))
         if not settled(volume, volume.driver.run(commit(self._base, plan, volume.name))):
             raise Conflict("another commit came first; nothing was changed, run it again")
         return new.head.version
@@ -90,7 +92,7 @@ class PageStream:
         return total
 
     def _put(self, parts: Iterator[tuple[str, bytes]]) -> None:
-        tier = self._base.root.tier
+        tier = self._tier
         for key, data in parts:
             self._keys.append(key)
             failed = self._volume.driver.run(store_object(PutNew(tier, key, data)))
@@ -98,7 +100,7 @@ class PageStream:
                 raise Unavailable(f"the store did not take the data, nothing was changed: {failed}")
 
     def _removal(self) -> Generator[Effect, Outcome, None]:
-        yield Delete(self._base.root.tier, tuple(self._keys))
+        yield Delete(self._tier, tuple(self._keys))
 
 
 def base_of(volume: Volume, snapshot: Snapshot) -> RootAt:

@@ -51,6 +51,7 @@ class Transaction:
         connection.guard.allow_transactions = False
         connection.move(volume.snapshot_of(base.root))
         connection.plain("BEGIN IMMEDIATE")
+        connection.start_request()
 
     @property
     def version(self) -> int:
@@ -133,6 +134,7 @@ class Transaction:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.unpin()
+            connection.end_request()
             self._done(connection)
 
     def __enter__(self) -> Transaction:

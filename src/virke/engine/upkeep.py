@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from virke.core import collect, merge
-from virke.core.change import next_root, plan_change, untouched
+from virke.core.change import next_root, plan_change, tier_for, untouched
 from virke.core.commit import Plan, commit
 from virke.core.effects import Delete, Effect, Outcome, Tier
 from virke.core.root import Horizon, Root
@@ -26,7 +26,6 @@ from virke.errors import Conflict, VirkeError
 from virke.stores.base import Listed
 
 ATTEMPTS: Final = 16
-MEBIBYTE: Final = 1 << 20
 T = TypeVar("T")
 
 
@@ -214,11 +213,10 @@ class Upkeep:
 
 
 def promotes_itself(root: Root) -> bool:
-    """True if the database has outgrown the KV tier by its own settings."""
-    if root.tier is Tier.OBJECT or root.settings.tier == "kv":
+    """True if the database, or a part of it, is not yet where it belongs."""
+    if tier_for(root, root.head.page_count * root.head.page_size) is Tier.KV:
         return False
-    size = root.head.page_count * root.head.page_size
-    return root.settings.tier == "object" or size > root.settings.promote_at_mb * MEBIBYTE
+    return root.tier is Tier.KV or any(ref.tier is Tier.KV for ref in root.segments)
 
 
 def _is_pending(root: Root) -> bool:

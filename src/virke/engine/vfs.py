@@ -153,7 +153,8 @@ class PagedFile:
             whole = {PageNo(number): self._page(PageNo(number)) for number in range(1, self._size // page_size + 1)}
             whole.pop(lock_page(page_size), None)
             return whole
-        data = b"".join(self._page(PageNo(number)) for number in range(1, self._size // self._page_size + 1))
+        last = -(-self._size // self._page_size)  # smaller pages may end inside one of the old size
+        data = b"".join(self._page(PageNo(number)) for number in range(1, last + 1))
         skip = lock_page(page_size)
         return {
             PageNo(at // page_size + 1): data[at : at + page_size]

@@ -201,6 +201,7 @@ class Writer:
             write.results = []
             return
         connection.plain(f"SAVEPOINT {_SAVEPOINT}")
+        connection.start_request()
         try:
             write.results = execute(connection, write, base, self._volume)
             connection.plain(f"RELEASE {_SAVEPOINT}")
@@ -212,9 +213,15 @@ class Writer:
                 raise _GroupFailed from error
             else:
                 connection.plain("BEGIN IMMEDIATE")
+        finally:
+            connection.end_request()
 
     def _end(self, connection: Connection, writes: list[Write]) -> None:
         """COMMIT in SQLite; a deferred constraint speaks up here, and only one write can be the one it means."""
+        if all(write.error for write in writes):  # an empty COMMIT would give an empty database its first page
+            connection.unpin()
+            connection.file.move(connection.file.snapshot)
+            return
         try:
             connection.plain("COMMIT")
         except SqlError as error:
@@ -226,15 +233,18 @@ class Writer:
 
     def _run_alone(self, connection: Connection, base: RootAt, writes: list[Write]) -> Dirty | None:
         """VACUUM and PRAGMA, which refuse a transaction or have no effect in one."""
-        connection.guard.allow_vacuum = connection.guard.allow_transactions = True
+        connection.start_request()
         try:
             writes[0].results = execute(connection, writes[0], base, self._volume)
+            if connection.raw.in_transaction:  # a script that starts with a PRAGMA left a savepoint open
+                connection.plain("COMMIT")
         except VirkeError as error:
-            writes[0].error = error
+            writes[0].error, writes[0].results = error, None
+            connection.unpin()
             connection.file.move(connection.file.snapshot)
             return None
         finally:
-            connection.guard.allow_vacuum = connection.guard.allow_transactions = False
+            connection.end_request()
         self.foreign_keys = bool(connection.raw.pragma("foreign_keys"))
         return connection.file.change(Version(base.root.head.version + 1))
 
@@ -299,8 +309,8 @@ def _execute_many(connection: Connection, write: Write, base: RootAt) -> QueryRe
         raise Invalid("executemany takes a statement that writes")
     for _, params in write.requests:
         sqlite.check_parameters(statement, params)
-        connection.guarded(lambda values=params: connection.raw.execute(sql, values).fetchall())  # type: ignore[misc]
-        affected += connection.raw.changes()
+    for _, params in write.requests:
+        affected += connection.change(sql, params, base.root.settings.max_result_mb << 20)[2]
     return QueryResult([], [], base.root, rows_affected=affected, last_insert_rowid=connection.raw.last_insert_rowid())
 
 

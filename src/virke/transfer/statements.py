@@ -14,7 +14,7 @@ Knows where strings, quoted names, comments and trigger bodies end; knows nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from virke.errors import Invalid, TooLarge
@@ -28,7 +28,7 @@ _TOKENS: Final = r"""[^;'"`\[\-/]*+
         [^;'"`\[\-/]*+ )*+"""
 _RUN = re.compile(_TOKENS, re.VERBOSE).match
 # A whole statement of the plain kind: no comment before it, and no trigger.
-_PLAIN = re.compile(rf"[\ \n\r\t]*+((?!CREATE|EXPLAIN)[A-Z]++)\b{_TOKENS};", re.VERBOSE | re.IGNORECASE).match
+_PLAIN = re.compile(rf"[\ \n\r\t]*+((?![Cc][Rr]|[Ee][Xx])[A-Za-z]++)\b{_TOKENS};", re.VERBOSE).match
 _BLANK: Final = r"(?:[ \t\n\f\r\ufeff]++|--[^\n]*+\n?|/\*(?s:.*?)(?:\*/|\Z))"
 _HEAD = re.compile(rf"(?:;|{_BLANK})*+([A-Za-z_]*+)").match
 _TRIGGER = re.compile(
@@ -122,21 +122,33 @@ class Splitter:
         self._text += "".join(self._late)
         self._late.clear()
         self._late_chars = 0
-        begin = 0
-        if not self._closing and not self._body_at:
-            begin = yield from self._plain()
+        begin = 0 if self._at else (yield from self._plain(0))
         while (stop := self._semicolon()) >= 0:
             head, keyword = self._head(begin, stop + 1)
             if keyword in _MAY_BE_TRIGGER and self._goes_on(head, stop):
                 self._body_at = stop + 1
                 continue
             yield from self._cut(begin, stop + 1)
-            begin, self._body_at = stop + 1, 0
-            begin = yield from self._plain()
+            self._body_at = 0
+            begin = yield from self._plain(stop + 1)
         self._text = self._text[begin:]
         self._at -= begin
         self._seek -= begin
         self._body_at = max(0, self._body_at - begin)
+
+    def _plain(self, begin: int) -> Generator[Statement, None, int]:
+        """The run of plain statements from `begin`, which is most of a dump; returns where it ends, as `_at` does."""
+        text, line = self._text, self._line
+        while found := _PLAIN(text, begin):
+            head = found.start(1)
+            if head > begin:
+                line += text.count("\n", begin, head)
+            begin = found.end()
+            sql = text[head:begin]
+            yield Statement(sql, line, found[1].upper())
+            line += sql.count("\n")
+        self._at, self._line = begin, line
+        return begin
 
     def _head(self, begin: int, end: int) -> tuple[int, str]:
         found = _HEAD(self._text, begin, end)

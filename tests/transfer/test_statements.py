@@ -1,0 +1,119 @@
+"""SQL text is cut where SQLite would cut it, whatever chunks it comes in."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.transfer.conftest import ZOO
+from virke.errors import Invalid, TooLarge
+from virke.transfer.statements import Splitter, Statement, is_complete, split
+
+PIECES = st.sampled_from(
+    "' '' \" ` [ ] ; ;; - -- / /* */ * \n \r\n END end; BEGIN CREATE TRIGGER TEMP TEMPORARY EXPLAIN a é 1 ( ) , x'00'".split(
+        " "
+    )
+    + [" ", "CREATE TRIGGER t BEGIN", "SELECT 1;", "; END;", ";\nEND -- x\n;", "INSERT INTO t VALUES('a;b');\n"]
+)
+TEXTS = st.lists(PIECES, max_size=30).map("".join)
+
+
+def outcome(chunks: list[str]) -> list[Statement] | str:
+    try:
+        return list(split(chunks))
+    except Invalid as error:
+        return error.message
+
+
+@given(TEXTS, st.data())
+def test_how_the_text_is_cut_into_chunks_never_shows(text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    chunks = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert outcome(chunks) == outcome([text])
+    assert outcome(list(text)) == outcome([text])
+
+
+@given(TEXTS)
+def test_statements_end_where_sqlite_says_that_they_are_complete(text: str) -> None:
+    splitter = Splitter()
+    whole = list(splitter.feed(text))
+    for statement in whole:
+        assert sqlite3.complete_statement(statement.sql)
+    if not splitter.is_waiting and whole:
+        assert sqlite3.complete_statement(text.rstrip() if "--" not in text else f"{text}\n")
+
+
+@given(TEXTS)
+def test_lines_are_where_the_statements_are(text: str) -> None:
+    lines = text.split("\n")
+    for statement in list(Splitter().feed(text)):
+        first = statement.sql.split("\n")[0]
+        assert first in lines[statement.line - 1]
+
+
+def test_a_semicolon_inside_anything_ends_nothing() -> None:
+    text = """-- one; two
+    SELECT 'a;''b;', "c;""d;", `e;`, [f;g] /* h; */ -- i;
+    ;;/* only; a comment */;
+    CREATE TRIGGER t AFTER INSERT ON x BEGIN
+      SELECT CASE WHEN 1 THEN 2 END; SELECT ';';
+    END;
+    create temp trigger if not exists u delete on x begin select 1; end /* so */ ;
+    SELECT 1"""
+    assert [(s.line, s.keyword) for s in split([text])] == [(2, "SELECT"), (5 - 1, "CREATE"), (7, "CREATE"), (8, "SELECT")]
+
+
+def test_the_statements_of_the_zoo_are_as_many_as_sqlite_runs() -> None:
+    connection = sqlite3.connect(":memory:")
+    for statement in split([ZOO]):
+        connection.execute(statement.sql)
+    assert connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 20
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELECT 1;\nSELECT 'abc;\n", "line 2: a string begins here and never ends"),
+        ('SELECT 1;\n\n SELECT 2, "abc', "line 3: a quoted name"),
+        ("SELECT [abc", "line 1: a quoted name"),
+        ("SELECT 1; /* abc", "line 1: a comment"),
+    ],
+)
+def test_what_never_ends_is_named_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(Invalid, match=message):
+        list(split([text]))
+
+
+def test_a_statement_beyond_the_limit_is_refused() -> None:
+    chunks = ["SELECT 1;\n", *["SELECT '" + "a" * 500] * 9]
+    with pytest.raises(TooLarge, match="line 2: a statement of more than"):
+        list(split(chunks, chars_max=1000))
+
+
+@pytest.mark.parametrize("unit", ["a''b;\n", "00ff", "'),('", "x\n", "-- x\n", ";"])
+def test_time_grows_with_the_text_and_no_faster(unit: str) -> None:
+    def cpu_s(chars: int) -> float:
+        chunks = ["SELECT '", *[unit * (100_000 // len(unit))] * (chars // 100_000), "';"]
+        start = time.process_time()
+        for _ in Splitter().feed(chunks[0]):
+            pass
+        splitter = Splitter()
+        for chunk in chunks:
+            for _ in splitter.feed(chunk):
+                pass
+        return time.process_time() - start
+
+    small, large = min(cpu_s(1_000_000) for _ in range(3)), cpu_s(8_000_000)
+    assert large < 8 * 4 * max(small, 0.005)
+
+
+def test_complete_means_ending_with_its_semicolon() -> None:
+    assert is_complete("SELECT 1; -- x\n")
+    assert not is_complete("SELECT 1")
+    assert not is_complete("SELECT 1 -- ;")
+    assert not is_complete("SELECT 1; /* x")
