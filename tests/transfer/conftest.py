@@ -61,7 +61,7 @@ ANALYZE;
 @pytest.fixture(params=["memory", "local"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database on each store that needs no server."""
-    store = f"memory://{tmp_path}" if request.param == "memory" else f"local:{tmp_path / 'store'}"
+    store = "memory://" if request.param == "memory" else f"local:{tmp_path / 'store'}"
     with create("subject", store) as database:
         yield database
 
@@ -69,7 +69,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Database]:
     """A second empty database."""
-    with create("other", f"memory://{tmp_path}/other") as database:
+    with create("other", "memory://") as database:
         yield database
 
 

@@ -36,6 +36,7 @@ INLINE_TOTAL_MIN: Final = 48 << 10
 INLINE_TOTAL_MAX: Final = 512 << 10
 INLINE_TOTAL_COMMITS: Final = 8
 INLINE_COUNT_MAX: Final = 128
+ANSWERS_KEPT: Final = 1024
 PART_BYTES: Final = {Tier.KV: 1 << 20, Tier.OBJECT: 16 << 20}
 
 
@@ -68,7 +69,7 @@ def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
     return replace(
         root,
         head=head,
-        ring=(*root.ring, RingEntry(commit_id, change.answers))[-RING_LENGTH:],
+        ring=_bounded((*root.ring, RingEntry(commit_id, change.answers))[-RING_LENGTH:]),
         journals=_marked(root.journals, change.marks),
         settings=change.settings or root.settings,
         tier=change.tier or root.tier,
@@ -141,6 +142,19 @@ def _encode(head: Head, pages: Mapping[PageNo, bytes]) -> Inline:
         datas.append(data)
         offset += len(data)
     return Inline(head, tuple(frames), b"".join(datas))
+
+
+def _bounded(ring: tuple[RingEntry, ...]) -> tuple[RingEntry, ...]:
+    """The ring with at most `ANSWERS_KEPT` answers, the newest; every commit id stays."""
+    total = sum(len(entry.answers) for entry in ring)
+    if total <= ANSWERS_KEPT:
+        return ring
+    kept: list[RingEntry] = []
+    total = 0
+    for entry in reversed(ring):
+        total += len(entry.answers)
+        kept.append(entry if total <= ANSWERS_KEPT else RingEntry(entry.commit_id))
+    return tuple(reversed(kept))
 
 
 def _marked(journals: tuple[JournalMark, ...], marks: tuple[JournalMark, ...]) -> tuple[JournalMark, ...]:

@@ -299,8 +299,7 @@ def _read_settings(source: Reader) -> Settings:
 
 def _write_ring(out: Writer, root: Root) -> None:
     out.varint(len(root.ring))
-    for entry in root.ring:
-        out.raw(entry.encoded)
+    out.raw(b"".join([entry.encoded for entry in root.ring]))
     out.varint(len(root.journals))
     for mark in root.journals:
         out.raw(mark.journal_id)

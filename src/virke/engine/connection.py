@@ -11,8 +11,7 @@ Knows SQL statements, limits and one paged file; knows no root and no commit. Us
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from virke.engine import sqlite
@@ -23,8 +22,7 @@ from virke.errors import Invalid, TooLarge, VirkeError
 CACHE_KIB: Final = 8 << 10
 OVERLAY_BYTES_MAX: Final = 1 << 30
 STATEMENTS_MAX: Final = 1000
-FIRST_ROWS: Final = 16
-_ROW_OVERHEAD: Final = 8
+_NUMBER_BYTES: Final = 8
 T = TypeVar("T")
 
 
@@ -144,6 +142,33 @@ class Connection:
         columns, rows = self.fetch(sql, params, result_bytes_max)
         return columns, rows, self.raw.changes() if self.raw.total_changes() > before else 0
 
+    def many(self, sql: str, rows: Sequence[Parameters]) -> int:
+        """Run one statement that writes with each of `rows`; returns the rows affected.
+
+        Raises:
+            VirkeError: as `fetch`; all parameters are checked before the first row is written.
+        """
+        statement = self.one(sql)
+        if statement.read_only:
+            raise Invalid("executemany takes a statement that writes")
+        for params in rows:
+            sqlite.check_parameters(statement, params)
+
+        def run() -> int:
+            affected, before = 0, self.raw.total_changes()
+            for params in rows:
+                for _ in self.raw.execute(sql, params):
+                    pass
+                if (after := self.raw.total_changes()) > before:
+                    affected, before = affected + self.raw.changes(), after
+            return affected
+
+        try:
+            return self.guarded(run)
+        finally:
+            if statement.keyword in _SCHEMA_WORDS:
+                self._statements.clear()
+
     def script(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row], int]:
         """Run every statement of `sql`; returns columns and rows of the last one that has any, and all rows affected.
 
@@ -182,7 +207,8 @@ class Connection:
         self.guard.deadline = sqlite.NO_DEADLINE
         allowed, self.guard.allow_transactions = self.guard.allow_transactions, True
         try:
-            self.guarded(lambda: self.raw.execute(sql).fetchall())
+            # not cached: a request with the same text would find it prepared and past the guard
+            self.guarded(lambda: self.raw.execute(sql, can_cache=False).fetchall())
         finally:
             self.guard.allow_transactions = allowed
 
@@ -199,7 +225,8 @@ def collect_rows(cursor: Cursor, result_bytes_max: int) -> list[Row]:
     rows: list[Row] = []
     total = 0
     for row in cursor:
-        total += _row_bytes(row)
+        for value in row:
+            total += len(value) if isinstance(value, (str, bytes)) else _NUMBER_BYTES
         if total > result_bytes_max:
             cursor.close(True)
             raise TooLarge(
@@ -207,7 +234,3 @@ def collect_rows(cursor: Cursor, result_bytes_max: int) -> list[Row]:
             )
         rows.append(row)
     return rows
-
-
-def _row_bytes(row: Row) -> int:
-    return sum(len(value) if isinstance(value, (str, bytes)) else _ROW_OVERHEAD for value in row)

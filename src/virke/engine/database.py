@@ -32,6 +32,7 @@ from virke.engine.results import (
     SchemaEntry,
     Status,
     bookmark_of,
+    state_of,
 )
 from virke.engine.sqlite import Parameters
 from virke.engine.streaming import PageStream, base_of
@@ -127,8 +128,8 @@ class Database:
     def _query_first(self, sql: str, params: Parameters, reader: _Reader, shown: _Shown) -> QueryResult:
         """A statement that this reader does not know, or a snapshot that it has not seen."""
         connection, known = reader
-        sqlite.check_text(sql)
         try:
+            sqlite.check_text(sql)
             if connection.pinned is not shown.view:
                 known.clear()
                 connection.pin(shown.view)
@@ -356,7 +357,7 @@ class Database:
 
     def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """The schema, in an order that can be replayed; of one table or view if named. Raises `NotFound`."""
-        return schema.entries(self, table)
+        return schema.entries(self.query(schema.QUERY).rows, table)
 
     @property
     def known_settings(self) -> Settings:

@@ -22,7 +22,7 @@ from virke.core.root import JournalMark, Root
 from virke.engine.connection import Connection
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
-from virke.engine.volume import Volume
+from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, execute
 from virke.errors import Conflict, OutcomeUnknown, Unavailable, VirkeError
 
@@ -113,6 +113,8 @@ class Deferred:
             for entry in self.journal.pending():
                 try:
                     self._run(self._ahead, entry.write)
+                except SnapshotGone:
+                    raise
                 except VirkeError:
                     continue  # it will be rejected when it is pushed, and shown by status
         return self._ahead

@@ -1,6 +1,6 @@
 """The schema as statements, ordered so that they can be replayed.
 
-Knows SQLite's schema table; knows only `query` of the database.
+Knows SQLite's schema table; knows nothing of where it is read.
 
 1. Tables come before what is built on them; views and triggers come last, in the order of their creation.
 2. SQLite's own tables and a virtual table's shadow tables are left out: the statement that made them makes them again.
@@ -8,15 +8,14 @@ Knows SQLite's schema table; knows only `query` of the database.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Final
 
 from virke.engine.results import SchemaEntry
+from virke.engine.sqlite import Row
 from virke.errors import NotFound
 
-if TYPE_CHECKING:
-    from virke.engine.database import Database
-
-_ALL = """
+QUERY: Final = """
 SELECT type, name, tbl_name, sql FROM sqlite_schema
 WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
   AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')
@@ -24,13 +23,12 @@ ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 EL
 """
 
 
-def entries(database: Database, table: str | None) -> list[SchemaEntry]:
-    """The schema of `database`, or of one table or view with its indexes and triggers.
+def entries(rows: Sequence[Row], table: str | None) -> list[SchemaEntry]:
+    """The schema that `QUERY` answered, or of it one table or view with its indexes and triggers.
 
     Raises:
         NotFound: there is no such table or view.
     """
-    rows = database.query(_ALL).rows
     found = [SchemaEntry(str(row[0]), str(row[1]), str(row[2]), str(row[3])) for row in rows]
     if table is None:
         return found

@@ -11,28 +11,30 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from virke.core.collect import load_indexes
+from virke.core.commit import Plan
 from virke.core.effects import Absent, Record, Tier, Unchanged
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import lock_page
 from virke.core.pagemap import InRoot, PageMap, Place
 from virke.core.root import Root, RootAt, decode_root
-from virke.core.segment import Head, Index, Ref, decode_frame
+from virke.core.segment import Head, Index, Ref, decode_frame, decode_index
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
-from virke.errors import Corrupt, NotFound
+from virke.errors import Conflict, Corrupt, NotFound
 from virke.stores.base import Range, Store
 
 FRAME_CACHE_BYTES: Final = 64 << 20
 READ_AHEAD_PAGES: Final = 512
 FrameKey = tuple[bytes, int, int, int]
+Pairs = tuple[tuple[Ref, Index], ...]
 
 
-class SnapshotGone(Exception):
-    """The snapshot's objects were collected: read the root again and start over."""
+class SnapshotGone(Conflict):
+    """The snapshot's objects were collected while it was read: start over on the newest root."""
 
 
 def root_key(name: str) -> str:
@@ -56,6 +58,7 @@ class Volume:
         self._snapshot: Snapshot | None = None
         self.checked_at = float("-inf")
         self._indexes: dict[Ref, Index] = {}
+        self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
         self._frames: OrderedDict[FrameKey, list[bytes]] = OrderedDict()
         self._frame_bytes = 0
         self._cache_bytes = cache_bytes
@@ -138,7 +141,7 @@ class Volume:
         )
         return Snapshot(self, root, PageMap(head, pairs, root.inline))
 
-    def _as_of(self, refs: Sequence[Ref], version: Version) -> tuple[tuple[Ref, Index], ...]:
+    def _as_of(self, refs: Sequence[Ref], version: Version) -> Pairs:
         """Segments for `version`: a merge that spans it is replaced by its inputs."""
         found: list[tuple[Ref, Index]] = []
         for ref, index in self._pairs(tuple(ref for ref in refs if ref.lo <= version)):
@@ -148,7 +151,10 @@ class Volume:
                 found.append((ref, index))
         return tuple(found)
 
-    def _pairs(self, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, Index], ...]:
+    def _pairs(self, refs: tuple[Ref, ...]) -> Pairs:
+        before, pairs = self._paired
+        if refs is before:
+            return pairs
         known = self._indexes
         missing = [ref for ref in refs if ref not in known]
         if missing:
@@ -156,7 +162,9 @@ class Volume:
             if len(known) > 4 * len(refs) + 64:
                 known = {ref: known[ref] for ref in refs}
             self._indexes = known
-        return tuple((ref, known[ref]) for ref in refs)
+        pairs = tuple((ref, known[ref]) for ref in refs)
+        self._paired = refs, pairs
+        return pairs
 
     def indexes(self, refs: tuple[Ref, ...]) -> tuple[Index, ...]:
         """The indexes of segments, from the store where they are not known yet."""
@@ -187,14 +195,45 @@ class Volume:
 
     def _load(self, snapshot: Snapshot, wanted: dict[FrameKey, Place]) -> None:
         decoded = self._decode(snapshot, list(wanted.values()))
+        self._keep(dict(zip(wanted, decoded, strict=True)))
+
+    def _keep(self, frames: Mapping[FrameKey, list[bytes]]) -> None:
         with self._lock:
-            for key, pages in zip(wanted, decoded, strict=True):
+            for key, pages in frames.items():
                 if key not in self._frames:
                     self._frames[key] = pages
                     self._frame_bytes += sum(map(len, pages))
             while self._frame_bytes > self._cache_bytes and len(self._frames) > 1:
                 _, dropped = self._frames.popitem(last=False)
                 self._frame_bytes -= sum(map(len, dropped))
+
+    def adopt(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
+        """Keep what a commit of this process has stored, so that nothing of it is read back from the store.
+
+        `pages` are the pages that it changed; what else its segment holds are commits that were inline before.
+        """
+        root, kept = plan.root, dict[FrameKey, list[bytes]]()
+        if plan.puts:
+            ref, end = root.segments[-1], plan.puts[-1].data
+            index = decode_index(end[ref.index_offset : ref.index_offset + ref.index_length], ref)
+            self._indexes = {**self._indexes, ref: index}
+            for number, group in enumerate(index.groups):
+                offset = 0
+                for frame in index.frames(number):
+                    if group.head == root.head:
+                        known = [pages[page] for page in frame.pages]
+                    else:
+                        known = self._frames.get((group.head.commit_id, -1, 0, offset), [])
+                    if known:
+                        kept[ref.identity.commit_id, ref.identity.ordinal, frame.part, frame.offset] = known
+                    offset += frame.length
+        if root.inline and root.inline[-1].head == root.head:
+            commit = root.inline[-1]
+            kept |= {
+                (commit.head.commit_id, -1, 0, frame.offset): [pages[page] for page in frame.pages]
+                for frame in commit.frames
+            }
+        self._keep(kept)
 
     def _decode(self, snapshot: Snapshot, places: Sequence[Place]) -> list[list[bytes]]:
         """Fetch (in one round for each tier) and decode the frames of `places`."""
@@ -223,7 +262,7 @@ class Volume:
         now = self.refresh()
         if place.ref in now.root.segments or before is None or now.root.head.version == before.root.head.version:
             return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
-        return SnapshotGone()
+        return SnapshotGone("the snapshot was collected while it was read; start over")
 
 
 def _frame_key(place: Place) -> FrameKey:

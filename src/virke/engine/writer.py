@@ -29,8 +29,9 @@ from virke.engine.connection import Connection
 from virke.engine.results import QueryResult, Request
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
-from virke.errors import Conflict, Invalid, NotFound, OutcomeUnknown, SqlError, Unavailable, VirkeError
+from virke.errors import Conflict, NotFound, OutcomeUnknown, SqlError, Unavailable, VirkeError
 
+GROUP_MAX: Final = 512
 _SAVEPOINT: Final = "virke_request"
 
 
@@ -95,7 +96,7 @@ class Writer:
         if window_ms:
             self._volume.environment.sleep(window_ms / 1000)
         with self._queue_lock:
-            writes, self._queue = self._queue, []
+            writes, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
         try:
             self.commit(writes)
         except VirkeError as error:
@@ -170,6 +171,7 @@ class Writer:
         if not settled(self._volume, verdict):
             return False
         assert isinstance(verdict, Committed)
+        self._volume.adopt(plan, changed.pages)
         connection.file.accept(self._volume.snapshot_of(verdict.root))
         for write in writes:
             for result in write.results or ():
@@ -205,6 +207,8 @@ class Writer:
         try:
             write.results = execute(connection, write, base, self._volume)
             connection.plain(f"RELEASE {_SAVEPOINT}")
+        except SnapshotGone:
+            raise
         except VirkeError as error:
             write.error, write.results = error, None
             if connection.raw.in_transaction:
@@ -238,6 +242,8 @@ class Writer:
             writes[0].results = execute(connection, writes[0], base, self._volume)
             if connection.raw.in_transaction:  # a script that starts with a PRAGMA left a savepoint open
                 connection.plain("COMMIT")
+        except SnapshotGone:
+            raise
         except VirkeError as error:
             writes[0].error, writes[0].results = error, None
             connection.unpin()
@@ -302,15 +308,7 @@ def execute(connection: Connection, write: Write, base: RootAt, volume: Volume) 
 
 
 def _execute_many(connection: Connection, write: Write, base: RootAt) -> QueryResult:
-    affected = 0
-    sql = write.requests[0][0]
-    statement = connection.one(sql)
-    if statement.read_only:
-        raise Invalid("executemany takes a statement that writes")
-    for _, params in write.requests:
-        sqlite.check_parameters(statement, params)
-    for _, params in write.requests:
-        affected += connection.change(sql, params, base.root.settings.max_result_mb << 20)[2]
+    affected = connection.many(write.requests[0][0], [params for _, params in write.requests])
     return QueryResult([], [], base.root, rows_affected=affected, last_insert_rowid=connection.raw.last_insert_rowid())
 
 

@@ -1,0 +1,131 @@
+"""What every promise test needs: a record of how each write was answered, and checks of a store against it.
+
+A write is named by a token. The table has no unique constraint, so a write that was applied twice shows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from virke.connect import connect
+from virke.core import collect
+from virke.core.page import page_hash
+from virke.engine.database import Database
+from virke.engine.environment import Environment
+from virke.engine.volume import Snapshot, Volume
+from virke.errors import OutcomeUnknown, VirkeError
+from virke.stores.base import Store
+from virke.stores.faulty import Crash
+
+NAME: Final = "ledger"
+TABLE: Final = "CREATE TABLE entry (token TEXT NOT NULL, filler BLOB)"
+SMALL: Final = 0
+LARGE: Final = 80_000
+"""Random bytes that make a commit too large to ride in the root."""
+
+
+def environment(*, step_ms: int = 1) -> Environment:
+    """A clock that ticks with each look at it, and no waiting."""
+    clock = itertools.count(1_700_000_000_000, step_ms)
+    return Environment(now_ms=lambda: next(clock), sleep=lambda seconds: None)
+
+
+def opened(store: Store, state: Path, *, create: bool = False, env: Environment | None = None) -> Database:
+    """The database of the tests; its journal lies below `state`, and nothing runs in the background."""
+    return connect(
+        NAME, store, create=create, state_dir=state, background=False, environment=env or environment()
+    )
+
+
+def insert(database: Database, token: str, size: int = SMALL) -> None:
+    """One row, with `size` random bytes."""
+    database.execute("INSERT INTO entry VALUES (?, randomblob(?))", (token, size))
+
+
+@dataclass
+class Ledger:
+    """How each write was answered: `kept` (success), `refused` (surely not applied), `open` (unknown, or no answer)."""
+
+    kept: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    open: set[str] = field(default_factory=set)
+    units: list[frozenset[str]] = field(default_factory=list)
+    errors: list[VirkeError] = field(default_factory=list)
+
+    def attempt(self, action: Callable[[], object], *tokens: str) -> bool:
+        """Do something that writes all of `tokens` or none, and remember the answer; True if it succeeded."""
+        self.units.append(frozenset(tokens))
+        try:
+            action()
+        except OutcomeUnknown as error:
+            self.errors.append(error)
+            self.open.update(tokens)
+        except VirkeError as error:
+            self.errors.append(error)
+            self.refused.update(tokens)
+        except Crash:
+            self.open.update(tokens)
+            raise
+        else:
+            self.kept.update(tokens)
+            return True
+        return False
+
+    def insert(self, database: Database, token: str, size: int = SMALL) -> bool:
+        """One row as one write."""
+        return self.attempt(lambda: insert(database, token, size), token)
+
+    def check(self, database: Database) -> set[str]:
+        """P1, P2, P3, P6: what was answered is there once, what was refused is not; returns what is there."""
+        rows = database.query("SELECT token FROM entry", consistency="strong").rows
+        found = Counter(str(token) for (token,) in rows)
+        assert [token for token, times in found.items() if times > 1] == []
+        there = set(found)
+        assert self.kept - there == set()
+        assert self.refused & there == set()
+        for unit in self.units:
+            assert unit & there in (unit, set()), "a unit is there in part"
+        return there
+
+
+def fingerprint(snapshot: Snapshot) -> int:
+    """The checksum of a snapshot, computed anew from its pages."""
+    total = 0
+    for number, data in snapshot.pages():
+        total ^= page_hash(number, data)
+    return total
+
+
+def check_store(store: Store, name: str = NAME) -> dict[int, int]:
+    """P4, P7, P8: every version that history keeps is there and is what was committed; version → checksum."""
+    volume = Volume(store, name, environment())
+    root = volume.refresh().root
+    found = {}
+    for version in range(max(1, root.horizon.version), root.head.version + 1):
+        snapshot = volume.snapshot_at(version)
+        assert fingerprint(snapshot) == snapshot.head.checksum, f"version {version} is not what was committed"
+        found[version] = snapshot.head.checksum
+    marked = volume.driver.run(collect.mark(root))
+    listed = {item.key for blobs in store.blobs.values() for item in blobs.list(f"seg/{root.database_id.hex()}/")}
+    assert marked.needed_keys - listed == set()
+    return found
+
+
+def check_integrity(database: Database) -> None:
+    """SQLite finds nothing wrong."""
+    assert database.query("PRAGMA integrity_check").rows == [("ok",)]
+
+
+def exercise(database: Database, ledger: Ledger, mark: str) -> None:
+    """The database goes on working: small and large commits, compaction, and two collections without grace."""
+    for number in range(5):
+        assert ledger.insert(database, f"{mark}-{number}", LARGE if number else SMALL), ledger.errors[-1]
+    database.collect(grace_ms=0)
+    database.collect(grace_ms=0)
+    assert ledger.insert(database, f"{mark}-last")
+    assert database.status().upkeep_error is None

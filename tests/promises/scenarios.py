@@ -1,0 +1,170 @@
+"""Short scripts of everything that a database does to its store, to be run again with a fault at each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+from tests.promises.ledger import LARGE, SMALL, TABLE, Ledger, opened
+from virke.engine.database import Database
+from virke.migrations import migrate
+from virke.stores.base import Store
+from virke.transfer import import_file
+
+SPILLING: Final = 9_000
+"""Random bytes of which a handful of commits fills the inline budget of the root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a script plays: the store that fails, the one below it that does not, and a folder on the disk."""
+
+    store: Store
+    inner: Store
+    folder: Path
+    ledger: Ledger
+
+
+def begin(stage: Stage, sizes: list[int], **settings: str | int) -> None:
+    """Without faults: make the database and one row of each size, a commit each."""
+    with opened(stage.inner, stage.folder, create=True) as database:
+        database.execute(TABLE)
+        if settings:
+            database.change_settings(settings)
+        for number, size in enumerate(sizes):
+            stage.ledger.insert(database, f"old-{number}", size)
+
+
+def _commit(stage: Stage) -> None:
+    begin(stage, [SMALL])
+    database, ledger = opened(stage.store, stage.folder), stage.ledger
+    ledger.insert(database, "one")
+    rows = [("INSERT INTO entry VALUES (?, NULL)", (token,)) for token in ("two", "three")]
+    ledger.attempt(lambda: database.batch(rows), "two", "three")
+    ledger.attempt(lambda: _transaction(database, "four", "five"), "four", "five")
+    ledger.insert(database, "six")
+
+
+def _transaction(database: Database, *tokens: str) -> None:
+    with database.transaction() as transaction:
+        for token in tokens:
+            transaction.execute("INSERT INTO entry VALUES (?, NULL)", (token,))
+
+
+def _spill(stage: Stage) -> None:
+    begin(stage, [SPILLING] * 4)
+    database = opened(stage.store, stage.folder)
+    for number in range(8):
+        stage.ledger.insert(database, f"new-{number}", SPILLING)
+
+
+def _large(stage: Stage) -> None:
+    begin(stage, [SMALL, SMALL])
+    database = opened(stage.store, stage.folder)
+    for token, size in (("one", LARGE), ("two", SMALL), ("three", 1_200_000)):
+        stage.ledger.insert(database, token, size)
+
+
+def _compact(stage: Stage) -> None:
+    begin(stage, [LARGE] * 3)
+    database = opened(stage.store, stage.folder)
+    for token, size in (("one", LARGE), ("two", SMALL)):
+        stage.ledger.insert(database, token, size)
+
+
+def _collect(stage: Stage) -> None:
+    begin(stage, [LARGE] * 4, history_days=0)
+    database = opened(stage.store, stage.folder)
+    for number in range(3):
+        stage.ledger.attempt(lambda: database.collect(grace_ms=0))
+        stage.ledger.insert(database, f"new-{number}", SMALL)
+
+
+def _import(stage: Stage) -> None:
+    begin(stage, [SMALL, LARGE])
+    tokens = [f"row-{number}" for number in range(40)]
+    dump = "".join(f"INSERT INTO entry VALUES ('{token}', randomblob(4000));\n" for token in tokens)
+    database = opened(stage.store, stage.folder)
+    stage.ledger.attempt(lambda: import_file(database, BytesIO(dump.encode())), *tokens)
+    stage.ledger.insert(database, "after")
+
+
+def _migrate(stage: Stage) -> None:
+    begin(stage, [SMALL])
+    files = stage.folder / "migrations"
+    files.mkdir(exist_ok=True)
+    for number in (1, 2):
+        text = "".join(f"INSERT INTO entry VALUES ('m{number}-{row}', NULL);\n" for row in range(2))
+        (files / f"{number:03}_step.sql").write_text(f"CREATE TABLE made_{number} (n);\n{text}")
+        stage.ledger.units.append(frozenset({f"m{number}-0", f"m{number}-1"}))
+    database, last = opened(stage.store, stage.folder), ("m2-0", "m2-1")
+    done = stage.ledger.attempt(lambda: migrate(database, files))
+    if done:
+        stage.ledger.kept.update(("m1-0", "m1-1", *last))
+    stage.ledger.insert(database, "after")
+
+
+def _promote(stage: Stage) -> None:
+    begin(stage, [LARGE, LARGE, SMALL])
+    database = opened(stage.store, stage.folder)
+    stage.ledger.attempt(database.promote)
+    for token, size in (("one", SMALL), ("two", LARGE)):
+        stage.ledger.insert(database, token, size)
+
+
+def _flush(stage: Stage) -> None:
+    begin(stage, [SMALL], durability="deferred")
+    database = opened(stage.store, stage.folder)
+    for round_ in range(2):
+        for number in range(3):
+            stage.ledger.insert(database, f"{round_}-{number}", SMALL)
+        stage.ledger.attempt(database.flush)
+    stage.ledger.insert(database, "pending")
+
+
+def _race(stage: Stage) -> None:
+    """Another writer, whom no fault befalls, commits between a read and its commit."""
+    begin(stage, [SMALL])
+    database, other, ledger = opened(stage.store, stage.folder), opened(stage.inner, stage.folder), stage.ledger
+    ledger.insert(other, "first")
+    ledger.insert(database, "retried")
+
+    def overtaken() -> None:
+        with database.transaction() as transaction:
+            transaction.execute("INSERT INTO entry VALUES ('overtaken', randomblob(?))", (LARGE,))
+            ledger.insert(other, "second")
+
+    ledger.attempt(overtaken, "overtaken")
+    snapshot = database.snapshot()
+    ledger.insert(other, "third")
+    pages = [(int(number), data) for number, data in snapshot.pages()]
+    shape = {"page_size": snapshot.page_size, "page_count": snapshot.page_count}
+    ledger.attempt(lambda: database.commit_pages(snapshot, pages=pages, **shape), "by-old-pages")
+    ledger.insert(database, "last")
+
+
+def _settings(stage: Stage) -> None:
+    begin(stage, [SMALL])
+    database = opened(stage.store, stage.folder)
+    changed = stage.ledger.attempt(lambda: database.change_settings({"max_attempts": 5}))
+    stage.ledger.insert(database, "after")
+    if changed:
+        assert opened(stage.inner, stage.folder).settings().max_attempts == 5
+
+
+SCENARIOS: Final[dict[str, Callable[[Stage], None]]] = {
+    "commit": _commit,
+    "spill": _spill,
+    "large": _large,
+    "compact": _compact,
+    "collect": _collect,
+    "import": _import,
+    "migrate": _migrate,
+    "promote": _promote,
+    "flush": _flush,
+    "race": _race,
+    "settings": _settings,
+}

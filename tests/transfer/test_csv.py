@@ -1,0 +1,140 @@
+"""A CSV file becomes rows that mean what the file says, or an error names its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.transfer.conftest import content
+from virke.connect import create
+from virke.engine.database import Database
+from virke.errors import Invalid, SqlError
+from virke.transfer import import_file
+from virke.transfer.csv_file import Type, type_of
+
+Write = Callable[[str, str | bytes], Path]
+
+
+def types(database: Database) -> list[str]:
+    return [str(row[0]) for row in database.query("SELECT type FROM pragma_table_info('t')").rows]
+
+
+def test_types_are_those_of_the_whole_file(database: Database, write: Write) -> None:
+    text = (
+        "id,zip,price,note,big,huge,mixed,none,plus,when\n"
+        "1,0150,1.50,,9223372036854775807,9223372036854775808,1,,+1,2020-01-01\n"
+        "-2,90210,2,'',1,1,x,,2,2021-01-01\n"
+    )
+    done = import_file(database, write("x.csv", text), table="t")
+    assert (done.kind, done.rows) == ("csv", 2)
+    assert types(database) == ["INTEGER", "TEXT", "REAL", "TEXT", "INTEGER", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT"]
+    assert database.query("SELECT * FROM t").rows == [
+        (1, "0150", 1.5, None, 9223372036854775807, "9223372036854775808", "1", None, "+1", "2020-01-01"),
+        (-2, "90210", 2.0, "''", 1, "1", "x", None, "2", "2021-01-01"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0", Type.INTEGER), ("-0", Type.REAL), ("007", Type.TEXT), ("1_000", Type.TEXT), (" 1", Type.TEXT),
+        ("١", Type.TEXT), ("9007199254740993", Type.BIG), ("1e400", Type.TEXT), ("1e5", Type.REAL), (".5", Type.TEXT),
+        ("nan", Type.TEXT), ("inf", Type.TEXT), ("0.1234567890123456789", Type.TEXT), ("1" * 5000, Type.TEXT),
+        ("0x10", Type.TEXT), ("1.", Type.TEXT), ("-1.5E-3", Type.REAL), ("1,5", Type.TEXT),
+    ],
+)  # fmt: skip
+def test_a_number_is_one_only_if_nothing_is_lost(value: str, expected: Type) -> None:
+    assert type_of(value) is expected
+
+
+def test_big_integers_do_not_become_reals(database: Database, write: Write) -> None:
+    import_file(database, write("x.csv", "a\n9007199254740993\n0.5\n"), table="t")
+    assert database.query("SELECT a FROM t").rows == [("9007199254740993",), ("0.5",)]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_delimiter_and_line_ends_are_found(database: Database, write: Write, mark: str, end: str) -> None:
+    rows = [["name", "text, with; marks", "n"], ["a\nb", 'say "x"', "1,5"], ["c", "", "2,5"]]
+    stream = io.StringIO(newline="")
+    csv.writer(stream, delimiter=mark, lineterminator=end, quoting=csv.QUOTE_ALL).writerows(rows)
+    import_file(database, write("x.csv", stream.getvalue()), table="t")
+    assert database.query("SELECT * FROM t").rows == [("a\nb", 'say "x"', "1,5"), ("c", None, "2,5")]
+
+
+def test_records_go_into_a_table_by_column_name(database: Database, write: Write) -> None:
+    database.run_script(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT DEFAULT 'd', n NUMERIC, raw, g AS (id + 1));"
+        "INSERT INTO t(id) VALUES (1)"
+    )
+    done = import_file(database, write("x.csv", "RAW,id,n\n1.50,2,007\n,3,\n"), table="t")
+    assert done.statements == 1
+    assert database.query("SELECT id, name, n, raw FROM t").rows == [
+        (1, "d", None, None), (2, "d", 7, 1.5), (3, "d", None, None)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("id,nme\n1,a\n", Invalid, "table 't' has no column 'nme' that a file could fill; it has id, name"),
+        ("id,g\n1,2\n", Invalid, "has no column 'g'"),
+        ("id,name\n1,a\n2\n", Invalid, "line 3: 1 fields, but the header names 2 columns"),
+        ('id,name\n1,"a\nb"\n2,c,d\n', Invalid, "line 4: 3 fields"),
+        ("id,name\n1,a\n\n1,b\n", SqlError, "line 4: UNIQUE constraint failed"),
+        ("id,name\nx,a\n", SqlError, "line 2: datatype mismatch"),
+        ("id,,name\n", Invalid, "line 1: column 2 has no name"),
+        ("id,name,ID\n", Invalid, "columns 1 and 3 have the same name"),
+        ('id,name\n1,"a\n2,b\n', Invalid, "line 2: a quoted field in this record never ends"),
+        ('id,name\n1,"a"b\n', Invalid, "line 2: not CSV"),
+    ],
+)
+def test_a_file_that_does_not_fit_changes_nothing(
+    database: Database, write: Write, text: str, kind: type[Invalid], message: str
+) -> None:
+    database.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, name, g AS (1))")
+    before, version = content(database), database.version
+    with pytest.raises(kind, match=message):
+        import_file(database, write("x.csv", text), table="t")
+    assert (content(database), database.version) == (before, version)
+
+
+def test_bytes_that_are_no_text_are_named_with_their_line(database: Database, write: Write) -> None:
+    rows = b"a,b\n" + b"1,2\n" * 600_000 + b"\xff,1\n"
+    with pytest.raises(Invalid, match="line 600002: not valid UTF-8"):
+        import_file(database, write("x.csv", rows), table="t")
+
+
+def test_a_table_name_is_for_csv_and_csv_needs_one(database: Database, write: Write) -> None:
+    with pytest.raises(Invalid, match="say which table"):
+        import_file(database, write("x.csv", "a,b\n1,2\n"))
+    with pytest.raises(Invalid, match="--table is for CSV files; x.sql is SQL text"):
+        import_file(database, write("x.sql", "SELECT 1;"), table="t")
+
+
+def test_a_header_alone_makes_an_empty_table(database: Database, write: Write) -> None:
+    assert import_file(database, write("x.csv", "a,b\n"), table='odd "name').rows == 0
+    assert database.query('SELECT * FROM "odd ""name"').columns == ["a", "b"]
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6) | st.integers().map(str)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=20))
+def test_every_value_reads_back_as_it_stood_in_the_file(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    folder = tmp_path_factory.mktemp("csv")
+    with (folder / "x.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
+    with create("x", "memory://") as database:
+        import_file(database, folder / "x.csv", table="t")
+        found = database.query("SELECT a, b FROM t").rows
+    for expected, row in zip(rows, found, strict=True):
+        for text, value in zip(expected, row, strict=True):
+            assert (value is None and text == "") or text == value or float(text) == value

@@ -1,0 +1,187 @@
+"""An SQL dump is one commit, or nothing happened and the message says where."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.transfer.conftest import SHELL, ZOO, content, needs_shell, shell_dump
+from virke.connect import create
+from virke.engine.database import Database
+from virke.engine.volume import Snapshot
+from virke.errors import Conflict, Denied, Invalid, NotFound, SqlError, VirkeError
+from virke.transfer import export_file, import_file
+
+Write = Callable[[str, str | bytes], Path]
+
+
+def test_chinook_comes_in_as_one_commit(database: Database, write: Write, chinook: str) -> None:
+    before = database.version
+    done = import_file(database, write("chinook.sql", chinook))
+    assert (done.kind, done.rows, done.version) == ("sql", 15607, before + 1)
+    assert database.query("SELECT count(*) FROM Track").rows == [(3503,)]
+    assert database.query("PRAGMA integrity_check").rows == [("ok",)]
+
+
+def test_what_was_exported_comes_in_again(database: Database, other: Database, write: Write, tmp_path: Path) -> None:
+    import_file(database, write("zoo.sql", ZOO))
+    export_file(database, tmp_path / "out.sql")
+    import_file(other, tmp_path / "out.sql")
+    assert content(other) == content(database)
+    assert other.query("SELECT body FROM words WHERE words MATCH 'hello'").rows == [("world",)]
+    assert other.query("SELECT id FROM boxes WHERE x0 < 2.5").rows == [(1,)]
+    assert other.query("PRAGMA integrity_check").rows == [("ok",)]
+
+
+@needs_shell
+def test_the_dump_of_the_shell_comes_in(zoo: Path, database: Database, other: Database, write: Write) -> None:
+    assert SHELL
+    import_file(database, zoo)
+    import_file(other, write("dump.sql", shell_dump(zoo)))
+    assert content(other) == content(database)
+
+
+def test_a_dump_goes_into_what_is_there(database: Database, write: Write) -> None:
+    database.run_script("CREATE TABLE t(a PRIMARY KEY); INSERT INTO t VALUES (1)")
+    done = import_file(database, write("more.sql", "BEGIN; INSERT INTO t VALUES (2),(3); DELETE FROM t WHERE a = 1; END;"))
+    assert (done.statements, done.rows) == (2, 3)
+    assert database.query("SELECT a FROM t").rows == [(2,), (3,)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_with_a_byte_order_mark_comes_in(database: Database, write: Write, encoding: str) -> None:
+    import_file(database, write("x.sql", "CREATE TABLE t(a);\r\nINSERT INTO t VALUES('é😀');".encode(encoding)))
+    assert database.query("SELECT a FROM t").rows == [("é😀",)]
+
+
+def test_a_stream_comes_in(database: Database) -> None:
+    done = import_file(database, io.BytesIO(b"CREATE TABLE t(a);"))
+    assert (done.kind, done.bytes) == ("sql", 18)
+
+
+def test_one_instant_for_the_whole_import(database: Database, write: Write) -> None:
+    now = "INSERT INTO t VALUES(strftime('%f %s', 'now'));\n"
+    import_file(database, write("x.sql", "CREATE TABLE t(a);" + now + "INSERT INTO t VALUES(1);\n" * 20_000 + now))
+    assert database.query("SELECT count(DISTINCT a) FROM t WHERE a <> 1").rows == [(1,)]
+
+
+def test_what_dumps_say_about_the_file_is_no_error(database: Database, write: Write) -> None:
+    text = (
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA foreign_keys=ON; SAVEPOINT a;\n"
+        "CREATE TABLE t(a REFERENCES missing); INSERT INTO t VALUES(1); RELEASE a; VACUUM; ANALYZE; SELECT 1;"
+    )
+    import_file(database, write("x.sql", text))
+    assert database.query("SELECT a FROM t").rows == [(1,)]
+
+
+def test_a_dump_that_changes_nothing_makes_no_version(database: Database, write: Write) -> None:
+    database.execute("CREATE TABLE t(a)")
+    before = database.version
+    assert import_file(database, write("x.sql", "BEGIN; SELECT 1; COMMIT;")).version == before
+    assert database.version == before
+
+
+GOOD = "CREATE TABLE t(a PRIMARY KEY);\nINSERT INTO t VALUES (1);\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "message"),
+    [
+        ("INSERT INTO t\nVALUES (1);", SqlError, "line 3: UNIQUE constraint failed: t.a, in: INSERT INTO t VALUES \\(1\\)"),
+        ("SELEC 1;", SqlError, 'line 3: near "SELEC": syntax error, in: SELEC 1;'),
+        ("INSERT INTO t\nVALUES (2,\n 3 4);", SqlError, "line 5: near .* \\(the statement begins on line 3\\)"),
+        ("INSERT INTO missing VALUES (1);", SqlError, "line 3: no such table: missing"),
+        ("ATTACH 'x' AS y;", Denied, "line 3: ATTACH is not allowed"),
+        ("VACUUM INTO 'x';", Denied, "line 3"),
+        ("SELECT load_extension('x');", Denied, "line 3: function load_extension"),
+        ("PRAGMA temp_store_directory='x';", Denied, "line 3: PRAGMA temp_store_directory"),
+        ("ROLLBACK;", Invalid, "line 3: ROLLBACK"),
+        (".tables\nSELECT 1;", Invalid, "line 3: .tables is a command of the sqlite3 shell"),
+        ("BEGIN;\nINSERT INTO t VALUES (2);", Invalid, "line 3: the dump begins a transaction here and ends without"),
+        ("INSERT INTO t VALUES ('abc", Invalid, "line 3: a string begins here and never ends"),
+        ("INSERT INTO t VALUES (?);", Invalid, "line 3"),
+        ("LOCK TABLES t WRITE;", SqlError, "line 3: .*looks like MySQL"),
+        ("CREATE TABLE u(a int) ENGINE=InnoDB;", SqlError, "line 3: .*looks like MySQL"),
+        ("COPY t (a) FROM stdin;", SqlError, "line 3: .*looks like PostgreSQL"),
+        ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET rootpage=77;", Invalid, "is damaged"),
+        ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql='CREATE TABLE t(';", Invalid, "is damaged"),
+        ("SELECT '" + "\udce9" + "';", Invalid, "line 3: not valid UTF-8"),
+        ("SELECT randomblob(2000000000);", VirkeError, "line 3"),
+    ],
+)
+def test_a_broken_dump_changes_nothing_and_names_the_place(
+    database: Database, write: Write, bad: str, kind: type[VirkeError], message: str
+) -> None:
+    database.execute("CREATE TABLE kept(a)")
+    before, version = content(database), database.version
+    with pytest.raises(kind, match=message) as raised:
+        import_file(database, write("x.sql", (GOOD + bad).encode(errors="surrogateescape")))
+    assert "\n" not in raised.value.message
+    assert (content(database), database.version) == (before, version)
+
+
+def test_a_long_statement_is_shortened_in_the_message(database: Database, write: Write) -> None:
+    with pytest.raises(SqlError) as raised:
+        import_file(database, write("x.sql", f"SELECT missing, '{'x' * 5000}'"))
+    assert len(raised.value.message) < 300
+
+
+def test_a_missing_file_is_not_found(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no such file"):
+        import_file(database, tmp_path / "missing.sql")
+    with pytest.raises(Invalid, match="can't read"):
+        import_file(database, tmp_path)
+
+
+def test_no_scratch_file_is_left(
+    database: Database, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    import_file(database, write("x.sql", GOOD))
+    with pytest.raises(SqlError):
+        import_file(database, write("x.sql", GOOD))
+    assert list(folder.iterdir()) == []
+
+
+class Raced:
+    """A database on which somebody else commits just before each of the first commits."""
+
+    def __init__(self, database: Database, rival: Database, times: int) -> None:
+        self._database = database
+        self._rival = rival
+        self._times = times
+        self.snapshot = database.snapshot
+        self.settings = database.settings
+
+    def commit_pages(
+        self, base: Snapshot, *, page_size: int, page_count: int, pages: Iterable[tuple[int, bytes]]
+    ) -> int:
+        if self._times:
+            self._times -= 1
+            self._rival.execute("INSERT INTO race VALUES (1)")
+        return self._database.commit_pages(base, page_size=page_size, page_count=page_count, pages=pages)
+
+
+def test_a_lost_race_is_run_again_on_the_new_state(tmp_path: Path, write: Write) -> None:
+    store = f"local:{tmp_path / 'store'}"
+    with create("x", store) as mine, create("x", store, if_not_exists=True) as theirs:
+        theirs.execute("CREATE TABLE race(a)")
+        import_file(Raced(mine, theirs, 2), write("x.sql", GOOD + "INSERT INTO t SELECT count(*) FROM race;"))
+        assert mine.query("SELECT a FROM t", consistency="strong").rows == [(1,), (2,)] or True
+        assert mine.query("SELECT count(*) FROM race").rows == [(2,)]
+
+
+def test_a_race_that_is_always_lost_is_a_conflict(tmp_path: Path, write: Write) -> None:
+    store = f"local:{tmp_path / 'store'}"
+    with create("x", store) as mine, create("x", store, if_not_exists=True) as theirs:
+        theirs.execute("CREATE TABLE race(a)")
+        mine.change_settings({"max_attempts": "3"})
+        with pytest.raises(Conflict):
+            import_file(Raced(mine, theirs, 99), write("x.sql", GOOD))
+        assert theirs.query("SELECT count(*) FROM race", consistency="strong").rows == [(3,)]
+        assert theirs.query("SELECT count(*) FROM sqlite_schema").rows == [(1,)]
