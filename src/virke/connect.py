@@ -13,16 +13,17 @@ import hashlib
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from virke.config import load, store_url
-from virke.core.effects import Lost, Mismatch, Record, Swapped, Tier
+from virke.core.effects import Absent, Lost, Mismatch, Record, Swapped, Tier
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
 from virke.core.root import decode_root, encode_root, first_root
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.volume import root_key
-from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, UsageError
+from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, UsageError
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Store
 from virke.stores.local import local_store
@@ -88,7 +89,7 @@ def connect(
             lambda: database.known_settings.flush_interval_ms / 1000,
         )
         if journal.pending_count():
-            flusher.wake()
+            flusher.wake(at_once=True)
     return database
 
 
@@ -130,7 +131,12 @@ def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, pag
             why = reason
         case Mismatch():
             why = ""
-    found = store.register.read(key)
+    try:
+        found = store.register.read(key)
+    except Unavailable:
+        if not why:
+            raise
+        found = Absent()
     if isinstance(found, Record):
         if decode_root(found.data, name).database_id == root.database_id or if_not_exists:
             return
@@ -173,7 +179,7 @@ def _journal_path(store: Store, name: str, state_dir: Path | None) -> Path:
     if folder is None:
         local = _URL.fullmatch(store.url)
         if local and local[1] in ("local", "file"):
-            folder = Path(local[2].removeprefix("//")) / "journal"
+            folder = Path(unquote(local[2].removeprefix("//"))) / "journal"
         else:
             folder = Path.home() / ".local" / "state" / "virke" / hashlib.sha256(store.url.encode()).hexdigest()[:16]
     return folder / f"{name}.sqlite"

@@ -2,11 +2,13 @@
 
 Knows files, `engine.deferred.Journal` and nothing of pages or roots.
 
-1. `append` returns after the entry is on disk (`synchronous=FULL`).
+1. `append` returns after the entry is on disk (`synchronous=EXTRA`: FULL leaves the removal of SQLite's own journal to
+   chance, and with it the last commit before a power failure).
 2. An entry leaves only by `settle`: applied ones are deleted, rejected ones stay with their SQL and reason.
 3. Sequence numbers are never used twice, also after every entry is gone (AUTOINCREMENT).
-4. One process pushes at a time (a lock file); appending goes on meanwhile.
+4. One process pushes at a time (a lock file), and one thread of it; appending goes on meanwhile.
 5. Nothing is created before the first append: a database that never defers has no file here.
+6. An entry whose bytes are not what was written is `Corrupt`, never run (P7).
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from virke.engine.deferred import Entry
 from virke.engine.results import RejectedWrite, Request
@@ -33,6 +36,7 @@ CREATE TABLE IF NOT EXISTS journal (id BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS entry (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     time_ms INTEGER NOT NULL,
+    database BLOB NOT NULL,
     write TEXT NOT NULL,
     noted INTEGER NOT NULL DEFAULT 0,
     reason TEXT,
@@ -49,6 +53,7 @@ class FileJournal:
         self._path = path
         self._on_append = on_append
         self._lock = threading.RLock()
+        self._pushing = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -58,11 +63,12 @@ class FileJournal:
             found: bytes = connection.execute("SELECT id FROM journal").fetchone()[0]
             return found
 
-    def append(self, write: Write) -> int:
+    def append(self, write: Write, database_id: bytes) -> int:
         """Keep a write durably. Raises `Unavailable` if the file can't be written; then it is not kept."""
         with self._open() as connection:
             cursor = connection.execute(
-                "INSERT INTO entry (time_ms, write) VALUES (?, ?)", (write.time_ms, _encode(write))
+                "INSERT INTO entry (time_ms, database, write) VALUES (?, ?, ?)",
+                (write.time_ms, database_id, _encode(write)),
             )
         if self._on_append:
             self._on_append()
@@ -74,9 +80,9 @@ class FileJournal:
             return []
         with self._open() as connection:
             rows = connection.execute(
-                "SELECT sequence, time_ms, write FROM entry WHERE NOT rejected ORDER BY sequence"
+                "SELECT sequence, time_ms, write, database FROM entry WHERE NOT rejected ORDER BY sequence"
             ).fetchall()
-        return [Entry(sequence, _decode(text, time_ms)) for sequence, time_ms, text in rows]
+        return [Entry(number, self._decode(number, time_ms, text), owner) for number, time_ms, text, owner in rows]
 
     def pending_count(self) -> int:
         """How many writes are pending."""
@@ -116,20 +122,27 @@ class FileJournal:
                 "SELECT sequence, time_ms, write, reason FROM entry WHERE rejected ORDER BY sequence"
             ).fetchall()
         return [
-            RejectedWrite(sequence, "; ".join(sql for sql, _ in _decode(text, time_ms).requests), reason, time_ms)
+            RejectedWrite(sequence, _sql_of(self._decode(sequence, time_ms, text)), reason, time_ms)
             for sequence, time_ms, text, reason in rows
         ]
+
+    def _decode(self, sequence: int, time_ms: int, sealed: str) -> Write:
+        text = str(sealed)[8:]
+        if str(sealed)[:8] != _seal(text, time_ms):
+            raise Corrupt(f"journal {self._path}: entry {sequence} is not what was written")
+        return _decode(text, time_ms)
 
     @contextmanager
     def pushing(self) -> Iterator[None]:
         """Keep every other process and thread from pushing."""
-        with self._lock:
-            if not self._exists():
-                yield
-                return
-            with open(self._path.with_suffix(".lock"), "w") as lock:
+        with self._pushing, ExitStack() as held:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context(open(self._path.with_suffix(".lock"), "w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
+            except OSError as error:
+                raise Unavailable(f"journal {self._path}: can't lock it: {error.strerror}") from error
+            yield
 
     def close(self) -> None:
         """Close the file."""
@@ -165,20 +178,33 @@ class FileJournal:
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        folder = os.open(self._path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            connection.execute("PRAGMA synchronous=EXTRA")
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
 def _encode(write: Write) -> str:
     requests = [[sql, _packed(params)] for sql, params in write.requests]
     key = write.key.hex() if write.key else None
-    return json.dumps({"requests": requests, "key": key, "script": write.script, "many": write.many})
+    text = json.dumps({"requests": requests, "key": key, "script": write.script, "many": write.many})
+    return f"{_seal(text, write.time_ms)}{text}"
+
+
+def _seal(text: str, time_ms: int) -> str:
+    return f"{crc32(f'{time_ms} {text}'.encode()):08x}"
+
+
+def _sql_of(write: Write) -> str:
+    return "; ".join(sql for sql, _ in write.requests)
 
 
 def _decode(text: str, time_ms: int) -> Write:
@@ -227,6 +253,7 @@ class Flusher:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._woken = False
         self._thread: threading.Thread | None = None
         self._flush: Callable[[], int] | None = None
         self._interval_s: Callable[[], float] = lambda: 1.0
@@ -235,21 +262,23 @@ class Flusher:
         """Push with `flush`, which says how many writes are still pending, every `interval_s()` seconds."""
         self._flush, self._interval_s = flush, interval_s
 
-    def wake(self) -> None:
-        """Something is pending: see to it."""
+    def wake(self, *, at_once: bool = False) -> None:
+        """Something is pending: see to it, in time or now."""
         with self._lock:
+            self._woken = True
             if self._flush and not self._stop.is_set() and (self._thread is None or not self._thread.is_alive()):
-                self._thread = threading.Thread(target=self._run, name="virke-flush", daemon=True)
+                self._thread = threading.Thread(target=self._run, args=(at_once,), name="virke-flush", daemon=True)
                 self._thread.start()
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s()):
+    def _run(self, at_once: bool) -> None:
+        while not self._stop.wait(0 if at_once else self._interval_s()):
+            at_once, self._woken = False, False
             try:
                 left = self._flush() if self._flush else 0
             except VirkeError:
                 continue  # nothing is lost: the writes stay pending, `status` shows them, the next round tries again
             with self._lock:
-                if not left:
+                if not left and not self._woken:  # else something came after the count
                     self._thread = None
                     return
 

@@ -12,7 +12,7 @@ from functools import cache
 from hashlib import blake2b
 from typing import Final
 
-from tests.core.explorer import Actor, Answer, ListKeys, Program, RemoveRoot, Step, Told
+from tests.core.explorer import Actor, GivenUp, ListKeys, Program, RemoveRoot, Step, Told
 from virke.core.change import identity_of, next_root, untouched
 from virke.core.collect import (
     Marked,
@@ -26,24 +26,26 @@ from virke.core.collect import (
     swept_horizon,
 )
 from virke.core.commit import Conflicted, Failed, Plan, Protocol, Verdict, commit, store_object
-from virke.core.effects import Delete, Effect, PutNew, ReadRoot, Record, Swapped, SwapRoot, Tier
+from virke.core.effects import Delete, Effect, Outcome, PutNew, ReadRoot, Record, SwapRoot, Tier
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.merge import Merge, Run, plan_merge, uploaded
 from virke.core.packing import SegmentWriter
-from virke.core.root import Root, RootAt, decode_root, encode_root, first_root
+from virke.core.root import Horizon, Root, RootAt, decode_root, encode_root, first_root
 from virke.core.segment import Head, Ref, decode_index
 from virke.core.settings import Settings
 from virke.errors import Corrupt
 
 PAGE: Final = bytes(range(256)) * 2
 TIME_MS: Final = 1_000_000
+READS_MAX: Final = 4
 Commit = Callable[[RootAt, Plan, str], Protocol]
 MakePlan = Callable[[Root, CommitId], Plan]
 
 
-def id_of(name: str) -> CommitId:
-    """A commit id that looks random and is not."""
-    return CommitId(blake2b(name.encode(), digest_size=16).digest())
+def id_of(name: str, base: Root | None = None) -> CommitId:
+    """A commit id that looks random and is not: another one for another name, and on another base."""
+    salt = base.head.commit_id if base else b""
+    return CommitId(blake2b(name.encode(), digest_size=16, salt=salt).digest())
 
 
 def empty(name: str = "db") -> Root:
@@ -116,11 +118,12 @@ def registers(roots: Iterable[Root]) -> tuple[bytes | None, ...]:
 # Actors
 
 
-def _read() -> Generator[Step, Answer, RootAt]:
-    while True:
+def _read() -> Generator[Step, Outcome, RootAt]:
+    for _ in range(READS_MAX):
         seen = yield ReadRoot()
         if isinstance(seen, Record):
             return RootAt(decode_root(seen.data, "world"), seen.generation)
+    raise GivenUp
 
 
 def writer(
@@ -134,7 +137,7 @@ def writer(
             for attempt in range(tries):
                 at = at or (yield from _read())
                 write = f"{name}.{life}.{number}"
-                commit_id = id_of(f"{write}.{attempt}")
+                commit_id = id_of(f"{write}.{attempt}", at.root)
                 verdict = yield from protocol(at, make(at.root, commit_id), "world")
                 yield Told(write, commit_id, verdict)
                 at = getattr(verdict, "at", None)
@@ -150,7 +153,7 @@ def deleter(create_anew: bool) -> Program:
     def program(life: int) -> Actor:
         yield RemoveRoot()
         if create_anew:
-            assert isinstance((yield SwapRoot(encode_root(empty("another")), None)), Swapped) or life or True
+            yield SwapRoot(encode_root(empty("another")), None)
 
     return program
 
@@ -170,12 +173,12 @@ def merger(*, tries: int = 3, plan: PlanMerge = real_plan_merge) -> Program:
         at = yield from _read()
         if len(at.root.segments) < 2:
             return
-        commit_id = id_of(f"merge.{life}")
+        commit_id = id_of(f"merge.{life}", at.root)
         job = Merge(at.root, Run(0, len(at.root.segments)), (), commit_id, Tier.KV)
         ref, put = small_segment(at.root, commit_id, job.inputs)
         verdict: Verdict = Failed((yield from store_object(put)))
         for attempt in range(tries if verdict == Failed("") else 0):
-            next_id = id_of(f"merge.{life}.{attempt}")
+            next_id = id_of(f"merge.{life}.{attempt} {commit_id.hex()}", at.root)
             made = plan(at.root, job, ref, next_id)
             if made is None:
                 break
@@ -195,16 +198,16 @@ class Collecting:
     """The parts of a collection that a wrong variant replaces."""
 
     leftovers: Callable[[Root, Marked, Iterable[str]], list[str]] = leftovers
-    mark: Callable[[Root], Generator[Effect, object, Marked]] = mark  # type: ignore[assignment]
+    mark: Callable[[Root], Generator[Effect, Outcome, Marked]] = mark
 
 
-def collector(rules: Collecting | None = None) -> Program:
+def collector(name: str = "collect", rules: Collecting | None = None) -> Program:
     """Advances the horizon, then sweeps, leftovers included; the grace period has always passed."""
     parts = rules or Collecting()
 
     def program(life: int) -> Actor:
         try:
-            yield from _collect(parts, f"collect.{life}")
+            yield from _collect(parts, f"{name}.{life}")
         except Corrupt:
             return  # the root that it read was too old: an engine would read it again
 
@@ -216,22 +219,25 @@ def _collect(parts: Collecting, name: str) -> Actor:
     marked = yield from parts.mark(at.root)
     horizon = advance(at.root, marked, TIME_MS)
     if horizon:
-        plan = plan_horizon(at.root, horizon, commit_id=id_of(f"{name} advance"), time_ms=TIME_MS)
-        verdict = yield from commit(at, plan, "world")
-        yield Told(f"{name} advance", id_of(f"{name} advance"), verdict)
+        yield from _write(at, horizon, f"{name} advance")
     at = yield from _read()
     if not may_sweep(at.root, TIME_MS, 0):
         return
     marked = yield from parts.mark(at.root)
     for ref in marked.garbage:
         yield Delete(ref.tier, ref.keys)
-    keys = yield ListKeys()
-    assert isinstance(keys, tuple)
+    listed = yield ListKeys()
+    assert isinstance(listed, list)
+    keys = [key.decode() for key in listed if isinstance(key, bytes)]
     for key in parts.leftovers(at.root, marked, keys):
         yield Delete(Tier.KV, (key,))
-    plan = plan_horizon(at.root, swept_horizon(at.root.horizon), commit_id=id_of(f"{name} swept"), time_ms=TIME_MS)
-    verdict = yield from commit(at, plan, "world")
-    yield Told(f"{name} swept", id_of(f"{name} swept"), verdict)
+    yield from _write(at, swept_horizon(at.root.horizon), f"{name} swept")
+
+
+def _write(at: RootAt, horizon: Horizon, name: str) -> Actor:
+    commit_id = id_of(name, at.root)
+    verdict = yield from commit(at, plan_horizon(at.root, horizon, commit_id=commit_id, time_ms=TIME_MS), "world")
+    yield Told(name, commit_id, verdict)
 
 
 # What a root needs, told once more and independently of `mark`

@@ -10,7 +10,8 @@ actor was told, how many faults are left. The search visits every state that can
 3. Generations are made from the bytes alone, as ETags are: equal bytes would have equal generations.
 4. An actor may be killed at every effect, before or after it took effect, and starts again knowing nothing.
 5. Checked in every state: versions ascend by one, no commit is in history twice, no logical write is; what was told
-   is true now; everything that the root needs exists; without a fault nobody is told `Unknown` or `Failed`.
+   is true now; everything that the root needs exists; nobody is told `Failed` without a fault, and nobody `Unknown`
+   unless the scenario is one in which neither can be proved.
 
 `worlds` counts distinct ends: states in which all actors are done, orders of events that nobody can tell apart
 counted once.
@@ -61,7 +62,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class ListKeys:
-    """An effect of actors only: the keys of all objects."""
+    """An effect of actors only: the keys of all objects, as bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,7 @@ class RemoveRoot:
 
 
 Step = Effect | Told | ListKeys | RemoveRoot
-Answer = Outcome | tuple[str, ...]
-Actor = Generator[Step, Answer, None]
+Actor = Generator[Step, Outcome, None]
 Program = Callable[[int], Actor]
 """Starts an actor's `n`-th life."""
 
@@ -80,12 +80,16 @@ class Violation(AssertionError):
     """A promise was broken; the message has the steps that led there."""
 
 
+class GivenUp(Exception):
+    """An actor that sees no way to go on."""
+
+
 class Node:
     """An actor as far as it has come; nodes are interned, so equal is identical."""
 
     __slots__ = ("_answers", "_lives", "_next", "program", "step", "told")
 
-    def __init__(self, program: Program, lives: int, answers: tuple[Answer, ...], told: tuple[Told, ...]) -> None:
+    def __init__(self, program: Program, lives: int, answers: tuple[Outcome, ...], told: tuple[Told, ...]) -> None:
         self.program, self._lives, self._answers = program, lives, answers
         self._next: dict[object, Node] = {}
         self.told = told
@@ -101,10 +105,10 @@ class Node:
                 self._answers = (*self._answers, None)
                 step = actor.send(None)
             self.step = step
-        except StopIteration:
-            pass
+        except (StopIteration, GivenUp):
+            self.step = None
 
-    def after(self, answer: Answer) -> Node:
+    def after(self, answer: Outcome) -> Node:
         """The actor once it got `answer`."""
         key = tuple(answer) if isinstance(answer, list) else answer
         if key not in self._next:
@@ -193,7 +197,7 @@ class Move(NamedTuple):
     """One thing that can happen to an actor's effect."""
 
     name: str
-    answer: Answer | None
+    answer: Outcome
     chain: Chain
     objects: frozenset[str]
     late: frozenset[SwapRoot]
@@ -296,7 +300,7 @@ class Explorer:
             case Get(_, ranges):
                 yield here._replace(name="got", answer=[self._range(here, *place) for place in ranges])
             case ListKeys():
-                yield here._replace(name="listed", answer=tuple(sorted(here.objects)))
+                yield here._replace(name="listed", answer=[key.encode() for key in sorted(here.objects)])
             case RemoveRoot():
                 yield here._replace(name="removed", chain=here.chain.then(None, self._needs))
             case _:
@@ -330,9 +334,9 @@ class Explorer:
     def _wrong(self, state: State) -> str:
         chain = state.chain
         before = chain.older.root if chain.older else None
-        if chain.root and before and chain.root.database_id == before.database_id:
-            if chain.root.head.version != before.head.version + 1:
-                return "versions do not ascend by one"
+        now = chain.root.head.version if chain.root else 0
+        if before and now > 1 and now != before.head.version + 1:  # 1 is another database of the same name
+            return "versions do not ascend by one"
         if len(set(chain.ids)) != len(chain.ids):
             return "P2: a commit is in history twice"
         if not chain.needed <= state.objects:
@@ -366,4 +370,4 @@ class Explorer:
                 deleted = any(older.data is None and older.older for older in (state.chain, *state.chain.past()))
                 return "" if deleted else "P3: told that the database was deleted, it never was"
             case Unknown():
-                return "" if spent and self.scenario.may_be_unknown else "P3: told unknown, though it can be proved"
+                return "" if self.scenario.may_be_unknown else "P3: told unknown, though it can be proved"

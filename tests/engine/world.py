@@ -100,10 +100,15 @@ def plain(data: bytes) -> sqlite3.Connection:
     return connection
 
 
-def dump(connection: sqlite3.Connection) -> list[str]:
-    """What the `sqlite3` shell's `.dump` says, and what it leaves out."""
-    extra = [repr(connection.execute(f"PRAGMA {name}").fetchone()) for name in ("user_version", "encoding")]
-    return [*connection.iterdump(), *extra]
+def dump_image(data: bytes) -> list[str]:
+    """What the `sqlite3` shell's `.dump` says of a raw file that SQLite finds whole, and what it leaves out."""
+    connection = plain(data)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        extra = [repr(connection.execute(f"PRAGMA {name}").fetchone()) for name in ("user_version", "encoding")]
+        return [*connection.iterdump(), *extra]
+    finally:
+        connection.close()
 
 
 def checksum(snapshot: Snapshot) -> int:
@@ -115,11 +120,6 @@ def checksum(snapshot: Snapshot) -> int:
 
 
 def dump_of(snapshot: Snapshot) -> list[str]:
-    """The dump of a snapshot that was checked: SQLite finds it whole and its checksum is right."""
+    """The dump of a snapshot whose checksum is right."""
     assert snapshot.head.checksum == checksum(snapshot)
-    connection = plain(image(snapshot))
-    try:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        return dump(connection)
-    finally:
-        connection.close()
+    return dump_image(image(snapshot))

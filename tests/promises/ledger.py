@@ -6,6 +6,7 @@ A write is named by a token. The table has no unique constraint, so a write that
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from virke.stores.faulty import Crash
 
 NAME: Final = "ledger"
 TABLE: Final = "CREATE TABLE entry (token TEXT NOT NULL, filler BLOB)"
+SOURCE: Final = os.pathsep.join([str(Path(__file__).resolve().parents[2] / "src"), os.environ.get("PYTHONPATH", "")])
+"""PYTHONPATH of the processes that tests start."""
 SMALL: Final = 0
 LARGE: Final = 80_000
 """Random bytes that make a commit too large to ride in the root."""

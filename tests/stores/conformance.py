@@ -6,6 +6,7 @@ A backend's test file inherits both classes and gives the fixture `store`: a new
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,7 +26,7 @@ GOOD_KEYS = ["a", "a/b", "A", "a/B", "a.b/..c/d.", "@=-_", "x" * 512, "/".join("
 
 
 def at_once(work: Callable[[int], T], count: int = THREADS) -> list[T]:
-    """The results of `work(0) … work(count - 1)`, begun together in as many threads."""
+    """The results of `work(0) … work(count - 1)`, begun together in as many threads that often take turns."""
     results: dict[int, T] = {}
     barrier = threading.Barrier(count)
 
@@ -34,10 +35,15 @@ def at_once(work: Callable[[int], T], count: int = THREADS) -> list[T]:
         results[number] = work(number)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval_s)
     return [results[number] for number in range(count)]  # KeyError: that thread raised
 
 
@@ -118,14 +124,16 @@ class RegisterConformance(Conformance):
         assert [register.swap("k", b"!", base) for base in seen] == [Mismatch()] * len(seen)
 
     def test_r5_one_of_many_concurrent_creations_is_applied(self, register: Register) -> None:
-        """Sixteen threads create one key: one `Swapped`, and its bytes are there."""
-        outcomes = at_once(lambda n: register.swap("k", b"%d" % n, None))
-        winners = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Swapped)]
-        assert len(winners) == 1
-        assert outcomes.count(Mismatch()) == THREADS - 1
-        record = register.read("k")
-        assert isinstance(record, Record)
-        assert record.data == b"%d" % winners[0]
+        """Sixteen threads create the same keys: each key has one `Swapped`, and those bytes are there."""
+        keys = [f"k/{n}" for n in range(64)]
+        outcomes = at_once(lambda n: [register.swap(key, b"%d" % n, None) for key in keys])
+        for key, answers in zip(keys, zip(*outcomes, strict=True), strict=True):
+            winners = [n for n, outcome in enumerate(answers) if isinstance(outcome, Swapped)]
+            assert len(winners) == 1
+            assert answers.count(Mismatch()) == THREADS - 1
+            record = register.read(key)
+            assert isinstance(record, Record)
+            assert record.data == b"%d" % winners[0]
 
     def test_r5_one_of_many_concurrent_swaps_is_applied(self, register: Register) -> None:
         """Sixteen threads count to eight each with compare-and-swap: nothing is lost, nothing counted twice."""

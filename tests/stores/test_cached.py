@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -273,6 +274,23 @@ def test_the_disk_keeps_its_budget(place: Place) -> None:
     assert len(place.files()) >= 5
     assert cache.get([Range("o/39")]) == [bytes([39]) * 4000]
     assert cache.counts == CacheCounts(misses=40, disk_hits=1)
+
+
+def test_the_disk_forgets_what_was_used_longest_ago(place: Place) -> None:
+    """When room is made, an object read from disk since stays, and older ones go."""
+    cache = place.cache(memory_bytes=0, disk_bytes=50_000)
+    _read_objects(place, cache, 11, 4000)
+    for age_s, path in enumerate(place.files()):
+        os.utime(path, (1000 + age_s, 1000 + age_s))
+    oldest = min(place.files(), key=lambda path: path.stat().st_mtime_ns)
+    [used] = [n for n in range(11) if bytes([n]) * 4000 in oldest.read_bytes()]
+    cache.get([Range(f"o/{used:02}")])
+    place.blobs.put_new("more", bytes(8000))
+    cache.get([Range("more")])
+    assert len(place.files()) < 11
+    place.counting.reset()
+    cache.get([Range(f"o/{used:02}"), Range("more")])
+    assert place.asked().requests == 0
 
 
 def test_a_cache_counts_files_that_it_finds(place: Place) -> None:

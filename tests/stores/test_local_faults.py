@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import pytest
 
@@ -223,6 +224,41 @@ def test_sqlite_failures_are_translated(tmp_path: Path, code: int, expected: typ
     with pytest.raises(Unavailable if expected is Lost else expected):
         store.blobs[Tier.KV].delete(["k"])
     assert record_of(store, "k").data == b"1"
+
+
+class LockedConnection(sqlite3.Connection):
+    """A connection that notes for each change whether another process could make one at the same time."""
+
+    folder = Path()
+    excluded: ClassVar[list[bool]] = []
+
+    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            self.excluded.append(not self._free())
+        return super().execute(sql, *parameters)  # type: ignore[arg-type]
+
+    def _free(self) -> bool:
+        with (self.folder / "kv.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+
+def test_changes_exclude_each_other(tmp_path: Path) -> None:
+    """`kv.lock` is held while a change (and the checkpoint that it may bring) is made, and free afterwards."""
+    excluded: list[bool] = []
+    watching = type("Watching", (LockedConnection,), {"folder": tmp_path, "excluded": excluded})
+    store = local_store(tmp_path, connect=partial(connect_sqlite, factory=watching))
+    store.register.swap("k", b"1", None)
+    store.register.swap("k", b"2", generation_of(store.register, "k"))
+    store.register.remove("k", generation_of(store.register, "k"))
+    store.blobs[Tier.KV].put_new("k", b"1")
+    store.blobs[Tier.KV].delete(["k"])
+    assert excluded == [True] * 5
+    with (tmp_path / "kv.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class SmallConnection(sqlite3.Connection):

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import pytest
 
 from tests.stores.conformance import BlobsConformance, RegisterConformance, generation_of
@@ -29,6 +35,21 @@ class TestMemoryObjectBlobs(BlobsConformance):
     @pytest.fixture
     def store(self) -> Store:
         return memory_store(object_bytes_max=100_000)
+
+
+def _give_way(frame: FrameType, event: str, argument: object) -> Callable[[FrameType, str, object], Any]:
+    """Let another thread run before each line."""
+    time.sleep(0)
+    return _give_way
+
+
+def test_r5_one_swap_is_applied_when_threads_take_turns_at_each_line() -> None:
+    """Sixteen threads that are interrupted before every line of the register still create a key once."""
+    threading.settrace(_give_way)
+    try:
+        RegisterConformance().test_r5_one_of_many_concurrent_creations_is_applied(memory_store().register)
+    finally:
+        threading.settrace(None)
 
 
 def test_a_name_means_one_store_in_the_process() -> None:

@@ -44,7 +44,7 @@ def test_types_are_those_of_the_whole_file(database: Database, write: Write) -> 
     ("value", "expected"),
     [
         ("0", Type.INTEGER), ("-0", Type.REAL), ("007", Type.TEXT), ("1_000", Type.TEXT), (" 1", Type.TEXT),
-        ("١", Type.TEXT), ("9007199254740993", Type.BIG), ("1e400", Type.TEXT), ("1e5", Type.REAL), (".5", Type.TEXT),
+        ("\u0661", Type.TEXT), ("9007199254740993", Type.BIG), ("1e400", Type.TEXT), ("1e5", Type.REAL), (".5", Type.TEXT),
         ("nan", Type.TEXT), ("inf", Type.TEXT), ("0.1234567890123456789", Type.TEXT), ("1" * 5000, Type.TEXT),
         ("0x10", Type.TEXT), ("1.", Type.TEXT), ("-1.5E-3", Type.REAL), ("1,5", Type.TEXT),
     ],
@@ -114,7 +114,7 @@ def test_bytes_that_are_no_text_are_named_with_their_line(database: Database, wr
 def test_a_table_name_is_for_csv_and_csv_needs_one(database: Database, write: Write) -> None:
     with pytest.raises(Invalid, match="say which table"):
         import_file(database, write("x.csv", "a,b\n1,2\n"))
-    with pytest.raises(Invalid, match="--table is for CSV files; x.sql is SQL text"):
+    with pytest.raises(Invalid, match=r"--table is for CSV files; x\.sql is SQL text"):
         import_file(database, write("x.sql", "SELECT 1;"), table="t")
 
 
@@ -128,7 +128,9 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=20))
-def test_every_value_reads_back_as_it_stood_in_the_file(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+def test_every_value_reads_back_as_it_stood_in_the_file(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
     folder = tmp_path_factory.mktemp("csv")
     with (folder / "x.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.transfer.conftest import needs_shell, shell_dump
 from virke.engine.database import Database
+from virke.engine.sqlite import Guard, open_connection
 from virke.errors import Exists, Invalid
 from virke.transfer import export_file, import_file
 from virke.transfer.dump import literal
@@ -84,7 +85,7 @@ TEXT = st.text(st.sampled_from("\n\r\0\\nr0'12(5) é") | st.characters(exclude_c
 
 
 @given(VALUES | TEXT)
-def test_a_literal_means_exactly_its_value(value: None | int | float | bytes | str) -> None:
+def test_a_literal_means_exactly_its_value(value: int | float | bytes | str | None) -> None:
     connection = sqlite3.connect(":memory:")
     (found,) = connection.execute(f"SELECT {literal(value)}").fetchone()
     connection.close()
@@ -98,8 +99,6 @@ def test_a_literal_means_exactly_its_value(value: None | int | float | bytes | s
 
 @given(st.lists(st.floats(allow_nan=False) | st.binary(min_size=8, max_size=8).map(lambda b: struct.unpack("d", b)[0])))
 def test_virke_reads_every_real_back_exactly(numbers: list[float]) -> None:
-    from virke.engine.sqlite import Guard, open_connection
-
     connection = open_connection(":memory:", vfs=None, guard=Guard(), cache_kib=64, value_bytes_max=1 << 20)
     for number in numbers:
         if not math.isnan(number):

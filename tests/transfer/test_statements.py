@@ -6,19 +6,18 @@ import sqlite3
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.transfer.conftest import ZOO
 from virke.errors import Invalid, TooLarge
 from virke.transfer.statements import Splitter, Statement, is_complete, split
 
-PIECES = st.sampled_from(
-    "' '' \" ` [ ] ; ;; - -- / /* */ * \n \r\n END end; BEGIN CREATE TRIGGER TEMP TEMPORARY EXPLAIN a é 1 ( ) , x'00'".split(
-        " "
-    )
-    + [" ", "CREATE TRIGGER t BEGIN", "SELECT 1;", "; END;", ";\nEND -- x\n;", "INSERT INTO t VALUES('a;b');\n"]
+MARKS = (
+    "' '' \" ` [ ] ; ;; - -- / /* */ * \n \r\n END end; BEGIN CREATE TRIGGER TEMP TEMPORARY EXPLAIN a é 1 ( ) , x'00'"
 )
+RUNS = [" ", "CREATE TRIGGER t BEGIN", "SELECT 1;", "; END;", ";\nEND -- x\n;", "INSERT INTO t VALUES('a;b');\n"]
+PIECES = st.sampled_from([*MARKS.split(" "), *RUNS])
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 
 
@@ -39,6 +38,7 @@ def test_how_the_text_is_cut_into_chunks_never_shows(text: str, data: st.DataObj
 
 @given(TEXTS)
 def test_statements_end_where_sqlite_says_that_they_are_complete(text: str) -> None:
+    assume("EXPLAIN" not in text)  # after it, `sqlite3_complete` lets anything stand before CREATE
     splitter = Splitter()
     whole = list(splitter.feed(text))
     for statement in whole:
@@ -64,7 +64,12 @@ def test_a_semicolon_inside_anything_ends_nothing() -> None:
     END;
     create temp trigger if not exists u delete on x begin select 1; end /* so */ ;
     SELECT 1"""
-    assert [(s.line, s.keyword) for s in split([text])] == [(2, "SELECT"), (5 - 1, "CREATE"), (7, "CREATE"), (8, "SELECT")]
+    assert [(s.line, s.keyword) for s in split([text])] == [
+        (2, "SELECT"),
+        (5 - 1, "CREATE"),
+        (7, "CREATE"),
+        (8, "SELECT"),
+    ]
 
 
 def test_the_statements_of_the_zoo_are_as_many_as_sqlite_runs() -> None:

@@ -26,6 +26,8 @@ except ImportError:  # the same format, slower
 STORED: Final = 0
 DEFLATE: Final = 1
 CODECS: Final = (STORED, DEFLATE)
+DEFLATE_RATIO_MAX: Final = 1032
+"""The format's own bound: 258 bytes for each 2 bits."""
 _RAW_DEFLATE: Final = -15
 
 

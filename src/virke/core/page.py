@@ -48,6 +48,12 @@ def stamped(page: bytes, version: Version) -> bytes:
     return b"".join((page[:18], b"\x01\x01", page[20:24], counter, page[28:92], counter, page[96:]))
 
 
+def with_later_schema(page: bytes, before: bytes) -> bytes:
+    """Page 1 `page` with a schema cookie (bytes 40–43) above the one of `before`: SQLite keeps a schema while it is equal."""
+    cookie = max(_U32.unpack_from(page, 40)[0], (_U32.unpack_from(before, 40)[0] + 1) & 0xFFFFFFFF)
+    return b"".join((page[:40], _U32.pack(cookie), page[44:]))
+
+
 def header_page_size(page: bytes) -> int:
     """The page size that page 1 declares.
 

@@ -215,16 +215,13 @@ def read_frame(source: Reader, before: PageNo, page_size: int) -> Frame:
     if coded & 1:
         for _ in range(count - 1):
             pages.append(pages[-1] + (source.varint(0xFFFFFFFF) or 1))
-    else:
+    part, offset, length = source.varint(0xFFFF), source.varint(), source.varint(count * page_size)
+    crc, kind = source.u32(), source.u8()
+    if count * page_size > length * (codec.DEFLATE_RATIO_MAX if kind == codec.DEFLATE else 1):
+        raise source.fail("a frame promises more than its bytes can hold")
+    if not coded & 1:
         pages.extend(range(first + 1, first + count))
-    return Frame(
-        pages=tuple(map(PageNo, pages)),
-        part=source.varint(0xFFFF),
-        offset=source.varint(),
-        length=source.varint(count * page_size + 64),
-        crc=source.u32(),
-        codec=source.u8(),
-    )
+    return Frame(tuple(map(PageNo, pages)), part, offset, length, crc, kind)
 
 
 def frame_pages(page_size: int) -> int:

@@ -43,6 +43,8 @@ class Connection:
         self.raw = sqlite.open_connection(
             "main", vfs=self.vfs.name, guard=self.guard, cache_kib=CACHE_KIB, value_bytes_max=value_bytes_max
         )
+        if not snapshot.head.page_count:  # the file has no header yet to tell it
+            self.raw.pragma("page_size", snapshot.head.page_size)
         self.pinned: Pages | None = None
         self._value_bytes_max = value_bytes_max
         self._statements: dict[str, Statement] = {}
@@ -64,8 +66,19 @@ class Connection:
         """Show `snapshot`, dropping whatever was written and not committed."""
         self.unpin()
         if self.file.snapshot is not snapshot or self.file.is_dirty:
+            same_history = not self.file.is_dirty and self.file.snapshot.lineage == snapshot.lineage
             self.file.move(snapshot)
             self._statements.clear()
+            if not same_history:
+                self._reload_schema()
+
+    def _reload_schema(self) -> None:
+        """SQLite keeps its schema while the schema cookie stays the same, which means nothing in another history."""
+        self.guard.allow_schema_writes = True
+        try:
+            self.guarded(lambda: self.raw.execute("PRAGMA writable_schema=RESET", can_cache=False).fetchall())
+        finally:
+            self.guard.allow_schema_writes = False
 
     def start_request(self) -> None:
         """`last_insert_rowid()` tells nothing of the request before."""
@@ -178,7 +191,7 @@ class Connection:
         result: tuple[list[str], list[Row]] = ([], [])
         total = 0
         left: Parameters | None = params
-        for text in sqlite.split(sql):
+        for _, text in sqlite.split(sql):
             if sqlite.keyword(text) in ("BEGIN", "COMMIT", "END"):
                 continue
             statement = self.one(text)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final
 
 from virke.core.collect import GRACE_MS
-from virke.core.root import Root
+from virke.core.root import Root, RootAt
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, upkeep
 from virke.engine.connection import Connection, collect_rows
@@ -40,12 +40,13 @@ from virke.engine.transaction import Transaction
 from virke.engine.vfs import Pages
 from virke.engine.volume import Snapshot, SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, hash_key
-from virke.errors import Invalid, Unavailable
+from virke.errors import Invalid, Unavailable, VirkeError
 from virke.stores.base import Store
 
 READERS_KEPT: Final = 16
 TRANSACTION_CONNECTIONS_KEPT: Final = 4
 BOOKMARK_TRIES: Final = 12
+VIEW_TRIES: Final = 8
 CONSISTENCIES: Final = ("strong", "session", "bounded")
 
 
@@ -208,18 +209,27 @@ class Database:
     def _show(self) -> _Shown:
         """Show reads the newest root known, and pending writes above it; only ever moves forward."""
         with self._show_lock:
-            at = self._volume.latest()
+            at, view = self._newest_view()
             settings = at.root.settings
-            layer = self._deferred.view(at.root) if self._deferred else None
             fresh = not self._closed and settings.read_consistency != "strong"
             self._shown = shown = _Shown(
-                view=layer or self._volume.snapshot_of(at.root),
+                view=view,
                 root=at.root,
                 fresh_until=self._volume.checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
                 timeout_s=settings.query_timeout_ms / 1000,
                 result_bytes=settings.max_result_mb << 20,
             )
             return shown
+
+    def _newest_view(self) -> tuple[RootAt, Pages]:
+        for _ in range(VIEW_TRIES):
+            at = self._volume.latest()
+            try:
+                layer = self._deferred.view(at.root) if self._deferred else None
+                return at, layer or self._volume.snapshot_of(at.root)
+            except SnapshotGone as error:  # a newer root is known now
+                gone = error
+        raise gone
 
     # Writing
 
@@ -262,7 +272,7 @@ class Database:
         write = Write(requests, self._now_ms(), hash_key(key) if key else None, script=script, many=many)
         if self._is_deferred() and self._deferred and not _stands_alone(requests):
             results = self._deferred.submit(write)
-            self._show()
+            self._show_if_possible()
             return self._answered(results)
         self._push_pending()
         results = self._writer.submit(write)
@@ -274,7 +284,14 @@ class Database:
 
     def _after_commit(self) -> None:
         self._upkeep.after_commit()
-        self._show()
+        self._show_if_possible()
+
+    def _show_if_possible(self) -> None:
+        """Show what is known now; what was done stays done if the store fails meanwhile, and the next read looks again."""
+        try:
+            self._show()
+        except VirkeError:
+            self._shown = replace(self._shown, fresh_until=float("-inf"))
 
     def transaction(self, *, idempotency_key: str | None = None) -> Transaction:
         """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`."""
@@ -378,7 +395,7 @@ class Database:
         """Move the database to object storage; readers and writers go on. Raises `Conflict`, `NotFound`."""
         self._push_pending()
         self._upkeep.promote(progress)
-        self._show()
+        self._show_if_possible()
         return self.status()
 
     def collect(self, *, dry_run: bool = False, grace_ms: int = GRACE_MS) -> Collected:
@@ -438,7 +455,7 @@ class Database:
                 self._push_pending()
         finally:
             self._closed = True
-            self._show()
+            self._show_if_possible()
             self._writer.close()
             if self._deferred:
                 self._deferred.close()

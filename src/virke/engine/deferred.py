@@ -16,23 +16,29 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
+from virke.core.change import ANSWERS_KEPT
 from virke.core.root import JournalMark, Root
 from virke.engine.connection import Connection
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, execute
-from virke.errors import Conflict, OutcomeUnknown, Unavailable, VirkeError
+from virke.errors import Conflict, Corrupt, OutcomeUnknown, Unavailable, VirkeError
+
+
+PUSH_MAX: Final = ANSWERS_KEPT
+"""Writes of one commit: the root keeps no more answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One journalled write, in the order of `sequence`."""
+    """One journalled write, in the order of `sequence`, and the database (by id) that it was meant for."""
 
     sequence: int
     write: Write
+    database_id: bytes
 
 
 class Journal(Protocol):
@@ -42,7 +48,7 @@ class Journal(Protocol):
     def journal_id(self) -> bytes:
         """16 bytes that name this journal for ever."""
 
-    def append(self, write: Write) -> int:
+    def append(self, write: Write, database_id: bytes) -> int:
         """Keep `write` durably; returns its sequence number."""
 
     def pending(self) -> list[Entry]:
@@ -79,19 +85,29 @@ class Deferred:
         self._ahead: Connection | None = None
         self._layer: Pages | None = None
         self._below: Root | None = None
+        self._answers: dict[bytes, list[QueryResult]] = {}
 
     def submit(self, write: Write) -> list[QueryResult]:
         """Run a write ahead of the root, journal it, answer. Raises what SQLite says; then nothing is journalled."""
         with self._lock:
-            ahead = self._ready()
-            results = self._run(ahead, write)
             try:
-                self.journal.append(write)
-            except BaseException:
+                return self._submit(write)
+            except SnapshotGone:  # the root has moved on: once more, above the newest one
                 self._layer = None
-                raise
-            self._layer = ahead.file.layer()
-            return results
+                return self._submit(write)
+
+    def _submit(self, write: Write) -> list[QueryResult]:
+        ahead = self._ready()
+        if known := self._known(write):
+            return known
+        results = self._run(ahead, write)
+        try:
+            self.journal.append(write, self._volume.latest().root.database_id)
+        except BaseException:
+            self._layer = None
+            raise
+        self._layer = ahead.file.layer()
+        return results
 
     def view(self, root: Root) -> Pages | None:
         """What reads of `root` should see: the pending writes over it; None if nothing is pending."""
@@ -108,16 +124,31 @@ class Deferred:
             self._ahead = self._connect()
             self._ahead.guard.allow_transactions = False
         if self._layer is None:
-            self._below = self._volume.latest().root
-            self._ahead.move(self._volume.snapshot_of(self._below))
-            for entry in self.journal.pending():
+            self._below = root = self._volume.latest().root
+            self._ahead.move(self._volume.snapshot_of(root))
+            self._ahead.raw.pragma("foreign_keys", self._writer.foreign_keys)
+            self._answers.clear()
+            entries = self.journal.pending()
+            pushed = root.pushed(self.journal.journal_id) if entries else 0
+            for entry in entries:
+                if entry.sequence <= pushed or self._known(entry.write) or entry.database_id != root.database_id:
+                    continue  # it is there already, or belongs to another one
                 try:
                     self._run(self._ahead, entry.write)
-                except SnapshotGone:
+                except (SnapshotGone, Unavailable, Corrupt):
                     raise
                 except VirkeError:
                     continue  # it will be rejected when it is pushed, and shown by status
         return self._ahead
+
+    def _known(self, write: Write) -> list[QueryResult] | None:
+        """The first answer to the idempotency key of `write`, from what is pending or from the root below."""
+        if write.key is None or self._below is None:
+            return None
+        if found := self._answers.get(write.key):
+            return found
+        known = self._below.answer_to(write.key)
+        return [QueryResult([], [], self._below, rows_affected=known[1].rows)] if known else None
 
     def _run(self, ahead: Connection, write: Write) -> list[QueryResult]:
         ahead.plain("BEGIN IMMEDIATE")
@@ -127,6 +158,8 @@ class Deferred:
         except BaseException:
             ahead.unpin()
             raise
+        if write.key:
+            self._answers[write.key] = results
         return results
 
     def push(self) -> Flushed:
@@ -135,22 +168,39 @@ class Deferred:
         Raises:
             Unavailable, Conflict, OutcomeUnknown: nothing is lost, push again.
         """
+        if not self.journal.pending_count():
+            return Flushed(0, 0, self._volume.refresh().root.head.version)
         with self.journal.pushing():
             applied, rejected = self._finish_killed_push()
-            entries = self.journal.pending()
-            if entries:
-                writes = [self._marked(entry) for entry in entries]
-                done = self._push(entries, writes)
+            rejected += self._reject_foreign()
+            waiting = self.journal.pending()
+            for start in range(0, len(waiting), PUSH_MAX):
+                entries = waiting[start : start + PUSH_MAX]
+                done = self._push(entries, [self._marked(entry) for entry in entries])
                 applied, rejected = applied + done[0], rejected + done[1]
             with self._lock:
                 self._layer = None
         return Flushed(applied, rejected, self._volume.latest().root.head.version)
 
+    def _reject_foreign(self) -> int:
+        """Set aside what was meant for a database that was deleted, when this one got its name."""
+        mine = self._volume.latest().root.database_id
+        foreign = [entry.sequence for entry in self.journal.pending() if entry.database_id != mine]
+        if not foreign:
+            return 0
+        self.journal.note([(sequence, "the database was deleted before this write was pushed") for sequence in foreign])
+        return self.journal.settle(foreign[-1])[1]
+
     def _push(self, entries: list[Entry], writes: list[Write]) -> tuple[int, int]:
         sequences = {id(write): entry.sequence for entry, write in zip(entries, writes, strict=True)}
 
         def before_swap(tried: list[Write]) -> None:
-            self.journal.note([(sequences[id(write)], write.error.message if write.error else None) for write in tried])
+            for write in tried:
+                if isinstance(write.error, Unavailable | Corrupt):
+                    raise write.error  # the store's failure is no fault of the write: it stays pending
+            # No results and no error: history has it already, with the fate that was noted then.
+            fates = [(write, write.error.message if write.error else None) for write in tried if write.results != []]
+            self.journal.note([(sequences[id(write)], reason) for write, reason in fates])
 
         with self._writer.lead:
             self._writer.commit(writes, before_swap)

@@ -264,16 +264,19 @@ def keyword(sql: str) -> str:
 _TOKEN = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|;""", re.DOTALL)
 
 
-def split(sql: str) -> Iterator[str]:
-    """The statements of a script, one after another, each with its `;`; white space and comments alone are left out."""
+def split(sql: str) -> Iterator[tuple[int, str]]:
+    """The statements of a script with their offsets, each with its `;`; white space and comments alone are left out.
+
+    SQLite itself says where a statement is complete, so trigger bodies are cut as it would cut them.
+    """
     start = 0
     for token in _TOKEN.finditer(sql):
         if token[0] == ";" and apsw.complete(sql[start : token.end()]):
             if keyword(sql[start : token.end()]):
-                yield sql[start : token.end()]
+                yield start, sql[start : token.end()]
             start = token.end()
     if keyword(sql[start:]):
-        yield sql[start:]
+        yield start, sql[start:]
 
 
 def check_parameters(statement: Statement, params: Parameters) -> None:

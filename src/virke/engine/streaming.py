@@ -16,7 +16,7 @@ from virke.core.commit import Plan, commit, store_object
 from virke.core.effects import Delete, Effect, Outcome, PutNew
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
-from virke.core.page import lock_page, page_hash, stamped
+from virke.core.page import lock_page, page_hash, stamped, with_later_schema
 from virke.core.root import RootAt
 from virke.engine.volume import Snapshot, Volume
 from virke.engine.writer import settled
@@ -75,13 +75,18 @@ class PageStream:
         version = Version(self._base.root.head.version + 1)
         old_count = self._old.page_count if self._keeps_pages else 0
         for number, data in pages:
-            page = stamped(data, version) if number == 1 else data
+            page = self._first(data, version) if number == 1 else data
             if number <= old_count:
                 self._checksum ^= page_hash(number, self._old.page(number))
             self._checksum ^= page_hash(number, page)
             yield PageNo(number), page
             if progress and not number % 256:
                 progress(number)
+
+    def _first(self, data: bytes, version: Version) -> bytes:
+        """Page 1 as it is stored; its schema cookie tells every connection to read the schema again."""
+        page = stamped(data, version)
+        return with_later_schema(page, self._old.page(1)) if self._old.page_count else page
 
     def _cut(self) -> int:
         """The hashes of the old pages beyond the new end."""

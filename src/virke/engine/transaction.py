@@ -90,12 +90,17 @@ class Transaction:
     def commit(self) -> int:
         """Commit; returns the version that holds the transaction (its snapshot's if nothing was written).
 
+        If an earlier transaction with its idempotency key is in history, this one is dropped and that one's version
+        returned.
+
         Raises:
             Conflict: another commit came first; run the transaction again.
             OutcomeUnknown, Unavailable: see `virke.errors`.
         """
         connection = self._open()
         try:
+            if self._key and (known := self._base.root.answer_to(self._key)):
+                return known[0]
             connection.plain("COMMIT")
             dirty = connection.file.change(Version(self._base.root.head.version + 1))
             if dirty is None:
@@ -107,6 +112,7 @@ class Transaction:
                 dirty.checksum,
                 time_ms=self._volume.environment.now_ms(),
                 answers=(Answer(self._key, self._rows),) if self._key else (),
+                part_bytes=self._volume.part_bytes,
             )
             with self._writer.lead:
                 plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
@@ -135,6 +141,7 @@ class Transaction:
         if connection is not None:
             connection.unpin()
             connection.end_request()
+            connection.move(connection.file.snapshot)  # the overlay goes
             self._done(connection)
 
     def __enter__(self) -> Transaction:

@@ -69,8 +69,7 @@ class Upkeep:
         refs = root.segments[run.start : run.stop]
         commit_id = volume.environment.commit_id()
         job = merge.Merge(root, run, volume.indexes(refs), commit_id, tier or root.tier)
-        parts = {tier: blobs.part_bytes_max for tier, blobs in volume.store.blobs.items()}
-        ref = self._run(merge.merge(job, {tier: min(size, 16 << 20) for tier, size in parts.items()}))
+        ref = self._run(merge.merge(job, volume.part_bytes))
 
         def plan(now: Root) -> Plan | None:
             made = merge.plan_merge(

@@ -38,6 +38,10 @@ class Pages(Protocol):
     def head(self) -> Head:
         """Page size, page count and checksum."""
 
+    @property
+    def lineage(self) -> object:
+        """Equal for snapshots of one history, in which every change of the schema raised the schema cookie."""
+
     def page(self, number: PageNo) -> bytes:
         """The bytes of one page."""
 
@@ -57,13 +61,14 @@ class Dirty:
 class Layer:
     """A snapshot and committed overlays above it that no root holds yet: what deferred writes left to read."""
 
-    __slots__ = ("_below", "_floor", "_pages", "head")
+    __slots__ = ("_below", "_floor", "_pages", "head", "lineage")
 
     def __init__(self, below: Pages, head: Head, pages: dict[PageNo, bytes], floor: int) -> None:
         self._below = below
         self.head = head
         self._pages = pages
         self._floor = floor
+        self.lineage: object = object()  # history may still turn out otherwise
 
     def page(self, number: PageNo) -> bytes:
         """The bytes of one page."""

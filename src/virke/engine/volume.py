@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from virke.core.collect import load_indexes
@@ -24,11 +25,12 @@ from virke.core.root import Root, RootAt, decode_root
 from virke.core.segment import Head, Index, Ref, decode_frame, decode_index
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
-from virke.errors import Conflict, Corrupt, NotFound
+from virke.errors import Conflict, Corrupt, NotFound, Unavailable
 from virke.stores.base import Range, Store
 
 FRAME_CACHE_BYTES: Final = 64 << 20
 READ_AHEAD_PAGES: Final = 512
+PART_BYTES_MAX: Final = 16 << 20
 FrameKey = tuple[bytes, int, int, int]
 Pairs = tuple[tuple[Ref, Index], ...]
 
@@ -62,6 +64,7 @@ class Volume:
         self._frames: OrderedDict[FrameKey, list[bytes]] = OrderedDict()
         self._frame_bytes = 0
         self._cache_bytes = cache_bytes
+        self.part_bytes = {tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in store.blobs.items()}
 
     # The root
 
@@ -89,7 +92,8 @@ class Volume:
         """Take over a root that a commit brought; None if its generation is not known: then the next use reads it."""
         if at is None:
             self.checked_at = float("-inf")
-            self.refresh()
+            with suppress(Unavailable):  # the commit happened all the same
+                self.refresh()
         else:
             self._learn(at, self.environment.monotonic())
 
@@ -114,7 +118,12 @@ class Volume:
         current = self._snapshot
         if current is not None and current.root is root:
             return current
-        pairs = self._pairs(root.segments)
+        try:
+            pairs = self._pairs(root.segments)
+        except Corrupt as error:
+            if self.refresh().root.head.version > root.head.version:
+                raise _gone() from error
+            raise
         made = Snapshot(self, root, PageMap(root.head, pairs, root.inline))
         if self._latest and self._latest.root is root:
             self._snapshot = made
@@ -244,7 +253,7 @@ class Volume:
                 ranges = [_range(places[n]) for n in mine]
                 for n, data in zip(mine, self.driver.get(tier, ranges), strict=True):
                     if isinstance(data, Absent):
-                        raise self._missing(places[n])
+                        raise self._missing(snapshot, places[n])
                     fetched[n] = data
         page_size, decoded = snapshot.head.page_size, []
         for n, place in enumerate(places):
@@ -256,13 +265,16 @@ class Volume:
             decoded.append(decode_frame(frame, data, page_size, what))
         return decoded
 
-    def _missing(self, place: Place) -> Exception:
+    def _missing(self, snapshot: Snapshot, place: Place) -> Exception:
         assert not isinstance(place, InRoot)
-        before = self._latest
-        now = self.refresh()
-        if place.ref in now.root.segments or before is None or now.root.head.version == before.root.head.version:
+        now = self.refresh().root
+        if place.ref in now.segments or now.head.version == snapshot.root.head.version:
             return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
-        return SnapshotGone("the snapshot was collected while it was read; start over")
+        return _gone()
+
+
+def _gone() -> SnapshotGone:
+    return SnapshotGone("the snapshot was collected while it was read; start over")
 
 
 def _frame_key(place: Place) -> FrameKey:
@@ -287,6 +299,11 @@ class Snapshot:
         self.root = root
         self.map = page_map
         self.head: Head = page_map.head
+
+    @property
+    def lineage(self) -> object:
+        """The same for all snapshots of one epoch (see `vfs.Pages`)."""
+        return self.root.database_id, self.root.epoch
 
     @property
     def version(self) -> int:

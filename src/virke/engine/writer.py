@@ -84,7 +84,7 @@ class Writer:
         with self._queue_lock:
             self._queue.append(write)
         with self.lead:
-            if not write.done:
+            while not write.done:  # more than GROUP_MAX may wait before it
                 self._commit_waiting()
         if write.error is not None:
             raise write.error
@@ -162,6 +162,7 @@ class Writer:
             time_ms=self._volume.environment.now_ms(),
             answers=tuple(Answer(w.key or b"", w.rows_affected()) for w in _unique(writes)),
             marks=_marks(writes),
+            part_bytes=self._volume.part_bytes,
         )
         return self._settle(connection, base, changed, writes)
 

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from virke.engine import sqlite
+
 _TOKEN = re.compile(
     r"""(?P<blank>\s+|--[^\n]*|/\*.*?(?:\*/|\Z))
       | (?P<quoted>'(?:[^']|'')*'?|"(?:[^"]|"")*"?|`(?:[^`]|``)*`?|\[[^\]]*\]?)
@@ -70,40 +72,15 @@ def tokens(sql: str) -> Iterator[Token]:
 
 
 def split(sql: str) -> Iterator[Statement]:
-    """The statements of `sql` in order, empty ones left out."""
-    start, held = 0, list[Token]()
-    for token in tokens(sql):
-        if token.text != ";":
-            held.append(token)
-            continue
-        if _in_trigger(held) and not _trigger_ends(held):
-            held.append(token)
-            continue
-        end = token.offset + 1
-        if held:
-            yield Statement(sql[start:end], _line(sql, held[0]), tuple(held))
-        start, held = end, []
-    if held:
-        yield Statement(sql[start:], _line(sql, held[0]), tuple(held))
-
-
-def _line(sql: str, token: Token) -> int:
-    return sql.count("\n", 0, token.offset) + 1
-
-
-def _in_trigger(held: list[Token]) -> bool:
-    """Whether the statement is a CREATE TRIGGER (an EXPLAIN of one counts too)."""
-    words = [token.upper for token in held[:6]]
-    if words[:1] == ["EXPLAIN"]:
-        words = words[3:] if words[1:3] == ["QUERY", "PLAN"] else words[1:]
-    return words[:2] == ["CREATE", "TRIGGER"] or (
-        words[:1] == ["CREATE"] and words[1:2] in (["TEMP"], ["TEMPORARY"]) and words[2:3] == ["TRIGGER"]
-    )
-
-
-def _trigger_ends(held: list[Token]) -> bool:
-    """Whether a `;` here would end the trigger: its body's last `;` is followed by END."""
-    return [token.upper for token in held[-2:]] == [";", "END"]
+    """The statements of `sql` in order, empty ones left out; their tokens do not include the closing `;`."""
+    for start, text in sqlite.split(sql):
+        found = [Token(token.kind, token.text, start + token.offset) for token in tokens(text)]
+        while found and found[0].text == ";":
+            del found[0]
+        if found and found[-1].text == ";":
+            del found[-1]
+        if found:
+            yield Statement(text, sql.count("\n", 0, found[0].offset) + 1, tuple(found))
 
 
 def parameter_names(sql: str) -> list[str]:

@@ -81,7 +81,7 @@ class MemoryRegister:
         """Delete `key` if its generation is `base`."""
         check_key(key)
         with self._lock:
-            if key not in self._records or self._generation(key) != base:
+            if self._generation(key) != base:
                 return Mismatch()
             del self._records[key]
         return Swapped(None)

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final, Protocol
 
 from virke.core.page import PAGE_SIZE_DEFAULT, header_page_size, lock_page
 from virke.engine.clock_vfs import clock_vfs
 from virke.engine.sqlite import Connection, Error, Guard, open_connection, translate
-from virke.errors import Invalid
+from virke.errors import Corrupt, Invalid, Unavailable
 from virke.transfer.source import Progress, silent
 
 CACHE_KIB: Final = 48 << 10
@@ -134,13 +134,20 @@ class Scratch:
 
     @contextmanager
     def opened(self, now_ms: int, page_size: int = PAGE_SIZE_DEFAULT) -> Iterator[tuple[Connection, Guard]]:
-        """A guarded connection on the file and its guard; `page_size` if SQLite makes the file."""
+        """A guarded connection on the file and its guard; `page_size` if SQLite makes the file.
+
+        Raises:
+            Corrupt: SQLite can't read the file that is there. Unavailable: it can't be opened.
+        """
         guard = Guard()
         guard.allow_schema_writes = True
         with clock_vfs(now_ms) as vfs:
-            connection = open_connection(
-                str(self.path), vfs=vfs.name, guard=guard, cache_kib=CACHE_KIB, value_bytes_max=VALUE_BYTES_MAX
-            )
+            try:
+                connection = open_connection(
+                    str(self.path), vfs=vfs.name, guard=guard, cache_kib=CACHE_KIB, value_bytes_max=VALUE_BYTES_MAX
+                )
+            except Error as error:
+                raise translate(error, guard) from error
             try:
                 connection.limit(_LIMIT_SQL_LENGTH, VALUE_BYTES_MAX)
                 connection.set_authorizer(None)
@@ -160,17 +167,31 @@ class Scratch:
         Raises:
             Invalid: it is damaged, or its schema can't be read.
         """
-        with self.opened(now_ms) as (connection, guard):
-            try:
+        try:
+            with self.opened(now_ms) as (connection, _):
                 found = str(connection.execute("PRAGMA quick_check(1)").fetchall()[0][0])
-            except Error as error:
-                raise Invalid(f"{name} is damaged: {translate(error, guard).message}; nothing was changed") from error
+        except (Error, Corrupt) as error:
+            meant = translate(error)
+            fault = "is damaged" if isinstance(meant, Corrupt) else "needs what Virke does not have"
+            raise Invalid(f"{name} {fault}: {meant.message}; nothing was changed") from error
         if found != "ok":
             raise Invalid(f"{name} is damaged: {' '.join(found.split())}; nothing was changed")
 
 
 @contextmanager
 def scratch() -> Iterator[Scratch]:
-    """A scratch folder, removed at the end of the `with` block."""
-    with TemporaryDirectory(prefix="virke-") as folder:
-        yield Scratch(Path(folder))
+    """A scratch folder, removed at the end of the `with` block.
+
+    Raises:
+        Unavailable: a file operation inside the block failed, most likely for want of room.
+    """
+    try:
+        with TemporaryDirectory(prefix="virke-") as folder:
+            yield Scratch(Path(folder))
+    except BrokenPipeError:
+        raise  # the reader of our output has gone; nothing is wrong here
+    except OSError as error:
+        where = error.filename or gettempdir()
+        raise Unavailable(
+            f"{error.strerror or error}: {where}; nothing was changed (TMPDIR names the folder for scratch files)"
+        ) from error

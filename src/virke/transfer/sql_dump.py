@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from virke.engine.sqlite import Connection, Error, Guard, total_changes, translate
-from virke.errors import Corrupt, Invalid, SqlError, VirkeError
+from virke.errors import Corrupt, Denied, Invalid, SqlError, VirkeError
 from virke.transfer.sniff import CONVERT, foreign
 from virke.transfer.statements import Statement, split
 
 SHOWN_CHARS: Final = 120
-_SKIPPED: Final = frozenset({"BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE", "VACUUM"})
-_CONTROL: Final = _SKIPPED | {"ROLLBACK"}
+_CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE", "ROLLBACK", "VACUUM"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,8 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
     count, began, wrote_schema = 0, None, False
     for statement in split(chunks):
         sql, _, keyword = statement
-        if keyword in _CONTROL and not _runs(statement):
+        if keyword in _CONTROL:
+            _refuse(statement)
             began = statement if keyword == "BEGIN" else None if keyword in ("COMMIT", "END") else began
             continue
         wrote_schema |= keyword == "PRAGMA" and "writable_schema" in sql.lower()
@@ -67,11 +67,12 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
     return Loaded(count, total_changes(connection) - before, wrote_schema)
 
 
-def _runs(statement: Statement) -> bool:
-    """Whether a statement about transactions is run all the same; False to skip it."""
+def _refuse(statement: Statement) -> None:
+    """Raise for the statements about transactions that can't be skipped."""
     if statement.keyword == "ROLLBACK":
         raise named(Invalid("ROLLBACK: the dump takes back what it did (its source was damaged?)"), statement)
-    return statement.keyword == "VACUUM" and " INTO " in " ".join(statement.sql[:1000].upper().split())
+    if statement.keyword == "VACUUM" and " INTO " in " ".join(statement.sql[:1000].upper().split()):
+        raise named(Denied("VACUUM INTO is not allowed: SQL stays inside its database"), statement)
 
 
 def _failure(error: Exception, guard: Guard, statement: Statement) -> VirkeError:
@@ -94,7 +95,7 @@ def named(error: VirkeError, statement: Statement, line: int | None = None) -> V
     """`error` with the place where it happened: `line` if that is not where the statement begins."""
     at = line or statement.line
     begins = f" (the statement begins on line {statement.line})" if at != statement.line else ""
-    message = f"line {at}: {error.message}{begins}, in: {shortened(statement.sql)}; nothing was changed"
+    message = printable(f"line {at}: {error.message}{begins}, in: {shortened(statement.sql)}; nothing was changed")
     if isinstance(error, SqlError):
         return SqlError(message, code=error.code, line=at)
     # Scratch pages that don't fit together are the dump's fault (PRAGMA writable_schema), not a store's.
@@ -104,5 +105,10 @@ def named(error: VirkeError, statement: Statement, line: int | None = None) -> V
 
 def shortened(sql: str) -> str:
     """A statement on one line, cut to `SHOWN_CHARS`."""
-    line = " ".join(sql[: 4 * SHOWN_CHARS].split())
+    line = " ".join(sql[: 4 * SHOWN_CHARS].split()).rstrip(";")
     return line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]}…"
+
+
+def printable(message: str) -> str:
+    """A message without characters that could steer a terminal: a dump is anybody's text."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in message)

@@ -32,7 +32,7 @@ _PLAIN = re.compile(rf"[\ \n\r\t]*+((?![Cc][Rr]|[Ee][Xx])[A-Za-z]++)\b{_TOKENS};
 _BLANK: Final = r"(?:[ \t\n\f\r\ufeff]++|--[^\n]*+\n?|/\*(?s:.*?)(?:\*/|\Z))"
 _HEAD = re.compile(rf"(?:;|{_BLANK})*+([A-Za-z_]*+)").match
 _TRIGGER = re.compile(
-    rf"(?:EXPLAIN{_BLANK}++(?:QUERY{_BLANK}++PLAN{_BLANK}++)?+)?+CREATE{_BLANK}++(?:TEMP(?:ORARY)?{_BLANK}++)?TRIGGER\b",
+    rf"(?:EXPLAIN{_BLANK}++(?:QUERY{_BLANK}++PLAN{_BLANK}++)?+)?+CREATE{_BLANK}++(?:TEMP(?:ORARY)?{_BLANK}++)*+TRIGGER\b",
     re.IGNORECASE,
 ).match
 _END = re.compile(rf"{_BLANK}*+END{_BLANK}*+", re.IGNORECASE).fullmatch

@@ -1,0 +1,1 @@
+"""Budgets, measured: one module for each; `python -m bench` runs them and prints a table (docs/benchmarks.md)."""

@@ -1,0 +1,52 @@
+"""The command `python -m bench [NAME ...] [--json]`: names are budgets, such as `B1 B6`; none means all.
+
+Exits with 0 whatever the verdicts say: a time is a matter of the machine. What is counted is asserted by
+tests/bench/test_budgets.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from bench import (
+    b01_small_commits,
+    b02_large_commits,
+    b03_warm_reads,
+    b06_read_speed,
+    b11_whole_image,
+    b12_imports,
+)
+from bench.report import Figure, as_json, machine, table
+
+BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
+    "B1": b01_small_commits.run,
+    "B2": b02_large_commits.run,
+    "B3": b03_warm_reads.run,
+    "B6": b06_read_speed.run,
+    "B11": b11_whole_image.run,
+    "B12": b12_imports.run,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmarks that were asked for and print what they found."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Virke's budgets.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    asked = parser.parse_args(arguments)
+    names = [name.upper() for name in asked.names] or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")
+    figures: list[Figure] = []
+    for name in names:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        figures += BENCHMARKS[name]()
+    print(as_json(figures) if asked.json else f"{machine()}\n\n{table(figures)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Databases for one measurement: in memory or in a folder that goes away, with every request counted."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from virke.connect import connect, open_store
+from virke.engine.database import Database
+from virke.engine.environment import Environment
+from virke.stores.base import Call, Store
+from virke.stores.counted import CountingStore
+
+WRITES: Final = (Call.SWAP, Call.PUT, Call.DELETE, Call.REMOVE)
+NAME: Final = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A database, the counters of its store, and a folder that lives as long."""
+
+    database: Database
+    counts: CountingStore
+    folder: Path
+
+
+@contextmanager
+def counted(kind: str = "memory", environment: Environment | None = None) -> Iterator[Counted]:
+    """A new, empty database on a store of `kind` (`memory` or `local`); counting starts from nothing."""
+    with tempfile.TemporaryDirectory(prefix="virke-bench-") as name:
+        folder = Path(name)
+        store = open_store("memory://" if kind == "memory" else f"local:{folder / 'store'}", create=True)
+        counts = CountingStore(store)
+        with connected(counts.store, folder, environment) as database:
+            counts.reset()
+            yield Counted(database, counts, folder)
+
+
+@contextmanager
+def connected(store: Store, folder: Path, environment: Environment | None = None) -> Iterator[Database]:
+    """The database `NAME` of `store`, made if it is not there; nothing runs behind its back."""
+    with connect(
+        NAME, store, create=True, state_dir=folder / "state", background=False, environment=environment
+    ) as database:
+        yield database

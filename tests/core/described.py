@@ -1,0 +1,67 @@
+"""Roots, references and segments as plain JSON, for the golden vectors and for comparing with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from hashlib import sha256
+from typing import cast
+
+from virke.core.ids import PageNo
+from virke.core.segment import Index, Ref, decode_frame, decode_index
+
+Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
+
+
+def described(value: object) -> Json:
+    """`value` as JSON: records by field name, bytes as hex, tuples as lists."""
+    match value:
+        case bytes():
+            return value.hex()
+        case Enum():
+            return cast(str, value.value)
+        case tuple() | list():
+            return [described(item) for item in value]
+        case None | bool() | int() | str():
+            return value
+    if is_dataclass(value):
+        return {field.name: described(getattr(value, field.name)) for field in fields(value)}
+    raise TypeError(f"no JSON for {value!r}")
+
+
+def index_of(ref: Ref, parts: Mapping[str, bytes]) -> Index:
+    """The index of the segment whose parts are `parts`, by key."""
+    return decode_index(parts[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length], ref)
+
+
+def pages_of(index: Index, parts: Mapping[str, bytes], group: int) -> dict[PageNo, bytes]:
+    """The pages that one group of a segment brings."""
+    found: dict[PageNo, bytes] = {}
+    for frame in index.frames(group):
+        data = parts[index.identity.part_key(frame.part)][frame.offset : frame.offset + frame.length]
+        pages = decode_frame(frame, data, index.groups[group].head.page_size, index.what)
+        found |= dict(zip(frame.pages, pages, strict=True))
+    return found
+
+
+def described_segment(ref: Ref, parts: Mapping[str, bytes]) -> dict[str, Json]:
+    """A segment: reference, keys, inputs, and of each group head, frames and the SHA-256 of every page."""
+    index = index_of(ref, parts)
+    groups: list[Json] = []
+    for number, group in enumerate(index.groups):
+        pages = pages_of(index, parts, number)
+        groups.append(
+            {
+                "head": described(group.head),
+                "frames": [described(frame) for frame in index.frames(number)],
+                "pages": {str(page): sha256(data).hexdigest() for page, data in pages.items()},
+            }
+        )
+    return {
+        "ref": described(ref),
+        "encoded_ref": ref.encoded.hex(),
+        "keys": described(ref.keys),
+        "inputs": described(index.inputs),
+        "groups": groups,
+    }

@@ -1,0 +1,157 @@
+"""Writes the golden vectors of the current format: `python -m vectors.make` in the repository.
+
+Append-only: what is there already is never written again, because databases in that format exist. A vector is one
+or more `.bin` files and a `.json` that says what they mean; `SHA256SUMS` pins all of them.
+
+A new format version gets a folder of its own, and what makes the old one is deleted here while its files stay.
+Frames marked `stored` are the same bytes for every encoder. Deflate's output is not: vectors with it say
+`"encode": "differs"` and are for decoders only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256, shake_256
+from pathlib import Path
+
+from tests.core.described import Json, described, described_segment
+from virke.core.change import Change, next_root, plan_change
+from virke.core.effects import Tier
+from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
+from virke.core.packing import SegmentWriter
+from virke.core.root import Answer, Horizon, JournalMark, Root, encode_root, first_root
+from virke.core.segment import Head, Identity, Ref
+from virke.core.settings import Settings
+
+HERE = Path(__file__).parent
+FORMAT = HERE / "format-1"
+TIME_MS = 1_700_000_000_000
+DATABASE = DatabaseId(shake_256(b"database").digest(16))
+Parts = dict[str, bytes]
+
+
+def noise(name: str, length: int) -> bytes:
+    """Bytes that no codec makes shorter."""
+    return shake_256(name.encode()).digest(length)
+
+
+def text(name: str, length: int) -> bytes:
+    """Bytes that every codec makes shorter."""
+    return (f"{name} is one of the pages of a database. " * length).encode()[:length]
+
+
+def head(version: int, page_size: int, page_count: int) -> Head:
+    """The state after commit number `version`."""
+    commit_id = CommitId(noise(f"commit {version}", 16))
+    checksum = int.from_bytes(noise(f"checksum {version}", 8), "big")
+    return Head(Version(version), commit_id, TIME_MS + version, page_size, PageCount(page_count), checksum)
+
+
+def writer(version: int, tier: Tier, part_bytes: int) -> SegmentWriter:
+    """A writer for the segment that version `version` brings."""
+    commit_id = CommitId(noise(f"commit {version}", 16))
+    return SegmentWriter(Identity(DATABASE, "main", Epoch(1), Version(version), commit_id), tier, part_bytes)
+
+
+def stored_segment() -> tuple[Ref, Parts]:
+    """Two commits, pages of 512 bytes that do not shrink, three parts; page 2 is written twice."""
+    out, parts = writer(7, Tier.KV, 10_000), Parts()
+    for version, numbers in ((5, range(1, 36)), (6, (2, 7, 9))):
+        pages = [(PageNo(number), noise(f"page {number} of {version}", 512)) for number in numbers]
+        parts |= dict(out.pages(512, pages))
+        out.end_group(head(version, 512, 35))
+    last, ref = out.finish(())
+    return ref, parts | dict(last)
+
+
+def deflated_segment() -> tuple[Ref, Parts]:
+    """One commit: text pages of 4096 bytes, numbers with gaps."""
+    out, parts = writer(8, Tier.OBJECT, 1 << 20), Parts()
+    numbers = [1, 2, 3, 50, 51, 52, 53, 54, 55, 56, 57, 1000, 1_000_000]
+    parts |= dict(out.pages(4096, [(PageNo(number), text(f"page {number}", 4096)) for number in numbers]))
+    out.end_group(head(8, 4096, 1_000_000))
+    last, ref = out.finish(())
+    return ref, parts | dict(last)
+
+
+def wide_segment() -> tuple[Ref, Parts]:
+    """A merge of two others, whose index needs three blocks that deflate makes shorter."""
+    inputs = (stored_segment()[0], deflated_segment()[0])
+    out, parts = writer(9, Tier.OBJECT, 1 << 20), Parts()
+    for number in range(1, 301):
+        parts |= dict(out.frame((PageNo(number * 3),), text(f"page {number * 3}", 512)))
+    out.end_group(head(8, 512, 1000))
+    last, ref = out.finish(inputs, lo=Version(5))
+    return ref, parts | dict(last)
+
+
+def new_root() -> Root:
+    """The root of a database that was just created."""
+    commit_id = CommitId(noise("commit 1", 16))
+    return first_root(database_id=DATABASE, commit_id=commit_id, time_ms=TIME_MS, page_size=4096, tier=Tier.KV)
+
+
+def full_root() -> Root:
+    """A root with something in every field: two inline commits, one of each codec."""
+    root = replace(
+        new_root(),
+        branch="dev",
+        epoch=Epoch(3),
+        head=head(9, 512, 1000),
+        settings=replace(Settings(durability="deferred", max_attempts=20), unknown=(("from_the_future", "yes"),)),
+        horizon=Horizon(Version(6), Version(9), TIME_MS + 9, Version(4), Version(5)),
+        segments=(wide_segment()[0],),
+    )
+    for number, make in ((10, noise), (11, text)):
+        pages = {PageNo(page): make(f"page {page} of {number}", 512) for page in (1, 2, 4, 900)}
+        answers = (Answer(noise(f"key {number}", 16), number), Answer(noise(f"key {number}+", 16), 0))
+        marks = (JournalMark(noise("journal", 16), number * 1000, TIME_MS + number),)
+        after = head(number, 512, 1000 + number)
+        change = Change(pages, 512, after.page_count, after.checksum, after.time_ms, answers, marks)
+        root = plan_change(root, after.commit_id, change).root
+    change = Change({}, 512, root.head.page_count, root.head.checksum, TIME_MS + 12, tier=Tier.OBJECT)
+    return next_root(root, CommitId(noise("commit 12", 16)), change)
+
+
+def vectors() -> Iterator[tuple[str, bytes]]:
+    """Every file of the format, by its name."""
+    for name, root in (("root-new", new_root()), ("root-full", full_root())):
+        yield f"{name}.bin", encode_root(root)
+        yield f"{name}.json", _json({"root": described(root)})
+    for name, (ref, parts) in (
+        ("segment-stored", stored_segment()),
+        ("segment-deflated", deflated_segment()),
+        ("segment-wide", wide_segment()),
+    ):
+        for number, key in enumerate(ref.keys):
+            yield f"{name}.{number:04x}.bin", parts[key]
+        meaning = described_segment(ref, parts)
+        yield f"{name}.json", _json({"encode": "same" if "stored" in name else "differs", **meaning})
+
+
+def _json(value: Json) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def main() -> int:
+    """Write what is missing; 1 if a file that is there would have to change."""
+    FORMAT.mkdir(exist_ok=True)
+    changed = []
+    for name, data in vectors():
+        path = FORMAT / name
+        if not path.exists():
+            path.write_bytes(data)
+        elif path.read_bytes() != data:
+            changed.append(name)
+    files = sorted(path for path in FORMAT.iterdir() if path.name != "SHA256SUMS")
+    sums = "".join(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+    (FORMAT / "SHA256SUMS").write_text(sums)
+    print(f"{len(files)} files; would differ now (deflate may): {', '.join(changed) or 'none'}")
+    return 1 if any("deflated" not in name and "wide" not in name and "full" not in name for name in changed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
