@@ -31,11 +31,17 @@ class Clock:
     monotonic_s: float = 1000.0
     tick_s: float = 0.0
     """How far the monotonic clock goes on by being looked at."""
+    tick_ms: int = 0
+    """How far the wall clock goes on by being looked at."""
     slept: list[float] = field(default_factory=list)
 
     def look(self) -> float:
         self.monotonic_s += self.tick_s
         return self.monotonic_s
+
+    def look_ms(self) -> int:
+        shown, self.now_ms = self.now_ms, self.now_ms + self.tick_ms
+        return shown
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -47,7 +53,7 @@ class Clock:
 
     @property
     def environment(self) -> Environment:
-        return Environment(now_ms=lambda: self.now_ms, monotonic=self.look, sleep=self.sleep)
+        return Environment(now_ms=self.look_ms, monotonic=self.look, sleep=self.sleep)
 
 
 def make(

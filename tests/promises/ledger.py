@@ -40,9 +40,7 @@ def environment(*, step_ms: int = 1) -> Environment:
 
 def opened(store: Store, state: Path, *, create: bool = False, env: Environment | None = None) -> Database:
     """The database of the tests; its journal lies below `state`, and nothing runs in the background."""
-    return connect(
-        NAME, store, create=create, state_dir=state, background=False, environment=env or environment()
-    )
+    return connect(NAME, store, create=create, state_dir=state, background=False, environment=env or environment())
 
 
 def insert(database: Database, token: str, size: int = SMALL) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Final
 
 from tests.promises.ledger import LARGE, SMALL, TABLE, Ledger, opened
 from virke.engine.database import Database
+from virke.engine.volume import Snapshot
 from virke.migrations import migrate
 from virke.stores.base import Store
 from virke.transfer import import_file
@@ -140,10 +141,42 @@ def _race(stage: Stage) -> None:
     ledger.attempt(overtaken, "overtaken")
     snapshot = database.snapshot()
     ledger.insert(other, "third")
-    pages = [(int(number), data) for number, data in snapshot.pages()]
-    shape = {"page_size": snapshot.page_size, "page_count": snapshot.page_count}
-    ledger.attempt(lambda: database.commit_pages(snapshot, pages=pages, **shape), "by-old-pages")
+    ledger.attempt(lambda: _commit_again(database, snapshot, lambda: None), "by-old-pages")
     ledger.insert(database, "last")
+
+
+def _commit_again(database: Database, snapshot: Snapshot, midway: Callable[[], None]) -> None:
+    """Commit the pages of a snapshot as they are, and let something happen after the first."""
+
+    def pages() -> Iterator[tuple[int, bytes]]:
+        for number, data in snapshot.pages():
+            yield number, data
+            if number == 1:
+                midway()
+
+    size, count = snapshot.page_size, snapshot.page_count
+    database.commit_pages(snapshot, page_size=size, page_count=count, pages=pages())
+
+
+def _stall(stage: Stage) -> None:
+    """While an upload and a transaction are on their way, another node merges and collects without grace."""
+    begin(stage, [LARGE] * 3, history_days=0)
+    database, other, ledger = opened(stage.store, stage.folder), opened(stage.inner, stage.folder), stage.ledger
+
+    def overtake(name: str) -> None:
+        for number in range(4):
+            ledger.insert(other, f"{name}-{number}", LARGE)
+        for _ in range(3):
+            other.collect(grace_ms=0)
+
+    def stalled() -> None:
+        with database.transaction() as transaction:
+            transaction.execute("INSERT INTO entry VALUES ('stalled', randomblob(?))", (LARGE,))
+            overtake("first")
+
+    ledger.attempt(stalled, "stalled")
+    ledger.attempt(lambda: _commit_again(database, database.snapshot(), lambda: overtake("second")), "old-pages")
+    ledger.insert(database, "last", LARGE)
 
 
 def _settings(stage: Stage) -> None:
@@ -166,5 +199,6 @@ SCENARIOS: Final[dict[str, Callable[[Stage], None]]] = {
     "promote": _promote,
     "flush": _flush,
     "race": _race,
+    "stall": _stall,
     "settings": _settings,
 }

@@ -222,7 +222,8 @@ def test_p1_a_store_that_fails_while_pushing_rejects_nothing(store: Store, tmp_p
             insert(database, f"{n}-a", 90_000)
             database.execute("UPDATE entry SET filler = zeroblob(9) WHERE token = ?", (f"{n}-a",))
             database.close(push=False)
-        done = _flush_once(FaultyStore(store, [At(later, Refuse()) for later in range(n, n + 9)]).store, tmp_path / str(n))
+        down = FaultyStore(store, [At(later, Refuse()) for later in range(n, n + 9)])
+        done = _flush_once(down.store, tmp_path / str(n))
         with opened(store, tmp_path / str(n)) as database:
             assert database.flush().rejected == 0
             assert database.status().rejected_writes == ()
@@ -303,7 +304,21 @@ def test_f20_the_instant_of_the_request_is_kept(store: Store, tmp_path: Path) ->
     assert settled(store, tmp_path) == ["1700000000"]
 
 
-VALUES: Final = [None, True, -(1 << 63), (1 << 63) - 1, 0.1, -0.0, math.inf, -math.inf, 5e-324, "a\0b", "é\n'\"", b"\0\xff", b""]
+VALUES: Final = [
+    None,
+    True,
+    -(1 << 63),
+    (1 << 63) - 1,
+    0.1,
+    -0.0,
+    math.inf,
+    -math.inf,
+    5e-324,
+    "a\0b",
+    "é\n'\"",
+    b"\0\xff",
+    b"",
+]
 
 
 def test_p1_parameters_of_all_types_come_back(store: Store, tmp_path: Path) -> None:

@@ -101,7 +101,9 @@ def check(case: Case, inner: Store, folder: Path) -> None:
     faulty, ledger = play(case, inner, folder)
     if any(isinstance(error, OutcomeUnknown) for error in ledger.errors):
         # A mismatch may answer a repeat of one's own success, and a rival makes mismatches (core/commit.py, rule 2).
-        doubt = case.scenario == "race" or any(isinstance(operation.fault, DOUBTFUL) for operation in faulty.log)
+        doubt = case.scenario in ("race", "stall") or any(
+            isinstance(operation.fault, DOUBTFUL) for operation in faulty.log
+        )
         assert doubt, "unknown without a lost answer"
     with opened(inner, folder) as database:
         database.flush()

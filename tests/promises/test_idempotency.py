@@ -119,7 +119,9 @@ def test_p2_a_batch_with_a_key_is_applied_once(store: Store, tmp_path: Path) -> 
             assert sum(result.rows_affected for result in results) == 4
         for _ in range(2):
             assert database.run_script(f"{TWO}; {TWO}", idempotency_key="script").rows_affected == 4
-            assert database.executemany("INSERT INTO entry VALUES (?, 1)", ["a", "b"], idempotency_key="many") == 2
+            assert (
+                database.executemany("INSERT INTO entry VALUES (?, 1)", [("a",), ("b",)], idempotency_key="many") == 2
+            )
         assert count(database) == 10
 
 

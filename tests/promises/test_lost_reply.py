@@ -88,9 +88,7 @@ SILENT: Final[dict[str, list[At]]] = {
     "every put and swap once": [At(1, LoseAnswer(), Call.SWAP), At(1, LoseAnswer(), Call.PUT)],
     "three answers": [At(n, LoseAnswer(), call) for n in (1, 2, 3) for call in (Call.SWAP, Call.PUT)],
     "a request, then the answer": [
-        fault
-        for call in (Call.SWAP, Call.PUT)
-        for fault in (At(1, LoseRequest(), call), At(2, LoseAnswer(), call))
+        fault for call in (Call.SWAP, Call.PUT) for fault in (At(1, LoseRequest(), call), At(2, LoseAnswer(), call))
     ],
 }
 

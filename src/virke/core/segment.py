@@ -314,6 +314,21 @@ class Index:
         """How many frames the segment has."""
         return sum(block.frames for group in self.groups for block in group.blocks)
 
+    def after(self, frame: Frame) -> Iterator[Frame]:
+        """The frames behind `frame`: in a small segment all of them, and then those before it; else of its group."""
+        if self._is_small:
+            frames = [one for group in range(len(self.groups)) for one in self.frames(group)]
+            at = frames.index(frame)
+            yield from frames[at + 1 :]
+            yield from frames[:at]
+            return
+        for number, group in enumerate(self.groups):
+            at = bisect_right(group.blocks, frame.pages[0], key=lambda block: block.first) - 1
+            if at >= 0 and frame in self._block(number, at):
+                for block in range(at, len(group.blocks)):
+                    yield from (other for other in self._block(number, block) if other.pages[0] > frame.pages[0])
+                return
+
     def _find_in(self, number: int, group: Group, page: PageNo) -> tuple[Frame, int] | None:
         at = bisect_right(group.blocks, page, key=lambda block: block.first) - 1
         if at < 0 or page > group.blocks[at].last:

@@ -22,6 +22,8 @@ from virke.errors import Invalid, TooLarge, VirkeError
 CACHE_KIB: Final = 8 << 10
 OVERLAY_BYTES_MAX: Final = 1 << 30
 STATEMENTS_MAX: Final = 1000
+STATEMENT_CHARS_KEPT: Final = 4096
+_CHECK_SCHEMA: Final = "SELECT 1 FROM sqlite_schema LIMIT 1"
 _NUMBER_BYTES: Final = 8
 T = TypeVar("T")
 
@@ -47,13 +49,15 @@ class Connection:
             self.raw.pragma("page_size", snapshot.head.page_size)
         self.pinned: Pages | None = None
         self._value_bytes_max = value_bytes_max
+        self._schema_checked = False
         self._statements: dict[str, Statement] = {}
 
     def pin(self, snapshot: Pages) -> None:
         """Show `snapshot` and hold a read transaction on it."""
         self.move(snapshot)
         self.plain("BEGIN")
-        self.plain("SELECT 1 FROM sqlite_schema LIMIT 1")
+        self.plain(_CHECK_SCHEMA)
+        self._schema_checked = True
         self.pinned = snapshot
 
     def unpin(self) -> None:
@@ -66,6 +70,7 @@ class Connection:
         """Show `snapshot`, dropping whatever was written and not committed."""
         self.unpin()
         if self.file.snapshot is not snapshot or self.file.is_dirty:
+            self._schema_checked = False
             same_history = not self.file.is_dirty and self.file.snapshot.lineage == snapshot.lineage
             self.file.move(snapshot)
             self._statements.clear()
@@ -106,8 +111,11 @@ class Connection:
         """The first statement of `sql`, prepared but not run. Raises `SqlError`, `Denied`."""
         known = self._statements.get(sql)
         if known is None:
+            if not self._schema_checked:  # preparing alone trusts the schema that SQLite has in memory
+                self.guarded(lambda: self.raw.execute(_CHECK_SCHEMA).fetchall())
+                self._schema_checked = True
             known = self.guarded(lambda: sqlite.describe(self.raw, self.guard, sql))
-            if known.keyword not in _SCHEMA_WORDS:
+            if known.keyword not in _SCHEMA_WORDS and len(sql) <= STATEMENT_CHARS_KEPT:
                 if len(self._statements) >= STATEMENTS_MAX:
                     self._statements.clear()
                 self._statements[sql] = known
@@ -236,14 +244,17 @@ def collect_rows(cursor: Cursor, result_bytes_max: int) -> list[Row]:
         TooLarge: their values have more than `result_bytes_max` bytes together.
     """
     rows: list[Row] = []
-    total = 0
+    append, total = rows.append, 0
     for row in cursor:
-        for value in row:
-            total += len(value) if isinstance(value, (str, bytes)) else _NUMBER_BYTES
+        append(row)
+        for value in row:  # this loop is most of what a long result costs
+            if type(value) is str or type(value) is bytes:
+                total += len(value)
+            else:
+                total += _NUMBER_BYTES
         if total > result_bytes_max:
             cursor.close(True)
             raise TooLarge(
                 f"the result is larger than {result_bytes_max >> 20} MiB; ask for less (LIMIT) or raise max_result_mb"
             )
-        rows.append(row)
     return rows

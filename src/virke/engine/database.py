@@ -21,7 +21,7 @@ from virke.core.collect import GRACE_MS
 from virke.core.root import Root, RootAt
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, upkeep
-from virke.engine.connection import Connection, collect_rows
+from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection, collect_rows
 from virke.engine.deferred import Deferred, Journal, push_all
 from virke.engine.environment import Environment
 from virke.engine.results import (
@@ -47,6 +47,7 @@ READERS_KEPT: Final = 16
 TRANSACTION_CONNECTIONS_KEPT: Final = 4
 BOOKMARK_TRIES: Final = 12
 VIEW_TRIES: Final = 8
+_PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
 CONSISTENCIES: Final = ("strong", "session", "bounded")
 
 
@@ -114,7 +115,7 @@ class Database:
             reader = (self._connection(), {})
         connection, known = reader
         columns = known.get(sql)
-        if columns is None or connection.pinned is not shown.view:
+        if columns is None or connection.pinned is not shown.view or type(params) not in _PLAIN_PARAMETERS:
             return self._query_first(sql, params, reader, shown)
         connection.vfs.now_ms = self._now_ms()
         connection.guard.deadline = now + shown.timeout_s
@@ -142,7 +143,7 @@ class Database:
             connection.vfs.now_ms = self._now_ms()
             connection.guard.deadline = self._monotonic() + shown.timeout_s
             columns, rows = connection.fetch(sql, params, shown.result_bytes)
-            if len(known) < 1000:
+            if len(known) < STATEMENTS_MAX and len(sql) <= STATEMENT_CHARS_KEPT:
                 known[sql] = columns
             return QueryResult(columns, rows, shown.root)
         except SnapshotGone:

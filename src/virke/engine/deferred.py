@@ -27,7 +27,6 @@ from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, execute
 from virke.errors import Conflict, Corrupt, OutcomeUnknown, Unavailable, VirkeError
 
-
 PUSH_MAX: Final = ANSWERS_KEPT
 """Writes of one commit: the root keeps no more answers."""
 

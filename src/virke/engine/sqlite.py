@@ -30,7 +30,8 @@ ReadOnlyError = apsw.ReadOnlyError
 SQLITE_VERSION: Final[str] = apsw.sqlite_lib_version()
 
 Value = None | int | float | str | bytes
-Parameters = Sequence[Value] | Mapping[str, Value]
+Parameter = Value | bytearray | memoryview
+Parameters = Sequence[Parameter] | Mapping[str, Parameter]
 Row = tuple[Value, ...]
 
 PROGRESS_STEPS: Final = 4000
@@ -228,7 +229,7 @@ def describe(connection: Connection, guard: Guard, sql: str) -> Statement:
     cursor = connection.cursor()
     cursor.exec_trace = trace
     try:
-        cursor.execute(sql, _UNBOUND)
+        cursor.execute(sql, _UNBOUND, can_cache=False)  # a cached one has the columns of the schema of its day
     except apsw.ExecTraceAbort:
         return found[0]
     except (apsw.Error, ValueError, TypeError) as error:

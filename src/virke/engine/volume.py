@@ -4,7 +4,8 @@ Knows roots, segments and the driver; knows no SQL. Shared by all connections of
 
 1. `latest` only moves forward; `checked_at` says when the store last confirmed it.
 2. A snapshot never changes. Its pages come from immutable objects, verified when decoded.
-3. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
+3. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
+4. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from virke.core.commit import Plan
 from virke.core.effects import Absent, Record, Tier, Unchanged
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import lock_page
-from virke.core.pagemap import InRoot, PageMap, Place
+from virke.core.pagemap import InRoot, InSegment, PageMap, Place
 from virke.core.root import Root, RootAt, decode_root
-from virke.core.segment import Head, Index, Ref, decode_frame, decode_index
+from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
+from virke.engine.readahead import ReadAhead
 from virke.errors import Conflict, Corrupt, NotFound, Unavailable
 from virke.stores.base import Range, Store
 
@@ -32,6 +34,8 @@ FRAME_CACHE_BYTES: Final = 64 << 20
 READ_AHEAD_PAGES: Final = 512
 PART_BYTES_MAX: Final = 16 << 20
 FrameKey = tuple[bytes, int, int, int]
+Cached = list[bytes] | bytes
+"""The pages of a frame; or its encoded bytes, as they were read ahead and not asked for yet."""
 Pairs = tuple[tuple[Ref, Index], ...]
 
 
@@ -61,7 +65,8 @@ class Volume:
         self.checked_at = float("-inf")
         self._indexes: dict[Ref, Index] = {}
         self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
-        self._frames: OrderedDict[FrameKey, list[bytes]] = OrderedDict()
+        self._frames: OrderedDict[FrameKey, Cached] = OrderedDict()
+        self._read_ahead = ReadAhead(cache_bytes // 4)
         self._frame_bytes = 0
         self._cache_bytes = cache_bytes
         self.part_bytes = {tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in store.blobs.items()}
@@ -186,14 +191,13 @@ class Volume:
         place = snapshot.map.locate(number)
         key = _frame_key(place)
         with self._lock:
-            pages = self._frames.get(key)
-            if pages is not None:
+            cached = self._frames.get(key)
+            if isinstance(cached, list):
                 self._frames.move_to_end(key)
-                return pages[place.slot]
-        self._load(snapshot, {key: place})
-        with self._lock:
-            pages = self._frames.get(key)
-        return pages[place.slot] if pages else self._decode(snapshot, [place])[0][place.slot]
+                return cached[place.slot]
+        pages = self._load(snapshot, place, cached)
+        self._keep({key: pages})
+        return pages[place.slot]
 
     def pages(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[bytes]:
         """Many pages at once: missing frames are fetched in one round, and not kept."""
@@ -202,26 +206,53 @@ class Volume:
         decoded = dict(zip(unique, self._decode(snapshot, list(unique.values())), strict=True))
         return [decoded[_frame_key(place)][place.slot] for place in places]
 
-    def _load(self, snapshot: Snapshot, wanted: dict[FrameKey, Place]) -> None:
-        decoded = self._decode(snapshot, list(wanted.values()))
-        self._keep(dict(zip(wanted, decoded, strict=True)))
+    def _load(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
+        """The pages of the frame at `place`; `encoded` are its bytes if they were read ahead."""
+        if isinstance(place, InRoot):
+            return self._decode(snapshot, [place])[0]
+        if encoded is None:
+            encoded = self._fetch(snapshot, place)
+        return decode_frame(
+            place.frame, encoded, snapshot.head.page_size, place.ref.identity.part_key(place.frame.part)
+        )
 
-    def _keep(self, frames: Mapping[FrameKey, list[bytes]]) -> None:
+    def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
+        """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
+        ref, found = place.ref, b""
+        [index] = self.indexes((ref,))
+        runs = self._read_ahead.runs(ref, index, place.frame, lambda frame: _key_in(ref, frame) in self._frames)
+        ranges = [Range(ref.identity.part_key(run[0].part), run[0].offset, sum(f.length for f in run)) for run in runs]
+        for run, data in zip(runs, self.driver.get(ref.tier, ranges), strict=True):
+            if isinstance(data, Absent):
+                if place.frame in run:
+                    raise self._missing(snapshot, place)
+                continue
+            pieces, start = dict[FrameKey, Cached](), run[0].offset
+            for frame in run:
+                piece = data[frame.offset - start : frame.offset - start + frame.length]
+                if frame == place.frame:
+                    found = piece
+                else:
+                    pieces[_key_in(ref, frame)] = piece
+            self._keep(pieces)
+        return found
+
+    def _keep(self, frames: Mapping[FrameKey, Cached]) -> None:
         with self._lock:
-            for key, pages in frames.items():
-                if key not in self._frames:
-                    self._frames[key] = pages
-                    self._frame_bytes += sum(map(len, pages))
+            for key, cached in frames.items():
+                known = self._frames.get(key, b"")
+                if not isinstance(known, list):
+                    self._frames[key] = cached
+                    self._frame_bytes += _size(cached) - _size(known)
             while self._frame_bytes > self._cache_bytes and len(self._frames) > 1:
-                _, dropped = self._frames.popitem(last=False)
-                self._frame_bytes -= sum(map(len, dropped))
+                self._frame_bytes -= _size(self._frames.popitem(last=False)[1])
 
     def adopt(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
         """Keep what a commit of this process has stored, so that nothing of it is read back from the store.
 
         `pages` are the pages that it changed; what else its segment holds are commits that were inline before.
         """
-        root, kept = plan.root, dict[FrameKey, list[bytes]]()
+        root, kept = plan.root, dict[FrameKey, Cached]()
         if plan.puts:
             ref, end = root.segments[-1], plan.puts[-1].data
             index = decode_index(end[ref.index_offset : ref.index_offset + ref.index_length], ref)
@@ -229,12 +260,13 @@ class Volume:
             for number, group in enumerate(index.groups):
                 offset = 0
                 for frame in index.frames(number):
+                    known: Cached
                     if group.head == root.head:
                         known = [pages[page] for page in frame.pages]
                     else:
                         known = self._frames.get((group.head.commit_id, -1, 0, offset), [])
                     if known:
-                        kept[ref.identity.commit_id, ref.identity.ordinal, frame.part, frame.offset] = known
+                        kept[_key_in(ref, frame)] = known
                     offset += frame.length
         if root.inline and root.inline[-1].head == root.head:
             commit = root.inline[-1]
@@ -277,11 +309,18 @@ def _gone() -> SnapshotGone:
     return SnapshotGone("the snapshot was collected while it was read; start over")
 
 
+def _size(cached: Cached) -> int:
+    return len(cached) if isinstance(cached, bytes) else sum(map(len, cached))
+
+
 def _frame_key(place: Place) -> FrameKey:
     if isinstance(place, InRoot):
         return place.commit.head.commit_id, -1, 0, place.frame.offset
-    identity = place.ref.identity
-    return identity.commit_id, identity.ordinal, place.frame.part, place.frame.offset
+    return _key_in(place.ref, place.frame)
+
+
+def _key_in(ref: Ref, frame: Frame) -> FrameKey:
+    return ref.identity.commit_id, ref.identity.ordinal, frame.part, frame.offset
 
 
 def _range(place: Place) -> Range:

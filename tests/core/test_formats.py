@@ -1,0 +1,363 @@
+"""Format 1 of root and segment: golden bytes open for ever (P10), and nothing but what was written opens (P7, P11)."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.described import described, described_segment, index_of, pages_of
+from virke.core import codec
+from virke.core.codec import DEFLATE, STORED
+from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
+from virke.core.packing import SegmentWriter
+from virke.core.root import MAGIC, RingEntry, Root, decode_root, encode_root
+from virke.core.segment import (
+    BLOCK_FRAMES,
+    BLOCK_RAW_MAX,
+    Block,
+    Group,
+    Head,
+    Index,
+    Ref,
+    decode_frame,
+    decode_index,
+    encode_index,
+    read_ref,
+)
+from virke.core.wire import Reader, Writer, crc32
+from virke.errors import Corrupt, Invalid
+
+VECTORS: Final = Path(__file__).parents[2] / "vectors" / "format-1"
+ROOTS: Final = ("root-new", "root-full")
+SEGMENTS: Final = ("segment-stored", "segment-deflated", "segment-wide")
+PEAK_MAX: Final = 4 << 20
+RUN: Final = b"\x01\x80\x04"
+"""A frame's first bytes: 256 pages that follow each other."""
+
+
+def vector(name: str) -> bytes:
+    """One binary file."""
+    return (VECTORS / f"{name}.bin").read_bytes()
+
+
+def segment(name: str) -> tuple[Ref, dict[str, bytes]]:
+    """A segment vector: its reference, and its parts by key."""
+    meaning = json.loads((VECTORS / f"{name}.json").read_bytes())
+    source = Reader(bytes.fromhex(meaning["encoded_ref"]), name)
+    ref = read_ref(source)
+    source.done()
+    return ref, {key: vector(f"{name}.{number:04x}") for number, key in enumerate(ref.keys)}
+
+
+def sealed(body: bytes) -> bytes:
+    """`body` with the checksum that makes a decoder look inside."""
+    return body + crc32(body).to_bytes(4, "big")
+
+
+def read_all(ref: Ref, parts: dict[str, bytes]) -> list[dict[PageNo, bytes]]:
+    """Every page of every group."""
+    index = index_of(ref, parts)
+    return [pages_of(index, parts, number) for number in range(len(index.groups))]
+
+
+# Golden bytes
+
+
+def test_no_golden_file_changes() -> None:
+    """Append-only: a changed byte here means databases that don't open any more."""
+    lines = (VECTORS / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    files = {path.name: path.read_bytes() for path in VECTORS.iterdir() if path.name != "SHA256SUMS"}
+    assert {name: sha256(data).hexdigest() for name, data in files.items()} == sums
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_a_golden_root_reads_and_writes_the_same(name: str) -> None:
+    """P10: the bytes mean what the JSON says, and that is written as the same bytes."""
+    root = decode_root(vector(name), name)
+    assert described(root) == json.loads((VECTORS / f"{name}.json").read_bytes())["root"]
+    assert encode_root(root) == vector(name)
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_a_golden_segment_reads_the_same(name: str) -> None:
+    """P10: reference, index, frames and every page are what the JSON says."""
+    expected = json.loads((VECTORS / f"{name}.json").read_bytes())
+    del expected["encode"]
+    assert described_segment(*segment(name)) == expected
+
+
+def test_a_golden_segment_of_stored_frames_is_written_the_same() -> None:
+    """P10: where no deflate is involved, every encoder writes these bytes."""
+    ref, parts = segment("segment-stored")
+    index, groups = index_of(ref, parts), read_all(ref, parts)
+    writer = SegmentWriter(ref.identity, ref.tier, max(map(len, parts.values())))
+    written: list[tuple[str, bytes]] = []
+    for number, group in enumerate(index.groups):
+        for frame in index.frames(number):
+            assert frame.codec == STORED
+            written += writer.frame(frame.pages, b"".join(groups[number][page] for page in frame.pages))
+        writer.end_group(group.head)
+    last, made = writer.finish(index.inputs)
+    assert dict(written + last) == parts
+    assert made == ref
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_a_root_cut_short_anywhere_is_corrupt(name: str) -> None:
+    """P7: at every length, also when the checksum was made to fit."""
+    data = vector(name)
+    for length in range(len(data)):
+        with pytest.raises(Corrupt):
+            decode_root(data[:length], name)
+        if length < len(data) - 4:
+            with pytest.raises(Corrupt):
+                decode_root(sealed(data[:length]), name)
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_a_root_with_any_bit_flipped_is_corrupt(name: str) -> None:
+    """P7: every bit of every byte."""
+    data = vector(name)
+    for at in range(len(data)):
+        for bit in range(8):
+            with pytest.raises(Corrupt):
+                decode_root(flipped(data, at, 1 << bit), name)
+
+
+def flipped(data: bytes, at: int, mask: int = 1) -> bytes:
+    """`data` with bits of one byte flipped."""
+    return data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_a_segment_cut_short_anywhere_is_corrupt(name: str) -> None:
+    """P7: every part, at every length."""
+    ref, parts = segment(name)
+    for key, data in parts.items():
+        for length in range(0, len(data), 1 if len(data) < 2000 else 7):
+            with pytest.raises(Corrupt):
+                read_all(ref, {**parts, key: data[:length]})
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_a_segment_with_any_byte_flipped_is_corrupt(name: str) -> None:
+    """P7: every byte of every part is covered by a checksum."""
+    ref, parts = segment(name)
+    index = index_of(ref, parts)
+    what, size = index.what, index.groups[0].head.page_size
+    frames = [frame for number in range(len(index.groups)) for frame in index.frames(number)]
+    covered = dict.fromkeys(parts, 0)
+    for frame in frames:
+        key = ref.identity.part_key(frame.part)
+        data = parts[key][frame.offset : frame.offset + frame.length]
+        covered[key] += len(data)
+        for at in range(len(data)):
+            with pytest.raises(Corrupt):
+                decode_frame(frame, flipped(data, at, 1 << at % 8), size, what)
+    data = parts[ref.index_key][ref.index_offset :]
+    covered[ref.index_key] += len(data)
+    for at in range(len(data)):
+        with pytest.raises(Corrupt):
+            decode_index(flipped(data, at, 1 << at % 8), ref)
+    assert covered == {key: len(data) for key, data in parts.items()}
+
+
+def test_two_segments_under_each_others_key_are_corrupt() -> None:
+    """P7: a whole and valid segment in the wrong place is refused, and so is one of its data parts."""
+    (one, ones), (other, others) = segment("segment-stored"), segment("segment-deflated")
+    with pytest.raises(Corrupt):
+        index_of(one, {one.index_key: others[other.index_key]})
+    with pytest.raises(Corrupt):
+        read_all(one, {**ones, one.keys[0]: ones[one.keys[1]]})
+    stolen = replace(other, identity=one.identity)
+    with pytest.raises(Corrupt, match="another segment"):
+        decode_index(others[other.index_key][other.index_offset :], stolen)
+
+
+def test_a_newer_format_is_refused_by_name() -> None:
+    """A format that this Virke does not know is named, and never guessed at."""
+    data = vector("root-new")
+    with pytest.raises(Corrupt, match="format version 2 is not known"):
+        decode_root(sealed(data[:8] + b"\0\2" + data[10:-4]), "x")
+
+
+# Garbage: only Corrupt or Invalid may come out, and little memory be used
+
+
+def used(index: Index) -> None:
+    """Touch everything that is decoded late."""
+    for group in index.groups:
+        index.pages(group.head.version)
+        index.find(PageNo(3), group.head.version)
+
+
+def outcome(read: Callable[[], object]) -> object:
+    """What `read` returns, or the type of the allowed error that it raises; its peak of memory is bounded."""
+    tracemalloc.start()
+    try:
+        return read()
+    except (Corrupt, Invalid) as error:
+        return type(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < PEAK_MAX, f"{peak:,} bytes"
+
+
+def resealed_index(ref: Ref, body: bytes) -> Callable[[], object]:
+    """A reading of `body` as the index of `ref`, all checksums made to fit."""
+    data = sealed(body)
+    fitting = replace(ref, index_length=len(data), index_crc=crc32(data))
+    return lambda: used(decode_index(data, fitting))
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_a_root_forged_byte_by_byte_raises_nothing_else(name: str) -> None:
+    """P11: each byte set to each of a few values, under a fitting checksum."""
+    body = vector(name)[:-4]
+    for at in range(len(MAGIC), len(body)):
+        for value in (0, 1, 0x7F, 0x80, 0xFF):
+            forged = sealed(body[:at] + bytes([value]) + body[at + 1 :])
+            try:
+                decode_root(forged, name)
+            except (Corrupt, Invalid):
+                continue
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_an_index_forged_byte_by_byte_raises_nothing_else(name: str) -> None:
+    """P11: the same for indexes, and their blocks with them."""
+    ref, parts = segment(name)
+    body = parts[ref.index_key][ref.index_offset : -4]
+    for at in range(len(body)):
+        for value in (0, 0x80, 0xFF):
+            try:
+                resealed_index(ref, body[:at] + bytes([value]) + body[at + 1 :])()
+            except (Corrupt, Invalid):
+                continue
+
+
+@given(st.binary(max_size=400), st.booleans())
+def test_garbage_behind_a_magic_number_raises_nothing_else(garbage: bytes, in_format: bool) -> None:
+    """P11: random bytes, sealed, are never anything but refused."""
+    start = b"\0\1" if in_format else b""
+    assert outcome(lambda: decode_root(sealed(MAGIC + start + garbage), "x")) is Corrupt
+    ref, _ = segment("segment-stored")
+    assert outcome(resealed_index(ref, b"VirkeSeg" + start + garbage)) is Corrupt
+    assert outcome(lambda: read_ref(Reader(garbage, "x"))) is Corrupt or len(garbage) > 40
+
+
+def bombs() -> Iterator[tuple[str, Callable[[], object]]]:
+    """Small bytes that promise much."""
+    full = vector("root-full")[:-4]
+    ref, _ = segment("segment-stored")
+    identity = encode_index(ref.identity, (), ())[:-6]
+    head = Head(ref.hi, CommitId(bytes(16)), 0, 512, PageCount(9), 0)
+    for many in (b"\xff\x7f", b"\xff" * 4 + b"\x7f", b"\xff" * 8 + b"\x7f", b"\xff" * 9 + b"\x7f"):
+        name = len(many)
+        yield f"index inputs {name}", resealed_index(ref, identity + many)
+        yield f"index groups {name}", resealed_index(ref, identity + b"\0" + many)
+        for at in range(40, len(full), 9):
+            forged = sealed(full[:at] + many + full[at + 1 :])
+            yield f"root {at} {name}", lambda forged=forged: decode_root(forged, "x")  # type: ignore[misc]
+    for raw_bytes, raw in ((BLOCK_RAW_MAX, bytes(BLOCK_RAW_MAX)), (100, bytes(50 << 20)), (1 << 40, b"")):
+        yield f"block {raw_bytes}", resealed_index(ref, index_with(head, deflated_block(raw, raw_bytes)))
+    frames = (RUN + bytes(8)) * BLOCK_FRAMES
+    yield "frames of nothing", resealed_index(ref, index_with(head, deflated_block(frames, len(frames))))
+
+
+def deflated_block(raw: bytes, raw_bytes: int) -> Block:
+    """A block that says it holds `raw_bytes` and as many frames as may be."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = compressor.compress(raw) + compressor.flush()
+    return Block(PageNo(1), PageNo(40_000), BLOCK_FRAMES, DEFLATE, raw_bytes, crc32(data), data)
+
+
+def index_with(head: Head, block: Block) -> bytes:
+    """The body of an index with one block."""
+    ref, _ = segment("segment-stored")
+    return encode_index(ref.identity, (), (Group(head, (block,)),))[:-4]
+
+
+def test_a_bomb_is_refused_before_memory_is_taken() -> None:
+    """P11: counts and lengths are checked against what is there; a number that is neither (a time) may be any."""
+    for name, read in bombs():
+        result = outcome(read)
+        assert result in (Corrupt, Invalid) or (name.startswith("root ") and isinstance(result, Root)), name
+
+
+def test_a_frame_that_inflates_to_more_than_it_says_is_refused_at_that_size() -> None:
+    """P11: 50 MB of zeros in 50 KB do not get further than one byte more than a page."""
+    block = deflated_block(bytes(50 << 20), 0)
+    assert outcome(lambda: codec.decode(DEFLATE, block.data, crc=block.crc, raw_bytes=512, what="x")) is Corrupt
+
+
+def test_frames_in_a_root_can_not_promise_more_pages_than_their_bytes_hold() -> None:
+    """P11: an inline commit of tiny frames, each of 256 pages, is refused at the first."""
+    root = decode_root(vector("root-new"), "x")
+    out = Writer()
+    out.raw(encode_root(root)[:-5])  # less its empty list of inline commits
+    out.varint(1)
+    start = Head(Version(1), root.head.commit_id, 0, 512, PageCount(9), 0)
+    frames = b"".join(RUN + bytes([0, at, 1]) + bytes(4) + b"\x01" for at in range(100))
+    for field in (head_bytes(start), b"\x64", frames, b"\x64", bytes(100)):
+        out.raw(field)
+    assert outcome(lambda: decode_root(out.sealed(), "x")) is Corrupt
+
+
+def head_bytes(head: Head) -> bytes:
+    """A head as a root holds it."""
+    out = Writer()
+    out.varint(head.version)
+    out.raw(head.commit_id)
+    out.varint(head.time_ms)
+    out.u32(head.page_size)
+    out.u32(head.page_count)
+    out.u64(head.checksum)
+    return out.bytes()
+
+
+# Whatever is written is read the same
+
+
+ids = st.binary(min_size=16, max_size=16)
+counters = st.integers(min_value=0, max_value=(1 << 62) - 1)
+
+
+@given(ids, ids, st.text(max_size=30), counters, counters)
+def test_every_root_is_read_as_it_was_written(
+    database: bytes, commit: bytes, branch: str, version: int, time_ms: int
+) -> None:
+    """Encoding and decoding are inverse, at the ends of every range too."""
+    head = Head(Version(version), CommitId(commit), time_ms, 65536, PageCount(0xFFFFFFFE), (1 << 64) - 1)
+    root = replace(
+        decode_root(vector("root-full"), "x"),
+        database_id=DatabaseId(database),
+        branch=branch,
+        epoch=Epoch(version),
+        head=head,
+        ring=(RingEntry(CommitId(commit)),),
+        segments=(),
+        inline=(),
+    )
+    assert decode_root(encode_root(root), "x") == root
+
+
+def test_the_heads_that_the_tests_write_are_the_real_ones() -> None:
+    """`head_bytes` above must not drift from what the format says."""
+    root: Root = decode_root(vector("root-new"), "x")
+    assert head_bytes(root.head) in vector("root-new")

@@ -1,0 +1,345 @@
+"""Many threads on one database: every write is counted once, every read is of one version, each caller has its own answer."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import pytest
+
+from tests.engine.world import dump_of, make, reopen, store_of
+from virke.core.effects import Generation, ReadOutcome, SwapOutcome
+from virke.engine.database import Database
+from virke.engine.writer import Write
+from virke.errors import Conflict, Denied, Invalid, SqlError, VirkeError
+from virke.stores.base import Call, Consistency, Register, Store
+from virke.stores.counted import CountingStore
+from virke.stores.memory import memory_store
+
+THREADS: Final = 8
+WAIT_S: Final = 60
+
+
+@pytest.fixture(autouse=True)
+def _eager_switches() -> Iterator[None]:
+    """Threads take turns often, so that a race that can happen does."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def run_all(*works: Callable[[], object]) -> list[object]:
+    """Run each in a thread of its own, all at once; an exception is a result."""
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], object]) -> object:
+        start.wait(WAIT_S)
+        try:
+            return work()
+        except VirkeError as error:
+            return error
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result(WAIT_S) for future in [pool.submit(run, work) for work in works]]
+
+
+class GatedRegister:
+    """A register whose swaps wait until the gate is open; says when the first one waits."""
+
+    def __init__(self, inner: Register) -> None:
+        self._inner = inner
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+
+    @property
+    def consistency(self) -> Consistency:
+        return self._inner.consistency
+
+    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
+        return self._inner.read(key, known)
+
+    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
+        self.waiting.set()
+        assert self.gate.wait(WAIT_S)
+        return self._inner.swap(key, data, base)
+
+    def remove(self, key: str, base: Generation) -> SwapOutcome:
+        return self._inner.remove(key, base)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return self._inner.keys(prefix)
+
+
+class Queue(list[Write]):
+    """The writer's queue, with a count of those who came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = threading.Semaphore(0)
+
+    def append(self, write: Write) -> None:
+        super().append(write)
+        self.arrived.release()
+
+
+class Gated:
+    """A database behind a gate: what is called while the first swap waits becomes one group."""
+
+    def __init__(self) -> None:
+        inner = memory_store()
+        self._register = GatedRegister(inner.register)
+        self.counts = CountingStore(Store(inner.url, self._register, inner.blobs))
+        self.db = make(self.counts.store)
+        self.db.run_script("CREATE TABLE t (n UNIQUE); CREATE TABLE p (id PRIMARY KEY)")
+        self.counts.reset()
+
+    def group(self, *works: Callable[[], object]) -> list[object]:
+        """Outcomes of `works`, committed as one group."""
+        self._register.gate.clear()
+        self._register.waiting.clear()
+        with ThreadPoolExecutor(len(works) + 1) as pool:
+            first = pool.submit(self.db.execute, "INSERT INTO t VALUES (NULL)")
+            assert self._register.waiting.wait(WAIT_S)
+            queue = self.db._writer._queue = Queue()
+            futures = [pool.submit(_outcome, work) for work in works]
+            for _ in works:
+                assert queue.arrived.acquire(timeout=WAIT_S)
+            self._register.gate.set()
+            assert first.result(WAIT_S) == 1
+            return [future.result(WAIT_S) for future in futures]
+
+    def swaps(self) -> int:
+        made = self.counts.of(Call.SWAP).requests
+        self.counts.reset()
+        return made
+
+
+def _outcome(work: Callable[[], object]) -> object:
+    try:
+        return work()
+    except VirkeError as error:
+        return type(error)
+
+
+@pytest.fixture
+def gated() -> Gated:
+    return Gated()
+
+
+def numbers(db: Database) -> list[object]:
+    return [row[0] for row in db.query("SELECT n FROM t WHERE n IS NOT NULL ORDER BY n").rows]
+
+
+def test_what_waits_while_a_swap_is_in_flight_is_one_commit(gated: Gated) -> None:
+    """Each request has its own result or error; the good ones are all in."""
+    db = gated.db
+    outcomes = gated.group(
+        lambda: db.execute("INSERT INTO t VALUES (1), (2)"),
+        lambda: db.execute("INSERT INTO missing VALUES (1)"),
+        lambda: db.batch(["INSERT INTO t VALUES (3)", "INSERT INTO t VALUES (3)"]),
+        lambda: db.run("INSERT INTO t VALUES (4) RETURNING n * 10").rows,
+        lambda: db.execute("BEGIN"),
+        lambda: db.execute("INSERT INTO t VALUES (?)", (5, 6)),
+        lambda: db.execute("RELEASE virke_request"),
+        lambda: db.executemany("INSERT INTO t VALUES (?)", [(7,), (8,)]),
+    )
+    assert outcomes == [2, SqlError, SqlError, [(40,)], Denied, Invalid, Denied, 2]
+    assert gated.swaps() == 2
+    assert numbers(db) == [1, 2, 4, 7, 8]
+
+
+@pytest.mark.parametrize("ends", ["INSERT OR ROLLBACK INTO t VALUES (1)", "INSERT INTO t VALUES (99)"])
+def test_a_rollback_by_one_request_of_a_group_is_its_own(gated: Gated, ends: str) -> None:
+    """SQLite undoes the whole transaction, in which the others' work was; they still get what they did."""
+    db = gated.db
+    db.run_script(
+        "INSERT INTO t VALUES (1);"
+        "CREATE TRIGGER g BEFORE INSERT ON t WHEN new.n = 99 BEGIN SELECT RAISE(ROLLBACK, 'no'); END;"
+    )
+    outcomes = gated.group(
+        lambda: db.execute("INSERT INTO t VALUES (2)"),
+        lambda: db.execute(ends),
+        lambda: db.execute("INSERT INTO t VALUES (3)"),
+    )
+    assert outcomes == [1, SqlError, 1]
+    assert numbers(db) == [1, 2, 3]
+
+
+def test_a_deferred_constraint_fails_its_own_request_of_a_group(gated: Gated) -> None:
+    """COMMIT says that somebody broke it, not who: each is tried alone."""
+    db = gated.db
+    db.execute("CREATE TABLE c (p REFERENCES p DEFERRABLE INITIALLY DEFERRED)")
+    db.execute("PRAGMA foreign_keys = ON")
+    outcomes = gated.group(
+        lambda: db.execute("INSERT INTO t VALUES (1)"),
+        lambda: db.execute("INSERT INTO c VALUES (1)"),
+        lambda: db.batch(["INSERT INTO c VALUES (2)", "INSERT INTO p VALUES (2)"])[0].rows_affected,
+    )
+    assert outcomes == [1, SqlError, 1]
+    assert (numbers(db), db.query("SELECT p FROM c").rows) == ([1], [(2,)])
+
+
+def test_vacuum_and_pragmas_wait_in_line_with_the_others(gated: Gated) -> None:
+    db = gated.db
+    outcomes = gated.group(
+        lambda: db.execute("INSERT INTO t VALUES (1)"),
+        lambda: db.execute("VACUUM"),
+        lambda: db.run("PRAGMA user_version").rows,
+        lambda: db.execute("INSERT INTO t VALUES (2)"),
+    )
+    assert outcomes == [1, 0, [(0,)], 1]
+    assert numbers(db) == [1, 2]
+
+
+def test_modes_and_temporary_tables_of_one_request_do_not_reach_its_group(gated: Gated) -> None:
+    db = gated.db
+    db.execute("CREATE TABLE k (n CHECK (n > 0))")
+    outcomes = gated.group(
+        lambda: len(db.batch(["PRAGMA ignore_check_constraints = 1", "CREATE TEMP TABLE x (n)"])),
+        lambda: db.execute("INSERT INTO k VALUES (-1)"),
+        lambda: db.execute("INSERT INTO x VALUES (1)"),
+    )
+    assert outcomes == [2, SqlError, SqlError]
+
+
+def test_an_idempotency_key_used_twice_in_a_group_is_applied_once(gated: Gated) -> None:
+    db = gated.db
+    outcomes = gated.group(
+        *[lambda: db.execute("INSERT INTO t VALUES (1)", idempotency_key="a") for _ in range(3)],
+        lambda: db.execute("INSERT INTO t VALUES (2)", idempotency_key="b"),
+    )
+    assert outcomes == [1, 1, 1, 1]
+    assert db.execute("INSERT INTO t VALUES (1)", idempotency_key="a") == 1
+    assert numbers(db) == [1, 2]
+
+
+def test_of_transactions_on_one_base_the_first_commit_wins(gated: Gated) -> None:
+    """A call that commits in between makes a transaction a `Conflict`; the call itself is never one."""
+    db = gated.db
+    one, two = db.transaction(), db.transaction()
+    one.execute("INSERT INTO t VALUES (1)")
+    two.execute("INSERT INTO t VALUES (1)")
+    assert db.execute("INSERT INTO p VALUES (1)") == 1
+    with pytest.raises(Conflict):
+        one.commit()
+    with pytest.raises(Conflict):
+        two.commit()
+    with db.transaction() as again:
+        again.execute("INSERT INTO t VALUES (3)")
+    assert numbers(db) == [3]
+
+
+def test_mixed_reads_and_writes_lose_nothing_and_see_whole_versions() -> None:
+    """Transfers keep a sum; each thread sees its own writes; results name the version that they show."""
+    counts = CountingStore(memory_store())
+    db = make(counts.store)
+    db.run_script("CREATE TABLE a (id INTEGER PRIMARY KEY, v); CREATE TABLE log (thread, n)")
+    db.executemany("INSERT INTO a VALUES (?, 100)", [(n,) for n in range(10)])
+    states: dict[int, set[object]] = {}
+
+    def work(thread: int) -> None:
+        version = 0
+        for n in range(30):
+            move = "UPDATE a SET v = v + ? WHERE id = ?"
+            db.batch([(move, (1, thread)), (move, (-1, 9)), ("INSERT INTO log VALUES (?, ?)", (thread, n))])
+            mine = db.query("SELECT count(*) FROM log WHERE thread = ?", (thread,))
+            seen = db.query("SELECT sum(v) FROM a")
+            total = db.query("SELECT count(*) FROM log")
+            assert mine.rows == [(n + 1,)]
+            assert seen.rows == [(1000,)]
+            states.setdefault(total.version, set()).add(total.rows[0][0])
+            assert version <= mine.version <= seen.version <= total.version
+            version = total.version
+
+    outcomes = run_all(*[lambda thread=thread: work(thread) for thread in range(THREADS)])
+    assert outcomes == [None] * THREADS
+    assert all(len(counted) == 1 for counted in states.values())
+    assert db.query("SELECT count(*), count(DISTINCT thread * 100 + n) FROM log").rows == [(THREADS * 30,) * 2]
+    assert "log" in str(dump_of(db.snapshot()))
+    assert dump_of(reopen(store_of(db)).snapshot()) == dump_of(db.snapshot())
+
+
+def test_transactions_and_calls_at_once_lose_only_what_is_a_conflict() -> None:
+    """What was answered is there exactly once; every `Conflict` is a write that is not."""
+    db = make()
+    db.execute("CREATE TABLE t (n UNIQUE)")
+
+    def call(thread: int) -> list[int]:
+        return [n for n in range(thread * 100, thread * 100 + 25) if db.execute("INSERT INTO t VALUES (?)", (n,))]
+
+    def transact(thread: int) -> list[int]:
+        done = []
+        for n in range(thread * 100, thread * 100 + 25):
+            try:
+                with db.transaction() as transaction:
+                    transaction.execute("INSERT INTO t VALUES (?)", (n,))
+            except Conflict:
+                continue
+            done.append(n)
+        return done
+
+    works = [lambda t=t: (call if t % 2 else transact)(t) for t in range(THREADS)]
+    answered = [n for outcome in run_all(*works) for n in outcome]  # type: ignore[attr-defined]
+    assert numbers(db) == sorted(answered)
+    assert len(answered) >= THREADS // 2 * 25
+
+
+def test_many_databases_in_one_process_do_not_meet() -> None:
+    """Their connections, clocks and files are their own."""
+
+    def work(number: int) -> object:
+        db = make()
+        db.execute("CREATE TABLE t (n)")
+        for _ in range(20):
+            db.execute("INSERT INTO t VALUES (?)", (number,))
+        return db.query("SELECT DISTINCT n, count(*) FROM t").rows
+
+    found = run_all(*[lambda number=number: work(number) for number in range(THREADS)])
+    assert found == [[(number, 20)] for number in range(THREADS)]
+
+
+def test_closing_while_others_work_gives_clear_errors() -> None:
+    """Each call is answered or says that the database is closed; answered writes are kept."""
+    db = make()
+    db.execute("CREATE TABLE t (n UNIQUE)")
+    store, answered, started = store_of(db), list[int](), threading.Semaphore(0)
+
+    def work(thread: int) -> None:
+        for n in range(thread * 10_000, thread * 10_000 + 10_000):
+            db.execute("INSERT INTO t VALUES (?)", (n,))
+            answered.append(n)
+            db.query("SELECT max(n) FROM t")
+            started.release()
+
+    def close() -> None:
+        for _ in range(40):
+            assert started.acquire(timeout=WAIT_S)
+        db.close()
+
+    works = [lambda t=t: work(t) for t in range(4)]
+    *outcomes, closed = run_all(*works, close)
+    assert closed is None
+    assert {(type(error), "closed" in str(error)) for error in outcomes} == {(Invalid, True)}
+    assert set(answered) <= set(numbers(reopen(store)))
+    db.close()
+    for call in (db.query, db.execute, db.run_script):
+        with pytest.raises(Invalid, match="closed"):
+            call("SELECT 1")
+
+
+def test_a_transaction_outlives_the_closing_of_its_database() -> None:
+    """It is its own connection: it still commits or is rolled back, and nothing is left open."""
+    db = make()
+    db.execute("CREATE TABLE t (n)")
+    kept, dropped = db.transaction(), db.transaction()
+    for transaction in (kept, dropped):
+        transaction.execute("INSERT INTO t VALUES (1)")
+    db.close()
+    dropped.rollback()
+    kept.commit()
+    assert numbers(reopen(store_of(db))) == [1]

@@ -1,0 +1,152 @@
+"""A process beside the tests: works on the local database of a folder until it is done or killed.
+
+    worker.py <work> <folder> [argument …]
+
+It prints one line for each write that was answered, so whoever kills it knows what must be there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+
+from virke.connect import connect
+from virke.engine.database import Database
+from virke.errors import Conflict
+from virke.transfer import import_file
+
+INSERT = "INSERT INTO entry VALUES (?, randomblob(?))"
+UNIT = 30
+
+
+def say(*words: object) -> None:
+    """One line, at once, and in one piece."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def rows(database: Database, name: str, times: str, threads: str) -> None:
+    """Add unique rows, in as many threads; a lost race is run again. Says token and version."""
+
+    def work(thread: int) -> None:
+        for number in range(int(times)):
+            while True:
+                try:
+                    result = database.run(INSERT, (f"{name}-{thread}-{number}", 0))
+                    break
+                except Conflict:
+                    continue
+            say(f"{name}-{thread}-{number}", result.version)
+
+    running = [threading.Thread(target=work, args=(thread,)) for thread in range(int(threads))]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+def transfers(database: Database, seed: str, times: str) -> None:
+    """Move money between accounts: as transactions that look first, and as batches. Ends with a row in `done`."""
+    chance = random.Random(int(seed))
+    for number in range(int(times)):
+        source, target = chance.sample(range(8), 2)
+        while True:
+            try:
+                _transfer(database, source, target, looks=number % 2 == 0)
+                break
+            except Conflict:
+                continue
+        say(number)
+    database.execute("INSERT INTO done VALUES (?)", (seed,))
+
+
+def _transfer(database: Database, source: int, target: int, *, looks: bool) -> None:
+    take = "UPDATE account SET balance = balance - 1 WHERE id = ?"
+    give = "UPDATE account SET balance = balance + 1 WHERE id = ?"
+    log = "INSERT INTO log VALUES (?, ?)"
+    if not looks:
+        database.batch([(take, (source,)), (give, (target,)), (log, (source, target))])
+        return
+    with database.transaction() as transaction:
+        if transaction.query("SELECT balance FROM account WHERE id = ?", (source,)).rows != [(0,)]:
+            transaction.execute(take, (source,))
+            transaction.execute(give, (target,))
+        transaction.execute(log, (source, target))
+
+
+def reads(database: Database, consistency: str, writers: str) -> None:
+    """Look at all accounts until every writer is done; says the number of transfers, the sum and the bookmark."""
+    sql = "SELECT (SELECT count(*) FROM log), (SELECT sum(balance) FROM account), (SELECT count(*) FROM done)"
+    while True:
+        result = database.query(sql, consistency=consistency)
+        [(count, total, done)] = result.rows
+        say(count, total, result.version, result.bookmark)
+        if done == int(writers):
+            return
+
+
+def numbers(start: str) -> Iterator[int]:
+    """Numbers that no other round has."""
+    return itertools.count(int(start))
+
+
+def inserts(database: Database, start: str) -> None:
+    """Add rows of all sizes for ever."""
+    for number in numbers(start):
+        database.execute(INSERT, (str(number), (0, 3000, 90_000)[number % 3]))
+        say(number)
+
+
+def imports(database: Database, start: str) -> None:
+    """Import units of rows for ever."""
+    for number in numbers(start):
+        dump = "".join(f"INSERT INTO entry VALUES ('{number}.{row}', randomblob(4000));\n" for row in range(UNIT))
+        import_file(database, BytesIO(dump.encode()))
+        say(number)
+
+
+def flushes(database: Database, start: str) -> None:
+    """Add deferred rows and flush now and then, for ever."""
+    for number in numbers(start):
+        database.execute(INSERT, (str(number), (0, 3000)[number % 2]))
+        say(number)
+        if number % 5 == 4:
+            database.flush()
+
+
+def deferred(database: Database, start: str) -> None:
+    """Add deferred rows for ever; they are pushed in the background."""
+    for number in numbers(start):
+        database.execute(INSERT, (str(number), 100))
+        say(number)
+
+
+def upkeep(database: Database, start: str) -> None:
+    """Large rows, so that segments are merged, and collections without grace, for ever."""
+    for number in numbers(start):
+        database.execute(INSERT, (str(number), 70_000))
+        say(number)
+        if number % 2:
+            database.execute("DELETE FROM entry WHERE token = 'scratch'")
+            database.collect(grace_ms=0)
+
+
+def promotes(database: Database, start: str) -> None:
+    """Promote, then add large rows for ever."""
+    say("begun")
+    database.promote()
+    inserts(database, start)
+
+
+WORKS = {
+    work.__name__: work for work in (rows, transfers, reads, inserts, imports, flushes, deferred, upkeep, promotes)
+}
+
+if __name__ == "__main__":
+    chosen, folder, *arguments = sys.argv[1:]
+    with connect("ledger", f"local:{folder}") as opened:
+        WORKS[chosen](opened, *arguments)
