@@ -39,7 +39,6 @@ IMAGE_KEY: Final = "image"
 LINES: Final = (
     Line("9/421 ms, 180/13 MB/s", 9, 180, 421, 13),
     Line("25 ms, 100 MB/s", 25, 100, 25, 100),
-    Line("100 ms, 100 MB/s", 100, 100, 100, 100),
 )
 
 

@@ -91,7 +91,9 @@ def wide_segment() -> tuple[Ref, Parts]:
 def new_root() -> Root:
     """The root of a database that was just created."""
     commit_id = CommitId(noise("commit 1", 16))
-    return first_root(database_id=DATABASE, commit_id=commit_id, time_ms=TIME_MS, page_size=4096, tier=Tier.KV)
+    return first_root(
+        name="golden", database_id=DATABASE, commit_id=commit_id, time_ms=TIME_MS, page_size=4096, tier=Tier.KV
+    )
 
 
 def full_root() -> Root:

@@ -117,6 +117,7 @@ def create(
 def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, page_size: int) -> None:
     tier = Tier.KV if Tier.KV in store.blobs else Tier.OBJECT
     root = first_root(
+        name=name,
         database_id=DatabaseId(env.random_bytes(16)),
         commit_id=env.commit_id(),
         time_ms=env.now_ms(),

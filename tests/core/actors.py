@@ -51,7 +51,12 @@ def id_of(name: str, base: Root | None = None) -> CommitId:
 def empty(name: str = "db") -> Root:
     """A new database that keeps no history."""
     root = first_root(
-        database_id=DatabaseId(id_of(name)), commit_id=id_of(f"{name} 1"), time_ms=TIME_MS, page_size=512, tier=Tier.KV
+        name=name,
+        database_id=DatabaseId(id_of(name)),
+        commit_id=id_of(f"{name} 1"),
+        time_ms=TIME_MS,
+        page_size=512,
+        tier=Tier.KV,
     )
     return replace(root, settings=Settings().changed({"history_days": 0}))
 

@@ -205,6 +205,7 @@ class Model:
 def new_model(page_size: int = 512, tier: Tier = Tier.KV) -> Model:
     """A new, empty database."""
     root = first_root(
+        name="model",
         database_id=DatabaseId(noise("database", 16)),
         commit_id=CommitId(noise("commit 0", 16)),
         time_ms=1_000_000,

@@ -137,7 +137,7 @@ def test_giving_up_is_honest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "SENDS", 2)
     monkeypatch.setattr(protocol, "PUT_SENDS", 2)
     programs = (writer("a", with_segment), writer("b"))
-    scenario = Scenario(registers(NEW), programs, faults=3, stale=True, may_be_unknown=True)
+    scenario = Scenario(registers(NEW), programs, faults=2, stale=True, may_be_unknown=True)
     assert verdicts(scenario).verdicts.keys() == {"Committed", "Conflicted", "Unknown", "Failed"}
 
 

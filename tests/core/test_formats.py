@@ -244,7 +244,7 @@ def test_an_index_forged_byte_by_byte_raises_nothing_else(name: str) -> None:
     ref, parts = segment(name)
     body = parts[ref.index_key][ref.index_offset : -4]
     for at in range(len(body)):
-        for value in (0, 0x80, 0xFF):
+        for value in (0, 0xFF) if at % 2 else (0x80,):
             try:
                 resealed_index(ref, body[:at] + bytes([value]) + body[at + 1 :])()
             except (Corrupt, Invalid):

@@ -268,3 +268,25 @@ def test_a_process_never_goes_back_in_time_on_a_stale_store() -> None:
     for level in ("session", "bounded"):
         result = db.query(READ, consistency=level, bookmark=bookmark)
         assert (result.rows, result.bookmark) == ([(1,)], bookmark)
+
+
+class SlowRegister(StaleRegister):
+    """A register whose answers to swaps take their time."""
+
+    def __init__(self, inner: Register, clock: Clock) -> None:
+        super().__init__(inner)
+        self._clock = clock
+
+    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
+        outcome = super().swap(key, data, base)
+        self._clock.pass_s(5)
+        return outcome
+
+
+def test_what_a_slow_swap_proves_is_as_old_as_its_beginning() -> None:
+    """Somebody may have committed while the answer was on its way; the bound holds all the same."""
+    inner, clock = memory_store(), Clock()
+    db = make(Store(inner.url, SlowRegister(inner.register, clock), inner.blobs), clock=clock)
+    db.run_script("CREATE TABLE t (n); INSERT INTO t VALUES (0)")
+    reopen(inner, clock=clock).execute("UPDATE t SET n = 1")
+    assert db.query(READ).rows == [(1,)]

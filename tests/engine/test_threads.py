@@ -10,11 +10,11 @@ from typing import Final
 
 import pytest
 
-from tests.engine.world import dump_of, make, reopen, store_of
+from tests.engine.world import Clock, dump_of, make, reopen, store_of
 from virke.core.effects import Generation, ReadOutcome, SwapOutcome
 from virke.engine.database import Database
 from virke.engine.writer import Write
-from virke.errors import Conflict, Denied, Invalid, SqlError, VirkeError
+from virke.errors import Conflict, Denied, Invalid, SqlError, Unavailable, VirkeError
 from virke.stores.base import Call, Consistency, Register, Store
 from virke.stores.counted import CountingStore
 from virke.stores.memory import memory_store
@@ -54,6 +54,7 @@ class GatedRegister:
         self._inner = inner
         self.gate = threading.Event()
         self.gate.set()
+        self.swaps_left = 1 << 30
         self.waiting = threading.Event()
 
     @property
@@ -66,6 +67,9 @@ class GatedRegister:
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         self.waiting.set()
         assert self.gate.wait(WAIT_S)
+        self.swaps_left -= 1
+        if self.swaps_left < 0:
+            raise Unavailable("the store is out of order")
         return self._inner.swap(key, data, base)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
@@ -92,24 +96,24 @@ class Gated:
 
     def __init__(self) -> None:
         inner = memory_store()
-        self._register = GatedRegister(inner.register)
-        self.counts = CountingStore(Store(inner.url, self._register, inner.blobs))
-        self.db = make(self.counts.store)
+        self.register = GatedRegister(inner.register)
+        self.counts = CountingStore(Store(inner.url, self.register, inner.blobs))
+        self.db = make(self.counts.store, clock=Clock())
         self.db.run_script("CREATE TABLE t (n UNIQUE); CREATE TABLE p (id PRIMARY KEY)")
         self.counts.reset()
 
     def group(self, *works: Callable[[], object]) -> list[object]:
         """Outcomes of `works`, committed as one group."""
-        self._register.gate.clear()
-        self._register.waiting.clear()
+        self.register.gate.clear()
+        self.register.waiting.clear()
         with ThreadPoolExecutor(len(works) + 1) as pool:
             first = pool.submit(self.db.execute, "INSERT INTO t VALUES (NULL)")
-            assert self._register.waiting.wait(WAIT_S)
+            assert self.register.waiting.wait(WAIT_S)
             queue = self.db._writer._queue = Queue()
             futures = [pool.submit(_outcome, work) for work in works]
             for _ in works:
                 assert queue.arrived.acquire(timeout=WAIT_S)
-            self._register.gate.set()
+            self.register.gate.set()
             assert first.result(WAIT_S) == 1
             return [future.result(WAIT_S) for future in futures]
 
@@ -194,6 +198,21 @@ def test_vacuum_and_pragmas_wait_in_line_with_the_others(gated: Gated) -> None:
     )
     assert outcomes == [1, 0, [(0,)], 1]
     assert numbers(db) == [1, 2]
+
+
+def test_a_store_that_fails_half_way_through_a_group_takes_no_answer_back(gated: Gated) -> None:
+    """Written one by one, what was committed is answered; the rest is surely not in history, and is told so."""
+    db = gated.db
+    gated.register.swaps_left = 2
+    outcomes = gated.group(
+        lambda: db.execute("INSERT INTO t VALUES (1)"),
+        lambda: db.execute("VACUUM"),
+        lambda: db.execute("INSERT INTO t VALUES (2)"),
+    )
+    assert sorted(map(str, outcomes)) == sorted(map(str, [1, Unavailable, Unavailable]))
+    gated.register.swaps_left = 1 << 30
+    assert len(numbers(db)) == 1
+    assert db.execute("INSERT INTO t VALUES (3)") == 1
 
 
 def test_modes_and_temporary_tables_of_one_request_do_not_reach_its_group(gated: Gated) -> None:
@@ -287,6 +306,20 @@ def test_transactions_and_calls_at_once_lose_only_what_is_a_conflict() -> None:
     answered = [n for outcome in run_all(*works) for n in outcome]  # type: ignore[attr-defined]
     assert numbers(db) == sorted(answered)
     assert len(answered) >= THREADS // 2 * 25
+
+
+def test_a_transaction_that_many_commits_passed_is_a_conflict(gated: Gated) -> None:
+    """More than the ring remembers: it was never sent, so nothing is unknown."""
+    db, elsewhere = gated.db, reopen(store_of(gated.db))
+    for passing in (db, elsewhere):
+        transaction = db.transaction()
+        transaction.execute("INSERT INTO t VALUES (1)")
+        for n in range(70):
+            passing.execute("INSERT INTO p VALUES (?)", (f"{n} {passing is db}",))
+        db._env.sleep(2)
+        with pytest.raises(Conflict):
+            transaction.commit()
+    assert numbers(db) == []
 
 
 def test_many_databases_in_one_process_do_not_meet() -> None:

@@ -65,6 +65,7 @@ def make(
     """A new, empty database, opened without a journal: what the edge has."""
     store = store or memory_store()
     root = first_root(
+        name=NAME,
         database_id=DatabaseId(os.urandom(16)),
         commit_id=CommitId(os.urandom(16)),
         time_ms=CREATED_MS,

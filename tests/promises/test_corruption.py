@@ -192,7 +192,6 @@ def test_p7_a_connection_never_shows_the_root_of_another_database(place: tuple[P
         assert before == [(f"{NAME}-{number}",) for number in range(2)] + before[2:]
 
 
-@pytest.mark.xfail(strict=True, reason="a root carries its database's id, not the name that the id belongs to")
 def test_p7_the_root_of_another_database_is_corrupt_to_a_newcomer(place: tuple[Path, str, str]) -> None:
     folder, *_ = place
     objects = Objects(folder)

@@ -13,10 +13,10 @@ from tests.promises.ledger import NAME, TABLE, Ledger, check_integrity, check_st
 from virke.connect import connect
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.errors import SqlError, Unavailable, VirkeError
+from virke.errors import OutcomeUnknown, SqlError, Unavailable, VirkeError
 from virke.stores.base import Call, Store
 from virke.stores.counted import CountingStore
-from virke.stores.faulty import At, Crash, CrashAfter, CrashBefore, FaultyStore, Refuse
+from virke.stores.faulty import At, Crash, CrashAfter, CrashBefore, DeliverLate, FaultyStore, LoseRequest, Refuse
 from virke.stores.memory import memory_store
 
 FLUSHER: Final = "virke-flush"
@@ -272,6 +272,27 @@ def test_p2_a_push_that_died_is_not_applied_twice(after: bool, store: Store, tmp
             flushed = database.flush()
             assert (flushed.pushed + flushed.rejected) in (3, 0)
             assert [write.sql for write in database.status().rejected_writes] == ["INSERT INTO person VALUES ('Ada')"]
+    assert settled(store, tmp_path) == ["a", "b"]
+
+
+def test_p2_a_push_that_arrives_during_the_next_push_is_not_applied_twice(store: Store, tmp_path: Path) -> None:
+    """The first flush gives up, unknown; its swap lands after the second one has looked, and before it swaps."""
+    silent = [At(n, LoseRequest(), Call.SWAP) for n in range(2, 9)]
+    faulty = FaultyStore(store, [At(1, DeliverLate(17), Call.SWAP), *silent])
+    with opened(faulty.store, tmp_path) as database, opened(store, tmp_path / "other") as other:
+        insert(database, "a")
+        database.execute("INSERT INTO person VALUES ('Ada')")
+        insert(database, "b")
+        other.execute("INSERT INTO person VALUES ('Ada')")
+        other.flush()
+        with pytest.raises(OutcomeUnknown):
+            database.flush()
+        assert database.status().pending_writes == 3
+        sent = sum(operation.call is Call.SWAP for operation in faulty.log)
+        flushed = database.flush()
+        assert (flushed.pushed, flushed.rejected) == (2, 1)
+        assert sum(operation.call is Call.SWAP for operation in faulty.log) == sent + 1, "it landed before this swap"
+        assert [write.sql for write in database.status().rejected_writes] == ["INSERT INTO person VALUES ('Ada')"]
     assert settled(store, tmp_path) == ["a", "b"]
 
 

@@ -34,7 +34,7 @@ from virke.errors import Corrupt, Unavailable
 
 GRACE_MS: Final = 10 * 60 * 1000
 DAY_MS: Final = 86_400_000
-_CREATED = re.compile(r"seg/[0-9a-f]{32}/.+/[0-9a-f]{8}-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
+_CREATED = re.compile(r"[0-9a-f]{8}-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +143,11 @@ def swept_horizon(horizon: Horizon) -> Horizon:
 
 
 def leftovers(root: Root, marked: Marked, keys: Iterable[str]) -> list[str]:
-    """Of the listed `keys`, those that no root names and whose writers can't come back (rule 3)."""
-    needed = marked.needed_keys
+    """Of the listed `keys`, those of `root`'s branch that it does not need and whose writers can't come back (rule 3)."""
+    needed, mine = marked.needed_keys, f"seg/{root.database_id.hex()}/{root.branch}/"
     found = []
     for key in keys:
-        parsed = _CREATED.fullmatch(key)
+        parsed = _CREATED.fullmatch(key.removeprefix(mine)) if key.startswith(mine) else None
         if parsed and key not in needed and int(parsed[1], 16) <= root.horizon.watermark:
             found.append(key)
     return found

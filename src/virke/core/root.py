@@ -7,7 +7,7 @@ knows no store.
 2. `ring[i]` is the commit of version `head.version - len(ring) + 1 + i`: the newest is last.
 3. `segments` ascend: each holds later versions than the one before. `inline` commits follow them all.
 4. No two roots have equal bytes: the commit id of each swap is in them.
-5. A root that names another database or branch than asked for is `Corrupt`.
+5. A root carries its database's name and branch: one that lies under another key is `Corrupt` (`check_place`).
 
 What many roots have in common (ring entries, references, inline commits) keeps its bytes once they were encoded:
 a commit encodes only what it adds.
@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Final
 
 from virke.core.effects import Generation, Tier
-from virke.core.ids import ID_BYTES, CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
+from virke.core.ids import ID_BYTES, MAIN_BRANCH, CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.segment import (
     TEXT_MAX,
     Frame,
@@ -133,6 +133,7 @@ class Root:
     """A branch of a database as of its newest version."""
 
     database_id: DatabaseId
+    name: str
     branch: str
     epoch: Epoch
     head: Head
@@ -171,10 +172,12 @@ class RootAt:
     generation: Generation
 
 
-def first_root(*, database_id: DatabaseId, commit_id: CommitId, time_ms: int, page_size: int, tier: Tier) -> Root:
+def first_root(
+    *, name: str, database_id: DatabaseId, commit_id: CommitId, time_ms: int, page_size: int, tier: Tier
+) -> Root:
     """The root of a new, empty database: version 1, no pages."""
     head = Head(Version(1), commit_id, time_ms, page_size, PageCount(0), 0)
-    return Root(database_id, "main", Epoch(1), head, time_ms, tier, ring=(RingEntry(commit_id),))
+    return Root(database_id, name, MAIN_BRANCH, Epoch(1), head, time_ms, tier, ring=(RingEntry(commit_id),))
 
 
 def encode_root(root: Root) -> bytes:
@@ -187,6 +190,7 @@ def encode_root(root: Root) -> bytes:
     out.raw(MAGIC)
     out.u16(FORMAT)
     out.raw(root.database_id)
+    out.text(root.name)
     out.text(root.branch)
     out.varint(root.epoch)
     write_head(out, root.head)
@@ -231,6 +235,7 @@ def decode_root(data: bytes, name: str) -> Root:
     if (found := source.u16()) != FORMAT:
         raise source.fail(f"format version {found} is not known to this Virke (knows {FORMAT}); upgrade it")
     database_id = DatabaseId(source.raw(ID_BYTES))
+    own_name = source.text(TEXT_MAX)
     branch = source.text(TEXT_MAX)
     epoch = Epoch(source.varint())
     head = read_head(source)
@@ -240,6 +245,7 @@ def decode_root(data: bytes, name: str) -> Root:
         raise source.fail(f"unknown tier {tier}")
     root = Root(
         database_id=database_id,
+        name=own_name,
         branch=branch,
         epoch=epoch,
         head=head,
@@ -260,6 +266,17 @@ def decode_root(data: bytes, name: str) -> Root:
     )
     source.done()
     return _checked(root, source)
+
+
+def check_place(root: Root, name: str, branch: str = MAIN_BRANCH) -> Root:
+    """Return `root` if it is the one of database `name` and `branch`.
+
+    Raises:
+        Corrupt: another root lies under this key.
+    """
+    if (root.name, root.branch) != (name, branch):
+        raise Corrupt(f"root of {name}: the root of {root.name!r}, branch {root.branch!r}, lies under this key")
+    return root
 
 
 def _checked(root: Root, source: Reader) -> Root:

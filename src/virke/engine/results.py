@@ -57,6 +57,7 @@ class QueryResult:
         columns: list[str],
         rows: list[Row],
         root: Root,
+        *,
         rows_affected: int = 0,
         last_insert_rowid: int | None = None,
     ) -> None:

@@ -96,12 +96,10 @@ class Guard:
         self.allow_schema_writes = False
         self.denied: str | None = None
 
-    def authorize(
-        self, operation: int, first: str | None, second: str | None, database: str | None, _: str | None
-    ) -> int:
+    def authorize(self, operation: int, first: str | None, second: str | None, *where: str | None) -> int:
         """SQLite's authorizer callback; remembers why it refused in `denied`, and what will have to be forgotten."""
         reason = self._refusal(operation, first, second)
-        if operation == apsw.SQLITE_INSERT and database == "temp" and first in _SCHEMA_TABLES:
+        if operation == apsw.SQLITE_INSERT and where[0] == "temp" and first in _SCHEMA_TABLES:
             self.left_behind = True
         if reason is None:
             return apsw.SQLITE_OK

@@ -12,14 +12,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
 from virke.core.change import Change, copy_inline, identity_of, next_root, tier_for
-from virke.core.commit import Plan, commit, store_object
+from virke.core.commit import Plan, store_object
 from virke.core.effects import Delete, Effect, Outcome, PutNew
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page, page_hash, stamped, with_later_schema
 from virke.core.root import RootAt
 from virke.engine.volume import Snapshot, Volume
-from virke.engine.writer import settled
+from virke.engine.writer import commit_plan
 from virke.errors import Conflict, Unavailable
 
 
@@ -65,7 +65,8 @@ class PageStream:
             raise
         new = replace(new, tier=self._tier, segments=(*root.segments, ref), inline=())
         plan = Plan(new, uploaded=(Delete(self._tier, tuple(self._keys)),))
-        if not settled(volume, volume.driver.run(commit(self._base, plan, volume.name))):
+        volume.confirm()  # after more commits than the ring holds, a swap could prove nothing
+        if not commit_plan(volume, self._base, plan):
             raise Conflict("another commit came first; nothing was changed, run it again")
         return new.head.version
 

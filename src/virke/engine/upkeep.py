@@ -14,14 +14,14 @@ from typing import Final, TypeVar
 
 from virke.core import collect, merge
 from virke.core.change import next_root, plan_change, tier_for, untouched
-from virke.core.commit import Plan, commit
+from virke.core.commit import Plan
 from virke.core.effects import Delete, Effect, Outcome, Tier
 from virke.core.root import Horizon, Root
 from virke.core.segment import Ref
 from virke.core.settings import Settings
 from virke.engine.results import Collected
 from virke.engine.volume import Volume
-from virke.engine.writer import settled
+from virke.engine.writer import commit_plan
 from virke.errors import Conflict, VirkeError
 from virke.stores.base import Listed
 
@@ -203,7 +203,7 @@ class Upkeep:
             made = plan(base.root)
             if made is None:
                 return False
-            if settled(volume, volume.driver.run(commit(base, made, volume.name))):
+            if commit_plan(volume, base, made):
                 return True
         return False
 

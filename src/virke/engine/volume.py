@@ -22,7 +22,7 @@ from virke.core.effects import Absent, Record, Tier, Unchanged
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import lock_page
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
-from virke.core.root import Root, RootAt, decode_root
+from virke.core.root import Root, RootAt, check_place, decode_root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
@@ -83,24 +83,30 @@ class Volume:
         asked_at = self.environment.monotonic()
         match self.store.register.read(self.key, known.generation if known else None):
             case Record(data, generation):
-                return self._learn(RootAt(decode_root(data, self.name), generation), asked_at)
+                return self._learn(RootAt(check_place(decode_root(data, self.name), self.name), generation), asked_at)
             case Unchanged() if known:
                 return self._learn(known, asked_at)
             case _:
                 raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
 
+    def confirm(self) -> None:
+        """Ask the store for the newest root, unless what is known was confirmed within `max_staleness_ms`."""
+        known = self.latest()
+        if self.environment.monotonic() >= self.checked_at + known.root.settings.max_staleness_ms / 1000:
+            self.refresh()
+
     def latest(self) -> RootAt:
         """The newest root known, asked of the store only if none is known."""
         return self._latest or self.refresh()
 
-    def learn(self, at: RootAt | None) -> None:
-        """Take over a root that a commit brought; None if its generation is not known: then the next use reads it."""
+    def learn(self, at: RootAt | None, asked_at: float) -> None:
+        """Take over a root that a commit begun at `asked_at` brought; None if its generation is not known: it is read."""
         if at is None:
             self.checked_at = float("-inf")
             with suppress(Unavailable):  # the commit happened all the same
                 self.refresh()
         else:
-            self._learn(at, self.environment.monotonic())
+            self._learn(at, asked_at)
 
     def _learn(self, at: RootAt, asked_at: float) -> RootAt:
         with self._lock:

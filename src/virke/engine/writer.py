@@ -15,13 +15,14 @@ Knows requests, one writing connection and the commit protocol; knows no threads
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
 from virke.core.change import Change, plan_change
-from virke.core.commit import Committed, Conflicted, Failed, Gone, Unknown, Verdict, commit
+from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown, Verdict, commit
+from virke.core.effects import Delete, Effect, Outcome
 from virke.core.ids import ID_BYTES, Version
 from virke.core.root import Answer, JournalMark, RootAt
 from virke.engine import sqlite
@@ -30,6 +31,7 @@ from virke.engine.results import QueryResult, Request
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
 from virke.errors import Conflict, NotFound, OutcomeUnknown, SqlError, Unavailable, VirkeError
+from virke.stores.base import Consistency
 
 GROUP_MAX: Final = 512
 _SAVEPOINT: Final = "virke_request"
@@ -105,7 +107,8 @@ class Writer:
                     write.error = error
         except BaseException:
             for write in writes:
-                write.error = write.error or OutcomeUnknown("the commit was interrupted; ask the data")
+                if not write.done:
+                    write.error = write.error or OutcomeUnknown("the commit was interrupted; ask the data")
             raise
         finally:
             for write in writes:
@@ -135,9 +138,12 @@ class Writer:
         for number, write in enumerate(writes):
             try:
                 self.commit([write], before_swap)
+                write.done = True
             except VirkeError as error:
-                for later in writes[number:]:
-                    later.error, later.results = error, None
+                write.error, write.results = error, None
+                for later in writes[number + 1 :]:
+                    why = f"nothing was changed: a write before it failed first ({error.message})"
+                    later.error, later.results = Unavailable(why), None
                 return
 
     def _try(self, writes: list[Write], before_swap: Callable[[list[Write]], None] | None) -> bool:
@@ -168,10 +174,9 @@ class Writer:
 
     def _settle(self, connection: Connection, base: RootAt, changed: Change, writes: list[Write]) -> bool:
         plan = plan_change(base.root, self._volume.environment.commit_id(), changed)
-        verdict = self._volume.driver.run(commit(base, plan, self._volume.name))
-        if not settled(self._volume, verdict):
+        verdict = commit_plan(self._volume, base, plan)
+        if verdict is None:
             return False
-        assert isinstance(verdict, Committed)
         self._volume.adopt(plan, changed.pages)
         connection.file.accept(self._volume.snapshot_of(verdict.root))
         for write in writes:
@@ -313,18 +318,34 @@ def _execute_many(connection: Connection, write: Write, base: RootAt) -> QueryRe
     return QueryResult([], [], base.root, rows_affected=affected, last_insert_rowid=connection.raw.last_insert_rowid())
 
 
-def settled(volume: Volume, verdict: Verdict) -> bool:
-    """Take over what a verdict teaches about the root; False if the race was lost.
+def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
+    """Commit `plan` on `base`; None if the race was lost. Raises as `settled`."""
+    if volume.latest().root.head.version > base.root.head.version:  # nothing was sent: no ring is needed to prove it
+        for uploaded in plan.uploaded:
+            volume.driver.run(_only(uploaded))
+        return None
+    asked_at = volume.environment.monotonic()
+    linearizable = volume.store.register.consistency is Consistency.LINEARIZABLE
+    verdict = volume.driver.run(commit(base, plan, volume.name, linearizable=linearizable))
+    return verdict if settled(volume, verdict, asked_at) and isinstance(verdict, Committed) else None
+
+
+def _only(effect: Delete) -> Generator[Effect, Outcome, None]:
+    yield effect
+
+
+def settled(volume: Volume, verdict: Verdict, asked_at: float) -> bool:
+    """Take over what a verdict teaches about the root as of `asked_at`; False if the race was lost.
 
     Raises:
         OutcomeUnknown, Unavailable, NotFound: see the verdicts in core/commit.py.
     """
     match verdict:
         case Committed(_, at):
-            volume.learn(at)
+            volume.learn(at, asked_at)
             return True
         case Conflicted(at):
-            volume.learn(at)
+            volume.learn(at, asked_at)
             return False
         case Unknown(reason):
             raise OutcomeUnknown(f"it is not known whether the commit happened ({reason}); ask the data, do not repeat")

@@ -1,0 +1,77 @@
+"""Reading ahead: few rounds for a query that wants much, few bytes for one that wants little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from virke.core.effects import Tier
+from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
+from virke.core.packing import SegmentWriter
+from virke.core.segment import Frame, Head, Identity, Index, Ref, decode_index
+from virke.engine.readahead import FIRST_BYTES, GROWTH, NEAR_PAGES, ReadAhead
+
+PAGE_BYTES = 4096
+
+
+def segment(pages: int) -> tuple[Ref, Index, list[Frame]]:
+    """A segment of pages 1 … `pages` that do not compress, in parts of 64 KiB."""
+    identity = Identity(DatabaseId(bytes(16)), "main", Epoch(1), Version(2), CommitId(b"c" * 16))
+    writer = SegmentWriter(identity, Tier.KV, 64 << 10)
+    data = [
+        (PageNo(number), bytes((number * step) % 251 for step in range(PAGE_BYTES))) for number in range(1, pages + 1)
+    ]
+    for _ in writer.pages(PAGE_BYTES, data):
+        pass
+    writer.end_group(Head(Version(2), identity.commit_id, 0, PAGE_BYTES, PageCount(pages), 0))
+    parts, ref = writer.finish(())
+    index = decode_index(parts[-1][1][ref.index_offset :], ref)
+    return ref, index, list(index.frames(0))
+
+
+def rounds(ahead: ReadAhead, ref: Ref, index: Index, order: list[Frame]) -> tuple[list[int], set[Frame]]:
+    """Bytes of each round that touching frames in `order` takes, and all frames that came."""
+    cached: set[Frame] = set()
+    is_cached: Callable[[Frame], bool] = cached.__contains__
+    sizes = []
+    for frame in order:
+        if frame not in cached:
+            runs = ahead.runs(ref, index, frame, is_cached)
+            came = [one for run in runs for one in run]
+            assert frame in came
+            assert not cached & set(came), "nothing is fetched twice"
+            for run in runs:
+                assert len({one.part for one in run}) == 1
+                assert all(a.offset + a.length == b.offset for a, b in pairwise(run))
+            sizes.append(sum(one.length for one in came))
+            cached |= set(came)
+    return sizes, cached
+
+
+def test_a_lookup_fetches_one_frame() -> None:
+    ref, index, frames = segment(400)
+    assert rounds(ReadAhead(1 << 30), ref, index, frames[5:6]) == ([frames[5].length], {frames[5]})
+
+
+def test_misses_all_over_a_small_segment_bring_it_in_a_few_rounds() -> None:
+    ref, index, frames = segment(2000)
+    scattered = sorted(frames, key=lambda frame: frame.pages[0] * 7919 % 1009)
+    sizes, came = rounds(ReadAhead(1 << 30), ref, index, scattered)
+    assert came == set(frames)
+    assert len(sizes) <= 6
+    assert all(later <= max(earlier * GROWTH, FIRST_BYTES) * 2 for earlier, later in pairwise(sizes))
+
+
+def test_scattered_misses_in_a_large_segment_fetch_one_frame_each() -> None:
+    ref, index, frames = segment(2000)
+    far = frames[:: 2 * NEAR_PAGES // len(frames[0].pages) + 1][::-1]
+    sizes, came = rounds(ReadAhead(0), ref, index, far)
+    assert came == set(far)
+    assert sizes == [frame.length for frame in far]
+
+
+def test_a_scan_of_a_large_segment_speeds_up() -> None:
+    ref, index, frames = segment(2000)
+    sizes, came = rounds(ReadAhead(0), ref, index, frames)
+    assert came == set(frames)
+    assert len(sizes) <= 6

@@ -1,0 +1,102 @@
+"""P8 for what is still on its way: collection spares an upload that will be named, and dooms one for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.promises.ledger import (
+    LARGE,
+    NAME,
+    TABLE,
+    Ledger,
+    check_integrity,
+    check_store,
+    environment,
+    exercise,
+    opened,
+)
+from virke.core.effects import PutOutcome, Tier
+from virke.engine.volume import Volume
+from virke.stores.base import Blobs, Listed, Range, Store
+from virke.stores.memory import memory_store
+
+
+class Observed:
+    """Blobs that let something happen when a put was carried out, before its answer is seen."""
+
+    def __init__(self, inner: Blobs, happens: Callable[[], None]) -> None:
+        self._inner = inner
+        self._happens = happens
+        self.part_bytes_max = inner.part_bytes_max
+
+    def put_new(self, key: str, data: bytes) -> PutOutcome:
+        """Store, then let it happen."""
+        outcome = self._inner.put_new(key, data)
+        self._happens()
+        return outcome
+
+    def get(self, ranges: Sequence[Range]) -> list[object]:
+        """As below."""
+        return list(self._inner.get(ranges))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """As below."""
+        self._inner.delete(keys)
+
+    def list(self, prefix: str) -> list[Listed]:
+        """As below."""
+        return list(self._inner.list(prefix))
+
+
+def play(folder: Path, *, collections: int, watermark_first: bool) -> tuple[Store, set[str]]:
+    """A fourth segment makes a node merge; while the merged one is uploaded, another node collects without grace.
+
+    Returns the store and the keys that were there when the collections had run.
+    """
+    inner, ledger, puts, seen = memory_store(), Ledger(), list[int](), set[str]()
+    with opened(inner, folder, create=True) as database:
+        database.execute(TABLE)
+        for number in range(3):
+            ledger.insert(database, f"old-{number}", LARGE)
+    if watermark_first:
+        root = Volume(inner, NAME, environment()).refresh().root
+        junk = f"seg/{root.database_id.hex()}/main/00000001-{root.head.version:016x}-{'0' * 32}-0.0000"
+        inner.blobs[Tier.KV].put_new(junk, b"left behind by a writer that was killed")
+    other = opened(inner, folder / "other")
+    if watermark_first:
+        other.collect(grace_ms=0)
+
+    def happens() -> None:
+        puts.append(1)
+        if len(puts) == 2:  # the first is the commit's own segment
+            for _ in range(collections):
+                other.collect(grace_ms=0)
+            seen.update(item.key for item in inner.blobs[Tier.KV].list("seg/"))
+
+    kv = Observed(inner.blobs[Tier.KV], happens)
+    store = Store(inner.url, inner.register, {**inner.blobs, Tier.KV: kv})  # type: ignore[dict-item]
+    with opened(store, folder) as database:
+        assert ledger.insert(database, "fourth", LARGE)
+        assert len(puts) >= 2
+        assert database.status().upkeep_error is None
+    with opened(inner, folder) as database:
+        ledger.check(database)
+        check_integrity(database)
+        check_store(inner)
+        exercise(database, ledger, "again")
+        ledger.check(database)
+        check_store(inner)
+    return inner, seen
+
+
+def test_p8_a_merge_above_the_watermark_is_spared_and_named(tmp_path: Path) -> None:
+    """A sweep that lists the store sees the upload, and leaves it; what a killed writer left is deleted."""
+    _, seen = play(tmp_path, collections=1, watermark_first=True)
+    assert len(seen) == 5, "four segments and the merged one"
+
+
+def test_p8_a_merge_below_the_watermark_is_never_named(tmp_path: Path) -> None:
+    """Two collections doom and delete the upload; the merge is given up, and another one succeeds."""
+    _, seen = play(tmp_path, collections=2, watermark_first=False)
+    assert len(seen) == 4, "the upload is gone"
