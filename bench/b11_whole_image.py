@@ -182,9 +182,8 @@ def traffic(operation: Operation, way: str, image: Cost, virke: Cost) -> list[Fi
     """Bytes and requests of one operation."""
     judged = BYTES_FACTOR if operation.writes and way in ("warm", "cold") else None
     what = f"{operation.name}, {way}: {image.moved_bytes:,.0f} → {virke.moved_bytes:,.0f} bytes"
-    return [
-        Figure("B11", what, image.moved_bytes / max(1.0, virke.moved_bytes), "× fewer bytes", at_least=judged),
-        Figure(
-            "B11", f"{operation.name}, {way}: requests ({image.requests:g} for the image)", virke.requests, "requests"
-        ),
-    ]
+    requests = f"{operation.name}, {way}: requests ({image.requests:g} for the image)"
+    figures = [Figure("B11", requests, virke.requests, "requests")]
+    if virke.moved_bytes:
+        figures.append(Figure("B11", what, image.moved_bytes / virke.moved_bytes, "× fewer bytes", at_least=judged))
+    return figures

@@ -92,6 +92,11 @@ class _DelayedBlobs:
         self._line.write(len(data))
         return self._inner.put_new(key, data)
 
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        outcome = self._inner.put_all(objects)
+        self._line.write(sum(len(data) for _, data in objects))
+        return outcome
+
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         answers = self._inner.get(ranges)
         self._line.read(sum(len(one) for one in answers if isinstance(one, bytes)))

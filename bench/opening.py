@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from virke.connect import connect, open_store
 from virke.engine.database import Database
 from virke.engine.environment import Environment
+from virke.opening import connect, open_store
 from virke.stores.base import Call, Store
 from virke.stores.counted import CountingStore
 

@@ -47,7 +47,7 @@ class Figure:
         elif self.at_least is not None:
             limit = f"≥ {number(self.at_least)}"
         verdict = {True: "ok", False: "OVER", None: "–"}[self.is_within]
-        return self.budget, self.what, f"{number(self.value)} {self.unit}", limit, verdict
+        return self.budget, self.what, f"{number(self.value)} {self.unit}".rstrip(), limit, verdict
 
 
 def number(value: float) -> str:

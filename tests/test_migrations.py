@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virke.connect import connect, create
 from virke.errors import Invalid, NotFound, SqlError, VirkeError
 from virke.migrations import migrate, plan, status, undo
 from virke.migrations.statements import parameter_names, split, tokens
+from virke.opening import connect, create
 
 if TYPE_CHECKING:
     from virke.engine.database import Database

@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from virke.aio import AsyncDatabase as AsyncDatabase
-    from virke.connect import connect as connect
-    from virke.connect import create as create
-    from virke.connect import delete as delete
-    from virke.connect import list_databases as list_databases
     from virke.engine.database import Database as Database
     from virke.engine.results import QueryResult as QueryResult
     from virke.errors import (
@@ -52,6 +48,10 @@ if TYPE_CHECKING:
     from virke.errors import (
         VirkeError as VirkeError,
     )
+    from virke.opening import connect as connect
+    from virke.opening import create as create
+    from virke.opening import delete as delete
+    from virke.opening import list_databases as list_databases
 
 __version__: Final = "0.1.0"
 
@@ -62,10 +62,10 @@ _HOMES: Final = {
     "AsyncDatabase": "virke.aio",
     "Database": "virke.engine.database",
     "QueryResult": "virke.engine.results",
-    "connect": "virke.connect",
-    "create": "virke.connect",
-    "delete": "virke.connect",
-    "list_databases": "virke.connect",
+    "connect": "virke.opening",
+    "create": "virke.opening",
+    "delete": "virke.opening",
+    "list_databases": "virke.opening",
     **dict.fromkeys(_ERRORS, "virke.errors"),
 }
 

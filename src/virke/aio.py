@@ -17,13 +17,13 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from virke.connect import connect as connect_sync
 from virke.core.settings import Settings
 from virke.engine.database import Database
 from virke.engine.results import Flushed, QueryResult, Request, SchemaEntry, Status
 from virke.engine.sqlite import Parameters
 from virke.engine.transaction import Transaction
 from virke.errors import Invalid
+from virke.opening import connect as connect_sync
 from virke.stores.base import Store
 
 T = TypeVar("T")

@@ -37,8 +37,8 @@ def test_b2_a_large_commit_takes_two_rounds(size: str) -> None:
     assert large.rounds(large.SIZES[size]) == large.ROUNDS_MOST
 
 
-@pytest.mark.xfail(reason="the parts of one segment are stored one after another")
 def test_b2_a_commit_of_many_parts_takes_two_rounds() -> None:
+    """All parts go in one round, the swap in another."""
     assert large.rounds(large.SIZES["8 MiB"]) <= large.ROUNDS_MOST
 
 

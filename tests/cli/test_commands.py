@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Virke
 from virke.cli.main import COMMANDS, DB_COMMANDS, cli, db
-from virke.connect import connect
+from virke.opening import connect
 
 
 def test_the_help_of_the_lists_is_that_of_the_commands() -> None:

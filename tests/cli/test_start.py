@@ -14,7 +14,7 @@ from tests.cli.conftest import SOURCE, start
 
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE")}
 ENVIRON |= {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-HEAVY = ("apsw", "rich", "isal", "virke.engine", "virke.stores", "virke.core", "virke.connect", "asyncio")
+HEAVY = ("apsw", "rich", "isal", "virke.engine", "virke.stores", "virke.core", "virke.opening", "asyncio")
 
 
 @pytest.mark.parametrize("line", ["--help", "db --help", "db query --help", "completion zsh", "db migrate --help"])

@@ -25,7 +25,7 @@ from virke.core.collect import (
     swept,
     swept_horizon,
 )
-from virke.core.commit import Conflicted, Failed, Plan, Protocol, Verdict, commit, store_object
+from virke.core.commit import Conflicted, Failed, Plan, Protocol, Verdict, commit, store_objects
 from virke.core.effects import Delete, Effect, Outcome, PutNew, ReadRoot, Record, SwapRoot, Tier
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.merge import Merge, Run, plan_merge, uploaded
@@ -181,7 +181,7 @@ def merger(*, tries: int = 3, plan: PlanMerge = real_plan_merge) -> Program:
         commit_id = id_of(f"merge.{life}", at.root)
         job = Merge(at.root, Run(0, len(at.root.segments)), (), commit_id, Tier.KV)
         ref, put = small_segment(at.root, commit_id, job.inputs)
-        verdict: Verdict = Failed((yield from store_object(put)))
+        verdict: Verdict = Failed((yield from store_objects((put,))))
         for attempt in range(tries if verdict == Failed("") else 0):
             next_id = id_of(f"merge.{life}.{attempt} {commit_id.hex()}", at.root)
             made = plan(at.root, job, ref, next_id)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from virke.connect import connect
 from virke.core import collect
 from virke.core.page import page_hash
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.volume import Snapshot, Volume
 from virke.errors import OutcomeUnknown, VirkeError
+from virke.opening import connect
 from virke.stores.base import Store
 from virke.stores.faulty import Crash
 

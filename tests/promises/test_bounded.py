@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 
 from tests.promises.ledger import LARGE, NAME, SOURCE, TABLE, check_integrity, check_store, insert, opened
-from virke.connect import connect
 from virke.engine.database import Database
 from virke.errors import OutcomeUnknown, Unavailable
+from virke.opening import connect
 from virke.stores.faulty import At, Fault, FaultyStore, LoseAnswer, LoseRequest, Refuse
 from virke.stores.local import local_store
 from virke.stores.memory import memory_store

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from tests.promises.ledger import LARGE, NAME, TABLE, environment, insert, opened
 from virke.cli.main import cli
-from virke.connect import connect
 from virke.core.effects import Generation, ReadOutcome
 from virke.engine.database import Database
 from virke.errors import Conflict, Corrupt, NotFound, VirkeError
+from virke.opening import connect
 from virke.stores.base import Store
 from virke.stores.local import local_store
 from virke.stores.memory import memory_store

@@ -13,11 +13,11 @@ from typing import Final
 import pytest
 
 from tests.promises.ledger import NAME, SOURCE, TABLE, Ledger, environment, insert, opened
-from virke.connect import connect, delete
 from virke.engine.volume import Volume
 from virke.engine.writer import Write, hash_key
 from virke.errors import Corrupt, OutcomeUnknown, Unavailable
 from virke.journal import FileJournal
+from virke.opening import connect, delete
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, FaultyStore, LoseRequest, Refuse
 from virke.stores.local import local_store
@@ -224,7 +224,7 @@ def test_p1_two_processes_share_one_journal(tmp_path: Path) -> None:
         database.execute(TABLE)
         database.change_settings({"durability": "deferred", "flush_interval_ms": 5})
     work = (
-        "import sys; from virke.connect import connect\n"
+        "import sys; from virke.opening import connect\n"
         "with connect('ledger', sys.argv[1]) as db:\n"
         "    for n in range(40):\n"
         "        db.execute('INSERT INTO entry VALUES (?, NULL)', (f'{sys.argv[2]}-{n}',))\n"

@@ -13,10 +13,10 @@ from typing import Final
 import pytest
 
 from tests.promises.ledger import NAME, SOURCE, TABLE, insert, opened
-from virke.connect import connect
 from virke.core.root import RING_LENGTH
 from virke.engine.database import Database
 from virke.errors import OutcomeUnknown, SqlError
+from virke.opening import connect
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, FaultyStore, LoseAnswer, Refuse
 from virke.stores.local import local_store
@@ -163,7 +163,7 @@ def test_p2_the_same_key_from_two_processes_is_applied_once(tmp_path: Path) -> N
     with connect(NAME, local_store(tmp_path), create=True, background=False) as database:
         database.execute(TABLE)
     work = (
-        "import sys; from virke.connect import connect\n"
+        "import sys; from virke.opening import connect\n"
         "with connect('ledger', sys.argv[1]) as db:\n"
         "    print(sum(db.execute(sys.argv[2], idempotency_key=str(n)) for n in range(20)))\n"
     )

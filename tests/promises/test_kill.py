@@ -15,8 +15,8 @@ import pytest
 from tests.promises.ledger import LARGE, NAME, TABLE, Ledger, check_integrity, check_store, exercise, insert
 from tests.promises.test_processes import start
 from tests.promises.worker import UNIT
-from virke.connect import connect
 from virke.engine.database import Database
+from virke.opening import connect
 from virke.stores.base import Store
 from virke.stores.local import local_store
 

@@ -10,10 +10,10 @@ from typing import Final
 import pytest
 
 from tests.promises.ledger import LARGE, NAME, TABLE, check_integrity, check_store, environment, insert, opened
-from virke.connect import connect, create
 from virke.engine.database import Database
 from virke.errors import Exists, OutcomeUnknown
 from virke.migrations import migrate
+from virke.opening import connect, create
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, Fault, FaultyStore, LoseAnswer, LoseRequest, Refuse
 from virke.stores.memory import memory_store

@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 
 from tests.promises.ledger import NAME, SOURCE, TABLE, Ledger, check_integrity
-from virke.connect import connect
 from virke.core.ids import Version
 from virke.engine.database import Database
+from virke.opening import connect
 from virke.stores.local import local_store
 
 WORKER: Final = str(Path(__file__).with_name("worker.py"))

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Iterator
 from io import BytesIO
 
-from virke.connect import connect
 from virke.engine.database import Database
 from virke.errors import Conflict
+from virke.opening import connect
 from virke.transfer import import_file
 
 INSERT = "INSERT INTO entry VALUES (?, randomblob(?))"

@@ -398,6 +398,16 @@ class BlobsConformance(Conformance):
             assert blobs.put_new(key, key.encode()) == Stored()
         assert blobs.get([Range(key) for key in GOOD_KEYS]) == [key.encode() for key in GOOD_KEYS]
 
+    def test_b9_many_objects_are_stored_at_once_and_a_repeat_is_stored(self, blobs: Blobs) -> None:
+        """All are there after `put_all`, repeating it changes nothing, and other bytes under a key are `Exists`."""
+        objects = [("a/1", b"one"), ("a/2", b""), ("b/3", b"three" * 1000)]
+        assert blobs.put_all(objects) == blobs.put_all(objects) == Stored()
+        assert blobs.get([Range(key) for key, _ in objects]) == [data for _, data in objects]
+        assert blobs.put_all([]) == Stored()
+        with pytest.raises(Exists):
+            blobs.put_all([("c", b"new"), ("a/1", b"other")])
+        assert blobs.get([Range("a/1")]) == [b"one"]
+
     def test_b8_an_object_above_the_limit_is_too_large(self, blobs: Blobs) -> None:
         """`part_bytes_max` bytes are stored, one more is not."""
         limit = blobs.part_bytes_max

@@ -26,7 +26,7 @@ LAYERS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"stores"}),
     frozenset({"engine"}),
     frozenset({"transfer", "journal", "migrations"}),
-    frozenset({"connect"}),
+    frozenset({"opening"}),
     frozenset({"api"}),
     frozenset({PUBLIC}),
     frozenset({"node", "edge", "runtime", "dbapi", "aio"}),

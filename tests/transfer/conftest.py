@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from virke.connect import create
 from virke.engine.database import Database
+from virke.opening import create
 
 DATA: Final = Path(__file__).resolve().parents[1] / "data"
 SHELL: Final = shutil.which("sqlite3")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.transfer.conftest import content
-from virke.connect import create
 from virke.engine.database import Database
 from virke.errors import Invalid, SqlError
+from virke.opening import create
 from virke.transfer import import_file
 from virke.transfer.csv_file import Type, type_of
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from virke.connect import create
 from virke.engine.database import Database
 from virke.errors import Exists, Invalid
+from virke.opening import create
 from virke.transfer import export_file, import_file
 
 Write = Callable[[str, str | bytes], Path]

@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.transfer.conftest import ZOO, content, needs_shell, shell_dump
-from virke.connect import create
 from virke.engine.database import Database
 from virke.engine.volume import Snapshot
 from virke.errors import Conflict, Denied, Invalid, NotFound, SqlError, Unavailable, VirkeError
+from virke.opening import create
 from virke.transfer import export_file, import_file
 
 Write = Callable[[str, str | bytes], Path]

@@ -32,7 +32,7 @@ def write_dump(path: Path, megabytes: int) -> None:
 
 def measure(megabytes: int) -> None:
     """Import a dump of that size and print MB/s and the peak of resident memory in MiB."""
-    from virke.connect import create
+    from virke.opening import create
     from virke.transfer import export_file, import_file
 
     with TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ def create(state: State, name: str | None, if_not_exists: bool, page_size: int) 
     Without NAME, the one that --db, VIRKE_DB or virke.toml names.
     """
     chosen, store = target(state, name)
-    from virke.connect import create as create_database
+    from virke.opening import create as create_database
 
     database = create_database(chosen, store, if_not_exists=if_not_exists, page_size=page_size)
     try:
@@ -42,7 +42,7 @@ def create(state: State, name: str | None, if_not_exists: bool, page_size: int) 
 def list_(state: State) -> None:
     """List the databases of the store."""
     store = store_of(state)
-    from virke.connect import list_databases
+    from virke.opening import list_databases
 
     names = list_databases(store)
     if state.json:
@@ -65,7 +65,7 @@ def delete(state: State, name: str | None, yes: bool) -> None:
     chosen, store = target(state, name)
     if not yes:
         _ask(chosen)
-    from virke.connect import delete as delete_database
+    from virke.opening import delete as delete_database
 
     delete_database(chosen, store)
     if state.json:

@@ -29,7 +29,7 @@ def open_database(state: State) -> Iterator[Database]:
         Unavailable: the store does not answer.
     """
     name, store = target(state)
-    from virke.connect import connect
+    from virke.opening import connect
 
     database = connect(name, store, background=False)
     try:

@@ -125,6 +125,15 @@ def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
     return replace(root.horizon, version=max(*old, root.horizon.version), watermark=watermark, since_ms=now_ms)
 
 
+def may_be_due(root: Root, now_ms: int, grace_ms: int) -> bool:
+    """False if the root alone tells that there is nothing to sweep or to advance: then the walk can be spared."""
+    if may_sweep(root, now_ms, grace_ms):
+        return True
+    horizon = root.horizon
+    waiting = horizon.version > horizon.swept_version or horizon.watermark > horizon.swept_watermark
+    return not waiting and root.created_ms <= now_ms - root.settings.history_days * DAY_MS
+
+
 def may_sweep(root: Root, now_ms: int, grace_ms: int) -> bool:
     """True if the second observation is due: a grace period has passed since the first."""
     horizon = root.horizon

@@ -32,6 +32,7 @@ from virke.core.effects import (
     Mismatch,
     Outcome,
     Pause,
+    PutAll,
     PutNew,
     ReadRoot,
     Record,
@@ -75,9 +76,10 @@ class Conflicted:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Can't be proved either way."""
+    """Can't be proved either way. `passed`: not by the root, which has moved on; the swap can't be applied any more."""
 
     reason: str
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,8 @@ Protocol = Generator[Effect, Outcome, Verdict]
 
 def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False) -> Protocol:
     """Commit `plan` on `base`; `name` is for error messages. `linearizable`: reads of the register are never stale."""
-    for put in plan.puts:
-        failed = yield from store_object(put)
+    if plan.puts:
+        failed = yield from store_objects(plan.puts)
         if failed:
             yield from _remove(plan)
             return Failed(failed)
@@ -109,8 +111,14 @@ def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False) -
     return verdict
 
 
-def store_object(put: PutNew) -> Generator[Effect, Outcome, str]:
-    """Store one object; "" when it is there, else why not. Repeating is harmless: the key is ours alone."""
+def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, str]:
+    """Store the objects, of one tier, in one round; "" when all are there, else why not.
+
+    Repeating is harmless: the keys are ours alone.
+    """
+    put: Effect = puts[0]
+    if len(puts) > 1:
+        put = PutAll(puts[0].tier, tuple((each.key, each.data) for each in puts))
     reason = ""
     for attempt in range(PUT_SENDS):
         if attempt:

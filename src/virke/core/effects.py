@@ -113,6 +113,14 @@ class PutNew:
 
 
 @dataclass(frozen=True, slots=True)
+class PutAll:
+    """Write many immutable objects at once, as `PutNew` does one. `Stored` when all are there, `Lost` or `Refused`."""
+
+    tier: Tier
+    objects: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Get:
     """Read ranges of immutable objects, `(key, offset, length)`. Answered with their bytes or `Absent`, in order."""
 
@@ -135,4 +143,4 @@ class Pause:
     attempt: int
 
 
-Effect = ReadRoot | SwapRoot | PutNew | Get | Delete | Pause
+Effect = ReadRoot | SwapRoot | PutNew | PutAll | Get | Delete | Pause

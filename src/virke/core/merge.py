@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from virke.core.change import PART_BYTES, identity_of, next_root, untouched
-from virke.core.commit import Plan, store_object
+from virke.core.commit import Plan, store_objects
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, Tier
 from virke.core.ids import CommitId, PageNo, Version
 from virke.core.packing import SegmentWriter
@@ -166,6 +166,6 @@ def _read(
 
 def _put(tier: Tier, parts: Iterator[tuple[str, bytes]]) -> Generator[Effect, Outcome, None]:
     for key, data in parts:
-        failed = yield from store_object(PutNew(tier, key, data))
+        failed = yield from store_objects((PutNew(tier, key, data),))
         if failed:
             raise Unavailable(f"could not store a part: {failed}")

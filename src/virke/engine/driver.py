@@ -21,6 +21,7 @@ from virke.core.effects import (
     Lost,
     Outcome,
     Pause,
+    PutAll,
     PutNew,
     ReadRoot,
     Refused,
@@ -68,6 +69,11 @@ class Driver:
             case PutNew(tier, key, data):
                 try:
                     return self.blobs(tier).put_new(key, data)
+                except Unavailable as error:
+                    return Refused(error.message)
+            case PutAll(tier, objects):
+                try:
+                    return self.blobs(tier).put_all(objects)
                 except Unavailable as error:
                     return Refused(error.message)
             case Get(tier, ranges):

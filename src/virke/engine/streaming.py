@@ -12,14 +12,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
 from virke.core.change import Change, copy_inline, identity_of, next_root, tier_for
-from virke.core.commit import Plan, store_object
+from virke.core.commit import Plan, store_objects
 from virke.core.effects import Delete, Effect, Outcome, PutNew
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page, page_hash, stamped, with_later_schema
 from virke.core.root import RootAt
+from virke.engine.outcome import commit_plan
 from virke.engine.volume import Snapshot, Volume
-from virke.engine.writer import commit_plan
 from virke.errors import Conflict, Unavailable
 
 
@@ -65,7 +65,6 @@ class PageStream:
             raise
         new = replace(new, tier=self._tier, segments=(*root.segments, ref), inline=())
         plan = Plan(new, uploaded=(Delete(self._tier, tuple(self._keys)),))
-        volume.confirm()  # after more commits than the ring holds, a swap could prove nothing
         if not commit_plan(volume, self._base, plan):
             raise Conflict("another commit came first; nothing was changed, run it again")
         return new.head.version
@@ -101,7 +100,7 @@ class PageStream:
         tier = self._tier
         for key, data in parts:
             self._keys.append(key)
-            failed = self._volume.driver.run(store_object(PutNew(tier, key, data)))
+            failed = self._volume.driver.run(store_objects((PutNew(tier, key, data),)))
             if failed:
                 raise Unavailable(f"the store did not take the data, nothing was changed: {failed}")
 

@@ -17,9 +17,10 @@ from virke.core.change import Change, plan_change
 from virke.core.ids import Version
 from virke.core.root import Answer, RootAt
 from virke.engine.connection import Connection
+from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult
 from virke.engine.volume import SnapshotGone, Volume
-from virke.engine.writer import Write, Writer, commit_plan, execute
+from virke.engine.writer import Write, Writer, execute
 from virke.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -114,12 +115,12 @@ class Transaction:
                 part_bytes=self._volume.part_bytes,
             )
             with self._writer.lead:
-                self._volume.confirm()  # after more commits than the ring holds, a swap could prove nothing
                 plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
                 verdict = commit_plan(self._volume, self._base, plan)
                 if verdict is None:
                     self._writer.conflicts += 1
                     raise Conflict("another commit came first; run the transaction again")
+                self._volume.adopt(plan, changed.pages)
             self._base = RootAt(verdict.root, self._base.generation)
             return self.version
         finally:

@@ -19,9 +19,9 @@ from virke.core.effects import Delete, Effect, Outcome, Tier
 from virke.core.root import Horizon, Root
 from virke.core.segment import Ref
 from virke.core.settings import Settings
+from virke.engine.outcome import commit_plan
 from virke.engine.results import Collected
 from virke.engine.volume import Volume
-from virke.engine.writer import commit_plan
 from virke.errors import Conflict, VirkeError
 from virke.stores.base import Listed
 
@@ -139,6 +139,8 @@ class Upkeep:
         """Sweep what is due, then advance the horizon; both at most once, neither with a LIST."""
         volume = self._volume
         root, now_ms = volume.latest().root, volume.environment.now_ms()
+        if not collect.may_be_due(root, now_ms, grace_ms):
+            return
         marked = self._run(collect.mark(root))
         if collect.may_sweep(root, now_ms, grace_ms):
             for ref in marked.garbage:

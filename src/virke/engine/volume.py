@@ -89,12 +89,6 @@ class Volume:
             case _:
                 raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
 
-    def confirm(self) -> None:
-        """Ask the store for the newest root, unless what is known was confirmed within `max_staleness_ms`."""
-        known = self.latest()
-        if self.environment.monotonic() >= self.checked_at + known.root.settings.max_staleness_ms / 1000:
-            self.refresh()
-
     def latest(self) -> RootAt:
         """The newest root known, asked of the store only if none is known."""
         return self._latest or self.refresh()

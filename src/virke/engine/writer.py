@@ -15,23 +15,21 @@ Knows requests, one writing connection and the commit protocol; knows no threads
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
 from virke.core.change import Change, plan_change
-from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown, Verdict, commit
-from virke.core.effects import Delete, Effect, Outcome
 from virke.core.ids import ID_BYTES, Version
 from virke.core.root import Answer, JournalMark, RootAt
 from virke.engine import sqlite
 from virke.engine.connection import Connection
+from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult, Request
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
-from virke.errors import Conflict, NotFound, OutcomeUnknown, SqlError, Unavailable, VirkeError
-from virke.stores.base import Consistency
+from virke.errors import Conflict, OutcomeUnknown, SqlError, Unavailable, VirkeError
 
 GROUP_MAX: Final = 512
 _SAVEPOINT: Final = "virke_request"
@@ -316,40 +314,3 @@ def execute(connection: Connection, write: Write, base: RootAt, volume: Volume) 
 def _execute_many(connection: Connection, write: Write, base: RootAt) -> QueryResult:
     affected = connection.many(write.requests[0][0], [params for _, params in write.requests])
     return QueryResult([], [], base.root, rows_affected=affected, last_insert_rowid=connection.raw.last_insert_rowid())
-
-
-def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
-    """Commit `plan` on `base`; None if the race was lost. Raises as `settled`."""
-    if volume.latest().root.head.version > base.root.head.version:  # nothing was sent: no ring is needed to prove it
-        for uploaded in plan.uploaded:
-            volume.driver.run(_only(uploaded))
-        return None
-    asked_at = volume.environment.monotonic()
-    linearizable = volume.store.register.consistency is Consistency.LINEARIZABLE
-    verdict = volume.driver.run(commit(base, plan, volume.name, linearizable=linearizable))
-    return verdict if settled(volume, verdict, asked_at) and isinstance(verdict, Committed) else None
-
-
-def _only(effect: Delete) -> Generator[Effect, Outcome, None]:
-    yield effect
-
-
-def settled(volume: Volume, verdict: Verdict, asked_at: float) -> bool:
-    """Take over what a verdict teaches about the root as of `asked_at`; False if the race was lost.
-
-    Raises:
-        OutcomeUnknown, Unavailable, NotFound: see the verdicts in core/commit.py.
-    """
-    match verdict:
-        case Committed(_, at):
-            volume.learn(at, asked_at)
-            return True
-        case Conflicted(at):
-            volume.learn(at, asked_at)
-            return False
-        case Unknown(reason):
-            raise OutcomeUnknown(f"it is not known whether the commit happened ({reason}); ask the data, do not repeat")
-        case Failed(reason):
-            raise Unavailable(f"the store did not take the commit, nothing was changed: {reason}")
-        case Gone():
-            raise NotFound(f"database {volume.name!r} was deleted")

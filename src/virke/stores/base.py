@@ -27,6 +27,7 @@ Blobs
  B6. Nothing half-written is ever visible to `get` or `list`, also after a kill.
  B7. Keys are checked: relative, `/`-separated, no empty, `.` or `..` parts; else `Invalid`. So are a register's.
  B8. An object of more than `part_bytes_max` bytes raises `TooLarge`; nothing is stored.
+ B9. `put_all` answers `Stored` only when every object is durable; `Lost` if that is not known. Repeating it is harmless.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from virke.core.effects import Absent, Generation, PutOutcome, ReadOutcome, SwapOutcome, Tier
+from virke.core.effects import Absent, Generation, Lost, PutOutcome, ReadOutcome, Stored, SwapOutcome, Tier
 from virke.errors import Corrupt, Invalid, TooLarge
 
 KEY_BYTES_MAX: Final = 512
@@ -104,7 +105,7 @@ class Register(Protocol):
 
 
 class Blobs(Protocol):
-    """Immutable objects (B1–B7)."""
+    """Immutable objects (B1–B9)."""
 
     @property
     def part_bytes_max(self) -> int:
@@ -112,6 +113,9 @@ class Blobs(Protocol):
 
     def put_new(self, key: str, data: bytes) -> PutOutcome:
         """Write one object. Raises `Unavailable` only if surely not applied, `Exists` if other bytes are there."""
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        """Write many objects, in one round trip where the store can. Raises as `put_new`; then some may be there."""
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Many ranges at once, in the order asked. Raises `Unavailable`, `Corrupt`."""
@@ -130,6 +134,15 @@ class Store:
     url: str
     register: Register
     blobs: dict[Tier, Blobs]
+
+
+def put_each(blobs: Blobs, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+    """`put_all` for a store without round trips: one object after another."""
+    outcome: PutOutcome = Stored()
+    for key, data in objects:
+        if isinstance(stored := blobs.put_new(key, data), Lost):
+            outcome = stored
+    return outcome
 
 
 def check_key(key: str) -> str:

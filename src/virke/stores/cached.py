@@ -215,6 +215,14 @@ class CachedBlobs:
             self._memory.keep(Range(key), bytes(data))
         return outcome
 
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        """Write through, and keep the objects in memory once they are stored. Raises what the inner blobs raise."""
+        outcome = self._inner.put_all(objects)
+        if outcome == Stored():
+            for key, data in objects:
+                self._memory.keep(Range(key), bytes(data))
+        return outcome
+
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked; what is not cached is asked of the inner blobs at once."""
         found = [self._find(asked) for asked in ranges]

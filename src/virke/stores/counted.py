@@ -105,6 +105,11 @@ class _CountedBlobs:
         self._counts.add(Call.PUT, Tally(requests=1, items=1, bytes_up=len(data)))
         return self._inner.put_new(key, data)
 
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        size = sum(len(data) for _, data in objects)
+        self._counts.add(Call.PUT, Tally(requests=1, items=len(objects), bytes_up=size))
+        return self._inner.put_all(objects)
+
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         self._counts.add(Call.GET, Tally(requests=1, items=len(ranges)))
         answers = self._inner.get(ranges)

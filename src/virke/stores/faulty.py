@@ -31,7 +31,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Invalid, Unavailable, VirkeError
-from virke.stores.base import Blobs, Call, Consistency, Listed, Range, Register, Store
+from virke.stores.base import Blobs, Call, Consistency, Listed, Range, Register, Store, put_each
 
 T = TypeVar("T")
 _WRITES: Final = frozenset({Call.SWAP, Call.REMOVE, Call.PUT, Call.DELETE})
@@ -329,6 +329,10 @@ class _FaultyBlobs:
             return self._inner.put_new(key, data)
 
         return self._faults.perform(Call.PUT, key, request, lost=Lost, size_bytes=len(data))
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        """Write many objects. Raises as `put_new`; then some may be there."""
+        return put_each(self, objects)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         keys = " ".join(dict.fromkeys(asked.key for asked in ranges))

@@ -37,7 +37,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Corrupt, Exists, Unavailable
-from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size
+from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size, put_each
 from virke.stores.local_files import FileBlobs, System, make_directory, unavailable
 from virke.stores.local_kv import Connect, KvFile, connect_sqlite
 
@@ -145,6 +145,10 @@ class KvBlobs:
                     return Stored()
                 case [_]:
                     raise Exists(f"object {key!r} exists with other bytes", key=key)
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        """Write many objects. Raises as `put_new`; then some may be there."""
+        return put_each(self, objects)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked. Raises `Unavailable`, `Corrupt`, `Invalid`."""

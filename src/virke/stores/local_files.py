@@ -31,7 +31,7 @@ from urllib.parse import unquote
 
 from virke.core.effects import Absent, Lost, PutOutcome, Stored
 from virke.errors import Corrupt, Exists, Invalid, NotFound, Unavailable
-from virke.stores.base import Listed, Range, bounds, check_key, check_size
+from virke.stores.base import Listed, Range, bounds, check_key, check_size, put_each
 
 OBJECTS: Final = "objects"
 TEMPS: Final = "tmp"
@@ -191,6 +191,10 @@ class FileBlobs:
             return self._publish(temp, path, data)
         finally:
             discard(self._system, temp)
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        """Write many objects. Raises as `put_new`; then some may be there."""
+        return put_each(self, objects)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked. Raises `Unavailable`, `Corrupt`, `Invalid`."""

@@ -56,6 +56,7 @@ PRAGMA synchronous = FULL;
 PRAGMA fullfsync = 1;
 PRAGMA checkpoint_fullfsync = 1;
 PRAGMA trusted_schema = 0;
+PRAGMA secure_delete = 0;
 """
 
 

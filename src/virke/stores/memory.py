@@ -33,7 +33,7 @@ from virke.core.effects import (
 )
 from virke.core.ids import check_name
 from virke.errors import Exists, Invalid
-from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size
+from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size, put_each
 
 MEMORY_SCHEME: Final = "memory://"
 KV_BYTES_MAX: Final = 1 << 20
@@ -124,6 +124,10 @@ class MemoryBlobs:
         if there.data != data:
             raise Exists(f"object {key!r} exists with other bytes", key=key)
         return Stored()
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        """Write many objects. Raises as `put_new`; then some may be there."""
+        return put_each(self, objects)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked. Raises `Corrupt` beyond an object's end."""
