@@ -62,16 +62,18 @@ def empty(name: str = "db") -> Root:
 
 
 @cache
-def small_segment(root: Root, commit_id: CommitId, inputs: tuple[Ref, ...] = ()) -> tuple[Ref, PutNew]:
+def small_segment(
+    root: Root, commit_id: CommitId, inputs: tuple[Ref, ...] = (), *, part_bytes: int = 1 << 20
+) -> tuple[Ref, tuple[PutNew, ...]]:
     """A segment of one page, as the next commit on `root` would bring it, or as the merge of `inputs`."""
-    writer = SegmentWriter(identity_of(root, commit_id), Tier.KV, 1 << 20)
+    writer = SegmentWriter(identity_of(root, commit_id), Tier.KV, part_bytes)
     assert not list(writer.frame((PageNo(1),), PAGE))
     head = Head(Version(root.head.version + 1), commit_id, TIME_MS, 512, PageCount(1), 0)
     if inputs:
         head = replace(head, version=inputs[-1].hi)
     writer.end_group(head)
-    ((key, data),), ref = writer.finish(inputs, lo=inputs[0].lo if inputs else None)
-    return ref, PutNew(Tier.KV, key, data)
+    parts, ref = writer.finish(inputs, lo=inputs[0].lo if inputs else None)
+    return ref, tuple(PutNew(Tier.KV, key, data) for key, data in parts)
 
 
 # Plans of commits
@@ -84,9 +86,17 @@ def in_root(root: Root, commit_id: CommitId) -> Plan:
 
 def with_segment(root: Root, commit_id: CommitId) -> Plan:
     """A commit that names a segment of its own."""
-    ref, put = small_segment(root, commit_id)
+    ref, puts = small_segment(root, commit_id)
     new = next_root(root, commit_id, untouched(root, TIME_MS))
-    return Plan(replace(new, segments=(*root.segments, ref)), (put,))
+    return Plan(replace(new, segments=(*root.segments, ref)), puts)
+
+
+def with_two_parts(root: Root, commit_id: CommitId) -> Plan:
+    """A commit that names a segment of two parts, stored in one round."""
+    ref, puts = small_segment(root, commit_id, part_bytes=600)
+    assert len(puts) == 2
+    new = next_root(root, commit_id, untouched(root, TIME_MS))
+    return Plan(replace(new, segments=(*root.segments, ref)), puts)
 
 
 def short_ring(make: MakePlan, length: int) -> MakePlan:
@@ -111,8 +121,8 @@ def history(*commits: MakePlan, root: Root | None = None) -> tuple[tuple[Root, .
 
 def merged(root: Root, commit_id: CommitId) -> Plan:
     """The merge of all segments of `root`."""
-    ref, put = small_segment(root, commit_id, root.segments)
-    return Plan(replace(next_root(root, commit_id, untouched(root, TIME_MS)), segments=(ref,)), (put,))
+    ref, puts = small_segment(root, commit_id, root.segments)
+    return Plan(replace(next_root(root, commit_id, untouched(root, TIME_MS)), segments=(ref,)), puts)
 
 
 def registers(roots: Iterable[Root]) -> tuple[bytes | None, ...]:
@@ -180,8 +190,8 @@ def merger(*, tries: int = 3, plan: PlanMerge = real_plan_merge) -> Program:
             return
         commit_id = id_of(f"merge.{life}", at.root)
         job = Merge(at.root, Run(0, len(at.root.segments)), (), commit_id, Tier.KV)
-        ref, put = small_segment(at.root, commit_id, job.inputs)
-        verdict: Verdict = Failed((yield from store_objects((put,))))
+        ref, puts = small_segment(at.root, commit_id, job.inputs)
+        verdict: Verdict = Failed((yield from store_objects(puts)))
         for attempt in range(tries if verdict == Failed("") else 0):
             next_id = id_of(f"merge.{life}.{attempt} {commit_id.hex()}", at.root)
             made = plan(at.root, job, ref, next_id)

@@ -36,6 +36,7 @@ from virke.core.effects import (
     Mismatch,
     Outcome,
     Pause,
+    PutAll,
     PutNew,
     ReadRoot,
     Record,
@@ -287,13 +288,9 @@ class Explorer:
                     for old in here.chain.past():
                         yield here._replace(name="stale", answer=old.record(), cost=1)
             case PutNew(_, key, data):
-                if self.contents.setdefault(key, data) != data:
-                    raise Violation(f"two contents for {key}")
-                there = here.objects | {key}
-                yield here._replace(name="stored", answer=Stored(), objects=there)
-                yield here._replace(name="stored, answer lost", answer=LOST, objects=there, cost=1)
-                yield here._replace(name="lost", answer=LOST, cost=1)
-                yield here._replace(name="refused", answer=REFUSED, cost=1)
+                yield from self._puts(((key, data),), here)
+            case PutAll(_, objects):
+                yield from self._puts(objects, here)
             case Delete(_, keys):
                 yield here._replace(name="deleted", objects=here.objects - set(keys))
                 yield here._replace(name="not deleted", cost=1)
@@ -305,6 +302,18 @@ class Explorer:
                 yield here._replace(name="removed", chain=here.chain.then(None, self._needs))
             case _:
                 raise AssertionError(f"no world knows {step}")
+
+    def _puts(self, objects: tuple[tuple[str, bytes], ...], here: Move) -> Iterator[Move]:
+        for key, data in objects:
+            if self.contents.setdefault(key, data) != data:
+                raise Violation(f"two contents for {key}")
+        keys = [key for key, _ in objects]
+        yield here._replace(name="stored", answer=Stored(), objects=here.objects | set(keys))
+        yield here._replace(name="stored, answer lost", answer=LOST, objects=here.objects | set(keys), cost=1)
+        for some in [[], *([key] for key in keys if len(keys) > 1)]:
+            there = here.objects | set(some)
+            yield here._replace(name=f"lost, {len(some)} stored", answer=LOST, objects=there, cost=1)
+            yield here._replace(name=f"refused, {len(some)} stored", answer=REFUSED, objects=there, cost=1)
 
     def _range(self, here: Move, key: str, offset: int, length: int) -> bytes | Absent:
         return self.contents[key][offset : offset + length] if key in here.objects else Absent()

@@ -61,6 +61,7 @@ class Model:
     objects: dict[str, bytes] = field(default_factory=dict)
     versions: dict[Version, Expected] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
+    indexes: dict[Ref, Index] = field(default_factory=dict)
     now_ms: int = 1_000_000
     ids: int = 0
     part_bytes: dict[Tier, int] = field(default_factory=lambda: {Tier.KV: 1 << 20, Tier.OBJECT: 16 << 20})
@@ -164,9 +165,11 @@ class Model:
     # Reading
 
     def index(self, ref: Ref) -> Index:
-        """The index of a segment."""
+        """The index of a segment; kept for every version that is read, as an engine does."""
         data = self.objects[ref.index_key]
-        return decode_index(data[ref.index_offset : ref.index_offset + ref.index_length], ref)
+        if ref not in self.indexes:
+            self.indexes[ref] = decode_index(data[ref.index_offset : ref.index_offset + ref.index_length], ref)
+        return self.indexes[ref]
 
     def segments_at(self, version: Version) -> tuple[tuple[Ref, Index], ...]:
         """The segments that `version` needs, oldest first: what is newer dropped, what spans it replaced by its inputs."""

@@ -179,11 +179,20 @@ class Pass:
     ms: int
 
 
-Event = Write | Pass | str
+@dataclass(frozen=True, slots=True)
+class MergeRun:
+    """A merge of any run, of one segment too: promotion does that."""
+
+    start: int
+    length: int
+
+
+Event = Write | Pass | MergeRun | str
 writes = st.builds(Write, st.frozensets(st.integers(1, 30), max_size=8), st.integers(1, 30))
 passes = st.builds(Pass, st.sampled_from([1, 60_000, GRACE_MS, HOUR_MS, 9 * HOUR_MS, DAY_MS, -HOUR_MS]))
 rest = st.sampled_from(["upkeep", "advance", "sweep", "read"])
-events = st.lists(st.one_of(writes, writes, writes, passes, rest, rest), min_size=20, max_size=80)
+runs = st.builds(MergeRun, st.integers(0, 4), st.integers(1, 4))
+events = st.lists(st.one_of(writes, writes, writes, passes, rest, rest, runs), min_size=20, max_size=80)
 
 
 def happen(world: World, event: Event) -> None:
@@ -195,6 +204,8 @@ def happen(world: World, event: Event) -> None:
             world.model.now_ms += ms
             if ms < 0:
                 world.readers.clear()  # nobody knows how long they have been reading
+        case MergeRun(start, length) if start < len(world.model.root.segments):
+            world.model.merge(Run(start, min(start + length, len(world.model.root.segments))))
         case "upkeep":
             world.model.upkeep()
         case "advance":
@@ -368,3 +379,17 @@ def spill(world: World) -> None:
     """Commit something large, so that there is a run to merge."""
     for number in (1, 2):
         world.write(frozenset(range(1, 20)), 24 + number)
+
+
+@small_limits()
+def test_a_merge_after_the_first_observation_starts_a_grace_period_of_its_own() -> None:
+    """Rule 1: its inputs are held until a later watermark, though the horizon has passed them; readers are on them."""
+    world = filled()
+    assert world.advance()
+    world.model.now_ms += GRACE_MS - 1
+    world.read_root()
+    world.model.merge(Run(0, 1), Tier.OBJECT)
+    world.model.now_ms += 1
+    assert world.sweep()
+    world.check()
+    assert len(world.readers) == 1

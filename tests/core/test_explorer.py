@@ -21,6 +21,7 @@ from tests.core.actors import (
     registers,
     short_ring,
     with_segment,
+    with_two_parts,
     writer,
 )
 from tests.core.explorer import Explorer, Found, Program, Scenario, Violation
@@ -68,6 +69,7 @@ FAST = {
     "stale reads": world(writer("a"), writer("b"), faults=2, stale=True),
     "killed writers": world(writer("a"), writer("b"), faults=2, kill=True),
     "segments": world(writer("a", with_segment), writer("b", with_segment), faults=2),
+    "segments of two parts": world(writer("a", with_two_parts), writer("b"), faults=2),
     "a merge and a writer": upkeep(merger(), writer("a", with_segment), faults=1, kill=True),
     "a merge and a collection": upkeep(merger(), collector(), faults=2),
     "two collections": upkeep(collector("c1"), collector("c2"), faults=2),
@@ -79,6 +81,7 @@ SLOW = {
     "two writers, each killed": world(writer("a"), writer("b"), faults=3, kill=True),
     "segments, killed": world(writer("a", with_segment), writer("b", with_segment), faults=2, kill=True, stale=True),
     "segments, three faults": world(writer("a", with_segment), writer("b"), faults=3, stale=True),
+    "segments of two parts": world(writer("a", with_two_parts), writer("b", with_two_parts), faults=2, kill=True),
     "a merge and a writer": upkeep(merger(), writer("a", with_segment), faults=2, kill=True),
     "a collection and a writer": upkeep(collector(), writer("a", with_segment), faults=2),
     "a killed collection and a merge": upkeep(collector(), merger(), faults=2, kill=True, stale=True),

@@ -130,3 +130,17 @@ def exercise(database: Database, ledger: Ledger, mark: str) -> None:
     database.collect(grace_ms=0)
     assert ledger.insert(database, f"{mark}-last")
     assert database.status().upkeep_error is None
+
+
+def tokens(database: Database) -> list[object]:
+    """What the table holds, in order of insertion."""
+    return [token for (token,) in database.query("SELECT token FROM entry ORDER BY rowid", consistency="strong").rows]
+
+
+def settled(store: Store, folder: Path) -> list[object]:
+    """What the store holds, seen from a node without a journal."""
+    with opened(store, folder / "elsewhere") as database:
+        check_integrity(database)
+        found = tokens(database)
+    check_store(store)
+    return found

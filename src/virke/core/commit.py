@@ -181,7 +181,8 @@ def look(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
         return None
     at_ours = now.commit_at(root.head.version)
     if at_ours is None:
-        return Unknown(f"{now.head.version - base.root.head.version} commits passed, more than the ring remembers")
+        passed = now.head.version - base.root.head.version
+        return Unknown(f"{passed} commits passed, more than the ring remembers", passed=True)
     if at_ours.commit_id == root.head.commit_id:
         return Committed(root, RootAt(now, generation))
     return Conflicted(RootAt(now, generation))
