@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -81,11 +82,12 @@ def connect(
     if create:
         _make(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT)
     flusher = Flusher() if background else None
-    journal = FileJournal(_journal_path(opened, name, state_dir), flusher.wake if flusher else None)
+    path = _journal_path(opened, name, state_dir)
+    journal = FileJournal(path, flusher.wake if flusher else None) if path else None
     database = Database(opened, name, environment=env, journal=journal, on_close=flusher.stop if flusher else None)
-    if flusher:
+    if flusher and journal:
         flusher.start(
-            lambda: _flush(database, journal),
+            partial(_flush, database, journal),
             lambda: database.known_settings.flush_interval_ms / 1000,
         )
         if journal.pending_count():
@@ -174,11 +176,16 @@ def list_databases(store: str | Store | None = None) -> list[str]:
     return [key.split("/")[1] for key in open_store(store).register.keys("root/") if key.endswith("/main")]
 
 
-def _journal_path(store: Store, name: str, state_dir: Path | None) -> Path:
-    """Where this node keeps the journal of one database: beside a local store, else in the user's state folder."""
+def _journal_path(store: Store, name: str, state_dir: Path | None) -> Path | None:
+    """Where this node keeps the journal of one database: beside a local store, else in the user's state folder.
+
+    None for a store in memory: nothing can outlive it, so nothing is deferred.
+    """
     folder = state_dir
     if folder is None:
         local = _URL.fullmatch(store.url)
+        if local and local[1] == "memory":
+            return None
         if local and local[1] in ("local", "file"):
             folder = Path(unquote(local[2].removeprefix("//"))) / "journal"
         else:

@@ -93,7 +93,7 @@ def with_segment(root: Root, commit_id: CommitId) -> Plan:
 
 def with_two_parts(root: Root, commit_id: CommitId) -> Plan:
     """A commit that names a segment of two parts, stored in one round."""
-    ref, puts = small_segment(root, commit_id, part_bytes=600)
+    ref, puts = small_segment(root, commit_id, part_bytes=1)
     assert len(puts) == 2
     new = next_root(root, commit_id, untouched(root, TIME_MS))
     return Plan(replace(new, segments=(*root.segments, ref)), puts)
