@@ -37,3 +37,9 @@ def test_importing_virke_loads_neither_sqlite_nor_the_engine() -> None:
     """Budget B12, by modules instead of time."""
     loaded = python("import sys, virke; print(*sorted(m for m in sys.modules if m.split('.')[0] in ('apsw', 'virke')))")
     assert loaded == "virke"
+
+
+def test_python_m_virke_is_the_command() -> None:
+    """Both names of the program are one program."""
+    done = subprocess.run([sys.executable, "-m", "virke", "--version"], check=True, capture_output=True, text=True)
+    assert virke.__version__ in done.stdout
