@@ -96,7 +96,8 @@ class FileJournal:
         """Write down each fate before it can become true."""
         with self._open() as connection:
             connection.executemany(
-                "UPDATE entry SET noted = 1, reason = ?2 WHERE sequence = ?1 AND NOT rejected", outcomes
+                "UPDATE entry SET noted = 1, reason = ? WHERE sequence = ? AND NOT rejected",
+                [(reason, sequence) for sequence, reason in outcomes],
             )
 
     def settle(self, up_to: int) -> tuple[int, int]:

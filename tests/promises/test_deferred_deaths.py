@@ -23,7 +23,7 @@ def store(deferred_store: Store) -> Store:
     return deferred_store
 
 
-def _before_a_push(state: Path, down_from: int) -> tuple[Store, FaultyStore, Database]:
+def _before_a_push(state: Path, down: range) -> tuple[Store, FaultyStore, Database]:
     """Two pending writes that read every page, on a root that another node has rewritten since."""
     store = memory_store()
     with opened(store, state, create=True) as database:
@@ -31,7 +31,7 @@ def _before_a_push(state: Path, down_from: int) -> tuple[Store, FaultyStore, Dat
         for number in range(3):
             insert(database, f"old-{number}", LARGE)
         database.change_settings({"durability": "deferred"})
-    faulty = FaultyStore(store, [At(n, Refuse()) for n in range(down_from, down_from + 9)])
+    faulty = FaultyStore(store, [At(n, Refuse()) for n in down])
     database = opened(faulty.store, state)
     database.execute("UPDATE entry SET filler = NULL")
     database.execute("INSERT INTO entry SELECT 'sum', sum(length(hex(filler))) FROM entry")
@@ -40,16 +40,20 @@ def _before_a_push(state: Path, down_from: int) -> tuple[Store, FaultyStore, Dat
     return store, faulty, database
 
 
-def test_p1_a_store_that_fails_while_pushing_rejects_nothing(tmp_path: Path) -> None:
-    """Whichever operations of the push are refused: nothing is rejected, and the next push brings it all."""
-    _, clean, database = _before_a_push(tmp_path / "clean", 1000)
+@pytest.mark.parametrize("refusals", [3, 6, 9])
+def test_p1_a_store_that_fails_while_pushing_rejects_nothing(refusals: int, tmp_path: Path) -> None:
+    """Whichever operations of the push are refused: nothing is rejected, and the next push brings it all.
+
+    A read is tried three times: so the reads of one write fail, or of both, or all that follows.
+    """
+    _, clean, database = _before_a_push(tmp_path / "clean", range(0))
     first = len(clean.log) + 1
     assert database.flush().pushed == 2
     last = len(clean.log)
     database.close()
     assert any(operation.call is Call.GET for operation in clean.log[first:]), "the push reads pages"
     for n in range(first, last + 1):
-        store, _, database = _before_a_push(tmp_path / str(n), n)
+        store, _, database = _before_a_push(tmp_path / str(n), range(n, n + refusals))
         pushed = 0
         with suppress(Unavailable):
             pushed = database.flush().pushed

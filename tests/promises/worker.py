@@ -11,7 +11,7 @@ import itertools
 import random
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 from virke.engine.database import Database
@@ -54,14 +54,20 @@ def transfers(database: Database, seed: str, times: str) -> None:
     chance = random.Random(int(seed))
     for number in range(int(times)):
         source, target = chance.sample(range(8), 2)
-        while True:
-            try:
-                _transfer(database, source, target, looks=number % 2 == 0)
-                break
-            except Conflict:
-                continue
+        looks = number % 2 == 0
+        _until_won(lambda source=source, target=target, looks=looks: _transfer(database, source, target, looks=looks))
         say(number)
-    database.execute("INSERT INTO done VALUES (?)", (seed,))
+    _until_won(lambda: database.execute("INSERT INTO done VALUES (?)", (seed,)))
+
+
+def _until_won(work: Callable[[], object]) -> None:
+    """Do `work`, again after each lost race."""
+    while True:
+        try:
+            work()
+            return
+        except Conflict:
+            continue
 
 
 def _transfer(database: Database, source: int, target: int, *, looks: bool) -> None:
