@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 
 from virke.engine.database import Database
@@ -55,7 +56,7 @@ def transfers(database: Database, seed: str, times: str) -> None:
     for number in range(int(times)):
         source, target = chance.sample(range(8), 2)
         looks = number % 2 == 0
-        _until_won(lambda source=source, target=target, looks=looks: _transfer(database, source, target, looks=looks))
+        _until_won(partial(_transfer, database, source, target, looks=looks))
         say(number)
     _until_won(lambda: database.execute("INSERT INTO done VALUES (?)", (seed,)))
 
