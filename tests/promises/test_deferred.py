@@ -12,6 +12,7 @@ import pytest
 from tests.promises.ledger import NAME, Ledger, insert, opened, settled, tokens
 from virke.engine.environment import Environment
 from virke.errors import SqlError, VirkeError
+from virke.journal import Flusher
 from virke.opening import connect
 from virke.stores.base import Store
 from virke.stores.counted import CountingStore
@@ -103,6 +104,25 @@ def test_p9_the_flusher_pushes_in_time_and_its_thread_ends(store: Store, tmp_pat
             watch.swapped.clear()
             assert database.status().pending_writes == 0
     assert (flushers(), settled(store, tmp_path)) == ([], ["a", "b", "c"])
+
+
+def test_p9_a_write_that_comes_while_the_flusher_ends_is_pushed(tmp_path: Path) -> None:
+    """It is woken after the last count and before its thread is gone: it must not sleep through that."""
+    flusher, again, calls = Flusher(), threading.Event(), list[int]()
+
+    def flush() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            flusher.wake()
+        else:
+            again.set()
+        return 0
+
+    flusher.start(flush, lambda: 0.001)
+    flusher.wake()
+    assert again.wait(30)
+    flusher.stop()
+    assert flushers() == []
 
 
 def test_p1_what_a_dead_process_left_is_pushed_at_the_next_start(store: Store, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def survive(work: str, folder: Path, rounds: int, seed: int) -> None:
         noted(work, killed(work, folder, first, chance), first, ledger)
         with connect(NAME, store, background=False) as database:
             recover(database, store, ledger)
-            if number % 8 == 0:  # keep it small
+            if number % 3 == 0:  # keep it small
                 database.execute("DELETE FROM entry")
                 ledger = Ledger()
     with connect(NAME, store, background=False) as database:

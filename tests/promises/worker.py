@@ -111,7 +111,7 @@ def inserts(database: Database, start: str) -> None:
 def imports(database: Database, start: str) -> None:
     """Import units of rows for ever."""
     for number in numbers(start):
-        dump = "".join(f"INSERT INTO entry VALUES ('{number}.{row}', randomblob(4000));\n" for row in range(UNIT))
+        dump = "".join(f"INSERT INTO entry VALUES ('{number}.{row}', randomblob(3000));\n" for row in range(UNIT))
         import_file(database, BytesIO(dump.encode()))
         say(number)
 
