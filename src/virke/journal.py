@@ -19,6 +19,7 @@ import json
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -168,6 +169,7 @@ class FileJournal:
             try:
                 if self._connection is None:
                     self._connection = self._connect()
+                    weakref.finalize(self, self._connection.close)  # an abandoned journal closes its file
                 with self._connection:
                     yield self._connection
             except sqlite3.DatabaseError as error:

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 
 from virke.core.ids import ID_BYTES, CommitId
 
@@ -33,4 +32,4 @@ class Environment:
 
     def jitter(self) -> float:
         """A random factor from 0.5 to 1.5."""
-        return 0.5 + Random(self.random_bytes(8)).random()
+        return 0.5 + int.from_bytes(self.random_bytes(8), "big") / 2**64
