@@ -116,12 +116,7 @@ class Ref:
     def encoded(self) -> bytes:
         """Its bytes in a root or an index."""
         out, me = Writer(), self.identity
-        out.raw(me.database_id)
-        out.text(me.branch)
-        out.varint(me.epoch)
-        out.varint(me.created)
-        out.raw(me.commit_id)
-        out.u8(me.ordinal)
+        _write_identity(out, me)
         for number in (self.lo, self.hi, self.hi_time_ms):
             out.varint(number)
         out.u8(_TIERS.index(self.tier) | (0x80 if self.has_inputs else 0))
@@ -131,9 +126,17 @@ class Ref:
         return out.bytes()
 
 
-def read_ref(source: Reader) -> Ref:
-    """Take one reference."""
-    identity = Identity(
+def _write_identity(out: Writer, identity: Identity) -> None:
+    out.raw(identity.database_id)
+    out.text(identity.branch)
+    out.varint(identity.epoch)
+    out.varint(identity.created)
+    out.raw(identity.commit_id)
+    out.u8(identity.ordinal)
+
+
+def _read_identity(source: Reader) -> Identity:
+    return Identity(
         database_id=DatabaseId(source.raw(ID_BYTES)),
         branch=source.text(TEXT_MAX),
         epoch=Epoch(source.varint()),
@@ -141,6 +144,11 @@ def read_ref(source: Reader) -> Ref:
         commit_id=CommitId(source.raw(ID_BYTES)),
         ordinal=source.u8(),
     )
+
+
+def read_ref(source: Reader) -> Ref:
+    """Take one reference."""
+    identity = _read_identity(source)
     lo, hi, hi_time_ms = Version(source.varint()), Version(source.varint()), source.varint()
     flags = source.u8()
     if flags & 0x7F >= len(_TIERS):
@@ -377,12 +385,7 @@ def encode_index(identity: Identity, inputs: tuple[Ref, ...], groups: tuple[Grou
     out = Writer()
     out.raw(MAGIC)
     out.u16(FORMAT)
-    out.raw(identity.database_id)
-    out.text(identity.branch)
-    out.varint(identity.epoch)
-    out.varint(identity.created)
-    out.raw(identity.commit_id)
-    out.u8(identity.ordinal)
+    _write_identity(out, identity)
     out.varint(len(inputs))
     for ref in inputs:
         out.raw(ref.encoded)
@@ -413,14 +416,7 @@ def decode_index(data: bytes, ref: Ref) -> Index:
         raise source.fail("not a segment")
     if (found := source.u16()) != FORMAT:
         raise source.fail(f"format version {found} is not known to this Virke (knows {FORMAT}); upgrade it")
-    identity = Identity(
-        database_id=DatabaseId(source.raw(ID_BYTES)),
-        branch=source.text(TEXT_MAX),
-        epoch=Epoch(source.varint()),
-        created=Version(source.varint()),
-        commit_id=CommitId(source.raw(ID_BYTES)),
-        ordinal=source.u8(),
-    )
+    identity = _read_identity(source)
     if identity != ref.identity:
         raise source.fail("another segment lies under this key")
     inputs = tuple(read_ref(source) for _ in range(source.count(50)))
