@@ -85,6 +85,14 @@ class _DelayedBlobs:
         self._line = line
 
     @property
+    def consistency(self) -> Consistency:
+        return self._inner.consistency
+
+    @property
+    def has_ranges(self) -> bool:
+        return self._inner.has_ranges
+
+    @property
     def part_bytes_max(self) -> int:
         return self._inner.part_bytes_max
 

@@ -13,3 +13,4 @@ settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 pytest.register_assert_rewrite("tests.stores.conformance")
+pytest_plugins = ["tests.servers.fixtures"]

@@ -28,6 +28,8 @@ Blobs
  B7. Keys are checked: relative, `/`-separated, no empty, `.` or `..` parts; else `Invalid`. So are a register's.
  B8. An object of more than `part_bytes_max` bytes raises `TooLarge`; nothing is stored.
  B9. `put_all` answers `Stored` only when every object is durable; `Lost` if that is not known. Repeating it is harmless.
+ B10. `get` and `list` show an object as soon as its put was answered, unless `consistency` is eventual: then they may
+     say for a while that it is absent. A deleted one may still be shown. Neither ever shows other bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ _DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 
 
 class Consistency(Enum):
-    """What a register's reads promise."""
+    """What reads promise: the newest state, or one that may be older."""
 
     LINEARIZABLE = "linearizable"
     EVENTUAL = "eventual"
@@ -105,7 +107,15 @@ class Register(Protocol):
 
 
 class Blobs(Protocol):
-    """Immutable objects (B1–B9)."""
+    """Immutable objects (B1–B10)."""
+
+    @property
+    def consistency(self) -> Consistency:
+        """Whether an object that was stored is shown at once (B10)."""
+
+    @property
+    def has_ranges(self) -> bool:
+        """False where every `get` moves whole objects, whatever range was asked for."""
 
     @property
     def part_bytes_max(self) -> int:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from virke.core.effects import Absent, PutOutcome, Stored, Tier
-from virke.stores.base import Blobs, Listed, Range, Store, bounds
+from virke.stores.base import Blobs, Consistency, Listed, Range, Store, bounds
 
 MEMORY_BYTES: Final = 64 << 20
 DISK_BYTES: Final = 1 << 30
@@ -202,6 +202,16 @@ class CachedBlobs:
     def counts(self) -> CacheCounts:
         """Hits and misses so far."""
         return self._counts
+
+    @property
+    def consistency(self) -> Consistency:
+        """As the inner blobs."""
+        return self._inner.consistency
+
+    @property
+    def has_ranges(self) -> bool:
+        """As the inner blobs."""
+        return self._inner.has_ranges
 
     @property
     def part_bytes_max(self) -> int:

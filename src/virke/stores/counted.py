@@ -1,16 +1,19 @@
-"""A store that counts requests and bytes: what the budgets are checked against.
+"""Counting requests, bytes and time: what the budgets are checked against, and what receipts are made of.
 
-Knows the calls of the contract and nothing of why they are made.
+Knows the calls of the contract and nothing of why they are made. `counting` reports each call to a function;
+`CountingStore` adds them up.
 
 1. One call counts as one request, however many ranges or keys it carries; those count as items.
-2. A request counts when it is made, also if it fails; bytes down count when they came.
+2. A request counts when it is made, also if it fails; bytes down and time count when it ended.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from virke.core.effects import Absent, Generation, PutOutcome, ReadOutcome, Record, SwapOutcome, Tier
 from virke.stores.base import Blobs, Call, Consistency, Listed, Range, Register, Store
@@ -18,12 +21,13 @@ from virke.stores.base import Blobs, Call, Consistency, Listed, Range, Register,
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Requests of one kind, what they carried, and bytes to and from the store."""
+    """Requests of one kind, what they carried, bytes to and from the store, and nanoseconds spent waiting."""
 
     requests: int = 0
     items: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    waited_ns: int = field(default=0, compare=False)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -31,7 +35,18 @@ class Tally:
             self.items + other.items,
             self.bytes_up + other.bytes_up,
             self.bytes_down + other.bytes_down,
+            self.waited_ns + other.waited_ns,
         )
+
+
+Add = Callable[[Call, Tally], None]
+"""Told of each call: once when it is made, once when it ended."""
+
+
+def counting(inner: Store, add: Add) -> Store:
+    """`inner`, whose every call is reported to `add`."""
+    blobs: dict[Tier, Blobs] = {tier: _CountedBlobs(one, add) for tier, one in inner.blobs.items()}
+    return Store(inner.url, _CountedRegister(inner.register, add), blobs)
 
 
 class CountingStore:
@@ -40,8 +55,7 @@ class CountingStore:
     def __init__(self, inner: Store) -> None:
         self._tallies: dict[Call, Tally] = {}
         self._lock = threading.Lock()
-        blobs: dict[Tier, Blobs] = {tier: _CountedBlobs(one, self) for tier, one in inner.blobs.items()}
-        self.store = Store(inner.url, _CountedRegister(inner.register, self), blobs)
+        self.store = counting(inner, self.add)
 
     @property
     def total(self) -> Tally:
@@ -63,63 +77,82 @@ class CountingStore:
             self._tallies[call] = self._tallies.get(call, Tally()) + tally
 
 
+@contextmanager
+def _made(add: Add, call: Call, items: int, bytes_up: int = 0) -> Iterator[list[int]]:
+    """One call; what is put into the list are bytes down."""
+    add(call, Tally(requests=1, items=items, bytes_up=bytes_up))
+    down: list[int] = []
+    began = time.perf_counter_ns()
+    try:
+        yield down
+    finally:
+        add(call, Tally(bytes_down=sum(down), waited_ns=time.perf_counter_ns() - began))
+
+
 class _CountedRegister:
-    def __init__(self, inner: Register, counts: CountingStore) -> None:
+    def __init__(self, inner: Register, add: Add) -> None:
         self._inner = inner
-        self._counts = counts
+        self._add = add
 
     @property
     def consistency(self) -> Consistency:
         return self._inner.consistency
 
     def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
-        self._counts.add(Call.READ, Tally(requests=1, items=1))
-        outcome = self._inner.read(key, known)
-        if isinstance(outcome, Record):
-            self._counts.add(Call.READ, Tally(bytes_down=len(outcome.data)))
-        return outcome
+        with _made(self._add, Call.READ, 1) as down:
+            outcome = self._inner.read(key, known)
+            if isinstance(outcome, Record):
+                down.append(len(outcome.data))
+            return outcome
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
-        self._counts.add(Call.SWAP, Tally(requests=1, items=1, bytes_up=len(data)))
-        return self._inner.swap(key, data, base)
+        with _made(self._add, Call.SWAP, 1, len(data)):
+            return self._inner.swap(key, data, base)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
-        self._counts.add(Call.REMOVE, Tally(requests=1, items=1))
-        return self._inner.remove(key, base)
+        with _made(self._add, Call.REMOVE, 1):
+            return self._inner.remove(key, base)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        self._counts.add(Call.KEYS, Tally(requests=1))
-        return self._inner.keys(prefix)
+        with _made(self._add, Call.KEYS, 0):
+            return self._inner.keys(prefix)
 
 
 class _CountedBlobs:
-    def __init__(self, inner: Blobs, counts: CountingStore) -> None:
+    def __init__(self, inner: Blobs, add: Add) -> None:
         self._inner = inner
-        self._counts = counts
+        self._add = add
+
+    @property
+    def consistency(self) -> Consistency:
+        return self._inner.consistency
+
+    @property
+    def has_ranges(self) -> bool:
+        return self._inner.has_ranges
 
     @property
     def part_bytes_max(self) -> int:
         return self._inner.part_bytes_max
 
     def put_new(self, key: str, data: bytes) -> PutOutcome:
-        self._counts.add(Call.PUT, Tally(requests=1, items=1, bytes_up=len(data)))
-        return self._inner.put_new(key, data)
+        with _made(self._add, Call.PUT, 1, len(data)):
+            return self._inner.put_new(key, data)
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
-        size = sum(len(data) for _, data in objects)
-        self._counts.add(Call.PUT, Tally(requests=1, items=len(objects), bytes_up=size))
-        return self._inner.put_all(objects)
+        with _made(self._add, Call.PUT, len(objects), sum(len(data) for _, data in objects)):
+            return self._inner.put_all(objects)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
-        self._counts.add(Call.GET, Tally(requests=1, items=len(ranges)))
-        answers = self._inner.get(ranges)
-        self._counts.add(Call.GET, Tally(bytes_down=sum(len(one) for one in answers if isinstance(one, bytes))))
-        return answers
+        with _made(self._add, Call.GET, len(ranges)) as down:
+            answers = self._inner.get(ranges)
+            down += [len(one) for one in answers if isinstance(one, bytes)]
+            return answers
 
     def delete(self, keys: Sequence[str]) -> None:
-        self._counts.add(Call.DELETE, Tally(requests=1, items=len(keys)))
-        self._inner.delete(keys)
+        with _made(self._add, Call.DELETE, len(keys)):
+            self._inner.delete(keys)
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        self._counts.add(Call.LIST, Tally(requests=1))
-        return self._inner.list(prefix)
+        with _made(self._add, Call.LIST, 0):
+            return self._inner.list(prefix)

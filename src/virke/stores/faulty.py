@@ -321,6 +321,14 @@ class _FaultyBlobs:
         self._faults = faults
 
     @property
+    def consistency(self) -> Consistency:
+        return self._inner.consistency
+
+    @property
+    def has_ranges(self) -> bool:
+        return self._inner.has_ranges
+
+    @property
     def part_bytes_max(self) -> int:
         return self._inner.part_bytes_max
 

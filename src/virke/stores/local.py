@@ -119,6 +119,16 @@ class KvBlobs:
         self._part_bytes_max = part_bytes_max
 
     @property
+    def consistency(self) -> Consistency:
+        """Linearizable, as the register."""
+        return Consistency.LINEARIZABLE
+
+    @property
+    def has_ranges(self) -> bool:
+        """SQLite's `substr`."""
+        return True
+
+    @property
     def part_bytes_max(self) -> int:
         """Largest object that `put_new` takes, in bytes."""
         return self._part_bytes_max

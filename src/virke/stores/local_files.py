@@ -31,7 +31,7 @@ from urllib.parse import unquote
 
 from virke.core.effects import Absent, Lost, PutOutcome, Stored
 from virke.errors import Corrupt, Exists, Invalid, NotFound, Unavailable
-from virke.stores.base import Listed, Range, bounds, check_key, check_size, put_each
+from virke.stores.base import Consistency, Listed, Range, bounds, check_key, check_size, put_each
 
 OBJECTS: Final = "objects"
 TEMPS: Final = "tmp"
@@ -163,6 +163,16 @@ class FileBlobs:
         self._part_bytes_max = part_bytes_max
         self._system = system
         self._synced: set[Path] = set()
+
+    @property
+    def consistency(self) -> Consistency:
+        """Linearizable: one folder of one machine."""
+        return Consistency.LINEARIZABLE
+
+    @property
+    def has_ranges(self) -> bool:
+        """Files can be read from anywhere."""
+        return True
 
     @property
     def part_bytes_max(self) -> int:

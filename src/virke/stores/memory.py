@@ -112,6 +112,16 @@ class MemoryBlobs:
         self._lock = threading.Lock()
 
     @property
+    def consistency(self) -> Consistency:
+        """Linearizable: one dict, one lock."""
+        return Consistency.LINEARIZABLE
+
+    @property
+    def has_ranges(self) -> bool:
+        """Slices of bytes."""
+        return True
+
+    @property
     def part_bytes_max(self) -> int:
         """Largest object that `put_new` takes, in bytes."""
         return self._part_bytes_max

@@ -1,0 +1,36 @@
+"""Many requests to a store at once: how a call with many ranges or objects stays one round trip.
+
+Knows threads and nothing of what they do. Not for the edge, where the host runs requests side by side.
+
+1. The caller's thread works too: a single call costs no thread, and a full pool can delay but never block.
+2. All calls end before `at_once` answers or raises; of several errors the first one, by position, is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Final, TypeVar
+
+REQUESTS_MAX: Final = 32
+"""Requests under way at once, of all stores of this process together (the callers' own come on top)."""
+T = TypeVar("T")
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="virke-store")
+
+
+def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What each of `calls` returns, in order. Raises what the first of those that failed raised."""
+    if not calls:
+        return []
+    others = [_pool().submit(call) for call in calls[1:]]
+    try:
+        first = calls[0]()
+    finally:
+        for other in others:
+            other.exception()  # wait for all, also after an error
+    return [first, *(other.result() for other in others)]
