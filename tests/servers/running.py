@@ -63,7 +63,7 @@ def running(
                     env=None if environ is None else {**environ},
                 )
             try:
-                if _until(lambda: process.poll() is not None or ready(chosen)) and process.poll() is None:
+                if _came_up(process, ready, chosen):
                     yield chosen
                     return
                 said = (folder / "log").read_text("utf-8", "replace")[-2000:]
@@ -72,13 +72,13 @@ def running(
         raise RuntimeError(f"the server did not start: {said}")
 
 
-def _until(condition: Callable[[], bool]) -> bool:
+def _came_up(process: subprocess.Popen[bytes], ready: Callable[[list[int]], bool], ports: list[int]) -> bool:
     deadline = time.monotonic() + START_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
+    while process.poll() is None and time.monotonic() < deadline:
+        if ready(ports):
+            return process.poll() is None  # else somebody else answers on its port
         time.sleep(0.05)
-    return True
+    return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -42,8 +42,7 @@ def seaweedfs() -> Iterator[S3Server]:
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identity = {"identities": [{"name": "test", "credentials": keys, "actions": actions}]}
         (folder / "s3.json").write_text(json.dumps(identity))
-        names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
-        names += ("s3.port.grpc", "s3.port")
+        names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in (".grpc", "")]
         return [
             script("weed"),
             "server",
@@ -67,7 +66,7 @@ def seaweedfs() -> Iterator[S3Server]:
 
 @contextmanager
 def moto() -> Iterator[S3Server]:
-    """moto's server, everything in memory."""
+    """Moto's server, everything in memory."""
 
     def command(ports: list[int], folder: Path) -> Sequence[str]:
         return [script("moto_server"), "-H", HOST, "-p", str(ports[0])]
