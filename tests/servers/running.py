@@ -68,7 +68,8 @@ def running(
                     return
                 said = (folder / "log").read_text("utf-8", "replace")[-2000:]
             finally:
-                _stop(process)
+                process.kill()  # what it stores is thrown away with its folder
+                process.wait()
         raise RuntimeError(f"the server did not start: {said}")
 
 
@@ -79,12 +80,3 @@ def _came_up(process: subprocess.Popen[bytes], ready: Callable[[list[int]], bool
             return process.poll() is None  # else somebody else answers on its port
         time.sleep(0.05)
     return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
