@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from virke.config import Config, database_name, find, load, parse, store_url, write_new
+from virke.config import Config, database_name, find, load, parse, store_choice, write_new
 from virke.errors import Exists, UsageError
 
 SEED = '[project]\nname = "my-app"\n\n[database]\nname = "my-app-db"\n'
@@ -30,7 +30,7 @@ def test_the_file_is_found_in_a_parent_and_the_nearest_one_wins(tmp_path: Path) 
 def test_without_a_file_the_current_folder_holds(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert config == Config(tmp_path)
-    assert store_url(config, None, {}) == f"local:{tmp_path / '.virke'}"
+    assert store_choice(config, None, {}).url == f"local:{tmp_path / '.virke'}"
 
 
 def test_deploy_and_tables_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_deploy_and_tables_of_others_are_left_alone(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ('[database]\nnme = "x"\n', ["unknown key 'nme' in [database]", "known: name"]),
-        ('[store]\nbucket = "x"\n', ["unknown key 'bucket' in [store]", "known: url"]),
+        ('[store]\nbucket = "x"\n', ["unknown key 'bucket' in [store]", "known: ", " url"]),
         ("[database]\nname = 3\n", ["'name' in [database] must be a text"]),
         ('[database]\nname = ""\n', ["'name' in [database] must be a text"]),
         ('database = "x"\n', ["[database] must be a table"]),
@@ -72,9 +72,9 @@ def test_the_option_beats_the_environment_which_beats_the_file(tmp_path: Path) -
     assert database_name(config, "option", {"VIRKE_DB": "env"}) == "option"
     assert database_name(config, None, {"VIRKE_DB": "env"}) == "env"
     assert database_name(config, None, {"VIRKE_DB": ""}) == "file"
-    assert store_url(config, "memory://option", {"VIRKE_STORE": "memory://env"}) == "memory://option"
-    assert store_url(config, None, {"VIRKE_STORE": "memory://env"}) == "memory://env"
-    assert store_url(config, None, {}) == "memory://file"
+    assert store_choice(config, "memory://option", {"VIRKE_STORE": "memory://env"}).url == "memory://option"
+    assert store_choice(config, None, {"VIRKE_STORE": "memory://env"}).url == "memory://env"
+    assert store_choice(config, None, {}).url == "memory://file"
 
 
 def test_no_name_at_all_is_a_usage_error_that_says_what_to_do(tmp_path: Path) -> None:
@@ -96,8 +96,27 @@ def test_no_name_at_all_is_a_usage_error_that_says_what_to_do(tmp_path: Path) ->
     ],
 )
 def test_a_local_path_in_the_file_is_relative_to_the_file(tmp_path: Path, url: str, expected: str) -> None:
-    config = Config(tmp_path, path=tmp_path / "virke.toml", store=url)
-    assert store_url(config, None, {}) == expected.format(folder=tmp_path)
+    config = parse(f'[store]\nurl = "{url}"\n', tmp_path / "virke.toml")
+    assert store_choice(config, None, {}).url == expected.format(folder=tmp_path)
+
+
+def test_two_stores_become_one_choice(tmp_path: Path) -> None:
+    """The KV store's URL comes first; each is relative to the file if it is local; options stay with the file."""
+    text = '[store]\nkv = "valkey://host"\nobject = "objects"\ncache_mb = 64\nsecret_access_key = "s"\n'
+    config = parse(text, tmp_path / "virke.toml")
+    chosen = store_choice(config, None, {})
+    assert chosen.url == f"valkey://host,local:{tmp_path}/objects"
+    assert chosen.options == {"cache_mb": "64", "secret_access_key": "s"}
+    assert "'s'" not in repr(config) + repr(chosen)
+    assert store_choice(config, "memory://other", {}).options == {}
+
+
+@pytest.mark.parametrize(
+    "text", ['kv = "valkey://host"', 'object = "s3://b"', 'url = "s3://b"\nkv = "valkey://host"', 'cache_mb = "much"']
+)
+def test_half_a_choice_is_a_usage_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=r"\[store\]"):
+        parse(f"[store]\n{text}\n", tmp_path / "virke.toml")
 
 
 def test_a_new_file_reads_back_and_is_never_overwritten(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ database name leave here as text and are checked where they are used.
 
 1. An option beats the environment, the environment beats the file, the file beats the default.
 2. A file that is wrong is an error that names the file and the place; nothing of it is used.
+   What `[store]` says besides URLs (credentials, cache) holds for the stores of the file, not for one named elsewhere.
 3. A local path in the file is relative to the file, everywhere else to the current folder.
 4. Tables that are not Virke DB's are left alone; a key that is not known in one that is, is an error.
 """
@@ -26,15 +27,29 @@ STORE_FOLDER: Final = ".virke"
 DB_VARIABLE: Final = "VIRKE_DB"
 STORE_VARIABLE: Final = "VIRKE_STORE"
 
+STORE_OPTIONS: Final = frozenset(
+    "cdn_url cache_dir cache_mb access_key_id secret_access_key session_token service_account service_account_key "
+    "account_key sas_key fastly_api_token".split()
+)
+"""What may stand in `[store]` besides the URLs: a mirror, the cache, and credentials by the names of their vendors."""
 KEYS: Final[Mapping[str, frozenset[str]]] = {
     "project": frozenset({"name"}),
     "database": frozenset({"name"}),
-    "store": frozenset({"url"}),
+    "store": frozenset({"url", "kv", "object"}) | STORE_OPTIONS,
 }
 """The tables that Virke DB reads, and their keys. `[deploy]` belongs to `virke deploy` and is kept as it is."""
 
+CACHE_MB_MAX: Final = 1 << 20
 _LOCAL_SCHEME = re.compile(r"(?:(local|file):)?(?!/)(?!\w+:)(.*)", re.DOTALL)
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChoice:
+    """Which store: one URL, or a KV store's and an object store's with a comma between; and options without a URL."""
+
+    url: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,7 @@ class Config:
     project: str | None = None
     database: str | None = None
     store: str | None = None
+    store_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     deploy: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -98,9 +114,25 @@ def parse(text: str, path: Path) -> Config:
         path=path,
         project=values["project"].get("name"),
         database=values["database"].get("name"),
-        store=values["store"].get("url"),
+        store=_store(values["store"], path),
+        store_options={key: value for key, value in values["store"].items() if key in STORE_OPTIONS},
         deploy=deploy,
     )
+
+
+def _store(table: Mapping[str, str], path: Path) -> str | None:
+    """The URL, or the two URLs, of `[store]`; local ones are relative to the file."""
+    urls = [table[key] for key in ("url", "kv", "object") if key in table]
+    if table.keys() & {"url", "kv", "object"} not in (set(), {"url"}, {"kv", "object"}):
+        raise UsageError(f"{path}: [store] has either 'url', or 'kv' and 'object' together")
+    if "cache_mb" in table and not (table["cache_mb"].isdecimal() and int(table["cache_mb"]) <= CACHE_MB_MAX):
+        raise UsageError(f"{path}: 'cache_mb' in [store] must be a whole number from 0 to {CACHE_MB_MAX}")
+    return ",".join(_from_file(url, path.parent) for url in urls) or None
+
+
+def _from_file(url: str, folder: Path) -> str:
+    local = _LOCAL_SCHEME.fullmatch(url)
+    return f"local:{folder / local[2]}" if local else url
 
 
 def _strings(table: object, name: str, path: Path) -> dict[str, str]:
@@ -110,7 +142,9 @@ def _strings(table: object, name: str, path: Path) -> dict[str, str]:
     for key, value in table.items():
         if key not in KEYS[name]:
             raise UsageError(f"{path}: unknown key {key!r} in [{name}]; known: {', '.join(sorted(KEYS[name]))}")
-        if not isinstance(value, str) or not value:
+        if key == "cache_mb" and type(value) is int:
+            table = {**table, key: str(value)}
+        elif not isinstance(value, str) or not value:
             raise UsageError(f"{path}: {key!r} in [{name}] must be a text that is not empty")
     return dict(table)
 
@@ -128,15 +162,12 @@ def database_name(config: Config, option: str | None, environ: Mapping[str, str]
     return name
 
 
-def store_url(config: Config, option: str | None, environ: Mapping[str, str] = os.environ) -> str:
+def store_choice(config: Config, option: str | None, environ: Mapping[str, str] = os.environ) -> StoreChoice:
     """The store to use: `option`, else `VIRKE_STORE`, else the file's, else the folder `.virke` beside the file."""
     chosen = option or environ.get(STORE_VARIABLE)
     if chosen:
-        return chosen
-    if config.store is None:
-        return f"local:{config.folder / STORE_FOLDER}"
-    local = _LOCAL_SCHEME.fullmatch(config.store)
-    return f"local:{config.folder / local[2]}" if local else config.store
+        return StoreChoice(chosen)
+    return StoreChoice(config.store or f"local:{config.folder / STORE_FOLDER}", config.store_options)
 
 
 def write_new(folder: Path, name: str) -> Path:

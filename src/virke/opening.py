@@ -1,22 +1,19 @@
-"""Opening databases: which store a URL means, and a database with its journal and background flush.
+"""Opening databases: a database on its store, with its journal and what works in the background.
 
-The only place that knows stores by name. Everything else is given a `Store`.
+Which store a URL means is `stores.opening`'s matter; everything else is given a `Store`.
 
-1. A URL that is not understood is `UsageError`, never a guess.
-2. Creating is one create-only swap: of two who create the same name at once, one gets `Exists`.
-3. Deleting removes the root first, if it is still the one that was read; then the objects, best effort.
+1. Creating is one create-only swap: of two who create the same name at once, one gets `Exists`.
+2. Deleting removes the root first, if it is still the one that was read; then the objects, best effort.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from functools import partial
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote
 
-from virke.config import load, store_url
+from virke.config import StoreChoice, load, store_choice
 from virke.core.effects import Absent, Lost, Mismatch, Record, Swapped, Tier
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
@@ -24,17 +21,18 @@ from virke.core.root import decode_root, encode_root, first_root
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.volume import root_key
-from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, UsageError
+from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Store
-from virke.stores.local import local_store
-from virke.stores.memory import memory_store
+from virke.stores.opening import open_url, scheme_of
+from virke.stores.receipt import metered
 
-_URL: Final = re.compile(r"([a-z][a-z0-9+_-]*):(.*)", re.DOTALL)
+Where = str | StoreChoice | Store | None
+"""A store URL, what a configuration says, an open store, or None: ask the environment and the nearest `virke.toml`."""
 
 
-def open_store(url: str | Store | None = None, *, create: bool = False) -> Store:
-    """The store that a URL names: `local:FOLDER`, `memory://NAME`, or a plain path.
+def open_store(where: Where = None, *, create: bool = False) -> Store:
+    """The store that `where` names; docs/stores has the URLs.
 
     None asks the environment and the nearest `virke.toml`, and falls back to the folder `.virke`. With `create` the
     folder of a local store is made; without, one that does not exist reads as an empty store.
@@ -42,25 +40,20 @@ def open_store(url: str | Store | None = None, *, create: bool = False) -> Store
     Raises:
         UsageError: the URL is not understood.
     """
-    if isinstance(url, Store):
-        return url
-    if url is None:
-        url = store_url(load(), None)
-    found = _URL.fullmatch(url)
-    scheme, rest = (found[1], found[2]) if found and len(found[1]) > 1 else ("local", url)
-    if scheme == "memory":
-        return memory_store(url)
-    if scheme in ("local", "file"):
-        path = rest.removeprefix("//") if rest.startswith("///") or scheme == "file" else rest
-        if not path:
-            raise UsageError(f"store {url!r} names no folder; write local:FOLDER")
-        return local_store(Path(path), create=create)
-    raise UsageError(f"unknown store {url!r}; known: local:FOLDER, memory://NAME")
+    match where:
+        case Store():
+            return metered(where)
+        case None:
+            return open_url(store_choice(load(), None), create=create)
+        case str():
+            return open_url(StoreChoice(where), create=create)
+        case StoreChoice():
+            return open_url(where, create=create)
 
 
 def connect(
     name: str,
-    store: str | Store | None = None,
+    store: Where = None,
     *,
     create: bool = False,
     state_dir: Path | None = None,
@@ -101,7 +94,7 @@ def _flush(database: Database, journal: FileJournal) -> int:
 
 
 def create(
-    name: str, store: str | Store | None = None, *, if_not_exists: bool = False, page_size: int = PAGE_SIZE_DEFAULT
+    name: str, store: Where = None, *, if_not_exists: bool = False, page_size: int = PAGE_SIZE_DEFAULT
 ) -> Database:
     """Create an empty database and open it.
 
@@ -147,7 +140,7 @@ def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, pag
     raise OutcomeUnknown(f"it is not known whether {name!r} was created: {why or 'the store does not show it'}")
 
 
-def delete(name: str, store: str | Store | None = None) -> None:
+def delete(name: str, store: Where = None) -> None:
     """Delete a database and all of its history.
 
     Raises:
@@ -171,7 +164,7 @@ def delete(name: str, store: str | Store | None = None) -> None:
         blobs.delete([item.key for item in blobs.list(f"seg/{database_id.hex()}/")])
 
 
-def list_databases(store: str | Store | None = None) -> list[str]:
+def list_databases(store: Where = None) -> list[str]:
     """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`."""
     return [key.split("/")[1] for key in open_store(store).register.keys("root/") if key.endswith("/main")]
 
@@ -183,11 +176,11 @@ def _journal_path(store: Store, name: str, state_dir: Path | None) -> Path | Non
     """
     folder = state_dir
     if folder is None:
-        local = _URL.fullmatch(store.url)
-        if local and local[1] == "memory":
+        scheme, rest = scheme_of(store.url)
+        if scheme == "memory":
             return None
-        if local and local[1] in ("local", "file"):
-            folder = Path(unquote(local[2].removeprefix("//"))) / "journal"
+        if scheme in ("local", "file") and "," not in store.url:
+            folder = Path(unquote(rest.removeprefix("//"))) / "journal"
         else:
             folder = Path.home() / ".local" / "state" / "virke" / hashlib.sha256(store.url.encode()).hexdigest()[:16]
     return folder / f"{name}.sqlite"

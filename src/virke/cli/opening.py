@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from virke.cli.state import State
-from virke.config import database_name, load, store_url
+from virke.config import StoreChoice, database_name, load, store_choice
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -38,12 +38,12 @@ def open_database(state: State) -> Iterator[Database]:
         database.close(push=False)
 
 
-def target(state: State, name: str | None = None) -> tuple[str, str]:
-    """Name and store URL; `name` is the command's own argument and comes first."""
+def target(state: State, name: str | None = None) -> tuple[str, StoreChoice]:
+    """Name and store; `name` is the command's own argument and comes first."""
     config = load()
-    return name or database_name(config, state.db), store_url(config, state.store)
+    return name or database_name(config, state.db), store_choice(config, state.store)
 
 
-def store_of(state: State) -> str:
-    """The store URL, for commands without a database."""
-    return store_url(load(), state.store)
+def store_of(state: State) -> StoreChoice:
+    """The store, for commands without a database."""
+    return store_choice(load(), state.store)

@@ -142,8 +142,11 @@ class Store:
     """One place where databases live: a register, and blobs for each tier it serves."""
 
     url: str
+    """How it is named to people: without secrets."""
     register: Register
     blobs: dict[Tier, Blobs]
+    is_metered: bool = False
+    """Whether its calls are counted on receipts (`receipt`)."""
 
 
 def put_each(blobs: Blobs, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:

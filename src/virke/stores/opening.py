@@ -1,0 +1,103 @@
+"""Which store a URL means: the only place that knows stores by name.
+
+Everything else is given a `Store`. A library that a store needs is imported when such a store is opened.
+
+1. A URL that is not understood is `UsageError`, never a guess.
+2. What lies far away is read through a cache (`cached`), of which the part on disk is shared by all processes.
+3. Every store is metered (`receipt`), beneath its cache.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from virke.config import StoreChoice
+from virke.errors import UsageError
+from virke.stores.base import Store
+from virke.stores.cached import DISK_BYTES, cached_store
+from virke.stores.composite import composite
+from virke.stores.local import local_store
+from virke.stores.memory import memory_store
+from virke.stores.receipt import metered
+
+CACHE_VARIABLE: Final = "VIRKE_CACHE"
+CACHE_OFF: Final = "off"
+CACHE_MEMORY_BYTES: Final = 32 << 20
+_URL: Final = re.compile(r"([a-z][a-z0-9+_-]+):(.*)", re.DOTALL)
+_NEXT_URL: Final = re.compile(r",(?=[a-z][a-z0-9+_-]+:)")
+KNOWN: Final = (
+    "local:FOLDER, memory://NAME, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, "
+    "fastly-kv://STORE_ID, valkey://HOST:PORT, or a KV store and an object store with a comma between them"
+)
+
+
+def open_url(choice: StoreChoice, *, create: bool) -> Store:
+    """The store that a choice names. With `create` the folder of a local store is made.
+
+    Raises:
+        UsageError: the URL is not understood, or the library that it needs is not installed.
+    """
+    urls = _NEXT_URL.split(choice.url)
+    if len(urls) > 2:
+        raise UsageError(f"store {choice.url!r} has {len(urls)} URLs; at most two: a KV store and an object store")
+    opened = [_open_one(url, choice.options, create) for url in urls]
+    store = opened[0] if len(opened) == 1 else composite(*opened)
+    return _cached(metered(store), choice.options) if any(map(_is_far, urls)) else metered(store)
+
+
+def scheme_of(url: str) -> tuple[str, str]:
+    """Scheme and rest of a URL; a plain path is `local`."""
+    found = _URL.fullmatch(url)
+    return (found[1], found[2]) if found else ("local", url)
+
+
+def _is_far(url: str) -> bool:
+    return scheme_of(url)[0] not in ("memory", "local", "file")
+
+
+def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
+    scheme, rest = scheme_of(url)
+    if scheme == "memory":
+        return memory_store(url)
+    if scheme in ("local", "file"):
+        path = rest.removeprefix("//") if rest.startswith("///") or scheme == "file" else rest
+        if not path:
+            raise UsageError(f"store {url!r} names no folder; write local:FOLDER")
+        return local_store(Path(path), create=create)
+    opener = _OPENERS.get(scheme)
+    if opener is None:
+        raise UsageError(f"unknown store {url!r}; known: {KNOWN}")
+    extra, function = opener
+    try:
+        return function(url, options)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{scheme}:// stores need one more package: pip install 'virke[{extra}]'") from error
+
+
+def _object(url: str, options: Mapping[str, str]) -> Store:
+    from virke.stores.object import object_store
+    from virke.stores.object_url import object_place
+
+    return object_store(object_place(url, options))
+
+
+_OPENERS: Final[Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Store]]]] = {
+    "s3": ("s3", _object),
+    "gs": ("s3", _object),
+    "az": ("s3", _object),
+}
+"""Scheme → the extra that brings its library, and how to open it."""
+
+
+def _cached(store: Store, options: Mapping[str, str]) -> Store:
+    chosen = os.environ.get(CACHE_VARIABLE) or options.get("cache_dir")
+    if chosen is None:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        chosen = str(Path(base) / "virke")
+    disk_bytes = int(options["cache_mb"]) << 20 if "cache_mb" in options else DISK_BYTES
+    folder = None if chosen == CACHE_OFF or not disk_bytes else Path(chosen)
+    return cached_store(store, memory_bytes=CACHE_MEMORY_BYTES, folder=folder, disk_bytes=disk_bytes)

@@ -1,0 +1,89 @@
+"""What one request cost: store calls, requests, bytes, cache hits and pages, counted while it runs.
+
+Knows calls and numbers; knows neither the request nor what becomes of the sums (`engine.results.Meta`).
+
+1. Counting is for the request that asked for it: without a receipt being written, nothing is counted.
+2. Work that is done for a request in another thread counts for it if it runs in a copy of its context.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+
+from virke.stores.base import Call, Store
+from virke.stores.counted import Tally, counting
+
+
+class Receipt:
+    """The sums of one request, from several threads."""
+
+    def __init__(self) -> None:
+        self.calls: dict[Call, Tally] = {}
+        self.cache_hits = 0
+        self.pages_read = 0
+        self._lock = threading.Lock()
+
+    def add(self, call: Call, tally: Tally) -> None:
+        """Count one call to the store."""
+        with self._lock:
+            self.calls[call] = self.calls.get(call, Tally()) + tally
+
+    def add_hits(self, hits: int) -> None:
+        """Count ranges that a cache answered."""
+        with self._lock:
+            self.cache_hits += hits
+
+    def add_pages(self, pages: int) -> None:
+        """Count pages that SQLite asked for."""
+        with self._lock:
+            self.pages_read += pages
+
+    @property
+    def total(self) -> Tally:
+        """All calls together."""
+        return sum(self.calls.values(), Tally())
+
+    def of(self, *calls: Call) -> Tally:
+        """The calls of these kinds together."""
+        return sum((self.calls.get(call, Tally()) for call in calls), Tally())
+
+
+_current: ContextVar[Receipt | None] = ContextVar("virke_receipt", default=None)
+
+
+@contextmanager
+def written() -> Iterator[Receipt]:
+    """Write a receipt for what this thread does in the block; one that is being written already gets it no more."""
+    receipt = Receipt()
+    token = _current.set(receipt)
+    try:
+        yield receipt
+    finally:
+        _current.reset(token)
+
+
+def current() -> Receipt | None:
+    """The receipt that is being written, if any."""
+    return _current.get()
+
+
+def hits(count: int) -> None:
+    """A cache answered `count` ranges."""
+    receipt = _current.get()
+    if receipt is not None:
+        receipt.add_hits(count)
+
+
+def _add(call: Call, tally: Tally) -> None:
+    receipt = _current.get()
+    if receipt is not None:
+        receipt.add(call, tally)
+
+
+def metered(store: Store) -> Store:
+    """`store`, whose calls are counted on receipts; one that does so already is left as it is."""
+    return store if store.is_metered else replace(counting(store, _add), is_metered=True)

@@ -1,0 +1,188 @@
+"""An HTTP proxy in front of a real server that does to chosen requests what networks and bad stores do.
+
+    with proxy(server.endpoint) as way:
+        way.fault = lambda request: DropAnswer() if request.method == "PUT" else None
+
+1. What is forwarded is forwarded as it came, the Host header included, so signatures hold.
+2. Each request is counted when it arrives, by method; `fault` is asked once for each.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from tests.servers.running import HOST
+
+_CONDITIONS: Final = frozenset({"if-match", "if-none-match"})
+_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it arrived: the `number`-th of its method (1, 2, 3 …)."""
+
+    method: str
+    path: str
+    number: int
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DropAnswer:
+    """The request is carried out; the connection ends instead of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropRequest:
+    """The connection ends, and the request never arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """This status and body instead of the server's; `after`: the request is carried out first."""
+
+    status: int
+    body: bytes = b""
+    after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreConditions:
+    """The request is carried out without its If-Match and If-None-Match (signed ones are refused by real servers)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutAnswer:
+    """The answer's body ends halfway."""
+
+
+Fault = DropAnswer | DropRequest | Answer | IgnoreConditions | CutAnswer
+
+
+class Proxy:
+    """A running proxy; `fault` decides what befalls a request, `delay_s` how long every one takes on top."""
+
+    def __init__(self, target: str) -> None:
+        self.target: Final = urlsplit(target)
+        self.fault: Callable[[Request], Fault | None] = lambda request: None
+        self.delay_s = 0.0
+        self.bytes_down = 0
+        self.requests = Counter[str]()
+        self.endpoint = ""
+        self._lock = threading.Lock()
+
+    def arrived(self, method: str, path: str, headers: dict[str, str]) -> Request:
+        """Count one request."""
+        with self._lock:
+            self.requests[method] += 1
+            return Request(method, path, self.requests[method], headers)
+
+    def moved(self, size_bytes: int) -> None:
+        """Count bytes of an answer."""
+        with self._lock:
+            self.bytes_down += size_bytes
+
+    def reset(self) -> None:
+        """Count from nothing again, without faults."""
+        with self._lock:
+            self.requests, self.bytes_down = Counter(), 0
+        self.fault = lambda request: None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    way: Proxy
+    _server: http.client.HTTPConnection | None = None
+
+    def do_GET(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = self.way.arrived(self.command, self.path, headers)
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        fault = self.way.fault(request)
+        if self.way.delay_s:
+            time.sleep(self.way.delay_s)
+        match fault:
+            case DropRequest():
+                self.close_connection = True
+            case Answer(status, answer, after):
+                if after:
+                    self._forward(headers, body)
+                self._answer(status, {"content-type": "application/xml"}, answer)
+            case DropAnswer():
+                self._forward(headers, body)
+                self.close_connection = True
+            case _:
+                if isinstance(fault, IgnoreConditions):
+                    headers = {name: value for name, value in headers.items() if name not in _CONDITIONS}
+                self._answer(*self._forward(headers, body), cut=isinstance(fault, CutAnswer))
+
+    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
+
+    def _forward(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if self._server is None:
+            self._server = http.client.HTTPConnection(self.way.target.netloc, timeout=60)
+        kept = {name: value for name, value in headers.items() if name not in _HOP}
+        try:
+            self._server.request(self.command, self.path, body=body or None, headers=kept)
+            answer = self._server.getresponse()
+            data = answer.read()
+        except OSError:  # the server is down, and so is whoever stands before it
+            self._server.close()
+            return 502, {}, b""
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes, *, cut: bool = False) -> None:
+        self.send_response_only(status)
+        length = headers.pop("content-length", str(len(body)))
+        for name, value in headers.items():
+            if name not in _HOP:
+                self.send_header(name, value)
+        if status != 304:
+            self.send_header("content-length", length if self.command == "HEAD" else str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if cut else body)
+        self.way.moved(len(body))
+        if cut:
+            self.close_connection = True
+
+    def finish(self) -> None:
+        super().finish()
+        if self._server is not None:
+            self._server.close()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients go away; nobody needs to hear of it."""
+
+
+@contextmanager
+def proxy(target: str) -> Iterator[Proxy]:
+    """A proxy in front of the server at `target`, on a free port."""
+    way = Proxy(target)
+    handler = type("Handler", (_Handler,), {"way": way})
+    server = _Server((HOST, 0), handler)
+    way.endpoint = f"http://{HOST}:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield way
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
