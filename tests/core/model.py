@@ -14,11 +14,12 @@ from typing import TypeVar
 import pytest
 
 from virke.core import change as change_module
+from virke.core import hot as hot_module
 from virke.core import merge as merge_module
 from virke.core import segment as segment_module
 from virke.core.change import Change, next_root, plan_change, untouched
 from virke.core.commit import Plan
-from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, Stored, Tier
+from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutAll, PutNew, Stored, Tier
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.merge import Merge, Run, choose, merge, plan_merge
 from virke.core.page import page_hash
@@ -91,6 +92,10 @@ class Model:
                 assert self.objects.setdefault(key, data) == data, key
                 self.ledger.writes += 1
                 self.ledger.bytes_sent += len(data)
+                return Stored()
+            case PutAll(tier, objects):
+                for key, data in objects:
+                    self.perform(PutNew(tier, key, data))
                 return Stored()
             case Get(_, ranges):
                 return [self._range(*place) for place in ranges]
@@ -236,6 +241,7 @@ def small_limits() -> Iterator[None]:
         patch.setattr(change_module, "INLINE_COUNT_MAX", 4)
         patch.setattr(merge_module, "SMALLEST_BYTES", 2000)
         patch.setattr(merge_module, "BATCH_PAGES", 4)
-        patch.setattr(merge_module, "HOT_FROM_PAGES", 6)
+        patch.setattr(merge_module, "WINDOW_PAGES", 9)
+        patch.setattr(hot_module, "FROM_PAGES", 6)
         patch.setattr(segment_module, "_SMALL_INDEX_FRAMES", 3)
         yield

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from virke.core import hot as hot_pages
 from virke.core.commit import Plan
 from virke.core.effects import PutNew, Tier
 from virke.core.ids import CommitId, PageCount, PageNo, Version
@@ -96,7 +97,10 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     if size <= INLINE_COMMIT_MAX:
         puts, ref = _segment(root, commit_id, root.inline, change)
         return Plan(replace(new, segments=(*root.segments, ref), inline=(inline,)), puts)
-    puts, ref = _segment(root, commit_id, (*root.inline, inline), change)
+    if len(change.pages) < hot_pages.FROM_PAGES:
+        puts, ref = _segment(root, commit_id, (*root.inline, inline), change)
+    else:
+        puts, ref = _segment(root, commit_id, root.inline, change, state=new.head)
     return Plan(replace(new, segments=(*root.segments, ref), inline=()), puts)
 
 
@@ -122,11 +126,14 @@ def copy_inline(writer: SegmentWriter, commits: Iterable[Inline]) -> Iterator[tu
 
 
 def _segment(
-    root: Root, commit_id: CommitId, commits: tuple[Inline, ...], change: Change
+    root: Root, commit_id: CommitId, commits: tuple[Inline, ...], change: Change, *, state: Head | None = None
 ) -> tuple[tuple[PutNew, ...], Ref]:
+    """A segment of `commits`; with `state`, of the changed pages as well, the hot ones last."""
     tier = change.tier or root.tier
     writer = SegmentWriter(identity_of(root, commit_id), tier, change.part_bytes[tier])
     parts = list(copy_inline(writer, commits))
+    if state:
+        parts += hot_pages.HotPages().write(writer, sorted(change.pages.items()), state)
     last, ref = writer.finish(())
     return tuple(PutNew(tier, key, data) for key, data in (*parts, *last)), ref
 

@@ -81,21 +81,12 @@ def mark(root: Root) -> Generator[Effect, Outcome, Marked]:
     return Marked(tuple(needed), tuple(ref for ref in reversed(garbage) if ref not in needed))
 
 
-def load_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, Index]]:
-    """Read the indexes of `refs`, one `Get` for each tier.
+def find_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, Index]]:
+    """Read the indexes of `refs`, one `Get` for each tier; a sweep may have deleted some before it was killed.
 
     Raises:
-        Unavailable: the store did not answer. Corrupt: an index is missing or damaged.
+        Unavailable: the store did not answer. Corrupt: an index is damaged.
     """
-    found = yield from find_indexes(refs)
-    for ref in refs:
-        if ref not in found:
-            raise Corrupt(f"segment {ref.index_key} is missing")
-    return found
-
-
-def find_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, Index]]:
-    """Like `load_indexes`, but without those that are missing: a sweep may have deleted them before it was killed."""
     found: dict[Ref, Index] = {}
     for tier in Tier:
         here = [ref for ref in refs if ref.tier == tier]

@@ -13,25 +13,28 @@ Pure: generators of effects. Knows the segment format and which runs are worth m
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from virke.core import hot as hot_pages
 from virke.core.change import PART_BYTES, identity_of, next_root, untouched
-from virke.core.commit import Plan, store_objects
-from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, Tier
+from virke.core.commit import Plan
+from virke.core.effects import Absent, Delete, Effect, Get, Outcome, Tier
+from virke.core.hot import HotPages
 from virke.core.ids import CommitId, PageNo, Version
 from virke.core.packing import SegmentWriter
-from virke.core.page import is_interior
 from virke.core.root import Root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame
+from virke.core.upload import Upload
 from virke.errors import Corrupt, Unavailable
 
 FAN_IN: Final = 4
 TIER_RATIO: Final = 4
 SMALLEST_BYTES: Final = 64 << 10
 BATCH_PAGES: Final = 1024
-HOT_FROM_PAGES: Final = 256
+WINDOW_PAGES: Final = 64 << 10
+"""How many pages are sorted out at a time: what bounds the memory of a merge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +90,32 @@ def merge(job: Merge, part_bytes: dict[Tier, int] | None = None) -> Generator[Ef
     """Write the merged segment; returns its reference. Nothing names it yet.
 
     Raises:
-        Unavailable: a part could not be stored; what was uploaded is garbage that `collect` finds.
-        Corrupt: an input is damaged.
+        Unavailable: a part could not be read or stored. Corrupt: an input is damaged. What was uploaded is deleted.
     """
+    upload = Upload(job.tier)
+    try:
+        return (yield from _write(job, upload, (part_bytes or PART_BYTES)[job.tier]))
+    except (Unavailable, Corrupt):
+        yield upload.removal()
+        raise
+
+
+def _write(job: Merge, upload: Upload, part_bytes: int) -> Generator[Effect, Outcome, Ref]:
     newest = job.indexes[-1].groups[-1].head
-    writer = SegmentWriter(identity_of(job.root, job.commit_id), job.tier, (part_bytes or PART_BYTES)[job.tier])
-    winners = _winners(job, newest)
-    hot: dict[PageNo, bytes] = {}
-    for at in range(0, len(winners), BATCH_PAGES):
-        pages = yield from _read(job, winners[at : at + BATCH_PAGES], newest.page_size)
-        if len(winners) >= HOT_FROM_PAGES:
-            hot |= {number: data for number, data in pages if is_interior(number, data)}
-            pages = [page for page in pages if page[0] not in hot]
-        yield from _put(job.tier, writer.pages(newest.page_size, pages))
-    if hot:
+    writer = SegmentWriter(identity_of(job.root, job.commit_id), job.tier, part_bytes)
+    hot = HotPages() if newest.page_count >= hot_pages.FROM_PAGES else None
+    for first in range(1, newest.page_count + 1, WINDOW_PAGES):
+        winners = _winners(job, newest, first, min(first + WINDOW_PAGES - 1, newest.page_count))
+        for at in range(0, len(winners), BATCH_PAGES):
+            pages = yield from _read(job, winners[at : at + BATCH_PAGES], newest.page_size)
+            yield from upload.put(writer.pages(newest.page_size, hot.cold(pages) if hot else pages))
+    for group in hot.groups() if hot else ():
         writer.end_group(newest)
-        yield from _put(job.tier, writer.pages(newest.page_size, sorted(hot.items())))
+        yield from upload.put(writer.pages(newest.page_size, group))
     writer.end_group(newest)
     parts, ref = writer.finish(job.inputs, lo=job.inputs[0].lo)
-    yield from _put(job.tier, iter(parts))
+    yield from upload.put(parts)
+    yield from upload.finish()
     return ref
 
 
@@ -129,13 +139,12 @@ def uploaded(ref: Ref) -> Delete:
     return Delete(ref.tier, ref.keys)
 
 
-def _winners(job: Merge, newest: Head) -> list[tuple[PageNo, int, Frame, int]]:
-    """For each page up to the page count: page, input, frame and slot of its newest bytes, ascending."""
+def _winners(job: Merge, newest: Head, first: int, last: int) -> list[tuple[PageNo, int, Frame, int]]:
+    """For each page from `first` to `last`: page, input, frame and slot of its newest bytes, ascending."""
     found: dict[PageNo, tuple[PageNo, int, Frame, int]] = {}
     for number, (ref, index) in enumerate(zip(job.inputs, job.indexes, strict=True)):
-        for page, (frame, slot) in index.pages(Version(ref.hi)).items():
-            if page <= newest.page_count:
-                found[page] = (page, number, frame, slot)
+        for page, (frame, slot) in index.pages(Version(ref.hi), first, last).items():
+            found[page] = (page, number, frame, slot)
     return [found[page] for page in sorted(found)]
 
 
@@ -162,10 +171,3 @@ def _read(
                 raise Corrupt(f"{what}: the object is missing")
             decoded[place] = decode_frame(frames[place], data, page_size, what)
     return [(page, decoded[number, frame.part, frame.offset][slot]) for page, number, frame, slot in winners]
-
-
-def _put(tier: Tier, parts: Iterator[tuple[str, bytes]]) -> Generator[Effect, Outcome, None]:
-    for key, data in parts:
-        failed = yield from store_objects((PutNew(tier, key, data),))
-        if failed:
-            raise Unavailable(f"could not store a part: {failed}")

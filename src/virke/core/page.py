@@ -72,8 +72,3 @@ def header_page_size(page: bytes) -> int:
 def header_page_count(page: bytes) -> PageCount:
     """The number of pages that page 1 declares."""
     return PageCount(_U32.unpack_from(page, 28)[0])
-
-
-def is_interior(number: int, page: bytes) -> bool:
-    """True for interior B-tree pages, which every lookup passes, and for page 1."""
-    return number == 1 or page[0] in (2, 5)

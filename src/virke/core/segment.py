@@ -27,7 +27,7 @@ from typing import Final
 from virke.core import codec
 from virke.core.effects import Tier
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
-from virke.core.page import PAGE_SIZES
+from virke.core.page import PAGE_COUNT_MAX, PAGE_SIZES
 from virke.core.wire import Reader, Writer, crc32
 from virke.errors import Corrupt
 
@@ -303,20 +303,31 @@ class Index:
                 return found
         return None
 
-    def pages(self, version: Version) -> dict[PageNo, tuple[Frame, int]]:
-        """Every page that this segment holds as of `version`, with its place."""
+    def pages(self, version: Version, first: int = 1, last: int = PAGE_COUNT_MAX) -> dict[PageNo, tuple[Frame, int]]:
+        """Every page from `first` to `last` that this segment holds as of `version`, with its place."""
         found: dict[PageNo, tuple[Frame, int]] = {}
         for number, group in enumerate(self.groups):
             if group.head.version <= version:
-                for frame in self.frames(number):
+                for frame in self.frames(number, first, last):
                     for slot, page in enumerate(frame.pages):
-                        found[page] = (frame, slot)
+                        if first <= page <= last:
+                            found[page] = (frame, slot)
         return found
 
-    def frames(self, group: int) -> Iterator[Frame]:
-        """All frames of one group, ascending."""
-        for block in range(len(self.groups[group].blocks)):
-            yield from self._block(group, block)
+    def frames(self, group: int, first: int = 1, last: int = PAGE_COUNT_MAX) -> Iterator[Frame]:
+        """All frames of one group, ascending; of those outside `first` … `last`, some may be left out."""
+        for number, block in enumerate(self.groups[group].blocks):
+            if block.last >= first and block.first <= last:
+                yield from self._block(group, number)
+
+    def tail(self, part: int, offset: int) -> Iterator[Frame]:
+        """The frames that lie at or behind `offset` of the last part `part`, from the last one backwards."""
+        for group in range(len(self.groups) - 1, -1, -1):
+            for block in range(len(self.groups[group].blocks) - 1, -1, -1):
+                for frame in reversed(self._block(group, block)):
+                    if frame.part != part or frame.offset < offset:
+                        return
+                    yield frame
 
     def frame_count(self) -> int:
         """How many frames the segment has."""

@@ -2,8 +2,8 @@
 
 Knows segments and the commit protocol; knows neither files nor SQL.
 
-1. Parts are stored as they fill up; the swap comes last. A killed import leaves garbage, never a change.
-2. The stream is one group of one segment, behind the inline commits that the root carried.
+1. Parts are stored as they fill up, a few at once; the swap comes last. A killed import leaves garbage, never a change.
+2. The stream is one state in one segment, behind the inline commits that the root carried; its hot pages come last.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
+from virke.core import hot as hot_pages
 from virke.core.change import Change, copy_inline, identity_of, next_root, tier_for
-from virke.core.commit import Plan, store_objects
-from virke.core.effects import Delete, Effect, Outcome, PutNew
-from virke.core.ids import PageCount, PageNo, Version
+from virke.core.commit import Plan
+from virke.core.effects import Effect, Outcome
+from virke.core.hot import HotPages
+from virke.core.ids import CommitId, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page, page_hash, stamped, with_later_schema
-from virke.core.root import RootAt
+from virke.core.root import Root, RootAt
+from virke.core.segment import Ref
+from virke.core.upload import Upload
 from virke.engine.outcome import commit_plan
 from virke.engine.volume import Snapshot, Volume
-from virke.errors import Conflict, Unavailable
+from virke.errors import Conflict
 
 
 class PageStream:
@@ -34,7 +38,6 @@ class PageStream:
         self._checksum = 0
         belongs = tier_for(base.root, page_size * page_count)
         self._tier = belongs if belongs in volume.store.blobs else base.root.tier
-        self._keys: list[str] = []
         self._old = volume.snapshot_of(base.root)
         self._keeps_pages = page_size == self._old.page_size and self._old.page_count > 0
 
@@ -48,26 +51,37 @@ class PageStream:
         if self._keeps_pages:
             self._checksum = root.head.checksum ^ self._cut()
         commit_id = volume.environment.commit_id()
-        part_bytes = min(volume.driver.blobs(self._tier).part_bytes_max, 16 << 20)
-        writer = SegmentWriter(identity_of(root, commit_id), self._tier, part_bytes)
+        writer = SegmentWriter(identity_of(root, commit_id), self._tier, volume.part_bytes[self._tier])
+        upload = Upload(self._tier)
         try:
-            self._put(copy_inline(writer, root.inline))
-            self._put(writer.pages(self._page_size, self._hashed(pages, progress)))
-            change = Change(
-                {}, self._page_size, PageCount(self._page_count), self._checksum, volume.environment.now_ms()
-            )
-            new = next_root(root, commit_id, change)
-            writer.end_group(new.head)
-            parts, ref = writer.finish(())
-            self._put(iter(parts))
+            new, ref = volume.driver.run(self._write(writer, upload, commit_id, self._hashed(pages, progress)))
         except BaseException:
-            volume.driver.run(self._removal())
+            volume.driver.run(_only(upload.removal()))
             raise
         new = replace(new, tier=self._tier, segments=(*root.segments, ref), inline=())
-        plan = Plan(new, uploaded=(Delete(self._tier, tuple(self._keys)),))
+        plan = Plan(new, uploaded=(upload.removal(),))
         if not commit_plan(volume, self._base, plan):
             raise Conflict("another commit came first; nothing was changed, run it again")
         return new.head.version
+
+    def _write(
+        self, writer: SegmentWriter, upload: Upload, commit_id: CommitId, pages: Iterator[tuple[PageNo, bytes]]
+    ) -> Generator[Effect, Outcome, tuple[Root, Ref]]:
+        """Upload the segment; the root that would name it, and its reference."""
+        root, hot = self._base.root, HotPages()
+        yield from upload.put(copy_inline(writer, root.inline))
+        is_large = self._page_count >= hot_pages.FROM_PAGES
+        yield from upload.put(writer.pages(self._page_size, hot.cold(pages) if is_large else pages))
+        count, now_ms = PageCount(self._page_count), self._volume.environment.now_ms()
+        new = next_root(root, commit_id, Change({}, self._page_size, count, self._checksum, now_ms))
+        for group in hot.groups() if is_large else ():
+            writer.end_group(new.head)
+            yield from upload.put(writer.pages(self._page_size, group))
+        writer.end_group(new.head)
+        parts, ref = writer.finish(())
+        yield from upload.put(parts)
+        yield from upload.finish()
+        return new, ref
 
     def _hashed(
         self, pages: Iterable[tuple[int, bytes]], progress: Callable[[int], None] | None
@@ -96,16 +110,9 @@ class PageStream:
                 total ^= page_hash(number, self._old.page(number))
         return total
 
-    def _put(self, parts: Iterator[tuple[str, bytes]]) -> None:
-        tier = self._tier
-        for key, data in parts:
-            self._keys.append(key)
-            failed = self._volume.driver.run(store_objects((PutNew(tier, key, data),)))
-            if failed:
-                raise Unavailable(f"the store did not take the data, nothing was changed: {failed}")
 
-    def _removal(self) -> Generator[Effect, Outcome, None]:
-        yield Delete(self._tier, tuple(self._keys))
+def _only(effect: Effect) -> Generator[Effect, Outcome, None]:
+    yield effect
 
 
 def base_of(volume: Volume, snapshot: Snapshot) -> RootAt:

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from virke.core.collect import load_indexes
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Record, Tier, Unchanged
 from virke.core.ids import PageCount, PageNo, Version
@@ -32,7 +31,10 @@ from virke.stores.base import Range, Store
 
 FRAME_CACHE_BYTES: Final = 64 << 20
 READ_AHEAD_PAGES: Final = 512
-PART_BYTES_MAX: Final = 16 << 20
+PART_BYTES_MAX: Final = 8 << 20
+"""Of what is written; parts of any size are read."""
+TAIL_BYTES: Final = 128 << 10
+"""What is read before an index along with it: the hot pages of a large segment, all of a small one."""
 FrameKey = tuple[bytes, int, int, int]
 Cached = list[bytes] | bytes
 """The pages of a frame; or its encoded bytes, as they were read ahead and not asked for yet."""
@@ -172,13 +174,28 @@ class Volume:
         known = self._indexes
         missing = [ref for ref in refs if ref not in known]
         if missing:
-            known = {**known, **self.driver.run(load_indexes(missing))}
+            known = {**known, **{ref: index for tier in Tier for ref, index in self._read_indexes(tier, missing)}}
             if len(known) > 4 * len(refs) + 64:
                 known = {ref: known[ref] for ref in refs}
             self._indexes = known
         pairs = tuple((ref, known[ref]) for ref in refs)
         self._paired = refs, pairs
         return pairs
+
+    def _read_indexes(self, tier: Tier, refs: Sequence[Ref]) -> Iterator[tuple[Ref, Index]]:
+        """The indexes of those segments that are in `tier`, in one round; the frames before them come along."""
+        here = [ref for ref in refs if ref.tier is tier]
+        starts = [max(0, ref.index_offset - TAIL_BYTES) for ref in here]
+        ends = [ref.index_offset + ref.index_length for ref in here]
+        ranges = [Range(ref.index_key, at, end - at) for ref, at, end in zip(here, starts, ends, strict=True)]
+        for ref, start, data in zip(here, starts, self.driver.get(tier, ranges) if here else (), strict=True):
+            if isinstance(data, Absent):
+                raise Corrupt(f"segment {ref.index_key} is missing")
+            index = decode_index(data[ref.index_offset - start :], ref)
+            frames = index.tail(ref.parts - 1, start)
+            cut = {_key_in(ref, one): data[one.offset - start : one.offset - start + one.length] for one in frames}
+            self._keep(cut)
+            yield ref, index
 
     def indexes(self, refs: tuple[Ref, ...]) -> tuple[Index, ...]:
         """The indexes of segments, from the store where they are not known yet."""

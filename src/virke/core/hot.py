@@ -1,0 +1,94 @@
+"""The pages that lookups pass on their way to a leaf, kept together at the end of a segment (decision 0009).
+
+Pure. Knows where SQLite's B-tree pages keep their children (sqlite.org/fileformat2.html, section 1.6); the bytes of
+a page may be anything, a wrong guess costs a request and never a wrong answer.
+
+1. Hot are page 1, the pages of the schema's B-tree and all interior pages of B-trees, as long as they fit `BYTES_MAX`.
+2. Upper are page 1, the schema's pages and the interior pages whose children are interior: few even in a huge
+   database. They are written last, right before the index, so that the range that fetches the index brings them along.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from virke.core.ids import PageNo
+from virke.core.packing import SegmentWriter
+from virke.core.segment import Head
+
+BYTES_MAX: Final = 64 << 20
+FROM_PAGES: Final = 256
+"""Smaller segments are not sorted: they are fetched in one or two ranges anyhow."""
+_INTERIOR: Final = (2, 5)
+_CELLS: Final = struct.Struct(">3xH3xI")
+_POINTERS_AT: Final = 12
+_FIRST_HEADER_AT: Final = 100
+Page = tuple[PageNo, bytes]
+
+
+class HotPages:
+    """Sorts a stream of pages: takes the hot ones out, and hands them over in two groups at the end."""
+
+    def __init__(self) -> None:
+        self._pages: dict[PageNo, bytes] = {}
+        self._bytes = 0
+        self._schema = {1}
+
+    def cold(self, pages: Iterable[Page]) -> Iterator[Page]:
+        """The pages that are not hot, in the order in which they came."""
+        for number, data in pages:
+            if number in self._schema or (data[0] in _INTERIOR and self._bytes < BYTES_MAX):
+                self._take(number, data)
+            else:
+                yield number, data
+
+    def groups(self) -> list[list[Page]]:
+        """The hot pages, ascending within each group: the lower ones, then the upper ones."""
+        lower, upper = list[Page](), list[Page]()
+        for number, data in sorted(self._pages.items()):
+            is_upper = number in self._schema or last_child(number, data) in self._pages
+            (upper if is_upper else lower).append((number, data))
+        return [lower, upper]
+
+    def write(self, writer: SegmentWriter, pages: Iterable[Page], head: Head) -> Iterator[tuple[str, bytes]]:
+        """Add a whole state: the pages that are not hot, then the hot ones; yields finished parts."""
+        yield from writer.pages(head.page_size, self.cold(pages))
+        for group in self.groups():
+            writer.end_group(head)
+            yield from writer.pages(head.page_size, group)
+        writer.end_group(head)
+
+    def _take(self, number: PageNo, data: bytes) -> None:
+        self._pages[number] = data
+        self._bytes += len(data)
+        if number in self._schema:
+            self._schema.update(children(number, data))
+
+
+def _header_at(number: int) -> int:
+    return _FIRST_HEADER_AT if number == 1 else 0
+
+
+def last_child(number: int, page: bytes) -> int:
+    """The rightmost child of an interior page; 0 if the page is none."""
+    at = _header_at(number)
+    if len(page) < at + _POINTERS_AT or page[at] not in _INTERIOR:
+        return 0
+    child: int = _CELLS.unpack_from(page, at)[1]
+    return child
+
+
+def children(number: int, page: bytes) -> list[int]:
+    """All children of an interior page; none if the page is none."""
+    if not (last := last_child(number, page)):
+        return []
+    at = _header_at(number)
+    count = _CELLS.unpack_from(page, at)[0]
+    found = [last]
+    for place in range(at + _POINTERS_AT, min(at + _POINTERS_AT + 2 * count, len(page) - 1), 2):
+        cell = int.from_bytes(page[place : place + 2], "big")
+        if cell + 4 <= len(page):
+            found.append(int.from_bytes(page[cell : cell + 4], "big"))
+    return found
