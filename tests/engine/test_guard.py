@@ -236,13 +236,13 @@ def test_the_page_cache_is_bounded(db: Database) -> None:
     """SQLite's and the volume's, however much is read."""
     db.execute("CREATE TABLE big (v)")
     db.executemany("INSERT INTO big VALUES (zeroblob(?))", [(900_000,)] * 40)
-    db._volume._cache_bytes = 4 << 20
+    db._volume._frames._bytes_max = 4 << 20
     for _ in range(2):
         assert db.query("SELECT sum(length(v)) FROM big").rows == [(36_000_000,)]
     for connection, _known in db._readers:
         used, _highest = connection.raw.status(1)  # SQLITE_DBSTATUS_CACHE_USED
         assert used <= (CACHE_KIB << 10) * 1.1
-    assert db._volume._frame_bytes <= (4 << 20) + (1 << 20)
+    assert db._volume._frames._bytes <= (4 << 20) + (1 << 20)
 
 
 @pytest.mark.edge

@@ -9,7 +9,7 @@ from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.segment import Frame, Head, Identity, Index, Ref, decode_index
-from virke.engine.readahead import FIRST_BYTES, GROWTH, NEAR_PAGES, ReadAhead
+from virke.engine.readahead import FIRST_BYTES, GROWTH, NEAR_PAGES, ReadAhead, runs
 
 PAGE_BYTES = 4096
 
@@ -36,11 +36,12 @@ def rounds(ahead: ReadAhead, ref: Ref, index: Index, order: list[Frame]) -> tupl
     sizes = []
     for frame in order:
         if frame not in cached:
-            runs = ahead.runs(ref, index, frame, is_cached)
-            came = [one for run in runs for one in run]
-            assert frame in came
+            came = ahead.missed(ref, index, frame, is_cached)
+            assert came[0] == frame
             assert not cached & set(came), "nothing is fetched twice"
-            for run in runs:
+            found = runs(came)
+            assert sorted(id(one) for run in found for one in run) == sorted(map(id, came))
+            for run in found:
                 assert len({one.part for one in run}) == 1
                 assert all(a.offset + a.length == b.offset for a, b in pairwise(run))
             sizes.append(sum(one.length for one in came))
@@ -75,3 +76,34 @@ def test_a_scan_of_a_large_segment_speeds_up() -> None:
     sizes, came = rounds(ReadAhead(0), ref, index, frames)
     assert came == set(frames)
     assert len(sizes) <= 6
+
+
+def test_a_scan_is_kept_one_window_ahead() -> None:
+    """Once it is under way no frame is missed any more: each was wanted before the scan came to it, and none twice."""
+    ref, index, frames = segment(4000)
+    ahead, here = ReadAhead(0), set[Frame]()
+    missed, wanted = list[Frame](), list[list[Frame]]()
+    for frame in frames:
+        if frame not in here:
+            missed.append(frame)
+            here |= set(ahead.missed(ref, index, frame, here.__contains__))
+        if coming := ahead.next(ref, index, frame, here.__contains__):
+            assert not here & set(coming), "nothing is fetched twice"
+            wanted.append(coming)
+            here |= set(coming)
+    assert here == set(frames)
+    assert missed[-1].pages[0] < 200
+    sizes = [sum(frame.length for frame in coming) for coming in wanted]
+    assert len(sizes) >= 2
+    assert all(later <= earlier * GROWTH * 2 for earlier, later in pairwise(sizes))
+
+
+def test_nothing_is_wanted_ahead_of_lookups() -> None:
+    """Misses all over a segment, large or small, are no scan."""
+    ref, index, frames = segment(2000)
+    for small_bytes in (0, 1 << 30):
+        ahead, here = ReadAhead(small_bytes), set[Frame]()
+        for frame in sorted(frames, key=lambda frame: frame.pages[0] * 7919 % 1009):
+            if frame not in here:
+                here |= set(ahead.missed(ref, index, frame, here.__contains__))
+            assert ahead.next(ref, index, frame, here.__contains__) == []

@@ -18,7 +18,7 @@ from tests.promises.ledger import (
 )
 from virke.core.effects import PutOutcome, Tier
 from virke.engine.volume import Volume
-from virke.stores.base import Blobs, Listed, Range, Store
+from virke.stores.base import Blobs, Listed, Range, Store, put_each
 from virke.stores.memory import memory_store
 
 
@@ -28,7 +28,11 @@ class Observed:
     def __init__(self, inner: Blobs, happens: Callable[[], None]) -> None:
         self._inner = inner
         self._happens = happens
-        self.part_bytes_max = inner.part_bytes_max
+        self.part_bytes_max, self.consistency = inner.part_bytes_max, inner.consistency
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        """One after another."""
+        return put_each(self, objects)  # type: ignore[arg-type]
 
     def put_new(self, key: str, data: bytes) -> PutOutcome:
         """Store, then let it happen."""

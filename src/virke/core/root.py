@@ -164,9 +164,13 @@ class Root:
         return next((mark.sequence for mark in self.journals if mark.journal_id == journal_id), 0)
 
 
+NOT_TOLD: Final = Generation("")
+"""In the place of a generation that the answer to a swap did not carry: it has to be read before the next swap."""
+
+
 @dataclass(frozen=True, slots=True)
 class RootAt:
-    """A root as it was read, with the generation to swap against."""
+    """A root as it was read, with the generation to swap against (or `NOT_TOLD`)."""
 
     root: Root
     generation: Generation

@@ -20,10 +20,11 @@ from typing import Final
 from virke.core.collect import GRACE_MS
 from virke.core.root import Root, RootAt
 from virke.core.settings import Settings
-from virke.engine import schema, sqlite, upkeep
+from virke.engine import schema, sqlite, status, upkeep
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection, collect_rows
 from virke.engine.deferred import Deferred, Journal, push_all
 from virke.engine.environment import Environment
+from virke.engine.newest import confirm
 from virke.engine.results import (
     Collected,
     Flushed,
@@ -185,10 +186,9 @@ class Database:
         level = consistency or self.known_settings.read_consistency
         if level not in CONSISTENCIES:
             raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
-        if (
-            level == "strong"
-            or self._monotonic() >= self._volume.checked_at + self.known_settings.max_staleness_ms / 1000
-        ):
+        if level == "strong":
+            confirm(self._volume)
+        elif self._monotonic() >= self._volume.checked_at + self.known_settings.max_staleness_ms / 1000:
             self._volume.refresh()
         if bookmark is not None:
             self._wait_for(bookmark)
@@ -223,14 +223,19 @@ class Database:
             return shown
 
     def _newest_view(self) -> tuple[RootAt, Pages]:
+        gone: Exception | None = None
         for _ in range(VIEW_TRIES):
             at = self._volume.latest()
             try:
-                layer = self._deferred.view(at.root) if self._deferred else None
-                return at, layer or self._volume.snapshot_of(at.root)
+                if not self._deferred:
+                    return at, self._volume.snapshot_of(at.root)
+                layer = self._deferred.view(at.root)
+                if layer or self._volume.latest().root is at.root:
+                    return at, layer or self._volume.snapshot_of(at.root)
+                # Else what was pending has just been pushed: it is in a newer root than `at`.
             except SnapshotGone as error:  # a newer root is known now
                 gone = error
-        raise gone
+        raise gone or Unavailable("other commits came faster than this one could be shown; repeat the call")
 
     # Writing
 
@@ -405,37 +410,7 @@ class Database:
 
     def status(self) -> Status:
         """The state of the database, as the store has it now; pending writes are counted, not pushed."""
-        healthy, error = True, self._upkeep.error
-        try:
-            self._volume.refresh()
-        except Unavailable as failure:
-            healthy, error = False, failure.message
-        at = self._volume.latest()
-        root, journal = at.root, self._deferred.journal if self._deferred else None
-        objects, stored_bytes = upkeep.stored(root)
-        return Status(
-            name=self.name,
-            store=self._volume.store.url,
-            tier=root.tier.value,
-            branch=root.branch,
-            epoch=root.epoch,
-            version=root.head.version,
-            generation=at.generation,
-            page_size=root.head.page_size,
-            page_count=root.head.page_count,
-            size_bytes=root.head.page_count * root.head.page_size,
-            created_ms=root.created_ms,
-            last_commit_ms=root.head.time_ms,
-            pending_writes=journal.pending_count() if journal else 0,
-            rejected_writes=tuple(journal.rejected()) if journal else (),
-            objects=objects,
-            stored_bytes=stored_bytes,
-            history_from_version=max(1, root.horizon.version),
-            history_days=root.settings.history_days,
-            conflicts=self._writer.conflicts,
-            healthy=healthy,
-            upkeep_error=error,
-        )
+        return status.of(self._volume, self._upkeep.error, self._deferred, self._writer.conflicts)
 
     # Connections
 

@@ -6,6 +6,7 @@ Knows effects, stores and the environment; knows no pages and no SQL.
 2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`; on a read it becomes `Lost`
    for the root, and stays an error for objects.
 3. Deleting is best effort: what stays behind is garbage, which collection finds.
+4. An object that an eventual store does not show may only be new: it is asked for again, for a few seconds at most.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ from virke.core.effects import (
 )
 from virke.engine.environment import Environment
 from virke.errors import NotFound, Unavailable
-from virke.stores.base import Blobs, Range, Store
+from virke.stores.base import Blobs, Consistency, Range, Store
 
 PAUSE_FIRST_S: Final = 0.01
 PAUSE_MOST_S: Final = 1.0
+GET_TRIES: Final = 3
+ABSENT_TRIES: Final = 8
+"""About 2.3 seconds of waiting."""
 T = TypeVar("T")
 
 
@@ -101,14 +105,25 @@ class Driver:
 
     def get(self, tier: Tier, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Ranges of immutable objects, repeated a few times while the store is unavailable."""
-        for attempt in range(3):
-            try:
-                return self.blobs(tier).get(ranges)
-            except Unavailable:
-                if attempt == 2:
-                    raise
+        blobs = self.blobs(tier)
+        answers = self._get(blobs, ranges)
+        if blobs.consistency is Consistency.EVENTUAL:
+            for attempt in range(ABSENT_TRIES):
+                missing = [at for at, answer in enumerate(answers) if isinstance(answer, Absent)]
+                if not missing:
+                    break
                 self._perform(Pause(attempt))
-        raise AssertionError("the loop returns or raises")
+                for at, answer in zip(missing, self._get(blobs, [ranges[at] for at in missing]), strict=True):
+                    answers[at] = answer
+        return answers
+
+    def _get(self, blobs: Blobs, ranges: Sequence[Range]) -> list[bytes | Absent]:
+        for attempt in range(GET_TRIES - 1):
+            try:
+                return blobs.get(ranges)
+            except Unavailable:
+                self._perform(Pause(attempt))
+        return blobs.get(ranges)
 
     def blobs(self, tier: Tier) -> Blobs:
         """The blobs that serve `tier`.

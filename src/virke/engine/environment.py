@@ -1,6 +1,7 @@
 """What the engine takes from the outside besides the store: clock, randomness and sleep, so that tests can inject them.
 
 1. `now_ms` is the wall clock and may jump; `monotonic` never goes back and is used for all waiting and ageing.
+2. `spawn` runs work beside the caller, in a copy of its context; None where there are no threads (the edge).
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ def _wall_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Clock (Unix milliseconds and monotonic seconds), randomness and sleep (seconds)."""
+    """Clock (Unix milliseconds and monotonic seconds), randomness, sleep (seconds), and work beside the caller."""
 
     now_ms: Callable[[], int] = _wall_ms
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     random_bytes: Callable[[int], bytes] = os.urandom
+    spawn: Callable[[Callable[[], object]], None] | None = None
 
     def commit_id(self) -> CommitId:
         """128 fresh random bits."""

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable
 
 from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown, Verdict, commit
 from virke.core.effects import Delete, Effect, Outcome
-from virke.core.root import RootAt
+from virke.core.root import NOT_TOLD, RootAt
 from virke.engine.volume import SnapshotGone, Volume
 from virke.errors import NotFound, OutcomeUnknown, Unavailable
 from virke.stores.base import Consistency
@@ -29,17 +29,20 @@ def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
         OutcomeUnknown: nobody can prove whether it is in history. Unavailable: it surely is not.
         NotFound: the database was deleted.
     """
-    if volume.latest().root.head.version > base.root.head.version:
-        volume.driver.run(_remove(plan.uploaded))
-        return None
+    if base.generation == NOT_TOLD or volume.latest().root.head.version > base.root.head.version:
+        now = volume.base()
+        if now.root.head.version > base.root.head.version:
+            volume.driver.run(_remove(plan.uploaded))
+            return None
+        base = now
     asked_at = volume.environment.monotonic()
     linearizable = volume.store.register.consistency is Consistency.LINEARIZABLE
     verdict: Verdict = volume.driver.run(commit(base, plan, volume.name, linearizable=linearizable))
     if isinstance(verdict, Unknown) and verdict.passed:
         verdict = _look_into_history(volume, plan, verdict)
     match verdict:
-        case Committed(_, at):
-            volume.learn(at, asked_at)
+        case Committed(root, at):
+            volume.learn(at or RootAt(root, NOT_TOLD), asked_at)
             return verdict
         case Conflicted(at):
             volume.learn(at, asked_at)

@@ -17,7 +17,6 @@ from virke.core.change import next_root, plan_change, tier_for, untouched
 from virke.core.commit import Plan
 from virke.core.effects import Delete, Effect, Outcome, Tier
 from virke.core.root import Horizon, Root
-from virke.core.segment import Ref
 from virke.core.settings import Settings
 from virke.engine.outcome import commit_plan
 from virke.engine.results import Collected
@@ -233,9 +232,3 @@ def _new_watermark(root: Root, now_ms: int) -> Horizon:
 def _only(effect: Delete) -> Generator[Effect, Outcome, None]:
     if effect.keys:
         yield effect
-
-
-def stored(root: Root) -> tuple[int, int]:
-    """Objects and bytes that the root names, the root itself not counted."""
-    refs: tuple[Ref, ...] = root.segments
-    return sum(ref.parts for ref in refs), sum(ref.stored_bytes for ref in refs)

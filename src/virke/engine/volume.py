@@ -6,14 +6,14 @@ Knows roots, segments and the driver; knows no SQL. Shared by all connections of
 2. A snapshot never changes. Its pages come from immutable objects, verified when decoded.
 3. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
 4. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
+5. Where the environment has threads, a scan's next window is fetched while SQLite works on this one.
+6. A root whose generation the store did not tell is the newest all the same: reads show it, and the next commit asks.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
 from virke.core.commit import Plan
@@ -21,23 +21,25 @@ from virke.core.effects import Absent, Record, Tier, Unchanged
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import lock_page
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
-from virke.core.root import Root, RootAt, check_place, decode_root
+from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
-from virke.engine.readahead import ReadAhead
-from virke.errors import Conflict, Corrupt, NotFound, Unavailable
-from virke.stores.base import Range, Store
+from virke.engine.frames import Cached, FrameCache, FrameKey
+from virke.engine.readahead import IsHere, ReadAhead, runs
+from virke.errors import Conflict, Corrupt, NotFound, Unavailable, VirkeError
+from virke.stores.base import Consistency, Range, Store
+from virke.stores.receipt import current
 
 FRAME_CACHE_BYTES: Final = 64 << 20
 READ_AHEAD_PAGES: Final = 512
+BASE_TRIES: Final = 12
+ABSENT_TRIES_KNOWN: Final = 8
+ABSENT_TRIES_NEW: Final = 5
 PART_BYTES_MAX: Final = 8 << 20
 """Of what is written; parts of any size are read."""
 TAIL_BYTES: Final = 128 << 10
 """What is read before an index along with it: the hot pages of a large segment, all of a small one."""
-FrameKey = tuple[bytes, int, int, int]
-Cached = list[bytes] | bytes
-"""The pages of a frame; or its encoded bytes, as they were read ahead and not asked for yet."""
 Pairs = tuple[tuple[Ref, Index], ...]
 
 
@@ -67,52 +69,71 @@ class Volume:
         self.checked_at = float("-inf")
         self._indexes: dict[Ref, Index] = {}
         self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
-        self._frames: OrderedDict[FrameKey, Cached] = OrderedDict()
+        self._frames = FrameCache(cache_bytes)
         self._read_ahead = ReadAhead(cache_bytes // 4)
-        self._frame_bytes = 0
-        self._cache_bytes = cache_bytes
         self.part_bytes = {tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in store.blobs.items()}
 
     # The root
 
     def refresh(self) -> RootAt:
-        """The newest root, confirmed by the store (one conditional read).
+        """The newest root that the store shows, or the newest known if that is newer (one conditional read).
 
         Raises:
             NotFound: there is no such database. Unavailable: the store does not answer. Corrupt: the root is damaged.
         """
+        eventual = self.store.register.consistency is Consistency.EVENTUAL
         known = self._latest
-        asked_at = self.environment.monotonic()
-        match self.store.register.read(self.key, known.generation if known else None):
-            case Record(data, generation):
-                return self._learn(RootAt(check_place(decode_root(data, self.name), self.name), generation), asked_at)
-            case Unchanged() if known:
-                return self._learn(known, asked_at)
-            case _:
-                raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
+        tries = 1 if not eventual else ABSENT_TRIES_KNOWN if known else ABSENT_TRIES_NEW
+        for attempt in range(tries):
+            if attempt:  # it may only be too new to be shown everywhere
+                self._pause(attempt)
+            asked_at = self.environment.monotonic()
+            match self.store.register.read(self.key, (known.generation or None) if known else None):
+                case Record(data, generation):
+                    root = check_place(decode_root(data, self.name), self.name)
+                    return self._learn(RootAt(root, generation), asked_at)
+                case Unchanged() if known:
+                    return self._learn(known, asked_at)
+        raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
 
     def latest(self) -> RootAt:
         """The newest root known, asked of the store only if none is known."""
         return self._latest or self.refresh()
 
-    def learn(self, at: RootAt | None, asked_at: float) -> None:
-        """Take over a root that a commit begun at `asked_at` brought; None if its generation is not known: it is read."""
-        if at is None:
-            self.checked_at = float("-inf")
-            with suppress(Unavailable):  # the commit happened all the same
-                self.refresh()
-        else:
-            self._learn(at, asked_at)
+    def base(self) -> RootAt:
+        """The newest root known, with the generation to swap against.
+
+        Raises:
+            Unavailable: an eventual store does not show that root yet; nothing was changed.
+        """
+        for attempt in range(BASE_TRIES):
+            at = self.latest()
+            if at.generation != NOT_TOLD:
+                return at
+            if attempt:
+                self._pause(attempt)
+            self.refresh()
+        raise Unavailable("the store does not show its newest state yet, nothing was changed; repeat the call")
+
+    def learn(self, at: RootAt, asked_at: float) -> None:
+        """Take over a root that a commit begun at `asked_at` brought."""
+        self._learn(at, asked_at)
 
     def _learn(self, at: RootAt, asked_at: float) -> RootAt:
         with self._lock:
             known = self._latest
             if known and known.root.database_id != at.root.database_id:
                 raise NotFound(f"database {self.name!r} was deleted and created anew; connect again")
-            if known is None or at.root.head.version >= known.root.head.version:
+            if known and known.root.head == at.root.head:
+                if at.generation != NOT_TOLD:
+                    self._latest = known = RootAt(known.root, at.generation)
+            elif known is None or at.root.head.version >= known.root.head.version:
                 self._latest = known = at
             self.checked_at = max(self.checked_at, asked_at)
             return known
+
+    def _pause(self, attempt: int) -> None:
+        self.environment.sleep(min(0.01 * 2**attempt, 0.5) * self.environment.jitter())
 
     # Snapshots
 
@@ -194,7 +215,7 @@ class Volume:
             index = decode_index(data[ref.index_offset - start :], ref)
             frames = index.tail(ref.parts - 1, start)
             cut = {_key_in(ref, one): data[one.offset - start : one.offset - start + one.length] for one in frames}
-            self._keep(cut)
+            self._frames.keep(cut)
             yield ref, index
 
     def indexes(self, refs: tuple[Ref, ...]) -> tuple[Index, ...]:
@@ -205,15 +226,15 @@ class Volume:
 
     def page(self, snapshot: Snapshot, number: PageNo) -> bytes:
         """One page of a snapshot, through the cache of decoded frames."""
+        if receipt := current():
+            receipt.add_pages(1)
         place = snapshot.map.locate(number)
         key = _frame_key(place)
-        with self._lock:
-            cached = self._frames.get(key)
-            if isinstance(cached, list):
-                self._frames.move_to_end(key)
-                return cached[place.slot]
+        cached = self._frames.find(key)
+        if isinstance(cached, list):
+            return cached[place.slot]
         pages = self._load(snapshot, place, cached)
-        self._keep({key: pages})
+        self._frames.keep({key: pages})
         return pages[place.slot]
 
     def pages(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[bytes]:
@@ -229,40 +250,63 @@ class Volume:
             return self._decode(snapshot, [place])[0]
         if encoded is None:
             encoded = self._fetch(snapshot, place)
+        self._go_on(place)
         return decode_frame(
             place.frame, encoded, snapshot.head.page_size, place.ref.identity.part_key(place.frame.part)
         )
 
     def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
         """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
-        ref, found = place.ref, b""
-        [index] = self.indexes((ref,))
-        runs = self._read_ahead.runs(ref, index, place.frame, lambda frame: _key_in(ref, frame) in self._frames)
-        ranges = [Range(ref.identity.part_key(run[0].part), run[0].offset, sum(f.length for f in run)) for run in runs]
-        for run, data in zip(runs, self.driver.get(ref.tier, ranges), strict=True):
-            if isinstance(data, Absent):
-                if place.frame in run:
-                    raise self._missing(snapshot, place)
-                continue
-            pieces, start = dict[FrameKey, Cached](), run[0].offset
-            for frame in run:
-                piece = data[frame.offset - start : frame.offset - start + frame.length]
-                if frame == place.frame:
-                    found = piece
-                else:
-                    pieces[_key_in(ref, frame)] = piece
-            self._keep(pieces)
+        [index] = self.indexes((place.ref,))
+        came = self._fetch_frames(
+            place.ref, self._read_ahead.missed(place.ref, index, place.frame, self._has(place.ref))
+        )
+        found = came.pop(_key_in(place.ref, place.frame), None)
+        if found is None:
+            raise self._missing(snapshot, place)
+        self._frames.keep(came)
         return found
 
-    def _keep(self, frames: Mapping[FrameKey, Cached]) -> None:
-        with self._lock:
-            for key, cached in frames.items():
-                known = self._frames.get(key, b"")
-                if not isinstance(known, list):
-                    self._frames[key] = cached
-                    self._frame_bytes += _size(cached) - _size(known)
-            while self._frame_bytes > self._cache_bytes and len(self._frames) > 1:
-                self._frame_bytes -= _size(self._frames.popitem(last=False)[1])
+    def _fetch_frames(self, ref: Ref, frames: list[Frame]) -> dict[FrameKey, bytes]:
+        """The encoded bytes of frames of a segment, in one round; without those whose object is missing."""
+        wanted = runs(frames)
+        ranges = [
+            Range(ref.identity.part_key(run[0].part), run[0].offset, sum(f.length for f in run)) for run in wanted
+        ]
+        found: dict[FrameKey, bytes] = {}
+        for run, data in zip(wanted, self.driver.get(ref.tier, ranges), strict=True):
+            if isinstance(data, bytes):
+                start = run[0].offset
+                for frame in run:
+                    found[_key_in(ref, frame)] = data[frame.offset - start : frame.offset - start + frame.length]
+        return found
+
+    def _go_on(self, place: InSegment) -> None:
+        """If this is a scan, fetch its next window beside it (invariant 5)."""
+        spawn, ref = self.environment.spawn, place.ref
+        if spawn is None:
+            return
+        [index] = self.indexes((ref,))
+        frames = self._read_ahead.next(ref, index, place.frame, self._has(ref))
+        if not frames:
+            return
+        coming = self._frames.announce(_key_in(ref, frame) for frame in frames)
+
+        def fetch() -> None:
+            try:
+                self._frames.keep(self._fetch_frames(ref, frames))
+            except VirkeError:
+                return  # whoever needs the frames asks for them, and is told
+            finally:
+                self._frames.arrived(coming)
+
+        try:
+            spawn(fetch)
+        except RuntimeError:  # the interpreter is about to end
+            self._frames.arrived(coming)
+
+    def _has(self, ref: Ref) -> IsHere:
+        return lambda frame: self._frames.has(_key_in(ref, frame))
 
     def adopt(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
         """Keep what a commit of this process has stored, so that nothing of it is read back from the store.
@@ -281,7 +325,7 @@ class Volume:
                     if group.head == root.head:
                         known = [pages[page] for page in frame.pages]
                     else:
-                        known = self._frames.get((group.head.commit_id, -1, 0, offset), [])
+                        known = self._frames.peek((group.head.commit_id, -1, 0, offset)) or []
                     if known:
                         kept[_key_in(ref, frame)] = known
                     offset += frame.length
@@ -291,7 +335,7 @@ class Volume:
                 (commit.head.commit_id, -1, 0, frame.offset): [pages[page] for page in frame.pages]
                 for frame in commit.frames
             }
-        self._keep(kept)
+        self._frames.keep(kept)
 
     def _decode(self, snapshot: Snapshot, places: Sequence[Place]) -> list[list[bytes]]:
         """Fetch (in one round for each tier) and decode the frames of `places`."""
@@ -324,10 +368,6 @@ class Volume:
 
 def _gone() -> SnapshotGone:
     return SnapshotGone("the snapshot was collected while it was read; start over")
-
-
-def _size(cached: Cached) -> int:
-    return len(cached) if isinstance(cached, bytes) else sum(map(len, cached))
 
 
 def _frame_key(place: Place) -> FrameKey:

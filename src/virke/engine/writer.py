@@ -25,6 +25,7 @@ from virke.core.ids import ID_BYTES, Version
 from virke.core.root import Answer, JournalMark, RootAt
 from virke.engine import sqlite
 from virke.engine.connection import Connection
+from virke.engine.newest import is_newest
 from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult, Request
 from virke.engine.vfs import Dirty
@@ -157,7 +158,7 @@ class Writer:
         if before_swap:
             before_swap(writes)
         if dirty is None:
-            return self._volume.refresh().root is base.root
+            return is_newest(self._volume, base)
         changed = Change(
             dirty.pages,
             dirty.page_size,

@@ -10,17 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from typing import Final, TypeVar
 
 REQUESTS_MAX: Final = 32
 """Requests under way at once, of all stores of this process together (the callers' own come on top)."""
+BESIDE_MAX: Final = 8
 T = TypeVar("T")
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="virke-store")
+
+
+@cache
+def _beside() -> ThreadPoolExecutor:
+    """Another pool: what runs in it may call `at_once`, and must not wait for itself."""
+    return ThreadPoolExecutor(BESIDE_MAX, thread_name_prefix="virke-beside")
+
+
+def beside(work: Callable[[], object]) -> None:
+    """Run `work` in a thread, in a copy of the caller's context; it handles its own errors."""
+    _beside().submit(copy_context().run, work)
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -1,0 +1,81 @@
+"""Frames in memory: decoded, or as they came from the store, within a budget of bytes; and those on their way.
+
+Knows keys and bytes; knows neither the store nor pages' meaning.
+
+1. The least recently used frames go first; one frame alone may exceed the budget.
+2. A decoded frame is never replaced by an encoded one.
+3. Who asks for a frame that is under way waits for it, and asks the store itself if it did not come.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+FrameKey = tuple[bytes, int, int, int]
+"""Commit id and ordinal of the segment (−1: the root), part, offset."""
+Cached = list[bytes] | bytes
+"""The pages of a frame; or its encoded bytes, as they were read ahead and not asked for yet."""
+
+
+class FrameCache:
+    """The frames that one process holds of one database."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._frames: OrderedDict[FrameKey, Cached] = OrderedDict()
+        self._coming: dict[FrameKey, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def find(self, key: FrameKey) -> Cached | None:
+        """The frame, if it is here; waits for it if it is under way."""
+        while True:
+            with self._lock:
+                found = self._frames.get(key)
+                if found is not None:
+                    self._frames.move_to_end(key)
+                    return found
+                coming = self._coming.get(key)
+            if coming is None:
+                return None
+            coming.wait()
+
+    def peek(self, key: FrameKey) -> Cached | None:
+        """The frame, if it is here; as if nobody had asked."""
+        return self._frames.get(key)
+
+    def has(self, key: FrameKey) -> bool:
+        """Whether the frame is here or under way."""
+        return key in self._frames or key in self._coming
+
+    def keep(self, frames: Mapping[FrameKey, Cached]) -> None:
+        """Take frames in."""
+        with self._lock:
+            for key, cached in frames.items():
+                known = self._frames.get(key, b"")
+                if not isinstance(known, list):
+                    self._frames[key] = cached
+                    self._bytes += _size(cached) - _size(known)
+            while self._bytes > self._bytes_max and len(self._frames) > 1:
+                self._bytes -= _size(self._frames.popitem(last=False)[1])
+
+    def announce(self, keys: Iterable[FrameKey]) -> threading.Event:
+        """These frames are under way, until the event that is returned is passed to `arrived`."""
+        coming = threading.Event()
+        with self._lock:
+            for key in keys:
+                self._coming.setdefault(key, coming)
+        return coming
+
+    def arrived(self, coming: threading.Event) -> None:
+        """What was announced is here now, or will not come."""
+        with self._lock:
+            for key in [key for key, event in self._coming.items() if event is coming]:
+                del self._coming[key]
+        coming.set()
+
+
+def _size(cached: Cached) -> int:
+    return len(cached) if isinstance(cached, bytes) else sum(map(len, cached))

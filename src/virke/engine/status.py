@@ -1,0 +1,45 @@
+"""What `db status` tells: the root in words, what is pending, and how the store does.
+
+Knows the root and the journal's counts; asks the store once.
+"""
+
+from __future__ import annotations
+
+from virke.engine.deferred import Deferred
+from virke.engine.results import Status
+from virke.engine.volume import Volume
+from virke.errors import Unavailable
+
+
+def of(volume: Volume, upkeep_error: str | None, deferred: Deferred | None, conflicts: int) -> Status:
+    """The state of a database, as the store has it now; if it does not answer, as this process knew it."""
+    healthy, error = True, upkeep_error
+    try:
+        volume.refresh()
+    except Unavailable as failure:
+        healthy, error = False, failure.message
+    at = volume.latest()
+    root, head = at.root, at.root.head
+    return Status(
+        name=volume.name,
+        store=volume.store.url,
+        tier=root.tier.value,
+        branch=root.branch,
+        epoch=root.epoch,
+        version=head.version,
+        generation=at.generation,
+        page_size=head.page_size,
+        page_count=head.page_count,
+        size_bytes=head.page_count * head.page_size,
+        created_ms=root.created_ms,
+        last_commit_ms=head.time_ms,
+        pending_writes=deferred.journal.pending_count() if deferred else 0,
+        rejected_writes=tuple(deferred.journal.rejected()) if deferred else (),
+        objects=sum(ref.parts for ref in root.segments),
+        stored_bytes=sum(ref.stored_bytes for ref in root.segments),
+        history_from_version=max(1, root.horizon.version),
+        history_days=root.settings.history_days,
+        conflicts=conflicts,
+        healthy=healthy,
+        upkeep_error=error,
+    )
