@@ -23,14 +23,14 @@ from virke.engine.results import Flushed, QueryResult, Request, SchemaEntry, Sta
 from virke.engine.sqlite import Parameters
 from virke.engine.transaction import Transaction
 from virke.errors import Invalid
+from virke.opening import Where
 from virke.opening import connect as connect_sync
-from virke.stores.base import Store
 
 T = TypeVar("T")
 THREADS_MAX = 16
 
 
-async def connect(name: str, store: str | Store | None = None, *, create: bool = False) -> AsyncDatabase:
+async def connect(name: str, store: Where = None, *, create: bool = False) -> AsyncDatabase:
     """Open a database; see `virke.connect` for the arguments and errors."""
     database = await asyncio.to_thread(connect_sync, name, store, create=create)
     return AsyncDatabase(database)
@@ -57,30 +57,40 @@ class AsyncDatabase:
         return self.sync.bookmark
 
     async def query(
-        self, sql: str, params: Parameters = (), *, consistency: str | None = None, bookmark: str | None = None
+        self,
+        sql: str,
+        params: Parameters = (),
+        *,
+        consistency: str | None = None,
+        bookmark: str | None = None,
+        meta: bool = False,
     ) -> QueryResult:
         """See `Database.query`."""
         return await self._call(
-            partial(self.sync.query, sql, params, consistency=consistency, bookmark=bookmark),
+            partial(self.sync.query, sql, params, consistency=consistency, bookmark=bookmark, meta=meta),
         )
 
     async def execute(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> int:
         """See `Database.execute`."""
         return await self._call(partial(self.sync.execute, sql, params, idempotency_key=idempotency_key))
 
-    async def run(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> QueryResult:
+    async def run(
+        self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
+    ) -> QueryResult:
         """See `Database.run`."""
-        return await self._call(partial(self.sync.run, sql, params, idempotency_key=idempotency_key))
+        return await self._call(partial(self.sync.run, sql, params, idempotency_key=idempotency_key, meta=meta))
 
-    async def run_script(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> QueryResult:
+    async def run_script(
+        self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
+    ) -> QueryResult:
         """See `Database.run_script`."""
-        return await self._call(partial(self.sync.run_script, sql, params, idempotency_key=idempotency_key))
+        return await self._call(partial(self.sync.run_script, sql, params, idempotency_key=idempotency_key, meta=meta))
 
     async def batch(
-        self, statements: Sequence[str | Request], *, idempotency_key: str | None = None
+        self, statements: Sequence[str | Request], *, idempotency_key: str | None = None, meta: bool = False
     ) -> list[QueryResult]:
         """See `Database.batch`."""
-        return await self._call(partial(self.sync.batch, statements, idempotency_key=idempotency_key))
+        return await self._call(partial(self.sync.batch, statements, idempotency_key=idempotency_key, meta=meta))
 
     async def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
         """See `Database.executemany`."""

@@ -25,6 +25,7 @@ from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, Un
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Store
 from virke.stores.opening import open_url, scheme_of
+from virke.stores.parallel import beside
 from virke.stores.receipt import metered
 
 Where = str | StoreChoice | Store | None
@@ -63,7 +64,9 @@ def connect(
     """Open a database.
 
     `create` makes it if it does not exist. `state_dir` is where this node keeps journals of deferred writes.
-    With `background`, pending writes are pushed at once and then in time by a thread; without, by `flush` alone.
+    With `background`, pending writes are pushed at once and then in time by a thread, and upkeep (compaction, promotion)
+    is done beside the writers; without, pending writes are pushed by `flush` alone, and a write does the upkeep that it
+    made due after it was answered by the store.
 
     Raises:
         NotFound: it does not exist. Invalid: the name can't be one. UsageError: the store is not understood.
@@ -71,13 +74,20 @@ def connect(
     """
     check_name(name)
     opened = open_store(store, create=create)
-    env = environment or Environment()
+    env = environment or Environment(spawn=beside)
     if create:
         _make(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT)
     flusher = Flusher() if background else None
     path = _journal_path(opened, name, state_dir)
     journal = FileJournal(path, flusher.wake if flusher else None) if path else None
-    database = Database(opened, name, environment=env, journal=journal, on_close=flusher.stop if flusher else None)
+    database = Database(
+        opened,
+        name,
+        environment=env,
+        journal=journal,
+        on_close=flusher.stop if flusher else None,
+        upkeep_beside=background,
+    )
     if flusher and journal:
         flusher.start(
             partial(_flush, database, journal),

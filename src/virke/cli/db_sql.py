@@ -13,6 +13,7 @@ import click
 from virke.cli import render
 from virke.cli.opening import open_database
 from virke.cli.parameters import bind
+from virke.cli.receipts import meta_json, receipted
 from virke.cli.state import State, colour_on, counted, global_options, pass_state
 from virke.errors import Invalid, NotFound, UsageError
 
@@ -29,6 +30,9 @@ _PARAMETER = click.option(
 )
 
 
+_META = click.option("--meta", is_flag=True, help="Say what the command cost: requests, bytes, pages, time.")
+
+
 @click.command()
 @click.argument("sql")
 @_PARAMETER
@@ -36,15 +40,16 @@ _PARAMETER = click.option(
 @click.option("--csv", "form", flag_value="csv", help="As CSV.")
 @click.option("--ndjson", "form", flag_value="ndjson", help="As one JSON object for each row.")
 @click.option("--markdown", "form", flag_value="markdown", help="As a Markdown table.")
+@_META
 @global_options
 @pass_state
-def query(state: State, sql: str, values: tuple[str, ...], form: str | None) -> None:
+def query(state: State, sql: str, values: tuple[str, ...], *, form: str | None, meta: bool) -> None:
     """Run a read query and print its rows."""
     if state.json and form not in (None, "json"):
         raise UsageError(f"--json and {form} contradict each other")
     names = _names(sql) if values else []
-    with open_database(state) as database:
-        result = database.query(sql, bind(values, names))
+    with receipted(state, meta) as charge, open_database(state) as database:
+        result = charge(database.query(sql, bind(values, names)))
     show_rows(result, "json" if state.json else form or "table")
 
 
@@ -65,6 +70,7 @@ def show_rows(result: QueryResult, form: str) -> None:
                 "last_insert_rowid": render.json_of(result.last_insert_rowid),
                 "version": result.version,
                 "bookmark": result.bookmark,
+                **meta_json(result),
             }
             _write(render.json_lines(columns, rows, rest))
         case "csv":
@@ -87,18 +93,19 @@ def _write(lines: Iterable[str]) -> None:
 @click.argument("sql", required=False)
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Read the SQL from this file.")
 @_PARAMETER
+@_META
 @global_options
 @pass_state
-def execute(state: State, sql: str | None, path: Path | None, values: tuple[str, ...]) -> None:
+def execute(state: State, sql: str | None, path: Path | None, *, values: tuple[str, ...], meta: bool) -> None:
     """Run statements that write, as one transaction.
 
     SQL may hold several statements, divided by ';'. With '-' it is read from standard input.
     """
     text = _sql_text(sql, path)
     params = bind(values, _names(text) if values else [])
-    with open_database(state) as database:
+    with receipted(state, meta) as charge, open_database(state) as database:
         start = time.perf_counter()
-        result = database.run_script(text, params)
+        result = charge(database.run_script(text, params))
         elapsed_ms = (time.perf_counter() - start) * 1000
         pending = database.status().pending_writes > 0
     if state.json:
@@ -109,6 +116,7 @@ def execute(state: State, sql: str | None, path: Path | None, values: tuple[str,
             "bookmark": result.bookmark,
             "pending": pending,
             "elapsed_ms": round(elapsed_ms, 3),
+            **meta_json(result),
         }
         _write(render.json_lines(result.columns, result.rows, rest))
         return

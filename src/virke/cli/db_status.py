@@ -11,7 +11,7 @@ import click
 
 from virke.cli import render
 from virke.cli.opening import open_database
-from virke.cli.state import State, counted, global_options, pass_state, printable
+from virke.cli.state import State, counted, global_options, pass_state, printable, size
 from virke.cli.terminal import progress
 from virke.errors import UsageError
 
@@ -46,10 +46,10 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         ("branch", f"{found.branch} (epoch {found.epoch})"),
         ("version", str(found.version)),
         ("generation", str(found.generation)),
-        ("size", f"{_size(found.size_bytes)} ({counted(found.page_count, 'page')} of {found.page_size} bytes)"),
+        ("size", f"{size(found.size_bytes)} ({counted(found.page_count, 'page')} of {found.page_size} bytes)"),
         ("last commit", _instant(found.last_commit_ms)),
         ("pending", f"{counted(found.pending_writes, 'write')}, {len(found.rejected_writes)} rejected"),
-        ("stored", f"{counted(found.objects, 'object')}, {_size(found.stored_bytes)}"),
+        ("stored", f"{counted(found.objects, 'object')}, {size(found.stored_bytes)}"),
         ("history", f"from version {found.history_from_version}, {counted(found.history_days, 'day')} kept"),
         ("conflicts", str(found.conflicts)),
         ("health", "ok" if found.healthy else "the store does not answer as it should"),
@@ -85,14 +85,6 @@ def _one_line(text: str) -> str:
 
 def _instant(unix_ms: int) -> str:
     return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
-
-
-def _size(size_bytes: int) -> str:
-    """Bytes for people, in powers of 1024."""
-    amount, units = float(size_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB"]
-    while amount >= 1024 and len(units) > 1:
-        amount, units = amount / 1024, units[1:]
-    return counted(size_bytes, "byte") if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
 
 
 @click.command()
@@ -184,4 +176,4 @@ def gc(state: State, dry_run: bool) -> None:
         return
     verb = "would delete" if dry_run else "deleted"
     waiting = f", {done.waiting} wait for the grace period" if done.waiting else ""
-    state.result(f"{verb} {counted(len(done.deleted), 'object')} ({_size(done.bytes)}), kept {done.kept}{waiting}")
+    state.result(f"{verb} {counted(len(done.deleted), 'object')} ({size(done.bytes)}), kept {done.kept}{waiting}")

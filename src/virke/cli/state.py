@@ -62,6 +62,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def size(size_bytes: int) -> str:
+    """Bytes for people, in powers of 1024."""
+    amount, units = float(size_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount, units = amount / 1024, units[1:]
+    return counted(size_bytes, "byte") if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
+
+
 def colour_on(stream: TextIO) -> bool:
     """Whether `stream` shows colours: it is a terminal, and neither `NO_COLOR` nor a dumb terminal says no."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()

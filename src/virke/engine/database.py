@@ -43,6 +43,7 @@ from virke.engine.volume import Snapshot, SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, hash_key
 from virke.errors import Invalid, Unavailable, VirkeError
 from virke.stores.base import Store
+from virke.stores.receipt import Receipt, current, writing
 
 READERS_KEPT: Final = 16
 TRANSACTION_CONNECTIONS_KEPT: Final = 4
@@ -78,6 +79,7 @@ class Database:
         environment: Environment | None = None,
         journal: Journal | None = None,
         on_close: Callable[[], None] | None = None,
+        upkeep_beside: bool = False,
     ) -> None:
         self.name = name
         self._on_close = on_close
@@ -87,7 +89,7 @@ class Database:
         self._volume = Volume(store, name, self._env)
         self._volume.refresh()
         self._writer = Writer(self._volume, self._connection)
-        self._upkeep = upkeep.Upkeep(self._volume)
+        self._upkeep = upkeep.Upkeep(self._volume, self._env.spawn if upkeep_beside else None)
         self._deferred = Deferred(self._volume, self._writer, journal, self._connection) if journal else None
         self._readers: list[_Reader] = []
         self._writers: list[Connection] = []
@@ -98,9 +100,17 @@ class Database:
     # Reading
 
     def query(
-        self, sql: str, params: Parameters = (), *, consistency: str | None = None, bookmark: str | None = None
+        self,
+        sql: str,
+        params: Parameters = (),
+        *,
+        consistency: str | None = None,
+        bookmark: str | None = None,
+        meta: bool = False,
     ) -> QueryResult:
         """Run one statement and return its rows; `consistency` and `bookmark` override the database's setting.
+
+        With `meta` the result carries a receipt of what it cost (`QueryResult.meta`).
 
         Raises:
             SqlError, Invalid, Denied, TimedOut, TooLarge: nothing was changed.
@@ -108,6 +118,11 @@ class Database:
         """
         shown = self._shown
         now = self._monotonic()
+        if meta:
+            receipt = Receipt()
+            with writing(receipt):
+                result = self.query(sql, params, consistency=consistency, bookmark=bookmark)
+            return result.charged(receipt, self._monotonic() - now)
         if now >= shown.fresh_until or consistency is not None or bookmark is not None:
             shown = self._freshen(consistency, bookmark)
         try:
@@ -243,8 +258,10 @@ class Database:
         """Run one statement as a transaction; returns the rows affected. Raises as `run`."""
         return self.run(sql, params, idempotency_key=idempotency_key).rows_affected
 
-    def run(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> QueryResult:
-        """Run one statement of any kind as a transaction.
+    def run(
+        self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
+    ) -> QueryResult:
+        """Run one statement of any kind as a transaction; with `meta` the result carries a receipt.
 
         Raises:
             SqlError, Invalid, Denied, TimedOut, TooLarge: nothing was changed.
@@ -252,16 +269,20 @@ class Database:
             Unavailable: the store did not take it; nothing was changed.
             OutcomeUnknown: it may be in history; ask the data.
         """
-        return self._write([(sql, params)], idempotency_key)[0]
+        return self._write([(sql, params)], idempotency_key, meta=meta)[0]
 
-    def run_script(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> QueryResult:
+    def run_script(
+        self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
+    ) -> QueryResult:
         """Run `;`-separated statements as one transaction: rows of the last, sum of rows affected. Raises as `run`."""
-        return self._write([(sql, params)], idempotency_key, script=True)[0]
+        return self._write([(sql, params)], idempotency_key, script=True, meta=meta)[0]
 
-    def batch(self, statements: Sequence[str | Request], *, idempotency_key: str | None = None) -> list[QueryResult]:
-        """Run statements as one transaction, all or nothing; one result for each. Raises as `run`."""
+    def batch(
+        self, statements: Sequence[str | Request], *, idempotency_key: str | None = None, meta: bool = False
+    ) -> list[QueryResult]:
+        """Run statements as one transaction, all or nothing; one result, and one receipt, for each. Raises as `run`."""
         requests = [(item, ()) if isinstance(item, str) else item for item in statements]
-        return self._write(requests, idempotency_key) if requests else []
+        return self._write(requests, idempotency_key, meta=meta) if requests else []
 
     def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
         """Run one statement with each row of parameters as one transaction; returns the rows affected. Raises as `run`."""
@@ -269,24 +290,34 @@ class Database:
         return self._write(requests, idempotency_key, many=True)[0].rows_affected if requests else 0
 
     def _write(
-        self, requests: Sequence[Request], key: str | None, *, script: bool = False, many: bool = False
+        self,
+        requests: Sequence[Request],
+        key: str | None,
+        *,
+        script: bool = False,
+        many: bool = False,
+        meta: bool = False,
     ) -> list[QueryResult]:
         if self._closed:
             raise Invalid(f"database {self.name!r} is closed")
         for sql, _ in requests:
             sqlite.check_text(sql)
         write = Write(requests, self._now_ms(), hash_key(key) if key else None, script=script, many=many)
+        write.receipt = Receipt() if meta else current()
+        began = self._monotonic()
         if self._is_deferred() and self._deferred and not _stands_alone(requests):
-            results = self._deferred.submit(write)
+            with writing(write.receipt):
+                results = self._deferred.submit(write)
+            elapsed_s = self._monotonic() - began
             self._show_if_possible()
-            return self._answered(results)
-        self._push_pending()
-        results = self._writer.submit(write)
-        self._after_commit()
-        return self._answered(results)
-
-    def _answered(self, results: list[QueryResult]) -> list[QueryResult]:
-        return results or [QueryResult([], [], self._shown.root)]
+        else:
+            with writing(write.receipt):
+                self._push_pending()
+            results = self._writer.submit(write)
+            elapsed_s = self._monotonic() - began
+            self._after_commit()
+        results = results or [QueryResult([], [], self._shown.root)]
+        return [result.charged(write.receipt, elapsed_s) for result in results] if meta and write.receipt else results
 
     def _after_commit(self) -> None:
         self._upkeep.after_commit()
@@ -429,6 +460,7 @@ class Database:
         try:
             if push:
                 self._push_pending()
+            self._upkeep.finish()
         finally:
             self._closed = True
             self._show_if_possible()

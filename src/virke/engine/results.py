@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from virke.core.root import Root
 from virke.errors import Invalid
+from virke.stores.base import Call
+from virke.stores.receipt import Receipt
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Parameters, Row
@@ -43,14 +45,67 @@ def state_of(bookmark: str) -> State:
     return State(found[1], int(found[2], 16), int(found[3], 16))
 
 
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a request cost (docs/receipts.md).
+
+    `round_trips` are calls to the store, `requests` the ranges and objects that they carried; what is fetched beside the query
+    counts as well. `cache_hits` are ranges that the cache below answered; `pages_read` are pages that SQLite asked
+    for. `shared_by` writes rode in one commit; each gets the whole receipt. Milliseconds: reading the root, fetching
+    objects (beside the query, too), committing, everything together, and what is left of it for SQL.
+    """
+
+    round_trips: int
+    requests: int
+    bytes_up: int
+    bytes_down: int
+    cache_hits: int
+    pages_read: int
+    shared_by: int
+    root_ms: float
+    fetch_ms: float
+    commit_ms: float
+    sql_ms: float
+    total_ms: float
+    version: int
+    bookmark: str
+
+
+def meta_of(receipt: Receipt, elapsed_s: float, root: Root) -> Meta:
+    """The receipt of a request that took so long and was answered as of `root`."""
+    total = receipt.total
+    waits = [
+        receipt.of(*calls).waited_ns / 1e6
+        for calls in ((Call.READ,), (Call.GET, Call.LIST), (Call.SWAP, Call.PUT, Call.DELETE, Call.REMOVE))
+    ]
+    total_ms = elapsed_s * 1000
+    return Meta(
+        round_trips=total.requests,
+        requests=total.items,
+        bytes_up=total.bytes_up,
+        bytes_down=total.bytes_down,
+        cache_hits=receipt.cache_hits,
+        pages_read=receipt.pages_read,
+        shared_by=receipt.shared_by,
+        root_ms=waits[0],
+        fetch_ms=waits[1],
+        commit_ms=waits[2],
+        sql_ms=max(0.0, total_ms - sum(waits)),
+        total_ms=total_ms,
+        version=root.head.version,
+        bookmark=bookmark_of(root),
+    )
+
+
 class QueryResult:
     """Columns, rows and what changed.
 
     `rows` are tuples of None, int, float, str or bytes. `rows_affected` counts inserted, updated and deleted rows,
-    triggers not included. `version` and `bookmark` name the state that was read or written.
+    triggers not included. `version` and `bookmark` name the state that was read or written. `meta` is the receipt, if
+    it was asked for.
     """
 
-    __slots__ = ("_root", "columns", "last_insert_rowid", "rows", "rows_affected")
+    __slots__ = ("_root", "columns", "last_insert_rowid", "meta", "rows", "rows_affected")
 
     def __init__(
         self,
@@ -65,6 +120,7 @@ class QueryResult:
         self.rows = rows
         self.rows_affected = rows_affected
         self.last_insert_rowid = last_insert_rowid
+        self.meta: Meta | None = None
         self._root = root
 
     @property
@@ -76,6 +132,11 @@ class QueryResult:
     def bookmark(self) -> str:
         """Send it with a later read, and that read sees nothing older."""
         return bookmark_of(self._root)
+
+    def charged(self, receipt: Receipt, elapsed_s: float) -> QueryResult:
+        """This result with its receipt."""
+        self.meta = meta_of(receipt, elapsed_s, self._root)
+        return self
 
     def at(self, root: Root) -> QueryResult:
         """This result as of another root: the one whose swap made it true."""

@@ -4,11 +4,15 @@ Knows the pure plans of core/ and drives them; knows no SQL. Never runs inside a
 
 1. Upkeep loses races gladly: it is rebased or given up, and tried again when a later commit asks.
 2. What it uploaded and could not name it deletes, best effort.
+3. One thread at a time does what is due: beside the writers where `spawn` is given, else in the thread of the commit
+   that made it due. What becomes due meanwhile is done by the same thread.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -31,15 +35,56 @@ T = TypeVar("T")
 class Upkeep:
     """The upkeep of one database."""
 
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: Volume, spawn: Callable[[Callable[[], object]], None] | None = None) -> None:
         self._volume = volume
+        self._spawn = spawn
         self.error: str | None = None
         self._seen = (-1, False)
+        self._lock = threading.Lock()
+        self._is_wanted = self._is_busy = False
+        self._idle = threading.Event()
+        self._idle.set()
 
     def after_commit(self) -> None:
-        """Do what the newest commit made due; errors are kept for `status` and never raised."""
+        """See to what the newest commit made due; errors are kept for `status` and never raised."""
         if self._shape() == self._seen:
             return
+        with self._lock:
+            self._is_wanted = True
+            if self._is_busy:
+                return
+            self._is_busy = True
+            self._idle.clear()
+        if self._spawn is not None:
+            with suppress(RuntimeError):  # the interpreter is about to end: no more threads
+                self._spawn(self._work)
+                return
+        self._work()
+
+    def finish(self) -> None:
+        """Wait until nothing is due any more."""
+        self._idle.wait()
+
+    def _work(self) -> None:
+        try:
+            while self._is_still_wanted():
+                self._attempt()
+        except BaseException:
+            with self._lock:
+                self._is_busy = False
+            self._idle.set()
+            raise
+
+    def _is_still_wanted(self) -> bool:
+        """Take one wish; without one, the work ends at this moment, so that no wish is overlooked."""
+        with self._lock:
+            wanted, self._is_wanted = self._is_wanted, False
+            if not wanted:
+                self._is_busy = False
+                self._idle.set()
+            return wanted
+
+    def _attempt(self) -> None:
         try:
             self._due()
             self.error = None

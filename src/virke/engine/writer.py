@@ -31,6 +31,7 @@ from virke.engine.results import QueryResult, Request
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
 from virke.errors import Conflict, OutcomeUnknown, SqlError, Unavailable, VirkeError
+from virke.stores.receipt import Receipt, writing
 
 GROUP_MAX: Final = 512
 _SAVEPOINT: Final = "virke_request"
@@ -40,7 +41,8 @@ _SAVEPOINT: Final = "virke_request"
 class Write:
     """One request to write: its statements form one unit, all or nothing.
 
-    `script` runs each text as many statements. `mark` says which journal entry this is. `results` or `error` is the answer.
+    `script` runs each text as many statements. `mark` says which journal entry this is. `receipt` is written if somebody
+    wants one. `results` or `error` is the answer.
     """
 
     requests: Sequence[Request]
@@ -49,6 +51,7 @@ class Write:
     script: bool = False
     many: bool = False
     mark: JournalMark | None = None
+    receipt: Receipt | None = None
     results: list[QueryResult] | None = None
     error: VirkeError | None = None
     done: bool = field(default=False)
@@ -98,8 +101,11 @@ class Writer:
             self._volume.environment.sleep(window_ms / 1000)
         with self._queue_lock:
             writes, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
+        receipts = [write.receipt for write in writes if write.receipt]
+        together = Receipt() if receipts else None
         try:
-            self.commit(writes)
+            with writing(together):
+                self.commit(writes)
         except VirkeError as error:
             for write in writes:
                 if not write.done:
@@ -110,6 +116,9 @@ class Writer:
                     write.error = write.error or OutcomeUnknown("the commit was interrupted; ask the data")
             raise
         finally:
+            if together:
+                for receipt in receipts:
+                    receipt.take(together, len(writes))
             for write in writes:
                 write.done = True
 

@@ -25,6 +25,7 @@ class Receipt:
         self.calls: dict[Call, Tally] = {}
         self.cache_hits = 0
         self.pages_read = 0
+        self.shared_by = 1
         self._lock = threading.Lock()
 
     def add(self, call: Call, tally: Tally) -> None:
@@ -42,6 +43,14 @@ class Receipt:
         with self._lock:
             self.pages_read += pages
 
+    def take(self, other: Receipt, shared_by: int) -> None:
+        """Add what was done for this request and others together, `shared_by` of them."""
+        for call, tally in other.calls.items():
+            self.add(call, tally)
+        self.add_hits(other.cache_hits)
+        self.add_pages(other.pages_read)
+        self.shared_by = shared_by
+
     @property
     def total(self) -> Tally:
         """All calls together."""
@@ -56,12 +65,11 @@ _current: ContextVar[Receipt | None] = ContextVar("virke_receipt", default=None)
 
 
 @contextmanager
-def written() -> Iterator[Receipt]:
-    """Write a receipt for what this thread does in the block; one that is being written already gets it no more."""
-    receipt = Receipt()
+def writing(receipt: Receipt | None) -> Iterator[None]:
+    """Count on `receipt` what this thread does in the block (None: nobody wants to know), and on no other."""
     token = _current.set(receipt)
     try:
-        yield receipt
+        yield
     finally:
         _current.reset(token)
 

@@ -1,0 +1,70 @@
+"""What a command cost, from opening the database to its result: `--meta`.
+
+The engine is imported here, when a command runs, and not before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from virke.cli.state import State, counted, size
+
+if TYPE_CHECKING:
+    from virke.engine.results import Meta, QueryResult
+
+Charge = Callable[["QueryResult"], "QueryResult"]
+"""Puts the receipt, as it is then, on a result."""
+
+
+@contextmanager
+def receipted(state: State, wanted: bool) -> Iterator[Charge]:
+    """Count what the block costs if it is wanted; after the block, say so on stderr (in JSON it is in the result)."""
+    if not wanted:
+        yield lambda result: result
+        return
+    import virke.opening  # noqa: F401  # what it takes to load is not what the command costs
+    from virke.stores.receipt import Receipt, writing
+
+    receipt, began = Receipt(), time.perf_counter()
+    charged: list[Meta] = []
+
+    def charge(result: QueryResult) -> QueryResult:
+        meta = result.charged(receipt, time.perf_counter() - began).meta
+        assert meta is not None, "it was charged"
+        charged.append(meta)
+        return result
+
+    with writing(receipt):
+        yield charge
+    if not state.json:
+        for meta in charged:
+            click.echo(line(meta), err=True)
+
+
+def line(meta: Meta) -> str:
+    """A receipt on one line."""
+    parts = [
+        counted(meta.round_trips, "round trip"),
+        counted(meta.requests, "request"),
+        f"{size(meta.bytes_down)} down",
+        f"{size(meta.bytes_up)} up",
+        counted(meta.cache_hits, "cache hit"),
+        counted(meta.pages_read, "page"),
+    ]
+    phases = [f"{name} {ms:.1f}" for name, ms in (("root", meta.root_ms), ("fetch", meta.fetch_ms)) if ms]
+    phases += [f"commit {meta.commit_ms:.1f}"] if meta.commit_ms else []
+    return f"{', '.join(parts)}; {meta.total_ms:.1f} ms ({', '.join([*phases, f'sql {meta.sql_ms:.1f}'])})"
+
+
+def meta_json(result: QueryResult) -> dict[str, object]:
+    """The receipt of a result as JSON shows it; nothing if there is none."""
+    if result.meta is None:
+        return {}
+    fields = {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(result.meta).items()}
+    return {"meta": fields}
