@@ -1,0 +1,290 @@
+"""Fastly's KV Store over REST: reading, writing, deleting and listing items, and when a request is repeated.
+
+Knows the vendor's paths, headers and statuses; does not know registers, blobs or prefixes.
+
+1. A read is repeated when it was refused, failed or stayed without an answer: it changes nothing.
+2. A write is repeated only when it was surely not applied: it never left (`NotSent`), or it got a 429. Any other
+   trouble is `Lost`, and is never sent again from here: whoever sent it must first look what happened.
+3. Every repetition is bounded in number and in time, and waits twice as long as the one before, with jitter.
+4. A status that nobody promised is never taken for success: 200, 201 and 204 are, no others.
+5. The token is in one request header and nowhere else: what the server says is quoted only without it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from virke.core.effects import Generation, Lost, Mismatch, SwapOutcome, Swapped
+from virke.errors import Denied, Invalid, NotFound, TooLarge, Unavailable, VirkeError
+from virke.stores.http import Answer, HttpClient, NoAnswer, NotSent
+
+LIST_PAGE: Final = 1000
+_APPLIED: Final = (200, 201, 204)
+_GENERATION: Final = re.compile(r"[1-9][0-9]{0,19}")
+_CONTENT_RANGE: Final = re.compile(r"bytes 0-0/([0-9]+)")
+_MODIFIED: Final = re.compile(r"modified_ms=([0-9]{1,15})")
+_SAID_MAX: Final = 200
+
+
+def _jitter() -> float:
+    return 0.5 + random.random()
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how long to try again; clock (monotonic), sleep and jitter (a factor around 1) can be injected."""
+
+    tries: int = 6
+    first_s: float = 0.1
+    most_s: float = 3.0
+    total_s: float = 15.0
+    sleep: Callable[[float], None] = time.sleep
+    jitter: Callable[[], float] = _jitter
+    clock: Callable[[], float] = time.monotonic
+
+    def attempts(self) -> Iterator[int]:
+        """Count the tries from 0, each after its wait, until their number or the time is used up."""
+        began = self.clock()
+        for n in range(self.tries):
+            if n:
+                wait_s = min(self.first_s * 2 ** (n - 1), self.most_s) * self.jitter()
+                if self.clock() - began + wait_s > self.total_s:
+                    return
+                self.sleep(wait_s)
+            yield n
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a key holds; `generation` is None if the answer carried none that is a number."""
+
+    data: bytes
+    generation: Generation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of an item without its bytes; `modified_ms` is None if nothing told it."""
+
+    size_bytes: int
+    modified_ms: int | None
+
+
+def modified(now_ms: int) -> str:
+    """The metadata that tells `FastlyApi.look` when an item was written."""
+    return f"modified_ms={now_ms}"
+
+
+class FastlyApi:
+    """The items of one KV store."""
+
+    def __init__(self, http: HttpClient, store_id: str, token: str, patience: Patience) -> None:
+        self._http = http
+        self._store_id = store_id
+        self._token = token
+        self._patience = patience
+        self._path = f"/resources/stores/kv/{quote(store_id, safe='')}/keys"
+
+    # Reading
+
+    def get(self, key: str) -> Item | None:
+        """The item at `key`; None if there is none, or none is shown yet. Raises `Unavailable`, `Denied`."""
+        answer = self._read(self._item(key), {})
+        if answer is None:
+            return None
+        if answer.status != 200:
+            raise self._unexpected("GET", answer)
+        found = answer.headers.get("generation", "")
+        return Item(answer.body, Generation(found) if _GENERATION.fullmatch(found) else None)
+
+    def look(self, key: str) -> Seen | None:
+        """Size and time of the item at `key`, for which one byte of it is asked. Raises `Unavailable`, `Denied`.
+
+        HTTP lets a server ignore that only one byte is wanted; then all of it comes, and the answer is the same.
+        """
+        answer = self._read(self._item(key), {"Range": "bytes=0-0"})
+        if answer is not None and answer.status == 416:  # an empty item has no first byte
+            answer = self._read(self._item(key), {})
+        if answer is None:
+            return None
+        if answer.status == 200:
+            return Seen(len(answer.body), _modified_ms(answer.headers))
+        whole = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if answer.status != 206 or whole is None:
+            raise self._unexpected("GET", answer)
+        return Seen(int(whole[1]), _modified_ms(answer.headers))
+
+    def keys(self, prefix: str) -> Iterator[list[str]]:
+        """The keys that start with `prefix`, a page at a time. Raises `Unavailable`, `Denied`, `NotFound`."""
+        asked = {"consistency": "strong", "limit": str(LIST_PAGE), "prefix": prefix}
+        cursor = ""
+        while True:
+            query = urlencode({**asked, "cursor": cursor} if cursor else asked)
+            answer = self._read(f"{self._path}?{query}", {})
+            if answer is None:
+                raise self._no_store()
+            if answer.status != 200:
+                raise self._unexpected("list", answer)
+            keys, following = _page(answer.body)
+            yield keys
+            if not following:
+                return
+            if following == cursor:
+                raise Unavailable("the list of keys does not go on: its cursor repeats")
+            cursor = following
+
+    # Writing
+
+    def put(self, key: str, data: bytes, base: Generation | None, metadata: str) -> SwapOutcome:
+        """Write `key` if its generation is `base` (None: create it). Raises `Unavailable` only if surely not applied.
+
+        `Denied`, `NotFound`, `TooLarge` and `Invalid` say the same: the server refused.
+        """
+        headers = {"Metadata": metadata, "Content-Type": "application/octet-stream"}
+        path = self._item(key)
+        if base is None:
+            path += "?add=true"
+        elif _GENERATION.fullmatch(base):
+            headers["if-generation-match"] = base
+        else:
+            return Mismatch()  # nothing here ever had it
+        answer = self._write("PUT", path, headers, data)
+        if isinstance(answer, Lost):
+            return answer
+        if answer.status == 404:
+            if base is None:
+                raise self._no_store()
+            return Mismatch()  # no such key, so not with that generation
+        return self._outcome("PUT", answer)
+
+    def delete(self, key: str, base: Generation | None = None) -> SwapOutcome:
+        """Delete `key` if its generation is `base` (None: whatever it is); no such key is a `Mismatch`. As `put`."""
+        headers = {}
+        if base is not None:
+            if not _GENERATION.fullmatch(base):
+                return Mismatch()
+            headers["if-generation-match"] = base
+        answer = self._write("DELETE", self._item(key), headers, None)
+        if isinstance(answer, Lost):
+            return answer
+        return Mismatch() if answer.status == 404 else self._outcome("DELETE", answer)
+
+    # One request, perhaps repeated
+
+    def _item(self, key: str) -> str:
+        return f"{self._path}/{quote(key, safe='')}"
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        return self._http.request(method, path, {**headers, "Fastly-Key": self._token}, body)
+
+    def _read(self, path: str, headers: Mapping[str, str]) -> Answer | None:
+        """The answer to a GET, of a status below 400 or 416; None for 404."""
+        problem: Exception | None = None
+        for _ in self._patience.attempts():
+            try:
+                answer = self._send("GET", path, headers)
+            except (NotSent, NoAnswer) as error:
+                problem = error
+                continue
+            if answer.status == 404:
+                return None
+            if answer.status < 400 or answer.status == 416:
+                return answer
+            problem = self._refusal("GET", answer)
+            if answer.status < 500 and answer.status not in (408, 429):
+                raise problem
+        raise Unavailable(f"Fastly KV does not answer: {problem}") from problem
+
+    def _write(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer | Lost:
+        """The answer to a write, whatever it is but 429."""
+        problem: Exception | None = None
+        for _ in self._patience.attempts():
+            try:
+                answer = self._send(method, path, headers, body)
+            except NotSent as error:
+                problem = error
+                continue
+            except NoAnswer as error:
+                return Lost(f"no answer to a {method}: {error}")
+            if answer.status != 429:
+                return answer
+            problem = self._refusal(method, answer)
+        raise Unavailable(f"Fastly KV did not take a {method}, nothing was changed: {problem}") from problem
+
+    # What an answer means
+
+    def _outcome(self, method: str, answer: Answer) -> SwapOutcome:
+        status = answer.status
+        if status in _APPLIED:
+            return Swapped(None)
+        if status == 412:
+            return Mismatch()
+        if 400 <= status < 500 and status != 408:
+            raise self._refusal(method, answer)
+        return Lost(self._described(method, answer))
+
+    def _refusal(self, method: str, answer: Answer) -> VirkeError:
+        text = self._described(method, answer)
+        match answer.status:
+            case 401:
+                return Denied(f"Fastly does not accept the token; set FASTLY_API_TOKEN to a valid one ({text})")
+            case 403:
+                return Denied(f"the token may not do this in KV store {self._store_id!r} ({text})")
+            case 413:
+                return TooLarge(f"the value is larger than Fastly takes; write smaller parts ({text})")
+            case 400 | 422:
+                return Invalid(f"Fastly does not accept the request ({text})")
+            case 429:
+                again = answer.headers.get("fastly-ratelimit-reset") or answer.headers.get("retry-after")
+                hint = f"; Fastly says when again: {again[:20]}" if again else ""
+                return Unavailable(f"too many requests{hint} ({text})")
+            case _:
+                return Unavailable(text)
+
+    def _unexpected(self, method: str, answer: Answer) -> Unavailable:
+        return Unavailable(f"Fastly KV gave an answer that is not understood ({self._described(method, answer)})")
+
+    def _no_store(self) -> NotFound:
+        return NotFound(f"KV store {self._store_id!r} does not exist, or the token may not see it; check the store URL")
+
+    def _described(self, method: str, answer: Answer) -> str:
+        """Method, status and what the server says about it."""
+        try:
+            found = json.loads(answer.body)
+        except ValueError:
+            found = None
+        parts = [found.get(name) for name in ("title", "msg", "detail")] if isinstance(found, dict) else []
+        said = " – ".join(part for part in parts if isinstance(part, str) and part)
+        said = said.replace(self._token, "…")[:_SAID_MAX]
+        return f"{method}: HTTP {answer.status}{': ' if said else ''}{said}"
+
+
+def _page(body: bytes) -> tuple[list[str], str]:
+    """Keys and the cursor of the page that follows ("" after the last)."""
+    try:
+        found = json.loads(body)
+        keys, following = found["data"], found.get("meta", {}).get("next_cursor") or ""
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Unavailable("the list of keys is not understood") from error
+    if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys) and isinstance(following, str)):
+        raise Unavailable("the list of keys is not understood")
+    return keys, following
+
+
+def _modified_ms(headers: Mapping[str, str]) -> int | None:
+    """The later of what the writer noted and what the server says, for clocks differ and age is what is asked for."""
+    known = []
+    if noted := _MODIFIED.fullmatch(headers.get("metadata", "")):
+        known.append(int(noted[1]))
+    with suppress(KeyError, ValueError):  # this header is not promised
+        known.append(int(parsedate_to_datetime(headers["last-modified"]).timestamp() * 1000))
+    return max(known, default=None)
