@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.core.described import described, described_segment, index_of, pages_of
 from virke.core import codec
-from virke.core.codec import DEFLATE, STORED
+from virke.core.codec import DEFLATE, STORED, crc32
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.root import MAGIC, RingEntry, Root, decode_root, encode_root
@@ -34,7 +34,7 @@ from virke.core.segment import (
     encode_index,
     read_ref,
 )
-from virke.core.wire import Reader, Writer, crc32
+from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt, Invalid
 
 VECTORS: Final = Path(__file__).parents[2] / "vectors" / "format-1"

@@ -82,8 +82,7 @@ def test_isal_can_not_be_imported_under_the_hook() -> None:
     )
     done = python("-c", code)
     assert done.stdout.startswith("None "), done.stderr
-    from virke.core.codec import decode
-    from virke.core.wire import crc32
+    from virke.core.codec import crc32, decode
 
     data = bytes.fromhex(done.stdout.split()[1])
     assert decode(1, data, crc=crc32(data), raw_bytes=5000, what="x") == bytes(5000)

@@ -9,7 +9,7 @@ from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.segment import Frame, Head, Identity, Index, Ref, decode_index
-from virke.engine.readahead import FIRST_BYTES, GROWTH, NEAR_PAGES, ReadAhead, runs
+from virke.engine.readahead import FIRST_BYTES, GROWTH, ReadAhead, runs
 
 PAGE_BYTES = 4096
 
@@ -65,7 +65,7 @@ def test_misses_all_over_a_small_segment_bring_it_in_a_few_rounds() -> None:
 
 def test_scattered_misses_in_a_large_segment_fetch_one_frame_each() -> None:
     ref, index, frames = segment(2000)
-    far = frames[:: 2 * NEAR_PAGES // len(frames[0].pages) + 1][::-1]
+    far = frames[::20][::-1]
     sizes, came = rounds(ReadAhead(0), ref, index, far)
     assert came == set(far)
     assert sizes == [frame.length for frame in far]
@@ -98,12 +98,24 @@ def test_a_scan_is_kept_one_window_ahead() -> None:
     assert all(later <= earlier * GROWTH * 2 for earlier, later in pairwise(sizes))
 
 
+def test_lookups_on_the_way_do_not_stop_a_scan() -> None:
+    """A query that scans a table and passes interior pages elsewhere in the segment is still one window ahead."""
+    ref, index, frames = segment(4000)
+    ahead, here, missed = ReadAhead(0), set[Frame](), list[Frame]()
+    elsewhere = iter(frames[:-100:-7])
+    for number, frame in enumerate(frames[:300]):
+        for one in (frame, next(elsewhere)) if number % 25 == 24 else (frame,):
+            if one not in here:
+                missed.append(one)
+                here |= set(ahead.missed(ref, index, one, here.__contains__))
+            here |= set(ahead.next(ref, index, one, here.__contains__))
+    assert [frame for frame in missed if frames[20].pages[0] < frame.pages[0] < frames[300].pages[0]] == []
+
+
 def test_nothing_is_wanted_ahead_of_lookups() -> None:
-    """Misses all over a segment, large or small, are no scan."""
+    """Misses far from each other are no scan."""
     ref, index, frames = segment(2000)
-    for small_bytes in (0, 1 << 30):
-        ahead, here = ReadAhead(small_bytes), set[Frame]()
-        for frame in sorted(frames, key=lambda frame: frame.pages[0] * 7919 % 1009):
-            if frame not in here:
-                here |= set(ahead.missed(ref, index, frame, here.__contains__))
-            assert ahead.next(ref, index, frame, here.__contains__) == []
+    ahead, here = ReadAhead(0), set[Frame]()
+    for frame in frames[::20][::-1]:
+        here |= set(ahead.missed(ref, index, frame, here.__contains__))
+        assert ahead.next(ref, index, frame, here.__contains__) == []

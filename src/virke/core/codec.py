@@ -14,7 +14,6 @@ import zlib
 from types import ModuleType
 from typing import Final
 
-from virke.core.wire import crc32
 from virke.errors import Corrupt
 
 isal_zlib: ModuleType | None
@@ -29,6 +28,14 @@ CODECS: Final = (STORED, DEFLATE)
 DEFLATE_RATIO_MAX: Final = 1032
 """The format's own bound: 258 bytes for each 2 bits."""
 _RAW_DEFLATE: Final = -15
+
+
+def crc32(data: bytes | bytearray | memoryview) -> int:
+    """The checksum of frames, indexes and roots (IEEE 802.3)."""
+    if isal_zlib is not None:
+        found: int = isal_zlib.crc32(data)
+        return found
+    return zlib.crc32(data)
 
 
 def encode(raw: bytes) -> tuple[int, bytes]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from virke.core.codec import crc32
 from virke.core.effects import Tier
 from virke.core.ids import PageNo, Version
 from virke.core.segment import (
@@ -27,7 +28,6 @@ from virke.core.segment import (
     encode_index,
     frame_pages,
 )
-from virke.core.wire import crc32
 
 
 class SegmentWriter:

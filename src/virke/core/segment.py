@@ -25,10 +25,11 @@ from functools import cached_property
 from typing import Final
 
 from virke.core import codec
+from virke.core.codec import crc32
 from virke.core.effects import Tier
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.page import PAGE_COUNT_MAX, PAGE_SIZES
-from virke.core.wire import Reader, Writer, crc32
+from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt
 
 MAGIC: Final = b"VirkeSeg"

@@ -10,18 +10,13 @@ Pure. Knows integers, byte strings and text; knows no record.
 from __future__ import annotations
 
 import struct
-import zlib
 
+from virke.core.codec import crc32
 from virke.errors import Corrupt
 
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
-
-
-def crc32(data: bytes | bytearray | memoryview) -> int:
-    """The CRC-32 (IEEE) of `data`, as an unsigned 32-bit number."""
-    return zlib.crc32(data)
 
 
 class Writer:

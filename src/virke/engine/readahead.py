@@ -3,10 +3,11 @@
 Knows frames and where they lie; knows neither the store nor the cache. Its own state is a guess and may be lost.
 
 1. A first miss of a segment fetches one frame. Later ones fetch `GROWTH` times as much each: in a segment that the
-   cache can hold, whatever is missing; in a larger one only what follows, and as long as misses follow each other (a
-   scan). So a lookup stays small, and a query that needs much of a segment takes a handful of rounds.
+   cache can hold, whatever is missing; in a larger one only what lies behind, and as long as misses follow each other
+   (a scan). So a lookup stays small, and a query that needs much of a segment takes a handful of rounds.
 2. A scan is kept one window ahead: when it enters what was fetched last, the window behind that is wanted (`next`).
-3. No frame is fetched twice for this reason: what is cached, or under way, is passed over.
+3. Several courses are followed in one segment: a scan that looks up interior pages on its way goes on.
+4. No frame is fetched twice for this reason: what is cached, or under way, is passed over.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ MOST_BYTES: Final = 8 << 20
 AHEAD_FROM_BYTES: Final = 128 << 10
 GROWTH: Final = 4
 SCAN_STEPS: Final = 2
-NEAR_PAGES: Final = 64
+NEAR_BYTES: Final = 128 << 10
+COURSES_MAX: Final = 4
+AHEAD_MOST_BYTES: Final = 4 << 20
+"""Of what is fetched, and inflated, beside the query."""
 SEGMENTS_MAX: Final = 256
 IsHere = Callable[[Frame], bool]
 """Whether a frame is cached or under way."""
@@ -30,17 +34,26 @@ IsHere = Callable[[Frame], bool]
 
 @dataclass(slots=True)
 class _Course:
-    """How a segment is being read.
+    """One way through a segment.
 
-    The page where it should go on, bytes read ahead, misses that followed each other, the frame wanted last, and the
-    page where what was wanted last begins.
+    Bytes that were read ahead last, misses that followed each other, the last frame wanted, and the place (part and
+    offset) where what was wanted last begins.
     """
 
-    expected: int
     window: int
     steps: int
     last: Frame
-    entered_from: int
+    entered_at: tuple[int, int]
+
+    def leads_to(self, frame: Frame) -> bool:
+        """Whether `frame` lies right behind the last one."""
+        if (frame.part, frame.offset) == (self.last.part + 1, 0):
+            return True
+        return frame.part == self.last.part and 0 <= frame.offset - _end(self.last) <= NEAR_BYTES
+
+    def has_entered(self, frame: Frame) -> bool:
+        """Whether `frame` is among what was wanted last."""
+        return self.entered_at <= (frame.part, frame.offset) <= (self.last.part, self.last.offset)
 
 
 class ReadAhead:
@@ -48,38 +61,43 @@ class ReadAhead:
 
     def __init__(self, small_bytes: int) -> None:
         self._small_bytes = small_bytes
-        self._seen: dict[Ref, _Course] = {}
+        self._courses: dict[Ref, list[_Course]] = {}
 
     def missed(self, ref: Ref, index: Index, missing: Frame, is_here: IsHere) -> list[Frame]:
         """The frames to fetch in one round, `missing` first."""
-        course = self._seen.get(ref)
-        window = steps = 0
-        if course is not None:
-            steps = course.steps + 1 if 0 <= missing.pages[0] - course.expected <= NEAR_PAGES else 0
-            if steps or ref.stored_bytes <= self._small_bytes:
-                window = min(max(course.window * GROWTH, FIRST_BYTES), MOST_BYTES)
+        known = self._courses.get(ref, [])
+        course = next((one for one in known if one.leads_to(missing)), None)
+        steps = course.steps + 1 if course else 0
+        if course is None and known and ref.stored_bytes <= self._small_bytes:
+            course = known[0]
+        window = min(max(course.window * GROWTH, FIRST_BYTES), MOST_BYTES) if course else 0
         chosen = [missing, *_following(index, missing, window, is_here)]
-        if len(self._seen) >= SEGMENTS_MAX:
-            self._seen.clear()
-        last = chosen[-1]
-        self._seen[ref] = _Course(last.pages[-1] + 1, window, steps, last, missing.pages[0])
+        if len(self._courses) >= SEGMENTS_MAX:
+            self._courses.clear()
+        made = _Course(window, steps, chosen[-1], (missing.part, missing.offset))
+        self._courses[ref] = [made, *(one for one in known if one is not course)][:COURSES_MAX]
         return chosen
 
     def next(self, ref: Ref, index: Index, frame: Frame, is_here: IsHere) -> list[Frame]:
         """The frames to fetch beside the query, now that it has come to `frame`; none unless it is a scan."""
-        course = self._seen.get(ref)
-        if course is None or course.steps < SCAN_STEPS or course.window < AHEAD_FROM_BYTES:
-            return []
-        if not course.entered_from <= frame.pages[0] < course.expected:
-            return []
-        chosen = _following(index, course.last, course.window, is_here)
-        if not chosen or chosen[-1].pages[-1] < course.expected:  # the end, or back at the start
-            course.steps = 0
-            return []
-        course.window = min(course.window * GROWTH, MOST_BYTES)
-        course.entered_from = course.expected
-        course.expected, course.last = chosen[-1].pages[-1] + 1, chosen[-1]
-        return chosen
+        for course in self._courses.get(ref, ()):
+            if course.steps >= SCAN_STEPS and course.window >= AHEAD_FROM_BYTES and course.has_entered(frame):
+                return _go_on(course, index, is_here)
+        return []
+
+
+def _go_on(course: _Course, index: Index, is_here: IsHere) -> list[Frame]:
+    window = min(course.window * GROWTH, AHEAD_MOST_BYTES)
+    chosen = _following(index, course.last, window, is_here)
+    if not chosen or (chosen[0].part, chosen[0].offset) < (course.last.part, course.last.offset):
+        course.steps = 0  # the end, or back at the start
+        return []
+    course.window, course.last, course.entered_at = window, chosen[-1], (chosen[0].part, chosen[0].offset)
+    return chosen
+
+
+def _end(frame: Frame) -> int:
+    return frame.offset + frame.length
 
 
 def _following(index: Index, frame: Frame, window: int, is_here: IsHere) -> list[Frame]:
@@ -103,5 +121,5 @@ def runs(frames: list[Frame]) -> list[list[Frame]]:
         if (frame.part, frame.offset) != (part, end):
             found.append([])
         found[-1].append(frame)
-        part, end = frame.part, frame.offset + frame.length
+        part, end = frame.part, _end(frame)
     return found

@@ -6,7 +6,7 @@ Knows roots, segments and the driver; knows no SQL. Shared by all connections of
 2. A snapshot never changes. Its pages come from immutable objects, verified when decoded.
 3. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
 4. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
-5. Where the environment has threads, a scan's next window is fetched while SQLite works on this one.
+5. Where the environment has threads, a scan's next window is fetched, and most of it inflated, beside the query.
 6. A root whose generation the store did not tell is the newest all the same: reads show it, and the next commit asks.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from virke.core.commit import Plan
@@ -34,6 +35,8 @@ from virke.stores.receipt import current
 FRAME_CACHE_BYTES: Final = 64 << 20
 READ_AHEAD_PAGES: Final = 512
 BASE_TRIES: Final = 12
+LEFT_ENCODED: Final = 8
+"""Of what is fetched ahead, each eighth frame is left to the query: coming to one, it sets off the next window."""
 ABSENT_TRIES_KNOWN: Final = 8
 ABSENT_TRIES_NEW: Final = 5
 PART_BYTES_MAX: Final = 8 << 20
@@ -250,7 +253,7 @@ class Volume:
             return self._decode(snapshot, [place])[0]
         if encoded is None:
             encoded = self._fetch(snapshot, place)
-        self._go_on(place)
+        self._go_on(snapshot, place)
         return decode_frame(
             place.frame, encoded, snapshot.head.page_size, place.ref.identity.part_key(place.frame.part)
         )
@@ -281,7 +284,7 @@ class Volume:
                     found[_key_in(ref, frame)] = data[frame.offset - start : frame.offset - start + frame.length]
         return found
 
-    def _go_on(self, place: InSegment) -> None:
+    def _go_on(self, snapshot: Snapshot, place: InSegment) -> None:
         """If this is a scan, fetch its next window beside it (invariant 5)."""
         spawn, ref = self.environment.spawn, place.ref
         if spawn is None:
@@ -292,13 +295,21 @@ class Volume:
             return
         coming = self._frames.announce(_key_in(ref, frame) for frame in frames)
 
+        page_size, what = snapshot.head.page_size, ref.identity.part_key(0)
+
         def fetch() -> None:
             try:
-                self._frames.keep(self._fetch_frames(ref, frames))
+                came = self._fetch_frames(ref, frames)
+                self._frames.keep(came)
             except VirkeError:
                 return  # whoever needs the frames asks for them, and is told
             finally:
                 self._frames.arrived(coming)
+            for number, frame in enumerate(frames):
+                key = _key_in(ref, frame)
+                if number % LEFT_ENCODED and isinstance(self._frames.peek(key), bytes):
+                    with suppress(Corrupt):  # as above
+                        self._frames.keep({key: decode_frame(frame, came[key], page_size, what)})
 
         try:
             spawn(fetch)
