@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 from virke.config import StoreChoice, load, store_choice
-from virke.core.effects import Absent, Lost, Mismatch, Record, Swapped, Tier
+from virke.core.effects import Absent, Lost, Mismatch, ReadOutcome, Record, Swapped, Tier
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
 from virke.core.root import decode_root, encode_root, first_root
@@ -23,11 +24,12 @@ from virke.engine.environment import Environment
 from virke.engine.volume import root_key
 from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable
 from virke.journal import FileJournal, Flusher
-from virke.stores.base import Store
+from virke.stores.base import Consistency, Store
 from virke.stores.opening import open_url, scheme_of
 from virke.stores.parallel import beside
 from virke.stores.receipt import metered
 
+SHOWN_TRIES: Final = 8
 Where = str | StoreChoice | Store | None
 """A store URL, what a configuration says, an open store, or None: ask the environment and the nearest `virke.toml`."""
 
@@ -138,7 +140,7 @@ def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, pag
         case Mismatch():
             why = ""
     try:
-        found = store.register.read(key)
+        found = _shown(store, key, env)
     except Unavailable:
         if not why:
             raise
@@ -148,6 +150,17 @@ def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, pag
             return
         raise Exists(f"database {name!r} exists already")
     raise OutcomeUnknown(f"it is not known whether {name!r} was created: {why or 'the store does not show it'}")
+
+
+def _shown(store: Store, key: str, env: Environment) -> ReadOutcome:
+    """What the register holds; an eventual store is given a few seconds to show something."""
+    found = store.register.read(key)
+    for attempt in range(SHOWN_TRIES if store.register.consistency is Consistency.EVENTUAL else 0):
+        if isinstance(found, Record):
+            break
+        env.sleep(min(0.01 * 2**attempt, 1.0) * env.jitter())
+        found = store.register.read(key)
+    return found
 
 
 def delete(name: str, store: Where = None) -> None:

@@ -12,6 +12,7 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
 4. The ring does not reach back to that version → `Unknown`, unless no request can have been applied. Never guess.
 5. The root has not moved → send the same bytes again; the same commit id makes the repeat harmless.
 6. Every loop is bounded by `sends`; what is unproved then is `Unknown`, or `Failed` if no request can have been applied.
+   A refusal for good (no rights, too large) ends it at once, with the same two verdicts.
 7. A loser deletes what it uploaded, after the conflict is proved, best effort.
 8. An absent root, or another database's, proves a deletion only where reads are linearizable: elsewhere it may be
    what the register held before this database was created, while our swap was applied. Nothing is deleted then.
@@ -42,6 +43,7 @@ from virke.core.effects import (
     SwapRoot,
 )
 from virke.core.root import Root, RootAt, decode_root, encode_root
+from virke.errors import VirkeError
 
 SENDS: Final = 8
 PUT_SENDS: Final = 4
@@ -84,9 +86,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The store did not take it; surely not applied."""
+    """The store did not take it; surely not applied. `error` says why if it refused for good."""
 
     reason: str
+    error: VirkeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +107,15 @@ def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False) -
         failed = yield from store_objects(plan.puts)
         if failed:
             yield from _remove(plan)
-            return Failed(failed)
+            return failed
     verdict = yield from _swap(base, plan.root, name, linearizable)
     if isinstance(verdict, Conflicted | Failed):
         yield from _remove(plan)
     return verdict
 
 
-def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, str]:
-    """Store the objects, of one tier, in one round; "" when all are there, else why not.
+def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, Failed | None]:
+    """Store the objects, of one tier, in one round; None when all are there, else why not.
 
     Repeating is harmless: the keys are ours alone.
     """
@@ -125,10 +128,12 @@ def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, str]:
             yield Pause(attempt - 1)
         match (yield put):
             case Stored():
-                return ""
+                return None
+            case Refused(why, VirkeError() as error):
+                return Failed(why, error)
             case Lost(why) | Refused(why):
                 reason = why
-    return reason or "the store did not take the object"
+    return Failed(reason or "the store did not take the object")
 
 
 def _remove(plan: Plan) -> Generator[Effect, Outcome, None]:
@@ -147,6 +152,8 @@ def _swap(base: RootAt, root: Root, name: str, linearizable: bool) -> Protocol:
         match (yield swap):
             case Swapped(generation):
                 return Committed(root, _at(root, generation))
+            case Refused(why, VirkeError() as error):
+                return Failed(why, error) if surely_not_applied else Unknown(f"{reason}, then: {why}")
             case Refused(why):
                 reason = why
             case Lost(why):

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
+from virke.errors import VirkeError
+
 Generation = NewType("Generation", str)
 
 
@@ -67,9 +69,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The store says no, or never got the request: surely not applied."""
+    """The store says no, or never got the request: surely not applied. `error` says that asking again can't help."""
 
     reason: str
+    error: VirkeError | None = None
 
 
 @dataclass(frozen=True, slots=True)

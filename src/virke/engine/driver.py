@@ -3,15 +3,15 @@
 Knows effects, stores and the environment; knows no pages and no SQL.
 
 1. An effect is performed exactly as asked, once: repeats are the protocol's decision.
-2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`; on a read it becomes `Lost`
-   for the root, and stays an error for objects.
+2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`, as does a refusal for good,
+   which keeps its error; on a read both become `Lost` for the root, and stay errors for objects.
 3. Deleting is best effort: what stays behind is garbage, which collection finds.
 4. An object that an eventual store does not show may only be new: it is asked for again, for a few seconds at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Final, TypeVar
 
 from virke.core.effects import (
@@ -31,7 +31,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.engine.environment import Environment
-from virke.errors import NotFound, Unavailable
+from virke.errors import Denied, Invalid, NotFound, TooLarge, Unavailable
 from virke.stores.base import Blobs, Consistency, Range, Store
 
 PAUSE_FIRST_S: Final = 0.01
@@ -39,6 +39,7 @@ PAUSE_MOST_S: Final = 1.0
 GET_TRIES: Final = 3
 ABSENT_TRIES: Final = 8
 """About 2.3 seconds of waiting."""
+_REFUSALS: Final = (Unavailable, Denied, Invalid, NotFound, TooLarge)
 T = TypeVar("T")
 
 
@@ -66,20 +67,11 @@ class Driver:
             case ReadRoot():
                 return self._read_root()
             case SwapRoot(data, base):
-                try:
-                    return self._store.register.swap(self._root_key, data, base)
-                except Unavailable as error:
-                    return Refused(error.message)
+                return _written(lambda: self._store.register.swap(self._root_key, data, base))
             case PutNew(tier, key, data):
-                try:
-                    return self.blobs(tier).put_new(key, data)
-                except Unavailable as error:
-                    return Refused(error.message)
+                return _written(lambda: self.blobs(tier).put_new(key, data))
             case PutAll(tier, objects):
-                try:
-                    return self.blobs(tier).put_all(objects)
-                except Unavailable as error:
-                    return Refused(error.message)
+                return _written(lambda: self.blobs(tier).put_all(objects))
             case Get(tier, ranges):
                 return self.get(tier, [Range(key, offset, length) for key, offset, length in ranges])
             case Delete(tier, keys):
@@ -92,7 +84,7 @@ class Driver:
     def _read_root(self) -> Outcome:
         try:
             outcome = self._store.register.read(self._root_key)
-        except Unavailable as error:
+        except _REFUSALS as error:
             return Lost(error.message)
         assert not isinstance(outcome, Unchanged), "no known generation was named"
         return outcome
@@ -135,3 +127,13 @@ class Driver:
         if blobs is None:
             raise NotFound(f"store {self._store.url} has no {tier.value} tier; name one in virke.toml [store]")
         return blobs
+
+
+def _written(write: Callable[[], Outcome]) -> Outcome:
+    """The outcome of a write (invariant 2)."""
+    try:
+        return write()
+    except Unavailable as error:
+        return Refused(error.message)
+    except _REFUSALS as error:
+        return Refused(error.message, error)

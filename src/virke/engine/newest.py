@@ -15,7 +15,7 @@ from virke.core.commit import Plan
 from virke.core.root import RootAt
 from virke.engine.outcome import commit_plan
 from virke.engine.volume import Volume
-from virke.errors import Unavailable
+from virke.errors import OutcomeUnknown, Unavailable
 from virke.stores.base import Consistency
 
 ATTEMPTS: Final = 16
@@ -27,7 +27,10 @@ def is_newest(volume: Volume, base: RootAt) -> bool:
         return volume.refresh().root is base.root
     environment = volume.environment
     same = next_root(base.root, environment.commit_id(), untouched(base.root, environment.now_ms()))
-    return commit_plan(volume, base, Plan(same)) is not None
+    try:
+        return commit_plan(volume, base, Plan(same)) is not None
+    except OutcomeUnknown as error:  # whether it happened is nobody's concern: it changes nothing
+        raise Unavailable(f"the store does not show its newest state: {error.message}") from error
 
 
 def confirm(volume: Volume) -> None:

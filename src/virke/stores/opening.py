@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from virke.config import StoreChoice
-from virke.errors import UsageError
+from virke.errors import Invalid, UsageError
 from virke.stores.base import Store
 from virke.stores.cached import DISK_BYTES, cached_store
 from virke.stores.composite import composite
@@ -76,6 +76,8 @@ def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
         return function(url, options)
     except ModuleNotFoundError as error:
         raise UsageError(f"{scheme}:// stores need one more package: pip install 'virke[{extra}]'") from error
+    except Invalid as error:
+        raise UsageError(error.message) from error
 
 
 def _object(url: str, options: Mapping[str, str]) -> Store:
@@ -85,10 +87,17 @@ def _object(url: str, options: Mapping[str, str]) -> Store:
     return object_store(object_place(url, options))
 
 
+def _fastly_kv(url: str, options: Mapping[str, str]) -> Store:
+    from virke.stores.fastly_kv import fastly_kv_store
+
+    return fastly_kv_store(url, token=options.get("fastly_api_token"))
+
+
 _OPENERS: Final[Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Store]]]] = {
     "s3": ("s3", _object),
     "gs": ("s3", _object),
     "az": ("s3", _object),
+    "fastly-kv": ("fastly", _fastly_kv),
 }
 """Scheme → the extra that brings its library, and how to open it."""
 
