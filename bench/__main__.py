@@ -15,7 +15,10 @@ from bench import (
     b01_small_commits,
     b02_large_commits,
     b03_warm_reads,
+    b04_cold_lookup,
+    b05_cold_scan,
     b06_read_speed,
+    b09_many_nodes,
     b11_whole_image,
     b12_imports,
 )
@@ -25,7 +28,10 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "B1": b01_small_commits.run,
     "B2": b02_large_commits.run,
     "B3": b03_warm_reads.run,
+    "B4": b04_cold_lookup.run,
+    "B5": b05_cold_scan.run,
     "B6": b06_read_speed.run,
+    "B9": b09_many_nodes.run,
     "B11": b11_whole_image.run,
     "B12": b12_imports.run,
 }

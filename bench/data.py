@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -59,3 +60,35 @@ def load_image(database: Database, image: bytes) -> None:
     """Make `image` the content of an empty database, as one streamed commit."""
     pages = ((at // PAGE_BYTES + 1, image[at : at + PAGE_BYTES]) for at in range(0, len(image), PAGE_BYTES))
     database.commit_pages(database.snapshot(), page_size=PAGE_BYTES, page_count=len(image) // PAGE_BYTES, pages=pages)
+
+
+CATALOGUE: Final = (
+    "CREATE TABLE items (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, body TEXT NOT NULL, cents INTEGER)"
+)
+
+
+def sku(number: int) -> str:
+    """The unique text key of one item; neighbours in number are far apart in text."""
+    return f"SKU-{number * 2654435761 % (1 << 32):010d}-{number}"
+
+
+def write_catalogue(path: Path, megabytes: int, page_bytes: int = PAGE_BYTES) -> int:
+    """An SQLite file of about so many megabytes, one table with an index on text; returns the number of items."""
+    random = Random(7)
+    words = [f"{random.getrandbits(40):x}" for _ in range(4000)]
+    connection = apsw.Connection(str(path))
+    connection.pragma("page_size", page_bytes)
+    connection.pragma("journal_mode", "off")
+    connection.pragma("synchronous", 0)
+    connection.execute("BEGIN")
+    connection.execute(CATALOGUE)
+    written = count = 0
+    while written < megabytes * 1_000_000:
+        texts = [" ".join(random.choices(words, k=60)) for _ in range(1000)]
+        rows = [(count + n, sku(count + n), text, n) for n, text in enumerate(texts, 1)]
+        connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
+        written += sum(map(len, texts)) + 100 * len(texts)
+        count += len(texts)
+    connection.execute("COMMIT")
+    connection.close()
+    return count

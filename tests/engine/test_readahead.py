@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import pytest
+
 from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.segment import Frame, Head, Identity, Index, Ref, decode_index
+from virke.engine import readahead
 from virke.engine.readahead import FIRST_BYTES, GROWTH, ReadAhead, runs
 
 PAGE_BYTES = 4096
@@ -78,8 +81,9 @@ def test_a_scan_of_a_large_segment_speeds_up() -> None:
     assert len(sizes) <= 6
 
 
-def test_a_scan_is_kept_one_window_ahead() -> None:
+def test_a_scan_is_kept_one_window_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is under way no frame is missed any more: each was wanted before the scan came to it, and none twice."""
+    monkeypatch.setattr(readahead, "AHEAD_MOST_BYTES", 1 << 20)
     ref, index, frames = segment(4000)
     ahead, here = ReadAhead(0), set[Frame]()
     missed, wanted = list[Frame](), list[list[Frame]]()

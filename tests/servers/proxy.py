@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import http.client
+import sys
 import threading
 import time
 from collections import Counter
@@ -186,3 +187,15 @@ def proxy(target: str) -> Iterator[Proxy]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def main(target: str, delay_s: str) -> None:
+    """Run until killed; prints the endpoint."""
+    with proxy(target) as way:
+        way.delay_s = float(delay_s)
+        print(way.endpoint, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

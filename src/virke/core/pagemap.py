@@ -42,11 +42,13 @@ Place = InRoot | InSegment
 class PageMap:
     """One version's map over `segments` (with their indexes) and `inline` commits, oldest first."""
 
-    __slots__ = ("_inline", "_segments", "head")
+    __slots__ = ("_inline", "_last", "_segments", "head")
 
     def __init__(self, head: Head, segments: tuple[tuple[Ref, Index], ...], inline: tuple[Inline, ...]) -> None:
         self.head = head
         self._segments = segments[::-1]
+        self._last: tuple[int, Frame] | None = None
+        """Where the last page was found, if the segment has each page once: neighbours are there, or in newer segments."""
         self._inline: dict[PageNo, Inline] = {}
         for commit in inline:
             if commit.head.version <= head.version:
@@ -60,9 +62,13 @@ class PageMap:
         """
         if commit := self._inline.get(page):
             return InRoot(commit, *commit.places[page])
-        version = self.head.version
-        for ref, index in self._segments:
+        version, last = self.head.version, self._last
+        for number, (ref, index) in enumerate(self._segments):
+            if last and last[0] == number and page in last[1].pages:
+                return InSegment(ref, last[1], last[1].pages.index(page))
             if ref.lo <= version and (place := index.find(page, version)):
+                if index.is_one_state:
+                    self._last = number, place[0]
                 return InSegment(ref, *place)
         raise Corrupt(f"page {page} of {self.head.page_count} is in no segment")
 

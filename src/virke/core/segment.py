@@ -41,7 +41,7 @@ INDEX_BYTES_MAX: Final = 64 << 20
 BLOCK_RAW_MAX: Final = 1 << 20
 TEXT_MAX: Final = 128
 _TIERS: Final = (Tier.KV, Tier.OBJECT)
-_SMALL_INDEX_FRAMES: Final = 4096
+_SMALL_INDEX_FRAMES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ class Group:
 class Index:
     """A segment's index: which page is in which frame, as of which version."""
 
-    __slots__ = ("_blocks", "_is_small", "_newest", "groups", "identity", "inputs", "what")
+    __slots__ = ("_blocks", "_is_small", "_newest", "groups", "identity", "inputs", "is_one_state", "what")
 
     def __init__(self, identity: Identity, inputs: tuple[Ref, ...], groups: tuple[Group, ...]) -> None:
         self.identity = identity
@@ -289,6 +289,8 @@ class Index:
         self.what = f"segment {identity.part_key(0)}"
         self._blocks: dict[tuple[int, int], tuple[Frame, ...]] = {}
         self._newest: dict[PageNo, tuple[Frame, int]] | None = None
+        self.is_one_state = groups[0].head.version == groups[-1].head.version
+        """Whether all groups are of one state: then no page is in two of them."""
         self._is_small = self.frame_count() <= _SMALL_INDEX_FRAMES
 
     def find(self, page: PageNo, version: Version) -> tuple[Frame, int] | None:

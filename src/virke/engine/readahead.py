@@ -18,10 +18,10 @@ from typing import Final
 
 from virke.core.segment import Frame, Index, Ref
 
-FIRST_BYTES: Final = 32 << 10
+FIRST_BYTES: Final = 128 << 10
 MOST_BYTES: Final = 8 << 20
 AHEAD_FROM_BYTES: Final = 128 << 10
-GROWTH: Final = 4
+GROWTH: Final = 8
 SCAN_STEPS: Final = 2
 NEAR_BYTES: Final = 128 << 10
 COURSES_MAX: Final = 4

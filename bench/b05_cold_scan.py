@@ -1,0 +1,63 @@
+"""B5: a cold scan of 100 MB against a parallel download of the same bytes by the same client, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Final
+
+from bench import far
+from bench.b04_cold_lookup import fill
+from bench.opening import NAME
+from bench.report import Figure
+from virke.core.effects import Tier
+from virke.opening import connect, open_store
+from virke.stores.base import Range
+
+MEGABYTES: Final = 100
+TURNS: Final = 5
+DELAYS_MS: Final = (0, 25)
+RATIO_MOST: Final = 1.3
+_SCAN: Final = "SELECT count(*), sum(length(body)) FROM items NOT INDEXED"
+
+
+def scan(store: str) -> None:
+    """Open the database and read every row."""
+    with connect(NAME, store, background=False) as database:
+        assert database.query(_SCAN).rows[0][0]
+
+
+def download(store: str) -> int:
+    """All parts of the database at once, as the store's client fetches them; the number of bytes."""
+    with connect(NAME, store, background=False) as database:
+        keys = [key for ref in database.snapshot().root.segments for key in ref.keys]
+    answers = open_store(store).blobs[Tier.OBJECT].get([Range(key) for key in keys])
+    return sum(len(data) for data in answers if isinstance(data, bytes))
+
+
+def _seconds(work: Callable[[str], object], store: str) -> float:
+    began = time.perf_counter()
+    work(store)
+    return time.perf_counter() - began
+
+
+def run() -> list[Figure]:
+    """Scan and download take turns; medians, at each distance."""
+    figures = []
+    with far.s3() as server:
+        prefix = far.prefix()
+        fill(server.url(prefix), MEGABYTES)
+        for delay_ms in DELAYS_MS:
+            with far.delayed(server, delay_ms) as distant:
+                store = distant.url(prefix)
+                size = download(store)
+                turns = [(_seconds(scan, store), _seconds(download, store)) for _ in range(TURNS)]
+            scans, downloads = (median(times) for times in zip(*turns, strict=True))
+            what = f"cold scan of {MEGABYTES} MB, {delay_ms} ms a request"
+            figures += [
+                Figure("B5", f"{what}: time against a download", scans / downloads, "×", at_most=RATIO_MOST),
+                Figure("B5", f"{what}: scanned", MEGABYTES / scans, "MB/s"),
+                Figure("B5", f"{what}: downloaded ({size / 1e6:.0f} MB encoded)", size / 1e6 / downloads, "MB/s"),
+            ]
+    return figures
