@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import fastly_kv, s3
+from tests.servers import fastly_kv, s3, valkey
 
 
 @pytest.fixture(scope="session")
@@ -24,4 +24,10 @@ def moto() -> Iterator[s3.S3Server]:
 @pytest.fixture(scope="session")
 def fastly_kv_server() -> Iterator[fastly_kv.KvServer]:
     with fastly_kv.fastly_kv() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[valkey.ValkeyServer]:
+    with valkey.valkey() as server:
         yield server

@@ -6,6 +6,8 @@ Knows the pure plans of core/ and drives them; knows no SQL. Never runs inside a
 2. What it uploaded and could not name it deletes, best effort.
 3. One thread at a time does what is due: beside the writers where `spawn` is given, else in the thread of the commit
    that made it due. What becomes due meanwhile is done by the same thread.
+4. Its swaps take turns with this process's writers (`lead`): they never race each other, and one swap is all that
+   either waits for.
 """
 
 from __future__ import annotations
@@ -35,8 +37,11 @@ T = TypeVar("T")
 class Upkeep:
     """The upkeep of one database."""
 
-    def __init__(self, volume: Volume, spawn: Callable[[Callable[[], object]], None] | None = None) -> None:
+    def __init__(
+        self, volume: Volume, lead: threading.Lock, spawn: Callable[[Callable[[], object]], None] | None = None
+    ) -> None:
         self._volume = volume
+        self._lead = lead
         self._spawn = spawn
         self.error: str | None = None
         self._seen = (-1, False)
@@ -245,12 +250,13 @@ class Upkeep:
         """Commit what `plan` makes of the newest root, again after each lost race; False if it gives up."""
         volume = self._volume
         for _ in range(ATTEMPTS):
-            base = volume.latest()
-            made = plan(base.root)
-            if made is None:
-                return False
-            if commit_plan(volume, base, made):
-                return True
+            with self._lead:
+                base = volume.latest()
+                made = plan(base.root)
+                if made is None:
+                    return False
+                if commit_plan(volume, base, made):
+                    return True
         return False
 
     def _run(self, protocol: Generator[Effect, Outcome, T]) -> T:

@@ -93,11 +93,21 @@ def _fastly_kv(url: str, options: Mapping[str, str]) -> Store:
     return fastly_kv_store(url, token=options.get("fastly_api_token"))
 
 
+def _valkey(url: str, options: Mapping[str, str]) -> Store:
+    from virke.stores.valkey import valkey_store
+
+    return valkey_store(url)
+
+
 _OPENERS: Final[Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Store]]]] = {
     "s3": ("s3", _object),
     "gs": ("s3", _object),
     "az": ("s3", _object),
     "fastly-kv": ("fastly", _fastly_kv),
+    "valkey": ("valkey", _valkey),
+    "valkeys": ("valkey", _valkey),
+    "redis": ("valkey", _valkey),
+    "rediss": ("valkey", _valkey),
 }
 """Scheme → the extra that brings its library, and how to open it."""
 
