@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import s3
+from tests.servers import s3, valkey
 
 
 @pytest.fixture(scope="session")
@@ -18,4 +18,10 @@ def seaweedfs() -> Iterator[s3.S3Server]:
 @pytest.fixture(scope="session")
 def moto() -> Iterator[s3.S3Server]:
     with s3.moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[valkey.ValkeyServer]:
+    with valkey.valkey() as server:
         yield server

@@ -1,0 +1,141 @@
+"""The URL of a Valkey store: where the server is, who asks, and what is asked of it.
+
+    valkey://[user:password@]host[:port]/[db][?option=value&…]      valkeys:// with TLS; redis:// and rediss:// are the same
+
+Knows text only. What the options do is `valkey`'s matter.
+
+1. What is not understood is `UsageError`, never a guess, and the message tells what is known.
+2. No message and no `str` shows a password.
+3. `Address.place` depends on the place alone, not on how it is asked: what is kept beside a database (a journal of
+   deferred writes) is found again when a password or a timeout changes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from virke.errors import Invalid, UsageError
+from virke.stores.base import check_key
+
+PORT_DEFAULT: Final = 6379
+PREFIX_DEFAULT: Final = "virke"
+TIMEOUT_DEFAULT_S: Final = 10.0
+WAIT_DEFAULT_MS: Final = 1000
+
+_TLS: Final = {"valkey": False, "valkeys": True, "redis": False, "rediss": True}
+_FORM: Final = "valkey://[user:password@]host[:port]/[db][?option=value]"
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
+_OPTIONS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "prefix": (re.compile(r".+", re.DOTALL), "text that a key may begin with, such as app/test"),
+    "timeout_s": (re.compile(r"(?=.*[1-9])[0-9]{1,6}(\.[0-9]{1,6})?"), "a number of seconds above 0"),
+    "wait_replicas": (_WHOLE, "a whole number"),
+    "wait_aof": (re.compile(r"[01]"), "0 or 1"),
+    "wait_ms": (re.compile(r"[1-9][0-9]{0,8}"), "a whole number of milliseconds above 0"),
+}
+"""What each option looks like, and how a message says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a URL says. `wait_replicas` and `wait_aof` are how many servers must have a write in memory, or on disk here."""
+
+    host: str
+    port: int = PORT_DEFAULT
+    db: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: bool = False
+    prefix: str = PREFIX_DEFAULT
+    timeout_s: float = TIMEOUT_DEFAULT_S
+    wait_replicas: int = 0
+    wait_aof: int = 0
+    wait_ms: int = WAIT_DEFAULT_MS
+
+    @property
+    def server(self) -> str:
+        """Host and port, for messages."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def place(self) -> str:
+        """The URL without password and without the options that change no data."""
+        user = quote(self.username or "", safe="")
+        who = f"{user}:***@" if self.password else f"{user}@" if user else ""
+        prefix = "" if self.prefix == PREFIX_DEFAULT else f"?prefix={quote(self.prefix, safe='/@=')}"
+        return f"{'valkeys' if self.tls else 'valkey'}://{who}{self.server}/{self.db}{prefix}"
+
+
+def parse_address(url: str) -> Address:
+    """What `url` says.
+
+    Raises:
+        UsageError: another scheme, no host, a port or database that is no number, an option that is not known, given
+            twice or has a wrong value, or waits that end after the timeout.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"a store URL is not {_FORM}: the host or the port can't be read") from error
+    if parts.scheme not in _TLS:
+        raise UsageError(
+            f"a store URL begins with {', '.join(f'{scheme}://' for scheme in _TLS)}, not {parts.scheme!r}"
+        )
+    if not host or port == 0:
+        raise UsageError(f"a store URL names a host and no port 0: {_FORM}")
+    if parts.fragment:
+        raise UsageError("a store URL has no '#'; write %23 for one in a password")
+    options = _options(parts.query)
+    address = Address(
+        host=unquote(host),
+        port=port or PORT_DEFAULT,
+        db=_db(parts),
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        tls=_TLS[parts.scheme],
+        prefix=_prefix(options.get("prefix", PREFIX_DEFAULT)),
+        timeout_s=float(options.get("timeout_s", TIMEOUT_DEFAULT_S)),
+        wait_replicas=int(options.get("wait_replicas", 0)),
+        wait_aof=int(options.get("wait_aof", 0)),
+        wait_ms=int(options.get("wait_ms", WAIT_DEFAULT_MS)),
+    )
+    waits = bool(address.wait_replicas) + address.wait_aof
+    if waits * address.wait_ms >= address.timeout_s * 1000:
+        raise UsageError(
+            f"{waits} × wait_ms={address.wait_ms} is not below timeout_s={address.timeout_s:g}; raise timeout_s"
+        )
+    return address
+
+
+def _db(parts: SplitResult) -> int:
+    number = parts.path.removeprefix("/")
+    if number and not _WHOLE.fullmatch(number):
+        raise UsageError(f"the path of a store URL is the number of a database, not {number!r}: {_FORM}")
+    return int(number or 0)
+
+
+def _prefix(prefix: str) -> str:
+    try:
+        return check_key(prefix)
+    except Invalid as error:
+        raise UsageError(f"prefix {prefix!r} can't begin a store key") from error
+
+
+def _options(query: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError as error:
+        raise UsageError("the options of a store URL are name=value, with & between them") from error
+    for name, value in pairs:
+        if name not in _OPTIONS:
+            raise UsageError(f"unknown option {name!r} of a store URL; known: {', '.join(sorted(_OPTIONS))}")
+        form, meaning = _OPTIONS[name]
+        if not form.fullmatch(value):
+            raise UsageError(f"option {name} of a store URL is {meaning}, not {value!r}")
+    if len(dict(pairs)) < len(pairs):
+        raise UsageError("an option of a store URL is given twice")
+    return dict(pairs)
