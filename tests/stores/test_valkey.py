@@ -255,10 +255,11 @@ def test_b1_a_small_commit_is_one_round_trip(far: Store, way: Proxy, tmp_path: P
 
 def test_sixteen_threads_of_two_nodes_write_one_database(url: str, tmp_path: Path) -> None:
     """Each row that was answered is there once."""
-    first, second = (connect("shop", valkey_store(url), create=True, state_dir=tmp_path / n) for n in "ab")
+    with connect("shop", valkey_store(url), create=True, state_dir=tmp_path / "a") as database:
+        database.change_settings({"max_attempts": 1000})
+        database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v UNIQUE)")
+    first, second = (connect("shop", valkey_store(url), state_dir=tmp_path / n) for n in "ab")
     with first, second:
-        first.change_settings({"max_attempts": 1000})
-        first.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v UNIQUE)")
         at_once(lambda n: [(first, second)[n % 2].execute(SQL, (n * 100 + step,)) for step in range(10)])
     with connect("shop", valkey_store(url), state_dir=tmp_path) as again:
         assert again.query("SELECT count(*), count(DISTINCT v) FROM t").rows == [(160, 160)]
