@@ -240,7 +240,7 @@ def test_r5_processes_count_without_loss(url: str) -> None:
 def test_b1_a_small_commit_is_one_round_trip(far: Store, way: Proxy, tmp_path: Path) -> None:
     """Three hundred commits swap the register three hundred times (and a few more to pack it), and read it never."""
     counting = CountingStore(far)
-    with connect("shop", counting.store, create=True, state_dir=tmp_path) as database:
+    with connect("shop", counting.store, create=True, state_dir=tmp_path, background=False) as database:
         database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
         counting.reset()
         before = way.round_trips
