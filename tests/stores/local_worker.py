@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +18,9 @@ from virke.core.effects import Record, Stored, Swapped, Tier
 from virke.stores.base import Range, Store
 from virke.stores.cached import CachedBlobs
 from virke.stores.local import local_store
+
+FILL_BYTES = 1 << 20
+"""The budget that `fill` keeps on disk."""
 
 
 def value_of(n: int) -> bytes:
@@ -104,7 +108,18 @@ def cache(store: Store, folder: str) -> None:
     print(blobs.counts.disk_hits, blobs.counts.misses, flush=True)
 
 
-WORKS = {work.__name__: work for work in (count, create, swap, put, fork, cache)}
+def fill(store: Store, folder: str) -> None:
+    """Read all objects three times, each time through new caches on disk, and print how many answers were wrong."""
+    keys = sorted(listed.key for listed in store.blobs[Tier.OBJECT].list("o/"))
+    random.shuffle(keys)
+    wrong = 0
+    for key in keys * 3:
+        blobs = CachedBlobs(store.blobs[Tier.OBJECT], memory_bytes=0, folder=Path(folder), disk_bytes=FILL_BYTES)
+        wrong += blobs.get([Range(key)]) != [value_of(int(key[2:]))]
+    print(wrong, flush=True)
+
+
+WORKS = {work.__name__: work for work in (count, create, swap, put, fork, cache, fill)}
 
 if __name__ == "__main__":
     name, place, *argument = sys.argv[1:]

@@ -1,23 +1,20 @@
-"""The cache answers what the store would, trusts no file unchecked, keeps its budgets and can be deleted at any time."""
+"""The cache answers what the store would, asks it for little, keeps to its memory, and counts what it did."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.stores.conformance import BlobsConformance, RegisterConformance, at_once
+from tests.stores.cache_place import AskedBlobs, Place
+from tests.stores.conformance import BlobsConformance, RegisterConformance
 from tests.stores.local_worker import value_of
-from tests.stores.test_local import lines_of, worker
-from virke.core.effects import Absent, Tier
-from virke.errors import Corrupt, Unavailable
-from virke.stores.base import Blobs, Call, Range, Store
+from virke.core.effects import Absent, Stored, Tier
+from virke.errors import Corrupt, Invalid, Unavailable
+from virke.stores.base import Range, Store
 from virke.stores.cached import CacheCounts, CachedBlobs, cached_store
-from virke.stores.counted import CountingStore, Tally
+from virke.stores.extents import EXTENT_BYTES
 from virke.stores.faulty import Chances, FaultyStore
 from virke.stores.local import local_store
 from virke.stores.memory import memory_store
@@ -30,46 +27,105 @@ class TestCachedRegister(RegisterConformance):
 
 
 class TestMemoryCachedBlobs(BlobsConformance):
-    @pytest.fixture
-    def store(self) -> Store:
-        self.inner = memory_store(object_bytes_max=100_000)
-        return cached_store(self.inner)
+    """A memory store, cached in memory."""
 
-    def losing(self, store: Store) -> Store:
-        return cached_store(FaultyStore(self.inner, chances=Chances(lose_answer=1.0)).store)
-
-
-class TestDiskCachedBlobs(TestMemoryCachedBlobs):
-    tier = Tier.KV
+    memory_bytes = 64 << 20
+    has_ranges = True
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
-        self.inner = memory_store(kv_bytes_max=100_000)
-        return cached_store(self.inner, memory_bytes=0, folder=tmp_path / "cache")
+        self.inner = memory_store(object_bytes_max=100_000, kv_bytes_max=100_000)
+        self.folder = self.folder_in(tmp_path)
+        return self.reopened(self.inner)
+
+    def folder_in(self, tmp_path: Path) -> Path | None:
+        return None
+
+    def reopened(self, store: Store) -> Store:
+        return self.cached(self.inner)
+
+    def losing(self, store: Store) -> Store:
+        return self.cached(FaultyStore(self.inner, chances=Chances(lose_answer=1.0)).store)
+
+    def cached(self, inner: Store) -> Store:
+        ranged = {tier: AskedBlobs(blobs, has_ranges=self.has_ranges) for tier, blobs in inner.blobs.items()}
+        asked = Store(inner.url, inner.register, {**ranged})
+        return cached_store(asked, memory_bytes=self.memory_bytes, folder=self.folder, disk_bytes=64 << 20)
 
 
-class Place:
-    """Blobs with one object `k`, requests counted, and caches over them."""
+class TestDiskCachedBlobs(TestMemoryCachedBlobs):
+    """A memory store, cached on disk only."""
 
-    def __init__(self, folder: Path) -> None:
-        self.counting = CountingStore(memory_store())
-        self.blobs = self.counting.store.blobs[Tier.OBJECT]
-        self.blobs.put_new("k", value_of(1))
-        self.folder = folder / "cache"
+    tier = Tier.KV
+    memory_bytes = 0
 
-    def cache(self, *, memory_bytes: int = 1 << 20, disk_bytes: int = 1 << 20) -> CachedBlobs:
-        return CachedBlobs(self.blobs, memory_bytes=memory_bytes, folder=self.folder, disk_bytes=disk_bytes)
+    def folder_in(self, tmp_path: Path) -> Path | None:
+        return tmp_path / "cache"
 
-    def files(self) -> list[Path]:
-        return sorted(path for path in self.folder.rglob("*") if path.is_file())
 
-    def asked(self) -> Tally:
-        return self.counting.of(Call.GET)
+class TestTwiceCachedBlobs(TestDiskCachedBlobs):
+    """A memory store, cached in memory and on disk."""
+
+    memory_bytes = 1 << 20
+
+
+class TestCachedBlobsWithoutRanges(TestMemoryCachedBlobs):
+    """A store that moves whole objects only, cached in memory."""
+
+    has_ranges = False
+
+
+class TestDiskCachedBlobsWithoutRanges(TestDiskCachedBlobs):
+    """A store that moves whole objects only, cached on disk."""
+
+    has_ranges = False
+
+
+class TestUncachedBlobs(TestMemoryCachedBlobs):
+    """A cache that has no room for anything."""
+
+    memory_bytes = 0
+
+
+class TestCachedLocalBlobs(BlobsConformance):
+    """A local store, cached in memory."""
+
+    memory_bytes = 64 << 20
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        self.place = tmp_path / "place"
+        self.folder = self.folder_in(tmp_path)
+        return self.cached(local_store(self.place, kv_bytes_max=100_000, object_bytes_max=100_000))
+
+    def folder_in(self, tmp_path: Path) -> Path | None:
+        return None
+
+    def reopened(self, store: Store) -> Store:
+        return self.cached(local_store(self.place))
+
+    def losing(self, store: Store) -> Store:
+        return self.cached(FaultyStore(local_store(self.place), chances=Chances(lose_answer=1.0)).store)
+
+    def cached(self, inner: Store) -> Store:
+        return cached_store(inner, memory_bytes=self.memory_bytes, folder=self.folder)
+
+
+class TestDiskCachedLocalBlobs(TestCachedLocalBlobs):
+    """A local store, cached on disk only."""
+
+    memory_bytes = 0
+
+    def folder_in(self, tmp_path: Path) -> Path | None:
+        return tmp_path / "cache"
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+    """Blobs with one object `k`."""
+    place = Place(tmp_path)
+    place.blobs.put_new("k", value_of(1))
+    return place
 
 
 def test_what_was_read_is_not_asked_again(place: Place) -> None:
@@ -82,7 +138,7 @@ def test_what_was_read_is_not_asked_again(place: Place) -> None:
     second = place.cache()
     assert second.get(asked) == answers
     assert second.get(asked) == answers
-    assert (place.asked().requests, place.asked().items) == (1, 2)
+    assert place.blobs.asked == [asked]
     assert first.counts == CacheCounts(memory_hits=2, misses=2)
     assert second.counts == CacheCounts(memory_hits=2, disk_hits=2)
 
@@ -93,17 +149,45 @@ def test_a_whole_object_serves_its_ranges(place: Place) -> None:
     cache = place.cache()
     assert cache.get([Range("k", 5, 6), Range("k", 8)]) == [value_of(1)[5:11], value_of(1)[8:]]
     assert cache.get([Range("k")]) == [value_of(1)]
-    with pytest.raises(Corrupt):
-        cache.get([Range("k", len(value_of(1)), 1)])
-    assert place.asked().requests == 1
+    for fresh in (cache, place.cache()):
+        with pytest.raises(Corrupt):
+            fresh.get([Range("k", len(value_of(1)), 1)])
+    assert place.requests == 1
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 1 << 20])
+def test_what_came_serves_every_range_inside_it(place: Place, memory_bytes: int) -> None:
+    """From memory and from disk, and so do two answers that lie side by side a range across both."""
+    cache = place.cache(memory_bytes=memory_bytes)
+    cache.get([Range("k", 100, 200)])
+    cache.get([Range("k", 300, 200)])
+    for asked in (
+        Range("k", 100, 1),
+        Range("k", 299, 1),
+        Range("k", 150, 100),
+        Range("k", 250, 100),
+        Range("k", 100, 400),
+    ):
+        assert cache.get([asked]) == [value_of(1)[asked.offset : asked.offset + (asked.length or 0)]]
+    assert place.requests == 2
 
 
 def test_what_was_put_is_not_asked_for(place: Place) -> None:
-    """A stored object is kept; one that was refused is not."""
+    """A stored object is kept, of one call or of many; one that was refused is not."""
     cache = place.cache()
     cache.put_new("new", b"12345")
-    assert cache.get([Range("new", 1, 2), Range("new")]) == [b"23", b"12345"]
-    assert place.asked().requests == 0
+    cache.put_all([("a", b"1"), ("b", b"")])
+    assert cache.get([Range("new", 1, 2), Range("new"), Range("a"), Range("b")]) == [b"23", b"12345", b"1", b""]
+    assert place.requests == 0
+
+
+def test_a_large_object_that_was_put_is_not_kept(place: Place) -> None:
+    """One of more than a quarter of the memory would push out what is read; it is asked for when it is needed."""
+    cache = place.cache(memory_bytes=4000)
+    cache.put_new("quarter", bytes(1000))
+    cache.put_all([("more", bytes(1001))])
+    assert cache.get([Range("quarter"), Range("more")]) == [bytes(1000), bytes(1001)]
+    assert place.blobs.asked == [[Range("more")]]
 
 
 def test_a_lost_put_is_not_kept() -> None:
@@ -121,7 +205,7 @@ def test_absence_is_not_cached(place: Place) -> None:
     assert cache.get([Range("later"), Range("k")]) == [Absent(), value_of(1)]
     place.blobs.put_new("later", b"now")
     assert cache.get([Range("later"), Range("k")]) == [b"now", value_of(1)]
-    assert place.asked().items == 3
+    assert place.items == 3
 
 
 def test_what_was_deleted_is_forgotten(place: Place) -> None:
@@ -133,131 +217,89 @@ def test_what_was_deleted_is_forgotten(place: Place) -> None:
     assert place.files() == []
 
 
-def _flipped(n: int, data: bytes) -> bytes:
-    return data[:n] + bytes([data[n] ^ 1]) + data[n + 1 :]
-
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda _: b"",
-    "cut in the header": lambda data: data[:9],
-    "cut": lambda data: data[:-1],
-    "longer": lambda data: data + b"\0",
-    "zeros": lambda data: bytes(len(data)),
-    **{f"byte {n} flipped": partial(_flipped, n) for n in (0, 4, 11, 12, 27, 28, 99)},
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_p7_a_damaged_file_is_a_miss(place: Place, damage: str) -> None:
-    """It is asked for again, answered rightly, counted and replaced by a good one."""
-    place.cache().get([Range("k")])
-    [path] = place.files()
-    good = path.read_bytes()
-    path.write_bytes(DAMAGES[damage](good))
+def test_an_object_is_never_half_absent(place: Place) -> None:
+    """If the store says that it is gone, the call says so of what is cached of it too; the next one has it again."""
     cache = place.cache()
-    assert cache.get([Range("k")]) == [value_of(1)]
-    assert cache.counts == CacheCounts(misses=1, damaged=1)
-    assert [file.read_bytes() for file in place.files()] == [good]
-
-
-def test_p7_another_questions_file_is_a_miss(place: Place) -> None:
-    """Good bytes under a wrong name (other key, offset or length) are not trusted."""
-    place.blobs.put_new("other", value_of(1)[::-1])
-    for asked, other in [
-        (Range("k", 0, 4), Range("other", 0, 4)),
-        (Range("k", 0, 4), Range("k", 4, 4)),
-        (Range("k", 9), Range("k")),
-    ]:
-        cache = place.cache()
-        cache.get([asked])
-        [wanted] = place.files()
-        cache.get([other])
-        [foreign] = [path for path in place.files() if path != wanted]
-        foreign.replace(wanted)
-        fresh = place.cache()
-        assert fresh.get([asked]) == place.blobs.get([asked])
-        assert (fresh.counts.damaged, fresh.counts.disk_hits) == (1, 0)
-        shutil.rmtree(place.folder)
-
-
-def test_a_bad_file_that_is_not_replaced_is_removed(place: Place) -> None:
-    """If the store no longer has the object, the damaged file is gone all the same."""
-    place.cache().get([Range("k")])
-    [path] = place.files()
-    path.write_bytes(b"bad")
+    cache.get([Range("k", 0, 10)])
     place.blobs.delete(["k"])
-    assert place.cache().get([Range("k")]) == [Absent()]
-    assert place.files() == []
+    assert cache.get([Range("k", 0, 10), Range("k", 20, 1)]) == [Absent(), Absent()]
+    assert cache.get([Range("k", 0, 10)]) == [value_of(1)[:10]]
 
 
-def test_a_disk_that_does_not_work_is_a_miss(tmp_path: Path) -> None:
-    """A cache folder that can't be made costs nothing but the hits, and is counted."""
-    (tmp_path / "cache").write_bytes(b"a file")
-    place = Place(tmp_path)
-    cache = place.cache(memory_bytes=0)
+def test_missing_ranges_are_asked_for_at_once(place: Place) -> None:
+    """One request of a call carries all that is missing: neighbours joined, large ranges cut, hits left out."""
+    place.blobs.put_new("big", bytes(range(256)) * 40)
+    cache = CachedBlobs(place.blobs, gap_bytes=10, piece_bytes=4000)
+    cache.get([Range("k", 0, 10)])
+    asked = [Range("k", 0, 5), Range("k", 130, 10), Range("big", 0, 10_000), Range("k", 100, 20), Range("k", 7000)]
+    answers = cache.get(asked)
+    assert answers == place.blobs.inner.get(asked)
+    assert place.blobs.asked[1] == [
+        Range("k", 100, 40),
+        Range("k", 7000),
+        Range("big", 0, 3334),
+        Range("big", 3334, 3334),
+        Range("big", 6668, 3332),
+    ]
+    assert cache.get([Range("big", 3000, 4000)]) == [(bytes(range(256)) * 40)[3000:7000]]
+    assert place.requests == 2
+
+
+def test_a_gap_that_was_fetched_along_is_a_hit(place: Place) -> None:
+    """By default 8 KiB between two ranges are worth less than a request."""
+    place.blobs.put_new("big", bytes(range(256)) * 100)
+    cache = place.cache()
+    cache.get([Range("big", 0, 1), Range("big", 8193, 1), Range("big", 16387, 1)])
+    assert place.blobs.asked == [[Range("big", 0, 8194), Range("big", 16387, 1)]]
+    assert cache.get([Range("big", 4000, 1000)]) == [(bytes(range(256)) * 100)[4000:5000]]
+    assert place.requests == 1
+
+
+def test_a_store_without_ranges_is_asked_for_whole_objects(tmp_path: Path) -> None:
+    """Each of them once in a call, and never again, on disk neither."""
+    place = Place(tmp_path, has_ranges=False)
+    place.blobs.put_new("k", value_of(1))
+    cache = place.cache()
+    assert cache.get([Range("k", 9, 1), Range("none", 1, 1), Range("k", 3)]) == [b"\1", Absent(), value_of(1)[3:]]
+    assert place.blobs.asked == [[Range("k"), Range("none")]]
+    for again in (cache, place.cache(memory_bytes=0)):
+        assert again.get([Range("k", 20, 30), Range("k")]) == [value_of(1)[20:50], value_of(1)]
+    assert place.requests == 1
+    assert not cache.has_ranges
+
+
+def test_a_store_that_answers_short_is_corrupt(place: Place) -> None:
+    """What is not as long as asked is neither answered nor kept."""
+
+    class Short(AskedBlobs):
+        def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
+            return [answer[:-1] for answer in super().get(ranges) if isinstance(answer, bytes)]
+
+    cache = CachedBlobs(Short(place.blobs), folder=place.folder)
     for _ in range(2):
-        assert cache.get([Range("k")]) == [value_of(1)]
-    cache.delete(["k"])
-    assert (cache.counts.misses, cache.counts.disk_hits) == (2, 0)
-    assert cache.counts.damaged >= 2
-
-
-def test_two_processes_share_the_folder(tmp_path: Path) -> None:
-    """What one process read the other finds on disk."""
-    blobs = local_store(tmp_path / "place").blobs[Tier.OBJECT]
-    blobs.put_new("k", value_of(1))
-    assert lines_of(worker("cache", tmp_path / "place", tmp_path / "cache")) == [0, 1]
-    assert lines_of(worker("cache", tmp_path / "place", tmp_path / "cache")) == [1, 0]
-    mine = CachedBlobs(blobs, folder=tmp_path / "cache")
-    assert mine.get([Range("k")]) == [value_of(1)]
-    assert mine.counts == CacheCounts(disk_hits=1)
-
-
-def test_the_folder_may_be_deleted_under_use(place: Place) -> None:
-    """Four threads remove the folder again and again while twelve read through it: every answer is right."""
-    keys = [f"o/{n}" for n in range(20)]
-    for n, key in enumerate(keys):
-        place.blobs.put_new(key, value_of(n))
-    cache = place.cache(memory_bytes=0)
-
-    def work(number: int) -> list[bytes | Absent]:
-        for _ in range(20):
-            if number < 4:
-                shutil.rmtree(place.folder, ignore_errors=True)
-            else:
-                got = cache.get([Range(key) for key in keys])
-                if got != [value_of(n) for n in range(20)]:
-                    return got
-        return []
-
-    assert at_once(work) == [[]] * 16
-
-
-def _read_objects(place: Place, blobs: Blobs, count: int, each_bytes: int) -> None:
-    for n in range(count):
-        place.blobs.put_new(f"o/{n:02}", bytes([n]) * each_bytes)
-    for n in range(count):
-        assert blobs.get([Range(f"o/{n:02}")]) == [bytes([n]) * each_bytes]
-        assert sum(path.stat().st_size for path in place.files()) <= 50_000
+        with pytest.raises(Corrupt, match="answered 9 bytes"):
+            cache.get([Range("k", 5, 10)])
+    assert place.files() == []
 
 
 def test_memory_keeps_its_budget(place: Place) -> None:
     """Of objects that don't all fit, the last used are in memory, the others are asked for again."""
-    cache = CachedBlobs(place.blobs, memory_bytes=10 * (1000 + 256))
-    _read_objects(place, cache, 20, 1000)
-    place.counting.reset()
+    cache = CachedBlobs(place.blobs, memory_bytes=10 * (1000 + EXTENT_BYTES))
+    for n in range(20):
+        place.blobs.put_new(f"o/{n:02}", bytes([n]) * 1000)
+        assert cache.get([Range(f"o/{n:02}")]) == [bytes([n]) * 1000]
     cache.get([Range(f"o/{n:02}") for n in range(10, 20)])
-    assert place.asked().requests == 0
+    assert place.requests == 20
     cache.get([Range("o/10"), Range("o/00"), Range("o/10")])  # 00 pushes out 11, for 10 was used last
-    assert place.asked().items == 1
+    assert place.items == 21
     cache.get([Range("o/11")])
-    assert place.asked().items == 2
+    assert place.items == 22
 
 
 def test_what_is_larger_than_the_budget_is_not_kept(place: Place) -> None:
     """It pushes nothing out of memory or off the disk."""
-    cache = place.cache(memory_bytes=2000, disk_bytes=2000)
-    cache.put_new("big", bytes(3000))
+    cache = place.cache(memory_bytes=8192, disk_bytes=8192)
+    cache.put_new("big", bytes(9000))
     place.blobs.put_new("small", b"1")
     cache.get([Range("small")])
     for _ in range(2):
@@ -267,44 +309,41 @@ def test_what_is_larger_than_the_budget_is_not_kept(place: Place) -> None:
     assert len(place.files()) == 1
 
 
-def test_the_disk_keeps_its_budget(place: Place) -> None:
-    """After every reading the files are within the budget, and the last one is among them."""
-    cache = place.cache(memory_bytes=0, disk_bytes=50_000)
-    _read_objects(place, cache, 40, 4000)
-    assert len(place.files()) >= 5
-    assert cache.get([Range("o/39")]) == [bytes([39]) * 4000]
-    assert cache.counts == CacheCounts(misses=40, disk_hits=1)
-
-
-def test_the_disk_forgets_what_was_used_longest_ago(place: Place) -> None:
-    """When room is made, an object read from disk since stays, and older ones go."""
-    cache = place.cache(memory_bytes=0, disk_bytes=50_000)
-    _read_objects(place, cache, 11, 4000)
-    for age_s, path in enumerate(place.files()):
-        os.utime(path, (1000 + age_s, 1000 + age_s))
-    oldest = min(place.files(), key=lambda path: path.stat().st_mtime_ns)
-    [used] = [n for n in range(11) if bytes([n]) * 4000 in oldest.read_bytes()]
-    cache.get([Range(f"o/{used:02}")])
-    place.blobs.put_new("more", bytes(8000))
-    cache.get([Range("more")])
-    assert len(place.files()) < 11
-    place.counting.reset()
-    cache.get([Range(f"o/{used:02}"), Range("more")])
-    assert place.asked().requests == 0
-
-
-def test_a_cache_counts_files_that_it_finds(place: Place) -> None:
-    """A new process with a smaller budget brings a folder of earlier files within it at its first write."""
-    _read_objects(place, place.cache(disk_bytes=50_000), 10, 4000)
-    place.cache(disk_bytes=10_000, memory_bytes=0).get([Range("k", 0, 100)])
-    assert 0 < sum(path.stat().st_size for path in place.files()) <= 10_000
+def test_receipts_are_told_of_hits(place: Place) -> None:
+    """After each call, how many of its ranges were not asked for, from memory or from disk; after an error nothing."""
+    told: list[int] = []
+    cache = CachedBlobs(place.blobs, folder=place.folder, on_hits=told.append)
+    cache.get([Range("k", 0, 10), Range("none")])
+    cache.get([Range("k", 0, 5), Range("k", 5, 5), Range("k", 99, 1)])
+    cache.get([])
+    with pytest.raises(Corrupt):
+        cache.get([Range("k", 0, 5), Range("k", 1 << 40, 1)])
+    CachedBlobs(place.blobs, folder=place.folder, on_hits=told.append).get([Range("k", 0, 5), Range("k", 7, 1)])
+    assert told == [0, 2, 0, 2]
 
 
 def test_tiers_do_not_mix(tmp_path: Path) -> None:
-    """The same key in two tiers is two objects, in memory and on disk."""
+    """The same key in two tiers is two objects, in memory and on disk; both tell the same receipt."""
     store = memory_store()
+    told: list[int] = []
     for _ in range(2):
-        cached = cached_store(store, folder=tmp_path)
+        cached = cached_store(store, folder=tmp_path, on_hits=told.append)
         for tier, blobs in cached.blobs.items():
-            store.blobs[tier].put_new("k", tier.value.encode())
+            assert store.blobs[tier].put_new("k", tier.value.encode()) == Stored()
             assert blobs.get([Range("k")]) == [tier.value.encode()]
+    assert told == [0, 0, 1, 1]
+
+
+def test_a_bad_key_reaches_neither_disk_nor_store(place: Place) -> None:
+    """It is refused at once, also one that has no bytes to make a name of."""
+    for key in ("../k", "", chr(0xD800)):
+        with pytest.raises(Invalid):
+            place.cache().get([Range("k", 0, 1), Range(key, 0, 1)])
+    assert place.requests == 0
+
+
+def test_pieces_without_a_size_are_refused(place: Place) -> None:
+    """A cache that could ask for nothing is not made."""
+    for piece_bytes, gap_bytes in [(0, 0), (-1, 0), (1, -1)]:
+        with pytest.raises(Invalid):
+            CachedBlobs(place.blobs, piece_bytes=piece_bytes, gap_bytes=gap_bytes)

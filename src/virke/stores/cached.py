@@ -1,184 +1,58 @@
 """A cache of immutable objects in front of any blobs: in memory, and on disk if a folder is given.
 
-Knows that an object never changes under its key, and nothing of what it contains.
+Knows that an object never changes under its key, and nothing of what it contains. What came in one piece is kept in
+one piece (`extents`), files are `cache_files`', requests are `coalesce`d, and threads share them (`flights`).
 
 1. Only bytes that the inner store answered, or took, are cached. `Absent` never is: the object may come.
-2. The whole object serves any range of it; other ranges serve only the same question again.
-3. What comes from disk is checked before it is trusted: magic, the question it answers, length and digest.
-   A file that fails is removed and counts as a miss; so does any error of the disk, which `damaged` counts.
-4. Files appear whole, by rename. The folder belongs to nobody: processes may share it, and anybody may
-   delete any of it at any time.
-5. Memory stays within `memory_bytes` after every call (an entry counts its bytes and 256 more), and the files within `disk_bytes`, of which other
-   processes may together be over by a tenth each. The least recently used go first; a file is used when
-   memory had to be filled from it.
+2. Whatever is cached serves every range inside it, and what lies side by side a range that spans it.
+3. One `get` asks the inner store at most once for all that is missing; only if another thread's request, that it
+   waited for, failed or brought nothing, it asks once more. An object that is `Absent` in one of these answers is
+   absent for the whole call, what was cached of it included.
+4. A store without ranges is asked for whole objects, each of them once.
+5. Files are checked before they are trusted. One that fails is removed and counts as a miss; so does any error of the
+   disk, which `damaged` counts and nobody is told.
+6. Memory stays within `memory_bytes` after every call and the folder within `disk_bytes`, as `extents` and
+   `cache_budget` say. What was put is kept in memory only, and only up to a quarter of its budget.
+7. No lock is held while the inner store or the disk is asked.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
-import struct
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from virke.core.effects import Absent, PutOutcome, Stored, Tier
-from virke.stores.base import Blobs, Consistency, Listed, Range, Store, bounds
+from virke.errors import Corrupt, Invalid
+from virke.stores.base import Blobs, Consistency, Listed, Range, Store, bounds, check_key
+from virke.stores.cache_files import BadFile, CacheFiles
+from virke.stores.coalesce import coalesced, whole
+from virke.stores.extents import Extent, Memory, Span, read
+from virke.stores.flights import Flight, Flights
 
 MEMORY_BYTES: Final = 64 << 20
 DISK_BYTES: Final = 1 << 30
-
-_HEADER: Final = struct.Struct(">4sQ16s")
-assert struct.calcsize(">4sQ16s") == 28
-"""magic `VKC1` | length of the data | blake2b-128 over the question and the data"""
-_MAGIC: Final = b"VKC1"
-_ENTRY_BYTES: Final = 256
-_EVICT_TO: Final = 0.8
-_SCAN_SHARE: Final = 10
+GAP_BYTES: Final = 8 << 10
+PIECE_BYTES: Final = 1 << 20
+_PUT_SHARE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class CacheCounts:
-    """What a cache has done so far, in answered ranges; `damaged` counts files and disk errors."""
+    """What a cache has done so far, in asked ranges; `damaged` counts files and disk errors.
+
+    `shared` ranges came with the request of another thread, `misses` were asked of the inner store.
+    """
 
     memory_hits: int = 0
     disk_hits: int = 0
     misses: int = 0
     damaged: int = 0
-
-
-class _Memory:
-    """Ranges by last use, within a budget of bytes."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._bytes = 0
-        self._ranges: OrderedDict[Range, bytes] = OrderedDict()
-        self._by_key: dict[str, set[Range]] = {}
-        self._lock = threading.Lock()
-
-    def find(self, asked: Range) -> bytes | None:
-        with self._lock:
-            data = self._ranges.get(asked)
-            if data is not None:
-                self._ranges.move_to_end(asked)
-            return data
-
-    def keep(self, asked: Range, data: bytes) -> None:
-        with self._lock:
-            if asked in self._ranges or len(data) + _ENTRY_BYTES > self._bytes_max:
-                return
-            self._ranges[asked] = data
-            self._by_key.setdefault(asked.key, set()).add(asked)
-            self._bytes += len(data) + _ENTRY_BYTES
-            while self._bytes > self._bytes_max:
-                self._drop(next(iter(self._ranges)))
-
-    def forget(self, key: str) -> None:
-        with self._lock:
-            for asked in tuple(self._by_key.get(key, ())):
-                self._drop(asked)
-
-    def _drop(self, asked: Range) -> None:
-        self._bytes -= len(self._ranges.pop(asked)) + _ENTRY_BYTES
-        same_key = self._by_key[asked.key]
-        same_key.remove(asked)
-        if not same_key:
-            del self._by_key[asked.key]
-
-
-class _Disk:
-    """Ranges as files, within a budget of bytes; every method may raise `OSError`."""
-
-    def __init__(self, folder: Path, bytes_max: int) -> None:
-        self._folder = folder
-        self._bytes_max = bytes_max
-        self._bytes: int | None = None  # None: not counted yet
-        self._unscanned = 0
-        self._lock = threading.Lock()
-
-    def find(self, asked: Range) -> bytes | None:
-        """The bytes of `asked`, None if they are not here. Raises `ValueError` for a file that it removed as bad."""
-        path = self._path(asked)
-        try:
-            stored = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        data = stored[_HEADER.size :]
-        if stored[: _HEADER.size] != _header(asked, data):
-            path.unlink(missing_ok=True)
-            raise ValueError(f"bad cache file {path}")
-        with suppress(FileNotFoundError):
-            os.utime(path)
-        return data
-
-    def keep(self, asked: Range, data: bytes) -> None:
-        size_bytes = _HEADER.size + len(data)
-        if size_bytes > self._bytes_max:
-            return
-        self._make_room(size_bytes)
-        path = self._path(asked)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.with_name(secrets.token_hex(16))
-        try:
-            temp.write_bytes(_header(asked, data) + data)
-            os.replace(temp, path)
-        except BaseException:
-            with suppress(OSError):
-                temp.unlink(missing_ok=True)
-            raise
-
-    def forget(self, key: str) -> None:
-        with suppress(FileNotFoundError), os.scandir(self._of(key)) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    os.unlink(entry.path)
-
-    def _of(self, key: str) -> Path:
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        return self._folder / name[:2] / name
-
-    def _path(self, asked: Range) -> Path:
-        return self._of(asked.key) / f"{asked.offset}-{'end' if asked.length is None else asked.length}"
-
-    def _make_room(self, size_bytes: int) -> None:
-        """Count what is about to be written; when the budget or a tenth of it is used up, look and remove."""
-        with self._lock:
-            self._unscanned += size_bytes
-            if self._bytes is not None:
-                self._bytes += size_bytes
-                if self._bytes <= self._bytes_max and self._unscanned <= self._bytes_max // _SCAN_SHARE:
-                    return
-            files = sorted(_files(self._folder))
-            total = sum(bytes_ for _, bytes_, _ in files) + size_bytes
-            aim = total if total <= self._bytes_max else int(self._bytes_max * _EVICT_TO)
-            for _, bytes_, path in files:
-                if total <= max(aim, size_bytes):
-                    break
-                path.unlink(missing_ok=True)
-                total -= bytes_
-            self._bytes, self._unscanned = total, 0
-
-
-def _header(asked: Range, data: bytes) -> bytes:
-    digest = hashlib.blake2b(f"{asked.key}\n{asked.offset}\n{asked.length}\n".encode(), digest_size=16)
-    digest.update(data)
-    return _HEADER.pack(_MAGIC, len(data), digest.digest())
-
-
-def _files(folder: Path) -> Iterator[tuple[int, int, Path]]:
-    """Time of last use, size and path of every file below `folder`."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            with suppress(FileNotFoundError):
-                info = path.stat()
-                yield info.st_mtime_ns, info.st_size, path
+    shared: int = 0
 
 
 class CachedBlobs:
@@ -191,17 +65,30 @@ class CachedBlobs:
         memory_bytes: int = MEMORY_BYTES,
         folder: Path | None = None,
         disk_bytes: int = DISK_BYTES,
+        gap_bytes: int = GAP_BYTES,
+        piece_bytes: int = PIECE_BYTES,
+        on_hits: Callable[[int], None] | None = None,
     ) -> None:
+        """`on_hits` is told, in the caller's thread, how many ranges of a `get` did not have to be asked for.
+
+        Raises:
+            Invalid: `piece_bytes` is below one, or `gap_bytes` negative.
+        """
+        if piece_bytes < 1 or gap_bytes < 0:
+            raise Invalid(f"pieces of {piece_bytes} bytes with gaps of {gap_bytes} bytes can't be asked for")
         self._inner = inner
-        self._memory = _Memory(memory_bytes)
-        self._disk = None if folder is None else _Disk(Path(folder), disk_bytes)
-        self._counts = CacheCounts()
-        self._counting = threading.Lock()
+        self._memory = Memory(memory_bytes)
+        self._put_bytes_max = memory_bytes // _PUT_SHARE
+        self._files = None if folder is None else CacheFiles(folder, bytes_max=disk_bytes, file_bytes=piece_bytes)
+        self._on_hits = on_hits
+        ranged = partial(coalesced, gap_bytes=gap_bytes, piece_bytes=piece_bytes, object_bytes_max=inner.part_bytes_max)
+        self._flights = Flights(ranged if inner.has_ranges else whole)
+        self._counts = _Counting()
 
     @property
     def counts(self) -> CacheCounts:
         """Hits and misses so far."""
-        return self._counts
+        return self._counts.now()
 
     @property
     def consistency(self) -> Consistency:
@@ -222,7 +109,7 @@ class CachedBlobs:
         """Write through, and keep the object in memory once it is stored. Raises what the inner blobs raise."""
         outcome = self._inner.put_new(key, data)
         if outcome == Stored():
-            self._memory.keep(Range(key), bytes(data))
+            self._keep_put(key, data)
         return outcome
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
@@ -230,90 +117,154 @@ class CachedBlobs:
         outcome = self._inner.put_all(objects)
         if outcome == Stored():
             for key, data in objects:
-                self._memory.keep(Range(key), bytes(data))
+                self._keep_put(key, data)
         return outcome
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
-        """Every range in the order asked; what is not cached is asked of the inner blobs at once."""
-        found = [self._find(asked) for asked in ranges]
-        missing = [at for at, data in enumerate(found) if data is None]
-        answers: dict[int, bytes | Absent] = {at: data for at, data in enumerate(found) if data is not None}
-        if missing:
-            self._count(misses=len(missing))
-            fetched = self._inner.get([ranges[at] for at in missing])
-            for at, answer in zip(missing, fetched, strict=True):
-                answers[at] = answer
-                if isinstance(answer, bytes):
-                    self._keep(ranges[at], answer)
-        return [answers[at] for at in range(len(ranges))]
+        """Every range in the order asked; what is not cached is asked of the inner blobs at once. Raises as they do."""
+        answers: dict[int, bytes | Absent] = {}
+        missing: dict[int, Range] = {}
+        find = self._memory.find
+        for n, asked in enumerate(ranges):
+            if (data := find(asked)) is None:
+                missing[n] = asked
+            else:
+                answers[n] = data
+        if answers:
+            self._counts.add(memory_hits=len(answers))
+        misses = self._look_further(ranges, answers, missing) if missing else 0
+        if self._on_hits is not None:
+            self._on_hits(len(ranges) - misses)
+        return [answers[n] for n in range(len(ranges))]
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects from the inner blobs, then from this cache (other processes' caches drop them by age)."""
         self._inner.delete(keys)
         for key in keys:
             self._memory.forget(key)
-            if self._disk is not None:
+            if self._files is not None:
                 try:
-                    self._disk.forget(key)
+                    self._files.forget(key)
                 except OSError:
-                    self._count(damaged=1)
+                    self._counts.add(damaged=1)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """What the inner blobs list."""
         return self._inner.list(prefix)
 
-    def _find(self, asked: Range) -> bytes | None:
-        whole = Range(asked.key)
-        data = self._memory.find(asked)
-        if data is None and asked != whole:
-            data = _part(asked, self._memory.find(whole))
-        if data is not None:
-            self._count(memory_hits=1)
-            return data
-        data = self._read_disk(asked)
-        if data is None and asked != whole:
-            data = _part(asked, self._read_disk(whole))
-        if data is not None:
-            self._count(disk_hits=1)
-            self._memory.keep(asked, data)
-        return data
+    def _keep_put(self, key: str, data: bytes) -> None:
+        if len(data) <= self._put_bytes_max:
+            self._memory.keep(Extent(key, Span(0, len(data), last=True), bytes(data)))
 
-    def _read_disk(self, asked: Range) -> bytes | None:
-        if self._disk is None:
-            return None
+    def _look_further(
+        self, ranges: Sequence[Range], answers: dict[int, bytes | Absent], missing: Mapping[int, Range]
+    ) -> int:
+        """Answer what memory did not; how many ranges were asked of the inner blobs."""
+        for asked in missing.values():
+            check_key(asked.key)
+            if asked.offset < 0 or (asked.length or 0) < 0:
+                bounds(asked, 0)  # refuses it
+        if self._files is not None:
+            answers |= self._read_files(self._files, missing)
+            missing = {n: asked for n, asked in missing.items() if n not in answers}
+        misses = self._ask(answers, missing, share=True) if missing else 0
+        absent = {ranges[n].key for n, answer in answers.items() if isinstance(answer, Absent)}
+        if absent:
+            answers |= {n: Absent() for n, asked in enumerate(ranges) if asked.key in absent}
+        return misses
+
+    def _read_files(self, files: CacheFiles, missing: Mapping[int, Range]) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        damaged = 0
+        objects = {key: files.object(key) for key in {asked.key for asked in missing.values()}}
+        for n, asked in missing.items():
+            try:
+                extents = objects[asked.key].find(asked)
+            except (OSError, BadFile):
+                damaged += 1
+                continue
+            if extents is not None:
+                for extent in extents:
+                    self._memory.keep(extent)
+                found[n] = read(asked, extents)
+        self._counts.add(disk_hits=len(found), damaged=damaged)
+        return found
+
+    def _ask(self, answers: dict[int, bytes | Absent], missing: Mapping[int, Range], *, share: bool) -> int:
+        """Answer `missing` by the inner blobs, or by what others are asking them for; how many were asked here."""
+        own = Flight()
         try:
-            return self._disk.find(asked)
-        except (OSError, ValueError):
-            self._count(damaged=1)
-            return None
+            boarding = self._flights.board(own, missing, self._memory.find, share=share)
+            if boarding.asking:
+                answers |= self._fly(own, boarding.asking)
+        finally:
+            self._flights.end(own)
+        shared = {n: flight.find(missing[n]) for n, flight in boarding.waiting.items()}
+        came = {n: data for n, data in shared.items() if data is not None}
+        self._counts.add(memory_hits=len(boarding.known), shared=len(came))
+        answers |= boarding.known
+        answers |= came
+        alone = {n: missing[n] for n in shared.keys() - came.keys()}
+        return len(boarding.asking) + (self._ask(answers, alone, share=False) if alone else 0)
 
-    def _keep(self, asked: Range, data: bytes) -> None:
-        self._memory.keep(asked, data)
-        if self._disk is None:
+    def _fly(self, own: Flight, asking: Mapping[int, Range]) -> dict[int, bytes | Absent]:
+        self._counts.add(misses=len(asking))
+        came = list(zip(own.pieces, self._inner.get(own.pieces), strict=True))
+        absent = {piece.key for piece, answer in came if isinstance(answer, Absent)}
+        extents = [_extent(piece, answer) for piece, answer in came if not isinstance(answer, Absent)]
+        for extent in extents:
+            self._memory.keep(extent)
+        own.land(extents)
+        self._write_files(extents)
+        return {n: Absent() if asked.key in absent else _landed(own, asked) for n, asked in asking.items()}
+
+    def _write_files(self, extents: Iterable[Extent]) -> None:
+        if self._files is None:
             return
-        try:
-            self._disk.keep(asked, data)
-        except OSError:
-            self._count(damaged=1)
-
-    def _count(self, *, memory_hits: int = 0, disk_hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
-        with self._counting:
-            now = self._counts
-            self._counts = replace(
-                now,
-                memory_hits=now.memory_hits + memory_hits,
-                disk_hits=now.disk_hits + disk_hits,
-                misses=now.misses + misses,
-                damaged=now.damaged + damaged,
-            )
+        for key, group in groupby(extents, key=lambda extent: extent.key):
+            try:
+                self._files.keep(key, group)
+            except OSError:
+                self._counts.add(damaged=1)
 
 
-def _part(asked: Range, whole: bytes | None) -> bytes | None:
-    """The bytes of `asked` in the whole object. Raises `Corrupt` beyond its end."""
-    if whole is None:
-        return None
-    start, end = bounds(asked, len(whole))
-    return whole[start:end]
+class _Counting:
+    """`CacheCounts` that threads add to."""
+
+    def __init__(self) -> None:
+        self._memory_hits = self._disk_hits = self._misses = self._damaged = self._shared = 0
+        self._lock = threading.Lock()
+
+    def add(
+        self, *, memory_hits: int = 0, disk_hits: int = 0, misses: int = 0, damaged: int = 0, shared: int = 0
+    ) -> None:
+        with self._lock:
+            self._memory_hits += memory_hits
+            self._disk_hits += disk_hits
+            self._misses += misses
+            self._damaged += damaged
+            self._shared += shared
+
+    def now(self) -> CacheCounts:
+        with self._lock:
+            return CacheCounts(self._memory_hits, self._disk_hits, self._misses, self._damaged, self._shared)
+
+
+def _extent(piece: Range, data: bytes) -> Extent:
+    """What the inner blobs answered for `piece`. Raises `Corrupt` if that is not as long as asked."""
+    if piece.length is not None and piece.length != len(data):
+        raise Corrupt(
+            f"the store answered {len(data)} bytes of object {piece.key!r}, but {piece.length} from {piece.offset} were asked for",
+            key=piece.key,
+        )
+    return Extent(piece.key, Span(piece.offset, piece.offset + len(data), last=piece.length is None), data)
+
+
+def _landed(own: Flight, asked: Range) -> bytes:
+    """The bytes of `asked` that came. Raises `Corrupt` beyond the object's end."""
+    data = own.find(asked)
+    assert data is not None or asked.length == 0, "all that was asked for came, and no bytes are no extent"
+    return data or b""
 
 
 def cached_store(
@@ -322,6 +273,7 @@ def cached_store(
     memory_bytes: int = MEMORY_BYTES,
     folder: Path | None = None,
     disk_bytes: int = DISK_BYTES,
+    on_hits: Callable[[int], None] | None = None,
 ) -> Store:
     """`store` with its blobs cached; each tier gets an equal share of the two budgets, and a subfolder."""
     shares = max(1, len(store.blobs))
@@ -331,6 +283,7 @@ def cached_store(
             memory_bytes=memory_bytes // shares,
             folder=None if folder is None else Path(folder) / tier.value,
             disk_bytes=disk_bytes // shares,
+            on_hits=on_hits,
         )
         for tier, inner in store.blobs.items()
     }
