@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -287,4 +287,4 @@ def cached_store(
         )
         for tier, inner in store.blobs.items()
     }
-    return Store(store.url, store.register, blobs)
+    return replace(store, blobs=blobs)

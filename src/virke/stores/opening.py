@@ -17,6 +17,7 @@ from typing import Final
 
 from virke.config import StoreChoice
 from virke.errors import Invalid, UsageError
+from virke.stores import receipt
 from virke.stores.base import Store
 from virke.stores.cached import DISK_BYTES, cached_store
 from virke.stores.composite import composite
@@ -119,4 +120,6 @@ def _cached(store: Store, options: Mapping[str, str]) -> Store:
         chosen = str(Path(base) / "virke")
     disk_bytes = int(options["cache_mb"]) << 20 if "cache_mb" in options else DISK_BYTES
     folder = None if chosen == CACHE_OFF or not disk_bytes else Path(chosen)
-    return cached_store(store, memory_bytes=CACHE_MEMORY_BYTES, folder=folder, disk_bytes=disk_bytes)
+    return cached_store(
+        store, memory_bytes=CACHE_MEMORY_BYTES, folder=folder, disk_bytes=disk_bytes, on_hits=receipt.hits
+    )
