@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from bench import b01_small_commits as small
 from bench import b02_large_commits as large
 from bench import b03_warm_reads as reads
+from bench import b04_cold_lookup as lookup
 from bench import b11_whole_image as image
 from bench import b12_imports as imports
 from bench.__main__ import main
+from bench.opening import NAME
+from tests.servers.s3 import CREDENTIALS, S3Server
+from virke.opening import connect
 from virke.stores.base import Store
+from virke.stores.receipt import Receipt, writing
 
 FAST, SLOW = 2_000, 10_000
 
@@ -51,6 +58,43 @@ def test_b3_a_warm_session_read_asks_nothing() -> None:
 def test_b3_a_warm_strong_read_is_one_conditional_read() -> None:
     total, looks = reads.reads("strong")
     assert (total.requests, looks.requests, total.bytes_down) == (reads.READS, reads.READS, 0)
+
+
+TWIN_MEGABYTES, TWIN_PAGE_BYTES = 24, 512
+"""As many levels of B-tree pages, and twice as many frames for each megabyte, as 1 GB in pages of 4 KiB has."""
+
+
+@pytest.fixture(scope="module")
+def catalogue(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """A smaller twin of the 1 GB database on SeaweedFS: its store, and how many items it has."""
+    with pytest.MonkeyPatch.context() as patch:
+        environ = {**CREDENTIALS, "VIRKE_CACHE": "off", "HOME": str(tmp_path_factory.mktemp("home"))}
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        store = seaweedfs.url("budgets/catalogue")
+        yield store, lookup.fill(store, TWIN_MEGABYTES, TWIN_PAGE_BYTES)
+
+
+def test_b4_a_cold_lookup_takes_four_rounds_and_few_bytes(catalogue: tuple[str, int]) -> None:
+    """By primary key in a tree of four levels; by a unique text it is one tree more."""
+    store, items = catalogue
+    found = lookup.lookups(store, items)
+    for one in found["by primary key"]:
+        assert one.rounds <= lookup.ROUNDS_MOST
+        assert one.bytes_down <= lookup.BYTES_MOST
+    for one in found["by a unique text, then its row"]:
+        assert one.rounds <= lookup.ROUNDS_MOST + 2
+
+
+def test_b5_a_cold_scan_waits_for_few_rounds_and_fetches_nothing_twice(catalogue: tuple[str, int]) -> None:
+    """Rounds grow with the megabytes, not with the pages; what is fetched is hardly more than there is."""
+    store, _ = catalogue
+    receipt = Receipt()
+    with writing(receipt), connect(NAME, store, background=False) as database:
+        stored = database.status().stored_bytes
+        assert database.query("SELECT count(*), sum(length(body)) FROM items NOT INDEXED").rows[0][0]
+    assert receipt.total.requests <= 30
+    assert receipt.total.bytes_down <= 1.1 * stored
 
 
 @pytest.fixture(scope="module")

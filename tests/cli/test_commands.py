@@ -200,3 +200,23 @@ def test_migrate_reports_rehearses_and_undoes(project: Path, virke: Virke) -> No
     assert virke("db", "schema", "a").exit_code == 1
     assert virke("db", "migrate", "--undo", "--dry-run").exit_code == 2
     assert virke("db", "migrate").exit_code == 1
+
+
+def test_meta_says_what_a_command_cost(users: Path, virke: Virke) -> None:
+    """One line on stderr, the data unchanged on stdout; an object in JSON; nothing without the option."""
+    plain = virke("db", "query", "SELECT name FROM users")
+    found = virke("db", "query", "SELECT name FROM users", "--meta")
+    assert found.stdout == plain.stdout
+    assert plain.stderr == ""
+    assert re.fullmatch(
+        r"\d+ round trips?, \d+ requests?, .* down, .* up, \d+ cache hits?, \d+ pages?; .*\n", found.stderr
+    )
+    meta = json.loads(virke("db", "query", "SELECT name FROM users", "--meta", "--json").stdout)["meta"]
+    assert meta["round_trips"] >= 1
+    assert meta["bytes_up"] == 0
+    assert {"requests", "bytes_down", "cache_hits", "pages_read", "total_ms", "sql_ms", "bookmark"} <= meta.keys()
+    written = json.loads(virke("db", "execute", "DELETE FROM users", "--meta", "--json").stdout)
+    assert written["meta"]["bytes_up"] > 0
+    assert written["meta"]["version"] == written["version"]
+    assert "meta" not in json.loads(virke("db", "query", "SELECT 1", "--json").stdout)
+    assert "commit" in virke("db", "execute", "INSERT INTO users (name) VALUES ('x')", "--meta").stderr

@@ -1,0 +1,196 @@
+"""Which store a URL means, what it may say, and what happens without the library it needs."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers.fastly_kv import TOKEN, KvServer
+from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.servers.valkey import ValkeyServer
+from virke.config import StoreChoice
+from virke.core.effects import Tier
+from virke.errors import Invalid, UsageError
+from virke.opening import connect, open_store
+from virke.stores.base import Range
+from virke.stores.cached import CachedBlobs
+from virke.stores.composite import composite
+from virke.stores.memory import memory_store
+from virke.stores.object_url import object_place
+from virke.stores.opening import CACHE_VARIABLE, open_url
+from virke.stores.receipt import Receipt, metered, writing
+
+SECRETS = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither credentials nor a cache of the machine."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "FASTLY_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ftp://host/x", "unknown store"),
+        ("s3:bucket", "names no bucket"),
+        ("s3:///prefix", "names no bucket"),
+        ("local:", "names no folder"),
+        ("s3://bucket/pre fix", "prefix"),
+        ("s3://bucket/" + "x" * 512, "at most"),
+        ("s3://key:secret@bucket/x", "no credentials"),
+        ("s3://bucket?secret_access_key=x", "does not belong in a store URL"),
+        ("s3://bucket?colour=red", "known: cdn_url, create_only"),
+        ("s3://bucket?region=a&region=b", "given twice"),
+        ("s3://bucket?region=", "empty"),
+        ("s3://bucket?timeout_s=never", "timeout_s"),
+        ("s3://bucket?create_only=perhaps", "on or off"),
+        ("az://container?region=x", "account_name"),
+        ("memory://a,memory://b,memory://c", "3 URLs"),
+        ("memory://a,valkey://h", "no object storage"),
+        ("valkey://host?colour=red", "colour"),
+        ("fastly-kv://?x", "Fastly KV URL"),
+    ],
+)
+def test_a_url_that_is_not_understood_is_a_usage_error(url: str, words: str) -> None:
+    """The message says what is wrong, and nothing is opened."""
+    with pytest.raises(UsageError) as caught:
+        open_store(url)
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("library", "url", "extra"),
+    [
+        ("obstore", "s3://bucket", "virke[s3]"),
+        ("valkey", "valkey://host", "virke[valkey]"),
+        ("urllib3", "fastly-kv://id", "virke[fastly]"),
+    ],
+)
+def test_a_missing_library_is_named(library: str, url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not installed an extra is told which."""
+    for name in [name for name in sys.modules if name.split(".")[0] == library or name.startswith("virke.stores.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    from virke.stores.opening import open_url as freshly_imported
+
+    with pytest.raises(UsageError, match=f"pip install '{extra[:5]}"):
+        freshly_imported(StoreChoice(url, {"fastly_api_token": "x"}), create=False)
+
+
+def test_what_a_url_says_is_what_is_opened() -> None:
+    """Bucket, prefix and the options of each kind; the vendor of immutable objects gets no conditions."""
+    place = object_place("s3://b/p/q/?endpoint=http://h:1&region=r&timeout_s=2.5&cdn_url=https://c", SECRETS)
+    assert (place.bucket, place.prefix, place.timeout_s, place.cdn_url) == ("b", "p/q", 2.5, "https://c")
+    assert place.client == {"endpoint": "http://h:1", "region": "r", **SECRETS}
+    assert place.create_only
+    assert not object_place("s3://b?endpoint=https://eu-central.object.fastlystorage.app").create_only
+    assert SECRET_KEY not in open_url(StoreChoice(place.url, SECRETS), create=False).url
+
+
+def test_every_vendor_is_opened_without_a_request() -> None:
+    """Google's and Azure's options are known to their client."""
+    key = {"account_key": "a2V5"}
+    assert open_url(StoreChoice("az://container/x?account_name=me", key), create=False).blobs.keys() == {Tier.OBJECT}
+    assert open_url(StoreChoice("gs://bucket/x?skip_signature=true"), create=False).blobs.keys() == {Tier.OBJECT}
+
+
+def test_credentials_of_the_file_open_a_store(seaweedfs: S3Server) -> None:
+    """Without any in the environment."""
+    url = seaweedfs.url(f"opening/{next(_numbers)}")
+    with connect("db", StoreChoice(url, SECRETS), create=True) as database:
+        database.execute("CREATE TABLE t (v)")
+    with connect("db", StoreChoice(url, SECRETS)) as database:
+        assert database.query("SELECT count(*) FROM t").rows == [(0,)]
+    assert str(database.status().store) == url
+
+
+def test_a_far_store_is_cached_on_disk_and_metered_once(seaweedfs: S3Server, tmp_path: Path) -> None:
+    """A second process asks the store for the root only; a deleted cache is no loss; `off` leaves no trace."""
+    choice = StoreChoice(seaweedfs.url(f"opening/{next(_numbers)}"), SECRETS)
+    with connect("db", choice, create=True) as database:
+        database.execute("CREATE TABLE t (v)")
+        database.execute("INSERT INTO t VALUES (randomblob(200000))")
+
+    def cost() -> Receipt:
+        receipt = Receipt()
+        with writing(receipt), connect("db", choice, background=False) as again:
+            assert again.query("SELECT length(v) FROM t").rows == [(200000,)]
+        return receipt
+
+    first, second = cost(), cost()
+    assert first.total.requests > second.total.requests == 1
+    assert second.cache_hits > 0
+    assert first.total.items == sum(tally.items for tally in first.calls.values())
+    folder = tmp_path / "cache"
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert cost().total.requests > 1
+    for path in folder.rglob("*-*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert cost().total.requests > 1, "a damaged file is a miss"
+
+
+def test_the_cache_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By the variable and by a size of nothing; then only memory is used."""
+    monkeypatch.setenv(CACHE_VARIABLE, "off")
+    blobs = open_url(StoreChoice("s3://bucket", SECRETS), create=False).blobs[Tier.OBJECT]
+    assert isinstance(blobs, CachedBlobs)
+    monkeypatch.delenv(CACHE_VARIABLE)
+    open_url(StoreChoice("s3://bucket", SECRETS | {"cache_dir": str(tmp_path / "c"), "cache_mb": "0"}), create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_is_metered_once() -> None:
+    """However often it is opened; a call counts as one."""
+    store = metered(metered(open_store(memory_store())))
+    receipt = Receipt()
+    with writing(receipt):
+        store.register.read("k")
+    assert receipt.total.requests == 1
+    store.register.read("k")
+    assert receipt.total.requests == 1, "nobody asked"
+
+
+def test_two_stores_are_one(
+    valkey_server: ValkeyServer, fastly_kv_server: KvServer, seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Roots and the kv tier in the first, the object tier in the second; a URL each, a comma between."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("FASTLY_API_TOKEN", TOKEN)
+    store_id, _ = fastly_kv_server.create()
+    for number, kv in enumerate((valkey_server.url(), fastly_kv_server.url(store_id))):
+        objects = seaweedfs.url(f"opening/{next(_numbers)}")
+        with connect(f"db{number}", f"{kv},{objects}", create=True, background=False) as database:
+            database.execute("CREATE TABLE t (v)")
+            database.execute("INSERT INTO t VALUES (randomblob(300000))")
+            assert database.status().tier == "kv"
+            assert list(open_store(objects).blobs[Tier.OBJECT].list("")) == []
+            assert database.promote().tier == "object"
+        assert [item.key for item in open_store(objects).blobs[Tier.OBJECT].list("")] != []
+        assert list(open_store(objects).register.keys("root/")) == []
+        with connect(f"db{number}", f"{kv},{objects}") as database:
+            assert database.query("SELECT length(v) FROM t").rows == [(300000,)]
+
+
+def test_a_composite_reads_each_tier_where_it_is() -> None:
+    """The register and the kv tier of one, the object tier of the other; no kv tier where the first has none."""
+    one, other = memory_store(), memory_store()
+    both = composite(one, other)
+    both.blobs[Tier.KV].put_new("k", b"kv")
+    both.blobs[Tier.OBJECT].put_new("k", b"object")
+    assert one.blobs[Tier.KV].get([Range("k")]) == [b"kv"]
+    assert other.blobs[Tier.OBJECT].get([Range("k")]) == [b"object"]
+    assert both.register is one.register
+    del one.blobs[Tier.KV]
+    assert composite(one, other).blobs.keys() == {Tier.OBJECT}
+    with pytest.raises(Invalid):
+        both.register.read("")
