@@ -8,6 +8,7 @@ Knows threads and nothing of what they do. Not for the edge, where the host runs
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -16,7 +17,6 @@ from typing import Final, TypeVar
 
 REQUESTS_MAX: Final = 32
 """Requests under way at once, of all stores of this process together (the callers' own come on top)."""
-BESIDE_MAX: Final = 8
 T = TypeVar("T")
 
 
@@ -25,15 +25,15 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="virke-store")
 
 
-@cache
-def _beside() -> ThreadPoolExecutor:
-    """Another pool: what runs in it may call `at_once`, and must not wait for itself."""
-    return ThreadPoolExecutor(BESIDE_MAX, thread_name_prefix="virke-beside")
-
-
 def beside(work: Callable[[], object]) -> None:
-    """Run `work` in a thread, in a copy of the caller's context; it handles its own errors."""
-    _beside().submit(copy_context().run, work)
+    """Run `work` in a thread of its own, in a copy of the caller's context; it handles its own errors.
+
+    The end of the process does not wait for it: it is killed, as by any other end.
+
+    Raises:
+        RuntimeError: the interpreter is about to end.
+    """
+    threading.Thread(target=copy_context().run, args=(work,), name="virke-beside", daemon=True).start()
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -1,0 +1,65 @@
+"""Calls at once: in order, all to their end, none waiting for itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from contextvars import ContextVar
+
+import pytest
+
+from virke.stores.parallel import REQUESTS_MAX, at_once, beside
+
+_where: ContextVar[str] = ContextVar("where", default="nowhere")
+
+
+def test_answers_come_in_order_though_the_calls_run_side_by_side() -> None:
+    """Each call waits for all others to have begun."""
+    together = threading.Barrier(REQUESTS_MAX)
+    calls = [lambda n=n: (together.wait(10), n)[1] for n in range(REQUESTS_MAX)]  # type: ignore[misc]
+    assert at_once(calls) == list(range(REQUESTS_MAX))
+    assert at_once([]) == []
+
+
+def test_the_first_error_is_raised_when_all_have_ended() -> None:
+    ended = list[int]()
+
+    def call(number: int) -> int:
+        ended.append(number)
+        if number in (3, 5):
+            raise ValueError(number)
+        return number
+
+    with pytest.raises(ValueError, match="3"):
+        at_once([lambda n=n: call(n) for n in range(9)])  # type: ignore[misc]
+    assert sorted(ended) == list(range(9))
+
+
+def test_many_callers_share_the_pool_without_waiting_for_each_other_for_ever() -> None:
+    """More callers than threads, each with several calls."""
+    answers = list[list[int]]()
+    callers = [
+        threading.Thread(target=lambda: answers.append(at_once([lambda n=n: n for n in range(5)])))  # type: ignore[misc]
+        for _ in range(REQUESTS_MAX * 2)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(30)
+    assert answers == [list(range(5))] * len(callers)
+
+
+def test_work_beside_has_the_context_of_its_caller() -> None:
+    done, seen = threading.Event(), list[str]()
+    token = _where.set("here")
+    beside(lambda: (seen.append(_where.get()), done.set()))
+    _where.reset(token)
+    assert done.wait(10)
+    assert seen == ["here"]
+
+
+def test_the_end_of_a_process_does_not_wait_for_work_beside() -> None:
+    code = "import threading; from virke.stores.parallel import beside; beside(threading.Event().wait); print('over')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "over\n"
