@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from contextvars import ContextVar
+from functools import partial
 
 import pytest
 
@@ -17,8 +18,12 @@ _where: ContextVar[str] = ContextVar("where", default="nowhere")
 def test_answers_come_in_order_though_the_calls_run_side_by_side() -> None:
     """Each call waits for all others to have begun."""
     together = threading.Barrier(REQUESTS_MAX)
-    calls = [lambda n=n: (together.wait(10), n)[1] for n in range(REQUESTS_MAX)]  # type: ignore[misc]
-    assert at_once(calls) == list(range(REQUESTS_MAX))
+
+    def call(number: int) -> int:
+        together.wait(10)
+        return number
+
+    assert at_once([partial(call, n) for n in range(REQUESTS_MAX)]) == list(range(REQUESTS_MAX))
     assert at_once([]) == []
 
 
@@ -32,7 +37,7 @@ def test_the_first_error_is_raised_when_all_have_ended() -> None:
         return number
 
     with pytest.raises(ValueError, match="3"):
-        at_once([lambda n=n: call(n) for n in range(9)])  # type: ignore[misc]
+        at_once([partial(call, n) for n in range(9)])
     assert sorted(ended) == list(range(9))
 
 
@@ -40,7 +45,7 @@ def test_many_callers_share_the_pool_without_waiting_for_each_other_for_ever() -
     """More callers than threads, each with several calls."""
     answers = list[list[int]]()
     callers = [
-        threading.Thread(target=lambda: answers.append(at_once([lambda n=n: n for n in range(5)])))  # type: ignore[misc]
+        threading.Thread(target=lambda: answers.append(at_once([partial(int, n) for n in range(5)])))
         for _ in range(REQUESTS_MAX * 2)
     ]
     for caller in callers:
@@ -53,7 +58,12 @@ def test_many_callers_share_the_pool_without_waiting_for_each_other_for_ever() -
 def test_work_beside_has_the_context_of_its_caller() -> None:
     done, seen = threading.Event(), list[str]()
     token = _where.set("here")
-    beside(lambda: (seen.append(_where.get()), done.set()))
+
+    def look() -> None:
+        seen.append(_where.get())
+        done.set()
+
+    beside(look)
     _where.reset(token)
     assert done.wait(10)
     assert seen == ["here"]
