@@ -17,7 +17,8 @@ from virke.stores.base import Range
 
 MEGABYTES: Final = 100
 TURNS: Final = 5
-DELAYS_MS: Final = (0, 25)
+LINES: Final = ((0, 0), (25, 0), (25, 100))
+"""Milliseconds a request takes on top, megabytes a second (0: as many as this machine moves)."""
 RATIO_MOST: Final = 1.3
 _SCAN: Final = "SELECT count(*), sum(length(body)) FROM items NOT INDEXED"
 
@@ -48,13 +49,13 @@ def run() -> list[Figure]:
     with far.s3() as server:
         prefix = far.prefix()
         fill(server.url(prefix), MEGABYTES)
-        for delay_ms in DELAYS_MS:
-            with far.delayed(server, delay_ms) as distant:
-                store = distant.url(prefix)
+        for delay_ms, mb_s in LINES:
+            with far.distant(server, delay_ms, mb_s) as place:
+                store = place.url(prefix)
                 size = download(store)
                 turns = [(_seconds(scan, store), _seconds(download, store)) for _ in range(TURNS)]
             scans, downloads = (median(times) for times in zip(*turns, strict=True))
-            what = f"cold scan of {MEGABYTES} MB, {delay_ms} ms a request"
+            what = f"cold scan of {MEGABYTES} MB, {delay_ms} ms a request" + (f", {mb_s} MB/s" if mb_s else "")
             figures += [
                 Figure("B5", f"{what}: time against a download", scans / downloads, "×", at_most=RATIO_MOST),
                 Figure("B5", f"{what}: scanned", MEGABYTES / scans, "MB/s"),

@@ -81,9 +81,9 @@ def run() -> list[Figure]:
     figures = []
     with far.s3() as server:
         for delay_ms in DELAYS_MS:
-            with far.delayed(server, delay_ms) as distant:
-                alone, _, _ = together(distant.url(far.prefix()), 1)
-                goodput, lost, doubled = together(distant.url(far.prefix()), NODES)
+            with far.distant(server, delay_ms) as place:
+                alone, _, _ = together(place.url(far.prefix()), 1)
+                goodput, lost, doubled = together(place.url(far.prefix()), NODES)
             what = f"{NODES} nodes × {WRITERS} writers, {delay_ms} ms a request"
             figures += [
                 Figure("B9", f"{what}: rows lost", lost, "", at_most=0),

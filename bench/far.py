@@ -1,4 +1,4 @@
-"""Stores that are really far, or behave so: SeaweedFS as it is, and behind a proxy that adds a delay to each request."""
+"""Stores that are really far, or behave so: SeaweedFS as it is, and behind a proxy that is a slow line."""
 
 from __future__ import annotations
 
@@ -30,12 +30,15 @@ def s3() -> Iterator[S3Server]:
 
 
 @contextmanager
-def delayed(server: S3Server, delay_ms: int) -> Iterator[S3Server]:
-    """The same server, each request `delay_ms` later, by a proxy in a process of its own; without a delay, itself."""
-    if not delay_ms:
+def distant(server: S3Server, delay_ms: int, mb_s: int = 0) -> Iterator[S3Server]:
+    """The same server at the end of a line: each request `delay_ms` later, all answers together at most `mb_s`.
+
+    The line is a proxy in a process of its own; without delay or limit there is none.
+    """
+    if not delay_ms and not mb_s:
         yield server
         return
-    command = [sys.executable, "-m", "tests.servers.proxy", server.endpoint, str(delay_ms / 1000)]
+    command = [sys.executable, "-m", "tests.servers.proxy", server.endpoint, str(delay_ms / 1000), str(mb_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -70,12 +70,17 @@ Fault = DropAnswer | DropRequest | Answer | IgnoreConditions | CutAnswer
 
 
 class Proxy:
-    """A running proxy; `fault` decides what befalls a request, `delay_s` how long every one takes on top."""
+    """A running proxy.
+
+    `fault` decides what befalls a request, `delay_s` is how long every one takes on top; all answers together come at
+    most with `mb_s` megabytes a second (0: as fast as they can).
+    """
 
     def __init__(self, target: str) -> None:
         self.target: Final = urlsplit(target)
         self.fault: Callable[[Request], Fault | None] = lambda request: None
-        self.delay_s = 0.0
+        self.delay_s = self.mb_s = 0.0
+        self._free_at = 0.0
         self.bytes_down = 0
         self.requests = Counter[str]()
         self.endpoint = ""
@@ -88,9 +93,14 @@ class Proxy:
             return Request(method, path, self.requests[method], headers)
 
     def moved(self, size_bytes: int) -> None:
-        """Count bytes of an answer."""
+        """Count bytes of an answer, and wait until the line has carried them."""
         with self._lock:
             self.bytes_down += size_bytes
+            if not self.mb_s:
+                return
+            self._free_at = max(self._free_at, time.monotonic()) + size_bytes / self.mb_s / 1e6
+            wait_s = self._free_at - time.monotonic()
+        time.sleep(max(0.0, wait_s))
 
     def reset(self) -> None:
         """Count from nothing again, without faults."""
@@ -150,8 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         if status != 304:
             self.send_header("content-length", length if self.command == "HEAD" else str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
         self.way.moved(len(body))
+        self.wfile.write(body[: len(body) // 2] if cut else body)
         if cut:
             self.close_connection = True
 
@@ -189,10 +199,10 @@ def proxy(target: str) -> Iterator[Proxy]:
         thread.join()
 
 
-def main(target: str, delay_s: str) -> None:
+def main(target: str, delay_s: str, mb_s: str) -> None:
     """Run until killed; prints the endpoint."""
     with proxy(target) as way:
-        way.delay_s = float(delay_s)
+        way.delay_s, way.mb_s = float(delay_s), float(mb_s)
         print(way.endpoint, flush=True)
         threading.Event().wait()
 

@@ -41,7 +41,7 @@ ABSENT_TRIES_KNOWN: Final = 8
 ABSENT_TRIES_NEW: Final = 5
 PART_BYTES_MAX: Final = 8 << 20
 """Of what is written; parts of any size are read."""
-TAIL_BYTES: Final = 128 << 10
+TAIL_BYTES: Final = 256 << 10
 """What is read before an index along with it: the hot pages of a large segment, all of a small one."""
 Pairs = tuple[tuple[Ref, Index], ...]
 
