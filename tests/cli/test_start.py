@@ -17,7 +17,9 @@ ENVIRON |= {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPA
 HEAVY = ("apsw", "rich", "isal", "virke.engine", "virke.stores", "virke.core", "virke.opening", "asyncio")
 
 
-@pytest.mark.parametrize("line", ["--help", "db --help", "db query --help", "completion zsh", "db migrate --help"])
+@pytest.mark.parametrize(
+    "line", ["--help", "db --help", "db query --help", "completion zsh", "db migrate --help", "doctor --help"]
+)
 def test_help_imports_nothing_heavy(tmp_path: Path, line: str) -> None:
     code = f"""
 import sys

@@ -25,7 +25,7 @@ LAYERS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"core"}),
     frozenset({"stores"}),
     frozenset({"engine"}),
-    frozenset({"transfer", "journal", "migrations"}),
+    frozenset({"transfer", "journal", "migrations", "doctor"}),
     frozenset({"opening"}),
     frozenset({"api"}),
     frozenset({PUBLIC}),

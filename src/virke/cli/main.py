@@ -16,6 +16,7 @@ from virke.cli.state import global_options
 COMMANDS: Final[Table] = {
     "init": ("virke.cli.project:init", "Write a virke.toml into the current folder."),
     "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
+    "doctor": ("virke.cli.doctor:doctor", "Prove that a store keeps what Virke needs, or refuse it."),
     "completion": ("virke.cli.project:completion", "Print the completion script of a shell."),
 }
 DB_COMMANDS: Final[Table] = {

@@ -1,0 +1,116 @@
+"""What is measured and not judged: latencies; and the store's clock beside this machine's.
+
+Knows which calls a database makes most; knows nothing of what a good number is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from typing import Final
+
+from virke.core.effects import Absent, Generation, Lost, Swapped, Tier
+from virke.doctor.trial import Trial
+from virke.doctor.verdict import Finding, Latency, Refuted, Unproved
+from virke.stores.base import Listed, Range
+
+SKEW_WARN_MS: Final = 5000
+SKEWED: Final = (
+    "Times in history, and the age at which garbage may go, are the writer's clock: set this machine's clock by a time "
+    "server, or `AS OF` a time and grace periods are off by as much (P8)."
+)
+_SECOND_MS: Final = 1000
+"""Listings of object storage cut times to whole seconds."""
+_CALLS: Final = 20
+_BIG_CALLS: Final = 5
+_BIG_BYTES: Final = 1 << 20
+
+
+def clock(trial: Trial, tier: Tier) -> Finding:
+    """The time that a listing gives a fresh object, beside this machine's clock."""
+    key, blobs, now_ms = trial.object_key(tier), trial.blobs(tier), trial.environment.now_ms
+    began_ms = now_ms()
+    trial.stored(tier, key, b"tick")
+    ended_ms = now_ms()
+
+    def fresh() -> list[Listed]:
+        return [item for item in blobs.list(key) if item.key == key]
+
+    if not (found := trial.until(fresh, bool, blobs.consistency)):
+        raise Refuted("a fresh object is not listed")
+    modified_ms = found[0].modified_ms
+    ahead_ms, behind_ms = modified_ms - ended_ms, began_ms - modified_ms - _SECOND_MS
+    skew_ms = max(ahead_ms, behind_ms, 0)
+    if skew_ms <= SKEW_WARN_MS:
+        return Finding(f"at most {max(skew_ms, ended_ms - began_ms, _SECOND_MS) / 1000:.0f} s from this machine's")
+    side = "ahead of" if ahead_ms > 0 else "behind"
+    return Finding(f"the store's clock is {skew_ms / 1000:,.0f} s {side} this machine's", SKEWED)
+
+
+def register_latency(trial: Trial, add: Callable[[Latency], None]) -> Finding:
+    """Conditional reads that find nothing new, and swaps."""
+    key, register = trial.register_key(), trial.register
+    base: list[Generation | None] = [trial.applied(key, b"0", None)]
+    reads = _timed(trial, _CALLS, lambda _: register.read(key, base[0]))
+
+    def swap(number: int) -> None:
+        match register.swap(key, b"%d" % (number + 1), base[0]):
+            case Swapped(generation):
+                base[0] = generation
+            case Lost(reason):
+                raise Unproved(f"the answer to a swap was lost: {reason}")
+            case _:
+                raise Refuted("a swap with the right generation was refused")
+
+    def settle(number: int) -> None:
+        """Where a swap does not answer the generation, look for it, untimed."""
+        base[0] = base[0] or trial.shown(key, b"%d" % number).generation
+
+    swaps = _timed(trial, _CALLS, swap, settle)
+    return _added(add, {"conditional read": reads, "swap": swaps})
+
+
+def object_latency(trial: Trial, tier: Tier, add: Callable[[Latency], None]) -> Finding:
+    """Small gets, and puts and gets of 1 MiB."""
+    blobs, size = trial.blobs(tier), min(trial.blobs(tier).part_bytes_max, _BIG_BYTES)
+    small = trial.object_key(tier)
+    trial.stored(tier, small, trial.environment.random_bytes(2000))
+    trial.got(tier, [Range(small, 0, 0)], [b""])
+    big = [trial.object_key(tier) for _ in range(_BIG_CALLS)]
+    data = [trial.environment.random_bytes(size) for _ in big]
+
+    def get(key: str) -> None:
+        trial.until(lambda: blobs.get([Range(key)]), lambda found: found != [Absent()], blobs.consistency)
+
+    gets = _timed(trial, _CALLS, lambda _: get(small))
+    puts = _timed(trial, _BIG_CALLS, lambda number: trial.stored(tier, big[number], data[number]))
+    downs = _timed(trial, _BIG_CALLS, lambda number: get(big[number]))
+    name, amount = tier.value, "1 MiB" if size == _BIG_BYTES else f"{size} bytes"
+    return _added(add, {f"{name}: get 2 kB": gets, f"{name}: put {amount}": puts, f"{name}: get {amount}": downs})
+
+
+def _untimed(number: int) -> None:
+    """Nothing to do before a call."""
+
+
+def _timed(
+    trial: Trial, count: int, call: Callable[[int], object], before: Callable[[int], None] = _untimed
+) -> list[float]:
+    """Milliseconds that each of `count` calls took; fewer calls if time is up."""
+    took = []
+    for number in range(count):
+        before(number)
+        began = trial.environment.monotonic()
+        call(number)
+        took.append((trial.environment.monotonic() - began) * 1000)
+        if trial.is_over:
+            break
+    return took
+
+
+def _added(add: Callable[[Latency], None], measured: dict[str, list[float]]) -> Finding:
+    latencies = [Latency(name, len(took), median(took), max(took)) for name, took in measured.items()]
+    for latency in latencies:
+        add(latency)
+    timed = (f"{one.name.rpartition(': ')[2]} ({one.count})" for one in latencies)
+    return Finding(f"timed: {', '.join(timed)}")
