@@ -34,11 +34,12 @@ Where = str | StoreChoice | Store | None
 """A store URL, what a configuration says, an open store, or None: ask the environment and the nearest `virke.toml`."""
 
 
-def open_store(where: Where = None, *, create: bool = False) -> Store:
+def open_store(where: Where = None, *, create: bool = False, cached: bool = True) -> Store:
     """The store that `where` names; docs/stores has the URLs.
 
     None asks the environment and the nearest `virke.toml`, and falls back to the folder `.virke`. With `create` the
-    folder of a local store is made; without, one that does not exist reads as an empty store.
+    folder of a local store is made; without, one that does not exist reads as an empty store. What is far away is
+    read through a cache, unless `cached` is false.
 
     Raises:
         UsageError: the URL is not understood.
@@ -47,11 +48,11 @@ def open_store(where: Where = None, *, create: bool = False) -> Store:
         case Store():
             return metered(where)
         case None:
-            return open_url(store_choice(load(), None), create=create)
+            return open_url(store_choice(load(), None), create=create, cached=cached)
         case str():
-            return open_url(StoreChoice(where), create=create)
+            return open_url(StoreChoice(where), create=create, cached=cached)
         case StoreChoice():
-            return open_url(where, create=create)
+            return open_url(where, create=create, cached=cached)
 
 
 def connect(

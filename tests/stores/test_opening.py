@@ -143,6 +143,8 @@ def test_the_cache_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv(CACHE_VARIABLE, "off")
     blobs = open_url(StoreChoice("s3://bucket", SECRETS), create=False).blobs[Tier.OBJECT]
     assert isinstance(blobs, CachedBlobs)
+    plain = open_url(StoreChoice("s3://bucket", SECRETS), create=False, cached=False)
+    assert not isinstance(plain.blobs[Tier.OBJECT], CachedBlobs)
     monkeypatch.delenv(CACHE_VARIABLE)
     open_url(StoreChoice("s3://bucket", SECRETS | {"cache_dir": str(tmp_path / "c"), "cache_mb": "0"}), create=False)
     assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,7 @@ def doctor(state: State, large: bool, explain: bool) -> None:
     from virke.doctor import examine, silent
     from virke.opening import open_store
 
-    opened = open_store(store)
+    opened = open_store(store, cached=False)
     with progress(state, "Examining", in_bytes=False) as bar:
         report = examine(opened, large=large, progress=bar or silent)
     if state.json:

@@ -12,7 +12,6 @@ Knows when a check is made again and when all is given up; which checks there ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -24,7 +23,6 @@ from virke.doctor.verdict import Check, Latency, Refuted, Report, Status, Unprov
 from virke.engine.environment import Environment
 from virke.errors import Denied, NotFound, Unavailable, VirkeError
 from virke.stores.base import Consistency, Store
-from virke.stores.cached import CachedBlobs
 from virke.stores.counted import CountingStore
 
 SECONDS_MAX: Final = 20.0
@@ -51,6 +49,7 @@ def examine(
 ) -> Report:
     """Try everything that `store` promises, under keys of this run's own.
 
+    It should be opened without a cache (`open_store(…, cached=False)`): what is tried is what stands behind it.
     With `large` the largest object that the store takes is among it. A check repeats and waits for at most
     `seconds_max`.
 
@@ -58,7 +57,7 @@ def examine(
         Unavailable, Denied, NotFound: the store does not answer, or lets nobody in; nothing could be tried.
     """
     env = environment or Environment()
-    counting = CountingStore(uncached(store))
+    counting = CountingStore(store)
     traces = Traces(env.random_bytes(8).hex())
     latencies: list[Latency] = []
     began = env.monotonic()
@@ -76,15 +75,6 @@ def examine(
         calls=counting.total.requests,
         elapsed_s=env.monotonic() - began,
     )
-
-
-def uncached(store: Store) -> Store:
-    """`store` without the caches that stand before its objects."""
-    blobs = {
-        tier: one._inner if isinstance(one, CachedBlobs) else one  # what it wraps has no public name
-        for tier, one in store.blobs.items()
-    }
-    return replace(store, blobs=blobs)
 
 
 # One after the other

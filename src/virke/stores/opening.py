@@ -36,8 +36,8 @@ KNOWN: Final = (
 )
 
 
-def open_url(choice: StoreChoice, *, create: bool) -> Store:
-    """The store that a choice names. With `create` the folder of a local store is made.
+def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store:
+    """The store that a choice names. With `create` the folder of a local store is made; `cached`: invariant 2.
 
     Raises:
         UsageError: the URL is not understood, or the library that it needs is not installed.
@@ -47,7 +47,7 @@ def open_url(choice: StoreChoice, *, create: bool) -> Store:
         raise UsageError(f"store {choice.url!r} has {len(urls)} URLs; at most two: a KV store and an object store")
     opened = [_open_one(url, choice.options, create) for url in urls]
     store = opened[0] if len(opened) == 1 else composite(*opened)
-    return _cached(metered(store), choice.options) if any(map(_is_far, urls)) else metered(store)
+    return _cached(metered(store), choice.options) if cached and any(map(_is_far, urls)) else metered(store)
 
 
 def scheme_of(url: str) -> tuple[str, str]:
