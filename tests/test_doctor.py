@@ -36,11 +36,11 @@ from virke.errors import Denied, NotFound, Unavailable
 from virke.stores.base import Blobs, Consistency, Register, Store
 from virke.stores.counted import CountingStore
 from virke.stores.faulty import At, Chances, FaultyStore, LoseAnswer, Refuse
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import MemoryBlobs, memory_store
-from virke.stores.object import object_store
-from virke.stores.object_url import object_place
-from virke.stores.valkey import valkey_store
+from virke.stores.object.store import object_store
+from virke.stores.object.url import object_place
+from virke.stores.valkey.store import valkey_store
 
 CALLS_MAX: Final = 3000
 """More than any store here needs, and less than a race that does not end."""

@@ -28,7 +28,7 @@ from virke.core.page import PAGE_SIZES
 from virke.engine.volume import Snapshot
 from virke.errors import Invalid, NotFound, SqlError
 from virke.stores.base import Store
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 TABLES: Final = ("a", "b", "c")

@@ -16,7 +16,7 @@ from virke.engine.database import Database
 from virke.errors import OutcomeUnknown, Unavailable
 from virke.opening import connect
 from virke.stores.faulty import At, Fault, FaultyStore, LoseAnswer, LoseRequest, Refuse
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 DISK_BYTES: Final = 3 << 20

@@ -19,7 +19,7 @@ from virke.engine.database import Database
 from virke.errors import Conflict, Corrupt, NotFound, VirkeError
 from virke.opening import connect
 from virke.stores.base import Store
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 OTHER: Final = "other"

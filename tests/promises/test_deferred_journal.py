@@ -20,7 +20,7 @@ from virke.journal import FileJournal
 from virke.opening import connect, delete
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, FaultyStore, LoseRequest, Refuse
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 EVERY: Final = range(1, 500)

@@ -29,7 +29,7 @@ from virke.stores.faulty import (
     LoseRequest,
     Refuse,
 )
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 FOR_EVER: Final = 300

@@ -19,7 +19,7 @@ from virke.errors import OutcomeUnknown, SqlError
 from virke.opening import connect
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, FaultyStore, LoseAnswer, Refuse
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 TWO: Final = "INSERT INTO entry SELECT 'x', NULL FROM (VALUES (1), (2))"

@@ -18,7 +18,7 @@ from tests.promises.worker import UNIT
 from virke.engine.database import Database
 from virke.opening import connect
 from virke.stores.base import Store
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 
 ROUND: Final = 100_000
 """Each round numbers its writes from the next multiple of this."""

@@ -15,7 +15,7 @@ from tests.promises.ledger import NAME, SOURCE, TABLE, Ledger, check_integrity
 from virke.core.ids import Version
 from virke.engine.database import Database
 from virke.opening import connect
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 
 WORKER: Final = str(Path(__file__).with_name("worker.py"))
 ACCOUNTS: Final = 8

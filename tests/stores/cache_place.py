@@ -9,8 +9,8 @@ from pathlib import Path
 
 from virke.core.effects import Absent, PutOutcome
 from virke.stores.base import Blobs, Consistency, Listed, Range
-from virke.stores.cache_budget import BLOCK_BYTES, blocks_of
-from virke.stores.cached import CachedBlobs
+from virke.stores.cached.blobs import CachedBlobs
+from virke.stores.cached.budget import BLOCK_BYTES, blocks_of
 from virke.stores.memory import MemoryBlobs
 
 WAIT_S = 60

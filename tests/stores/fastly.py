@@ -9,8 +9,8 @@ from tests.servers.fastly_items import Trouble
 from tests.servers.fastly_kv import TOKEN, KvServer
 from virke.core.effects import Generation, Tier
 from virke.stores.base import Blobs, Range, Register, Store
-from virke.stores.fastly_api import Patience
-from virke.stores.fastly_kv import fastly_kv_store
+from virke.stores.fastly_kv.api import Patience
+from virke.stores.fastly_kv.store import fastly_kv_store
 
 ONCE: Final = Patience(tries=1)
 PUTS: Final = frozenset({"PUT"})

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from virke.core.effects import Record, Stored, Swapped, Tier
 from virke.stores.base import Range, Store
-from virke.stores.cached import CachedBlobs
-from virke.stores.local import local_store
+from virke.stores.cached.blobs import CachedBlobs
+from virke.stores.local.store import local_store
 
 FILL_BYTES = 1 << 20
 """The budget that `fill` keeps on disk."""

@@ -16,9 +16,9 @@ from tests.stores.local_worker import FILL_BYTES, value_of
 from tests.stores.test_local import lines_of, worker
 from virke.core.effects import Tier
 from virke.stores.base import Range
-from virke.stores.cache_budget import BLOCK_BYTES, CacheBudget
-from virke.stores.cached import CacheCounts
-from virke.stores.local import local_store
+from virke.stores.cached.blobs import CacheCounts
+from virke.stores.cached.budget import BLOCK_BYTES, CacheBudget
+from virke.stores.local.store import local_store
 
 BUDGET = 100 * BLOCK_BYTES
 

@@ -19,10 +19,10 @@ from tests.stores.test_local import lines_of, worker
 from virke.core.effects import Absent, Tier
 from virke.errors import Corrupt
 from virke.stores.base import Range
-from virke.stores.cache_files import CacheFiles
-from virke.stores.cached import CacheCounts, CachedBlobs
-from virke.stores.extents import Extent, Span
-from virke.stores.local import local_store
+from virke.stores.cached.blobs import CacheCounts, CachedBlobs
+from virke.stores.cached.extents import Extent, Span
+from virke.stores.cached.files import CacheFiles
+from virke.stores.local.store import local_store
 
 MIB = 1 << 20
 

@@ -13,10 +13,10 @@ from tests.stores.local_worker import value_of
 from virke.core.effects import Absent, Stored, Tier
 from virke.errors import Corrupt, Invalid, Unavailable
 from virke.stores.base import Range, Store
-from virke.stores.cached import CacheCounts, CachedBlobs, cached_store
-from virke.stores.extents import EXTENT_BYTES
+from virke.stores.cached.blobs import CacheCounts, CachedBlobs, cached_store
+from virke.stores.cached.extents import EXTENT_BYTES
 from virke.stores.faulty import Chances, FaultyStore
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 

@@ -14,8 +14,8 @@ from tests.stores.cache_place import AskedBlobs, files_of
 from virke.core.effects import Absent
 from virke.errors import VirkeError
 from virke.stores.base import Blobs, Range
-from virke.stores.cached import CachedBlobs
-from virke.stores.extents import EXTENT_BYTES
+from virke.stores.cached.blobs import CachedBlobs
+from virke.stores.cached.extents import EXTENT_BYTES
 from virke.stores.memory import MemoryBlobs
 
 OBJECTS = {"a": b"", "b": bytes(range(30)), "c/d": bytes(range(200, 120, -1)), "e": bytes(100)}

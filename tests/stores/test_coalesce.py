@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virke.stores.base import Range
-from virke.stores.coalesce import coalesced, whole
+from virke.stores.cached.coalesce import coalesced, whole
 
 
 def requests(asked: Sequence[Range], *, gap: int = 0, piece: int = 10, limit: int = 1000) -> list[Range]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from virke.errors import Corrupt
 from virke.stores.base import Range
-from virke.stores.extents import EXTENT_BYTES, Extent, Extents, Memory, Span, fit, holding, pruned, read
+from virke.stores.cached.extents import EXTENT_BYTES, Extent, Extents, Memory, Span, fit, holding, pruned, read
 
 SIZE = 24
 OBJECT = bytes(range(SIZE))

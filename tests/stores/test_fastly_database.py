@@ -13,7 +13,7 @@ from tests.stores.fastly import BUSY, LOST, PUTS, Place
 from virke.engine.database import Database
 from virke.errors import NotFound
 from virke.opening import connect, delete, list_databases
-from virke.stores.fastly_api import Patience
+from virke.stores.fastly_kv.api import Patience
 
 QUICK = Patience(first_s=0.001)
 

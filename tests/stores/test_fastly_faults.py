@@ -17,8 +17,8 @@ from tests.stores.fastly import BUSY, CALLS, LOST, ONCE, PUTS, Place, Waits, eve
 from virke.core.effects import Absent, Lost, Mismatch, Record, Stored, Swapped, Tier
 from virke.errors import Denied, Invalid, NotFound, Unavailable, VirkeError
 from virke.stores.base import Range
-from virke.stores.fastly_api import Patience
-from virke.stores.fastly_kv import fastly_kv_store
+from virke.stores.fastly_kv.api import Patience
+from virke.stores.fastly_kv.store import fastly_kv_store
 
 FAILURES = [Trouble(500), Trouble(502), Trouble(503), Trouble(504), Trouble(408), Trouble(None)]
 AMBIGUOUS = [*FAILURES, *(Trouble(one.status, applied=True) for one in FAILURES)]

@@ -13,8 +13,8 @@ from tests.stores.fastly import ONCE, Place
 from virke.core.effects import Absent, Lost, Mismatch, Record, Stored, Swapped, Tier, Unchanged
 from virke.errors import Exists, Invalid, TooLarge, Unavailable
 from virke.stores.base import Consistency, Range, Store
-from virke.stores.fastly_kv import VALUE_BYTES_MAX, fastly_kv_store
-from virke.stores.http import HttpClient
+from virke.stores.fastly_kv.http import HttpClient
+from virke.stores.fastly_kv.store import VALUE_BYTES_MAX, fastly_kv_store
 
 
 class FastlyConformance(Conformance):

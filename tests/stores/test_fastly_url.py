@@ -8,7 +8,7 @@ from tests.servers.fastly_kv import TOKEN, KvServer
 from tests.stores.fastly import ONCE, Place
 from virke.core.effects import Swapped
 from virke.errors import Denied, Invalid
-from virke.stores.fastly_kv import fastly_kv_store
+from virke.stores.fastly_kv.store import fastly_kv_store
 
 
 @pytest.fixture

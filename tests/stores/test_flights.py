@@ -12,7 +12,7 @@ from tests.stores.conformance import at_once
 from virke.core.effects import Absent
 from virke.errors import Corrupt, Unavailable
 from virke.stores.base import Range
-from virke.stores.cached import CacheCounts, CachedBlobs
+from virke.stores.cached.blobs import CacheCounts, CachedBlobs
 
 Answer = Future[list[bytes | Absent]]
 DATA = bytes(range(200))

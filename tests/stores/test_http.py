@@ -7,7 +7,7 @@ import pytest
 from tests.servers.running import HOST, free_ports
 from tests.servers.scripted import Scripted, Then, scripted
 from tests.stores.conformance import at_once
-from virke.stores.http import Answer, HttpClient, NoAnswer, NotSent
+from virke.stores.fastly_kv.http import Answer, HttpClient, NoAnswer, NotSent
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Kind: a\r\n\r\nhi"
 SECRET = "token-in-a-header"

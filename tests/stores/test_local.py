@@ -20,9 +20,9 @@ from tests.stores.local_worker import record_of, value_of
 from virke.core.effects import Absent, Generation, Lost, Mismatch, Stored, Swapped, Tier
 from virke.errors import NotFound, Unavailable
 from virke.stores.base import Blobs, Range, Store
-from virke.stores.local import local_store
-from virke.stores.local_files import FileBlobs, System, key_of, name_of, remove_stale_temps
-from virke.stores.local_kv import connect_sqlite
+from virke.stores.local.files import FileBlobs, System, key_of, name_of, remove_stale_temps
+from virke.stores.local.kv import connect_sqlite
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 WORKER = Path(__file__).with_name("local_worker.py")

@@ -22,9 +22,9 @@ from tests.stores.local_worker import record_of
 from virke.core.effects import Absent, Lost, Stored, Swapped, Tier
 from virke.errors import Corrupt, Invalid, TooLarge, Unavailable, VirkeError
 from virke.stores.base import Range, Store
-from virke.stores.local import local_store
-from virke.stores.local_files import System, sync_file
-from virke.stores.local_kv import connect_sqlite
+from virke.stores.local.files import System, sync_file
+from virke.stores.local.kv import connect_sqlite
+from virke.stores.local.store import local_store
 
 T = TypeVar("T")
 

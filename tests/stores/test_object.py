@@ -16,8 +16,8 @@ from tests.stores.conformance import GOOD_KEYS, BlobsConformance, Conformance, R
 from virke.core.effects import Absent, Lost, Mismatch, Record, Stored, Swapped, Tier
 from virke.errors import Corrupt, Denied, NotFound, Unavailable
 from virke.stores.base import Range, Store
-from virke.stores.object import object_store
-from virke.stores.object_url import object_place
+from virke.stores.object.store import object_store
+from virke.stores.object.url import object_place
 
 SECRETS = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}
 _numbers = itertools.count()

@@ -16,10 +16,10 @@ from virke.core.effects import Tier
 from virke.errors import Invalid, UsageError
 from virke.opening import connect, open_store
 from virke.stores.base import Range
-from virke.stores.cached import CachedBlobs
+from virke.stores.cached.blobs import CachedBlobs
 from virke.stores.composite import composite
 from virke.stores.memory import memory_store
-from virke.stores.object_url import object_place
+from virke.stores.object.url import object_place
 from virke.stores.opening import CACHE_VARIABLE, open_url
 from virke.stores.receipt import Receipt, metered, writing
 

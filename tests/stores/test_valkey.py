@@ -23,7 +23,7 @@ from virke.errors import Corrupt, Exists, Unavailable
 from virke.opening import connect
 from virke.stores.base import Call, Range, Store
 from virke.stores.counted import CountingStore
-from virke.stores.valkey import valkey_store
+from virke.stores.valkey.store import valkey_store
 
 SQL = "INSERT INTO t (v) VALUES (?)"
 

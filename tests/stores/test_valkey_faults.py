@@ -20,7 +20,7 @@ from virke.core.effects import Absent, Generation, Lost, Mismatch, Record, Store
 from virke.errors import Corrupt, Denied, Unavailable, UsageError
 from virke.opening import connect
 from virke.stores.base import Range, Store
-from virke.stores.valkey import valkey_store
+from virke.stores.valkey.store import valkey_store
 
 GUIDE = Path(__file__).parents[2] / "docs" / "stores" / "valkey.md"
 LOG = ("--appendonly", "yes", "--appendfsync", "always")

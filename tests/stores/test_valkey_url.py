@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from virke.errors import UsageError
-from virke.stores.valkey import valkey_store
-from virke.stores.valkey_url import Address, parse_address
+from virke.stores.valkey.store import valkey_store
+from virke.stores.valkey.url import Address, parse_address
 
 OPTIONS = "prefix, timeout_s, wait_aof, wait_ms, wait_replicas"
 

@@ -18,7 +18,7 @@ from virke.core.effects import Absent, Generation, Lost, Mismatch, Stored, Swapp
 from virke.errors import OutcomeUnknown, Unavailable
 from virke.opening import connect
 from virke.stores.base import Range, Store
-from virke.stores.valkey import valkey_store
+from virke.stores.valkey.store import valkey_store
 
 T = TypeVar("T")
 LOG = ("--appendonly", "yes", "--appendfsync", "always")

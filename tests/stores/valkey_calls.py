@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tests.stores.conformance import generation_of
 from virke.core.effects import Generation, Tier
 from virke.stores.base import Range, Store
-from virke.stores.valkey import valkey_store
+from virke.stores.valkey.store import valkey_store
 
 NEVER = Generation("never")
 

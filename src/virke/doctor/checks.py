@@ -15,7 +15,7 @@ from virke.doctor import measures, objects, races, registers
 from virke.doctor.trial import Trial
 from virke.doctor.verdict import Check, Finding, Latency
 from virke.stores.base import Store
-from virke.stores.object_url import SCHEMES, object_place
+from virke.stores.object.url import SCHEMES, object_place
 
 _NEXT_OBJECT_STORE: Final = re.compile(rf",(?=(?:{'|'.join(SCHEMES)}):)")
 _HARMLESS: Final = "Numbers to plan with; no promise depends on them."

@@ -19,9 +19,9 @@ from virke.config import StoreChoice
 from virke.errors import Invalid, UsageError
 from virke.stores import receipt
 from virke.stores.base import Store
-from virke.stores.cached import DISK_BYTES, cached_store
+from virke.stores.cached.blobs import DISK_BYTES, cached_store
 from virke.stores.composite import composite
-from virke.stores.local import local_store
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 from virke.stores.receipt import metered
 
@@ -82,20 +82,20 @@ def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
 
 
 def _object(url: str, options: Mapping[str, str]) -> Store:
-    from virke.stores.object import object_store
-    from virke.stores.object_url import object_place
+    from virke.stores.object.store import object_store
+    from virke.stores.object.url import object_place
 
     return object_store(object_place(url, options))
 
 
 def _fastly_kv(url: str, options: Mapping[str, str]) -> Store:
-    from virke.stores.fastly_kv import fastly_kv_store
+    from virke.stores.fastly_kv.store import fastly_kv_store
 
     return fastly_kv_store(url, token=options.get("fastly_api_token"))
 
 
 def _valkey(url: str, options: Mapping[str, str]) -> Store:
-    from virke.stores.valkey import valkey_store
+    from virke.stores.valkey.store import valkey_store
 
     return valkey_store(url)
 

@@ -25,7 +25,7 @@ from urllib.parse import quote, urlencode
 
 from virke.core.effects import Generation, Lost, Mismatch, SwapOutcome, Swapped
 from virke.errors import Denied, Invalid, NotFound, TooLarge, Unavailable, VirkeError
-from virke.stores.http import Answer, HttpClient, NoAnswer, NotSent
+from virke.stores.fastly_kv.http import Answer, HttpClient, NoAnswer, NotSent
 
 LIST_PAGE: Final = 1000
 _APPLIED: Final = (200, 201, 204)

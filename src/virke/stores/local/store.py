@@ -1,11 +1,11 @@
 """The embedded default: one folder, no server.
 
-    folder/kv.sqlite   the register and the objects of the kv tier (`local_kv`)
-    folder/objects/    the objects of the object tier, one file each (`local_files`)
+    folder/kv.sqlite   the register and the objects of the kv tier (`kv`)
+    folder/objects/    the objects of the object tier, one file each (`files`)
     folder/tmp/        what is being written
     folder/kv.lock     held while something in kv.sqlite changes
 
-Knows which statement means which call; how a statement becomes durable is `local_kv`'s matter.
+Knows which statement means which call; how a statement becomes durable is `kv`'s matter.
 
 1. Each change of the register is one statement with the base generation in its WHERE clause.
 2. A generation is 128 random bits, so it repeats neither for a key that was deleted and made again,
@@ -38,8 +38,8 @@ from virke.core.effects import (
 )
 from virke.errors import Corrupt, Exists, Unavailable
 from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size, put_each
-from virke.stores.local_files import FileBlobs, System, make_directory, unavailable
-from virke.stores.local_kv import Connect, KvFile, connect_sqlite
+from virke.stores.local.files import FileBlobs, System, make_directory, unavailable
+from virke.stores.local.kv import Connect, KvFile, connect_sqlite
 
 KV_BYTES_MAX: Final = 1 << 20
 OBJECT_BYTES_MAX: Final = 16 << 20

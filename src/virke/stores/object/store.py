@@ -1,7 +1,7 @@
 """Object storage: S3 and whatever speaks it, Google Cloud Storage and Azure, through obstore.
 
 The only file that imports obstore. Knows keys, conditional requests and the vendor's errors; what a URL means is
-`object_url`'s matter. Knows no pages.
+`url`'s matter. Knows no pages.
 
 A register's value is an object `MAGIC | kind | nonce | data`. On some stores the ETag is a hash of the bytes, so the
 nonce, fresh for each send, is what makes a generation never repeat (R4). Objects can't be deleted on a condition, so
@@ -53,7 +53,7 @@ from virke.core.effects import (
 )
 from virke.errors import Corrupt, Denied, Exists, Invalid, NotFound, Unavailable, UsageError, VirkeError
 from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size
-from virke.stores.object_url import ObjectPlace
+from virke.stores.object.url import ObjectPlace
 from virke.stores.parallel import at_once
 
 OBJECT_BYTES_MAX: Final = 16 << 20

@@ -3,7 +3,7 @@
     fastly-kv://STORE_ID[/prefix][?api=https://api.fastly.com&timeout_s=10]
     PREFIX/register/KEY   the register's values       PREFIX/blobs/KEY   the objects
 
-Knows which request means which call; when a request is repeated is `fastly_api`'s matter. Over REST a write is a
+Knows which request means which call; when a request is repeated is `api`'s matter. Over REST a write is a
 compare-and-swap at the vendor, but a read may be answered from a cache that is behind, usually for less than a
 second, with no bound that the vendor would publish. So both parts say that they are eventual, and:
 
@@ -51,8 +51,8 @@ from virke.core.effects import (
 )
 from virke.errors import Denied, Exists, Invalid, TooLarge, Unavailable
 from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, bounds, check_key, check_size
-from virke.stores.fastly_api import FastlyApi, Patience, modified
-from virke.stores.http import HttpClient
+from virke.stores.fastly_kv.api import FastlyApi, Patience, modified
+from virke.stores.fastly_kv.http import HttpClient
 from virke.stores.parallel import at_once
 
 FASTLY_SCHEME: Final = "fastly-kv"

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from virke.stores.base import Range
-from virke.stores.extents import BEYOND
+from virke.stores.cached.extents import BEYOND
 
 
 def coalesced(asked: Iterable[Range], *, gap_bytes: int, piece_bytes: int, object_bytes_max: int) -> list[Range]:

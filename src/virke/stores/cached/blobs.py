@@ -1,7 +1,7 @@
 """A cache of immutable objects in front of any blobs: in memory, and on disk if a folder is given.
 
 Knows that an object never changes under its key, and nothing of what it contains. What came in one piece is kept in
-one piece (`extents`), files are `cache_files`', requests are `coalesce`d, and threads share them (`flights`).
+one piece (`extents`), files are `files`', requests are `coalesce`d, and threads share them (`flights`).
 
 1. Only bytes that the inner store answered, or took, are cached. `Absent` never is: the object may come.
 2. Whatever is cached serves every range inside it, and what lies side by side a range that spans it.
@@ -12,7 +12,7 @@ one piece (`extents`), files are `cache_files`', requests are `coalesce`d, and t
 5. Files are checked before they are trusted. One that fails is removed and counts as a miss; so does any error of the
    disk, which `damaged` counts and nobody is told.
 6. Memory stays within `memory_bytes` after every call and the folder within `disk_bytes`, as `extents` and
-   `cache_budget` say. What was put is kept in memory only, and only up to a quarter of its budget.
+   `budget` say. What was put is kept in memory only, and only up to a quarter of its budget.
 7. No lock is held while the inner store or the disk is asked.
 """
 
@@ -29,10 +29,10 @@ from typing import Final
 from virke.core.effects import Absent, PutOutcome, Stored, Tier
 from virke.errors import Corrupt, Invalid
 from virke.stores.base import Blobs, Consistency, Listed, Range, Store, bounds, check_key
-from virke.stores.cache_files import BadFile, CacheFiles
-from virke.stores.coalesce import coalesced, whole
-from virke.stores.extents import Extent, Memory, Span, read
-from virke.stores.flights import Flight, Flights
+from virke.stores.cached.coalesce import coalesced, whole
+from virke.stores.cached.extents import Extent, Memory, Span, read
+from virke.stores.cached.files import BadFile, CacheFiles
+from virke.stores.cached.flights import Flight, Flights
 
 MEMORY_BYTES: Final = 64 << 20
 DISK_BYTES: Final = 1 << 30

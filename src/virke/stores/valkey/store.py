@@ -1,7 +1,7 @@
 """A Valkey (or Redis) server as a store: its connections, and what its errors mean.
 
 Knows the library and the server's ways to say no. What is kept under which key, and by which commands, is
-`valkey_data`'s matter; the URL is `valkey_url`'s. What the server's settings do to durability is told in
+`data`'s matter; the URL is `url`'s. What the server's settings do to durability is told in
 `docs/stores/valkey.md`; in one sentence: what was answered survives the server only as far as its log on disk and its
 replicas had it, and `wait_replicas` and `wait_aof` make every answer wait for them.
 
@@ -36,9 +36,9 @@ from valkey.retry import Retry
 from virke.core.effects import Lost, Tier
 from virke.errors import Corrupt, Denied, Unavailable, UsageError, VirkeError
 from virke.stores.base import Store
-from virke.stores.valkey_data import ValkeyBlobs, ValkeyRegister
-from virke.stores.valkey_server import Command, NoAnswer, Script, Waits
-from virke.stores.valkey_url import Address, parse_address
+from virke.stores.valkey.data import ValkeyBlobs, ValkeyRegister
+from virke.stores.valkey.server import Command, NoAnswer, Script, Waits
+from virke.stores.valkey.url import Address, parse_address
 
 KV_BYTES_MAX: Final = 1 << 20
 
@@ -82,7 +82,7 @@ def _greet(wire: _Wire) -> None:
 
 
 class _Server:
-    """One server (`valkey_server.Server`)."""
+    """One server (`server.Server`)."""
 
     def __init__(self, address: Address) -> None:
         self._name = address.server

@@ -38,7 +38,7 @@ from virke.core.effects import (
 )
 from virke.errors import Corrupt, Exists, Unavailable
 from virke.stores.base import Consistency, Listed, Range, bounds, check_key, check_size
-from virke.stores.valkey_server import Command, NoAnswer, Script, Server, Waits, read_all
+from virke.stores.valkey.server import Command, NoAnswer, Script, Server, Waits, read_all
 
 _HEADER: Final = struct.Struct(">Q")
 assert struct.calcsize(">Q") == 8

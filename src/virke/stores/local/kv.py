@@ -32,7 +32,7 @@ from typing import Final
 
 from virke.core.effects import Lost
 from virke.errors import Corrupt, Invalid, NotFound, TooLarge, Unavailable, VirkeError
-from virke.stores.local_files import TEMPS, System, discard, make_directory, sync_directory, unavailable
+from virke.stores.local.files import TEMPS, System, discard, make_directory, sync_directory, unavailable
 
 KV_FILE: Final = "kv.sqlite"
 LOCK_FILE: Final = "kv.lock"

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from virke.core.effects import Lost
 from virke.errors import Unavailable
-from virke.stores.valkey_url import Address
+from virke.stores.valkey.url import Address
 
 Command = tuple[str | bytes | int, ...]
 

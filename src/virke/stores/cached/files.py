@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from virke.stores.base import Range
-from virke.stores.cache_budget import CacheBudget
-from virke.stores.extents import BEYOND, Extent, Extents, Span, fit, holding, pruned
+from virke.stores.cached.budget import CacheBudget
+from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, fit, holding, pruned
 
 _HEADER: Final = struct.Struct(">4sQ16s")
 assert struct.calcsize(">4sQ16s") == 28

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from virke.stores.base import Range
-from virke.stores.extents import BEYOND, Extent, Extents, Span, holding
+from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, holding
 
 Plan = Callable[[Iterable[Range]], list[Range]]
 """Which requests bring some ranges (`coalesce`)."""

@@ -1,0 +1,1 @@
+"""Object storage: what a URL means, and the store behind it."""
