@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from virke.core.effects import Tier
 from virke.doctor import measures, objects, races, registers
 from virke.doctor.trial import Trial
-from virke.doctor.verdict import Check, Finding, Latency
+from virke.doctor.verdict import Finding, Latency
 from virke.stores.base import Store
 from virke.stores.object.url import SCHEMES, object_place
 
@@ -21,6 +22,16 @@ _NEXT_OBJECT_STORE: Final = re.compile(rf",(?=(?:{'|'.join(SCHEMES)}):)")
 _HARMLESS: Final = "Numbers to plan with; no promise depends on them."
 _UNUSABLE: Final = "The calls that a database makes most do not work (P1, P7)."
 _DAMAGED: Final = "What a query reads would be damaged or missing: an error `Corrupt` instead of rows (P4, P7)."
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing to try, and what it means if it holds or is broken (P1 … are the promises of ARCHITECTURE.md)."""
+
+    name: str
+    run: Callable[[Trial], Finding]
+    holds: str
+    broken: str
 
 
 def checks_of(store: Store, add: Callable[[Latency], None]) -> Iterator[Check]:

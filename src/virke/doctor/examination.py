@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from virke.doctor.checks import checks_of
+from virke.doctor.checks import Check, checks_of
 from virke.doctor.cleaning import clean
 from virke.doctor.traces import Traces
 from virke.doctor.trial import Trial
-from virke.doctor.verdict import Check, Latency, Refuted, Report, Status, Unproved, Verdict
+from virke.doctor.verdict import Latency, Refuted, Report, Status, Unproved, Verdict
 from virke.engine.environment import Environment
 from virke.errors import Denied, NotFound, Unavailable, VirkeError
 from virke.stores.base import Consistency, Store

@@ -1,4 +1,4 @@
-"""What a check is, what it says, and what all of them say together.
+"""What a check says, and what all of them say together.
 
 Pure. Knows neither stores nor how a check is made.
 
@@ -9,13 +9,8 @@ Pure. Knows neither stores nor how a check is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from virke.doctor.trial import Trial
 
 
 class Status(Enum):
@@ -51,16 +46,6 @@ class Refuted(Exception):
 
 class Unproved(Exception):
     """The check could not be finished, an answer was lost for instance; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing to try, and what it means if it holds or is broken (P1 … are the promises of ARCHITECTURE.md)."""
-
-    name: str
-    run: Callable[[Trial], Finding]
-    holds: str
-    broken: str
 
 
 @dataclass(frozen=True, slots=True)
