@@ -146,7 +146,7 @@ def test_a_server_that_nobody_reaches_is_unavailable() -> None:
         lambda: list(blobs.list("")),
     ]
     for call in calls:
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="no connection to http://127.0.0.1:"):
             call()
 
 
@@ -167,6 +167,8 @@ def test_wrong_credentials_are_denied(seaweedfs: S3Server) -> None:
         store.register.read("k")
     with pytest.raises(Denied, match="refused"):
         store.register.swap("k", b"", None)
+    with pytest.raises(Denied, match="refused"):
+        list(store.register.keys(""))
 
 
 def test_missing_credentials_are_named(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

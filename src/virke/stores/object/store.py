@@ -64,6 +64,7 @@ _MAGIC: Final = b"VKR1"
 _VALUE: Final = 0
 _TOMBSTONE: Final = 1
 _STATUS: Final = re.compile(r"status code: (\d{3})")
+_NO_ANSWER: Final = re.compile(r"Error performing \w+ (\w+://[^/\s]+)\S* in \S+ - HTTP error")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _METADATA_SERVICES: Final = ("/latest/api/token", "169.254.169.254", "metadata.google.internal")
 """Where the client looks for credentials when it was given none."""
@@ -382,7 +383,7 @@ def _translated(error: Exception, what: str) -> VirkeError:
     if isinstance(error, FileNotFoundError):
         return NotFound(f"{what}: the bucket does not exist; create it first ({_short(error)})")
     message = f"{what}: {_short(error)}"
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _status(error) in (401, 403):
         return Denied(f"the object store refused: {message}")
     return Unavailable(message)
 
@@ -393,5 +394,6 @@ def _short(error: Exception) -> str:
     if status := _status(error):
         code = _CODE.search(text)
         return f"HTTP {status} {code[1]}" if code else f"HTTP {status}"
-    first = text.split("\n", 1)[0]
-    return first.removeprefix("Generic S3 error: ")[:300]
+    if found := _NO_ANSWER.search(text):
+        return f"{'no connection to' if _never_sent(error) else 'no answer from'} {found[1]}"
+    return text.split("\n", 1)[0][:300]
