@@ -146,7 +146,7 @@ def test_a_server_that_nobody_reaches_is_unavailable() -> None:
         lambda: list(blobs.list("")),
     ]
     for call in calls:
-        with pytest.raises(Unavailable, match="no connection to http://127.0.0.1:"):
+        with pytest.raises(Unavailable, match=r"no connection to http://127\.0\.0\.1:"):
             call()
 
 
