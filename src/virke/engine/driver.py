@@ -6,11 +6,13 @@ Knows effects, stores and the environment; knows no pages and no SQL.
 2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`; on a read it becomes `Lost`
    for the root, and stays an error for objects.
 3. Deleting is best effort: what stays behind is garbage, which collection finds.
+4. Any other error is raised inside the protocol, at its effect: only the protocol knows what was sent before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from virke.core.effects import (
@@ -30,7 +32,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.engine.environment import Environment
-from virke.errors import NotFound, Unavailable
+from virke.errors import NotFound, Unavailable, VirkeError
 from virke.stores.base import Blobs, Range, Store
 
 PAUSE_FIRST_S: Final = 0.01
@@ -48,14 +50,17 @@ class Driver:
 
     def run(self, protocol: Generator[Effect, Outcome, T]) -> T:
         """Drive `protocol` to its end and return what it returns."""
-        outcome: Outcome = None
+        answer: Callable[[], Effect] = partial(protocol.send, None)
         while True:
             try:
-                effect = protocol.send(outcome)
+                effect = answer()
             except StopIteration as end:
                 result: T = end.value
                 return result
-            outcome = self._perform(effect)
+            try:
+                answer = partial(protocol.send, self._perform(effect))
+            except VirkeError as error:
+                answer = partial(protocol.throw, error)
 
     def _perform(self, effect: Effect) -> Outcome:
         match effect:
