@@ -191,7 +191,8 @@ def merger(*, tries: int = 3, plan: PlanMerge = real_plan_merge) -> Program:
         commit_id = id_of(f"merge.{life}", at.root)
         job = Merge(at.root, Run(0, len(at.root.segments)), (), commit_id, Tier.KV)
         ref, puts = small_segment(at.root, commit_id, job.inputs)
-        verdict: Verdict | None = yield from store_objects(puts)
+        failed = yield from store_objects(puts)
+        verdict: Verdict | None = Failed(failed) if failed else None
         for attempt in range(0 if verdict else tries):
             next_id = id_of(f"merge.{life}.{attempt} {commit_id.hex()}", at.root)
             made = plan(at.root, job, ref, next_id)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.promises.ledger import LARGE, TABLE, insert, opened, settled, tokens
+from tests.promises.moody import Moody
 from virke.core.commit import SENDS
 from virke.core.effects import Generation, SwapOutcome
 from virke.engine.database import Database
-from virke.errors import OutcomeUnknown, Unavailable
+from virke.errors import Corrupt, Denied, NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, Crash, CrashAfter, CrashBefore, DeliverLate, FaultyStore, LoseRequest, Refuse
 from virke.stores.memory import memory_store
@@ -143,3 +144,30 @@ def test_p2_a_rejection_survives_death_before_it_was_carried_out(store: Store, t
     with opened(store, tmp_path) as database:
         assert (database.flush().rejected, database.flush().rejected) == (1, 0)
         assert len(database.status().rejected_writes) == 1
+
+
+FORBIDDEN = [Denied("expired"), NotFound("no such bucket"), Corrupt("no register"), Unavailable("down")]
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("error", FORBIDDEN, ids=lambda error: error.kind)
+def test_p1_a_push_that_the_store_forbids_keeps_every_write(
+    error: VirkeError, before: int, store: Store, tmp_path: Path
+) -> None:
+    """The first write makes the group fail, so that each is tried alone; the store forbids the swap of one of them."""
+    mood = Moody(store)
+    with opened(mood.store, tmp_path) as database, opened(store, tmp_path / "other") as other:
+        database.execute("INSERT OR ROLLBACK INTO person VALUES ('Ada')")
+        for token in "abc":
+            insert(database, token)
+        other.execute("INSERT INTO person VALUES ('Ada')")
+        other.flush()
+        mood.fail(error, Call.SWAP, after=before)
+        with pytest.raises(type(error)):
+            database.flush()
+        mood.recover()
+        assert tokens(database) == [*"abc"], "pending writes are seen"
+        database.flush()
+        assert [write.sql[:18] for write in database.status().rejected_writes] == ["INSERT OR ROLLBACK"]
+        assert database.status().pending_writes == 0
+    assert settled(store, tmp_path) == [*"abc"]

@@ -6,19 +6,17 @@ Each test prints the seed of its kill times: how many answers are awaited, and h
 from __future__ import annotations
 
 import random
-import subprocess
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.promises.ledger import LARGE, NAME, TABLE, Ledger, check_integrity, check_store, exercise, insert
-from tests.promises.test_processes import start
+from tests.promises.places import on
+from tests.promises.processes import heard, start
 from tests.promises.worker import UNIT
 from virke.engine.database import Database
-from virke.opening import connect
-from virke.stores.base import Store
-from virke.stores.local.store import local_store
+from virke.opening import connect, open_store
 
 ROUND: Final = 100_000
 """Each round numbers its writes from the next multiple of this."""
@@ -30,26 +28,16 @@ SETTINGS: Final[dict[str, dict[str, str | int]]] = {
 }
 
 
-def killed(work: str, folder: Path, first: int, chance: random.Random) -> list[str]:
+def killed(work: str, url: str, first: int, chance: random.Random) -> list[str]:
     """What a worker was answered before it was killed."""
-    worker = start(work, folder, first)
-    assert worker.stdout is not None
-    lines = []
-    for _ in range(chance.randint(1, 12)):
-        lines.append(worker.stdout.readline())
-    try:
-        worker.wait(timeout=chance.random() * KILL_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-    lines.extend(worker.stdout)
-    worker.stdout.close()
-    assert worker.wait(60) == -9, "the worker ended by itself"
-    return [line.strip() for line in lines if line.endswith("\n")]
+    with heard([start(work, url, first)]) as [worker]:
+        worker.wait_for(chance.randint(1, 12))
+        return worker.kill(chance.random() * KILL_WITHIN_S)
 
 
-def begun(store: Store, work: str) -> None:
+def begun(url: str, work: str) -> None:
     """The database that the workers of this kind are for."""
-    with connect(NAME, store, create=True, background=False) as database:
+    with connect(NAME, url, create=True, background=False) as database:
         database.execute(TABLE)
         database.change_settings(SETTINGS.get(work, {}))
 
@@ -65,7 +53,7 @@ def noted(work: str, answers: list[str], first: int, ledger: Ledger) -> None:
         ledger.units.append(frozenset(f"{number}.{row}" for row in range(UNIT)))
 
 
-def recover(database: Database, store: Store, ledger: Ledger) -> None:
+def recover(database: Database, url: str, ledger: Ledger) -> None:
     """Before and after the flush: all promises; pending writes are pushed once."""
     before = ledger.check(database)
     pending = database.status().pending_writes
@@ -74,27 +62,26 @@ def recover(database: Database, store: Store, ledger: Ledger) -> None:
     assert ledger.check(database) == before
     assert database.status().rejected_writes == ()
     check_integrity(database)
-    check_store(store)
+    check_store(open_store(url))
 
 
-def survive(work: str, folder: Path, rounds: int, seed: int) -> None:
+def survive(work: str, url: str, rounds: int, seed: int) -> None:
     """Kill a worker of this kind again and again."""
     print(f"seed {seed}")
     chance, ledger = random.Random(seed), Ledger()
-    store = local_store(folder)
-    begun(store, work)
+    begun(url, work)
     for number in range(1, rounds + 1):
         first = number * ROUND
-        noted(work, killed(work, folder, first, chance), first, ledger)
-        with connect(NAME, store, background=False) as database:
-            recover(database, store, ledger)
+        noted(work, killed(work, url, first, chance), first, ledger)
+        with connect(NAME, url, background=False) as database:
+            recover(database, url, ledger)
             if number % 3 == 0:  # keep it small
                 database.execute("DELETE FROM entry")
                 ledger = Ledger()
-    with connect(NAME, store, background=False) as database:
+    with connect(NAME, url, background=False) as database:
         database.change_settings({"durability": "sync"})
         exercise(database, ledger, "again")
-        recover(database, store, ledger)
+        recover(database, url, ledger)
 
 
 def survive_promotions(folder: Path, rounds: int, seed: int) -> None:
@@ -102,27 +89,33 @@ def survive_promotions(folder: Path, rounds: int, seed: int) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     for number in range(rounds):
-        place, ledger = folder / str(number), Ledger()
-        store = local_store(place)
-        begun(store, "promotes")
-        with connect(NAME, store, background=False) as database:
+        url, ledger = f"local:{folder / str(number)}", Ledger()
+        begun(url, "promotes")
+        with connect(NAME, url, background=False) as database:
             for size in (LARGE, 1_500_000, LARGE):
                 ledger.insert(database, f"old-{len(ledger.kept)}", size)
-        noted("promotes", killed("promotes", place, ROUND, chance), ROUND, ledger)
-        with connect(NAME, store, background=False) as database:
-            recover(database, store, ledger)
+        noted("promotes", killed("promotes", url, ROUND, chance), ROUND, ledger)
+        with connect(NAME, url, background=False) as database:
+            recover(database, url, ledger)
             assert database.promote().tier == "object"
             insert(database, "after", LARGE)
             ledger.kept.add("after")
-            recover(database, store, ledger)
+            recover(database, url, ledger)
 
 
 WORKS: Final = ("inserts", "imports", "flushes", "deferred", "upkeep")
 
 
+@on("local")
 @pytest.mark.parametrize("work", WORKS)
-def test_p1_p6_a_killed_process_loses_nothing(work: str, tmp_path: Path) -> None:
-    survive(work, tmp_path, rounds=2, seed=20_261)
+def test_p1_p6_a_killed_process_loses_nothing(work: str, place: str) -> None:
+    survive(work, place, rounds=2, seed=20_261)
+
+
+@on("seaweedfs", slow=("moto", "local+seaweedfs"))
+@pytest.mark.parametrize("work", WORKS)
+def test_p1_p6_a_process_killed_on_a_server_loses_nothing(work: str, place: str) -> None:
+    survive(work, place, rounds=1, seed=20_263)
 
 
 def test_p1_p6_a_killed_promotion_loses_nothing(tmp_path: Path) -> None:
@@ -130,9 +123,10 @@ def test_p1_p6_a_killed_promotion_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@on("local", "seaweedfs")
 @pytest.mark.parametrize("work", WORKS)
-def test_p1_p6_a_process_killed_often_loses_nothing(work: str, tmp_path: Path) -> None:
-    survive(work, tmp_path, rounds=18, seed=random.randrange(1 << 32))
+def test_p1_p6_a_process_killed_often_loses_nothing(work: str, place: str) -> None:
+    survive(work, place, rounds=18, seed=random.randrange(1 << 32))
 
 
 @pytest.mark.slow

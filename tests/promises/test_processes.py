@@ -1,53 +1,38 @@
-"""Real processes on one local database: no update is lost, none is doubled, and readers see whole versions only."""
+"""Real processes on one store: no update is lost, none is doubled, and readers see whole versions only."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import defaultdict
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.promises.ledger import NAME, SOURCE, TABLE, Ledger, check_integrity
+from tests.promises.ledger import NAME, TABLE, Ledger, check_integrity, check_store
+from tests.promises.places import FAR, PLACES, on
+from tests.promises.processes import said, start
 from virke.core.ids import Version
 from virke.engine.database import Database
-from virke.opening import connect
-from virke.stores.local.store import local_store
+from virke.opening import connect, open_store
 
-WORKER: Final = str(Path(__file__).with_name("worker.py"))
 ACCOUNTS: Final = 8
 MONEY: Final = 100 * ACCOUNTS
+SIZES: Final = (0, 3000, 90_000)
+"""Random bytes of rows in turn: inline, spilled, and a segment of their own."""
 
 
-def start(work: str, folder: Path, *arguments: object) -> subprocess.Popen[str]:
-    """A worker on the database of `folder`."""
-    command = [sys.executable, WORKER, work, str(folder), *map(str, arguments)]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": SOURCE}, stdout=subprocess.PIPE, text=True)
-
-
-def said(workers: list[subprocess.Popen[str]]) -> list[list[str]]:
-    """What each worker printed, when all are done and none failed."""
-    spoken = [worker.communicate(timeout=600)[0].splitlines() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * len(workers)
-    return spoken
-
-
-def begun(folder: Path, *statements: str) -> Database:
-    """A local database with some tables."""
-    database = connect(NAME, local_store(folder), create=True, background=False)
-    database.change_settings({"max_attempts": 3})
-    database.batch([TABLE, *statements])
+def begun(url: str, *statements: str, **settings: str | int) -> Database:
+    """A database with some tables, the one of the rows among them."""
+    database = connect(NAME, url, create=True, background=False)
+    database.change_settings({"max_attempts": 3, **settings})
+    database.batch([TABLE.replace("TABLE", "TABLE IF NOT EXISTS"), *statements])
     return database
 
 
-def check_rows(folder: Path, processes: int, times: int, threads: int = 1) -> None:
+def check_rows(url: str, processes: int, times: int, threads: int = 1, *, sizes: tuple[int, ...] = (0,)) -> None:
     """All rows are there once; commits of two processes never share a version."""
-    began = begun(folder)
+    began = begun(url)
     first = began.version
-    spoken = said([start("rows", folder, name, times, threads) for name in range(processes)])
+    spoken = said([start("rows", url, name, times, threads, *sizes) for name in range(processes)])
     versions = defaultdict[int, set[int]](set)
     ledger = Ledger()
     for process, lines in enumerate(spoken):
@@ -59,34 +44,68 @@ def check_rows(folder: Path, processes: int, times: int, threads: int = 1) -> No
     assert all(len(owners) == 1 for owners in versions.values()), "two processes were told the same version"
     if threads == 1:
         assert len(versions) == len(ledger.kept), "one process was told the same version twice"
-    with connect(NAME, local_store(folder), background=False) as database:
+    with connect(NAME, url, background=False) as database:
         assert ledger.check(database) == ledger.kept
         assert first < min(versions) <= max(versions) <= database.version
         check_integrity(database)
         last = database.snapshot()
         assert last.volume.snapshot_at(Version(max(versions))).head.checksum == last.head.checksum
     began.close()
+    check_store(open_store(url))
 
 
-def test_p1_processes_lose_no_update(tmp_path: Path) -> None:
-    check_rows(tmp_path, processes=4, times=50)
+@on(*PLACES)
+def test_p1_processes_lose_no_update(place: str) -> None:
+    check_rows(place, processes=4, times=50)
 
 
-def test_p1_threads_of_processes_lose_no_update(tmp_path: Path) -> None:
-    check_rows(tmp_path, processes=2, times=15, threads=4)
+@on("local", *FAR)
+def test_p1_threads_of_processes_lose_no_update(place: str) -> None:
+    check_rows(place, processes=2, times=15, threads=4)
+
+
+@on("seaweedfs")
+def test_p1_four_processes_of_four_threads_lose_no_update(place: str) -> None:
+    check_rows(place, processes=4, times=10, threads=4)
+
+
+@on("seaweedfs", "local+seaweedfs", slow=("local", "moto"))
+def test_p1_no_update_is_lost_while_segments_are_merged_and_promoted(place: str) -> None:
+    """Rows of all sizes, on which every process does the upkeep that falls due, with three others at the same."""
+    before_and_after(place, processes=4, times=6, threads=4)
 
 
 @pytest.mark.slow
-def test_p1_many_processes_lose_no_update(tmp_path: Path) -> None:
-    check_rows(tmp_path, processes=8, times=200)
+@on("seaweedfs", "local+seaweedfs")
+def test_p1_no_update_is_lost_while_segments_are_merged_and_promoted_for_long(place: str) -> None:
+    before_and_after(place, processes=4, times=20, threads=4)
+
+
+def before_and_after(url: str, processes: int, times: int, threads: int) -> None:
+    """`check_rows` with large rows, and then: it was merged, and promoted where there are two tiers."""
+    with begun(url, promote_at_mb=1) as database:
+        tier = database.status().tier
+    check_rows(url, processes, times, threads, sizes=SIZES)
+    with connect(NAME, url, background=False) as database:
+        status, snapshot = database.status(), database.snapshot()
+        assert (status.tier, status.upkeep_error) == ("object", None)
+        assert any(ref.has_inputs for ref in snapshot.root.segments), "nothing was merged"
+        assert {ref.tier.value for ref in snapshot.root.segments} <= {tier, "object"}
 
 
 @pytest.mark.slow
-def test_p1_many_threads_of_processes_lose_no_update(tmp_path: Path) -> None:
-    check_rows(tmp_path, processes=4, times=40, threads=8)
+@on("local", "seaweedfs")
+def test_p1_many_processes_lose_no_update(place: str) -> None:
+    check_rows(place, processes=8, times=200)
 
 
-def check_bank(folder: Path, writers: int, times: int) -> None:
+@pytest.mark.slow
+@on("local", "seaweedfs")
+def test_p1_many_threads_of_processes_lose_no_update(place: str) -> None:
+    check_rows(place, processes=4, times=40, threads=8)
+
+
+def check_bank(url: str, writers: int, times: int) -> None:
     """Readers in other processes see the same sum at every version, and time that never runs back."""
     tables = [
         "CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER CHECK (balance >= -1000))",
@@ -94,12 +113,12 @@ def check_bank(folder: Path, writers: int, times: int) -> None:
         "CREATE TABLE done (writer)",
         *(f"INSERT INTO account VALUES ({number}, 100)" for number in range(ACCOUNTS)),
     ]
-    with begun(folder, *tables) as database:
+    with begun(url, *tables) as database:
         database.change_settings({"max_staleness_ms": 5})
-    readers = [start("reads", folder, level, writers) for level in ("strong", "session", "bounded")]
-    said([start("transfers", folder, seed, times) for seed in range(writers)])
+    readers = [start("reads", url, level, writers) for level in ("strong", "session", "bounded")]
+    said([start("transfers", url, seed, times) for seed in range(writers)])
     counts = dict[int, int]()
-    with connect(NAME, local_store(folder), background=False) as database:
+    with connect(NAME, url, background=False) as database:
         for lines in said(readers):
             seen = [(int(count), int(total), int(version)) for count, total, version, _ in map(str.split, lines)]
             bookmarks = [line.split()[3] for line in lines]
@@ -114,10 +133,12 @@ def check_bank(folder: Path, writers: int, times: int) -> None:
         check_integrity(database)
 
 
-def test_p4_p5_readers_see_whole_versions_in_order(tmp_path: Path) -> None:
-    check_bank(tmp_path, writers=2, times=30)
+@on("local", "seaweedfs", slow=("moto", "local+seaweedfs"))
+def test_p4_p5_readers_see_whole_versions_in_order(place: str) -> None:
+    check_bank(place, writers=2, times=30)
 
 
 @pytest.mark.slow
-def test_p4_p5_readers_see_whole_versions_in_order_for_long(tmp_path: Path) -> None:
-    check_bank(tmp_path, writers=4, times=250)
+@on("local", "seaweedfs")
+def test_p4_p5_readers_see_whole_versions_in_order_for_long(place: str) -> None:
+    check_bank(place, writers=4, times=250)

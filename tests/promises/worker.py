@@ -1,6 +1,6 @@
-"""A process beside the tests: works on the local database of a folder until it is done or killed.
+"""A process beside the tests: works on the database of a store until it is done or killed.
 
-    worker.py <work> <folder> [argument …]
+    worker.py <work> <store URL> [argument …]
 
 It prints one line for each write that was answered, so whoever kills it knows what must be there.
 """
@@ -14,12 +14,14 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
+from typing import TypeVar
 
 from virke.engine.database import Database
-from virke.errors import Conflict
+from virke.errors import Conflict, OutcomeUnknown, Unavailable
 from virke.opening import connect
 from virke.transfer import import_file
 
+T = TypeVar("T")
 INSERT = "INSERT INTO entry VALUES (?, randomblob(?))"
 UNIT = 30
 
@@ -30,24 +32,44 @@ def say(*words: object) -> None:
     sys.stdout.flush()
 
 
-def rows(database: Database, name: str, times: str, threads: str) -> None:
-    """Add unique rows, in as many threads; a lost race is run again. Says token and version."""
+def rows(database: Database, name: str, times: str, threads: str, *sizes: str) -> None:
+    """Add unique rows of these sizes in turn, in as many threads, so many times (0: for ever).
+
+    A lost race is run again. Says token and version.
+    """
 
     def work(thread: int) -> None:
-        for number in range(int(times)):
-            while True:
-                try:
-                    result = database.run(INSERT, (f"{name}-{thread}-{number}", 0))
-                    break
-                except Conflict:
-                    continue
-            say(f"{name}-{thread}-{number}", result.version)
+        for number in range(int(times)) if int(times) else itertools.count():
+            token, size = f"{name}-{thread}-{number}", int(sizes[number % len(sizes)]) if sizes else 0
+            say(token, _until_won(partial(database.run, INSERT, (token, size))).version)
 
-    running = [threading.Thread(target=work, args=(thread,)) for thread in range(int(threads))]
+    _at_once(work, int(threads))
+
+
+def _at_once(work: Callable[[int], None], threads: int) -> None:
+    """Do `work` in as many threads."""
+    running = [threading.Thread(target=work, args=(thread,)) for thread in range(threads)]
     for thread in running:
         thread.start()
     for thread in running:
         thread.join()
+
+
+def attempts(database: Database, name: str, threads: str) -> None:
+    """Add unique rows, a few of them large, for ever, whatever the store says. Says how each was answered."""
+
+    def work(thread: int) -> None:
+        for number in itertools.count():
+            token, answer = f"{name}-{thread}-{number}", "kept"
+            try:
+                database.execute(INSERT, (token, 0 if number % 20 else 90_000))
+            except OutcomeUnknown:
+                answer = "open"
+            except (Conflict, Unavailable):
+                answer = "refused"
+            say(answer, token)
+
+    _at_once(work, int(threads))
 
 
 def transfers(database: Database, seed: str, times: str) -> None:
@@ -61,12 +83,11 @@ def transfers(database: Database, seed: str, times: str) -> None:
     _until_won(lambda: database.execute("INSERT INTO done VALUES (?)", (seed,)))
 
 
-def _until_won(work: Callable[[], object]) -> None:
+def _until_won(work: Callable[[], T]) -> T:
     """Do `work`, again after each lost race."""
     while True:
         try:
-            work()
-            return
+            return work()
         except Conflict:
             continue
 
@@ -150,10 +171,11 @@ def promotes(database: Database, start: str) -> None:
 
 
 WORKS = {
-    work.__name__: work for work in (rows, transfers, reads, inserts, imports, flushes, deferred, upkeep, promotes)
+    work.__name__: work
+    for work in (rows, attempts, transfers, reads, inserts, imports, flushes, deferred, upkeep, promotes)
 }
 
 if __name__ == "__main__":
-    chosen, folder, *arguments = sys.argv[1:]
-    with connect("ledger", f"local:{folder}") as opened:
+    chosen, url, *arguments = sys.argv[1:]
+    with connect("ledger", url) as opened:
         WORKS[chosen](opened, *arguments)

@@ -8,7 +8,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,44 +39,98 @@ def accepts(port: int) -> bool:
 
 
 Command = Callable[[list[int], Path], Sequence[str]]
+Ready = Callable[[list[int]], bool]
+
+
+class Server:
+    """A process that serves on `ports` and keeps what it stores in `folder`; it can be killed and started again."""
+
+    def __init__(
+        self, command: Command, ports: list[int], folder: Path, *, ready: Ready, environ: Mapping[str, str] | None
+    ) -> None:
+        self.ports: Final = ports
+        self._command = command(ports, folder)
+        self._folder = folder
+        self._ready = ready
+        self._environ = environ
+        self._process: subprocess.Popen[bytes] | None = None
+        self._kept = ExitStack()
+
+    def start(self) -> None:
+        """Start it, if it does not run, and wait until it is ready.
+
+        Raises:
+            RuntimeError: it did not start; the end of what it printed is in the message.
+        """
+        if self._process is not None:
+            return
+        self._kept.close()
+        with (self._folder / "log").open("wb") as log:
+            environ = None if self._environ is None else {**self._environ}
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._folder, env=environ)
+        if not self._came_up(self._process):
+            self.kill()
+            said = (self._folder / "log").read_text("utf-8", "replace")[-2000:]
+            raise RuntimeError(f"the server did not start: {said}")
+
+    def kill(self) -> None:
+        """End it at once. Until it is started again its ports refuse connections, and nobody else gets them."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for port in self.ports:
+                self._keep(port)
+
+    def close(self) -> None:
+        """End it for good."""
+        self.kill()
+        self._kept.close()
+
+    def _keep(self, port: int) -> None:
+        held = self._kept.enter_context(socket.socket())
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # somebody else has it: then `start` says so
+            held.bind((HOST, port))
+
+    def _came_up(self, process: subprocess.Popen[bytes]) -> bool:
+        deadline = time.monotonic() + START_S
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._ready(self.ports):
+                return process.poll() is None  # else somebody else answers on its port
+            time.sleep(0.05)
+        return False
+
+
+@contextmanager
+def served(command: Command, ports: int, *, ready: Ready, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server that was given `ports` free ports and an empty folder, started and `ready`. Raises `RuntimeError`."""
+    with tempfile.TemporaryDirectory(prefix="virke-server-", ignore_cleanup_errors=True) as name:
+        server = _started(lambda: Server(command, free_ports(ports), Path(name), ready=ready, environ=environ))
+        try:
+            yield server
+        finally:
+            server.close()  # what it stores is thrown away with its folder
+
+
+def _started(make: Callable[[], Server]) -> Server:
+    """A server that did start: another process may have taken a port of those before it."""
+    for tries_left in reversed(range(TRIES)):
+        server = make()
+        try:
+            server.start()
+            return server
+        except RuntimeError:
+            server.close()
+            if not tries_left:
+                raise
+    raise AssertionError("the loop returns or raises")
 
 
 @contextmanager
 def running(
-    command: Command, ports: int, *, ready: Callable[[list[int]], bool], environ: Mapping[str, str] | None = None
+    command: Command, ports: int, *, ready: Ready, environ: Mapping[str, str] | None = None
 ) -> Iterator[list[int]]:
-    """A server that was given `ports` free ports and an empty folder; yields the ports once it is `ready`.
-
-    Raises:
-        RuntimeError: it did not start; the end of what it printed is in the message.
-    """
-    with tempfile.TemporaryDirectory(prefix="virke-server-", ignore_cleanup_errors=True) as name:
-        folder, said = Path(name), ""
-        for _ in range(TRIES):
-            chosen = free_ports(ports)
-            with (folder / "log").open("wb") as log:
-                process = subprocess.Popen(
-                    command(chosen, folder),
-                    stdout=log,
-                    stderr=log,
-                    cwd=folder,
-                    env=None if environ is None else {**environ},
-                )
-            try:
-                if _came_up(process, ready, chosen):
-                    yield chosen
-                    return
-                said = (folder / "log").read_text("utf-8", "replace")[-2000:]
-            finally:
-                process.kill()  # what it stores is thrown away with its folder
-                process.wait()
-        raise RuntimeError(f"the server did not start: {said}")
-
-
-def _came_up(process: subprocess.Popen[bytes], ready: Callable[[list[int]], bool], ports: list[int]) -> bool:
-    deadline = time.monotonic() + START_S
-    while process.poll() is None and time.monotonic() < deadline:
-        if ready(ports):
-            return process.poll() is None  # else somebody else answers on its port
-        time.sleep(0.05)
-    return False
+    """The ports of a server that runs as long as the block. Raises `RuntimeError` if it does not start."""
+    with served(command, ports, ready=ready, environ=environ) as server:
+        yield server.ports

@@ -1,4 +1,7 @@
-"""S3 servers from PyPI: SeaweedFS and moto. Both honour conditional PUT; each is started with one empty bucket."""
+"""S3 servers from PyPI: SeaweedFS and moto. Both honour conditional PUT; each is started with one empty bucket.
+
+SeaweedFS can also be killed and started again, with what it stored.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,19 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-from tests.servers.running import HOST, accepts, running, script
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from tests.servers.running import HOST, Server, accepts, running, script, served
 
 BUCKET: Final = "bucket"
 ACCESS_KEY: Final = "virke-test"
 SECRET_KEY: Final = "virke-test-secret"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 """What the environment of a client needs."""
+READY: Final = "ready"
+"""An object that is there while the server starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +45,66 @@ class S3Server:
 @contextmanager
 def seaweedfs() -> Iterator[S3Server]:
     """SeaweedFS: master, volume server, filer and S3 gateway in one process."""
+    with stoppable_seaweedfs() as (server, _):
+        yield server
 
-    def command(ports: list[int], folder: Path) -> Sequence[str]:
-        keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        identity = {"identities": [{"name": "test", "credentials": keys, "actions": actions}]}
-        (folder / "s3.json").write_text(json.dumps(identity))
-        names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in (".grpc", "")]
-        return [
-            script("weed"),
-            "server",
-            f"-ip={HOST}",
-            f"-ip.bind={HOST}",
-            f"-dir={folder}",
-            "-s3",
-            f"-s3.config={folder / 's3.json'}",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-master.telemetry=false",
-            "-master.volumeSizeLimitMB=1024",
-            "-volume.max=64",
-            "-volume.preStopSeconds=0",
-            *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
-        ]
 
-    with running(command, 8, ready=lambda ports: _answers(ports[-1], "/status")) as ports:
-        yield S3Server("SeaweedFS", f"http://{HOST}:{ports[-1]}")
+@contextmanager
+def stoppable_seaweedfs() -> Iterator[tuple[S3Server, Server]]:
+    """SeaweedFS, and the process behind it."""
+    with served(_seaweedfs_command, 8, ready=lambda ports: _takes_objects(_endpoint(ports))) as process:
+        yield S3Server("SeaweedFS", _endpoint(process.ports)), process
+
+
+def _seaweedfs_command(ports: list[int], folder: Path) -> Sequence[str]:
+    keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    identity = {"identities": [{"name": "test", "credentials": keys, "actions": actions}]}
+    (folder / "s3.json").write_text(json.dumps(identity))
+    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in (".grpc", "")]
+    return [
+        script("weed"),
+        "server",
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        f"-dir={folder}",
+        "-s3",
+        f"-s3.config={folder / 's3.json'}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-master.telemetry=false",
+        "-master.electionTimeout=200ms",  # it is alone, and a started one waits that long
+        "-master.heartbeatInterval=50ms",
+        "-master.volumeSizeLimitMB=1024",
+        "-volume.max=64",
+        "-volume.preStopSeconds=0",
+        *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
+    ]
+
+
+def _endpoint(ports: list[int]) -> str:
+    return f"http://{HOST}:{ports[-1]}"
+
+
+def _takes_objects(endpoint: str) -> bool:
+    """Whether an object can be stored and read; the bucket is made with the first one."""
+    if not _answers(f"{endpoint}/status"):
+        return False
+    client = S3Store(
+        BUCKET,
+        endpoint=endpoint,
+        access_key_id=ACCESS_KEY,
+        secret_access_key=SECRET_KEY,
+        client_options={"allow_http": True, "timeout": "5s"},
+        retry_config={"max_retries": 0},
+    )
+    try:
+        obstore.put(client, READY, b"yes", use_multipart=False)
+        found = bytes(obstore.get(client, READY).bytes())
+        obstore.delete(client, READY)
+    except (BaseError, FileNotFoundError):
+        return False
+    return found == b"yes"
 
 
 @contextmanager
@@ -77,9 +120,9 @@ def moto() -> Iterator[S3Server]:
         yield S3Server("moto", endpoint)
 
 
-def _answers(port: int, path: str) -> bool:
+def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

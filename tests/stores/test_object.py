@@ -153,11 +153,18 @@ def test_a_server_that_nobody_reaches_is_unavailable() -> None:
 def test_a_missing_bucket_is_told_from_a_missing_key(moto: S3Server) -> None:
     """Every call says that the bucket has to be created, and none that a database is missing."""
     store = opened(moto.url().replace(f"//{BUCKET}/", "//nowhere/"))
-    for call in (lambda: store.register.read("k"), lambda: store.register.swap("k", b"", None)):
+    blobs = store.blobs[Tier.OBJECT]
+    calls: list[Callable[[], object]] = [
+        lambda: store.register.read("k"),
+        lambda: store.register.swap("k", b"", None),
+        lambda: list(store.register.keys("")),
+        lambda: blobs.put_new("k", b""),
+        lambda: blobs.get([Range("k", 0, 1)]),
+        lambda: list(blobs.list("")),
+    ]
+    for call in calls:
         with pytest.raises(NotFound, match="bucket does not exist"):
             call()
-    with pytest.raises(NotFound, match="bucket does not exist"):
-        store.blobs[Tier.OBJECT].get([Range("k", 0, 1)])
 
 
 def test_wrong_credentials_are_denied(seaweedfs: S3Server) -> None:

@@ -12,15 +12,17 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
 4. The ring does not reach back to that version → `Unknown`, unless no request can have been applied. Never guess.
 5. The root has not moved → send the same bytes again; the same commit id makes the repeat harmless.
 6. Every loop is bounded by `sends`; what is unproved then is `Unknown`, or `Failed` if no request can have been applied.
-   A refusal for good (no rights, too large) ends it at once, with the same two verdicts.
 7. A loser deletes what it uploaded, after the conflict is proved, best effort.
 8. An absent root, or another database's, proves a deletion only where reads are linearizable: elsewhere it may be
    what the register held before this database was created, while our swap was applied. Nothing is deleted then.
+9. An error that the world raises at an effect (no right, a damaged root) says nothing of the requests before it:
+   `Unknown`, unless none of them can have been applied; then it is raised on, and the uploads are deleted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,10 +88,9 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The store did not take it; surely not applied. `error` says why if it refused for good."""
+    """The store did not take it; surely not applied."""
 
     reason: str
-    error: VirkeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +104,19 @@ Protocol = Generator[Effect, Outcome, Verdict]
 
 def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False) -> Protocol:
     """Commit `plan` on `base`; `name` is for error messages. `linearizable`: reads of the register are never stale."""
-    if plan.puts:
-        failed = yield from store_objects(plan.puts)
-        if failed:
-            yield from _remove(plan)
-            return failed
-    verdict = yield from _swap(base, plan.root, name, linearizable)
+    try:
+        failed = (yield from store_objects(plan.puts)) if plan.puts else ""
+        verdict = Failed(failed) if failed else (yield from _swap(base, plan.root, name, linearizable))
+    except VirkeError:  # rule 9
+        yield from _remove(plan)
+        raise
     if isinstance(verdict, Conflicted | Failed):
         yield from _remove(plan)
     return verdict
 
 
-def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, Failed | None]:
-    """Store the objects, of one tier, in one round; None when all are there, else why not.
+def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, str]:
+    """Store the objects, of one tier, in one round; "" when all are there, else why not.
 
     Repeating is harmless: the keys are ours alone.
     """
@@ -128,18 +129,16 @@ def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, Failed
             yield Pause(attempt - 1)
         match (yield put):
             case Stored():
-                return None
-            case Refused(why, VirkeError() as error):
-                return Failed(why, error)
+                return ""
             case Lost(why) | Refused(why):
                 reason = why
-    return Failed(reason or "the store did not take the object")
+    return reason or "the store did not take the object"
 
 
 def _remove(plan: Plan) -> Generator[Effect, Outcome, None]:
-    for put in plan.puts:
-        yield Delete(put.tier, (put.key,))
-    yield from plan.uploaded
+    for delete in (*(Delete(put.tier, (put.key,)) for put in plan.puts), *plan.uploaded):
+        with suppress(VirkeError):
+            yield delete
 
 
 def _swap(base: RootAt, root: Root, name: str, linearizable: bool) -> Protocol:
@@ -149,19 +148,23 @@ def _swap(base: RootAt, root: Root, name: str, linearizable: bool) -> Protocol:
     for attempt in range(SENDS):
         if attempt:
             yield Pause(attempt - 1)
-        match (yield swap):
-            case Swapped(generation):
-                return Committed(root, _at(root, generation))
-            case Refused(why, VirkeError() as error):
-                return Failed(why, error) if surely_not_applied else Unknown(f"{reason}, then: {why}")
-            case Refused(why):
-                reason = why
-            case Lost(why):
-                surely_not_applied, reason = False, why
-            case Mismatch():
-                surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
-        seen = yield ReadRoot()
-        match look(base, root, seen, name):
+        try:
+            match (yield swap):
+                case Swapped(generation):
+                    return Committed(root, _at(root, generation))
+                case Refused(why):
+                    reason = why
+                case Lost(why):
+                    surely_not_applied, reason = False, why
+                case Mismatch():
+                    surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
+            seen = yield ReadRoot()
+            found = look(base, root, seen, name)
+        except VirkeError as error:
+            if surely_not_applied:
+                raise
+            return Unknown(error.message)  # rule 9
+        match found:
             case None:
                 continue
             case Gone() if not linearizable:  # rule 8

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
-from virke.errors import VirkeError
-
 Generation = NewType("Generation", str)
 
 
@@ -69,10 +67,9 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The store says no, or never got the request: surely not applied. `error` says that asking again can't help."""
+    """The store says no, or never got the request: surely not applied."""
 
     reason: str
-    error: VirkeError | None = None
 
 
 @dataclass(frozen=True, slots=True)

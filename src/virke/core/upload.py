@@ -38,7 +38,7 @@ class Upload:
         """Send what waits. Raises `Unavailable`."""
         waiting, self._waiting = tuple(self._waiting), []
         if waiting and (failed := (yield from store_objects(waiting))):
-            raise failed.error or Unavailable(f"the store did not take the data, nothing was changed: {failed.reason}")
+            raise Unavailable(f"the store did not take the data, nothing was changed: {failed}")
 
     def removal(self) -> Delete:
         """The effect that removes what was sent."""

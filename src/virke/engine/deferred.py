@@ -25,7 +25,7 @@ from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, execute
-from virke.errors import Conflict, Corrupt, OutcomeUnknown, Unavailable, VirkeError
+from virke.errors import Conflict, Corrupt, Unavailable, VirkeError
 
 PUSH_MAX: Final = ANSWERS_KEPT
 """Writes of one commit: the root keeps no more answers."""
@@ -192,6 +192,7 @@ class Deferred:
 
     def _push(self, entries: list[Entry], writes: list[Write]) -> tuple[int, int]:
         sequences = {id(write): entry.sequence for entry, write in zip(entries, writes, strict=True)}
+        noted: dict[int, str | None] = {}
 
         def before_swap(tried: list[Write]) -> None:
             for write in tried:
@@ -199,13 +200,16 @@ class Deferred:
                     raise write.error  # the store's failure is no fault of the write: it stays pending
             # No results and no error: history has it already, with the fate that was noted then.
             fates = [(write, write.error.message if write.error else None) for write in tried if write.results != []]
+            noted.update((sequences[id(write)], reason) for write, reason in fates)
             self.journal.note([(sequences[id(write)], reason) for write, reason in fates])
 
         with self._writer.lead:
             self._writer.commit(writes, before_swap)
         for write in writes:
-            if isinstance(write.error, Unavailable | Conflict | OutcomeUnknown):  # it and all later ones stay pending
-                self._finish_killed_push()
+            if (
+                write.error and noted.get(sequences[id(write)]) != write.error.message
+            ):  # not its own fault, but its swap's
+                self._finish_killed_push()  # it and all later ones stay pending
                 raise write.error
         return self.journal.settle(entries[-1].sequence)
 

@@ -3,15 +3,17 @@
 Knows effects, stores and the environment; knows no pages and no SQL.
 
 1. An effect is performed exactly as asked, once: repeats are the protocol's decision.
-2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`, as does a refusal for good,
-   which keeps its error; on a read both become `Lost` for the root, and stay errors for objects.
+2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`; on a read it becomes `Lost`
+   for the root, and stays an error for objects.
 3. Deleting is best effort: what stays behind is garbage, which collection finds.
-4. An object that an eventual store does not show may only be new: it is asked for again, for a few seconds at most.
+4. Any other error is raised inside the protocol, at its effect: only the protocol knows what was sent before.
+5. An object that an eventual store does not show may only be new: it is asked for again, for a few seconds at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from virke.core.effects import (
@@ -31,7 +33,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.engine.environment import Environment
-from virke.errors import Denied, Invalid, NotFound, TooLarge, Unavailable
+from virke.errors import NotFound, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Range, Store
 
 PAUSE_FIRST_S: Final = 0.01
@@ -39,7 +41,6 @@ PAUSE_MOST_S: Final = 1.0
 GET_TRIES: Final = 3
 ABSENT_TRIES: Final = 8
 """About 2.3 seconds of waiting."""
-_REFUSALS: Final = (Unavailable, Denied, Invalid, NotFound, TooLarge)
 T = TypeVar("T")
 
 
@@ -53,25 +54,37 @@ class Driver:
 
     def run(self, protocol: Generator[Effect, Outcome, T]) -> T:
         """Drive `protocol` to its end and return what it returns."""
-        outcome: Outcome = None
+        answer: Callable[[], Effect] = partial(protocol.send, None)
         while True:
             try:
-                effect = protocol.send(outcome)
+                effect = answer()
             except StopIteration as end:
                 result: T = end.value
                 return result
-            outcome = self._perform(effect)
+            try:
+                answer = partial(protocol.send, self._perform(effect))
+            except VirkeError as error:
+                answer = partial(protocol.throw, error)
 
     def _perform(self, effect: Effect) -> Outcome:
         match effect:
             case ReadRoot():
                 return self._read_root()
             case SwapRoot(data, base):
-                return _written(lambda: self._store.register.swap(self._root_key, data, base))
+                try:
+                    return self._store.register.swap(self._root_key, data, base)
+                except Unavailable as error:
+                    return Refused(error.message)
             case PutNew(tier, key, data):
-                return _written(lambda: self.blobs(tier).put_new(key, data))
+                try:
+                    return self.blobs(tier).put_new(key, data)
+                except Unavailable as error:
+                    return Refused(error.message)
             case PutAll(tier, objects):
-                return _written(lambda: self.blobs(tier).put_all(objects))
+                try:
+                    return self.blobs(tier).put_all(objects)
+                except Unavailable as error:
+                    return Refused(error.message)
             case Get(tier, ranges):
                 return self.get(tier, [Range(key, offset, length) for key, offset, length in ranges])
             case Delete(tier, keys):
@@ -84,7 +97,7 @@ class Driver:
     def _read_root(self) -> Outcome:
         try:
             outcome = self._store.register.read(self._root_key)
-        except _REFUSALS as error:
+        except Unavailable as error:
             return Lost(error.message)
         assert not isinstance(outcome, Unchanged), "no known generation was named"
         return outcome
@@ -127,13 +140,3 @@ class Driver:
         if blobs is None:
             raise NotFound(f"store {self._store.url} has no {tier.value} tier; name one in virke.toml [store]")
         return blobs
-
-
-def _written(write: Callable[[], Outcome]) -> Outcome:
-    """The outcome of a write (invariant 2)."""
-    try:
-        return write()
-    except Unavailable as error:
-        return Refused(error.message)
-    except _REFUSALS as error:
-        return Refused(error.message, error)

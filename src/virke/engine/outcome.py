@@ -18,7 +18,7 @@ from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown
 from virke.core.effects import Delete, Effect, Outcome
 from virke.core.root import NOT_TOLD, RootAt
 from virke.engine.volume import SnapshotGone, Volume
-from virke.errors import NotFound, OutcomeUnknown, Unavailable, VirkeError
+from virke.errors import NotFound, OutcomeUnknown, Unavailable
 from virke.stores.base import Consistency
 
 
@@ -49,8 +49,6 @@ def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
             return None
         case Unknown(reason):
             raise OutcomeUnknown(f"it is not known whether the commit happened ({reason}); ask the data, do not repeat")
-        case Failed(_, VirkeError() as error):
-            raise error
         case Failed(reason):
             raise Unavailable(f"the store did not take the commit, nothing was changed: {reason}")
         case Gone():

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -186,7 +187,8 @@ class Writer:
         if verdict is None:
             return False
         self._volume.adopt(plan, changed.pages)
-        connection.file.accept(self._volume.snapshot_of(verdict.root))
+        with suppress(VirkeError):  # it is history: what can't be read now is read when somebody needs it
+            connection.file.accept(self._volume.snapshot_of(verdict.root))
         for write in writes:
             for result in write.results or ():
                 result.at(verdict.root)

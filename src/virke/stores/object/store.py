@@ -66,6 +66,7 @@ _TOMBSTONE: Final = 1
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _NO_ANSWER: Final = re.compile(r"Error performing \w+ (\w+://[^/\s]+)\S* in \S+ - HTTP error")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+_NO_BUCKET: Final = ("<Code>NoSuchBucket", "<Code>ContainerNotFound")
 _METADATA_SERVICES: Final = ("/latest/api/token", "169.254.169.254", "metadata.google.internal")
 """Where the client looks for credentials when it was given none."""
 
@@ -358,7 +359,7 @@ def _status(error: Exception) -> int:
 
 def _absent(error: FileNotFoundError, key: str) -> Absent:
     """What a 404 says. Raises `NotFound` if it is the bucket that is missing."""
-    if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
+    if any(code in str(error) for code in _NO_BUCKET):
         raise NotFound(f"the bucket does not exist; create it first ({_short(error)})", key=key) from error
     return Absent()
 
@@ -380,7 +381,7 @@ def _translated(error: Exception, what: str) -> VirkeError:
     text = str(error)
     if any(place in text for place in _METADATA_SERVICES):
         return Denied(f"{what}: no credentials for the object store (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)")
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or any(code in text for code in _NO_BUCKET):
         return NotFound(f"{what}: the bucket does not exist; create it first ({_short(error)})")
     message = f"{what}: {_short(error)}"
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _status(error) in (401, 403):
