@@ -89,7 +89,7 @@ class Database:
         self._volume = Volume(store, name, self._env)
         self._volume.refresh()
         self._writer = Writer(self._volume, self._connection)
-        self._upkeep = upkeep.Upkeep(self._volume, self._writer.lead, self._env.spawn if upkeep_beside else None)
+        self._upkeep = upkeep.Upkeep(self._volume, self._writer.turns, self._env.spawn if upkeep_beside else None)
         self._deferred = Deferred(self._volume, self._writer, journal, self._connection) if journal else None
         self._readers: list[_Reader] = []
         self._writers: list[Connection] = []
@@ -367,7 +367,7 @@ class Database:
         Raises:
             Conflict: the database moved past `base`. Unavailable: the store failed. Nothing was changed.
         """
-        with self._writer.lead:
+        with self._writer.turns.lead:
             stream = PageStream(self._volume, base_of(self._volume, base), page_size=page_size, page_count=page_count)
             version = stream.commit(pages, progress)
         self._after_commit()

@@ -203,7 +203,7 @@ class Deferred:
             noted.update((sequences[id(write)], reason) for write, reason in fates)
             self.journal.note([(sequences[id(write)], reason) for write, reason in fates])
 
-        with self._writer.lead:
+        with self._writer.turns.lead:
             self._writer.commit(writes, before_swap)
         for write in writes:
             if (

@@ -114,12 +114,13 @@ class Transaction:
                 answers=(Answer(self._key, self._rows),) if self._key else (),
                 part_bytes=self._volume.part_bytes,
             )
-            with self._writer.lead:
+            with self._writer.turns.lead:
                 plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
                 verdict = commit_plan(self._volume, self._base, plan)
                 if verdict is None:
                     self._writer.conflicts += 1
                     raise Conflict("another commit came first; run the transaction again")
+                self._writer.turns.took(plan.root.head.commit_id)
                 self._volume.adopt(plan, changed.pages)
             self._base = RootAt(verdict.root, self._base.generation)
             return self.version

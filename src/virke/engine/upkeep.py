@@ -6,7 +6,7 @@ Knows the pure plans of core/ and drives them; knows no SQL. Never runs inside a
 2. What it uploaded and could not name it deletes, best effort.
 3. One thread at a time does what is due: beside the writers where `spawn` is given, else in the thread of the commit
    that made it due. What becomes due meanwhile is done by the same thread.
-4. Its swaps take turns with this process's writers (`lead`): they never race each other, and one swap is all that
+4. Its swaps take turns with this process's writers (`turns`): they never race each other, and one swap is all that
    either waits for.
 """
 
@@ -26,6 +26,7 @@ from virke.core.root import Horizon, Root
 from virke.core.settings import Settings
 from virke.engine.outcome import commit_plan
 from virke.engine.results import Collected
+from virke.engine.turns import Turns
 from virke.engine.volume import Volume
 from virke.errors import Conflict, VirkeError
 from virke.stores.base import Listed
@@ -38,10 +39,10 @@ class Upkeep:
     """The upkeep of one database."""
 
     def __init__(
-        self, volume: Volume, lead: threading.Lock, spawn: Callable[[Callable[[], object]], None] | None = None
+        self, volume: Volume, turns: Turns, spawn: Callable[[Callable[[], object]], None] | None = None
     ) -> None:
         self._volume = volume
-        self._lead = lead
+        self._turns = turns
         self._spawn = spawn
         self.error: str | None = None
         self._seen = (-1, False)
@@ -250,12 +251,13 @@ class Upkeep:
         """Commit what `plan` makes of the newest root, again after each lost race; False if it gives up."""
         volume = self._volume
         for _ in range(ATTEMPTS):
-            with self._lead:
+            with self._turns.lead:
                 base = volume.latest()
                 made = plan(base.root)
                 if made is None:
                     return False
                 if commit_plan(volume, base, made):
+                    self._turns.took(made.root.head.commit_id)
                     return True
         return False
 

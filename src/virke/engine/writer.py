@@ -3,7 +3,7 @@
 Knows requests, one writing connection and the commit protocol; knows no threads but its callers'.
 
 1. Whoever finds no leader becomes it and takes along everything that waits: what arrives while a swap is in flight is
-   the next commit. `commit_window_ms` lets the leader wait a little longer.
+   the next commit. `commit_window_ms` lets the leader wait a little longer, and so do other nodes' turns (`turns`).
 2. Each request runs in its own savepoint: its error is its own, the others commit.
 3. Nobody is answered before the swap that holds their write is proved (P1), or before the state that their error or
    empty result was computed on is proved to be the newest.
@@ -29,6 +29,7 @@ from virke.engine.connection import Connection
 from virke.engine.newest import is_newest
 from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult, Request
+from virke.engine.turns import Turns
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
 from virke.errors import Conflict, OutcomeUnknown, SqlError, Unavailable, VirkeError
@@ -76,7 +77,7 @@ class Writer:
         self._connection: Connection | None = None
         self._queue: list[Write] = []
         self._queue_lock = threading.Lock()
-        self.lead = threading.Lock()
+        self.turns = Turns()
         self.conflicts = 0
         self.foreign_keys = False
 
@@ -88,7 +89,7 @@ class Writer:
         """
         with self._queue_lock:
             self._queue.append(write)
-        with self.lead:
+        with self.turns.lead:
             while not write.done:  # more than GROUP_MAX may wait before it
                 self._commit_waiting()
         if write.error is not None:
@@ -97,9 +98,10 @@ class Writer:
         return write.results
 
     def _commit_waiting(self) -> None:
-        window_ms = self._volume.latest().root.settings.commit_window_ms
-        if window_ms:
-            self._volume.environment.sleep(window_ms / 1000)
+        root, environment = self._volume.latest().root, self._volume.environment
+        gap_s = self.turns.gap_s(root, environment.monotonic(), environment.jitter())
+        if wait_s := max(root.settings.commit_window_ms / 1000, gap_s):
+            environment.sleep(wait_s)
         with self._queue_lock:
             writes, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
         receipts = [write.receipt for write in writes if write.receipt]
@@ -183,9 +185,12 @@ class Writer:
 
     def _settle(self, connection: Connection, base: RootAt, changed: Change, writes: list[Write]) -> bool:
         plan = plan_change(base.root, self._volume.environment.commit_id(), changed)
+        began_at = self._volume.environment.monotonic()
         verdict = commit_plan(self._volume, base, plan)
         if verdict is None:
+            self.turns.lost()
             return False
+        self.turns.won(plan.root.head.commit_id, began_at, self._volume.environment.monotonic())
         self._volume.adopt(plan, changed.pages)
         with suppress(VirkeError):  # it is history: what can't be read now is read when somebody needs it
             connection.file.accept(self._volume.snapshot_of(verdict.root))
@@ -281,7 +286,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the writing connection."""
-        with self.lead:
+        with self.turns.lead:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

@@ -1,0 +1,62 @@
+"""Whose turn it is to commit: one at a time in this process, and now and then another node.
+
+Knows commit ids and how long swaps take; knows neither the store nor what is written.
+
+Who wins a race knows the new root one round trip before everybody else, and so wins again.
+
+A loser has to read the root before its next swap, so it needs two round trips where the winner needs one: against a
+node that always has something to write it would never win. So a node whose commits follow each other without a gap
+leaves one from time to time, of one to two round trips; whoever waits wins it.
+
+1. Where others wrote lately (the ring shows commits that are not ours), after every second commit in a row.
+2. Where nobody else is seen, after every sixteenth: somebody may be there who never won yet.
+3. A node whose commits do not follow each other, or whose store is near, never waits.
+4. `lead` is held by whoever commits in this process: its swaps never race each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Final
+
+from virke.core.ids import CommitId
+from virke.core.root import RING_LENGTH, Root
+
+SHARED_ROW: Final = 2
+LONE_ROW: Final = 16
+NEAR_S: Final = 0.003
+"""Swaps that take no longer race in other ways: by how long SQL takes, and by chance."""
+
+
+class Turns:
+    """Who commits in this process, and when it leaves a gap for others."""
+
+    def __init__(self) -> None:
+        self.lead = threading.Lock()
+        self._own: deque[CommitId] = deque(maxlen=RING_LENGTH)
+        self._row = 0
+        self._swap_s = 0.0
+        self._ended_at = float("-inf")
+
+    def won(self, commit_id: CommitId, began_at: float, ended_at: float) -> None:
+        """A commit of ours is in history; its store calls took from `began_at` to `ended_at` (monotonic seconds)."""
+        follows = began_at - self._ended_at <= max(self._swap_s, NEAR_S)
+        self._row = self._row + 1 if follows else 1
+        self._swap_s, self._ended_at = ended_at - began_at, ended_at
+        self.took(commit_id)
+
+    def took(self, commit_id: CommitId) -> None:
+        """A commit of ours that stands in no row (upkeep, a transaction, an import) is in history."""
+        self._own.append(commit_id)
+
+    def lost(self) -> None:
+        """Another commit came first."""
+        self._row = 0
+
+    def gap_s(self, root: Root, now: float, jitter: float) -> float:
+        """How long to wait before the next commit on `root`; `jitter` is from 0.5 to 1.5."""
+        if self._swap_s < NEAR_S or not self._row or now - self._ended_at > self._swap_s:
+            return 0.0
+        is_shared = any(entry.commit_id not in self._own for entry in root.ring)
+        return 0.0 if self._row % (SHARED_ROW if is_shared else LONE_ROW) else self._swap_s * (0.5 + jitter)

@@ -1,0 +1,135 @@
+"""A node that always has something to write leaves gaps for others: few while it seems alone, many where it is not."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from virke.core.change import next_root, untouched
+from virke.core.effects import Tier
+from virke.core.ids import CommitId, DatabaseId
+from virke.core.root import Root, first_root
+from virke.engine.turns import LONE_ROW, NEAR_S, SHARED_ROW, Turns
+
+SWAP_S = 0.025
+
+
+def empty() -> Root:
+    return first_root(
+        name="db",
+        database_id=DatabaseId(bytes(16)),
+        commit_id=CommitId(bytes(16)),
+        time_ms=0,
+        page_size=4096,
+        tier=Tier.KV,
+    )
+
+
+def after(root: Root, owner: int, number: int) -> Root:
+    """`root` after one commit of a node."""
+    return next_root(root, CommitId(owner.to_bytes(8, "big") + number.to_bytes(8, "big")), untouched(root, 0))
+
+
+def gaps(root: Root, *, swap_s: float = SWAP_S, pause_s: float = 0.0, commits: int = 200) -> list[int]:
+    """After which of its commits a node leaves a gap, whose commits begin `pause_s` after each other's ends."""
+    turns, now, found = Turns(), 0.0, list[int]()
+    for number in range(1, commits + 1):
+        began_at, now = now, now + swap_s
+        root = after(root, 1, number)
+        turns.won(root.head.commit_id, began_at, now)
+        now += pause_s
+        gap_s = turns.gap_s(root, now, 1.0)
+        assert gap_s == 0 or swap_s <= gap_s <= 2 * swap_s
+        if gap_s:
+            found.append(number)
+    return found
+
+
+def test_a_lone_node_leaves_few_gaps() -> None:
+    """While the ring still shows the creation, of which it knows nothing, it takes others to be there."""
+    found = gaps(empty())
+    assert [number for number in found if number > 80] == [n for n in range(81, 201) if n % LONE_ROW == 0]
+
+
+def test_a_node_that_sees_others_leaves_many() -> None:
+    root = empty()
+    for number in range(40):
+        root = after(root, 2, number)
+    assert gaps(root, commits=20) == list(range(SHARED_ROW, 21, SHARED_ROW))
+
+
+@pytest.mark.parametrize(("swap_s", "pause_s"), [(NEAR_S / 2, 0.0), (SWAP_S, SWAP_S * 2)])
+def test_a_near_store_and_a_node_with_pauses_of_its_own_need_none(swap_s: float, pause_s: float) -> None:
+    assert gaps(empty(), swap_s=swap_s, pause_s=pause_s) == []
+
+
+class Race:
+    """Nodes that never stop writing, each half a round trip from a register; virtual time."""
+
+    def __init__(self, nodes: int, seed: int, *, polite: bool = True) -> None:
+        self.random = random.Random(seed)
+        self.root = empty()
+        self.wins, self.failed, self.longest = Counter[int](), Counter[int](), 0
+        self._turns = [Turns() for _ in range(nodes)]
+        self._polite = polite
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = itertools.count()
+        for node in range(nodes):
+            self._begin(self.random.random() * SWAP_S, node, self.root)
+
+    def _at(self, time: float, event: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (time, next(self._order), event))
+
+    def _half(self) -> float:
+        return SWAP_S / 2 * self.random.uniform(0.9, 1.1)
+
+    def _begin(self, now: float, node: int, base: Root) -> None:
+        self._at(now + self._half(), lambda time: self._swap(time, now, node, base))
+
+    def _swap(self, time: float, began_at: float, node: int, base: Root) -> None:
+        if base is self.root:
+            self.root = won = after(base, node + 1, self.wins[node])
+            self.wins[node] += 1
+            self._at(time + self._half(), lambda now: self._won(now, began_at, node, won))
+        else:
+            self.failed[node] += 1
+            self.longest = max(self.longest, self.failed[node])
+            self._turns[node].lost()
+            self._at(time + 2 * self._half(), lambda seen: self._read(seen, node))
+
+    def _read(self, time: float, node: int) -> None:
+        seen = self.root
+        self._at(time + self._half(), lambda now: self._begin(now, node, seen))
+
+    def _won(self, now: float, began_at: float, node: int, root: Root) -> None:
+        self.failed[node] = 0
+        self._turns[node].won(root.head.commit_id, began_at, now)
+        gap_s = self._turns[node].gap_s(root, now, self.random.uniform(0.5, 1.5)) if self._polite else 0.0
+        self._begin(now + gap_s, node, root)
+
+    def run(self, rounds: int) -> Race:
+        """So many round trips."""
+        while self._events[0][0] < rounds * SWAP_S:
+            time, _, event = heapq.heappop(self._events)
+            event(time)
+        return self
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_is_kept_from_writing(nodes: int, seed: int) -> None:
+    """Each node wins its share, none loses more than a few dozen races in a row, and most rounds have a winner."""
+    race = Race(nodes, seed).run(2000)
+    assert min(race.wins.values()) * nodes >= 0.7 * race.wins.total()
+    assert race.longest <= 40
+    assert race.wins.total() >= 0.6 * 2000
+
+
+def test_without_gaps_the_winner_goes_on_winning() -> None:
+    """What the gaps are for: this race is the same but for them."""
+    assert max(Race(2, seed, polite=False).run(2000).longest for seed in range(5)) > 100
