@@ -81,7 +81,7 @@ def test_a_scan_of_a_large_segment_speeds_up() -> None:
     assert len(sizes) <= 6
 
 
-def test_a_scan_is_kept_one_window_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_is_kept_windows_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is under way no frame is missed any more: each was wanted before the scan came to it, and none twice."""
     monkeypatch.setattr(readahead, "AHEAD_MOST_BYTES", 1 << 20)
     ref, index, frames = segment(4000)

@@ -5,7 +5,8 @@ Knows frames and where they lie; knows neither the store nor the cache. Its own 
 1. A first miss of a segment fetches one frame. Later ones fetch `GROWTH` times as much each: in a segment that the
    cache can hold, whatever is missing; in a larger one only what lies behind, and as long as misses follow each other
    (a scan). So a lookup stays small, and a query that needs much of a segment takes a handful of rounds.
-2. A scan is kept one window ahead: when it enters what was fetched last, the window behind that is wanted (`next`).
+2. A scan is kept `AHEAD_WINDOWS` windows ahead: when it enters one of them, one more is wanted (`next`), so that the
+   line is never idle for the length of a round trip.
 3. Several courses are followed in one segment: a scan that looks up interior pages on its way goes on.
 4. No frame is fetched twice for this reason: what is cached, or under way, is passed over.
 """
@@ -27,6 +28,7 @@ NEAR_BYTES: Final = 128 << 10
 COURSES_MAX: Final = 4
 AHEAD_MOST_BYTES: Final = 4 << 20
 """Of what is fetched, and inflated, beside the query."""
+AHEAD_WINDOWS: Final = 2
 SEGMENTS_MAX: Final = 256
 IsHere = Callable[[Frame], bool]
 """Whether a frame is cached or under way."""
@@ -36,14 +38,15 @@ IsHere = Callable[[Frame], bool]
 class _Course:
     """One way through a segment.
 
-    Bytes that were read ahead last, misses that followed each other, the last frame wanted, and the place (part and
-    offset) where what was wanted last begins.
+    Bytes that were read ahead last, misses that followed each other, the frame that was missed last and the last one
+    wanted, and the places (part and offset) where windows begin that the scan has not come to.
     """
 
     window: int
     steps: int
+    first: Frame
     last: Frame
-    entered_at: tuple[int, int]
+    ahead: list[tuple[int, int]]
 
     def leads_to(self, frame: Frame) -> bool:
         """Whether `frame` lies right behind the last one."""
@@ -51,9 +54,9 @@ class _Course:
             return True
         return frame.part == self.last.part and 0 <= frame.offset - _end(self.last) <= NEAR_BYTES
 
-    def has_entered(self, frame: Frame) -> bool:
-        """Whether `frame` is among what was wanted last."""
-        return self.entered_at <= (frame.part, frame.offset) <= (self.last.part, self.last.offset)
+    def has(self, frame: Frame) -> bool:
+        """Whether `frame` is among what was wanted since the last miss."""
+        return _place(self.first) <= _place(frame) <= _place(self.last)
 
 
 class ReadAhead:
@@ -74,26 +77,35 @@ class ReadAhead:
         chosen = [missing, *_following(index, missing, window, is_here)]
         if len(self._courses) >= SEGMENTS_MAX:
             self._courses.clear()
-        made = _Course(window, steps, chosen[-1], (missing.part, missing.offset))
+        made = _Course(window, steps, missing, chosen[-1], [])
         self._courses[ref] = [made, *(one for one in known if one is not course)][:COURSES_MAX]
         return chosen
 
     def next(self, ref: Ref, index: Index, frame: Frame, is_here: IsHere) -> list[Frame]:
-        """The frames to fetch beside the query, now that it has come to `frame`; none unless it is a scan."""
+        """One more window to fetch beside the query, now that it has come to `frame`; none unless it is a scan.
+
+        To be asked again until it is none.
+        """
         for course in self._courses.get(ref, ()):
-            if course.steps >= SCAN_STEPS and course.window >= AHEAD_FROM_BYTES and course.has_entered(frame):
-                return _go_on(course, index, is_here)
+            if course.steps >= SCAN_STEPS and course.window >= AHEAD_FROM_BYTES and course.has(frame):
+                course.ahead = [start for start in course.ahead if start > _place(frame)]
+                return _go_on(course, index, is_here) if len(course.ahead) < AHEAD_WINDOWS else []
         return []
 
 
 def _go_on(course: _Course, index: Index, is_here: IsHere) -> list[Frame]:
     window = min(course.window * GROWTH, AHEAD_MOST_BYTES)
     chosen = _following(index, course.last, window, is_here)
-    if not chosen or (chosen[0].part, chosen[0].offset) < (course.last.part, course.last.offset):
+    if not chosen or _place(chosen[0]) < _place(course.last):
         course.steps = 0  # the end, or back at the start
         return []
-    course.window, course.last, course.entered_at = window, chosen[-1], (chosen[0].part, chosen[0].offset)
+    course.window, course.last = window, chosen[-1]
+    course.ahead.append(_place(chosen[0]))
     return chosen
+
+
+def _place(frame: Frame) -> tuple[int, int]:
+    return frame.part, frame.offset
 
 
 def _end(frame: Frame) -> int:

@@ -6,7 +6,7 @@ Knows roots, segments and the driver; knows no SQL. Shared by all connections of
 2. A snapshot never changes. Its pages come from immutable objects, verified when decoded.
 3. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
 4. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
-5. Where the environment has threads, a scan's next window is fetched, and most of it inflated, beside the query.
+5. Where the environment has threads, a scan's next windows are fetched, and most of them inflated, beside the query.
 6. A root whose generation the store did not tell is the newest all the same: reads show it, and the next commit asks.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from virke.core.commit import Plan
@@ -290,31 +291,28 @@ class Volume:
         if spawn is None:
             return
         [index] = self.indexes((ref,))
-        frames = self._read_ahead.next(ref, index, place.frame, self._has(ref))
-        if not frames:
-            return
-        coming = self._frames.announce(_key_in(ref, frame) for frame in frames)
-
-        page_size, what = snapshot.head.page_size, ref.identity.part_key(0)
-
-        def fetch() -> None:
+        while frames := self._read_ahead.next(ref, index, place.frame, self._has(ref)):
+            coming = self._frames.announce(_key_in(ref, frame) for frame in frames)
             try:
-                came = self._fetch_frames(ref, frames)
-                self._frames.keep(came)
-            except VirkeError:
-                return  # whoever needs the frames asks for them, and is told
-            finally:
+                spawn(partial(self._fetch_ahead, snapshot, ref, frames, coming=coming))
+            except RuntimeError:  # the interpreter is about to end
                 self._frames.arrived(coming)
-            for number, frame in enumerate(frames):
-                key = _key_in(ref, frame)
-                if number % LEFT_ENCODED and isinstance(self._frames.peek(key), bytes):
-                    with suppress(Corrupt):  # as above
-                        self._frames.keep({key: decode_frame(frame, came[key], page_size, what)})
 
+    def _fetch_ahead(self, snapshot: Snapshot, ref: Ref, frames: list[Frame], *, coming: threading.Event) -> None:
+        """Fetch a window of a scan, and inflate most of it."""
         try:
-            spawn(fetch)
-        except RuntimeError:  # the interpreter is about to end
+            came = self._fetch_frames(ref, frames)
+            self._frames.keep(came)
+        except VirkeError:
+            return  # whoever needs the frames asks for them, and is told
+        finally:
             self._frames.arrived(coming)
+        for number, frame in enumerate(frames):
+            key = _key_in(ref, frame)
+            if number % LEFT_ENCODED and isinstance(self._frames.peek(key), bytes):
+                with suppress(Corrupt):  # as above
+                    pages = decode_frame(frame, came[key], snapshot.head.page_size, ref.identity.part_key(frame.part))
+                    self._frames.keep({key: pages})
 
     def _has(self, ref: Ref) -> IsHere:
         return lambda frame: self._frames.has(_key_in(ref, frame))
