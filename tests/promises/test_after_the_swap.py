@@ -86,7 +86,9 @@ def test_p3_a_commit_succeeds_though_nothing_can_be_read_after_it(store: Store, 
     assert [error for error in ledger.errors if not isinstance(error, Unavailable)] == []
 
 
-@pytest.mark.xfail(strict=True, reason="without history nothing but the ring of the root tells a lost race from a lost answer")
+@pytest.mark.xfail(
+    strict=True, reason="without history nothing but the ring of the root tells a lost race from a lost answer"
+)
 def test_p3_a_race_that_was_surely_lost_is_a_conflict_also_where_no_history_is_kept(
     store: Store, tmp_path: Path
 ) -> None:

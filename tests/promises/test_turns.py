@@ -20,9 +20,7 @@ ANSWERS: Final = 200
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True, reason="who wins knows the new root a round trip before all others, and so wins again"
-)
+@pytest.mark.xfail(strict=True, reason="who wins knows the new root a round trip before all others, and so wins again")
 def test_a_writer_is_not_kept_from_writing_by_another(seaweedfs: S3Server, client: Path) -> None:
     """Of two processes with four threads each, none is answered ten times as often as the other."""
     with proxy(seaweedfs.endpoint) as way:

@@ -103,9 +103,7 @@ class Server:
 
 
 @contextmanager
-def served(
-    command: Command, ports: int, *, ready: Ready, environ: Mapping[str, str] | None = None
-) -> Iterator[Server]:
+def served(command: Command, ports: int, *, ready: Ready, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server that was given `ports` free ports and an empty folder, started and `ready`. Raises `RuntimeError`."""
     with tempfile.TemporaryDirectory(prefix="virke-server-", ignore_cleanup_errors=True) as name:
         server = _started(lambda: Server(command, free_ports(ports), Path(name), ready=ready, environ=environ))

@@ -206,7 +206,9 @@ class Deferred:
         with self._writer.lead:
             self._writer.commit(writes, before_swap)
         for write in writes:
-            if write.error and noted.get(sequences[id(write)]) != write.error.message:  # not its own fault, but its swap's
+            if (
+                write.error and noted.get(sequences[id(write)]) != write.error.message
+            ):  # not its own fault, but its swap's
                 self._finish_killed_push()  # it and all later ones stay pending
                 raise write.error
         return self.journal.settle(entries[-1].sequence)
