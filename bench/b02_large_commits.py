@@ -12,9 +12,9 @@ ROUNDS_MOST: Final = 2
 SIZES: Final = {"200 KiB": 200 << 10, "900 KiB": 900 << 10, "8 MiB": 8 << 20}
 
 
-def rounds(size_bytes: int) -> int:
-    """Round trips from the call of `execute` to its answer, for one commit of that size."""
-    with counted() as bench:
+def rounds(size_bytes: int, kind: str = "memory") -> int:
+    """Round trips from the call of `execute` to its answer, for one commit of that size on a store of that kind."""
+    with counted(kind) as bench:
         bench.database.execute("CREATE TABLE blobs (id INTEGER PRIMARY KEY, data BLOB)")
         bench.counts.reset()
         bench.database.execute("INSERT INTO blobs (data) VALUES (?)", (os.urandom(size_bytes),))

@@ -30,10 +30,11 @@ class Counted:
 
 @contextmanager
 def counted(kind: str = "memory", environment: Environment | None = None) -> Iterator[Counted]:
-    """A new, empty database on a store of `kind` (`memory` or `local`); counting starts from nothing."""
+    """A new, empty database on a store of `kind` (`memory`, `local` or a URL); counting starts from nothing."""
     with tempfile.TemporaryDirectory(prefix="virke-bench-") as name:
         folder = Path(name)
-        store = open_store("memory://" if kind == "memory" else f"local:{folder / 'store'}", create=True)
+        url = {"memory": "memory://", "local": f"local:{folder / 'store'}"}.get(kind, kind)
+        store = open_store(url, create=True)
         counts = CountingStore(store)
         with connected(counts.store, folder, environment) as database:
             counts.reset()

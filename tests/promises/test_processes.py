@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
@@ -12,9 +14,11 @@ from tests.promises.places import FAR, PLACES, on
 from tests.promises.processes import said, start
 from virke.core.ids import Version
 from virke.engine.database import Database
-from virke.opening import connect, open_store
+from virke.errors import Exists
+from virke.opening import connect, create, delete, open_store
 
 ACCOUNTS: Final = 8
+CREATORS: Final = 6
 MONEY: Final = 100 * ACCOUNTS
 SIZES: Final = (0, 3000, 90_000)
 """Random bytes of rows in turn: inline, spilled, and a segment of their own."""
@@ -54,12 +58,12 @@ def check_rows(url: str, processes: int, times: int, threads: int = 1, *, sizes:
     check_store(open_store(url))
 
 
-@on(*PLACES)
+@on("local", "seaweedfs", slow=("moto", "local+seaweedfs"))
 def test_p1_processes_lose_no_update(place: str) -> None:
     check_rows(place, processes=4, times=50)
 
 
-@on("local", *FAR)
+@on("local", slow=FAR)
 def test_p1_threads_of_processes_lose_no_update(place: str) -> None:
     check_rows(place, processes=2, times=15, threads=4)
 
@@ -142,3 +146,23 @@ def test_p4_p5_readers_see_whole_versions_in_order(place: str) -> None:
 @on("local", "seaweedfs")
 def test_p4_p5_readers_see_whole_versions_in_order_for_long(place: str) -> None:
     check_bank(place, writers=4, times=250)
+
+
+@on(*PLACES)
+def test_p2_of_many_who_create_a_database_at_once_one_does(place: str) -> None:
+    """All others are told that it exists; and once more when it was deleted."""
+
+    def attempt(gate: threading.Barrier) -> str:
+        gate.wait(30)
+        try:
+            create(NAME, place).close()
+        except Exists:
+            return "exists"
+        return "created"
+
+    for _ in range(2):
+        gate = threading.Barrier(CREATORS)
+        with ThreadPoolExecutor(CREATORS) as pool:
+            said = sorted(pool.map(attempt, [gate] * CREATORS))
+        assert said == ["created", *["exists"] * (CREATORS - 1)]
+        delete(NAME, place)

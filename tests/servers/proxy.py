@@ -4,7 +4,7 @@
         way.fault = lambda request: DropAnswer() if request.method == "PUT" else None
 
 1. What is forwarded is forwarded as it came, the Host header included, so signatures hold.
-2. Each request is counted when it arrives, by method; `fault` is asked once for each.
+2. Each request is counted when it arrives, by method; `fault` is asked once for each, and may hold it back.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ class Proxy:
         self._free_at = 0.0
         self.bytes_down = 0
         self.requests = Counter[str]()
+        self.under_way = 0
         self.endpoint = ""
         self._lock = threading.Lock()
 
@@ -90,7 +91,13 @@ class Proxy:
         """Count one request."""
         with self._lock:
             self.requests[method] += 1
+            self.under_way += 1
             return Request(method, path, self.requests[method], headers)
+
+    def left(self) -> None:
+        """A request was dealt with, whatever became of its answer."""
+        with self._lock:
+            self.under_way -= 1
 
     def moved(self, size_bytes: int) -> None:
         """Count bytes of an answer, and wait until the line has carried them."""
@@ -117,6 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = self.way.arrived(self.command, self.path, headers)
+        try:
+            self._deal_with(request, headers)
+        finally:
+            self.way.left()
+
+    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
+
+    def _deal_with(self, request: Request, headers: dict[str, str]) -> None:
         body = self.rfile.read(int(headers.get("content-length", 0)))
         fault = self.way.fault(request)
         if self.way.delay_s:
@@ -135,8 +150,6 @@ class _Handler(BaseHTTPRequestHandler):
                 if isinstance(fault, IgnoreConditions):
                     headers = {name: value for name, value in headers.items() if name not in _CONDITIONS}
                 self._answer(*self._forward(headers, body), cut=isinstance(fault, CutAnswer))
-
-    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
 
     def _forward(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         if self._server is None:
