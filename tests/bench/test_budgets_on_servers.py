@@ -20,7 +20,6 @@ from virke.core import collect
 from virke.core.change import INLINE_TOTAL_MIN
 from virke.core.effects import Tier
 from virke.core.merge import FAN_IN
-from virke.engine.upkeep import stored
 from virke.engine.volume import Snapshot, Volume
 from virke.opening import open_store
 from virke.stores.memory import memory_store
@@ -77,7 +76,7 @@ def compacted(snapshot: Snapshot) -> int:
         copy.commit_pages(
             copy.snapshot(), page_size=snapshot.page_size, page_count=snapshot.page_count, pages=snapshot.pages()
         )
-        return stored(copy.snapshot().root)[1]
+        return copy.status().stored_bytes
 
 
 @pytest.fixture

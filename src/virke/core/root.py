@@ -272,6 +272,22 @@ def decode_root(data: bytes, name: str) -> Root:
     return _checked(root, source)
 
 
+def has_same_pages(root: Root, other: Root) -> bool:
+    """Whether two roots of a branch show the same database: between them only references or settings changed.
+
+    By the database checksum (64 bits over all pages) and the sizes; what changed and came back counts as the same.
+    """
+    one, two = root.head, other.head
+    return (root.database_id, root.branch, root.epoch, one.checksum, one.page_count, one.page_size) == (
+        other.database_id,
+        other.branch,
+        other.epoch,
+        two.checksum,
+        two.page_count,
+        two.page_size,
+    )
+
+
 def check_place(root: Root, name: str, branch: str = MAIN_BRANCH) -> Root:
     """Return `root` if it is the one of database `name` and `branch`.
 

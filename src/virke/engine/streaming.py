@@ -19,7 +19,7 @@ from virke.core.hot import HotPages
 from virke.core.ids import CommitId, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page, page_hash, stamped, with_later_schema
-from virke.core.root import Root, RootAt
+from virke.core.root import Root, RootAt, has_same_pages
 from virke.core.segment import Ref
 from virke.core.upload import Upload
 from virke.engine.outcome import commit_plan
@@ -116,12 +116,12 @@ def _only(effect: Effect) -> Generator[Effect, Outcome, None]:
 
 
 def base_of(volume: Volume, snapshot: Snapshot) -> RootAt:
-    """The root to commit on, if `snapshot` still shows it.
+    """The root to commit on, if `snapshot` still shows its pages (upkeep may have moved it on).
 
     Raises:
         Conflict: the database moved past the snapshot.
     """
     base = volume.latest()
-    if base.root.head.version != snapshot.root.head.version:
+    if not has_same_pages(base.root, snapshot.root):
         raise Conflict("another commit came first; nothing was changed, run it again")
     return base

@@ -3,7 +3,8 @@
 State: open → committed | rolled back. Knows its own connection; the database gives it one and takes it back.
 
 1. Every read and write sees the snapshot of the beginning plus its own writes (P4).
-2. `commit` succeeds only if nobody committed since: else `Conflict`, and nothing of it is in history.
+2. `commit` succeeds only if nobody changed a page since: else `Conflict`, and nothing of it is in history. Upkeep and
+   settings change references and no pages; after them the same pages are committed on the newer root.
 3. Leaving the `with` block by an exception rolls back.
 """
 
@@ -11,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from virke.core.change import Change, plan_change
 from virke.core.ids import Version
-from virke.core.root import Answer, RootAt
+from virke.core.root import Answer, RootAt, has_same_pages
 from virke.engine.connection import Connection
 from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult
@@ -25,6 +26,8 @@ from virke.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Parameters
+
+ATTEMPTS: Final = 16
 
 
 class Transaction:
@@ -102,30 +105,41 @@ class Transaction:
             if self._key and (known := self._base.root.answer_to(self._key)):
                 return known[0]
             connection.plain("COMMIT")
-            dirty = connection.file.change(Version(self._base.root.head.version + 1))
-            if dirty is None:
-                return self.version
-            changed = Change(
-                dirty.pages,
-                dirty.page_size,
-                dirty.page_count,
-                dirty.checksum,
-                time_ms=self._volume.environment.now_ms(),
-                answers=(Answer(self._key, self._rows),) if self._key else (),
-                part_bytes=self._volume.part_bytes,
-            )
-            with self._writer.turns.lead:
-                plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
-                verdict = commit_plan(self._volume, self._base, plan)
-                if verdict is None:
-                    self._writer.conflicts += 1
-                    raise Conflict("another commit came first; run the transaction again")
-                self._writer.turns.took(plan.root.head.commit_id)
-                self._volume.adopt(plan, changed.pages)
-            self._base = RootAt(verdict.root, self._base.generation)
-            return self.version
+            for _ in range(ATTEMPTS):
+                if self._try(connection):
+                    return self.version
+                now = self._volume.latest()
+                if not has_same_pages(now.root, self._base.root):
+                    break
+                self._base = now  # rule 2
+            self._writer.conflicts += 1
+            raise Conflict("another commit came first; run the transaction again")
         finally:
             self._end()
+
+    def _try(self, connection: Connection) -> bool:
+        """One attempt on the base; True if the transaction is in history, or there is nothing to commit."""
+        dirty = connection.file.change(Version(self._base.root.head.version + 1))
+        if dirty is None:
+            return True
+        changed = Change(
+            dirty.pages,
+            dirty.page_size,
+            dirty.page_count,
+            dirty.checksum,
+            time_ms=self._volume.environment.now_ms(),
+            answers=(Answer(self._key, self._rows),) if self._key else (),
+            part_bytes=self._volume.part_bytes,
+        )
+        with self._writer.turns.lead:
+            plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
+            verdict = commit_plan(self._volume, self._base, plan)
+            if verdict is None:
+                return False
+            self._writer.turns.took(plan.root.head.commit_id)
+            self._volume.adopt(plan, changed.pages)
+        self._base = RootAt(verdict.root, self._base.generation)
+        return True
 
     def rollback(self) -> None:
         """Forget everything; harmless when the transaction is over."""
