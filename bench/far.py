@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from itertools import count
 
 from tests.servers.s3 import CREDENTIALS, S3Server, seaweedfs
-from virke.stores.opening import CACHE_OFF, CACHE_VARIABLE
+from virke.config import CACHE_OFF
+from virke.stores.opening import CACHE_VARIABLE
 
 _numbers = count(1)
 

@@ -39,6 +39,7 @@ KEYS: Final[Mapping[str, frozenset[str]]] = {
 }
 """The tables that Virke DB reads, and their keys. `[deploy]` belongs to `virke deploy` and is kept as it is."""
 
+CACHE_OFF: Final = "off"
 CACHE_MB_MAX: Final = 1 << 20
 _LOCAL_SCHEME = re.compile(r"(?:(local|file):)?(?!/)(?!\w+:)(.*)", re.DOTALL)
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -115,7 +116,7 @@ def parse(text: str, path: Path) -> Config:
         project=values["project"].get("name"),
         database=values["database"].get("name"),
         store=_store(values["store"], path),
-        store_options={key: value for key, value in values["store"].items() if key in STORE_OPTIONS},
+        store_options=_store_options(values["store"], path.parent),
         deploy=deploy,
     )
 
@@ -128,6 +129,14 @@ def _store(table: Mapping[str, str], path: Path) -> str | None:
     if "cache_mb" in table and not (table["cache_mb"].isdecimal() and int(table["cache_mb"]) <= CACHE_MB_MAX):
         raise UsageError(f"{path}: 'cache_mb' in [store] must be a whole number from 0 to {CACHE_MB_MAX}")
     return ",".join(_from_file(url, path.parent) for url in urls) or None
+
+
+def _store_options(table: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """What `[store]` has besides URLs; a folder is relative to the file."""
+    found = {key: value for key, value in table.items() if key in STORE_OPTIONS}
+    if found.get("cache_dir", CACHE_OFF) != CACHE_OFF:
+        found["cache_dir"] = str(folder / found["cache_dir"])
+    return found
 
 
 def _from_file(url: str, folder: Path) -> str:

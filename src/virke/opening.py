@@ -78,8 +78,20 @@ def connect(
     check_name(name)
     opened = open_store(store, create=create)
     env = environment or Environment(spawn=beside)
-    if create:
-        _make(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT)
+    made = _make(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT) if create else None
+    return _opened(opened, name, env, made=made, state_dir=state_dir, background=background)
+
+
+def _opened(
+    opened: Store,
+    name: str,
+    env: Environment,
+    *,
+    made: DatabaseId | None,
+    state_dir: Path | None = None,
+    background: bool = True,
+) -> Database:
+    """The database with its journal and what works in the background; `made` is its id if it was just created."""
     flusher = Flusher() if background else None
     path = _journal_path(opened, name, state_dir)
     journal = FileJournal(path, flusher.wake if flusher else None) if path else None
@@ -90,6 +102,7 @@ def connect(
         journal=journal,
         on_close=flusher.stop if flusher else None,
         upkeep_beside=background,
+        database_id=made,
     )
     if flusher and journal:
         flusher.start(
@@ -118,11 +131,13 @@ def create(
     if page_size not in PAGE_SIZES:
         raise Invalid(f"page size must be one of {', '.join(map(str, PAGE_SIZES))}, not {page_size}")
     opened = open_store(store, create=True)
-    _make(opened, check_name(name), Environment(), if_not_exists=if_not_exists, page_size=page_size)
-    return connect(name, opened)
+    env = Environment(spawn=beside)
+    made = _make(opened, check_name(name), env, if_not_exists=if_not_exists, page_size=page_size)
+    return _opened(opened, name, env, made=made)
 
 
-def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, page_size: int) -> None:
+def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, page_size: int) -> DatabaseId | None:
+    """Create the database; its id, or None if it was there already."""
     tier = Tier.KV if Tier.KV in store.blobs else Tier.OBJECT
     root = first_root(
         name=name,
@@ -135,7 +150,7 @@ def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, pag
     key = root_key(name)
     match store.register.swap(key, encode_root(root), None):
         case Swapped():
-            return
+            return root.database_id
         case Lost(reason):
             why = reason
         case Mismatch():
@@ -147,8 +162,10 @@ def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, pag
             raise
         found = Absent()
     if isinstance(found, Record):
-        if decode_root(found.data, name).database_id == root.database_id or if_not_exists:
-            return
+        if decode_root(found.data, name).database_id == root.database_id:
+            return root.database_id
+        if if_not_exists:
+            return None
         raise Exists(f"database {name!r} exists already")
     raise OutcomeUnknown(f"it is not known whether {name!r} was created: {why or 'the store does not show it'}")
 

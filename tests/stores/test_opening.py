@@ -40,8 +40,8 @@ def no_secrets_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("url", "words"),
     [
         ("ftp://host/x", "unknown store"),
-        ("s3:bucket", "names no bucket"),
-        ("s3:///prefix", "names no bucket"),
+        ("s3:bucket", "needs a bucket"),
+        ("s3:///prefix", "needs a bucket"),
         ("local:", "names no folder"),
         ("s3://bucket/pre fix", "prefix"),
         ("s3://bucket/" + "x" * 512, "at most"),
@@ -53,7 +53,7 @@ def no_secrets_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("s3://bucket?timeout_s=never", "timeout_s"),
         ("s3://bucket?create_only=perhaps", "on or off"),
         ("az://container?region=x", "account_name"),
-        ("memory://a,memory://b,memory://c", "3 URLs"),
+        ("memory://a,memory://b,memory://c", "3 store URLs"),
         ("memory://a,valkey://h", "no object storage"),
         ("valkey://host?colour=red", "colour"),
         ("fastly-kv://?x", "Fastly KV URL"),
@@ -93,6 +93,45 @@ def test_what_a_url_says_is_what_is_opened() -> None:
     assert place.create_only
     assert not object_place("s3://b?endpoint=https://eu-central.object.fastlystorage.app").create_only
     assert SECRET_KEY not in open_url(StoreChoice(place.url, SECRETS), create=False).url
+
+
+def test_the_name_of_a_place_has_what_changes_it_and_no_more() -> None:
+    """A timeout or a mirror may change without a journal being looked for elsewhere; `S3` is `s3`."""
+    plain = open_url(StoreChoice("s3://b/p?endpoint=http%3A%2F%2Fh", SECRETS), create=False).url
+    assert plain == "s3://b/p?endpoint=http%3A%2F%2Fh"
+    other = "S3://b/p?timeout_s=5&endpoint=http%3A%2F%2Fh&cdn_url=https://c"
+    assert open_url(StoreChoice(other, SECRETS), create=False).url == plain
+    assert object_place("s3://b", SECRETS, {"cdn_url": "https://file"}).cdn_url == "https://file"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://b?create_only=off", "s3://b?endpoint=https://eu-central.object.fastlystorage.app", "S3://b?create_only=off"],
+)
+def test_a_store_without_conditions_holds_no_roots(url: str) -> None:
+    """Alone or first it is refused; behind a KV store it may hold segments."""
+    with pytest.raises(UsageError, match="can't hold roots"):
+        open_store(url)
+    with pytest.raises(UsageError, match="can't hold roots"):
+        open_store(f"{url},s3://other")
+    assert open_store(f"valkey://host,{url}").blobs.keys() == {Tier.KV, Tier.OBJECT}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "valky://user:SECRET@host",
+        "s3://key:SECRET@bucket",
+        "s3://?x=SECRET",
+        "s3://b?endpoint=https://k:SECRET@h",
+        "valkey://u:12/SECRET@h",
+        "memory://a,memory://b,valkey://u:SECRET@c",
+    ],
+)
+def test_no_error_shows_what_may_be_a_secret(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_store(url)
+    assert "SECRET" not in caught.value.message
 
 
 def test_every_vendor_is_opened_without_a_request() -> None:

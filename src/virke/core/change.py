@@ -21,6 +21,7 @@ from virke.core.effects import PutNew, Tier
 from virke.core.ids import CommitId, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.root import (
+    ANSWERS_MAX,
     JOURNALS_MAX,
     RING_LENGTH,
     Answer,
@@ -70,7 +71,7 @@ def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
     return replace(
         root,
         head=head,
-        ring=_bounded((*root.ring, RingEntry(commit_id, change.answers))[-RING_LENGTH:]),
+        ring=_bounded(_ring(root, RingEntry(commit_id, change.answers), keeps_answers=not change.pages)),
         journals=_marked(root.journals, change.marks),
         settings=change.settings or root.settings,
         tier=change.tier or root.tier,
@@ -149,6 +150,21 @@ def _encode(head: Head, pages: Mapping[PageNo, bytes]) -> Inline:
         datas.append(data)
         offset += len(data)
     return Inline(head, tuple(frames), b"".join(datas))
+
+
+def _ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> tuple[RingEntry, ...]:
+    """The ring with one more entry.
+
+    A commit without pages (upkeep, a fence) pushes no answer out of it: the oldest entry that stays takes over those of
+    the one that goes.
+    """
+    ring = (*root.ring, entry)
+    kept = ring[-RING_LENGTH:]
+    gone = ring[: len(ring) - len(kept)]
+    if not keeps_answers or not any(one.answers for one in gone):
+        return kept
+    answers = tuple(answer for one in (*gone, kept[0]) for answer in one.answers)
+    return (RingEntry(kept[0].commit_id, answers[-ANSWERS_MAX:]), *kept[1:])
 
 
 def _bounded(ring: tuple[RingEntry, ...]) -> tuple[RingEntry, ...]:

@@ -24,10 +24,11 @@ from virke.core.effects import Absent, Delete, Effect, Get, Outcome, Tier
 from virke.core.hot import HotPages
 from virke.core.ids import CommitId, PageNo, Version
 from virke.core.packing import SegmentWriter
+from virke.core.page import lock_page
 from virke.core.root import Root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame
 from virke.core.upload import Upload
-from virke.errors import Corrupt, Unavailable
+from virke.errors import Corrupt, Unavailable, VirkeError
 
 FAN_IN: Final = 4
 TIER_RATIO: Final = 4
@@ -95,7 +96,7 @@ def merge(job: Merge, part_bytes: dict[Tier, int] | None = None) -> Generator[Ef
     upload = Upload(job.tier)
     try:
         return (yield from _write(job, upload, (part_bytes or PART_BYTES)[job.tier]))
-    except (Unavailable, Corrupt):
+    except VirkeError:
         yield upload.removal()
         raise
 
@@ -142,9 +143,11 @@ def uploaded(ref: Ref) -> Delete:
 def _winners(job: Merge, newest: Head, first: int, last: int) -> list[tuple[PageNo, int, Frame, int]]:
     """For each page from `first` to `last`: page, input, frame and slot of its newest bytes, ascending."""
     found: dict[PageNo, tuple[PageNo, int, Frame, int]] = {}
+    skip = lock_page(newest.page_size)  # a page of another size may have had its number
     for number, (ref, index) in enumerate(zip(job.inputs, job.indexes, strict=True)):
         for page, (frame, slot) in index.pages(Version(ref.hi), first, last).items():
-            found[page] = (page, number, frame, slot)
+            if page != skip:
+                found[page] = (page, number, frame, slot)
     return [found[page] for page in sorted(found)]
 
 

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final
 
 from virke.core.collect import GRACE_MS
+from virke.core.ids import DatabaseId
 from virke.core.root import Root, RootAt
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, status, upkeep
@@ -80,13 +81,14 @@ class Database:
         journal: Journal | None = None,
         on_close: Callable[[], None] | None = None,
         upkeep_beside: bool = False,
+        database_id: DatabaseId | None = None,
     ) -> None:
         self.name = name
         self._on_close = on_close
         self._env = environment or Environment()
         self._monotonic = self._env.monotonic
         self._now_ms = self._env.now_ms
-        self._volume = Volume(store, name, self._env)
+        self._volume = Volume(store, name, self._env, database_id=database_id)
         self._volume.refresh()
         self._writer = Writer(self._volume, self._connection)
         self._upkeep = upkeep.Upkeep(self._volume, self._writer.turns, self._env.spawn if upkeep_beside else None)
@@ -202,7 +204,7 @@ class Database:
         if level not in CONSISTENCIES:
             raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
         if level == "strong":
-            confirm(self._volume)
+            confirm(self._volume, self._writer.turns)
         elif self._monotonic() >= self._volume.checked_at + self.known_settings.max_staleness_ms / 1000:
             self._volume.refresh()
         if bookmark is not None:
@@ -225,13 +227,14 @@ class Database:
     def _show(self) -> _Shown:
         """Show reads the newest root known, and pending writes above it; only ever moves forward."""
         with self._show_lock:
+            checked_at = self._volume.checked_at  # before the view: what is learned meanwhile confirms a newer one
             at, view = self._newest_view()
             settings = at.root.settings
             fresh = not self._closed and settings.read_consistency != "strong"
             self._shown = shown = _Shown(
                 view=view,
                 root=at.root,
-                fresh_until=self._volume.checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
+                fresh_until=checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
                 timeout_s=settings.query_timeout_ms / 1000,
                 result_bytes=settings.max_result_mb << 20,
             )
@@ -460,8 +463,8 @@ class Database:
         try:
             if push:
                 self._push_pending()
-            self._upkeep.finish()
         finally:
+            self._upkeep.finish()
             self._closed = True
             self._show_if_possible()
             self._writer.close()

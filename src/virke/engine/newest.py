@@ -3,7 +3,8 @@
 Knows the volume and the commit protocol.
 
 1. Where reads are linearizable, one conditional read is the proof.
-2. On an eventual store only a swap proves it: the root is replaced by itself, with the next version.
+2. On an eventual store only a swap proves it: the root is replaced by itself, with the next version. Whoever waits
+   while another's swap, begun after it asked, succeeds, needs none of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from virke.core.change import next_root, untouched
 from virke.core.commit import Plan
 from virke.core.root import RootAt
 from virke.engine.outcome import commit_plan
+from virke.engine.turns import Turns
 from virke.engine.volume import Volume
 from virke.errors import OutcomeUnknown, Unavailable
 from virke.stores.base import Consistency
@@ -21,19 +23,27 @@ from virke.stores.base import Consistency
 ATTEMPTS: Final = 16
 
 
-def is_newest(volume: Volume, base: RootAt) -> bool:
-    """Whether nothing was committed since `base`, as of some moment during the call. Raises `Unavailable`."""
+def is_newest(volume: Volume, turns: Turns, base: RootAt) -> bool:
+    """Whether nothing was committed since `base`, as of some moment during the call; the caller leads.
+
+    Raises:
+        Unavailable: nobody can tell.
+    """
     if volume.store.register.consistency is Consistency.LINEARIZABLE:
         return volume.refresh().root is base.root
     environment = volume.environment
     same = next_root(base.root, environment.commit_id(), untouched(base.root, environment.now_ms()))
+    began_at = environment.monotonic()
     try:
-        return commit_plan(volume, base, Plan(same)) is not None
+        if commit_plan(volume, base, Plan(same)) is None:
+            return False
+        turns.took(same.head.commit_id, began_at)
+        return True
     except OutcomeUnknown as error:  # whether it happened is nobody's concern: it changes nothing
         raise Unavailable(f"the store does not show its newest state: {error.message}") from error
 
 
-def confirm(volume: Volume) -> None:
+def confirm(volume: Volume, turns: Turns) -> None:
     """Make the newest root known, as of some moment during the call.
 
     Raises:
@@ -42,7 +52,9 @@ def confirm(volume: Volume) -> None:
     if volume.store.register.consistency is Consistency.LINEARIZABLE:
         volume.refresh()
         return
+    asked_at = volume.environment.monotonic()
     for _ in range(ATTEMPTS):
-        if is_newest(volume, volume.latest()):
-            return
+        with turns.lead:
+            if turns.proved_from > asked_at or is_newest(volume, turns, volume.latest()):
+                return
     raise Unavailable("other commits won every race; repeat the call")

@@ -17,8 +17,8 @@ from collections.abc import Generator, Iterable
 from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown, Verdict, commit
 from virke.core.effects import Delete, Effect, Outcome
 from virke.core.root import NOT_TOLD, RootAt
-from virke.engine.volume import SnapshotGone, Volume
-from virke.errors import NotFound, OutcomeUnknown, Unavailable
+from virke.engine.volume import Volume
+from virke.errors import NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.stores.base import Consistency
 
 
@@ -30,7 +30,11 @@ def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
         NotFound: the database was deleted.
     """
     if base.generation == NOT_TOLD or volume.latest().root.head.version > base.root.head.version:
-        now = volume.base()
+        try:
+            now = volume.base()
+        except VirkeError:
+            volume.driver.run(_remove(plan.uploaded))
+            raise
         if now.root.head.version > base.root.head.version:
             volume.driver.run(_remove(plan.uploaded))
             return None
@@ -66,7 +70,7 @@ def _look_into_history(volume: Volume, plan: Plan, verdict: Unknown) -> Verdict:
         if now.root.database_id != plan.root.database_id or now.root.epoch != plan.root.epoch:
             return verdict
         there = volume.snapshot_at(mine.version).head
-    except (NotFound, Unavailable, SnapshotGone):
+    except VirkeError:  # what can't be read proves nothing
         return verdict
     if (there.version, there.commit_id) == (mine.version, mine.commit_id):
         return Committed(plan.root, now)

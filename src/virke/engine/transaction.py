@@ -122,6 +122,7 @@ class Transaction:
         dirty = connection.file.change(Version(self._base.root.head.version + 1))
         if dirty is None:
             return True
+        self._volume.driver.blobs(self._base.root.tier)  # or the error that says which store is missing
         changed = Change(
             dirty.pages,
             dirty.page_size,

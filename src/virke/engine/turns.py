@@ -34,6 +34,8 @@ class Turns:
 
     def __init__(self) -> None:
         self.lead = threading.Lock()
+        self.proved_from = float("-inf")
+        """When the newest swap of ours that succeeded was begun: the root was the newest after that."""
         self._own: deque[CommitId] = deque(maxlen=RING_LENGTH)
         self._row = 0
         self._swap_s = 0.0
@@ -44,11 +46,12 @@ class Turns:
         follows = began_at - self._ended_at <= max(self._swap_s, NEAR_S)
         self._row = self._row + 1 if follows else 1
         self._swap_s, self._ended_at = ended_at - began_at, ended_at
-        self.took(commit_id)
+        self.took(commit_id, began_at)
 
-    def took(self, commit_id: CommitId) -> None:
-        """A commit of ours that stands in no row (upkeep, a transaction, an import) is in history."""
+    def took(self, commit_id: CommitId, began_at: float = float("-inf")) -> None:
+        """A commit of ours is in history; on its own it stands in no row (upkeep, a transaction, a fence)."""
         self._own.append(commit_id)
+        self.proved_from = max(self.proved_from, began_at)
 
     def lost(self) -> None:
         """Another commit came first."""

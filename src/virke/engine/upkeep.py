@@ -28,7 +28,7 @@ from virke.engine.outcome import commit_plan
 from virke.engine.results import Collected
 from virke.engine.turns import Turns
 from virke.engine.volume import Volume
-from virke.errors import Conflict, VirkeError
+from virke.errors import Conflict, OutcomeUnknown, VirkeError
 from virke.stores.base import Listed
 
 ATTEMPTS: Final = 16
@@ -127,8 +127,14 @@ class Upkeep:
             )
             return made and replace(made, root=replace(made.root, tier=tier or made.root.tier))
 
-        if self._commit(plan):
-            return True
+        try:
+            if self._commit(plan):
+                return True
+        except OutcomeUnknown:  # the root may name it
+            raise
+        except VirkeError:
+            volume.driver.run(_only(merge.uploaded(ref)))
+            raise
         volume.driver.run(_only(merge.uploaded(ref)))
         return False
 

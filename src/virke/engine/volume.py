@@ -20,7 +20,7 @@ from typing import Final
 
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Record, Tier, Unchanged
-from virke.core.ids import PageCount, PageNo, Version
+from virke.core.ids import DatabaseId, PageCount, PageNo, Version
 from virke.core.page import lock_page
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
 from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_root
@@ -60,7 +60,13 @@ class Volume:
     """The state that all connections of one database share."""
 
     def __init__(
-        self, store: Store, name: str, environment: Environment, *, cache_bytes: int = FRAME_CACHE_BYTES
+        self,
+        store: Store,
+        name: str,
+        environment: Environment,
+        *,
+        database_id: DatabaseId | None = None,
+        cache_bytes: int = FRAME_CACHE_BYTES,
     ) -> None:
         self.store = store
         self.name = name
@@ -69,6 +75,7 @@ class Volume:
         self.driver = Driver(store, self.key, environment)
         self._lock = threading.Lock()
         self._latest: RootAt | None = None
+        self._database_id = database_id
         self._snapshot: Snapshot | None = None
         self.checked_at = float("-inf")
         self._indexes: dict[Ref, Index] = {}
@@ -87,14 +94,17 @@ class Volume:
         """
         eventual = self.store.register.consistency is Consistency.EVENTUAL
         known = self._latest
-        tries = 1 if not eventual else ABSENT_TRIES_KNOWN if known else ABSENT_TRIES_NEW
+        mine = known.root.database_id if known else self._database_id
+        tries = 1 if not eventual else ABSENT_TRIES_KNOWN if mine else ABSENT_TRIES_NEW
         for attempt in range(tries):
-            if attempt:  # it may only be too new to be shown everywhere
+            if attempt:  # it may only be too new to be shown everywhere, or still hidden by one of its name before it
                 self._pause(attempt)
             asked_at = self.environment.monotonic()
             match self.store.register.read(self.key, (known.generation or None) if known else None):
                 case Record(data, generation):
                     root = check_place(decode_root(data, self.name), self.name)
+                    if mine not in (None, root.database_id) and attempt + 1 < tries:
+                        continue
                     return self._learn(RootAt(root, generation), asked_at)
                 case Unchanged() if known:
                     return self._learn(known, asked_at)
@@ -126,7 +136,8 @@ class Volume:
     def _learn(self, at: RootAt, asked_at: float) -> RootAt:
         with self._lock:
             known = self._latest
-            if known and known.root.database_id != at.root.database_id:
+            mine = known.root.database_id if known else self._database_id
+            if mine not in (None, at.root.database_id):
                 raise NotFound(f"database {self.name!r} was deleted and created anew; connect again")
             if known and known.root.head == at.root.head:
                 if at.generation != NOT_TOLD:

@@ -170,7 +170,7 @@ class Writer:
         if before_swap:
             before_swap(writes)
         if dirty is None:
-            return is_newest(self._volume, base)
+            return is_newest(self._volume, self.turns, base)
         changed = Change(
             dirty.pages,
             dirty.page_size,
@@ -276,6 +276,7 @@ class Writer:
         return connection.file.change(Version(base.root.head.version + 1))
 
     def _writing(self, base: RootAt) -> Connection:
+        self._volume.driver.blobs(base.root.tier)  # or the error that says which store is missing
         connection = self._connection
         if connection is None:
             connection = self._connection = self._connect()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from virke.config import StoreChoice
+from virke.config import CACHE_OFF, StoreChoice
 from virke.errors import Invalid, UsageError
 from virke.stores import receipt
 from virke.stores.base import Store
@@ -26,10 +26,9 @@ from virke.stores.memory import memory_store
 from virke.stores.receipt import metered
 
 CACHE_VARIABLE: Final = "VIRKE_CACHE"
-CACHE_OFF: Final = "off"
 CACHE_MEMORY_BYTES: Final = 32 << 20
-_URL: Final = re.compile(r"([a-z][a-z0-9+_-]+):(.*)", re.DOTALL)
-_NEXT_URL: Final = re.compile(r",(?=[a-z][a-z0-9+_-]+:)")
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+_-]+):(.*)", re.DOTALL)
+_NEXT_URL: Final = re.compile(r",(?=[A-Za-z][A-Za-z0-9+_-]+:)")
 KNOWN: Final = (
     "local:FOLDER, memory://NAME, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, "
     "fastly-kv://STORE_ID, valkey://HOST:PORT, or a KV store and an object store with a comma between them"
@@ -44,16 +43,30 @@ def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store
     """
     urls = _NEXT_URL.split(choice.url)
     if len(urls) > 2:
-        raise UsageError(f"store {choice.url!r} has {len(urls)} URLs; at most two: a KV store and an object store")
+        raise UsageError(f"{len(urls)} store URLs, at most two: a KV store and an object store")
     opened = [_open_one(url, choice.options, create) for url in urls]
+    _check_root(urls[0], choice.options)
     store = opened[0] if len(opened) == 1 else composite(*opened)
     return _cached(metered(store), choice.options) if cached and any(map(_is_far, urls)) else metered(store)
+
+
+def _check_root(url: str, options: Mapping[str, str]) -> None:
+    """Refuse object storage that is known to have no conditional PUT in the place where roots would be."""
+    scheme, _ = scheme_of(url)
+    if scheme not in _OPENERS or _OPENERS[scheme][1] is not _object:
+        return
+    from virke.stores.object.url import object_place
+
+    if not object_place(url, options).create_only:
+        raise UsageError(
+            f"this {scheme} store has no conditional PUT and can't hold roots: name a KV store before it (KV_URL,OBJECT_URL)"
+        )
 
 
 def scheme_of(url: str) -> tuple[str, str]:
     """Scheme and rest of a URL; a plain path is `local`."""
     found = _URL.fullmatch(url)
-    return (found[1], found[2]) if found else ("local", url)
+    return (found[1].lower(), found[2]) if found else ("local", url)
 
 
 def _is_far(url: str) -> bool:
@@ -71,7 +84,7 @@ def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
         return local_store(Path(path), create=create)
     opener = _OPENERS.get(scheme)
     if opener is None:
-        raise UsageError(f"unknown store {url!r}; known: {KNOWN}")
+        raise UsageError(f"unknown store {scheme}:…; known: {KNOWN}")
     extra, function = opener
     try:
         return function(url, options)
@@ -85,7 +98,7 @@ def _object(url: str, options: Mapping[str, str]) -> Store:
     from virke.stores.object.store import object_store
     from virke.stores.object.url import object_place
 
-    return object_store(object_place(url, options))
+    return object_store(object_place(url, options, options))
 
 
 def _fastly_kv(url: str, options: Mapping[str, str]) -> Store:

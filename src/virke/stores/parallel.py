@@ -8,6 +8,7 @@ Knows threads and nothing of what they do. Not for the edge, where the host runs
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="virke-store")
 
 
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads are not forked
+
+
 def beside(work: Callable[[], object]) -> None:
     """Run `work` in a thread of its own, in a copy of the caller's context; it handles its own errors.
 
@@ -40,7 +44,10 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
     """What each of `calls` returns, in order. Raises what the first of those that failed raised."""
     if not calls:
         return []
-    others = [_pool().submit(call) for call in calls[1:]]
+    try:
+        others = [_pool().submit(call) for call in calls[1:]]
+    except RuntimeError:  # the interpreter is about to end: no more threads
+        return [call() for call in calls]
     try:
         first = calls[0]()
     finally:

@@ -9,7 +9,7 @@ a removed register stays as a tombstone of 21 bytes (kind 1), which reads as `Ab
 
 1. A swap is one PUT with `If-None-Match: *` or `If-Match`; 412 is `Mismatch`, 409 is a race that the store called off:
    surely not applied. Nothing is sent twice from here: the client's own retries are off.
-2. A request that no connection took, and one that was answered with 4xx or SlowDown, was surely not applied:
+2. A request that no connection took, and one that was answered with 3xx, 4xx, 501 or SlowDown, was surely not applied:
    `Unavailable` (or `Denied`, `NotFound`). Anything else that is no answer is `Lost`.
 3. An object is created, never replaced (B2), where the store can be asked that; else its key alone, which no other
    writer has, keeps it (`create_only=False`).
@@ -158,7 +158,7 @@ class ObjectRegister:
         try:
             done = obstore.put(self._client, key, sealed, mode="create" if base is None else _condition(base))
         except (AlreadyExistsError, PreconditionError) as error:
-            if _status(error) == 409:
+            if _is_called_off(error):
                 raise _translated(error, f"swap {key}") from error
             return Mismatch()
         except (BaseError, FileNotFoundError) as error:
@@ -232,7 +232,7 @@ class ObjectBlobs:
             mode: Literal["create", "overwrite"] = "create" if self._create_only else "overwrite"
             obstore.put(self._client, key, data, mode=mode, use_multipart=False)
         except AlreadyExistsError as error:
-            if _status(error) == 409:
+            if _is_called_off(error):
                 raise _translated(error, f"put {key}") from error
             return self._same(key, data)
         except (BaseError, FileNotFoundError) as error:
@@ -368,9 +368,15 @@ def _unless_sure(error: Exception, what: str) -> VirkeError:
     """The translated error, to be told as `Lost`; raises it if the request was surely not applied (invariant 2)."""
     made = _translated(error, what)
     status = _status(error)
-    if not isinstance(made, Unavailable) or 400 <= status < 500 or _never_sent(error) or "<Code>SlowDown" in str(error):
+    is_no = 300 <= status < 500 or status == 501 or "<Code>SlowDown" in str(error)
+    if not isinstance(made, Unavailable) or is_no or _never_sent(error):
         raise made from error
     return made
+
+
+def _is_called_off(error: Exception) -> bool:
+    """A 409: the store called the race off. Azure says so, too, where others answer 412 to a creation."""
+    return _status(error) == 409 and "<Code>BlobAlreadyExists" not in str(error)
 
 
 def _never_sent(error: Exception) -> bool:

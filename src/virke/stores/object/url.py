@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from virke.errors import Invalid, UsageError
 from virke.stores.base import KEY_BYTES_MAX, check_key
@@ -32,6 +32,8 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "gs": frozenset({"service_account", "service_account_key"}),
     "az": frozenset({"account_key", "sas_key"}),
 }
+_UNTOLD: Final = frozenset({"cdn_url", "timeout_s"})
+"""Options that change neither data nor what is promised of it: they are no part of the place's name."""
 TIMEOUT_S: Final = 30.0
 PREFIX_BYTES_MAX: Final = 1024 - 1 - KEY_BYTES_MAX
 _NO_CONDITIONS: Final = ".object.fastlystorage.app"
@@ -52,8 +54,12 @@ class ObjectPlace:
     timeout_s: float = TIMEOUT_S
 
 
-def object_place(url: str, secrets: Mapping[str, str] | None = None) -> ObjectPlace:
-    """Take a URL apart; `secrets` are the credentials of `virke.toml`, by the client's own names.
+def object_place(
+    url: str, secrets: Mapping[str, str] | None = None, own: Mapping[str, str] | None = None
+) -> ObjectPlace:
+    """Take a URL apart; `secrets` are the credentials of `virke.toml`, `own` its other options, by their names.
+
+    The `url` of what is returned names the place: without options that change no data, such as a timeout.
 
     Raises:
         UsageError: the URL has no bucket, a secret, an unknown option or a value that can't be.
@@ -63,23 +69,27 @@ def object_place(url: str, secrets: Mapping[str, str] | None = None) -> ObjectPl
     if "@" in bucket:
         raise UsageError(f"a store URL holds no credentials: set them in the environment or in virke.toml ({scheme})")
     if not bucket:
-        raise UsageError(f"store {url!r} names no bucket; write {scheme}://BUCKET/PREFIX")
+        raise UsageError(f"a {scheme} store needs a bucket; write {scheme}://BUCKET/PREFIX")
     _check_prefix(prefix)
     options = _options(scheme, parts.query)
-    endpoint = options.get("endpoint", "")
-    host = urlsplit(endpoint).hostname or ""
+    own, secrets = dict(own or {}), secrets or {}
+    endpoint = urlsplit(options.get("endpoint", ""))
+    if "@" in endpoint.netloc:
+        raise UsageError(f"an endpoint holds no credentials: set them in the environment or in virke.toml ({scheme})")
+    host = endpoint.hostname or ""
     create_only = options.pop("create_only", "off" if host.endswith(_NO_CONDITIONS) else "on")
     if create_only not in ("on", "off"):
         raise UsageError(f"create_only must be on or off, not {create_only!r}")
+    told = "&".join(pair for pair in parts.query.split("&") if pair.split("=")[0] not in _UNTOLD)
     return ObjectPlace(
-        url=url,
+        url=urlunsplit((scheme, bucket, parts.path, told, "")),
         scheme=scheme,
         bucket=bucket,
         prefix=prefix,
-        cdn_url=options.pop("cdn_url", None),
+        cdn_url=options.pop("cdn_url", own.get("cdn_url")),
         create_only=create_only == "on",
         timeout_s=_seconds(options.pop("timeout_s", str(TIMEOUT_S))),
-        client={**options, **{key: value for key, value in (secrets or {}).items() if key in SECRETS[scheme]}},
+        client={**options, **{key: value for key, value in secrets.items() if key in SECRETS[scheme]}},
     )
 
 

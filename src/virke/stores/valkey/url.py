@@ -114,7 +114,7 @@ def parse_address(url: str) -> Address:
 def _db(parts: SplitResult) -> int:
     number = parts.path.removeprefix("/")
     if number and not _WHOLE.fullmatch(number):
-        raise UsageError(f"the path of a store URL is the number of a database, not {number!r}: {_FORM}")
+        raise UsageError(f"the path of a store URL is the number of a database: {_FORM}")
     return int(number or 0)
 
 
