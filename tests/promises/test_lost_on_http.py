@@ -40,25 +40,32 @@ def from_put(n: int, faults: tuple[Fault, Fault]) -> Planned:
     return planned
 
 
-def once(method: str, n: int, fault: Fault) -> Planned:
-    """The n-th request of that method."""
-    return lambda request: fault if (request.method, request.number) == (method, n) else None
+def once(method: str, n: int, *faults: Fault) -> Planned:
+    """The first fault at the n-th request of that method, the others at those that come next."""
+    left = list(faults)
+
+    def planned(request: Request) -> Fault | None:
+        is_next = 0 < len(left) < len(faults)
+        return left.pop(0) if left and (is_next or (request.method, request.number) == (method, n)) else None
+
+    return planned
 
 
-PUTS: Final[dict[str, Fault]] = {
-    "answer dropped": DropAnswer(),
-    "500 after it was applied": Answer(500, after=True),
-    "request dropped": DropRequest(),
-    "500": Answer(500),
-    "503 SlowDown": SLOW_DOWN,
-    "409": Answer(409),
-    "429": Answer(429),
+PUTS: Final[dict[str, tuple[Fault, ...]]] = {
+    "answer dropped, and what comes next": (DropAnswer(), DropRequest()),
+    "answer dropped": (DropAnswer(),),
+    "500 after it was applied": (Answer(500, after=True),),
+    "request dropped": (DropRequest(),),
+    "500, and once more": (Answer(500), Answer(500)),
+    "503 SlowDown": (SLOW_DOWN,),
+    "409": (Answer(409),),
+    "429": (Answer(429),),
 }
-GETS: Final[dict[str, Fault]] = {
-    "body cut": CutAnswer(),
-    "answer dropped": DropAnswer(),
-    "500": Answer(500),
-    "503 SlowDown": SLOW_DOWN,
+GETS: Final[dict[str, tuple[Fault, ...]]] = {
+    "body cut": (CutAnswer(),),
+    "answer dropped": (DropAnswer(),),
+    "500": (Answer(500),),
+    "503 SlowDown": (SLOW_DOWN,),
 }
 EXPIRED: Final = Answer(403, b"<Error><Code>ExpiredToken</Code></Error>")
 WORSE: Final[dict[str, tuple[Fault, Fault]]] = {
@@ -155,7 +162,7 @@ def run_each(stand: Stand, scenario: str, method: str, folder: Path, *, sampled:
         place = folder / f"{n} {name}"
         place.mkdir()
         with named(scenario, n, name):
-            check_answers(scenario, check(stand, scenario, once(method, n, faults[name]), place), *fine)
+            check_answers(scenario, check(stand, scenario, once(method, n, *faults[name]), place), *fine)
 
 
 @contextmanager
