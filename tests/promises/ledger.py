@@ -28,14 +28,14 @@ TABLE: Final = "CREATE TABLE entry (token TEXT NOT NULL, filler BLOB)"
 SOURCE: Final = os.pathsep.join([str(Path(__file__).resolve().parents[2] / "src"), os.environ.get("PYTHONPATH", "")])
 """PYTHONPATH of the processes that tests start."""
 SMALL: Final = 0
+_CLOCK: Final = itertools.count(1_700_000_000_000)
 LARGE: Final = 80_000
 """Random bytes that make a commit too large to ride in the root."""
 
 
-def environment(*, step_ms: int = 1) -> Environment:
-    """A clock that ticks with each look at it, and no waiting."""
-    clock = itertools.count(1_700_000_000_000, step_ms)
-    return Environment(now_ms=lambda: next(clock), sleep=lambda seconds: None)
+def environment() -> Environment:
+    """No waiting, and a clock that ticks with each look at it: one for all nodes, or none would collect after another."""
+    return Environment(now_ms=lambda: next(_CLOCK), sleep=lambda seconds: None)
 
 
 def opened(store: Store, state: Path, *, create: bool = False, env: Environment | None = None) -> Database:

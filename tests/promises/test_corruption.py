@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from click.testing import CliRunner
 
-from tests.promises.ledger import LARGE, NAME, TABLE, environment, insert, opened
+from tests.promises.ledger import LARGE, NAME, TABLE, insert, opened
 from virke.cli.main import cli
 from virke.core.effects import Generation, ReadOutcome
 from virke.engine import volume
@@ -233,7 +233,7 @@ def test_p7_the_command_line_says_corruption(
 
 def collected(store: Store, folder: Path) -> None:
     """Another node merges everything and deletes what nothing needs any more, without grace."""
-    with opened(store, folder / "other", env=environment(step_ms=1000)) as other:
+    with opened(store, folder / "other") as other:
         for number in range(4):
             insert(other, f"more-{number}", LARGE)
         other.flush()
