@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.engine.world import NAME, Clock, make, reopen
 from virke.core.effects import Absent, Generation, Lost, ReadOutcome, SwapOutcome, Swapped, Tier
+from virke.core.root import RING_LENGTH
 from virke.engine.database import Database
 from virke.engine.volume import root_key
 from virke.errors import Corrupt, Denied, NotFound, OutcomeUnknown, SqlError, Unavailable
+from virke.opening import connect, delete
 from virke.stores.base import Blobs, Call, Consistency, Range, Register, Store
 from virke.stores.counted import CountingStore
 from virke.stores.faulty import At, Chances, FaultyStore, ReadStale
@@ -111,6 +114,69 @@ def test_a_strong_read_is_fenced_by_a_swap() -> None:
         before = reopen(world.inner).version
         assert reader.query("SELECT v FROM t", consistency="strong").rows == [(1,)]
         assert reopen(world.inner).version == before + 1
+
+
+def test_strong_reads_at_once_share_a_fence_and_writers_go_on() -> None:
+    """Eight readers ask while the first one's fence is under way: one more fence serves them all, no write conflicts."""
+    world = World()
+    with world.open() as database:
+        database.execute("CREATE TABLE t (v)")
+        before, begun, go_on = database.version, threading.Event(), threading.Event()
+        register = world.counts.store.register
+        swap = register.swap
+
+        def slow(key: str, data: bytes, base: Generation | None) -> SwapOutcome:
+            if not begun.is_set():
+                begun.set()
+                go_on.wait(10)
+            world.clock.pass_s(0.01)
+            return swap(key, data, base)
+
+        register.swap = slow  # type: ignore[method-assign]
+        work = [lambda: database.query("SELECT count(*) FROM t", consistency="strong")] * 8
+        threads = [threading.Thread(target=one) for one in work]
+        threads[0].start()
+        begun.wait(10)
+        for thread in threads[1:]:
+            thread.start()
+        writer = threading.Thread(target=lambda: database.execute("INSERT INTO t VALUES (1)"))
+        writer.start()
+        while database._writer.turns.lead.locked() and len(database._writer._queue) < 1:
+            threading.Event().wait(0.001)
+        world.clock.pass_s(0.01)
+        go_on.set()
+        for thread in (*threads, writer):
+            thread.join(30)
+        assert database._writer.conflicts == 0
+        assert database.version - before <= 4, "a fence for each reader"
+        assert rows(database) == [1]
+
+
+def test_fences_push_no_answer_out_of_the_ring() -> None:
+    """However many strong reads come between: a repeated idempotency key gets the first answer."""
+    world = World()
+    with world.open() as database:
+        database.execute("CREATE TABLE t (v)")
+        database.execute("INSERT INTO t VALUES (1)", idempotency_key="once")
+        for _ in range(RING_LENGTH + 5):
+            database.query("SELECT 1", consistency="strong")
+        assert database.execute("INSERT INTO t VALUES (1)", idempotency_key="once") == 1
+        assert rows(database) == [1]
+
+
+def test_a_database_created_anew_never_shows_the_one_before() -> None:
+    """A read that is behind shows the deleted one of the same name: it is asked again, by the new one's handle too."""
+    inner = memory_store()
+    faulty = FaultyStore(inner, [At(n, ReadStale(2), Call.READ) for n in (4, 5, 8)], eventual=True)
+    env = Clock().environment
+    with connect("db", faulty.store, create=True, environment=env, background=False) as old:
+        old.execute("CREATE TABLE old (v)")
+    delete("db", faulty.store)
+    with connect("db", faulty.store, create=True, environment=env, background=False) as new:
+        assert new.query("SELECT count(*) FROM sqlite_schema").rows == [(0,)]
+        new.execute("CREATE TABLE new (v)")
+        for _ in range(4):
+            assert new.query("SELECT name FROM sqlite_schema", consistency="strong").rows == [("new",)]
 
 
 def test_an_error_is_only_told_of_the_newest_state() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from tests.engine.world import Clock, dump_of, make, reopen
-from virke.core.effects import Generation, Lost, Mismatch, ReadOutcome, SwapOutcome
+from tests.engine.world import Clock, dump_of, make, reopen, store_of
+from virke.core.effects import Absent, Generation, Lost, Mismatch, ReadOutcome, SwapOutcome, Tier
 from virke.core.root import RING_LENGTH
 from virke.engine.database import Database
-from virke.errors import Conflict, OutcomeUnknown
-from virke.stores.base import Consistency, Register, Store
+from virke.errors import Conflict, Corrupt, Denied, OutcomeUnknown, Unavailable, VirkeError
+from virke.stores.base import Consistency, Range, Register, Store
 from virke.stores.memory import memory_store
 
 pytestmark = pytest.mark.edge
@@ -128,3 +128,23 @@ def test_a_loser_that_history_proved_leaves_no_object_behind(world: World) -> No
     with pytest.raises(Conflict):
         transaction.commit()
     assert world.db.collect(dry_run=True, grace_ms=0).waiting == 0
+
+
+@pytest.mark.parametrize("error", [Denied("no rights to read any more"), Corrupt("damaged"), Unavailable("away")])
+def test_history_that_can_not_be_read_proves_nothing(world: World, error: VirkeError) -> None:
+    """The swap was applied and its answer lost, many commits passed, and then objects can't be read: unknown."""
+    blobs = store_of(world.db).blobs[Tier.KV]
+    get = blobs.get
+
+    def refuse(ranges: Sequence[Range]) -> list[bytes | Absent]:
+        raise error
+
+    def pass_by_and_refuse() -> None:
+        world.pass_by(20_000)
+        blobs.get = refuse  # type: ignore[method-assign]
+
+    world.register.meanwhile = pass_by_and_refuse
+    with pytest.raises(OutcomeUnknown):
+        world.db.execute("INSERT INTO t VALUES (1)")
+    blobs.get = get  # type: ignore[method-assign]
+    assert reopen(store_of(world.db)).query("SELECT count(*) FROM t").rows == [(1,)]

@@ -73,3 +73,17 @@ def test_the_end_of_a_process_does_not_wait_for_work_beside() -> None:
     code = "import threading; from virke.stores.parallel import beside; beside(threading.Event().wait); print('over')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout == "over\n"
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    """The parent's pool is not inherited: its threads are not."""
+    code = (
+        "import os; from virke.stores.parallel import at_once; calls = [lambda: 1] * 5; at_once(calls)\n"
+        "child = os.fork()\n"
+        "if not child: os._exit(0 if at_once(calls) == [1] * 5 else 1)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout == "0\n"
