@@ -22,7 +22,6 @@ from virke.engine.database import Database
 from virke.errors import OutcomeUnknown, Unavailable
 from virke.opening import connect, open_store
 
-ROOTS: Final = "/root" + "/"
 TIMEOUT_S: Final = 0.2
 TWO: Final = "INSERT INTO entry SELECT 'x', NULL FROM (VALUES (1), (2))"
 
@@ -99,7 +98,7 @@ def swap_is(way: Proxy, first: Fault, *, and_then: Fault) -> Callable[[Request],
     swapped: list[Request] = []
 
     def planned(request: Request) -> Fault | None:
-        if not swapped and request.method == "PUT" and ROOTS in request.path:
+        if not swapped and request.method == "PUT" and f"root/{NAME}/" in request.path:
             swapped.append(request)
             return first
         return and_then if swapped else None
@@ -121,7 +120,7 @@ class Hung:
         way.fault = self._hold
 
     def _hold(self, request: Request) -> None:
-        if request.method == "PUT" and ROOTS in request.path and self.held < self._swaps:
+        if request.method == "PUT" and f"root/{NAME}/" in request.path and self.held < self._swaps:
             self.held += 1
             assert self._let_go.wait(60)
 

@@ -73,7 +73,7 @@ def test_p1_four_processes_of_four_threads_lose_no_update(place: str) -> None:
     check_rows(place, processes=4, times=10, threads=4)
 
 
-@on("seaweedfs", "local+seaweedfs", slow=("local", "moto"))
+@on("local+seaweedfs", slow=("local", "seaweedfs", "moto"))
 def test_p1_no_update_is_lost_while_segments_are_merged_and_promoted(place: str) -> None:
     """Rows of all sizes, on which every process does the upkeep that falls due, with three others at the same."""
     before_and_after(place, processes=4, times=6, threads=4)

@@ -136,12 +136,11 @@ NOT_YET: Final = {
 
 
 def each_command() -> Iterator[object]:
-    """The fast suite tries one."""
+    """Every command, the dishonest ones marked."""
     for name in COMMANDS:
-        marks = [] if name == "execute" else [pytest.mark.slow]
-        if name in NOT_YET:
-            marks.append(pytest.mark.xfail(reason=NOT_YET[name], strict=True))
-        yield pytest.param(name, marks=marks)
+        yield pytest.param(
+            name, marks=[pytest.mark.xfail(reason=NOT_YET[name], strict=True)] if name in NOT_YET else []
+        )
 
 
 def seen(url: str) -> object:
@@ -153,6 +152,7 @@ def seen(url: str) -> object:
     return found, list_databases(url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(each_command()))
 def test_p6_a_command_that_loses_the_store_midway_says_so_and_changes_nothing(
     command: str, seaweedfs: S3Server, way: Proxy, folder: Path
