@@ -237,4 +237,4 @@ def test_p1_p2_p3_nodes_behind_a_lossy_line_are_told_the_truth(line: Line, tmp_p
 @pytest.mark.slow
 @on_both
 def test_p1_p2_p3_many_nodes_behind_a_lossy_line_are_told_the_truth(line: Line, tmp_path: Path) -> None:
-    check_lossy(line, tmp_path, nodes=4, threads=4, times=15, seed=random.randrange(1 << 32))
+    check_lossy(line, tmp_path, nodes=4, threads=4, times=8, seed=random.randrange(1 << 32))

@@ -192,7 +192,7 @@ def test_p2_p3_a_put_that_gets_lost_is_found_again_and_succeeds(
 @on_both
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_p2_p3_every_put_of_every_script_gets_lost(scenario: str, ways: Stand, client: Path, tmp_path: Path) -> None:
-    run_each(ways, scenario, "PUT", tmp_path / "runs", sampled=scenario not in ("commit", "large"))
+    run_each(ways, scenario, "PUT", tmp_path / "runs", sampled=scenario != "commit")
 
 
 @pytest.mark.slow
