@@ -133,7 +133,12 @@ def create(
     opened = open_store(store, create=True)
     env = Environment(spawn=beside)
     made = _make(opened, check_name(name), env, if_not_exists=if_not_exists, page_size=page_size)
-    return _opened(opened, name, env, made=made)
+    try:
+        return _opened(opened, name, env, made=made)
+    except Unavailable as error:
+        if made is None:
+            raise
+        raise OutcomeUnknown(f"{name!r} was created, and then the store did not answer: {error.message}") from error
 
 
 def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, page_size: int) -> DatabaseId | None:
@@ -201,8 +206,12 @@ def delete(name: str, store: Where = None) -> None:
         case Swapped():
             pass
     database_id = decode_root(found.data, name).database_id
-    for blobs in opened.blobs.values():
-        blobs.delete([item.key for item in blobs.list(f"seg/{database_id.hex()}/")])
+    try:
+        for blobs in opened.blobs.values():
+            blobs.delete([item.key for item in blobs.list(f"seg/{database_id.hex()}/")])
+    except Unavailable as error:
+        left = f"objects below seg/{database_id.hex()}/ may be left: {error.message}"
+        raise OutcomeUnknown(f"{name!r} is deleted, and then the store did not answer; {left}") from error
 
 
 def list_databases(store: Where = None) -> list[str]:

@@ -6,6 +6,7 @@ SeaweedFS can also be killed and started again, with what it stored.
 from __future__ import annotations
 
 import json
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -109,10 +110,10 @@ def _takes_objects(endpoint: str) -> bool:
 
 @contextmanager
 def moto() -> Iterator[S3Server]:
-    """Moto's server, everything in memory."""
+    """Moto's server, everything in memory, one request at a time (`moto_server`)."""
 
     def command(ports: list[int], folder: Path) -> Sequence[str]:
-        return [script("moto_server"), "-H", HOST, "-p", str(ports[0])]
+        return [sys.executable, str(Path(__file__).with_name("moto_server.py")), HOST, str(ports[0])]
 
     with running(command, 1, ready=lambda ports: accepts(ports[0])) as ports:
         endpoint = f"http://{HOST}:{ports[0]}"

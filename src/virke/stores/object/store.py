@@ -8,12 +8,13 @@ nonce, fresh for each send, is what makes a generation never repeat (R4). Object
 a removed register stays as a tombstone of 21 bytes (kind 1), which reads as `Absent` and is replaced by a creation.
 
 1. A swap is one PUT with `If-None-Match: *` or `If-Match`; 412 is `Mismatch`, 409 is a race that the store called off:
-   surely not applied. Nothing is sent twice from here: the client's own retries are off.
+   surely not applied. No write is sent twice from here: the client's own retries are off.
 2. A request that no connection took, and one that was answered with 3xx, 4xx, 501 or SlowDown, was surely not applied:
    `Unavailable` (or `Denied`, `NotFound`). Anything else that is no answer is `Lost`.
 3. An object is created, never replaced (B2), where the store can be asked that; else its key alone, which no other
    writer has, keeps it (`create_only=False`).
-4. A copy behind `mirror` (a CDN) may serve an object; if it fails or has nothing, the store itself is asked.
+4. Where the server fails, the read of a register is repeated here; that of an object by the engine.
+5. A copy behind `mirror` (a CDN) may serve an object; if it fails or has nothing, the store itself is asked.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import re
 import secrets
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final, Literal
@@ -61,6 +63,7 @@ _ENVELOPE: Final = struct.Struct(">4sB16s")
 assert struct.calcsize(">4sB16s") == 21
 """magic `VKR1` | kind: 0 value, 1 tombstone | 16 random bytes"""
 _MAGIC: Final = b"VKR1"
+_PAUSES_S: Final = (0.02, 0.1)
 _VALUE: Final = 0
 _TOMBSTONE: Final = 1
 _STATUS: Final = re.compile(r"status code: (\d{3})")
@@ -122,8 +125,7 @@ class ObjectRegister:
         """The record of `key`, or `Unchanged` while its generation is `known`. Raises `Unavailable`, `Corrupt`."""
         etag = None if known is None else _condition(known)["e_tag"]
         try:
-            answer = obstore.get(self._client, check_key(key), options={"if_none_match": etag} if etag else None)
-            stored = bytes(answer.bytes())
+            answer, stored = _patiently(self._client, check_key(key), {"if_none_match": etag} if etag else None)
         except NotModifiedError:
             return Unchanged()
         except FileNotFoundError as error:
@@ -181,6 +183,20 @@ class ObjectRegister:
         if etag is None:
             return None
         return Generation(f"{etag}\t{version}" if version and self._has_versions else etag)
+
+
+def _patiently(client: ObjectStore, key: str, options: obstore.GetOptions | None) -> tuple[obstore.GetResult, bytes]:
+    """Read one object; a server that answers 5xx is asked again, twice."""
+    for pause_s in _PAUSES_S:
+        try:
+            answer = obstore.get(client, key, options=options)
+            return answer, bytes(answer.bytes())
+        except BaseError as error:
+            if _status(error) < 500:
+                raise
+            time.sleep(pause_s)
+    answer = obstore.get(client, key, options=options)
+    return answer, bytes(answer.bytes())
 
 
 def _condition(generation: Generation) -> obstore.UpdateVersion:
@@ -291,7 +307,7 @@ class ObjectBlobs:
                 if isinstance(data, bytes) and (asked.length is None or len(data) == asked.length):
                     return data
             except (VirkeError, BaseError, OSError):
-                return _fetched(self._client, asked)  # invariant 4: a copy may lack or refuse what the store has
+                return _fetched(self._client, asked)  # invariant 5: a copy may lack or refuse what the store has
         return _fetched(self._client, asked)
 
 
