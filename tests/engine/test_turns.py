@@ -7,14 +7,16 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from virke.core.change import next_root, untouched
 from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId
-from virke.core.root import Root, first_root
-from virke.engine.turns import LONE_ROW, NEAR_S, SHARED_ROW, Turns
+from virke.core.root import RING_LENGTH, Root, first_root
+from virke.engine import turns
+from virke.engine.turns import LONE_ROW, NEAR_S, STRETCH_MAX, Turns
 
 SWAP_S = 0.025
 
@@ -35,48 +37,76 @@ def after(root: Root, owner: int, number: int) -> Root:
     return next_root(root, CommitId(owner.to_bytes(8, "big") + number.to_bytes(8, "big")), untouched(root, 0))
 
 
-def gaps(root: Root, *, swap_s: float = SWAP_S, pause_s: float = 0.0, commits: int = 200) -> list[int]:
-    """After which of its commits a node leaves a gap, whose commits begin `pause_s` after each other's ends."""
-    turns, now, found = Turns(), 0.0, list[int]()
+def gaps(root: Root, *, swap_s: float = SWAP_S, pause_s: float = 0.0, commits: int = 200) -> dict[int, float]:
+    """After which of its commits a node leaves a gap that nobody uses, and for how many round trips.
+
+    Its commits begin `pause_s` after each other's ends.
+    """
+    node, now, found = Turns(), 0.0, dict[int, float]()
     for number in range(1, commits + 1):
         began_at, now = now, now + swap_s
         root = after(root, 1, number)
-        turns.won(root.head.commit_id, began_at, now)
+        node.won(root.head.commit_id, began_at, now)
         now += pause_s
-        gap_s = turns.gap_s(root, now, 1.0)
-        assert gap_s == 0 or swap_s <= gap_s <= 2 * swap_s
+        gap_s = node.gap_s(root, now, 1.0)
         if gap_s:
-            found.append(number)
+            found[number] = round(gap_s / swap_s, 3)
+        now += gap_s
     return found
 
 
-def test_a_lone_node_leaves_few_gaps() -> None:
+def test_a_lone_node_leaves_few_gaps_and_ever_longer_ones() -> None:
     """While the ring still shows the creation, of which it knows nothing, it takes others to be there."""
-    found = gaps(empty())
-    assert [number for number in found if number > 80] == [n for n in range(81, 201) if n % LONE_ROW == 0]
+    found = gaps(empty(), commits=600)
+    at = [number for number in found if number > RING_LENGTH]
+    longest = 1.5 * STRETCH_MAX
+    assert {found[number] for number in at} == {longest}
+    assert {later - number for number, later in pairwise(at)} == {LONE_ROW * STRETCH_MAX}
 
 
 def test_a_node_that_sees_others_leaves_many() -> None:
+    """Twice as long after twice as many commits, as long as nobody comes."""
     root = empty()
     for number in range(40):
         root = after(root, 2, number)
-    assert gaps(root, commits=20) == list(range(SHARED_ROW, 21, SHARED_ROW))
+    assert gaps(root, commits=50) == {2: 1.5, 6: 3, 14: 6, 30: 12, 46: 12}
+
+
+def test_who_loses_a_race_leaves_short_gaps_again() -> None:
+    node, root, now = Turns(), empty(), 0.0
+    found = []
+    for number in range(1, 12):
+        root = after(root, 1, number)
+        node.won(root.head.commit_id, now, now + SWAP_S)
+        now += SWAP_S
+        gap_s = node.gap_s(root, now, 1.0)
+        now += gap_s
+        if gap_s:
+            found.append(round(gap_s / SWAP_S, 3))
+            if len(found) == 2:
+                node.lost()
+    assert found == [1.5, 3, 1.5]
 
 
 @pytest.mark.parametrize(("swap_s", "pause_s"), [(NEAR_S / 2, 0.0), (SWAP_S, SWAP_S * 2)])
 def test_a_near_store_and_a_node_with_pauses_of_its_own_need_none(swap_s: float, pause_s: float) -> None:
-    assert gaps(empty(), swap_s=swap_s, pause_s=pause_s) == []
+    assert gaps(empty(), swap_s=swap_s, pause_s=pause_s) == {}
 
 
 class Race:
-    """Nodes that never stop writing, each half a round trip from a register; virtual time."""
+    """Nodes that never stop writing, each half a round trip from a register; virtual time.
 
-    def __init__(self, nodes: int, seed: int, *, polite: bool = True) -> None:
+    The first node's SQL takes `sql_s` when it is run again; the register is `refusal_s` slower to refuse than to take.
+    """
+
+    def __init__(
+        self, nodes: int, seed: int, *, polite: bool = True, sql_s: float = 0.0, refusal_s: float = 0.0
+    ) -> None:
         self.random = random.Random(seed)
         self.root = empty()
         self.wins, self.failed, self.longest = Counter[int](), Counter[int](), 0
         self._turns = [Turns() for _ in range(nodes)]
-        self._polite = polite
+        self._polite, self._sql_s, self._refusal_s = polite, sql_s, refusal_s
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         for node in range(nodes):
@@ -100,11 +130,11 @@ class Race:
             self.failed[node] += 1
             self.longest = max(self.longest, self.failed[node])
             self._turns[node].lost()
-            self._at(time + 2 * self._half(), lambda seen: self._read(seen, node))
+            self._at(time + 2 * self._half() + self._refusal_s, lambda seen: self._read(seen, node))
 
     def _read(self, time: float, node: int) -> None:
-        seen = self.root
-        self._at(time + self._half(), lambda now: self._begin(now, node, seen))
+        seen, sql_s = self.root, self._sql_s if node == 0 else 0.0
+        self._at(time + self._half() + sql_s, lambda now: self._begin(now, node, seen))
 
     def _won(self, now: float, began_at: float, node: int, root: Root) -> None:
         self.failed[node] = 0
@@ -133,3 +163,24 @@ def test_nobody_is_kept_from_writing(nodes: int, seed: int) -> None:
 def test_without_gaps_the_winner_goes_on_winning() -> None:
     """What the gaps are for: this race is the same but for them."""
     assert max(Race(2, seed, polite=False).run(2000).longest for seed in range(5)) > 100
+
+
+SLOW = [(0.05, 0.0), (0.1, 0.0), (0.05, 0.11), (0.1, 0.11)]
+"""SQL of two and four round trips, on a store that refuses as fast as it takes, and on one that is slow to refuse."""
+
+
+@pytest.mark.parametrize(("sql_s", "refusal_s"), SLOW)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_node_with_long_sql_gets_its_turn(sql_s: float, refusal_s: float, seed: int) -> None:
+    """Gaps that nobody used grow until it fits into one."""
+    race = Race(2, seed, sql_s=sql_s, refusal_s=refusal_s).run(2000)
+    assert race.wins[0] >= 0.1 * race.wins.total()
+    assert race.longest <= 40
+    assert race.wins.total() >= 0.55 * 2000
+
+
+@pytest.mark.parametrize(("sql_s", "refusal_s"), SLOW)
+def test_in_gaps_of_one_length_it_never_would(monkeypatch: pytest.MonkeyPatch, sql_s: float, refusal_s: float) -> None:
+    """What the growth is for."""
+    monkeypatch.setattr(turns, "STRETCH_MAX", 1)
+    assert min(Race(2, seed, sql_s=sql_s, refusal_s=refusal_s).run(2000).wins[0] for seed in range(3)) < 20

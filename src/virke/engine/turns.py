@@ -10,8 +10,10 @@ leaves one from time to time, of one to two round trips; whoever waits wins it.
 
 1. Where others wrote lately (the ring shows commits that are not ours), after every second commit in a row.
 2. Where nobody else is seen, after every sixteenth: somebody may be there who never won yet.
-3. A node whose commits do not follow each other, or whose store is near, never waits.
-4. `lead` is held by whoever commits in this process: its swaps never race each other.
+3. A gap that nobody used may have been too short for a loser with long SQL, or with a store that is slow to refuse:
+   the next is twice as long, after twice as many commits, up to eight times. Whoever loses a race starts over.
+4. A node whose commits do not follow each other, or whose store is near, never waits.
+5. `lead` is held by whoever commits in this process: its swaps never race each other.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from virke.core.root import RING_LENGTH, Root
 
 SHARED_ROW: Final = 2
 LONE_ROW: Final = 16
+STRETCH_MAX: Final = 8
 NEAR_S: Final = 0.003
 """Swaps that take no longer race in other ways: by how long SQL takes, and by chance."""
 
@@ -38,6 +41,7 @@ class Turns:
         """When the newest swap of ours that succeeded was begun: the root was the newest after that."""
         self._own: deque[CommitId] = deque(maxlen=RING_LENGTH)
         self._row = 0
+        self._stretch = 1
         self._swap_s = 0.0
         self._ended_at = float("-inf")
 
@@ -55,11 +59,14 @@ class Turns:
 
     def lost(self) -> None:
         """Another commit came first."""
-        self._row = 0
+        self._row, self._stretch = 0, 1
 
     def gap_s(self, root: Root, now: float, jitter: float) -> float:
         """How long to wait before the next commit on `root`; `jitter` is from 0.5 to 1.5."""
         if self._swap_s < NEAR_S or not self._row or now - self._ended_at > self._swap_s:
             return 0.0
         is_shared = any(entry.commit_id not in self._own for entry in root.ring)
-        return 0.0 if self._row % (SHARED_ROW if is_shared else LONE_ROW) else self._swap_s * (0.5 + jitter)
+        if self._row < (SHARED_ROW if is_shared else LONE_ROW) * self._stretch:
+            return 0.0
+        stretch, self._stretch = self._stretch, min(self._stretch * 2, STRETCH_MAX)
+        return self._swap_s * (0.5 + jitter) * stretch
