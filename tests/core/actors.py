@@ -233,9 +233,12 @@ def collector(name: str = "collect", rules: Collecting | None = None) -> Program
 def _collect(parts: Collecting, name: str) -> Actor:
     at = yield from _read()
     marked = yield from parts.mark(at.root)
-    horizon = advance(at.root, marked, TIME_MS)
-    if horizon:
-        yield from _write(at, horizon, f"{name} advance")
+    for attempt in range(2):  # what was marked is good for newer roots too
+        horizon = advance(at.root, marked, TIME_MS)
+        verdict = (yield from _write(at, horizon, f"{name} advance {attempt}")) if horizon else None
+        if not isinstance(verdict, Conflicted):
+            break
+        at = verdict.at
     at = yield from _read()
     if not may_sweep(at.root, TIME_MS, 0):
         return
@@ -250,10 +253,11 @@ def _collect(parts: Collecting, name: str) -> Actor:
     yield from _write(at, swept_horizon(at.root.horizon), f"{name} swept")
 
 
-def _write(at: RootAt, horizon: Horizon, name: str) -> Actor:
+def _write(at: RootAt, horizon: Horizon, name: str) -> Generator[Step, Outcome, Verdict]:
     commit_id = id_of(name, at.root)
     verdict = yield from commit(at, plan_horizon(at.root, horizon, commit_id=commit_id, time_ms=TIME_MS), "world")
     yield Told(name, commit_id, verdict)
+    return verdict
 
 
 # What a root needs, told once more and independently of `mark`

@@ -50,6 +50,8 @@ class World:
     model: Model
     grace_ms: int = GRACE_MS
     readers: list[Reader] = field(default_factory=list)
+    seen: Marked | None = None
+    """What an earlier walk found, whose swap has not been tried yet."""
 
     # What happens
 
@@ -69,10 +71,15 @@ class World:
         """The walk."""
         return self.model.drive(mark(self.model.root))
 
+    def look(self) -> None:
+        """The walk of an advance that will have to be rebased."""
+        self.seen = self.marked()
+
     def advance(self) -> bool:
-        """The first observation, if it is due."""
-        model = self.model
-        horizon = advance(model.root, self.marked(), model.now_ms)
+        """The first observation, if it is due: from what was seen when somebody last looked, or from what is there now."""
+        model, seen = self.model, self.seen
+        self.seen = None
+        horizon = advance(model.root, seen or self.marked(), model.now_ms)
         if horizon is None:
             return False
         self.must_stay_readable(horizon.version)
@@ -190,7 +197,7 @@ class MergeRun:
 Event = Write | Pass | MergeRun | str
 writes = st.builds(Write, st.frozensets(st.integers(1, 30), max_size=8), st.integers(1, 30))
 passes = st.builds(Pass, st.sampled_from([1, 60_000, GRACE_MS, HOUR_MS, 9 * HOUR_MS, DAY_MS, -HOUR_MS]))
-rest = st.sampled_from(["upkeep", "advance", "sweep", "read"])
+rest = st.sampled_from(["upkeep", "look", "advance", "sweep", "read"])
 runs = st.builds(MergeRun, st.integers(0, 4), st.integers(1, 4))
 events = st.lists(st.one_of(writes, writes, writes, passes, rest, rest, runs), min_size=20, max_size=80)
 
@@ -208,6 +215,8 @@ def happen(world: World, event: Event) -> None:
             world.model.merge(Run(start, min(start + length, len(world.model.root.segments))))
         case "upkeep":
             world.model.upkeep()
+        case "look":
+            world.look()
         case "advance":
             world.advance()
         case "sweep" if world.sweep():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.world import Clock, dump_of, make, reopen, store_of
+from virke.core import collect
+from virke.core.collect import Marked
+from virke.core.effects import Effect, Outcome
 from virke.core.merge import Run
+from virke.core.root import Root
 from virke.engine.database import Database
 from virke.errors import Conflict
 from virke.stores.memory import memory_store
@@ -95,6 +99,23 @@ def test_an_import_goes_on_over_upkeep(tmp_path: Path) -> None:
         import_file(database, Dump())  # type: ignore[arg-type]
         assert database.query("SELECT v FROM t WHERE typeof(v) = 'text' ORDER BY 1").rows == [("one",), ("two",)]
         assert database.status().tier == "object"
+
+
+def test_collection_begins_though_another_process_keeps_writing(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment comes while collection walks: what the walk saw is good for the newer root too."""
+    db.change_settings({"history_days": 0})
+    assert db._upkeep.compact(Run(0, 3))
+    other, walk = reopen(store_of(db)), collect.mark
+
+    def slow_walk(root: Root) -> Generator[Effect, Outcome, Marked]:
+        marked = yield from walk(root)
+        other.execute(LARGE)
+        return marked
+
+    monkeypatch.setattr(collect, "mark", slow_walk)
+    db._upkeep.collect_step()
+    assert len(db.snapshot().root.segments) == 2
+    assert db.snapshot().root.horizon.version > 0
 
 
 def reopen_as(name: str, store: object) -> Database:

@@ -101,7 +101,10 @@ def find_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, In
 
 
 def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
-    """The first observation: a horizon that lets more go, or None if history is as long as it should be."""
+    """The first observation: a horizon that lets more go, or None if history is as long as it should be.
+
+    `marked` may be of an older root: commits that came since only add to what is needed, and the sweep walks anew.
+    """
     if root.horizon.version > root.horizon.swept_version or root.horizon.watermark > root.horizon.swept_watermark:
         return None
     cutoff_ms = now_ms - root.settings.history_days * DAY_MS

@@ -204,11 +204,7 @@ class Upkeep:
             self._write_horizon(
                 lambda now: collect.swept_horizon(root.horizon) if now.horizon == root.horizon else None
             )
-        root = volume.latest().root
-        if collect.advance(root, marked, now_ms) is not None:
-            self._write_horizon(
-                lambda now: collect.advance(now, marked, now_ms) if now.segments == root.segments else None
-            )
+        self._write_horizon(lambda now: collect.advance(now, marked, now_ms))
 
     def collect(self, *, dry_run: bool, grace_ms: int = collect.GRACE_MS) -> Collected:
         """What `db gc` does: `collect_step`, and leftovers of killed writers, found by a LIST.
