@@ -181,7 +181,7 @@ def _shown(store: Store, key: str, env: Environment) -> ReadOutcome:
     for attempt in range(SHOWN_TRIES if store.register.consistency is Consistency.EVENTUAL else 0):
         if isinstance(found, Record):
             break
-        env.sleep(min(0.01 * 2**attempt, 1.0) * env.jitter())
+        env.pause(attempt, longest_s=1.0)
         found = store.register.read(key)
     return found
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from virke.core import hot
-from virke.core.hot import HotPages, children, last_child
+from virke.core.hot import FROM_PAGES, HotPages, children, last_child
 from virke.core.ids import PageNo
 
 SIZE = 512
 
 
 @pytest.fixture(scope="module")
-def database() -> sqlite3.Connection:
+def database() -> Iterator[sqlite3.Connection]:
     """Deep B-trees of small pages: a schema of many pages, tables and indexes of four levels."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute(f"PRAGMA page_size={SIZE}")
@@ -28,7 +29,8 @@ def database() -> sqlite3.Connection:
     )
     connection.execute("CREATE INDEX i ON t0 (b)")
     connection.execute("COMMIT")
-    return connection
+    yield connection
+    connection.close()
 
 
 def pages_of(connection: sqlite3.Connection) -> list[tuple[PageNo, bytes]]:
@@ -39,7 +41,7 @@ def pages_of(connection: sqlite3.Connection) -> list[tuple[PageNo, bytes]]:
 def test_hot_pages_are_the_interior_ones_and_the_schemas(database: sqlite3.Connection) -> None:
     """As `dbstat` knows them; every other page is passed on in order."""
     pages = pages_of(database)
-    taken = HotPages()
+    taken = HotPages(FROM_PAGES)
     cold = list(taken.cold(pages))
     lower, upper = ([number for number, _ in group] for group in taken.groups())
     kinds = {page: (name, kind) for page, name, kind in database.execute("SELECT pageno, name, pagetype FROM dbstat")}
@@ -56,7 +58,7 @@ def test_hot_pages_are_the_interior_ones_and_the_schemas(database: sqlite3.Conne
 def test_upper_pages_are_those_whose_children_are_interior(database: sqlite3.Connection) -> None:
     """There are few of them, though the trees are deep."""
     pages = dict(pages_of(database))
-    taken = HotPages()
+    taken = HotPages(FROM_PAGES)
     list(taken.cold(pages.items()))
     lower, upper = (dict(group) for group in taken.groups())
     hot_pages = {*lower, *upper}
@@ -71,7 +73,7 @@ def test_hot_pages_stay_within_their_bound(database: sqlite3.Connection, monkeyp
     """Beyond it, an interior page is a page like any other; none is lost."""
     monkeypatch.setattr(hot, "BYTES_MAX", 20 * SIZE)
     pages = pages_of(database)
-    taken = HotPages()
+    taken = HotPages(FROM_PAGES)
     cold = list(taken.cold(pages))
     kept = [page for group in taken.groups() for page in group]
     assert sorted(cold + kept) == pages
@@ -85,5 +87,12 @@ def test_any_bytes_may_be_a_page(number: int, page: bytes, first: int) -> None:
     page = bytes([first]) + page
     assert last_child(number, page) >= 0
     assert len(children(number, page)) <= len(page)
-    taken = HotPages()
+    taken = HotPages(FROM_PAGES)
     assert len(list(taken.cold([(PageNo(number), page)]))) + sum(map(len, taken.groups())) == 1
+
+
+def test_few_pages_are_not_sorted(database: sqlite3.Connection) -> None:
+    pages = pages_of(database)
+    taken = HotPages(FROM_PAGES - 1)
+    assert list(taken.cold(pages)) == pages
+    assert taken.groups() == []

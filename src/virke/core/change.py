@@ -134,7 +134,9 @@ def _segment(
     writer = SegmentWriter(identity_of(root, commit_id), tier, change.part_bytes[tier])
     parts = list(copy_inline(writer, commits))
     if state:
-        parts += hot_pages.HotPages().write(writer, sorted(change.pages.items()), state)
+        hot = hot_pages.HotPages(len(change.pages))
+        parts += writer.pages(state.page_size, hot.cold(sorted(change.pages.items())))
+        parts += hot.finish(writer, state)
     last, ref = writer.finish(())
     return tuple(PutNew(tier, key, data) for key, data in (*parts, *last)), ref
 

@@ -29,15 +29,22 @@ Page = tuple[PageNo, bytes]
 
 
 class HotPages:
-    """Sorts a stream of pages: takes the hot ones out, and hands them over in two groups at the end."""
+    """Sorts a stream of pages: takes the hot ones out, and hands them over in two groups at the end.
 
-    def __init__(self) -> None:
+    Where fewer than `FROM_PAGES` are to come, none is hot and there are no groups.
+    """
+
+    def __init__(self, page_count: int) -> None:
         self._pages: dict[PageNo, bytes] = {}
         self._bytes = 0
         self._schema = {1}
+        self._sorts = page_count >= FROM_PAGES
 
     def cold(self, pages: Iterable[Page]) -> Iterator[Page]:
         """The pages that are not hot, in the order in which they came."""
+        if not self._sorts:
+            yield from pages
+            return
         for number, data in pages:
             if number in self._schema or (data[0] in _INTERIOR and self._bytes < BYTES_MAX):
                 self._take(number, data)
@@ -46,15 +53,16 @@ class HotPages:
 
     def groups(self) -> list[list[Page]]:
         """The hot pages, ascending within each group: the lower ones, then the upper ones."""
+        if not self._sorts:
+            return []
         lower, upper = list[Page](), list[Page]()
         for number, data in sorted(self._pages.items()):
             is_upper = number in self._schema or last_child(number, data) in self._pages
             (upper if is_upper else lower).append((number, data))
         return [lower, upper]
 
-    def write(self, writer: SegmentWriter, pages: Iterable[Page], head: Head) -> Iterator[tuple[str, bytes]]:
-        """Add a whole state: the pages that are not hot, then the hot ones; yields finished parts."""
-        yield from writer.pages(head.page_size, self.cold(pages))
+    def finish(self, writer: SegmentWriter, head: Head) -> Iterator[tuple[str, bytes]]:
+        """Add the hot pages behind the others, and close the state `head`; yields finished parts."""
         for group in self.groups():
             writer.end_group(head)
             yield from writer.pages(head.page_size, group)

@@ -17,7 +17,6 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from virke.core import hot as hot_pages
 from virke.core.change import PART_BYTES, identity_of, next_root, untouched
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, Tier
@@ -104,16 +103,13 @@ def merge(job: Merge, part_bytes: dict[Tier, int] | None = None) -> Generator[Ef
 def _write(job: Merge, upload: Upload, part_bytes: int) -> Generator[Effect, Outcome, Ref]:
     newest = job.indexes[-1].groups[-1].head
     writer = SegmentWriter(identity_of(job.root, job.commit_id), job.tier, part_bytes)
-    hot = HotPages() if newest.page_count >= hot_pages.FROM_PAGES else None
+    hot = HotPages(newest.page_count)
     for first in range(1, newest.page_count + 1, WINDOW_PAGES):
         winners = _winners(job, newest, first, min(first + WINDOW_PAGES - 1, newest.page_count))
         for at in range(0, len(winners), BATCH_PAGES):
             pages = yield from _read(job, winners[at : at + BATCH_PAGES], newest.page_size)
-            yield from upload.put(writer.pages(newest.page_size, hot.cold(pages) if hot else pages))
-    for group in hot.groups() if hot else ():
-        writer.end_group(newest)
-        yield from upload.put(writer.pages(newest.page_size, group))
-    writer.end_group(newest)
+            yield from upload.put(writer.pages(newest.page_size, hot.cold(pages)))
+    yield from upload.put(hot.finish(writer, newest))
     parts, ref = writer.finish(job.inputs, lo=job.inputs[0].lo)
     yield from upload.put(parts)
     yield from upload.finish()

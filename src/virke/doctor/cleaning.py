@@ -25,6 +25,7 @@ FAILURES_MAX: Final = 4
 TRIES: Final = 2
 _REMOVALS_MAX: Final = 7
 _PAUSE_S: Final = 0.05
+_PAUSE_MOST_S: Final = 4.0
 _NAMED_MAX: Final = 5
 
 
@@ -75,7 +76,7 @@ def _remove(register: Register, key: str, environment: Environment) -> Sequence[
     """Remove one register; the key if that was not possible."""
     for attempt in range(_REMOVALS_MAX):
         if attempt:
-            environment.sleep(_PAUSE_S * 2**attempt * environment.jitter())
+            environment.pause(attempt, first_s=_PAUSE_S, longest_s=_PAUSE_MOST_S)
         record = register.read(key)
         if isinstance(record, Record):
             if isinstance(register.remove(key, record.generation), Swapped):

@@ -24,7 +24,6 @@ THREADS: Final = 16
 _BEGIN_S: Final = 30.0
 _PAUSES_S: Final = {Consistency.LINEARIZABLE: (0.002, 0.25), Consistency.EVENTUAL: (0.05, 2.0)}
 """The first pause and the longest, before jitter."""
-_PAUSE_DOUBLINGS: Final = 16
 T = TypeVar("T")
 
 
@@ -66,8 +65,8 @@ class Trial:
 
     def pause(self, attempt: int, consistency: Consistency | None = None) -> None:
         """Wait before the next of several attempts (0, 1, 2 …), with jitter; as long as suits the register, or another."""
-        first, longest = _PAUSES_S[consistency or self.register.consistency]
-        self.environment.sleep(min(first * 2 ** min(attempt, _PAUSE_DOUBLINGS), longest) * self.environment.jitter())
+        first_s, longest_s = _PAUSES_S[consistency or self.register.consistency]
+        self.environment.pause(attempt, first_s=first_s, longest_s=longest_s)
 
     def until(self, ask: Callable[[], T], holds: Callable[[T], bool], consistency: Consistency) -> T:
         """What `ask` answers: once, or on an eventual place again and again until it `holds` or time is up."""

@@ -220,7 +220,7 @@ class Database:
             if (root.epoch, root.head.version) >= (state.epoch, state.version):
                 return
             if attempt:
-                self._env.sleep(min(0.01 * 2**attempt, 0.5) * self._env.jitter())
+                self._env.pause(attempt)
             self._volume.refresh()
         raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
 

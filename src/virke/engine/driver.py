@@ -12,7 +12,7 @@ Knows effects, stores and the environment; knows no pages and no SQL.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -36,7 +36,6 @@ from virke.engine.environment import Environment
 from virke.errors import NotFound, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Range, Store
 
-PAUSE_FIRST_S: Final = 0.01
 PAUSE_MOST_S: Final = 1.0
 GET_TRIES: Final = 3
 ABSENT_TRIES: Final = 8
@@ -91,8 +90,13 @@ class Driver:
                 self._delete(tier, keys)
                 return None
             case Pause(attempt):
-                self._environment.sleep(min(PAUSE_FIRST_S * 2**attempt, PAUSE_MOST_S) * self._environment.jitter())
+                self._environment.pause(attempt, longest_s=PAUSE_MOST_S)
                 return None
+
+    def remove(self, deletes: Iterable[Delete]) -> None:
+        """Delete objects that nothing names, best effort."""
+        for effect in deletes:
+            self._delete(effect.tier, effect.keys)
 
     def _read_root(self) -> Outcome:
         try:
@@ -104,7 +108,8 @@ class Driver:
 
     def _delete(self, tier: Tier, keys: Sequence[str]) -> None:
         try:
-            self.blobs(tier).delete(keys)
+            if keys:
+                self.blobs(tier).delete(keys)
         except Unavailable:
             return  # invariant 3
 

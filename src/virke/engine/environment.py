@@ -10,8 +10,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from virke.core.ids import ID_BYTES, CommitId
+
+_DOUBLINGS_MAX: Final = 16
 
 
 def _wall_ms() -> int:
@@ -31,6 +34,10 @@ class Environment:
     def commit_id(self) -> CommitId:
         """128 fresh random bits."""
         return CommitId(self.random_bytes(ID_BYTES))
+
+    def pause(self, attempt: int, *, first_s: float = 0.01, longest_s: float = 0.5) -> None:
+        """Wait before the next of several attempts (0, 1, 2 …): twice as long each time, with jitter."""
+        self.sleep(min(first_s * 2 ** min(attempt, _DOUBLINGS_MAX), longest_s) * self.jitter())
 
     def jitter(self) -> float:
         """A random factor from 0.5 to 1.5."""

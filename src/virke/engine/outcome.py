@@ -12,10 +12,8 @@ Knows the commit protocol and the volume; knows no SQL and no connection.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-
 from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown, Verdict, commit
-from virke.core.effects import Delete, Effect, Outcome
+from virke.core.effects import Delete
 from virke.core.root import NOT_TOLD, RootAt
 from virke.engine.volume import Volume
 from virke.errors import NotFound, OutcomeUnknown, Unavailable, VirkeError
@@ -33,10 +31,10 @@ def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
         try:
             now = volume.base()
         except VirkeError:
-            volume.driver.run(_remove(plan.uploaded))
+            volume.driver.remove(plan.uploaded)
             raise
         if now.root.head.version > base.root.head.version:
-            volume.driver.run(_remove(plan.uploaded))
+            volume.driver.remove(plan.uploaded)
             return None
         base = now
     asked_at = volume.environment.monotonic()
@@ -74,9 +72,5 @@ def _look_into_history(volume: Volume, plan: Plan, verdict: Unknown) -> Verdict:
         return verdict
     if (there.version, there.commit_id) == (mine.version, mine.commit_id):
         return Committed(plan.root, now)
-    volume.driver.run(_remove((*(Delete(put.tier, (put.key,)) for put in plan.puts), *plan.uploaded)))
+    volume.driver.remove((*(Delete(put.tier, (put.key,)) for put in plan.puts), *plan.uploaded))
     return Conflicted(now)
-
-
-def _remove(objects: Iterable[Delete]) -> Generator[Effect, Outcome, None]:
-    yield from objects

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
-from virke.core import hot as hot_pages
 from virke.core.change import Change, copy_inline, identity_of, next_root, tier_for
 from virke.core.commit import Plan
 from virke.core.effects import Effect, Outcome
@@ -56,7 +55,7 @@ class PageStream:
         try:
             new, ref = volume.driver.run(self._write(writer, upload, commit_id, self._hashed(pages, progress)))
         except BaseException:
-            volume.driver.run(_only(upload.removal()))
+            volume.driver.remove([upload.removal()])
             raise
         new = replace(new, tier=self._tier, segments=(*root.segments, ref), inline=())
         plan = Plan(new, uploaded=(upload.removal(),))
@@ -68,16 +67,12 @@ class PageStream:
         self, writer: SegmentWriter, upload: Upload, commit_id: CommitId, pages: Iterator[tuple[PageNo, bytes]]
     ) -> Generator[Effect, Outcome, tuple[Root, Ref]]:
         """Upload the segment; the root that would name it, and its reference."""
-        root, hot = self._base.root, HotPages()
+        root, hot = self._base.root, HotPages(self._page_count)
         yield from upload.put(copy_inline(writer, root.inline))
-        is_large = self._page_count >= hot_pages.FROM_PAGES
-        yield from upload.put(writer.pages(self._page_size, hot.cold(pages) if is_large else pages))
+        yield from upload.put(writer.pages(self._page_size, hot.cold(pages)))
         count, now_ms = PageCount(self._page_count), self._volume.environment.now_ms()
         new = next_root(root, commit_id, Change({}, self._page_size, count, self._checksum, now_ms))
-        for group in hot.groups() if is_large else ():
-            writer.end_group(new.head)
-            yield from upload.put(writer.pages(self._page_size, group))
-        writer.end_group(new.head)
+        yield from upload.put(hot.finish(writer, new.head))
         parts, ref = writer.finish(())
         yield from upload.put(parts)
         yield from upload.finish()
@@ -109,10 +104,6 @@ class PageStream:
             if number != skip:
                 total ^= page_hash(number, self._old.page(number))
         return total
-
-
-def _only(effect: Effect) -> Generator[Effect, Outcome, None]:
-    yield effect
 
 
 def base_of(volume: Volume, snapshot: Snapshot) -> RootAt:

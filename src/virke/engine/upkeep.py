@@ -133,9 +133,9 @@ class Upkeep:
         except OutcomeUnknown:  # the root may name it
             raise
         except VirkeError:
-            volume.driver.run(_only(merge.uploaded(ref)))
+            volume.driver.remove([merge.uploaded(ref)])
             raise
-        volume.driver.run(_only(merge.uploaded(ref)))
+        volume.driver.remove([merge.uploaded(ref)])
         return False
 
     def promote(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -199,8 +199,7 @@ class Upkeep:
             return
         marked = self._run(collect.mark(root))
         if collect.may_sweep(root, now_ms, grace_ms):
-            for ref in marked.garbage:
-                self._run(_only(Delete(ref.tier, ref.keys)))
+            volume.driver.remove(merge.uploaded(ref) for ref in marked.garbage)
             self._write_horizon(
                 lambda now: collect.swept_horizon(root.horizon) if now.horizon == root.horizon else None
             )
@@ -223,8 +222,10 @@ class Upkeep:
         garbage = first | rest if due else (rest if now_ms - root.horizon.since_ms >= grace_ms else set())
         waiting = len(sizes.keys() - marked.needed_keys - garbage)
         if not dry_run:
-            for tier, items in listed.items():
-                self._run(_only(Delete(tier, tuple(item.key for item in items if item.key in rest & garbage))))
+            volume.driver.remove(
+                Delete(tier, tuple(item.key for item in items if item.key in rest & garbage))
+                for tier, items in listed.items()
+            )
             self.collect_step(grace_ms)
             if waiting and not _is_pending(volume.latest().root):
                 self._write_horizon(lambda now: _new_watermark(now, now_ms))
@@ -282,8 +283,3 @@ def _is_pending(root: Root) -> bool:
 def _new_watermark(root: Root, now_ms: int) -> Horizon:
     """A watermark without a new horizon: dooms uploads in flight, so that leftovers can be told from them."""
     return replace(root.horizon, watermark=type(root.head.version)(root.head.version + 1), since_ms=now_ms)
-
-
-def _only(effect: Delete) -> Generator[Effect, Outcome, None]:
-    if effect.keys:
-        yield effect

@@ -98,16 +98,16 @@ class Volume:
         tries = 1 if not eventual else ABSENT_TRIES_KNOWN if mine else ABSENT_TRIES_NEW
         for attempt in range(tries):
             if attempt:  # it may only be too new to be shown everywhere, or still hidden by one of its name before it
-                self._pause(attempt)
+                self.environment.pause(attempt)
             asked_at = self.environment.monotonic()
             match self.store.register.read(self.key, (known.generation or None) if known else None):
                 case Record(data, generation):
                     root = check_place(decode_root(data, self.name), self.name)
                     if mine not in (None, root.database_id) and attempt + 1 < tries:
                         continue
-                    return self._learn(RootAt(root, generation), asked_at)
+                    return self.learn(RootAt(root, generation), asked_at)
                 case Unchanged() if known:
-                    return self._learn(known, asked_at)
+                    return self.learn(known, asked_at)
         raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
 
     def latest(self) -> RootAt:
@@ -125,15 +125,16 @@ class Volume:
             if at.generation != NOT_TOLD:
                 return at
             if attempt:
-                self._pause(attempt)
+                self.environment.pause(attempt)
             self.refresh()
         raise Unavailable("the store does not show its newest state yet, nothing was changed; repeat the call")
 
-    def learn(self, at: RootAt, asked_at: float) -> None:
-        """Take over a root that a commit begun at `asked_at` brought."""
-        self._learn(at, asked_at)
+    def learn(self, at: RootAt, asked_at: float) -> RootAt:
+        """Take over a root that a call begun at `asked_at` brought; returns the newest known.
 
-    def _learn(self, at: RootAt, asked_at: float) -> RootAt:
+        Raises:
+            NotFound: it is another database's root.
+        """
         with self._lock:
             known = self._latest
             mine = known.root.database_id if known else self._database_id
@@ -146,9 +147,6 @@ class Volume:
                 self._latest = known = at
             self.checked_at = max(self.checked_at, asked_at)
             return known
-
-    def _pause(self, attempt: int) -> None:
-        self.environment.sleep(min(0.01 * 2**attempt, 0.5) * self.environment.jitter())
 
     # Snapshots
 
@@ -312,17 +310,17 @@ class Volume:
     def _fetch_ahead(self, snapshot: Snapshot, ref: Ref, frames: list[Frame], *, coming: threading.Event) -> None:
         """Fetch a window of a scan, and inflate most of it."""
         try:
-            came = self._fetch_frames(ref, frames)
-            self._frames.keep(came)
+            self._frames.keep(self._fetch_frames(ref, frames))
         except VirkeError:
             return  # whoever needs the frames asks for them, and is told
         finally:
             self._frames.arrived(coming)
         for number, frame in enumerate(frames):
             key = _key_in(ref, frame)
-            if number % LEFT_ENCODED and isinstance(self._frames.peek(key), bytes):
+            encoded = self._frames.peek(key)
+            if number % LEFT_ENCODED and isinstance(encoded, bytes):
                 with suppress(Corrupt):  # as above
-                    pages = decode_frame(frame, came[key], snapshot.head.page_size, ref.identity.part_key(frame.part))
+                    pages = decode_frame(frame, encoded, snapshot.head.page_size, ref.identity.part_key(frame.part))
                     self._frames.keep({key: pages})
 
     def _has(self, ref: Ref) -> IsHere:
