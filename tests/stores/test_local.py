@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sqlite3
 import stat
@@ -21,7 +22,7 @@ from virke.core.effects import Absent, Generation, Lost, Mismatch, Stored, Swapp
 from virke.errors import NotFound, Unavailable
 from virke.stores.base import Blobs, Range, Store
 from virke.stores.local.files import FileBlobs, System, key_of, name_of, remove_stale_temps
-from virke.stores.local.kv import connect_sqlite
+from virke.stores.local.kv import SelfClosing, connect_sqlite
 from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
@@ -29,7 +30,7 @@ WORKER = Path(__file__).with_name("local_worker.py")
 REPOSITORY = Path(__file__).parents[2]
 
 
-class LosingConnection(sqlite3.Connection):
+class LosingConnection(SelfClosing):
     """A connection whose every answer is lost in an I/O error, after the statement was carried out."""
 
     def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
@@ -159,6 +160,15 @@ def test_a_fork_is_safe(tmp_path: Path) -> None:
     store.register.swap("counter", b"0", None)
     lines_of(worker("fork", tmp_path, 15))
     assert record_of(store, "counter").data == b"30"
+
+
+def test_a_connection_that_the_collector_finds_closes_itself(tmp_path: Path) -> None:
+    """Before its store, as it may be within a cycle: Python 3.13 has no warning for it (which is an error here)."""
+    local_store(tmp_path).register.swap("key", b"1", None)
+    cycle: list[object] = [connect_sqlite(str(tmp_path / "kv.sqlite"))]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
 
 
 def test_reading_creates_nothing(tmp_path: Path) -> None:

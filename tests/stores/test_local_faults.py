@@ -23,7 +23,7 @@ from virke.core.effects import Absent, Lost, Stored, Swapped, Tier
 from virke.errors import Corrupt, Invalid, TooLarge, Unavailable, VirkeError
 from virke.stores.base import Range, Store
 from virke.stores.local.files import System, sync_file
-from virke.stores.local.kv import connect_sqlite
+from virke.stores.local.kv import SelfClosing, connect_sqlite
 from virke.stores.local.store import local_store
 
 T = TypeVar("T")
@@ -173,7 +173,7 @@ def test_a_failure_at_any_call_of_creation_changes_nothing(tmp_path: Path, code:
     assert fail_at > 5
 
 
-class FailingConnection(sqlite3.Connection):
+class FailingConnection(SelfClosing):
     """A connection that fails each change with `code`, before it is carried out."""
 
     code = sqlite3.SQLITE_FULL
@@ -226,7 +226,7 @@ def test_sqlite_failures_are_translated(tmp_path: Path, code: int, expected: typ
     assert record_of(store, "k").data == b"1"
 
 
-class LockedConnection(sqlite3.Connection):
+class LockedConnection(SelfClosing):
     """A connection that notes for each change whether another process could make one at the same time."""
 
     folder = Path()
@@ -261,7 +261,7 @@ def test_changes_exclude_each_other(tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-class SmallConnection(sqlite3.Connection):
+class SmallConnection(SelfClosing):
     """A connection for which SQLite finds the disk full at twenty pages."""
 
     def executescript(self, sql: str) -> sqlite3.Cursor:

@@ -60,7 +60,15 @@ PRAGMA secure_delete = 0;
 """
 
 
-def connect_sqlite(path: str, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
+class SelfClosing(sqlite3.Connection):
+    """Closes itself when the garbage collector comes to it before its owner; Python 3.13 warns of others."""
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.Error):  # it was never opened
+            self.close()
+
+
+def connect_sqlite(path: str, factory: type[SelfClosing] = SelfClosing) -> sqlite3.Connection:
     """A connection in autocommit mode that any one thread may use. Raises `sqlite3.Error`."""
     return sqlite3.connect(
         f"{Path(path).absolute().as_uri()}?mode=rw",
