@@ -28,7 +28,7 @@ NEAR_BYTES: Final = 128 << 10
 COURSES_MAX: Final = 4
 AHEAD_MOST_BYTES: Final = 4 << 20
 """Of what is fetched, and inflated, beside the query."""
-AHEAD_WINDOWS: Final = 2
+AHEAD_WINDOWS: Final = 3
 SEGMENTS_MAX: Final = 256
 IsHere = Callable[[Frame], bool]
 """Whether a frame is cached or under way."""
