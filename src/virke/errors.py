@@ -14,10 +14,14 @@ from typing import ClassVar, Final
 
 
 class VirkeError(Exception):
-    """Base of all errors; `kind` names the class in JSON, `retryable` says if the same call may work later."""
+    """Base of all errors; `kind` names the class in JSON, `retryable` says if the same call may work later.
+
+    `is_stores`: it says something of the store, and nothing of the statement that met it.
+    """
 
     kind: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+    is_stores: bool = False
 
     def __init__(self, message: str, **context: object) -> None:
         super().__init__(message)
@@ -43,6 +47,7 @@ class Unavailable(VirkeError):
 
     kind = "unavailable"
     retryable = True
+    is_stores = True
 
 
 class NotFound(VirkeError):
@@ -95,6 +100,7 @@ class Corrupt(VirkeError):
     """Stored bytes are not what was written. Stop, and restore from a copy; nothing was invented."""
 
     kind = "corrupt"
+    is_stores = True
 
 
 class UsageError(VirkeError):

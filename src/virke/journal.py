@@ -6,7 +6,8 @@ Knows files, `engine.deferred.Journal` and nothing of pages or roots.
    chance, and with it the last commit before a power failure).
 2. An entry leaves only by `settle`: applied ones are deleted, rejected ones stay with their SQL and reason.
 3. Sequence numbers are never used twice, also after every entry is gone (AUTOINCREMENT).
-4. One process pushes at a time (a lock file), and one thread of it; appending goes on meanwhile.
+4. One process pushes at a time (a lock file), and one thread of it; appending goes on meanwhile. One appends at a time
+   (another lock file): it has seen what is there, and runs its write on it.
 5. Nothing is created before the first append: a database that never defers has no file here.
 6. An entry whose bytes are not what was written is `Corrupt`, never run (P7).
 """
@@ -21,7 +22,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -46,6 +47,8 @@ CREATE TABLE IF NOT EXISTS entry (
 INSERT INTO journal SELECT randomblob(16) WHERE NOT EXISTS (SELECT * FROM journal);
 """
 
+_NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entry'"
+
 
 class FileJournal:
     """A journal in one file; see `engine.deferred.Journal` for what each method promises."""
@@ -55,6 +58,7 @@ class FileJournal:
         self._on_append = on_append
         self._lock = threading.RLock()
         self._pushing = threading.Lock()
+        self._appending = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -63,6 +67,10 @@ class FileJournal:
         with self._open() as connection:
             found: bytes = connection.execute("SELECT id FROM journal").fetchone()[0]
             return found
+
+    def newest(self) -> int:
+        """The last sequence number that was given away; 0 if none was."""
+        return self._one(_NEWEST)
 
     def append(self, write: Write, database_id: bytes) -> int:
         """Keep a write durably. Raises `Unavailable` if the file can't be written; then it is not kept."""
@@ -115,6 +123,14 @@ class FileJournal:
             ).rowcount
         return applied, rejected
 
+    def reject(self, sequences: Sequence[int], reason: str) -> None:
+        """Set these writes aside."""
+        with self._open() as connection:
+            connection.executemany(
+                "UPDATE entry SET rejected = 1, noted = 1, reason = ? WHERE sequence = ?",
+                [(reason, sequence) for sequence in sequences],
+            )
+
     def rejected(self) -> list[RejectedWrite]:
         """Every rejected write, with its SQL and reason."""
         if not self._exists():
@@ -134,13 +150,20 @@ class FileJournal:
             raise Corrupt(f"journal {self._path}: entry {sequence} is not what was written")
         return _decode(text, time_ms)
 
-    @contextmanager
-    def pushing(self) -> Iterator[None]:
+    def appending(self) -> AbstractContextManager[None]:
+        """Keep every other process and thread from appending."""
+        return self._held(self._appending, ".append")
+
+    def pushing(self) -> AbstractContextManager[None]:
         """Keep every other process and thread from pushing."""
-        with self._pushing, ExitStack() as held:
+        return self._held(self._pushing, ".lock")
+
+    @contextmanager
+    def _held(self, here: threading.Lock, suffix: str) -> Iterator[None]:
+        with here, ExitStack() as held:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                lock = held.enter_context(open(self._path.with_suffix(".lock"), "w"))
+                lock = held.enter_context(open(self._path.with_suffix(suffix), "w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:
                 raise Unavailable(f"journal {self._path}: can't lock it: {error.strerror}") from error

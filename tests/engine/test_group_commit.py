@@ -13,7 +13,7 @@ from tests.engine.world import Clock, make, reopen, store_of
 from virke.core.effects import Generation, ReadOutcome, SwapOutcome
 from virke.engine.database import Database
 from virke.engine.writer import Write
-from virke.errors import Conflict, Denied, Invalid, SqlError, Unavailable, VirkeError
+from virke.errors import Conflict, Denied, Invalid, SqlError, TooLarge, Unavailable, VirkeError
 from virke.stores.base import Call, Consistency, Register, Store
 from virke.stores.counted import CountingStore
 from virke.stores.memory import memory_store
@@ -160,6 +160,22 @@ def test_a_deferred_constraint_fails_its_own_request_of_a_group(gated: Gated) ->
     )
     assert outcomes == [1, SqlError, 1]
     assert (numbers(db), db.query("SELECT p FROM c").rows) == ([1], [(2,)])
+
+
+def test_what_is_too_large_only_when_sqlite_writes_fails_its_own_request_of_a_group() -> None:
+    """SQLite may keep the pages of a transaction in its cache until COMMIT."""
+    database = make()
+    database.execute("CREATE TABLE t (a)")
+    connection = database._writer._connection
+    assert connection is not None
+    connection.file._overlay_bytes_max = 1 << 20
+    writes = [Write([(f"INSERT INTO t VALUES (zeroblob({size}))", ())], 0) for size in (1, 2 << 20, 2)]
+    with database._writer.turns.lead:
+        database._writer.commit(writes)
+    assert [type(write.error) for write in writes] == [type(None), TooLarge, type(None)]
+    seen = reopen(store_of(database))
+    assert seen.query("SELECT length(a) FROM t").rows == [(1,), (2,)]
+    assert seen.query("PRAGMA integrity_check").rows == [("ok",)]
 
 
 def test_vacuum_and_pragmas_wait_in_line_with_the_others(gated: Gated) -> None:

@@ -187,4 +187,4 @@ def _marked(journals: tuple[JournalMark, ...], marks: tuple[JournalMark, ...]) -
         return journals
     moved = {mark.journal_id for mark in marks}
     kept = [mark for mark in journals if mark.journal_id not in moved]
-    return tuple(sorted((*kept, *marks), key=lambda mark: mark.time_ms)[-JOURNALS_MAX:])
+    return (*kept, *marks)[-JOURNALS_MAX:]

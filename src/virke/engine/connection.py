@@ -193,15 +193,21 @@ class Connection:
     def script(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row], int]:
         """Run every statement of `sql`; returns columns and rows of the last one that has any, and all rows affected.
 
-        `BEGIN` and `COMMIT` around it are passed over: a script is one transaction anyway. Parameters are for its
-        first statement that takes any, and must fit it.
+        `BEGIN` and `COMMIT` around it are passed over: a script is one transaction anyway, begun here before the first
+        statement that can stand in one, if it is not yet. Parameters are for its first statement that takes any, and
+        must fit it.
         """
         result: tuple[list[str], list[Row]] = ([], [])
         total = 0
         left: Parameters | None = params
         for _, text in sqlite.split(sql):
-            if sqlite.keyword(text) in ("BEGIN", "COMMIT", "END"):
+            word = sqlite.keyword(text)
+            if word in ("BEGIN", "COMMIT", "END"):
                 continue
+            if word not in sqlite.ALONE and not self.raw.in_transaction:
+                deadline = self.guard.deadline
+                self.plain("BEGIN IMMEDIATE")
+                self.guard.deadline = deadline
             statement = self.one(text)
             given: Parameters = ()
             if left is not None and statement.parameter_count:
@@ -232,9 +238,11 @@ class Connection:
             self.guarded(lambda: self.raw.execute(sql, can_cache=False).fetchall())
         finally:
             self.guard.allow_transactions = allowed
+            if sql.startswith("ROLLBACK"):  # what was described may have been of a schema that is gone
+                self._statements.clear()
 
 
-_SCHEMA_WORDS: Final = frozenset({"CREATE", "DROP", "ALTER", "VACUUM", "PRAGMA"})
+_SCHEMA_WORDS: Final = frozenset({"CREATE", "DROP", "ALTER", "VACUUM", "PRAGMA", "ROLLBACK"})
 
 
 def collect_rows(cursor: Cursor, result_bytes_max: int) -> list[Row]:

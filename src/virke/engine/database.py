@@ -41,7 +41,7 @@ from virke.engine.streaming import PageStream, base_of
 from virke.engine.transaction import Transaction
 from virke.engine.vfs import Pages
 from virke.engine.volume import Snapshot, SnapshotGone, Volume
-from virke.engine.writer import Write, Writer, hash_key
+from virke.engine.writer import Write, Writer, hash_key, stands_alone
 from virke.errors import Invalid, Unavailable, VirkeError
 from virke.stores.base import Store
 from virke.stores.receipt import Receipt, current, writing
@@ -308,7 +308,7 @@ class Database:
         write = Write(requests, self._now_ms(), hash_key(key) if key else None, script=script, many=many)
         write.receipt = Receipt() if meta else current()
         began = self._monotonic()
-        if self._is_deferred() and self._deferred and not _stands_alone(requests):
+        if self._is_deferred() and self._deferred and not stands_alone(requests):
             with writing(write.receipt):
                 results = self._deferred.submit(write)
             elapsed_s = self._monotonic() - began
@@ -482,7 +482,3 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _stands_alone(requests: Sequence[Request]) -> bool:
-    return len(requests) == 1 and sqlite.keyword(requests[0][0]) in ("VACUUM", "PRAGMA")

@@ -25,7 +25,7 @@ from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, execute
-from virke.errors import Conflict, Corrupt, Unavailable, VirkeError
+from virke.errors import Conflict, VirkeError
 
 PUSH_MAX: Final = ANSWERS_KEPT
 """Writes of one commit: the root keeps no more answers."""
@@ -47,6 +47,9 @@ class Journal(Protocol):
     def journal_id(self) -> bytes:
         """16 bytes that name this journal for ever."""
 
+    def newest(self) -> int:
+        """The last sequence number that was given away; 0 if none was."""
+
     def append(self, write: Write, database_id: bytes) -> int:
         """Keep `write` durably; returns its sequence number."""
 
@@ -62,8 +65,14 @@ class Journal(Protocol):
     def settle(self, up_to: int) -> tuple[int, int]:
         """After the swap: carry out the notes up to a sequence number; returns how many were applied and rejected."""
 
+    def reject(self, sequences: Sequence[int], reason: str) -> None:
+        """Set these writes aside."""
+
     def rejected(self) -> list[RejectedWrite]:
         """All rejected writes that are kept."""
+
+    def appending(self) -> AbstractContextManager[None]:
+        """Held by whoever appends, across processes: `newest` stays as it is."""
 
     def pushing(self) -> AbstractContextManager[None]:
         """Held by whoever pushes, across processes."""
@@ -84,6 +93,10 @@ class Deferred:
         self._ahead: Connection | None = None
         self._layer: Pages | None = None
         self._below: Root | None = None
+        self._newest = 0
+        """The last entry of the journal that the layer knows of: other processes append too."""
+        self._own = 0
+        """The last entry that this process appended, until it is known what became of it."""
         self._answers: dict[bytes, list[QueryResult]] = {}
 
     def submit(self, write: Write) -> list[QueryResult]:
@@ -96,49 +109,66 @@ class Deferred:
                 return self._submit(write)
 
     def _submit(self, write: Write) -> list[QueryResult]:
-        ahead = self._ready()
-        if known := self._known(write):
-            return known
-        results = self._run(ahead, write)
-        try:
-            self.journal.append(write, self._volume.latest().root.database_id)
-        except BaseException:
-            self._layer = None
-            raise
-        self._layer = ahead.file.layer()
-        return results
+        self._ready()  # what has to be fetched is fetched before others have to wait
+        with self.journal.appending():
+            ahead = self._ready()
+            if known := self._known(write):
+                return known
+            results = self._run(ahead, write)
+            self._layer, layer = None, ahead.file.layer()  # if it is not kept, `ahead` has to forget it
+            self._newest = self._own = self.journal.append(write, self._volume.latest().root.database_id)
+            self._layer = layer
+            return results
 
     def view(self, root: Root) -> Pages | None:
         """What reads of `root` should see: the pending writes over it; None if nothing is pending."""
         with self._lock:
             if root is not self._below:
                 self._layer = None
-            if self._layer is None and self.journal.pending_count():
-                self._layer = self._ready().file.layer()
+            if self._layer is not None or self._pending():
+                self._ready()
             return self._layer
 
     def _ready(self) -> Connection:
-        """The connection ahead, with every pending write run on the newest root known."""
+        """The connection ahead, with every pending write run on a root: the newest known, or the one that it ran on."""
         if self._ahead is None:
             self._ahead = self._connect()
             self._ahead.guard.allow_transactions = False
+        newest = self.journal.newest()
         if self._layer is None:
-            self._below = root = self._volume.latest().root
+            entries = self._pending()
+            self._below = root = self._volume.latest().root  # after the entries: what was pushed meanwhile is in it
             self._ahead.move(self._volume.snapshot_of(root))
             self._ahead.raw.pragma("foreign_keys", self._writer.foreign_keys)
             self._answers.clear()
-            entries = self.journal.pending()
-            pushed = root.pushed(self.journal.journal_id) if entries else 0
-            for entry in entries:
-                if entry.sequence <= pushed or self._known(entry.write) or entry.database_id != root.database_id:
-                    continue  # it is there already, or belongs to another one
-                try:
-                    self._run(self._ahead, entry.write)
-                except (SnapshotGone, Unavailable, Corrupt):
-                    raise
-                except VirkeError:
-                    continue  # it will be rejected when it is pushed, and shown by status
+            self._catch_up(self._ahead, root, entries)
+        elif newest != self._newest and self._below:  # another process appended
+            self._catch_up(self._ahead, self._below, [one for one in self._pending() if one.sequence > self._newest])
+        self._newest = newest
         return self._ahead
+
+    def _catch_up(self, ahead: Connection, root: Root, entries: list[Entry]) -> None:
+        self._layer = None
+        pushed = root.pushed(self.journal.journal_id) if entries else 0
+        for entry in entries:
+            if entry.sequence <= pushed or self._known(entry.write) or entry.database_id != root.database_id:
+                continue  # it is there already, or belongs to another one
+            try:
+                self._run(ahead, entry.write)
+            except VirkeError as error:
+                if isinstance(error, SnapshotGone) or error.is_stores:
+                    raise
+                continue  # it will be rejected when it is pushed, and shown by status
+        self._layer = ahead.file.layer()
+
+    def _pending(self) -> list[Entry]:
+        """All that is pending. What another process pushed of this one's is in the newest root known from here on."""
+        entries = self.journal.pending()
+        if self._own and all(entry.sequence != self._own for entry in entries):
+            if self._volume.latest().root.pushed(self.journal.journal_id) < self._own:
+                self._volume.refresh()
+            self._own = 0
+        return entries
 
     def _known(self, write: Write) -> list[QueryResult] | None:
         """The first answer to the idempotency key of `write`, from what is pending or from the root below."""
@@ -151,12 +181,15 @@ class Deferred:
 
     def _run(self, ahead: Connection, write: Write) -> list[QueryResult]:
         ahead.plain("BEGIN IMMEDIATE")
+        ahead.start_request()
         try:
             results = execute(ahead, write, self._volume.latest(), self._volume)
             ahead.plain("COMMIT")
         except BaseException:
             ahead.unpin()
             raise
+        finally:
+            ahead.end_request()
         if write.key:
             self._answers[write.key] = results
         return results
@@ -185,10 +218,9 @@ class Deferred:
         """Set aside what was meant for a database that was deleted, when this one got its name."""
         mine = self._volume.latest().root.database_id
         foreign = [entry.sequence for entry in self.journal.pending() if entry.database_id != mine]
-        if not foreign:
-            return 0
-        self.journal.note([(sequence, "the database was deleted before this write was pushed") for sequence in foreign])
-        return self.journal.settle(foreign[-1])[1]
+        if foreign:
+            self.journal.reject(foreign, "the database was deleted before this write was pushed")
+        return len(foreign)
 
     def _push(self, entries: list[Entry], writes: list[Write]) -> tuple[int, int]:
         sequences = {id(write): entry.sequence for entry, write in zip(entries, writes, strict=True)}
@@ -196,8 +228,8 @@ class Deferred:
 
         def before_swap(tried: list[Write]) -> None:
             for write in tried:
-                if isinstance(write.error, Unavailable | Corrupt):
-                    raise write.error  # the store's failure is no fault of the write: it stays pending
+                if write.error and write.error.is_stores:
+                    raise write.error  # no fault of the write: it stays pending
             # No results and no error: history has it already, with the fate that was noted then.
             fates = [(write, write.error.message if write.error else None) for write in tried if write.results != []]
             noted.update((sequences[id(write)], reason) for write, reason in fates)

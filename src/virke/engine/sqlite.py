@@ -38,6 +38,8 @@ PROGRESS_STEPS: Final = 4000
 SQL_BYTES_MAX: Final = 16 << 20
 NO_DEADLINE: Final = float("inf")
 LENGTH_MAX: Final = (1 << 31) - 1
+ALONE: Final = ("VACUUM", "PRAGMA")
+"""What refuses a transaction, or has no effect in one."""
 _TEMPORARY: Final = """
 SELECT type, name FROM temp.sqlite_schema WHERE type IN ('table', 'view', 'trigger') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
 """

@@ -217,6 +217,7 @@ class PagedFile:
                 offset += len(piece)
             return bytes(data)
         except VirkeError as error:
+            error.is_stores = True
             self.failure = error
             raise
 

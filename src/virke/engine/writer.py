@@ -32,7 +32,7 @@ from virke.engine.results import QueryResult, Request
 from virke.engine.turns import Turns
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
-from virke.errors import Conflict, OutcomeUnknown, SqlError, Unavailable, VirkeError
+from virke.errors import Conflict, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
 from virke.stores.receipt import Receipt, writing
 
 GROUP_MAX: Final = 512
@@ -163,9 +163,9 @@ class Writer:
         connection = self._writing(base)
         for write in writes:
             write.results, write.error = None, None
-        if len(writes) > 1 and any(_refuses_transaction(write) for write in writes):
+        if len(writes) > 1 and any(stands_alone(write.requests) for write in writes):
             raise _GroupFailed
-        run = self._run_alone if _refuses_transaction(writes[0]) else self._run_all
+        run = self._run_alone if stands_alone(writes[0].requests) else self._run_all
         dirty = run(connection, base, writes)
         if before_swap:
             before_swap(writes)
@@ -217,11 +217,8 @@ class Writer:
         if twin:
             write.results = twin.results
             return
-        if write.key and (known := base.root.answer_to(write.key)):
-            write.results = [QueryResult([], [], base.root, rows_affected=known[1].rows)]
-            return
-        if write.mark and base.root.pushed(write.mark.journal_id) >= write.mark.sequence:
-            write.results = []
+        if (known := _known(write, base)) is not None:
+            write.results = known
             return
         connection.plain(f"SAVEPOINT {_SAVEPOINT}")
         connection.start_request()
@@ -244,31 +241,33 @@ class Writer:
     def _end(self, connection: Connection, writes: list[Write]) -> None:
         """COMMIT in SQLite; a deferred constraint speaks up here, and only one write can be the one it means."""
         if all(write.error for write in writes):  # an empty COMMIT would give an empty database its first page
-            connection.unpin()
-            connection.file.move(connection.file.snapshot)
+            connection.move(connection.file.snapshot)
             return
         try:
             connection.plain("COMMIT")
-        except SqlError as error:
+        except (SqlError, TooLarge) as error:  # SQLite may write only now
             if len(writes) > 1:
                 raise _GroupFailed from error
             writes[0].error, writes[0].results = error, None
-            connection.unpin()
-            connection.file.move(connection.file.snapshot)
+            connection.move(connection.file.snapshot)
 
     def _run_alone(self, connection: Connection, base: RootAt, writes: list[Write]) -> Dirty | None:
-        """VACUUM and PRAGMA, which refuse a transaction or have no effect in one."""
+        """VACUUM and PRAGMA, which refuse a transaction or have no effect in one; what follows them in a script is one."""
+        write = writes[0]
+        if (known := _known(write, base)) is not None:
+            write.results = known
+            return None
         connection.start_request()
         try:
-            writes[0].results = execute(connection, writes[0], base, self._volume)
-            if connection.raw.in_transaction:  # a script that starts with a PRAGMA left a savepoint open
+            write.results = execute(connection, write, base, self._volume)
+            if connection.raw.in_transaction:
                 connection.plain("COMMIT")
         except SnapshotGone:
             raise
         except VirkeError as error:
-            writes[0].error, writes[0].results = error, None
-            connection.unpin()
-            connection.file.move(connection.file.snapshot)
+            write.error, write.results = error, None
+            connection.move(connection.file.snapshot)
+            connection.raw.pragma("foreign_keys", self.foreign_keys)
             return None
         finally:
             connection.end_request()
@@ -297,8 +296,18 @@ class _GroupFailed(Exception):
     """These writes can't be committed together: each tries alone."""
 
 
-def _refuses_transaction(write: Write) -> bool:
-    return len(write.requests) == 1 and sqlite.keyword(write.requests[0][0]) in ("VACUUM", "PRAGMA")
+def stands_alone(requests: Sequence[Request]) -> bool:
+    """Whether these statements can't be committed together with others."""
+    return len(requests) == 1 and sqlite.keyword(requests[0][0]) in sqlite.ALONE
+
+
+def _known(write: Write, base: RootAt) -> list[QueryResult] | None:
+    """The answer to a write that is in history already; empty for one of a journal."""
+    if write.key and (known := base.root.answer_to(write.key)):
+        return [QueryResult([], [], base.root, rows_affected=known[1].rows)]
+    if write.mark and base.root.pushed(write.mark.journal_id) >= write.mark.sequence:
+        return []
+    return None
 
 
 def _unique(writes: list[Write]) -> list[Write]:
@@ -316,7 +325,10 @@ def execute(connection: Connection, write: Write, base: RootAt, volume: Volume) 
     """Run the statements of one write on a connection; the results are not true before the commit."""
     settings = base.root.settings
     connection.vfs.now_ms = write.time_ms
-    connection.guard.deadline = volume.environment.monotonic() + settings.query_timeout_ms / 1000
+    if write.mark:  # it was answered, and kept within the time: now it takes what it takes
+        connection.guard.deadline = sqlite.NO_DEADLINE
+    else:
+        connection.guard.deadline = volume.environment.monotonic() + settings.query_timeout_ms / 1000
     result_bytes = settings.max_result_mb << 20
     if write.many:
         return [_execute_many(connection, write, base)]

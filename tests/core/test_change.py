@@ -1,0 +1,22 @@
+"""What the next root remembers of the one before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.core.model import new_model
+from virke.core.change import next_root, untouched
+from virke.core.root import JOURNALS_MAX, JournalMark
+
+
+def test_the_mark_of_a_push_is_kept_however_old_its_writes_are() -> None:
+    """Among as many as a root holds, the one that was not pushed for longest goes: else a killed push is done twice."""
+    others = tuple(JournalMark(number.to_bytes(16, "big"), 1, 5000 + number) for number in range(JOURNALS_MAX))
+    root = replace(new_model().root, journals=others)
+    late = JournalMark(b"x" * 16, 7, 4000)
+    new = next_root(root, new_model().commit_id(), replace(untouched(root, 9000), marks=(late,)))
+    assert new.journals == (*others[1:], late)
+    again = replace(others[5], sequence=2)
+    newer = next_root(new, new_model().commit_id(), replace(untouched(new, 9000), marks=(again,)))
+    assert newer.journals[-2:] == (late, again)
+    assert len(newer.journals) == JOURNALS_MAX

@@ -1,0 +1,137 @@
+"""Deferred writes of several processes with one journal, and what may befall a push: nothing answered is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.promises.ledger import NAME, TABLE, insert, opened, settled, tokens
+from virke.core.effects import Absent, Tier
+from virke.engine.database import Database
+from virke.engine.deferred import Entry
+from virke.errors import Denied, SqlError, Unavailable
+from virke.opening import delete
+from virke.stores.base import Blobs, Range, Store
+
+
+@pytest.fixture
+def store(deferred_store: Store) -> Store:
+    """A store with a deferred database in it."""
+    return deferred_store
+
+
+def journalled(database: Database) -> tuple[int, int]:
+    """How many writes are pending and how many rejected."""
+    status = database.status()
+    return status.pending_writes, len(status.rejected_writes)
+
+
+def test_p4_processes_with_one_journal_see_each_others_pending_writes(store: Store, tmp_path: Path) -> None:
+    """So the second is told at once what it could only be told later, when it was answered already."""
+    with opened(store, tmp_path) as one, opened(store, tmp_path) as two:
+        two.execute("INSERT INTO person VALUES ('Bo')")
+        one.execute("INSERT INTO person VALUES ('Ada')")
+        for database in (one, two):
+            names = database.query("SELECT name FROM person ORDER BY 1", consistency="strong").rows
+            assert names == [("Ada",), ("Bo",)]
+        with pytest.raises(SqlError, match="UNIQUE"):
+            two.execute("INSERT INTO person VALUES ('Ada')")
+        assert (two.flush().pushed, journalled(one)) == (2, (0, 0))
+
+
+def test_p4_a_write_that_another_process_pushes_meanwhile_stays_in_sight(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The push comes between this process's look at the root and at the journal."""
+    with opened(store, tmp_path) as database, opened(store, tmp_path) as other, opened(store, tmp_path / "x") as third:
+        insert(database, "mine")
+        third.execute("INSERT INTO person VALUES ('Cy')")
+        third.flush()
+        database._volume.refresh()  # the layer has to be built anew
+        assert database._deferred is not None
+        journal = database._deferred.journal
+        pending = journal.pending
+
+        def pushed_first() -> Sequence[Entry]:
+            monkeypatch.setattr(journal, "pending", pending)
+            assert other.flush().pushed
+            return pending()
+
+        monkeypatch.setattr(journal, "pending", pushed_first)
+        assert database.execute("UPDATE entry SET token = 'seen' WHERE token = 'mine'") == 1
+        assert database.query("SELECT token FROM entry").rows == [("seen",)]
+
+
+def test_p1_a_write_of_a_deleted_database_takes_no_other_along(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process still has the old database open; a push of the new one's writes failed and left its notes."""
+    with opened(store, tmp_path) as old:
+        delete(NAME, store)
+        with opened(store, tmp_path / "elsewhere", create=True) as creator:
+            creator.execute(TABLE)
+            creator.change_settings({"durability": "deferred"})
+        with opened(store, tmp_path) as new:
+            insert(new, "precious")
+
+            def down(*_: object) -> None:
+                raise Unavailable("down")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(store.register, "swap", down)
+                with pytest.raises(Unavailable):
+                    new.flush()
+            old.execute("INSERT INTO entry VALUES ('late', NULL)")
+            flushed = new.flush()
+            assert (flushed.pushed, flushed.rejected) == (1, 1)
+            assert journalled(new) == (0, 1)
+            assert new.status().rejected_writes[0].sql == "INSERT INTO entry VALUES ('late', NULL)"
+        old.close(push=False)
+    assert settled(store, tmp_path) == ["precious"]
+
+
+@pytest.mark.parametrize("answered", range(1, 4))
+def test_p1_what_the_store_refuses_during_a_push_rejects_no_write(
+    answered: int, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages that it needs can't be read, for whatever reason: it stays pending."""
+    with opened(store, tmp_path) as database, opened(store, tmp_path / "other") as other:
+        for number in range(9):
+            insert(database, f"large-{number}", 90_000)
+        database.flush()
+        assert database.execute("UPDATE entry SET filler = filler || 'x'") == 9
+        other.change_settings({"durability": "sync"})
+        other.execute("UPDATE entry SET filler = randomblob(90000)")  # the pages are cold here now
+        blobs, left = type(store.blobs[Tier.KV]), [None] * answered
+        get = blobs.get
+
+        def expired(self: Blobs, ranges: Sequence[Range]) -> list[bytes | Absent]:
+            if not left:
+                raise Denied("the credentials have expired")
+            left.pop()
+            return get(self, ranges)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(blobs, "get", expired)
+            with pytest.raises(Denied):
+                database.flush()
+        assert journalled(database) == (1, 0)
+        assert database.flush().pushed == 1
+
+
+def test_p6_nothing_of_one_deferred_write_is_seen_by_the_next(store: Store, tmp_path: Path) -> None:
+    """What is answered is what the push will do: no temporary table, no mode and no rowid of the one before."""
+    with opened(store, tmp_path) as database:
+        insert(database, "Abc")
+        database.run_script("CREATE TEMP TABLE seen AS SELECT 42 AS v")
+        with pytest.raises(SqlError, match="no such table"):
+            database.execute("INSERT INTO person SELECT v FROM seen")
+        database.run_script("SELECT 1; PRAGMA case_sensitive_like = 1")
+        assert database.execute("UPDATE entry SET token = token || '!' WHERE token LIKE 'abc'") == 1
+        database.execute("INSERT INTO person VALUES (last_insert_rowid())")
+        before = database.query("SELECT name FROM person").rows
+        database.flush()
+        assert database.query("SELECT name FROM person", consistency="strong").rows == before == [("0",)]
+        assert tokens(database) == ["Abc!"]
