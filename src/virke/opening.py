@@ -3,7 +3,8 @@
 Which store a URL means is `stores.opening`'s matter; everything else is given a `Store`.
 
 1. Creating is one create-only swap: of two who create the same name at once, one gets `Exists`.
-2. Deleting removes the root first, if it is still the one that was read; then the objects, best effort.
+2. Deleting removes the root first, if it is still the one that was read; then the objects, best effort. Before it, the
+   root must be whole and all that it names within reach; after it, whatever fails, the answer is that it is deleted.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from virke.config import StoreChoice, load, store_choice
 from virke.core.effects import Absent, Lost, Mismatch, ReadOutcome, Record, Swapped, Tier
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
-from virke.core.root import decode_root, encode_root, first_root
+from virke.core.root import Root, check_place, decode_root, encode_root, first_root
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.volume import root_key
-from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable
+from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Consistency, Store
 from virke.stores.opening import open_url, scheme_of
@@ -190,28 +191,51 @@ def delete(name: str, store: Where = None) -> None:
     """Delete a database and all of its history.
 
     Raises:
-        NotFound: it does not exist. Conflict: somebody commits at this moment; repeat it.
-        Unavailable, OutcomeUnknown: the store did not answer.
+        NotFound: it does not exist, or the store does not serve the tier of its objects. Corrupt: its root is damaged.
+        Conflict: somebody commits at this moment; repeat it. Unavailable: the store does not answer. After all of
+            these nothing was deleted.
+        OutcomeUnknown: that is not known, or it is deleted and objects of it may be left; the message says which.
     """
     opened = open_store(store)
     key = root_key(check_name(name))
     found = opened.register.read(key)
     if not isinstance(found, Record):
         raise NotFound(f"database {name!r} does not exist")
+    root = _within_reach(opened, name, found.data)
     match opened.register.remove(key, found.generation):
         case Mismatch():
             raise Conflict(f"somebody commits to {name!r} at this moment; nothing was deleted, repeat it")
         case Lost(reason):
             raise OutcomeUnknown(f"it is not known whether {name!r} was deleted: {reason}")
         case Swapped():
-            pass
-    database_id = decode_root(found.data, name).database_id
+            _delete_objects(opened, name, f"seg/{root.database_id.hex()}/")
+
+
+def _within_reach(store: Store, name: str, data: bytes) -> Root:
+    """The root of a database, if it is whole and the store serves all that it names. Raises `Corrupt`, `NotFound`."""
     try:
-        for blobs in opened.blobs.values():
-            blobs.delete([item.key for item in blobs.list(f"seg/{database_id.hex()}/")])
-    except Unavailable as error:
-        left = f"objects below seg/{database_id.hex()}/ may be left: {error.message}"
-        raise OutcomeUnknown(f"{name!r} is deleted, and then the store did not answer; {left}") from error
+        root = check_place(decode_root(data, name), name)
+    except Corrupt as error:
+        raise Corrupt(f"{error.message}; nothing was deleted", **error.context) from error
+    for tier in {root.tier, *(ref.tier for ref in root.segments)} - store.blobs.keys():
+        raise NotFound(
+            f"store {store.url} has no {tier.value} tier, where objects of {name!r} lie; nothing was deleted, "
+            "name the other store too (KV_URL,OBJECT_URL)"
+        )
+    return root
+
+
+def _delete_objects(store: Store, name: str, prefix: str) -> None:
+    """Delete what is left of a database whose root is gone, in every tier. Raises `OutcomeUnknown`."""
+    failed: list[VirkeError] = []
+    for blobs in store.blobs.values():
+        try:
+            blobs.delete([item.key for item in blobs.list(prefix)])
+        except VirkeError as error:
+            failed.append(error)
+    if failed:
+        left = f"objects below {prefix} may be left in {store.url}, where no collection finds them"
+        raise OutcomeUnknown(f"{name!r} is deleted, but {left}: {failed[0].message}") from failed[0]
 
 
 def list_databases(store: Where = None) -> list[str]:
