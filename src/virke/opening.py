@@ -10,6 +10,7 @@ Which store a URL means is `stores.opening`'s matter; everything else is given a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -94,8 +95,7 @@ def _opened(
 ) -> Database:
     """The database with its journal and what works in the background; `made` is its id if it was just created."""
     flusher = Flusher() if background else None
-    path = _journal_path(opened, name, state_dir)
-    journal = FileJournal(path, flusher.wake if flusher else None) if path else None
+    journal = _journal(opened, name, state_dir, flusher.wake if flusher else None)
     database = Database(
         opened,
         name,
@@ -131,9 +131,10 @@ def create(
     """
     if page_size not in PAGE_SIZES:
         raise Invalid(f"page size must be one of {', '.join(map(str, PAGE_SIZES))}, not {page_size}")
+    check_name(name)
     opened = open_store(store, create=True)
     env = Environment(spawn=beside)
-    made = _make(opened, check_name(name), env, if_not_exists=if_not_exists, page_size=page_size)
+    made = _make(opened, name, env, if_not_exists=if_not_exists, page_size=page_size)
     try:
         return _opened(opened, name, env, made=made)
     except Unavailable as error:
@@ -243,18 +244,30 @@ def list_databases(store: Where = None) -> list[str]:
     return [key.split("/")[1] for key in open_store(store).register.keys("root/") if key.endswith("/main")]
 
 
-def _journal_path(store: Store, name: str, state_dir: Path | None) -> Path | None:
-    """Where this node keeps the journal of one database: beside a local store, else in the user's state folder.
+def _journal(
+    store: Store, name: str, state_dir: Path | None, on_append: Callable[[], None] | None
+) -> FileJournal | None:
+    """The journal of one database on this node: beside a local store, else in the user's state folder.
 
-    None for a store in memory: nothing can outlive it, so nothing is deferred.
+    None for a store in memory: nothing can outlive it, so nothing is deferred. Where no home directory is known it has
+    no place, which is an error only for who defers.
     """
+    scheme, rest = scheme_of(store.url)
     folder = state_dir
     if folder is None:
-        scheme, rest = scheme_of(store.url)
         if scheme == "memory":
             return None
         if scheme in ("local", "file") and "," not in store.url:
             folder = Path(unquote(rest.removeprefix("//"))) / "journal"
         else:
-            folder = Path.home() / ".local" / "state" / "virke" / hashlib.sha256(store.url.encode()).hexdigest()[:16]
-    return folder / f"{name}.sqlite"
+            folder = _state_folder(store)
+    return FileJournal(folder / f"{name}.sqlite" if folder else None, on_append)
+
+
+def _state_folder(store: Store) -> Path | None:
+    """Where this user keeps what belongs to a store; None where no home directory is known, as in some containers."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home / ".local" / "state" / "virke" / hashlib.sha256(store.url.encode()).hexdigest()[:16]

@@ -73,6 +73,13 @@ def test_without_any_name_the_error_says_what_to_do(folder: Path, virke: Virke) 
     assert "virke init" in found.stderr
 
 
+def test_a_name_that_can_be_none_makes_no_store(folder: Path, virke: Virke) -> None:
+    found = virke("db", "create", "a b", "--store", "local:new")
+    assert found.exit_code == 1
+    assert "invalid database name" in found.stderr
+    assert list(folder.iterdir()) == []
+
+
 def test_an_error_of_our_own_is_one_line_unless_asked(
     project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
