@@ -33,6 +33,8 @@ CASES = [
     (2, "No such command", ["db", "bogus"]),
     (2, "Invalid value", ["db", "query", "SELECT 1", "--format", "xml"]),
     (2, "", ["db", "query", "SELECT 1", "--store", "gopher://x"]),
+    (2, "virke.toml is a file", ["db", "list", "--store", "virke.toml"]),
+    (2, "virke.toml is a file", ["db", "create", "x", "--store", "local:virke.toml"]),
     (1, "", ["db", "execute", "ATTACH 'x' AS y"]),
     (1, "", ["db", "query", ""]),
 ]
