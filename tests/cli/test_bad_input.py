@@ -95,6 +95,39 @@ def test_an_error_of_our_own_is_one_line_unless_asked(
     assert "Traceback" in virke("db", "status").stderr
 
 
+class PanicError(BaseException):
+    """What a client library of another language raises; it is no `Exception`."""
+
+
+@pytest.mark.parametrize("args", [[], ["--json"]])
+def test_a_panic_of_a_library_is_an_error_like_any_other(
+    project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    def panic() -> None:
+        raise PanicError("index out of bounds")
+
+    monkeypatch.setattr("virke.cli.opening.load", panic)
+    found = virke("db", "status", *args)
+    assert (found.exit_code, found.stdout) == (1, "")
+    message = "internal error: PanicError: index out of bounds (set VIRKE_DEBUG=1 for the traceback)"
+    if args:
+        assert json.loads(found.stderr) == {"error": {"code": "internal", "message": message, "retryable": False}}
+    else:
+        assert found.stderr == message + "\n"
+
+
+@pytest.mark.parametrize("args", [["db", "list"], ["init"], ["db", "migrate"]])
+def test_a_current_folder_that_was_deleted_is_named(
+    folder: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    (folder / "gone").mkdir()
+    monkeypatch.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    found = virke(*args)
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert found.stderr == "error: the current folder does not exist any more: change into one that does\n"
+
+
 def test_an_interrupted_command_says_nothing_and_ends_with_130(
     project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
