@@ -240,8 +240,12 @@ def _delete_objects(store: Store, name: str, prefix: str) -> None:
 
 
 def list_databases(store: Where = None) -> list[str]:
-    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`."""
-    return [key.split("/")[1] for key in open_store(store).register.keys("root/") if key.endswith("/main")]
+    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`, `Corrupt` if it is no store."""
+    register = open_store(store).register
+    names = [key.split("/")[1] for key in register.keys("root/") if key.endswith("/main")]
+    if not names:  # any web page reads as a listing of nothing, but not as a register that is absent
+        register.read(root_key("-"))
+    return names
 
 
 def _journal(

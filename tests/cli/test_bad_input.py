@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Virke, start
+from tests.servers.proxy import Answer, proxy
+from tests.servers.s3 import CREDENTIALS, S3Server
 
 CASES = [
     (1, "create it with", ["db", "query", "SELECT 1", "--db", "missing"]),
@@ -80,6 +82,17 @@ def test_a_name_that_can_be_none_makes_no_store(folder: Path, virke: Virke) -> N
     assert found.exit_code == 1
     assert "invalid database name" in found.stderr
     assert list(folder.iterdir()) == []
+
+
+def test_a_web_server_is_no_empty_store(folder: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong port, or the page of a hotel's network: it answers everything, and with success."""
+    for name, value in {**CREDENTIALS, "VIRKE_CACHE": "off"}.items():
+        monkeypatch.setenv(name, value)
+    with proxy("http://nowhere.invalid") as way:
+        way.fault = lambda request: Answer(200, b"<!DOCTYPE html><html><body>Welcome</body></html>")
+        found = virke("db", "list", "--store", S3Server("web", way.endpoint).url("x"))
+    assert (found.exit_code > 0, found.stdout) == (True, "")
+    assert found.stderr.count("\n") == 1
 
 
 def test_an_error_of_our_own_is_one_line_unless_asked(

@@ -19,11 +19,11 @@ from typing import Any, Final, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
+from virke.cli.interrupts import EXIT_INTERRUPTED
 from virke.cli.state import State, error_line, json_text, printable
 from virke.errors import VirkeError, exit_code
 
 EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 """As if ended by SIGPIPE, like other programs whose reader went away."""
 
