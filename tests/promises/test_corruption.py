@@ -14,11 +14,13 @@ from click.testing import CliRunner
 from tests.promises.ledger import LARGE, NAME, TABLE, insert, opened
 from virke.cli.main import cli
 from virke.core.effects import Generation, ReadOutcome
+from virke.core.merge import Run
 from virke.engine import volume
 from virke.engine.database import Database
 from virke.errors import Conflict, Corrupt, NotFound, VirkeError
 from virke.opening import connect
-from virke.stores.base import Store
+from virke.stores.base import Range, Store
+from virke.stores.cached.blobs import cached_store
 from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
@@ -90,9 +92,10 @@ class Objects:
                 file.execute("INSERT INTO blobs (key, modified_ms, data) VALUES (?, 0, ?)", (key, data))
 
 
-def rows(folder: Path, name: str = NAME) -> list[object]:
-    """Everything that the database holds."""
-    with connect(name, local_store(folder, create=False), background=False) as database:
+def rows(folder: Path, name: str = NAME, *, cache: Path | None = None) -> list[object]:
+    """Everything that the database holds, read through a cache on disk if one is named."""
+    store = local_store(folder, create=False)
+    with connect(name, cached_store(store, folder=cache) if cache else store, background=False) as database:
         found = [database.query("SELECT token, hex(filler) FROM entry ORDER BY rowid").rows]
         found += [database.query("PRAGMA integrity_check").rows]
         return [row for part in found for row in part]
@@ -211,6 +214,35 @@ def test_p7_a_damaged_file_of_the_store_is_corrupt(place: tuple[Path, str, str])
         file.write_bytes(damaged)
         with pytest.raises(Corrupt):
             rows(folder)
+
+
+COPIES: Final = [damage for damage in DAMAGES if damage not in ("gone", "longer")]
+"""What a cache takes in; of an object that is gone it keeps nothing."""
+
+
+@pytest.mark.parametrize("damage", COPIES)
+def test_p7_a_damaged_copy_is_not_corruption(damage: str, place: tuple[Path, str, str]) -> None:
+    """What a cache on disk took in while the store, or the way to it, was damaged: reads and upkeep go on without it."""
+    folder, mine, theirs = place
+    objects, before, cache = Objects(folder), rows(folder), folder / "cache"
+    other = objects.read(objects.keys(theirs)[0])
+    whole = {key: objects.read(key) for key in objects.keys(mine)}
+    with connect(NAME, local_store(folder), background=False) as database:
+        refs = database.snapshot().root.segments
+    for copies in (cache / "read", cache / "kept up"):
+        for key, data in whole.items():
+            objects.write(key, DAMAGES[damage](data, other))
+        for ref in refs:
+            cached_store(local_store(folder), folder=copies).blobs[ref.tier].get([Range(key) for key in ref.keys])
+        with pytest.raises(Corrupt):
+            rows(folder, cache=copies)
+        for key, data in whole.items():
+            objects.write(key, data)
+    assert rows(folder, cache=cache / "read") == before
+    with connect(NAME, cached_store(local_store(folder), folder=cache / "kept up"), background=False) as database:
+        database.collect(dry_run=True)
+        assert database._upkeep.compact(Run(0, len(refs)))
+    assert rows(folder) == before
 
 
 @pytest.mark.parametrize("damage", ["root", "segment"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,19 @@ def test_a_store_that_answers_short_is_corrupt(place: Place) -> None:
         with pytest.raises(Corrupt, match="answered 9 bytes"):
             cache.get([Range("k", 5, 10)])
     assert place.files() == []
+
+
+def test_what_is_asked_for_fresh_replaces_what_was_cached(place: Place) -> None:
+    """In memory and on disk: a copy that was damaged is not answered again."""
+    place.blobs.put_new("copied", b"wrong" * 10)
+    cache, asked = place.cache(), Range("copied", 0, 5)
+    assert cache.get([asked]) == [b"wrong"]
+    place.blobs.delete(["copied"])
+    place.blobs.put_new("copied", b"right" * 10)
+    assert cache.get([asked]) == [b"wrong"]
+    assert cache.get([replace(asked, fresh=True), Range("none", 0, 1, fresh=True)]) == [b"right", Absent()]
+    for again in (cache, place.cache()):
+        assert again.get([asked]) == [b"right"]
 
 
 def test_memory_keeps_its_budget(place: Place) -> None:

@@ -249,6 +249,8 @@ def test_a_mirror_serves_objects_and_the_store_what_it_lacks(moto: S3Server, way
     for fault in (Answer(404), Answer(500), DropAnswer(), CutAnswer()):
         way.fault = lambda request, fault=fault: fault  # type: ignore[misc]
         assert blobs.get([Range("o", 2, 3), Range("gone")]) == [b"234", Absent()]
+    way.fault = lambda request: Answer(200, b"wrong")
+    assert blobs.get([Range("o"), Range("o", fresh=True)]) == [b"wrong", b"0123456789"]
     mirrored.register.swap("k", b"1", None)
     way.reset()
     assert isinstance(mirrored.register.read("k"), Record)

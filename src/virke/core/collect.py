@@ -26,11 +26,12 @@ from typing import Final
 
 from virke.core.change import next_root, untouched
 from virke.core.commit import Plan
-from virke.core.effects import Absent, Effect, Get, Outcome, Tier
+from virke.core.effects import Absent, Effect, Outcome, Tier
 from virke.core.ids import CommitId, Version
+from virke.core.reading import read
 from virke.core.root import Horizon, Root
 from virke.core.segment import Index, Ref, decode_index
-from virke.errors import Corrupt, Unavailable
+from virke.errors import Corrupt
 
 GRACE_MS: Final = 10 * 60 * 1000
 DAY_MS: Final = 86_400_000
@@ -92,11 +93,13 @@ def find_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, In
         here = [ref for ref in refs if ref.tier == tier]
         if not here:
             continue
-        answer = yield Get(tier, tuple((ref.index_key, ref.index_offset, ref.index_length) for ref in here))
-        if not isinstance(answer, list):
-            raise Unavailable("the store did not answer a read")
-        pairs = zip(here, answer, strict=True)
-        found |= {ref: decode_index(data, ref) for ref, data in pairs if not isinstance(data, Absent)}
+        ranges = [(ref.index_key, ref.index_offset, ref.index_length) for ref in here]
+
+        def decode(at: int, data: bytes, here: Sequence[Ref] = here) -> Index:
+            return decode_index(data, here[at])
+
+        pairs = zip(here, (yield from read(tier, ranges, decode)), strict=True)
+        found |= {ref: index for ref, index in pairs if not isinstance(index, Absent)}
     return found
 
 

@@ -122,10 +122,14 @@ class PutAll:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Read ranges of immutable objects, `(key, offset, length)`. Answered with their bytes or `Absent`, in order."""
+    """Read ranges of immutable objects, `(key, offset, length)`. Answered with their bytes or `Absent`, in order.
+
+    `fresh`: from the store itself, past all copies.
+    """
 
     tier: Tier
     ranges: tuple[tuple[str, int, int], ...]
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

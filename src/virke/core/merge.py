@@ -19,15 +19,16 @@ from typing import Final
 
 from virke.core.change import PART_BYTES, identity_of, next_root, untouched
 from virke.core.commit import Plan
-from virke.core.effects import Absent, Delete, Effect, Get, Outcome, Tier
+from virke.core.effects import Absent, Delete, Effect, Outcome, Tier
 from virke.core.hot import HotPages
 from virke.core.ids import CommitId, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page
+from virke.core.reading import read
 from virke.core.root import Root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame
 from virke.core.upload import Upload
-from virke.errors import Corrupt, Unavailable, VirkeError
+from virke.errors import Corrupt, VirkeError
 
 FAN_IN: Final = 4
 TIER_RATIO: Final = 4
@@ -157,16 +158,16 @@ def _read(
         places = [place for place in frames if job.inputs[place[0]].tier == tier]
         if not places:
             continue
-        ranges = tuple(
+        ranges = [
             (job.inputs[number].identity.part_key(part), offset, frames[number, part, offset].length)
             for number, part, offset in places
-        )
-        answer = yield Get(tier, ranges)
-        if not isinstance(answer, list):
-            raise Unavailable("the store did not answer a read")
-        for place, data in zip(places, answer, strict=True):
-            what = job.indexes[place[0]].what
-            if isinstance(data, Absent):
-                raise Corrupt(f"{what}: the object is missing")
-            decoded[place] = decode_frame(frames[place], data, page_size, what)
+        ]
+
+        def decode(at: int, data: bytes, places: list[tuple[int, int, int]] = places) -> list[bytes]:
+            return decode_frame(frames[places[at]], data, page_size, job.indexes[places[at][0]].what)
+
+        for place, pages in zip(places, (yield from read(tier, ranges, decode)), strict=True):
+            if isinstance(pages, Absent):
+                raise Corrupt(f"{job.indexes[place[0]].what}: the object is missing")
+            decoded[place] = pages
     return [(page, decoded[number, frame.part, frame.offset][slot]) for page, number, frame, slot in winners]

@@ -13,6 +13,7 @@ Knows effects, stores and the environment; knows no pages and no SQL.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -33,7 +34,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.engine.environment import Environment
-from virke.errors import NotFound, Unavailable, VirkeError
+from virke.errors import Corrupt, NotFound, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Range, Store
 
 PAUSE_MOST_S: Final = 1.0
@@ -84,8 +85,8 @@ class Driver:
                     return self.blobs(tier).put_all(objects)
                 except Unavailable as error:
                     return Refused(error.message)
-            case Get(tier, ranges):
-                return self.get(tier, [Range(key, offset, length) for key, offset, length in ranges])
+            case Get(tier, ranges, fresh):
+                return self.get(tier, [Range(key, offset, length, fresh) for key, offset, length in ranges])
             case Delete(tier, keys):
                 self._delete(tier, keys)
                 return None
@@ -114,9 +115,16 @@ class Driver:
             return  # invariant 3
 
     def get(self, tier: Tier, ranges: Sequence[Range]) -> list[bytes | Absent]:
-        """Ranges of immutable objects, repeated a few times while the store is unavailable."""
+        """Ranges of immutable objects, repeated a few times while the store is unavailable.
+
+        Raises:
+            Unavailable: it did not answer. Corrupt: an object is shorter than asked, in the store itself.
+        """
         blobs = self.blobs(tier)
-        answers = self._get(blobs, ranges)
+        try:
+            answers = self._get(blobs, ranges)
+        except Corrupt:  # of a copy, perhaps
+            answers = self._get(blobs, [replace(asked, fresh=True) for asked in ranges])
         if blobs.consistency is Consistency.EVENTUAL:
             for attempt in range(ABSENT_TRIES):
                 missing = [at for at, answer in enumerate(answers) if isinstance(answer, Absent)]

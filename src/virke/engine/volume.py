@@ -23,6 +23,7 @@ from virke.core.effects import Absent, Record, Tier, Unchanged
 from virke.core.ids import DatabaseId, PageCount, PageNo, Version
 from virke.core.page import lock_page
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
+from virke.core.reading import read
 from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index
 from virke.engine.driver import Driver
@@ -221,14 +222,19 @@ class Volume:
         here = [ref for ref in refs if ref.tier is tier]
         starts = [max(0, ref.index_offset - TAIL_BYTES) for ref in here]
         ends = [ref.index_offset + ref.index_length for ref in here]
-        ranges = [Range(ref.index_key, at, end - at) for ref, at, end in zip(here, starts, ends, strict=True)]
-        for ref, start, data in zip(here, starts, self.driver.get(tier, ranges) if here else (), strict=True):
-            if isinstance(data, Absent):
-                raise Corrupt(f"segment {ref.index_key} is missing")
+        ranges = [(ref.index_key, at, end - at) for ref, at, end in zip(here, starts, ends, strict=True)]
+
+        def decode(at: int, data: bytes) -> Index:
+            ref, start = here[at], starts[at]
             index = decode_index(data[ref.index_offset - start :], ref)
             frames = index.tail(ref.parts - 1, start)
             cut = {_key_in(ref, one): data[one.offset - start : one.offset - start + one.length] for one in frames}
             self._frames.keep(cut)
+            return index
+
+        for ref, index in zip(here, self.driver.run(read(tier, ranges, decode)) if here else (), strict=True):
+            if isinstance(index, Absent):
+                raise Corrupt(f"segment {ref.index_key} is missing")
             yield ref, index
 
     def indexes(self, refs: tuple[Ref, ...]) -> tuple[Index, ...]:
@@ -264,9 +270,12 @@ class Volume:
         if encoded is None:
             encoded = self._fetch(snapshot, place)
         self._go_on(snapshot, place)
-        return decode_frame(
-            place.frame, encoded, snapshot.head.page_size, place.ref.identity.part_key(place.frame.part)
-        )
+        try:
+            return decode_frame(
+                place.frame, encoded, snapshot.head.page_size, place.ref.identity.part_key(place.frame.part)
+            )
+        except Corrupt:  # of a copy, perhaps: `read` asks the store itself
+            return self._decode(snapshot, [place])[0]
 
     def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
         """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
@@ -357,27 +366,32 @@ class Volume:
 
     def _decode(self, snapshot: Snapshot, places: Sequence[Place]) -> list[list[bytes]]:
         """Fetch (in one round for each tier) and decode the frames of `places`."""
-        fetched: dict[int, bytes] = {}
-        for tier in Tier:
-            mine = [n for n, place in enumerate(places) if not isinstance(place, InRoot) and place.ref.tier == tier]
-            if mine:
-                ranges = [_range(places[n]) for n in mine]
-                for n, data in zip(mine, self.driver.get(tier, ranges), strict=True):
-                    if isinstance(data, Absent):
-                        raise self._missing(snapshot, places[n])
-                    fetched[n] = data
-        page_size, decoded = snapshot.head.page_size, []
+        decoded: dict[int, list[bytes]] = {}
         for n, place in enumerate(places):
             if isinstance(place, InRoot):
                 frame, what = place.frame, f"root of {self.name}"
                 data = place.commit.data[frame.offset : frame.offset + frame.length]
-            else:
-                frame, what, data = place.frame, place.ref.identity.part_key(place.frame.part), fetched[n]
-            decoded.append(decode_frame(frame, data, page_size, what))
-        return decoded
+                decoded[n] = decode_frame(frame, data, snapshot.head.page_size, what)
+        for tier in Tier:
+            mine = {
+                n: place for n, place in enumerate(places) if isinstance(place, InSegment) and place.ref.tier is tier
+            }
+            if mine:
+                decoded |= zip(mine, self._read(snapshot, tier, list(mine.values())), strict=True)
+        return [decoded[n] for n in range(len(places))]
 
-    def _missing(self, snapshot: Snapshot, place: Place) -> Exception:
-        assert not isinstance(place, InRoot)
+    def _read(self, snapshot: Snapshot, tier: Tier, places: list[InSegment]) -> Iterator[list[bytes]]:
+        ranges = [_range(place) for place in places]
+
+        def decode(at: int, data: bytes) -> list[bytes]:
+            return decode_frame(places[at].frame, data, snapshot.head.page_size, ranges[at][0])
+
+        for place, pages in zip(places, self.driver.run(read(tier, ranges, decode)), strict=True):
+            if isinstance(pages, Absent):
+                raise self._missing(snapshot, place)
+            yield pages
+
+    def _missing(self, snapshot: Snapshot, place: InSegment) -> Exception:
         now = self.refresh().root
         if place.ref in now.segments or now.head.version == snapshot.root.head.version:
             return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
@@ -398,9 +412,8 @@ def _key_in(ref: Ref, frame: Frame) -> FrameKey:
     return ref.identity.commit_id, ref.identity.ordinal, frame.part, frame.offset
 
 
-def _range(place: Place) -> Range:
-    assert not isinstance(place, InRoot)
-    return Range(place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length)
+def _range(place: InSegment) -> tuple[str, int, int]:
+    return place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length
 
 
 class Snapshot:

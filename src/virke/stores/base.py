@@ -57,11 +57,15 @@ class Consistency(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """`length` bytes of an object from `offset`; `length=None` asks for all that follows."""
+    """`length` bytes of an object from `offset`; `length=None` asks for all that follows.
+
+    `fresh`: from the store itself; who keeps a copy replaces it.
+    """
 
     key: str
     offset: int = 0
     length: int | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ one piece (`extents`), files are `files`', requests are `coalesce`d, and threads
 6. Memory stays within `memory_bytes` after every call and the folder within `disk_bytes`, as `extents` and
    `budget` say. What was put is kept in memory only, and only up to a quarter of its budget.
 7. No lock is held while the inner store or the disk is asked.
+8. A range that is asked for `fresh` is answered by the inner blobs alone: what was cached may be what is damaged.
 """
 
 from __future__ import annotations
@@ -122,6 +123,8 @@ class CachedBlobs:
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked; what is not cached is asked of the inner blobs at once. Raises as they do."""
+        if any(asked.fresh for asked in ranges):
+            return self._get_anew(ranges)
         answers: dict[int, bytes | Absent] = {}
         missing: dict[int, Range] = {}
         find = self._memory.find
@@ -137,9 +140,24 @@ class CachedBlobs:
             self._on_hits(len(ranges) - misses)
         return [answers[n] for n in range(len(ranges))]
 
+    def _get_anew(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
+        """Past the cache (8): what it holds of these objects is replaced by what comes."""
+        self._forget({check_key(asked.key) for asked in ranges})
+        self._counts.add(misses=len(ranges))
+        answers = self._inner.get(ranges)
+        self._take_in(_extents(ranges, answers))
+        return answers
+
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects from the inner blobs, then from this cache (other processes' caches drop them by age)."""
         self._inner.delete(keys)
+        self._forget(keys)
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """What the inner blobs list."""
+        return self._inner.list(prefix)
+
+    def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._memory.forget(key)
             if self._files is not None:
@@ -147,10 +165,6 @@ class CachedBlobs:
                     self._files.forget(key)
                 except OSError:
                     self._counts.add(damaged=1)
-
-    def list(self, prefix: str) -> Iterator[Listed]:
-        """What the inner blobs list."""
-        return self._inner.list(prefix)
 
     def _keep_put(self, key: str, data: bytes) -> None:
         if len(data) <= self._put_bytes_max:
@@ -209,16 +223,16 @@ class CachedBlobs:
 
     def _fly(self, own: Flight, asking: Mapping[int, Range]) -> dict[int, bytes | Absent]:
         self._counts.add(misses=len(asking))
-        came = list(zip(own.pieces, self._inner.get(own.pieces), strict=True))
-        absent = {piece.key for piece, answer in came if isinstance(answer, Absent)}
-        extents = [_extent(piece, answer) for piece, answer in came if not isinstance(answer, Absent)]
-        for extent in extents:
-            self._memory.keep(extent)
+        answers = self._inner.get(own.pieces)
+        absent = {piece.key for piece, answer in zip(own.pieces, answers, strict=True) if isinstance(answer, Absent)}
+        extents = _extents(own.pieces, answers)
         own.land(extents)
-        self._write_files(extents)
+        self._take_in(extents)
         return {n: Absent() if asked.key in absent else _landed(own, asked) for n, asked in asking.items()}
 
-    def _write_files(self, extents: Iterable[Extent]) -> None:
+    def _take_in(self, extents: Sequence[Extent]) -> None:
+        for extent in extents:
+            self._memory.keep(extent)
         if self._files is None:
             return
         for key, group in groupby(extents, key=lambda extent: extent.key):
@@ -248,6 +262,12 @@ class _Counting:
     def now(self) -> CacheCounts:
         with self._lock:
             return CacheCounts(self._memory_hits, self._disk_hits, self._misses, self._damaged, self._shared)
+
+
+def _extents(pieces: Sequence[Range], answers: Sequence[bytes | Absent]) -> list[Extent]:
+    """What the inner blobs answered for `pieces`. Raises `Corrupt` if one is not as long as asked."""
+    pairs = zip(pieces, answers, strict=True)
+    return [_extent(piece, answer) for piece, answer in pairs if not isinstance(answer, Absent)]
 
 
 def _extent(piece: Range, data: bytes) -> Extent:

@@ -14,7 +14,7 @@ a removed register stays as a tombstone of 21 bytes (kind 1), which reads as `Ab
 3. An object is created, never replaced (B2), where the store can be asked that; else its key alone, which no other
    writer has, keeps it (`create_only=False`).
 4. Where the server fails, the read of a register is repeated here; that of an object by the engine.
-5. A copy behind `mirror` (a CDN) may serve an object; if it fails or has nothing, the store itself is asked.
+5. A copy behind `mirror` (a CDN) may serve an object; if it fails or has nothing, or was wrong (`Range.fresh`), the store is.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ class ObjectBlobs:
         return Stored()
 
     def _get(self, asked: Range) -> bytes | Absent:
-        if self._mirror is not None:
+        if self._mirror is not None and not asked.fresh:
             try:
                 data = _fetched(self._mirror, asked)
                 if isinstance(data, bytes) and (asked.length is None or len(data) == asked.length):
