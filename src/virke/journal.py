@@ -30,7 +30,7 @@ from zlib import crc32
 from virke.engine.deferred import Entry
 from virke.engine.results import RejectedWrite, Request
 from virke.engine.writer import Write
-from virke.errors import Corrupt, Unavailable, VirkeError
+from virke.errors import Corrupt, Unavailable, UsageError, VirkeError
 
 BUSY_TIMEOUT_S: Final = 30.0
 _SCHEMA: Final = """
@@ -51,9 +51,12 @@ _NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name =
 
 
 class FileJournal:
-    """A journal in one file; see `engine.deferred.Journal` for what each method promises."""
+    """A journal in one file; see `engine.deferred.Journal` for what each method promises.
 
-    def __init__(self, path: Path, on_append: Callable[[], None] | None = None) -> None:
+    Without a path it is empty, and to append is a `UsageError`.
+    """
+
+    def __init__(self, path: Path | None, on_append: Callable[[], None] | None = None) -> None:
         self._path = path
         self._on_append = on_append
         self._lock = threading.RLock()
@@ -73,7 +76,7 @@ class FileJournal:
         return self._one(_NEWEST)
 
     def append(self, write: Write, database_id: bytes) -> int:
-        """Keep a write durably. Raises `Unavailable` if the file can't be written; then it is not kept."""
+        """Keep a write durably. Raises `Unavailable`, `UsageError` if there is no file to write; then it is not kept."""
         with self._open() as connection:
             cursor = connection.execute(
                 "INSERT INTO entry (time_ms, database, write) VALUES (?, ?, ?)",
@@ -161,12 +164,13 @@ class FileJournal:
     @contextmanager
     def _held(self, here: threading.Lock, suffix: str) -> Iterator[None]:
         with here, ExitStack() as held:
+            path = self._place()
             try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                lock = held.enter_context(open(self._path.with_suffix(suffix), "w"))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context(open(path.with_suffix(suffix), "w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:
-                raise Unavailable(f"journal {self._path}: can't lock it: {error.strerror}") from error
+                raise Unavailable(f"journal {path}: can't lock it: {error.strerror}") from error
             yield
 
     def close(self) -> None:
@@ -177,7 +181,14 @@ class FileJournal:
                 self._connection = None
 
     def _exists(self) -> bool:
-        return self._connection is not None or self._path.exists()
+        return self._connection is not None or (self._path is not None and self._path.exists())
+
+    def _place(self) -> Path:
+        if self._path is None:
+            raise UsageError(
+                "no home directory is known, where deferred writes would be kept: set HOME, or give state_dir"
+            )
+        return self._path
 
     def _one(self, sql: str) -> int:
         if not self._exists():
@@ -202,12 +213,13 @@ class FileJournal:
                 raise Unavailable(f"journal {self._path}: {error.strerror}") from error
 
     def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        path = self._place()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
             connection.execute("PRAGMA synchronous=EXTRA")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-            folder = os.open(self._path.parent, os.O_RDONLY)
+            folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:

@@ -3,12 +3,14 @@
 Which store a URL means is `stores.opening`'s matter; everything else is given a `Store`.
 
 1. Creating is one create-only swap: of two who create the same name at once, one gets `Exists`.
-2. Deleting removes the root first, if it is still the one that was read; then the objects, best effort.
+2. Deleting removes the root first, if it is still the one that was read; then the objects, best effort. Before it, the
+   root must be whole and all that it names within reach; after it, whatever fails, the answer is that it is deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,11 +20,11 @@ from virke.config import StoreChoice, load, store_choice
 from virke.core.effects import Absent, Lost, Mismatch, ReadOutcome, Record, Swapped, Tier
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
-from virke.core.root import decode_root, encode_root, first_root
+from virke.core.root import Root, check_place, decode_root, encode_root, first_root
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.volume import root_key
-from virke.errors import Conflict, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable
+from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Consistency, Store
 from virke.stores.opening import open_url, scheme_of
@@ -93,8 +95,7 @@ def _opened(
 ) -> Database:
     """The database with its journal and what works in the background; `made` is its id if it was just created."""
     flusher = Flusher() if background else None
-    path = _journal_path(opened, name, state_dir)
-    journal = FileJournal(path, flusher.wake if flusher else None) if path else None
+    journal = _journal(opened, name, state_dir, flusher.wake if flusher else None)
     database = Database(
         opened,
         name,
@@ -130,9 +131,10 @@ def create(
     """
     if page_size not in PAGE_SIZES:
         raise Invalid(f"page size must be one of {', '.join(map(str, PAGE_SIZES))}, not {page_size}")
+    check_name(name)
     opened = open_store(store, create=True)
     env = Environment(spawn=beside)
-    made = _make(opened, check_name(name), env, if_not_exists=if_not_exists, page_size=page_size)
+    made = _make(opened, name, env, if_not_exists=if_not_exists, page_size=page_size)
     try:
         return _opened(opened, name, env, made=made)
     except Unavailable as error:
@@ -190,47 +192,86 @@ def delete(name: str, store: Where = None) -> None:
     """Delete a database and all of its history.
 
     Raises:
-        NotFound: it does not exist. Conflict: somebody commits at this moment; repeat it.
-        Unavailable, OutcomeUnknown: the store did not answer.
+        NotFound: it does not exist, or the store does not serve the tier of its objects. Corrupt: its root is damaged.
+        Conflict: somebody commits at this moment; repeat it. Unavailable: the store does not answer. After all of
+            these nothing was deleted.
+        OutcomeUnknown: that is not known, or it is deleted and objects of it may be left; the message says which.
     """
     opened = open_store(store)
     key = root_key(check_name(name))
     found = opened.register.read(key)
     if not isinstance(found, Record):
         raise NotFound(f"database {name!r} does not exist")
+    root = _within_reach(opened, name, found.data)
     match opened.register.remove(key, found.generation):
         case Mismatch():
             raise Conflict(f"somebody commits to {name!r} at this moment; nothing was deleted, repeat it")
         case Lost(reason):
             raise OutcomeUnknown(f"it is not known whether {name!r} was deleted: {reason}")
         case Swapped():
-            pass
-    database_id = decode_root(found.data, name).database_id
+            _delete_objects(opened, name, f"seg/{root.database_id.hex()}/")
+
+
+def _within_reach(store: Store, name: str, data: bytes) -> Root:
+    """The root of a database, if it is whole and the store serves all that it names. Raises `Corrupt`, `NotFound`."""
     try:
-        for blobs in opened.blobs.values():
-            blobs.delete([item.key for item in blobs.list(f"seg/{database_id.hex()}/")])
-    except Unavailable as error:
-        left = f"objects below seg/{database_id.hex()}/ may be left: {error.message}"
-        raise OutcomeUnknown(f"{name!r} is deleted, and then the store did not answer; {left}") from error
+        root = check_place(decode_root(data, name), name)
+    except Corrupt as error:
+        raise Corrupt(f"{error.message}; nothing was deleted", **error.context) from error
+    for tier in {root.tier, *(ref.tier for ref in root.segments)} - store.blobs.keys():
+        raise NotFound(
+            f"store {store.url} has no {tier.value} tier, where objects of {name!r} lie; nothing was deleted, "
+            "name the other store too (KV_URL,OBJECT_URL)"
+        )
+    return root
+
+
+def _delete_objects(store: Store, name: str, prefix: str) -> None:
+    """Delete what is left of a database whose root is gone, in every tier. Raises `OutcomeUnknown`."""
+    failed: list[VirkeError] = []
+    for blobs in store.blobs.values():
+        try:
+            blobs.delete([item.key for item in blobs.list(prefix)])
+        except VirkeError as error:
+            failed.append(error)
+    if failed:
+        left = f"objects below {prefix} may be left in {store.url}, where no collection finds them"
+        raise OutcomeUnknown(f"{name!r} is deleted, but {left}: {failed[0].message}") from failed[0]
 
 
 def list_databases(store: Where = None) -> list[str]:
-    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`."""
-    return [key.split("/")[1] for key in open_store(store).register.keys("root/") if key.endswith("/main")]
+    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`, `Corrupt` if it is no store."""
+    register = open_store(store).register
+    names = [key.split("/")[1] for key in register.keys("root/") if key.endswith("/main")]
+    if not names:  # any web page reads as a listing of nothing, but not as a register that is absent
+        register.read(root_key("-"))
+    return names
 
 
-def _journal_path(store: Store, name: str, state_dir: Path | None) -> Path | None:
-    """Where this node keeps the journal of one database: beside a local store, else in the user's state folder.
+def _journal(
+    store: Store, name: str, state_dir: Path | None, on_append: Callable[[], None] | None
+) -> FileJournal | None:
+    """The journal of one database on this node: beside a local store, else in the user's state folder.
 
-    None for a store in memory: nothing can outlive it, so nothing is deferred.
+    None for a store in memory: nothing can outlive it, so nothing is deferred. Where no home directory is known it has
+    no place, which is an error only for who defers.
     """
+    scheme, rest = scheme_of(store.url)
     folder = state_dir
     if folder is None:
-        scheme, rest = scheme_of(store.url)
         if scheme == "memory":
             return None
         if scheme in ("local", "file") and "," not in store.url:
             folder = Path(unquote(rest.removeprefix("//"))) / "journal"
         else:
-            folder = Path.home() / ".local" / "state" / "virke" / hashlib.sha256(store.url.encode()).hexdigest()[:16]
-    return folder / f"{name}.sqlite"
+            folder = _state_folder(store)
+    return FileJournal(folder / f"{name}.sqlite" if folder else None, on_append)
+
+
+def _state_folder(store: Store) -> Path | None:
+    """Where this user keeps what belongs to a store; None where no home directory is known, as in some containers."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home / ".local" / "state" / "virke" / hashlib.sha256(store.url.encode()).hexdigest()[:16]

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Virke, start
+from tests.servers.proxy import Answer, proxy
+from tests.servers.s3 import CREDENTIALS, S3Server
 
 CASES = [
     (1, "create it with", ["db", "query", "SELECT 1", "--db", "missing"]),
@@ -33,6 +35,8 @@ CASES = [
     (2, "No such command", ["db", "bogus"]),
     (2, "Invalid value", ["db", "query", "SELECT 1", "--format", "xml"]),
     (2, "", ["db", "query", "SELECT 1", "--store", "gopher://x"]),
+    (2, "virke.toml is a file", ["db", "list", "--store", "virke.toml"]),
+    (2, "virke.toml is a file", ["db", "create", "x", "--store", "local:virke.toml"]),
     (1, "", ["db", "execute", "ATTACH 'x' AS y"]),
     (1, "", ["db", "query", ""]),
 ]
@@ -73,6 +77,24 @@ def test_without_any_name_the_error_says_what_to_do(folder: Path, virke: Virke) 
     assert "virke init" in found.stderr
 
 
+def test_a_name_that_can_be_none_makes_no_store(folder: Path, virke: Virke) -> None:
+    found = virke("db", "create", "a b", "--store", "local:new")
+    assert found.exit_code == 1
+    assert "invalid database name" in found.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_web_server_is_no_empty_store(folder: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong port, or the page of a hotel's network: it answers everything, and with success."""
+    for name, value in {**CREDENTIALS, "VIRKE_CACHE": "off"}.items():
+        monkeypatch.setenv(name, value)
+    with proxy("http://nowhere.invalid") as way:
+        way.fault = lambda request: Answer(200, b"<!DOCTYPE html><html><body>Welcome</body></html>")
+        found = virke("db", "list", "--store", S3Server("web", way.endpoint).url("x"))
+    assert (found.exit_code > 0, found.stdout) == (True, "")
+    assert found.stderr.count("\n") == 1
+
+
 def test_an_error_of_our_own_is_one_line_unless_asked(
     project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +106,39 @@ def test_an_error_of_our_own_is_one_line_unless_asked(
     )
     monkeypatch.setenv("VIRKE_DEBUG", "1")
     assert "Traceback" in virke("db", "status").stderr
+
+
+class PanicError(BaseException):
+    """What a client library of another language raises; it is no `Exception`."""
+
+
+@pytest.mark.parametrize("args", [[], ["--json"]])
+def test_a_panic_of_a_library_is_an_error_like_any_other(
+    project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    def panic() -> None:
+        raise PanicError("index out of bounds")
+
+    monkeypatch.setattr("virke.cli.opening.load", panic)
+    found = virke("db", "status", *args)
+    assert (found.exit_code, found.stdout) == (1, "")
+    message = "internal error: PanicError: index out of bounds (set VIRKE_DEBUG=1 for the traceback)"
+    if args:
+        assert json.loads(found.stderr) == {"error": {"code": "internal", "message": message, "retryable": False}}
+    else:
+        assert found.stderr == message + "\n"
+
+
+@pytest.mark.parametrize("args", [["db", "list"], ["init"], ["db", "migrate"]])
+def test_a_current_folder_that_was_deleted_is_named(
+    folder: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    (folder / "gone").mkdir()
+    monkeypatch.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    found = virke(*args)
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert found.stderr == "error: the current folder does not exist any more: change into one that does\n"
 
 
 def test_an_interrupted_command_says_nothing_and_ends_with_130(

@@ -220,3 +220,5 @@ def test_meta_says_what_a_command_cost(users: Path, virke: Virke) -> None:
     assert written["meta"]["version"] == written["version"]
     assert "meta" not in json.loads(virke("db", "query", "SELECT 1", "--json").stdout)
     assert "commit" in virke("db", "execute", "INSERT INTO users (name) VALUES ('x')", "--meta").stderr
+    assert virke("db", "query", "SELECT 1", "--meta", "--quiet").stderr == ""
+    assert "meta" in json.loads(virke("db", "query", "SELECT 1", "--meta", "--quiet", "--json").stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,11 +96,16 @@ def test_a_server_that_is_down_is_an_error_with_exit_code_3(virke: Virke) -> Non
 
 
 def test_a_folder_that_is_not_there_is_not_made(folder: Path, virke: Virke) -> None:
-    """The doctor makes no stores."""
-    found = virke("doctor")
-    assert (found.exit_code, found.stdout) == (1, "")
-    assert "no store at" in found.stderr
-    assert [*folder.iterdir()] == []
+    """The doctor makes no stores, and says which command does."""
+    for args in ([], ["--store", "local:there"]):
+        found = virke("doctor", *args)
+        assert (found.exit_code, found.stdout) == (1, "")
+        assert found.stderr.startswith("error: no store at ")
+        made = found.stderr.partition("(with: virke ")[2].removesuffix(")\n")
+        assert [*folder.iterdir()] == []
+        assert virke(*made.split()).exit_code == 0
+        assert virke("doctor", *args).exit_code == 0
+        shutil.rmtree(folder / (args or ["", ".virke"])[1].removeprefix("local:"))
 
 
 def test_a_terminal_gets_colours(tmp_path: Path) -> None:

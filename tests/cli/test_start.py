@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import SOURCE, start
+from tests.servers.s3 import CREDENTIALS
 
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE")}
 ENVIRON |= {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
@@ -109,6 +114,66 @@ def test_delete_asks_on_a_terminal(tmp_path: Path, answer: str, code: int, left:
     assert (process.returncode, out) == (code, "deleted kept\n" if code == 0 else "")
     assert "Delete kept and all of its history?" in err
     assert start("db", "list", folder=tmp_path).stdout == left
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_json_is_valid_whatever_the_encoding_of_the_terminal(tmp_path: Path, encoding: str) -> None:
+    """Data and errors alike: what the encoding lacks, and what would not be UTF-8, is escaped as JSON does it."""
+    assert start("db", "create", "app", folder=tmp_path).returncode == 0
+    odd = "é\N{GRINNING FACE}"
+    sql = f"CREATE VIEW v AS SELECT '{odd}' AS \"{odd}\""
+    assert start("db", "execute", sql, "--db", "app", folder=tmp_path).returncode == 0
+
+    def said(*args: str) -> str:
+        found = start("db", *args, "--db", "app", folder=tmp_path, PYTHONIOENCODING=encoding)
+        assert (found.stdout + found.stderr).isascii()
+        return found.stdout or found.stderr
+
+    assert json.loads(said("query", "SELECT * FROM v", "--json"))["rows"] == [[odd]]
+    assert json.loads(said("query", "SELECT * FROM v", "--ndjson")) == {odd: odd}
+    assert json.loads(said("schema", "--json"))["schema"][0]["sql"] == sql
+    assert odd in json.loads(said("query", f"SELECT {odd}", "--json"))["error"]["message"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_was_closed_is_no_error(tmp_path: Path, closed: str) -> None:
+    """What was done is done, what went wrong has its exit code, and nothing is said on that stream."""
+    line = f'exec "$0" -m virke.cli.main "$@" {closed}'
+    for args, code in (("db create x", 0), ("db list", 0), ("db delete x", 2), ("db execute - --db x", 0)):
+        found = subprocess.run(
+            ["sh", "-c", line, sys.executable, *args.split()],
+            cwd=tmp_path,
+            env=ENVIRON,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (found.returncode, b"internal" in found.stderr) == (code, False), args
+
+
+def test_a_second_interrupt_ends_a_command_that_waits_for_a_store(tmp_path: Path) -> None:
+    """A server takes the request and never answers: nothing of Python runs until the ten minutes are over."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        store = f"s3://bucket?endpoint=http://127.0.0.1:{server.getsockname()[1]}&timeout_s=600"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "virke.cli.main", "db", "query", "SELECT 1", "--db", "app", "--store", store],
+            cwd=tmp_path,
+            env=ENVIRON | CREDENTIALS | {"VIRKE_CACHE": "off"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1) != b"", "the request is under way"
+            for _ in range(100):  # signals that meet are one
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+                    break
+            process.kill()
+            assert process.communicate(timeout=60) == (b"", b"")
+            assert process.returncode == 130
 
 
 def test_a_reader_that_is_gone_before_the_help_is_no_error(tmp_path: Path) -> None:

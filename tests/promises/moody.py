@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from virke.core.effects import Absent, Generation, ReadOutcome, SwapOutcome
 from virke.errors import VirkeError
-from virke.stores.base import Blobs, Call, Range, Register, Store
+from virke.stores.base import Blobs, Call, Listed, Range, Register, Store
 
 
 class Moody:
@@ -67,3 +67,7 @@ class _Blobs:
     def delete(self, keys: Sequence[str]) -> None:
         self._mood.ask(Call.DELETE)
         self._inner.delete(keys)
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        self._mood.ask(Call.LIST)
+        return self._inner.list(prefix)

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 
 from tests.promises.ledger import NAME, SOURCE, TABLE, Ledger, environment, insert, opened
 from virke.engine.volume import Volume
 from virke.engine.writer import Write, hash_key
-from virke.errors import Corrupt, OutcomeUnknown, Unavailable
+from virke.errors import Corrupt, OutcomeUnknown, Unavailable, UsageError
 from virke.journal import FileJournal
 from virke.opening import connect, delete
 from virke.stores.base import Call, Store
@@ -54,6 +54,24 @@ def test_p9_a_database_that_never_defers_has_no_journal(store: Store, tmp_path: 
         database.flush()
         database.status()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_home_directory_only_deferring_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has no name: everything else works, and the write is kept nowhere."""
+
+    def unknown(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with connect(NAME, Store("s3://bucket", store.register, store.blobs), background=False) as database:
+        with pytest.raises(UsageError, match="set HOME"):
+            insert(database, "deferred")
+        assert database.query("SELECT token FROM entry").rows == []
+        assert (database.flush().pushed, database.status().pending_writes) == (0, 0)
+        database.change_settings({"durability": "sync"})
+        insert(database, "kept")
+        assert database.query("SELECT token FROM entry").rows == [("kept",)]
 
 
 # A store that is down

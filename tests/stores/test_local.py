@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.stores.conformance import GOOD_KEYS, BlobsConformance, Conformance, RegisterConformance, generation_of
 from tests.stores.local_worker import record_of, value_of
 from virke.core.effects import Absent, Generation, Lost, Mismatch, Stored, Swapped, Tier
-from virke.errors import NotFound, Unavailable
+from virke.errors import NotFound, Unavailable, UsageError
 from virke.stores.base import Blobs, Range, Store
 from virke.stores.local.files import FileBlobs, System, key_of, name_of, remove_stale_temps
 from virke.stores.local.kv import SelfClosing, connect_sqlite
@@ -200,14 +200,22 @@ def test_an_empty_folder_stays_empty_when_read(tmp_path: Path) -> None:
     assert isinstance(reader.register.swap("k", b"2", generation_of(writer.register, "k")), Swapped)
 
 
-def test_a_place_below_a_regular_file_is_unavailable(tmp_path: Path) -> None:
-    """The folder can't be made there, and the message says why on one line; reading it finds nothing."""
+@pytest.mark.parametrize("place", ["file", "file/place", "file/place/below"])
+@pytest.mark.parametrize("create", [True, False])
+def test_a_place_that_is_a_file_or_below_one_is_wrong_usage(place: str, create: bool, tmp_path: Path) -> None:
+    """No repetition helps, and it is not empty: the message names the file, which stays as it is."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(Unavailable, match=r"^cannot create .*: (Not a directory|File exists); nothing was changed$"):
-        local_store(tmp_path / "file" / "place")
-    with pytest.raises(Unavailable):
-        local_store(tmp_path / "file")
-    assert local_store(tmp_path / "file" / "place", create=False).register.read("k") == Absent()
+    with pytest.raises(UsageError, match=rf"^{tmp_path / 'file'} is a file, and a local store is a folder$"):
+        local_store(tmp_path / place, create=create)
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
+
+
+def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    """A link to nothing: the message says why on one line; reading it finds nothing."""
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(Unavailable, match=r"^cannot create .*: Not a directory; nothing was changed$"):
+        local_store(tmp_path / "link")
+    assert local_store(tmp_path / "link", create=False).register.read("k") == Absent()
 
 
 def test_a_folder_made_anew_is_used(tmp_path: Path) -> None:

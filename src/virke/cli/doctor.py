@@ -20,6 +20,7 @@ from virke.cli import render
 from virke.cli.opening import store_of
 from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable
 from virke.cli.terminal import progress
+from virke.errors import NotFound
 
 if TYPE_CHECKING:
     from virke.doctor import Report
@@ -48,8 +49,14 @@ def doctor(state: State, large: bool, explain: bool) -> None:
     from virke.opening import open_store
 
     opened = open_store(store, cached=False)
-    with progress(state, "Examining", in_bytes=False) as bar:
-        report = examine(opened, large=large, progress=bar or silent)
+    try:
+        with progress(state, "Examining", in_bytes=False) as bar:
+            report = examine(opened, large=large, progress=bar or silent)
+    except NotFound as error:
+        if not opened.url.startswith("file:"):
+            raise
+        where = f" --store {state.store}" if state.store else ""
+        raise NotFound(f"{error.message} (with: virke db create NAME{where})") from error
     if state.json:
         state.data(_json(report))
     else:

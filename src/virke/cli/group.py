@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,11 @@ from typing import Any, Final, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from virke.cli.state import State, error_line, printable
+from virke.cli.interrupts import EXIT_INTERRUPTED
+from virke.cli.state import State, error_line, json_text, printable
 from virke.errors import VirkeError, exit_code
 
 EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 """As if ended by SIGPIPE, like other programs whose reader went away."""
 
@@ -74,18 +73,18 @@ class RootGroup(LazyGroup):
         line = list(sys.argv[1:] if args is None else args)
         complete_var = options.pop("complete_var", None)
         self._main_shell_completion({}, "virke", complete_var)
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
+        _ready_streams()
         state = State()
         try:
             code = self._run(line, state)
             sys.stdout.flush()
-        except Exception as error:
-            code = _report(error, state.json or "--json" in line)
         except KeyboardInterrupt:
             click.echo(err=True)
             code = EXIT_INTERRUPTED
+        except (SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # a panic of a client library is no `Exception`
+            code = _report(error, state.json or "--json" in line)
         sys.exit(code)
 
     def _run(self, line: list[str], state: State) -> int:
@@ -98,7 +97,17 @@ class RootGroup(LazyGroup):
         return 0
 
 
-def _report(error: Exception, as_json: bool) -> int:
+def _ready_streams() -> None:
+    """Let the standard streams take any text, and nothing be where one was closed before the process began."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # it ends with the process
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _report(error: BaseException, as_json: bool) -> int:
     """Say what went wrong, and give the exit code."""
     if os.environ.get("VIRKE_DEBUG") and not isinstance(error, click.ClickException):
         sys.excepthook(type(error), error, error.__traceback__)
@@ -119,6 +128,9 @@ def _report(error: Exception, as_json: bool) -> int:
             message = f"{error.format_message().rstrip('.')} (see '{path} --help')"
         case click.ClickException():
             kind, message, retryable, code = "error", error.format_message(), False, error.exit_code
+        case FileNotFoundError(filename=None) if _is_folder_gone():
+            kind, retryable, code = "error", False, 1
+            message = "the current folder does not exist any more: change into one that does"
         case OSError(strerror=str(reason), filename=name):
             kind, message, retryable, code = "error", f"{name}: {reason}" if name else reason, False, 1
         case _:
@@ -126,12 +138,20 @@ def _report(error: Exception, as_json: bool) -> int:
             message = f"internal error: {type(error).__name__}: {error} (set VIRKE_DEBUG=1 for the traceback)"
     if as_json:
         body = {"code": kind, "message": " ".join(message.split()), "retryable": retryable}
-        click.echo(json.dumps({"error": body}, ensure_ascii=False), err=True)
+        click.echo(json_text({"error": body}, sys.stderr), err=True)
     elif kind == "internal":
         click.echo(printable(" ".join(message.split())), err=True)
     else:
         error_line(message)
     return code
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _silence_stdout() -> None:

@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from virke.cli.group import LazyGroup, RootGroup, Table
+from virke.cli.interrupts import end_at_second_interrupt
 from virke.cli.state import global_options
 
 COMMANDS: Final[Table] = {
@@ -62,6 +63,7 @@ def db() -> None:
 
 def main() -> None:
     """Run `virke` with the arguments of this process."""
+    end_at_second_interrupt()
     cli.main()
 
 

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import click
-
 from virke.cli.state import State, counted, size
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ Charge = Callable[["QueryResult"], "QueryResult"]
 
 @contextmanager
 def receipted(state: State, wanted: bool) -> Iterator[Charge]:
-    """Count what the block costs if it is wanted; after the block, say so on stderr (in JSON it is in the result)."""
+    """Count what the block costs if it is wanted; after the block, note it (in JSON it is in the result)."""
     if not wanted:
         yield lambda result: result
         return
@@ -44,7 +42,7 @@ def receipted(state: State, wanted: bool) -> Iterator[Charge]:
         yield charge
     if not state.json:
         for meta in charged:
-            click.echo(line(meta), err=True)
+            state.note(line(meta))
 
 
 def line(meta: Meta) -> str:

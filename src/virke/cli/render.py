@@ -1,6 +1,6 @@
 """Rows as text: table, CSV, NDJSON, Markdown, JSON.
 
-Pure but for the width of characters that are not ASCII. Yields lines, so that a large result is never one string.
+Pure but for characters that are not ASCII: their width, and in JSON whether stdout can carry them. Yields lines, so that a large result is never one string.
 
 1. Every value can be told from every other: a REAL is printed with the digits that read back as the same REAL and
    never like an INTEGER; a BLOB is `X'…'`, in JSON `{"base64": "…"}`. Only NULL and the text 'NULL' look alike in
@@ -13,13 +13,13 @@ Pure but for the width of characters that are not ASCII. Yields lines, so that a
 from __future__ import annotations
 
 import base64
-import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from virke.cli.state import printable
+from virke.cli.state import json_text, printable
 from virke.cli.terminal import cell_width
 
 Value = None | int | float | str | bytes
@@ -59,7 +59,7 @@ def json_of(value: Value) -> object:
 
 
 def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return json_text(value, sys.stdout)
 
 
 def table(columns: Sequence[str], rows: Rows, header_style: tuple[str, str] = ("", "")) -> Iterator[str]:

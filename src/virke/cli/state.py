@@ -5,10 +5,12 @@ Imports click and nothing heavier: every command, the help included, loads this.
 1. Data goes to stdout; notes, questions and errors go to stderr.
 2. A global option may stand before or after the command; the one furthest right holds.
 3. Colour is written only to a terminal, and never with `NO_COLOR`.
+4. JSON is made by `json_text` and nowhere else: it reads back the same whatever the stream's encoding is.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -49,7 +51,13 @@ class State:
 
     def data(self, value: Mapping[str, object]) -> None:
         """Print a JSON object."""
-        click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+        click.echo(json_text(value, sys.stdout, indent=2))
+
+
+def json_text(value: object, stream: TextIO, *, indent: int | None = None) -> str:
+    """`value` as JSON for `stream`: characters beyond ASCII as they are in UTF-8, escaped in any other encoding."""
+    is_utf8 = codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
+    return json.dumps(value, ensure_ascii=not is_utf8, allow_nan=False, indent=indent)
 
 
 def printable(text: str) -> str:

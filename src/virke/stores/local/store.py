@@ -16,6 +16,7 @@ Knows which statement means which call; how a statement becomes durable is `kv`'
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ from virke.core.effects import (
     Tier,
     Unchanged,
 )
-from virke.errors import Corrupt, Exists, Unavailable
+from virke.errors import Corrupt, Exists, Unavailable, UsageError
 from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size, put_each
 from virke.stores.local.files import FileBlobs, System, make_directory, unavailable
 from virke.stores.local.kv import Connect, KvFile, connect_sqlite
@@ -207,9 +208,13 @@ def local_store(
     Without it a folder that is not there reads as an empty store, and writing raises `NotFound`.
 
     Raises:
+        UsageError: it is a file, or would lie below one.
         Unavailable: the folder can't be made.
     """
     folder = Path(folder).absolute()
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
+    if os.path.isfile(there):
+        raise UsageError(f"{there} is a file, and a local store is a folder")
     if create:
         try:
             make_directory(system, folder)
