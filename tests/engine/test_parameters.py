@@ -158,7 +158,28 @@ def test_sql_that_is_no_text_is_invalid(db: Database, sql: Any) -> None:
         lambda: db.run_script(sql),
         lambda: db.batch([(sql, ())]),
         lambda: db.executemany(sql, [()]),
+        lambda: db.query(sql),
     ]
     for call in calls:
         with pytest.raises(Invalid, match="SQL must be text"):
             call()
+
+
+def test_what_is_of_the_wrong_kind_is_invalid_and_costs_nothing(db: Database) -> None:
+    wrong: Any = None
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: db.batch([("SELECT 1",)]), "pairs"),  # type: ignore[list-item]
+        (lambda: db.batch([wrong]), "pairs"),
+        (lambda: db.run("SELECT 1", idempotency_key=7), "must be text"),  # type: ignore[arg-type]
+        (lambda: db.change_settings({"max_attempts": wrong}), "whole number"),
+        (lambda: db.change_settings({"max_attempts": float("inf")}), "whole number"),  # type: ignore[dict-item]
+        (lambda: db.change_settings({"max_attempts": 2.9}), "whole number"),  # type: ignore[dict-item]
+        (lambda: db.query("SELECT 1", bookmark=5), "not a bookmark"),  # type: ignore[arg-type]
+    ]
+    readers, version = len(db._readers), db.version
+    for call, message in calls:
+        with pytest.raises(Invalid, match=message):
+            call()
+    assert (len(db._readers), db.version) == (readers, version)
+    db.execute("CREATE TABLE t (v)", idempotency_key="\ud800")
+    db.execute("CREATE TABLE t (v)", idempotency_key="\ud800")

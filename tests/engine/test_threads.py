@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.engine.world import dump_of, make, reopen, store_of
+from virke.engine import sqlite
 from virke.engine.database import Database
 from virke.errors import Conflict, Invalid, VirkeError
 from virke.stores.counted import CountingStore
@@ -141,9 +142,21 @@ def test_closing_while_others_work_gives_clear_errors() -> None:
     assert {(type(error), "closed" in str(error)) for error in outcomes} == {(Invalid, True)}
     assert set(answered) <= set(numbers(reopen(store)))
     db.close()
-    for call in (db.query, db.execute, db.run_script):
+    for call in (db.query, db.execute, db.run_script, lambda sql: db.transaction()):
         with pytest.raises(Invalid, match="closed"):
             call("SELECT 1")
+    assert db._readers == []
+
+
+def test_a_reader_that_is_lent_while_the_database_is_closed_is_closed_when_it_comes_back() -> None:
+    db = make()
+    assert db.query("SELECT 1").rows == [(1,)]
+    lent = db._readers.pop()
+    db.close()
+    db._give_back(lent)
+    assert db._readers == []
+    with pytest.raises(sqlite.Error):
+        lent[0].raw.total_changes()
 
 
 def test_a_transaction_outlives_the_closing_of_its_database() -> None:

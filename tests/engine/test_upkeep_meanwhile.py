@@ -10,11 +10,13 @@ import pytest
 from tests.engine.world import Clock, dump_of, make, reopen, store_of
 from virke.core import collect
 from virke.core.collect import Marked
-from virke.core.effects import Effect, Outcome
+from virke.core.effects import Effect, Outcome, Tier
 from virke.core.merge import Run
-from virke.core.root import Root
+from virke.core.root import Root, RootAt
 from virke.engine.database import Database
-from virke.errors import Conflict
+from virke.engine.streaming import PageStream
+from virke.errors import Conflict, Denied, Invalid, NotFound
+from virke.stores.base import Store
 from virke.stores.memory import memory_store
 from virke.transfer import import_file
 
@@ -116,6 +118,69 @@ def test_collection_begins_though_another_process_keeps_writing(db: Database, mo
     db._upkeep.collect_step()
     assert len(db.snapshot().root.segments) == 2
     assert db.snapshot().root.horizon.version > 0
+
+
+def everything_collected(store: Store, clock: Clock) -> None:
+    """Another process merges all and deletes what nothing needs any more."""
+    other = reopen(store, clock=clock)
+    other.change_settings({"history_days": 0})
+    assert other._upkeep.compact(Run(0, len(other.snapshot().root.segments)))
+    for _ in range(3):
+        other.collect(grace_ms=0)
+
+
+def test_a_long_transaction_whose_snapshot_was_collected_is_a_conflict() -> None:
+    """Also when this process has let go of the indexes of that snapshot; and half a script is never committed."""
+    clock = Clock()
+    database = make(clock=clock)
+    database.execute("CREATE TABLE s (a)")
+    database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+    database.executemany("INSERT INTO t (v) VALUES (randomblob(?))", [(3000,)] * 3000)
+    reader = reopen(store_of(database), clock=clock)
+    transaction = reader.transaction()
+    assert transaction.query("SELECT id FROM t LIMIT 1").rows == [(1,)]
+    everything_collected(store_of(database), clock)
+    reader.query("SELECT 1", consistency="strong")
+    reader._volume._indexes.clear()
+    with pytest.raises(Conflict, match="collected"):
+        transaction.run_script("INSERT INTO s VALUES ('half'); UPDATE t SET v = 1 WHERE id = 2900")
+    with pytest.raises(Invalid, match="over"):
+        transaction.commit()
+    assert reopen(store_of(database)).query("SELECT a FROM s").rows == []
+
+
+def test_a_process_without_the_object_store_says_so(db: Database) -> None:
+    """A promotion by another one was killed after its first commit; settings are changed all the same."""
+    db._upkeep._switch(Tier.OBJECT)
+    store = store_of(db)
+    near = reopen(Store(store.url, store.register, {Tier.KV: store.blobs[Tier.KV]}))
+    near.change_settings({"max_attempts": 9})
+    assert near.settings().max_attempts == 9
+    with pytest.raises(NotFound, match="no object tier"):
+        near._upkeep.compact(Run(0, 2))
+    with pytest.raises(NotFound, match="no object tier"):
+        near.commit_pages(near.snapshot(), page_size=4096, page_count=1, pages=[])
+
+
+def test_who_may_not_delete_is_told_of_it_by_collection_alone(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a lost race leaves behind is garbage, and the race is what is told."""
+    db.change_settings({"history_days": 0})
+    base = db.snapshot()
+    other = reopen(store_of(db))
+    other.execute(LARGE)
+
+    def refuse(*_: object) -> None:
+        raise Denied("you may not delete")
+
+    monkeypatch.setattr(type(store_of(db).blobs[Tier.KV]), "delete", refuse)
+    pages = list(base.pages())
+    stream = PageStream(db._volume, RootAt(base.root, db._volume.latest().generation), page_size=4096, page_count=1)
+    db.query("SELECT 1", consistency="strong")
+    with pytest.raises(Conflict):
+        stream.commit(pages[:1])
+    other._upkeep.compact(Run(0, len(other.snapshot().root.segments)))
+    with pytest.raises(Denied):
+        other.collect(grace_ms=0)
 
 
 def reopen_as(name: str, store: object) -> Database:

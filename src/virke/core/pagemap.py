@@ -32,6 +32,7 @@ class InSegment:
     """The page's frame lies in a segment."""
 
     ref: Ref
+    index: Index
     frame: Frame
     slot: int
 
@@ -65,11 +66,11 @@ class PageMap:
         version, last = self.head.version, self._last
         for number, (ref, index) in enumerate(self._segments):
             if last and last[0] == number and page in last[1].pages:
-                return InSegment(ref, last[1], last[1].pages.index(page))
+                return InSegment(ref, index, last[1], last[1].pages.index(page))
             if ref.lo <= version and (place := index.find(page, version)):
                 if index.is_one_state:
                     self._last = number, place[0]
-                return InSegment(ref, *place)
+                return InSegment(ref, index, *place)
         raise Corrupt(f"page {page} of {self.head.page_count} is in no segment")
 
     def changed_since(self, other: PageMap) -> set[PageNo]:

@@ -86,7 +86,7 @@ def _parsed(key: str, value: str | int) -> str | int:
         raise Invalid(f"unknown setting {key!r}; valid settings: {', '.join(KEYS)}")
     low, high = BOUNDS[key]
     try:
-        number = int(value)
+        number = int(value) if type(value) in (str, int) else low - 1
     except ValueError:
         number = low - 1
     if not low <= number <= high:

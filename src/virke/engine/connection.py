@@ -42,9 +42,13 @@ class Connection:
         self.file = PagedFile(snapshot, overlay_bytes_max)
         self.vfs = SnapshotVFS(self.file)
         self.guard = Guard(monotonic)
-        self.raw = sqlite.open_connection(
-            "main", vfs=self.vfs.name, guard=self.guard, cache_kib=CACHE_KIB, value_bytes_max=value_bytes_max
-        )
+        try:
+            self.raw = sqlite.open_connection(
+                "main", vfs=self.vfs.name, guard=self.guard, cache_kib=CACHE_KIB, value_bytes_max=value_bytes_max
+            )
+        except BaseException:
+            self.vfs.unregister()
+            raise
         if not snapshot.head.page_count:  # the file has no header yet to tell it
             self.raw.pragma("page_size", snapshot.head.page_size)
         self.pinned: Pages | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final
@@ -120,6 +121,8 @@ class Database:
         """
         shown = self._shown
         now = self._monotonic()
+        if type(sql) is not str:
+            sqlite.check_text(sql)
         if meta:
             receipt = Receipt()
             with writing(receipt):
@@ -143,13 +146,14 @@ class Database:
         except Exception as error:
             return self._query_failed(sql, params, reader, error)
         self._readers.append(reader)
+        if self._closed:
+            self._close_readers()
         return QueryResult(columns, rows, shown.root)
 
     def _query_first(self, sql: str, params: Parameters, reader: _Reader, shown: _Shown) -> QueryResult:
         """A statement that this reader does not know, or a snapshot that it has not seen."""
         connection, known = reader
         try:
-            sqlite.check_text(sql)
             if connection.pinned is not shown.view:
                 known.clear()
                 connection.pin(shown.view)
@@ -191,15 +195,25 @@ class Database:
             self._give_back(reader)
 
     def _give_back(self, reader: _Reader) -> None:
-        if len(self._readers) < READERS_KEPT and not self._closed:
+        if len(self._readers) < READERS_KEPT:
             self._readers.append(reader)
         else:
             reader[0].close()
+        if self._closed:
+            self._close_readers()
+
+    def _close_readers(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._readers.pop()[0].close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Invalid(f"database {self.name!r} is closed")
 
     def _freshen(self, consistency: str | None, bookmark: str | None) -> _Shown:
         """What to show: as new as it must be."""
-        if self._closed:
-            raise Invalid(f"database {self.name!r} is closed")
+        self._check_open()
         level = consistency or self.known_settings.read_consistency
         if level not in CONSISTENCIES:
             raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
@@ -283,8 +297,11 @@ class Database:
     def batch(
         self, statements: Sequence[str | Request], *, idempotency_key: str | None = None, meta: bool = False
     ) -> list[QueryResult]:
-        """Run statements as one transaction, all or nothing; one result, and one receipt, for each. Raises as `run`."""
-        requests = [(item, ()) if isinstance(item, str) else item for item in statements]
+        """Run statements as one transaction, all or nothing; one result, and one receipt, for each. Raises as `run`.
+
+        Repeated with its idempotency key, it is answered by a single result with the sum of rows affected.
+        """
+        requests = [_request(item) for item in statements]
         return self._write(requests, idempotency_key, meta=meta) if requests else []
 
     def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
@@ -301,8 +318,7 @@ class Database:
         many: bool = False,
         meta: bool = False,
     ) -> list[QueryResult]:
-        if self._closed:
-            raise Invalid(f"database {self.name!r} is closed")
+        self._check_open()
         for sql, _ in requests:
             sqlite.check_text(sql)
         write = Write(requests, self._now_ms(), hash_key(key) if key else None, script=script, many=many)
@@ -335,6 +351,7 @@ class Database:
 
     def transaction(self, *, idempotency_key: str | None = None) -> Transaction:
         """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`."""
+        self._check_open()
         self._push_pending()
         base = self._volume.refresh()
         try:
@@ -449,9 +466,16 @@ class Database:
     # Connections
 
     def _connection(self) -> Connection:
-        settings = self._volume.latest().root.settings
+        try:
+            return self._connection_on(self._volume.latest().root)
+        except SnapshotGone:
+            return self._connection_on(self._volume.refresh().root)
+
+    def _connection_on(self, root: Root) -> Connection:
         return Connection(
-            self._volume.snapshot(), value_bytes_max=settings.max_result_mb << 20, monotonic=self._monotonic
+            self._volume.snapshot_of(root),
+            value_bytes_max=root.settings.max_result_mb << 20,
+            monotonic=self._monotonic,
         )
 
     def close(self, *, push: bool = True) -> None:
@@ -470,8 +494,7 @@ class Database:
             self._writer.close()
             if self._deferred:
                 self._deferred.close()
-            while self._readers:
-                self._readers.pop()[0].close()
+            self._close_readers()
             while self._writers:
                 self._writers.pop().close()
 
@@ -482,3 +505,13 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _request(item: str | Request) -> Request:
+    match item:
+        case str():
+            return item, ()
+        case (_, _):
+            return item
+        case _:
+            raise Invalid("a batch takes texts, and pairs of a text and its parameters")

@@ -13,6 +13,7 @@ Knows effects, stores and the environment; knows no pages and no SQL.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -87,8 +88,9 @@ class Driver:
                     return Refused(error.message)
             case Get(tier, ranges, fresh):
                 return self.get(tier, [Range(key, offset, length, fresh) for key, offset, length in ranges])
-            case Delete(tier, keys):
-                self._delete(tier, keys)
+            case Delete():
+                with suppress(VirkeError):  # invariant 3
+                    self.sweep([effect])
                 return None
             case Pause(attempt):
                 self._environment.pause(attempt, longest_s=PAUSE_MOST_S)
@@ -97,7 +99,14 @@ class Driver:
     def remove(self, deletes: Iterable[Delete]) -> None:
         """Delete objects that nothing names, best effort."""
         for effect in deletes:
-            self._delete(effect.tier, effect.keys)
+            self._perform(effect)
+
+    def sweep(self, deletes: Iterable[Delete]) -> None:
+        """Delete garbage. Raises `Denied`: nobody may, and somebody should know; else as `remove`."""
+        for effect in deletes:
+            if effect.keys:
+                with suppress(Unavailable):
+                    self.blobs(effect.tier).delete(effect.keys)
 
     def _read_root(self) -> Outcome:
         try:
@@ -106,13 +115,6 @@ class Driver:
             return Lost(error.message)
         assert not isinstance(outcome, Unchanged), "no known generation was named"
         return outcome
-
-    def _delete(self, tier: Tier, keys: Sequence[str]) -> None:
-        try:
-            if keys:
-                self.blobs(tier).delete(keys)
-        except Unavailable:
-            return  # invariant 3
 
     def get(self, tier: Tier, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Ranges of immutable objects, repeated a few times while the store is unavailable.

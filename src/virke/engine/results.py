@@ -39,7 +39,7 @@ def state_of(bookmark: str) -> State:
     Raises:
         Invalid: it is none.
     """
-    found = _BOOKMARK.fullmatch(bookmark)
+    found = _BOOKMARK.fullmatch(str(bookmark))
     if not found:
         raise Invalid(f"{bookmark!r} is not a bookmark; send one exactly as it was received")
     return State(found[1], int(found[2], 16), int(found[3], 16))

@@ -37,6 +37,7 @@ class PageStream:
         self._checksum = 0
         belongs = tier_for(base.root, page_size * page_count)
         self._tier = belongs if belongs in volume.store.blobs else base.root.tier
+        volume.driver.blobs(self._tier)  # or the error that says which store is missing
         self._old = volume.snapshot_of(base.root)
         self._keeps_pages = page_size == self._old.page_size and self._old.page_count > 0
 

@@ -80,6 +80,7 @@ class Transaction:
             result = execute(connection, write, self._base, self._volume)[0]
             connection.plain("RELEASE virke_statement")
         except SnapshotGone as error:
+            self.rollback()
             raise Conflict("the snapshot of this transaction was collected; run it again") from error
         except BaseException:
             if connection.raw.in_transaction:

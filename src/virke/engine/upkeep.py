@@ -118,6 +118,7 @@ class Upkeep:
         root = volume.latest().root
         refs = root.segments[run.start : run.stop]
         commit_id = volume.environment.commit_id()
+        volume.driver.blobs(tier or root.tier)  # or the error that says which store is missing
         job = merge.Merge(root, run, volume.indexes(refs), commit_id, tier or root.tier)
         ref = self._run(merge.merge(job, volume.part_bytes))
 
@@ -199,7 +200,7 @@ class Upkeep:
             return
         marked = self._run(collect.mark(root))
         if collect.may_sweep(root, now_ms, grace_ms):
-            volume.driver.remove(merge.uploaded(ref) for ref in marked.garbage)
+            volume.driver.sweep(merge.uploaded(ref) for ref in marked.garbage)
             self._write_horizon(
                 lambda now: collect.swept_horizon(root.horizon) if now.horizon == root.horizon else None
             )
@@ -222,7 +223,7 @@ class Upkeep:
         garbage = first | rest if due else (rest if now_ms - root.horizon.since_ms >= grace_ms else set())
         waiting = len(sizes.keys() - marked.needed_keys - garbage)
         if not dry_run:
-            volume.driver.remove(
+            volume.driver.sweep(
                 Delete(tier, tuple(item.key for item in items if item.key in rest & garbage))
                 for tier, items in listed.items()
             )

@@ -279,9 +279,8 @@ class Volume:
 
     def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
         """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
-        [index] = self.indexes((place.ref,))
         came = self._fetch_frames(
-            place.ref, self._read_ahead.missed(place.ref, index, place.frame, self._has(place.ref))
+            place.ref, self._read_ahead.missed(place.ref, place.index, place.frame, self._has(place.ref))
         )
         found = came.pop(_key_in(place.ref, place.frame), None)
         if found is None:
@@ -308,8 +307,7 @@ class Volume:
         spawn, ref = self.environment.spawn, place.ref
         if spawn is None:
             return
-        [index] = self.indexes((ref,))
-        while frames := self._read_ahead.next(ref, index, place.frame, self._has(ref)):
+        while frames := self._read_ahead.next(ref, place.index, place.frame, self._has(ref)):
             coming = self._frames.announce(_key_in(ref, frame) for frame in frames)
             try:
                 spawn(partial(self._fetch_ahead, snapshot, ref, frames, coming=coming))

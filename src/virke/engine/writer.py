@@ -32,7 +32,7 @@ from virke.engine.results import QueryResult, Request
 from virke.engine.turns import Turns
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
-from virke.errors import Conflict, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
+from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
 from virke.stores.receipt import Receipt, writing
 
 GROUP_MAX: Final = 512
@@ -64,8 +64,10 @@ class Write:
 
 
 def hash_key(key: str) -> bytes:
-    """What the ring keeps of an idempotency key."""
-    return blake2b(key.encode(), digest_size=ID_BYTES).digest()
+    """What the ring keeps of an idempotency key. Raises `Invalid`: it is no text."""
+    if not isinstance(key, str):
+        raise Invalid(f"an idempotency key must be text, not {type(key).__name__}")
+    return blake2b(key.encode(errors="surrogatepass"), digest_size=ID_BYTES).digest()
 
 
 class Writer:
@@ -80,6 +82,7 @@ class Writer:
         self.turns = Turns()
         self.conflicts = 0
         self.foreign_keys = False
+        self._closed = False
 
     def submit(self, write: Write) -> list[QueryResult]:
         """Commit one write, alone or with others; returns its results as of the version that holds it.
@@ -277,6 +280,8 @@ class Writer:
     def _writing(self, base: RootAt) -> Connection:
         self._volume.driver.blobs(base.root.tier)  # or the error that says which store is missing
         connection = self._connection
+        if self._closed:
+            raise Invalid(f"database {self._volume.name!r} is closed")
         if connection is None:
             connection = self._connection = self._connect()
         connection.guard.allow_transactions = False
@@ -285,8 +290,9 @@ class Writer:
         return connection
 
     def close(self) -> None:
-        """Close the writing connection."""
+        """Close the writing connection; what still waits in line is refused."""
         with self.turns.lead:
+            self._closed = True
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
