@@ -108,7 +108,7 @@ def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
 
     `marked` may be of an older root: commits that came since only add to what is needed, and the sweep walks anew.
     """
-    if root.horizon.version > root.horizon.swept_version or root.horizon.watermark > root.horizon.swept_watermark:
+    if root.horizon.is_pending:
         return None
     cutoff_ms = now_ms - root.settings.history_days * DAY_MS
     old = [
@@ -126,16 +126,12 @@ def may_be_due(root: Root, now_ms: int, grace_ms: int) -> bool:
     """False if the root alone tells that there is nothing to sweep or to advance: then the walk can be spared."""
     if may_sweep(root, now_ms, grace_ms):
         return True
-    horizon = root.horizon
-    waiting = horizon.version > horizon.swept_version or horizon.watermark > horizon.swept_watermark
-    return not waiting and root.created_ms <= now_ms - root.settings.history_days * DAY_MS
+    return not root.horizon.is_pending and root.created_ms <= now_ms - root.settings.history_days * DAY_MS
 
 
 def may_sweep(root: Root, now_ms: int, grace_ms: int) -> bool:
     """True if the second observation is due: a grace period has passed since the first."""
-    horizon = root.horizon
-    pending = horizon.version > horizon.swept_version or horizon.watermark > horizon.swept_watermark
-    return pending and now_ms - horizon.since_ms >= grace_ms
+    return root.horizon.is_pending and now_ms - root.horizon.since_ms >= grace_ms
 
 
 def plan_horizon(root: Root, horizon: Horizon, *, commit_id: CommitId, time_ms: int) -> Plan:

@@ -97,6 +97,11 @@ class Horizon:
     swept_version: Version
     swept_watermark: Version
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether garbage of this horizon is still to be deleted."""
+        return self.version > self.swept_version or self.watermark > self.swept_watermark
+
 
 NO_HORIZON: Final = Horizon(Version(0), Version(0), 0, Version(0), Version(0))
 

@@ -22,6 +22,7 @@ from virke.core import collect, merge
 from virke.core.change import next_root, plan_change, tier_for, untouched
 from virke.core.commit import Plan
 from virke.core.effects import Delete, Effect, Outcome, Tier
+from virke.core.ids import Version
 from virke.core.root import Horizon, Root
 from virke.core.settings import Settings
 from virke.engine.outcome import commit_plan
@@ -219,7 +220,7 @@ class Upkeep:
         listed = {tier: self._listed(tier) for tier in volume.store.blobs}
         sizes = {item.key: item.size_bytes for items in listed.values() for item in items}
         first = {key for ref in marked.garbage for key in ref.keys if key in sizes}
-        rest = set(collect.leftovers(root, marked, sizes)) - first if due or not _is_pending(root) else set()
+        rest = set(collect.leftovers(root, marked, sizes)) - first if due or not root.horizon.is_pending else set()
         garbage = first | rest if due else (rest if now_ms - root.horizon.since_ms >= grace_ms else set())
         waiting = len(sizes.keys() - marked.needed_keys - garbage)
         if not dry_run:
@@ -228,7 +229,7 @@ class Upkeep:
                 for tier, items in listed.items()
             )
             self.collect_step(grace_ms)
-            if waiting and not _is_pending(volume.latest().root):
+            if waiting and not volume.latest().root.horizon.is_pending:
                 self._write_horizon(lambda now: _new_watermark(now, now_ms))
         return Collected(
             tuple(sorted(garbage)), sum(sizes[key] for key in garbage), len(sizes) - len(garbage), waiting, dry_run
@@ -276,11 +277,6 @@ def promotes_itself(root: Root) -> bool:
     return root.tier is Tier.KV or any(ref.tier is Tier.KV for ref in root.segments)
 
 
-def _is_pending(root: Root) -> bool:
-    horizon = root.horizon
-    return horizon.version > horizon.swept_version or horizon.watermark > horizon.swept_watermark
-
-
 def _new_watermark(root: Root, now_ms: int) -> Horizon:
     """A watermark without a new horizon: dooms uploads in flight, so that leftovers can be told from them."""
-    return replace(root.horizon, watermark=type(root.head.version)(root.head.version + 1), since_ms=now_ms)
+    return replace(root.horizon, watermark=Version(root.head.version + 1), since_ms=now_ms)
