@@ -10,12 +10,12 @@ Everything else is given a `Store`. A library that a store needs is imported whe
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from virke.config import CACHE_OFF, StoreChoice
+from virke.config import LOCAL_SCHEMES, StoreChoice, expanded, is_cache_off, local_path, store_urls
+from virke.config import scheme_of as scheme_of
 from virke.errors import Invalid, UsageError
 from virke.stores import receipt
 from virke.stores.base import Store
@@ -27,8 +27,6 @@ from virke.stores.receipt import metered
 
 CACHE_VARIABLE: Final = "VIRKE_CACHE"
 CACHE_MEMORY_BYTES: Final = 32 << 20
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+_-]+):(.*)", re.DOTALL)
-_NEXT_URL: Final = re.compile(r",(?=[A-Za-z][A-Za-z0-9+_-]+:)")
 KNOWN: Final = (
     "local:FOLDER, memory://NAME, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, "
     "fastly-kv://STORE_ID, valkey://HOST:PORT, or a KV store and an object store with a comma between them"
@@ -41,7 +39,7 @@ def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store
     Raises:
         UsageError: the URL is not understood, or the library that it needs is not installed.
     """
-    urls = _NEXT_URL.split(choice.url)
+    urls = store_urls(choice.url)
     if len(urls) > 2:
         raise UsageError(f"{len(urls)} store URLs, at most two: a KV store and an object store")
     opened = [_open_one(url, choice.options, create) for url in urls]
@@ -63,35 +61,29 @@ def _check_root(url: str, options: Mapping[str, str]) -> None:
         )
 
 
-def scheme_of(url: str) -> tuple[str, str]:
-    """Scheme and rest of a URL; a plain path is `local`."""
-    found = _URL.fullmatch(url)
-    return (found[1].lower(), found[2]) if found else ("local", url)
-
-
 def _is_far(url: str) -> bool:
-    return scheme_of(url)[0] not in ("memory", "local", "file")
+    return scheme_of(url)[0] not in ("memory", *LOCAL_SCHEMES)
 
 
 def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
+    path = local_path(url)
+    if path is not None:
+        return local_store(path, create=create)
     scheme, rest = scheme_of(url)
-    if scheme == "memory":
-        return memory_store(url)
-    if scheme in ("local", "file"):
-        path = rest.removeprefix("//") if rest.startswith("///") or scheme == "file" else rest
-        if not path:
-            raise UsageError(f"store {url!r} names no folder; write local:FOLDER")
-        return local_store(Path(path), create=create)
     opener = _OPENERS.get(scheme)
     if opener is None:
         raise UsageError(f"unknown store {scheme}:…; known: {KNOWN}")
     extra, function = opener
     try:
-        return function(url, options)
+        return function(f"{scheme}:{rest}", options)
     except ModuleNotFoundError as error:
         raise UsageError(f"{scheme}:// stores need one more package: pip install 'virke[{extra}]'") from error
     except Invalid as error:
         raise UsageError(error.message) from error
+
+
+def _memory(url: str, options: Mapping[str, str]) -> Store:
+    return memory_store(url)
 
 
 def _object(url: str, options: Mapping[str, str]) -> Store:
@@ -114,6 +106,7 @@ def _valkey(url: str, options: Mapping[str, str]) -> Store:
 
 
 _OPENERS: Final[Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Store]]]] = {
+    "memory": ("", _memory),
     "s3": ("s3", _object),
     "gs": ("s3", _object),
     "az": ("s3", _object),
@@ -123,16 +116,24 @@ _OPENERS: Final[Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Store
     "redis": ("valkey", _valkey),
     "rediss": ("valkey", _valkey),
 }
-"""Scheme → the extra that brings its library, and how to open it."""
+"""Scheme → the extra that brings its library, and how to open it; all but local ones (`config.LOCAL_SCHEMES`)."""
 
 
 def _cached(store: Store, options: Mapping[str, str]) -> Store:
-    chosen = os.environ.get(CACHE_VARIABLE) or options.get("cache_dir")
-    if chosen is None:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        chosen = str(Path(base) / "virke")
     disk_bytes = int(options["cache_mb"]) << 20 if "cache_mb" in options else DISK_BYTES
-    folder = None if chosen == CACHE_OFF or not disk_bytes else Path(chosen)
+    folder = _cache_folder(options) if disk_bytes else None
     return cached_store(
         store, memory_bytes=CACHE_MEMORY_BYTES, folder=folder, disk_bytes=disk_bytes, on_hits=receipt.hits
     )
+
+
+def _cache_folder(options: Mapping[str, str]) -> Path | None:
+    """Where the cache on disk is; None for none: it was switched off, or no home folder is known (in a container)."""
+    chosen = os.environ.get(CACHE_VARIABLE) or options.get("cache_dir")
+    if chosen is not None:
+        return None if is_cache_off(chosen) else expanded(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "virke"
+    except RuntimeError:
+        return None
