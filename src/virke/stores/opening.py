@@ -25,6 +25,8 @@ from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 from virke.stores.receipt import metered
 
+Opener = Callable[[str, Mapping[str, str]], Store]
+"""Opens what a URL names, with the options that stand beside it."""
 CACHE_VARIABLE: Final = "VIRKE_CACHE"
 CACHE_MEMORY_BYTES: Final = 32 << 20
 KNOWN: Final = (
@@ -48,16 +50,41 @@ def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store
     return _cached(metered(store), choice.options) if cached and any(map(_is_far, urls)) else metered(store)
 
 
+def place_of(store_url: str) -> str:
+    """The place alone that the URL of an open store names, not how it is asked: without `region`, a user and the like.
+
+    What is kept beside a database (a journal of deferred writes) is found by it when those change.
+    """
+    return ",".join(map(_place_of, store_urls(store_url)))
+
+
+def _place_of(url: str) -> str:
+    opener = _opener_of(url)
+    if opener is _object:
+        from virke.stores.object.url import object_place
+
+        return object_place(url).name
+    if opener is _valkey:
+        from virke.stores.valkey.url import parse_address
+
+        return parse_address(url).name
+    return url
+
+
+def _opener_of(url: str) -> Opener | None:
+    scheme, _ = scheme_of(url)
+    return _OPENERS[scheme][1] if scheme in _OPENERS else None
+
+
 def _check_root(url: str, options: Mapping[str, str]) -> None:
     """Refuse object storage that is known to have no conditional PUT in the place where roots would be."""
-    scheme, _ = scheme_of(url)
-    if scheme not in _OPENERS or _OPENERS[scheme][1] is not _object:
+    if _opener_of(url) is not _object:
         return
     from virke.stores.object.url import object_place
 
     if not object_place(url, options).create_only:
         raise UsageError(
-            f"this {scheme} store has no conditional PUT and can't hold roots: name a KV store before it (KV_URL,OBJECT_URL)"
+            f"this {scheme_of(url)[0]} store has no conditional PUT and can't hold roots: name a KV store before it (KV_URL,OBJECT_URL)"
         )
 
 
@@ -105,7 +132,7 @@ def _valkey(url: str, options: Mapping[str, str]) -> Store:
     return valkey_store(url)
 
 
-_OPENERS: Final[Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Store]]]] = {
+_OPENERS: Final[Mapping[str, tuple[str, Opener]]] = {
     "memory": ("", _memory),
     "s3": ("s3", _object),
     "gs": ("s3", _object),
