@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.servers.scripted import scripted
+from tests.servers.scripted import Then, scripted
 from virke.core.effects import Generation, Lost, Tier
 from virke.errors import Denied, NotFound, Unavailable, UsageError
 from virke.stores.base import Range, Store
@@ -56,6 +56,18 @@ def test_a_panic_of_the_library_is_an_error_of_ours(capfd: pytest.CaptureFixture
             with pytest.raises(Unavailable, match="gave up"):
                 call()
     capfd.readouterr()  # the library complains there
+
+
+def test_a_connection_that_is_reset_proves_nothing() -> None:
+    """The request was there before: a write is `Lost`, never taken for one that was not sent."""
+    with scripted([b""] * 9, Then.RESET) as server:
+        for name, call in calls(opened(f"s3://b?endpoint={server.url}")).items():
+            if name in ("swap", "remove", "put"):
+                assert isinstance(call(), Lost), name
+            else:
+                with pytest.raises(Unavailable, match="no answer from"):
+                    call()
+        assert len(server.requests) == 9
 
 
 def test_a_redirect_to_nowhere_is_a_refusal() -> None:

@@ -50,6 +50,8 @@ CREDENTIALS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _NO_ANSWER: Final = re.compile(r"Error performing \w+ (\w+://[^/\s]+)\S* in \S+ - HTTP error")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+_NO_CONNECTION: Final = re.compile(r"\bkind: Connect\b")
+"""Not `ConnectionReset`: that ends a connection which may have carried the request."""
 _NO_BUCKET: Final = ("<Code>NoSuchBucket", "<Code>ContainerNotFound")
 _BARE_REDIRECT: Final = "redirect without LOCATION"
 """A 3xx that names no other place: with AWS, what a wrong region is answered with."""
@@ -234,7 +236,7 @@ def is_called_off(error: Exception) -> bool:
 
 
 def _never_sent(error: Exception) -> bool:
-    return "kind: Connect" in str(error)
+    return _NO_CONNECTION.search(str(error)) is not None
 
 
 def translated(error: Exception, what: str) -> VirkeError:
