@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from virke.config import Config, database_name, find, load, parse, store_choice, write_new
+from virke.config import Config, database_name, find, load, local_path, parse, store_choice, write_new
 from virke.errors import Exists, UsageError
+from virke.opening import open_store
+from virke.stores.opening import _OPENERS
 
 SEED = '[project]\nname = "my-app"\n\n[database]\nname = "my-app-db"\n'
 
@@ -30,7 +32,7 @@ def test_the_file_is_found_in_a_parent_and_the_nearest_one_wins(tmp_path: Path) 
 def test_without_a_file_the_current_folder_holds(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert config == Config(tmp_path)
-    assert store_choice(config, None, {}).url == f"local:{tmp_path / '.virke'}"
+    assert store_choice(config, None, {}).url == f"file://{tmp_path}/.virke"
 
 
 def test_deploy_and_tables_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -50,6 +52,13 @@ def test_deploy_and_tables_of_others_are_left_alone(tmp_path: Path) -> None:
         ("[project]\nname = \n", ["virke.toml:2: "]),
         ("\n\n[project\n", ["virke.toml:3: "]),
         ('[project]\nname = "a', ["virke.toml:2: "]),
+        ('[store]\nurl = "local:"\n', ["[store] store 'local:' names no folder"]),
+        ('[store]\nurl = "file:///a%00b"\n', ["names no folder"]),
+        ('[store]\nurl = "local:~nobody-here/x"\n', ["no such home folder"]),
+        ("[store]\ncache_mb = 1.5\n", ["'cache_mb' in [store] must be a whole number from 0"]),
+        ("[store]\ncache_mb = true\n", ["must be a whole number"]),
+        ("[store]\ncache_mb = -1\n", ["must be a whole number"]),
+        ('[store]\ncache_mb = ""\n', ["must be a whole number"]),
     ],
 )
 def test_a_wrong_file_is_an_error_that_names_file_and_place(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -85,19 +94,68 @@ def test_no_name_at_all_is_a_usage_error_that_says_what_to_do(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("data", "local:{folder}/data"),
-        ("local:data", "local:{folder}/data"),
-        ("file:data", "local:{folder}/data"),
-        ("./data/x", "local:{folder}/data/x"),
-        ("/data", "/data"),
-        ("local:/data", "local:/data"),
+        ("data", "file://{folder}/data"),
+        ("local:data", "file://{folder}/data"),
+        ("LOCAL:data", "file://{folder}/data"),
+        ("file:data", "file://{folder}/data"),
+        ("file://data", "file://{folder}/data"),
+        ("file://a%20b", "file://{folder}/a%20b"),
+        ("local:a%20b", "file://{folder}/a%2520b"),
+        ("./data/x", "file://{folder}/data/x"),
+        ("~/data", "file:///home-of-somebody/data"),
+        ("local:~/data", "file:///home-of-somebody/data"),
+        ("/data", "file:///data"),
+        ("local:/data", "file:///data"),
+        ("local:///data", "file:///data"),
+        ("local:kv,local:objs", "file://{folder}/kv,file://{folder}/objs"),
+        ("kv,objs", "file://{folder}/kv%2Cobjs"),
         ("s3://bucket/prefix", "s3://bucket/prefix"),
         ("memory://x", "memory://x"),
+        ("my-app:data", "my-app:data"),
+        ("localhost:6379", "localhost:6379"),
+        ("example.com:6379", "example.com:6379"),
     ],
 )
-def test_a_local_path_in_the_file_is_relative_to_the_file(tmp_path: Path, url: str, expected: str) -> None:
+def test_a_local_path_in_the_file_is_relative_to_the_file(
+    tmp_path: Path, url: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has another scheme stays what it is, and is never taken for a folder."""
+    monkeypatch.setenv("HOME", "/home-of-somebody")
     config = parse(f'[store]\nurl = "{url}"\n', tmp_path / "virke.toml")
     assert store_choice(config, None, {}).url == expected.format(folder=tmp_path)
+
+
+@pytest.mark.parametrize("scheme", [*_OPENERS, *(scheme.upper() for scheme in _OPENERS)])
+def test_a_store_that_is_no_folder_is_never_taken_for_one(tmp_path: Path, scheme: str) -> None:
+    """Whatever its scheme is called: the file's URL leaves unchanged."""
+    url = f"{scheme}://abcDEF123/pre"
+    assert store_choice(parse(f'[store]\nurl = "{url}"\n', tmp_path / "virke.toml"), None, {}).url == url
+    assert local_path(url) is None
+
+
+def test_a_project_may_lie_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks like two URLs in the name of the folder is one store; the URL that the store tells opens it again."""
+    folder = tmp_path / "a,s3:b c%20"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for text in ("", '[store]\nurl = "local:.virke"\n'):
+        (folder / "virke.toml").write_text(text)
+        store = open_store(create=True)
+        assert open_store(store.url).url == store.url == (folder / ".virke").as_uri()
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == [".virke"]
+
+
+def test_paths_beside_the_urls_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache and the file of credentials; `~` is the home folder, `off` in any case is no folder."""
+    monkeypatch.setenv("HOME", "/home-of-somebody")
+
+    def options(text: str) -> dict[str, str]:
+        return dict(parse(f"[store]\n{text}\n", tmp_path / "virke.toml").store_options)
+
+    assert options('service_account = "key.json"') == {"service_account": f"{tmp_path}/key.json"}
+    assert options('cache_dir = "c"') == {"cache_dir": f"{tmp_path}/c"}
+    assert options('cache_dir = "~/c"') == {"cache_dir": "/home-of-somebody/c"}
+    assert options('cache_dir = "OFF"') == {"cache_dir": "OFF"}
 
 
 def test_two_stores_become_one_choice(tmp_path: Path) -> None:
@@ -105,7 +163,7 @@ def test_two_stores_become_one_choice(tmp_path: Path) -> None:
     text = '[store]\nkv = "valkey://host"\nobject = "objects"\ncache_mb = 64\nsecret_access_key = "s"\n'
     config = parse(text, tmp_path / "virke.toml")
     chosen = store_choice(config, None, {})
-    assert chosen.url == f"valkey://host,local:{tmp_path}/objects"
+    assert chosen.url == f"valkey://host,file://{tmp_path}/objects"
     assert chosen.options == {"cache_mb": "64", "secret_access_key": "s"}
     assert "'s'" not in repr(config) + repr(chosen)
     assert store_choice(config, "memory://other", {}).options == {}

@@ -1,13 +1,15 @@
 """What a command works on: the nearest `virke.toml`, the environment and the options, in that order of weight.
 
-Knows the file's keys and the order of precedence. Does not know what stores or names are valid: a store URL and a
-database name leave here as text and are checked where they are used.
+Knows the file's keys, the order of precedence, and which URLs are folders of this machine. Does not know what other
+stores or names are valid: a store URL and a database name leave here as text and are checked where they are used.
 
 1. An option beats the environment, the environment beats the file, the file beats the default.
 2. A file that is wrong is an error that names the file and the place; nothing of it is used.
    What `[store]` says besides URLs (credentials, cache) holds for the stores of the file, not for one named elsewhere.
-3. A local path in the file is relative to the file, everywhere else to the current folder.
-4. Tables that are not Virke DB's are left alone; a key that is not known in one that is, is an error.
+3. A local path in the file is relative to the file, everywhere else to the current folder; `~` is the home folder.
+4. Only a URL without a scheme, or with the scheme `local` or `file`, is a local path: data for a store whose name is
+   misspelt never lands on this disk.
+5. Tables that are not Virke DB's are left alone; a key that is not known in one that is, is an error.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from virke.errors import Exists, UsageError
 
@@ -41,7 +44,11 @@ KEYS: Final[Mapping[str, frozenset[str]]] = {
 
 CACHE_OFF: Final = "off"
 CACHE_MB_MAX: Final = 1 << 20
-_LOCAL_SCHEME = re.compile(r"(?:(local|file):)?(?!/)(?!\w+:)(.*)", re.DOTALL)
+LOCAL_SCHEMES: Final = ("local", "file")
+_SCHEME: Final = r"[A-Za-z][A-Za-z0-9+._-]+"
+_URL: Final = re.compile(rf"({_SCHEME}):(.*)", re.DOTALL)
+_NEXT_URL: Final = re.compile(rf",(?={_SCHEME}:)")
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -65,6 +72,53 @@ class Config:
     store: str | None = None
     store_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     deploy: Mapping[str, object] = field(default_factory=dict)
+
+
+def scheme_of(url: str) -> tuple[str, str]:
+    """Scheme (in lower case) and rest of a store URL; a plain path is `local`."""
+    found = _URL.fullmatch(url)
+    return (found[1].lower(), found[2]) if found else ("local", url)
+
+
+def store_urls(text: str) -> list[str]:
+    """The URLs of a text that names one store, or two with a comma between."""
+    return _NEXT_URL.split(text)
+
+
+def local_path(url: str) -> Path | None:
+    """The folder that a store URL names; None if it names another kind of store.
+
+    A plain path and what follows `local:` are taken as they are; `file:` is a URL, in which `%20` is a space.
+
+    Raises:
+        UsageError: the URL is local and names no folder.
+    """
+    scheme, rest = scheme_of(url)
+    if scheme not in LOCAL_SCHEMES:
+        return None
+    text = rest.removeprefix("//") if scheme == "file" or rest.startswith("///") else rest
+    if scheme == "file":
+        text = os.fsdecode(unquote_to_bytes(text))
+    if not text or "\0" in text:
+        raise UsageError(f"store {url!r} names no folder; write local:FOLDER")
+    return expanded(text)
+
+
+def expanded(text: str) -> Path:
+    """A path in which `~` at the beginning is the home folder.
+
+    Raises:
+        UsageError: there is no such home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text!r}: no such home folder is known; ./~ is a folder whose name begins with ~") from error
+
+
+def is_cache_off(text: str) -> bool:
+    """Whether a cache's folder says that there shall be none."""
+    return text.lower() == CACHE_OFF
 
 
 def find(start: Path) -> Path | None:
@@ -110,38 +164,53 @@ def parse(text: str, path: Path) -> Config:
     deploy = tables.get("deploy", {})
     if not isinstance(deploy, dict):
         raise UsageError(f"{path}: [deploy] must be a table")
+    _check_store(values["store"], path)
+    try:
+        store, store_options = _store(values["store"], path.parent), _store_options(values["store"], path.parent)
+    except UsageError as error:
+        raise UsageError(f"{path}: [store] {error.message}") from error
     return Config(
         folder=path.parent,
         path=path,
         project=values["project"].get("name"),
         database=values["database"].get("name"),
-        store=_store(values["store"], path),
-        store_options=_store_options(values["store"], path.parent),
+        store=store,
+        store_options=store_options,
         deploy=deploy,
     )
 
 
-def _store(table: Mapping[str, str], path: Path) -> str | None:
-    """The URL, or the two URLs, of `[store]`; local ones are relative to the file."""
-    urls = [table[key] for key in ("url", "kv", "object") if key in table]
+def _check_store(table: Mapping[str, str], path: Path) -> None:
     if table.keys() & {"url", "kv", "object"} not in (set(), {"url"}, {"kv", "object"}):
         raise UsageError(f"{path}: [store] has either 'url', or 'kv' and 'object' together")
-    if "cache_mb" in table and not (table["cache_mb"].isdecimal() and int(table["cache_mb"]) <= CACHE_MB_MAX):
+    cache_mb = table.get("cache_mb", "0")
+    if not (_WHOLE.fullmatch(cache_mb) and int(cache_mb) <= CACHE_MB_MAX):
         raise UsageError(f"{path}: 'cache_mb' in [store] must be a whole number from 0 to {CACHE_MB_MAX}")
-    return ",".join(_from_file(url, path.parent) for url in urls) or None
+
+
+def _store(table: Mapping[str, str], folder: Path) -> str | None:
+    """The URL, or the two URLs, of `[store]`; local ones are relative to the file."""
+    urls = store_urls(table["url"]) if "url" in table else [table[key] for key in ("kv", "object") if key in table]
+    return ",".join(_from_file(url, folder) for url in urls) or None
 
 
 def _store_options(table: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """What `[store]` has besides URLs; a folder is relative to the file."""
+    """What `[store]` has besides URLs; paths are relative to the file."""
     found = {key: value for key, value in table.items() if key in STORE_OPTIONS}
-    if found.get("cache_dir", CACHE_OFF) != CACHE_OFF:
-        found["cache_dir"] = str(folder / found["cache_dir"])
+    for key in ("cache_dir", "service_account"):
+        if key in found and not (key == "cache_dir" and is_cache_off(found[key])):
+            found[key] = str(folder / expanded(found[key]))
     return found
 
 
 def _from_file(url: str, folder: Path) -> str:
-    local = _LOCAL_SCHEME.fullmatch(url)
-    return f"local:{folder / local[2]}" if local else url
+    path = local_path(url)
+    return url if path is None else _local_url(folder / path)
+
+
+def _local_url(path: Path) -> str:
+    """The URL of a folder, escaped so that no comma in its name looks like the beginning of a second URL."""
+    return path.absolute().as_uri()
 
 
 def _strings(table: object, name: str, path: Path) -> dict[str, str]:
@@ -151,7 +220,7 @@ def _strings(table: object, name: str, path: Path) -> dict[str, str]:
     for key, value in table.items():
         if key not in KEYS[name]:
             raise UsageError(f"{path}: unknown key {key!r} in [{name}]; known: {', '.join(sorted(KEYS[name]))}")
-        if key == "cache_mb" and type(value) is int:
+        if key == "cache_mb":
             table = {**table, key: str(value)}
         elif not isinstance(value, str) or not value:
             raise UsageError(f"{path}: {key!r} in [{name}] must be a text that is not empty")
@@ -176,7 +245,7 @@ def store_choice(config: Config, option: str | None, environ: Mapping[str, str] 
     chosen = option or environ.get(STORE_VARIABLE)
     if chosen:
         return StoreChoice(chosen)
-    return StoreChoice(config.store or f"local:{config.folder / STORE_FOLDER}", config.store_options)
+    return StoreChoice(config.store or _local_url(config.folder / STORE_FOLDER), config.store_options)
 
 
 def write_new(folder: Path, name: str) -> Path:

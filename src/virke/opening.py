@@ -14,9 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
-from virke.config import StoreChoice, load, store_choice
+from virke.config import StoreChoice, load, local_path, scheme_of, store_choice
 from virke.core.effects import Absent, Lost, Mismatch, ReadOutcome, Record, Swapped, Tier
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
@@ -27,7 +26,7 @@ from virke.engine.volume import root_key
 from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Consistency, Store
-from virke.stores.opening import open_url, scheme_of
+from virke.stores.opening import open_url, place_of
 from virke.stores.parallel import beside
 from virke.stores.receipt import metered
 
@@ -256,15 +255,12 @@ def _journal(
     None for a store in memory: nothing can outlive it, so nothing is deferred. Where no home directory is known it has
     no place, which is an error only for who defers.
     """
-    scheme, rest = scheme_of(store.url)
     folder = state_dir
     if folder is None:
-        if scheme == "memory":
+        if scheme_of(store.url)[0] == "memory":
             return None
-        if scheme in ("local", "file") and "," not in store.url:
-            folder = Path(unquote(rest.removeprefix("//"))) / "journal"
-        else:
-            folder = _state_folder(store)
+        local = local_path(store.url) if "," not in store.url else None
+        folder = local / "journal" if local else _state_folder(store)
     return FileJournal(folder / f"{name}.sqlite" if folder else None, on_append)
 
 
@@ -274,4 +270,4 @@ def _state_folder(store: Store) -> Path | None:
         home = Path.home()
     except RuntimeError:
         return None
-    return home / ".local" / "state" / "virke" / hashlib.sha256(store.url.encode()).hexdigest()[:16]
+    return home / ".local" / "state" / "virke" / hashlib.sha256(place_of(store.url).encode()).hexdigest()[:16]

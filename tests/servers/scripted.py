@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,11 +14,12 @@ from tests.servers.running import HOST
 
 
 class Then(Enum):
-    """What becomes of a connection after an answer: it is closed, is kept for the next, or falls silent."""
+    """What becomes of a connection after an answer: it is closed, is kept for the next, falls silent, or is reset."""
 
     CLOSE = "close"
     KEEP = "keep"
     HOLD = "hold"
+    RESET = "reset"
 
 
 @dataclass(slots=True)
@@ -68,6 +70,8 @@ def _serve(
                 connection.sendall(answer)
                 while then is Then.HOLD and connection.recv(1 << 16):
                     continue
+                if then is Then.RESET:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 if then is not Then.KEEP or not answer:
                     break
 

@@ -20,7 +20,7 @@ from virke.stores.cached.blobs import CachedBlobs
 from virke.stores.composite import composite
 from virke.stores.memory import memory_store
 from virke.stores.object.url import object_place
-from virke.stores.opening import CACHE_VARIABLE, open_url
+from virke.stores.opening import CACHE_VARIABLE, _cache_folder, open_url
 from virke.stores.receipt import Receipt, metered, writing
 
 SECRETS = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}
@@ -43,6 +43,10 @@ def no_secrets_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("s3:bucket", "needs a bucket"),
         ("s3:///prefix", "needs a bucket"),
         ("local:", "names no folder"),
+        ("my-app:data", "unknown store my-app:"),
+        ("local:~nobody-here/x", "no such home folder"),
+        ("memory:", "not a memory store"),
+        ("memory://a b", "name"),
         ("s3://bucket/pre fix", "prefix"),
         ("s3://bucket/" + "x" * 512, "at most"),
         ("s3://key:secret@bucket/x", "no credentials"),
@@ -187,6 +191,43 @@ def test_the_cache_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.delenv(CACHE_VARIABLE)
     open_url(StoreChoice("s3://bucket", SECRETS | {"cache_dir": str(tmp_path / "c"), "cache_mb": "0"}), create=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_off_in_any_case_is_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not a folder of that name; `~` is the home folder here, too."""
+    monkeypatch.chdir(tmp_path)
+    choice = StoreChoice("s3://bucket", SECRETS)
+    monkeypatch.setenv(CACHE_VARIABLE, "OFF")
+    assert _cache_folder({}) is None
+    monkeypatch.delenv(CACHE_VARIABLE)
+    assert _cache_folder({"cache_dir": "Off"}) is None
+    assert _cache_folder({"cache_dir": "~/c"}) == tmp_path / "c"
+    open_url(StoreChoice(choice.url, SECRETS | {"cache_dir": "Off"}), create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_home_there_is_no_cache_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may have a user that nobody knows; memory is used then, and `~` is an error."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv(CACHE_VARIABLE)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+    assert _cache_folder({}) is None
+    assert isinstance(open_url(StoreChoice("s3://bucket", SECRETS), create=False).blobs[Tier.OBJECT], CachedBlobs)
+    with pytest.raises(UsageError, match="no such home folder"):
+        open_store("local:~/x")
+
+
+@pytest.mark.parametrize("url", ["local:a b", "local:~/x", "a%20b", "file:a%20b", "local:é", "local:a#b?c"])
+def test_the_url_that_a_local_store_tells_opens_it_again(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever is in the name of its folder; `~` is the home folder."""
+    monkeypatch.chdir(tmp_path)
+    store = open_store(url, create=True)
+    store.register.swap("k", b"", None)
+    assert list(open_store(store.url).register.keys("")) == ["k"]
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_store_is_metered_once() -> None:

@@ -10,12 +10,11 @@ Everything else is given a `Store`. A library that a store needs is imported whe
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from virke.config import CACHE_OFF, StoreChoice
+from virke.config import LOCAL_SCHEMES, StoreChoice, expanded, is_cache_off, local_path, scheme_of, store_urls
 from virke.errors import Invalid, UsageError
 from virke.stores import receipt
 from virke.stores.base import Store
@@ -25,10 +24,10 @@ from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 from virke.stores.receipt import metered
 
+Opener = Callable[[str, Mapping[str, str]], Store]
+"""Opens what a URL names, with the options that stand beside it."""
 CACHE_VARIABLE: Final = "VIRKE_CACHE"
 CACHE_MEMORY_BYTES: Final = 32 << 20
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+_-]+):(.*)", re.DOTALL)
-_NEXT_URL: Final = re.compile(r",(?=[A-Za-z][A-Za-z0-9+_-]+:)")
 KNOWN: Final = (
     "local:FOLDER, memory://NAME, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, "
     "fastly-kv://STORE_ID, valkey://HOST:PORT, or a KV store and an object store with a comma between them"
@@ -41,7 +40,7 @@ def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store
     Raises:
         UsageError: the URL is not understood, or the library that it needs is not installed.
     """
-    urls = _NEXT_URL.split(choice.url)
+    urls = store_urls(choice.url)
     if len(urls) > 2:
         raise UsageError(f"{len(urls)} store URLs, at most two: a KV store and an object store")
     opened = [_open_one(url, choice.options, create) for url in urls]
@@ -50,48 +49,67 @@ def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store
     return _cached(metered(store), choice.options) if cached and any(map(_is_far, urls)) else metered(store)
 
 
+def place_of(store_url: str) -> str:
+    """The place alone that the URL of an open store names, not how it is asked: without `region`, a user and the like.
+
+    What is kept beside a database (a journal of deferred writes) is found by it when those change.
+    """
+    return ",".join(map(_place_of, store_urls(store_url)))
+
+
+def _place_of(url: str) -> str:
+    opener = _opener_of(url)
+    if opener is _object:
+        from virke.stores.object.url import object_place
+
+        return object_place(url).name
+    if opener is _valkey:
+        from virke.stores.valkey.url import parse_address
+
+        return parse_address(url).name
+    return url
+
+
+def _opener_of(url: str) -> Opener | None:
+    scheme, _ = scheme_of(url)
+    return _OPENERS[scheme][1] if scheme in _OPENERS else None
+
+
 def _check_root(url: str, options: Mapping[str, str]) -> None:
     """Refuse object storage that is known to have no conditional PUT in the place where roots would be."""
-    scheme, _ = scheme_of(url)
-    if scheme not in _OPENERS or _OPENERS[scheme][1] is not _object:
+    if _opener_of(url) is not _object:
         return
     from virke.stores.object.url import object_place
 
     if not object_place(url, options).create_only:
         raise UsageError(
-            f"this {scheme} store has no conditional PUT and can't hold roots: name a KV store before it (KV_URL,OBJECT_URL)"
+            f"this {scheme_of(url)[0]} store has no conditional PUT and can't hold roots: name a KV store before it (KV_URL,OBJECT_URL)"
         )
 
 
-def scheme_of(url: str) -> tuple[str, str]:
-    """Scheme and rest of a URL; a plain path is `local`."""
-    found = _URL.fullmatch(url)
-    return (found[1].lower(), found[2]) if found else ("local", url)
-
-
 def _is_far(url: str) -> bool:
-    return scheme_of(url)[0] not in ("memory", "local", "file")
+    return scheme_of(url)[0] not in ("memory", *LOCAL_SCHEMES)
 
 
 def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
+    path = local_path(url)
+    if path is not None:
+        return local_store(path, create=create)
     scheme, rest = scheme_of(url)
-    if scheme == "memory":
-        return memory_store(url)
-    if scheme in ("local", "file"):
-        path = rest.removeprefix("//") if rest.startswith("///") or scheme == "file" else rest
-        if not path:
-            raise UsageError(f"store {url!r} names no folder; write local:FOLDER")
-        return local_store(Path(path), create=create)
     opener = _OPENERS.get(scheme)
     if opener is None:
         raise UsageError(f"unknown store {scheme}:…; known: {KNOWN}")
     extra, function = opener
     try:
-        return function(url, options)
+        return function(f"{scheme}:{rest}", options)
     except ModuleNotFoundError as error:
         raise UsageError(f"{scheme}:// stores need one more package: pip install 'virke[{extra}]'") from error
     except Invalid as error:
         raise UsageError(error.message) from error
+
+
+def _memory(url: str, options: Mapping[str, str]) -> Store:
+    return memory_store(url)
 
 
 def _object(url: str, options: Mapping[str, str]) -> Store:
@@ -113,7 +131,8 @@ def _valkey(url: str, options: Mapping[str, str]) -> Store:
     return valkey_store(url)
 
 
-_OPENERS: Final[Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Store]]]] = {
+_OPENERS: Final[Mapping[str, tuple[str, Opener]]] = {
+    "memory": ("", _memory),
     "s3": ("s3", _object),
     "gs": ("s3", _object),
     "az": ("s3", _object),
@@ -123,16 +142,24 @@ _OPENERS: Final[Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Store
     "redis": ("valkey", _valkey),
     "rediss": ("valkey", _valkey),
 }
-"""Scheme → the extra that brings its library, and how to open it."""
+"""Scheme → the extra that brings its library, and how to open it; all but local ones (`config.LOCAL_SCHEMES`)."""
 
 
 def _cached(store: Store, options: Mapping[str, str]) -> Store:
-    chosen = os.environ.get(CACHE_VARIABLE) or options.get("cache_dir")
-    if chosen is None:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        chosen = str(Path(base) / "virke")
     disk_bytes = int(options["cache_mb"]) << 20 if "cache_mb" in options else DISK_BYTES
-    folder = None if chosen == CACHE_OFF or not disk_bytes else Path(chosen)
+    folder = _cache_folder(options) if disk_bytes else None
     return cached_store(
         store, memory_bytes=CACHE_MEMORY_BYTES, folder=folder, disk_bytes=disk_bytes, on_hits=receipt.hits
     )
+
+
+def _cache_folder(options: Mapping[str, str]) -> Path | None:
+    """Where the cache on disk is; None for none: it was switched off, or no home folder is known (in a container)."""
+    chosen = os.environ.get(CACHE_VARIABLE) or options.get("cache_dir")
+    if chosen is not None:
+        return None if is_cache_off(chosen) else expanded(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "virke"
+    except RuntimeError:
+        return None

@@ -6,8 +6,8 @@ Knows text only. What the options do is `valkey`'s matter.
 
 1. What is not understood is `UsageError`, never a guess, and the message tells what is known.
 2. No message and no `str` shows a password.
-3. `Address.place` depends on the place alone, not on how it is asked: what is kept beside a database (a journal of
-   deferred writes) is found again when a password or a timeout changes.
+3. `Address.place` depends on the place and on who asks, `Address.name` on the place alone: what is kept beside a
+   database (a journal of deferred writes) is found again when a user, a password or a timeout changes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,14 @@ class Address:
     def place(self) -> str:
         """The URL without password and without the options that change no data."""
         user = quote(self.username or "", safe="")
-        who = f"{user}:***@" if self.password else f"{user}@" if user else ""
+        return self._url(f"{user}:***@" if self.password else f"{user}@" if user else "")
+
+    @property
+    def name(self) -> str:
+        """The place alone, whoever asks."""
+        return self._url("")
+
+    def _url(self, who: str) -> str:
         prefix = "" if self.prefix == PREFIX_DEFAULT else f"?prefix={quote(self.prefix, safe='/@=')}"
         return f"{'valkeys' if self.tls else 'valkey'}://{who}{self.server}/{self.db}{prefix}"
 
