@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.promises.ledger import NAME, TABLE, insert, opened, settled, tokens
+from tests.promises.places import fresh
+from tests.servers.s3 import S3Server
 from virke.core.effects import Absent, Tier
 from virke.engine.database import Database
 from virke.engine.deferred import Entry
 from virke.errors import Denied, SqlError, Unavailable
-from virke.opening import delete
+from virke.opening import connect, delete
 from virke.stores.base import Blobs, Range, Store
 
 
@@ -135,3 +137,19 @@ def test_p6_nothing_of_one_deferred_write_is_seen_by_the_next(store: Store, tmp_
         database.flush()
         assert database.query("SELECT name FROM person", consistency="strong").rows == before == [("0",)]
         assert tokens(database) == ["Abc!"]
+
+
+def test_p1_deferred_writes_are_found_however_the_store_is_written(moto: S3Server, client: Path) -> None:
+    """The journal belongs to the place, not to its spelling or to how it is asked."""
+    prefix = fresh()
+    spellings = [moto.url(prefix), moto.url(f"{prefix}/"), moto.url(prefix, timeout_s="9", region="eu-west-1")]
+    for number, url in enumerate(spellings):
+        with connect(NAME, url, create=True, background=False) as database:
+            if not number:
+                database.execute(TABLE)
+                database.change_settings({"durability": "deferred"})
+            assert database.status().pending_writes == number
+            insert(database, f"row-{number}")
+            database.close(push=False)
+    with connect(NAME, spellings[0], background=False) as database:
+        assert database.flush().pushed == 3
