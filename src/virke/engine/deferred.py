@@ -154,7 +154,7 @@ class Deferred:
             if entry.sequence <= pushed or self._known(entry.write) or entry.database_id != root.database_id:
                 continue  # it is there already, or belongs to another one
             try:
-                self._run(ahead, entry.write)
+                self._run(ahead, self._marked(entry))  # a mark: it takes what time it takes
             except VirkeError as error:
                 if isinstance(error, SnapshotGone) or error.is_stores:
                     raise
