@@ -23,7 +23,7 @@ from virke.core.root import Root, check_place, decode_root, encode_root, first_r
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.volume import root_key
-from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
+from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Consistency, Store
 from virke.stores.opening import open_url, place_of
@@ -136,10 +136,10 @@ def create(
     made = _make(opened, name, env, if_not_exists=if_not_exists, page_size=page_size)
     try:
         return _opened(opened, name, env, made=made)
-    except Unavailable as error:
+    except VirkeError as error:
         if made is None:
             raise
-        raise OutcomeUnknown(f"{name!r} was created, and then the store did not answer: {error.message}") from error
+        raise OutcomeUnknown(f"{name!r} was created, and then it could not be opened: {error.message}") from error
 
 
 def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, page_size: int) -> DatabaseId | None:
@@ -163,7 +163,7 @@ def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, pag
             why = ""
     try:
         found = _shown(store, key, env)
-    except Unavailable:
+    except VirkeError:
         if not why:
             raise
         found = Absent()

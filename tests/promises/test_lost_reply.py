@@ -11,7 +11,7 @@ import pytest
 
 from tests.promises.ledger import LARGE, NAME, TABLE, check_integrity, check_store, environment, insert, opened
 from virke.engine.database import Database
-from virke.errors import Exists, OutcomeUnknown
+from virke.errors import Denied, Exists, OutcomeUnknown
 from virke.migrations import migrate
 from virke.opening import connect, create
 from virke.stores.base import Call, Store
@@ -163,6 +163,21 @@ def test_p3_a_creation_that_nobody_can_prove_is_unknown() -> None:
     silent = [*_lost(Call.SWAP), *(At(n, Refuse(), Call.READ) for n in range(1, 9))]
     with pytest.raises(OutcomeUnknown):
         connect(NAME, FaultyStore(memory_store(), silent).store, create=True, environment=environment())
+
+
+def test_p3_a_creation_whose_database_may_not_be_read_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may write a root and not read it is not told that nothing was done."""
+    store = memory_store()
+
+    def refuse(*_: object) -> None:
+        raise Denied("you may not read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store.register), "read", refuse)
+        with pytest.raises(OutcomeUnknown, match="was created"):
+            create(NAME, store)
+    with pytest.raises(Exists):
+        create(NAME, store)
 
 
 def test_p3_a_request_that_never_arrived_is_sent_again(tmp_path: Path) -> None:
