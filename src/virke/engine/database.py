@@ -11,22 +11,19 @@ Knows the volume, its connections, the writer and upkeep; knows no store's name,
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final
 
 from virke.core.collect import GRACE_MS
 from virke.core.ids import DatabaseId
-from virke.core.root import Root, RootAt
+from virke.core.root import Root
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, status, upkeep
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection, collect_rows
 from virke.engine.deferred import Deferred, Journal, push_all
 from virke.engine.environment import Environment
-from virke.engine.newest import confirm
 from virke.engine.results import (
     Collected,
     Flushed,
@@ -35,35 +32,20 @@ from virke.engine.results import (
     SchemaEntry,
     Status,
     bookmark_of,
-    state_of,
 )
 from virke.engine.sqlite import Parameters
 from virke.engine.streaming import PageStream, base_of
 from virke.engine.transaction import Transaction
-from virke.engine.vfs import Pages
+from virke.engine.view import Shown, View
 from virke.engine.volume import Snapshot, SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, hash_key, stands_alone
-from virke.errors import Invalid, Unavailable, VirkeError
+from virke.errors import Invalid
 from virke.stores.base import Store
 from virke.stores.receipt import Receipt, current, writing
 
 READERS_KEPT: Final = 16
 TRANSACTION_CONNECTIONS_KEPT: Final = 4
-BOOKMARK_TRIES: Final = 12
-VIEW_TRIES: Final = 8
 _PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
-CONSISTENCIES: Final = ("strong", "session", "bounded")
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What reads see, swapped as one: a reader never mixes two of them."""
-
-    view: Pages
-    root: Root
-    fresh_until: float
-    timeout_s: float
-    result_bytes: int
 
 
 _Reader = tuple[Connection, dict[str, list[str]]]
@@ -97,8 +79,7 @@ class Database:
         self._readers: list[_Reader] = []
         self._writers: list[Connection] = []
         self._closed = False
-        self._show_lock = threading.Lock()
-        self._shown = self._show()
+        self._view = View(self._volume, self._writer.turns, self._deferred)
 
     # Reading
 
@@ -119,7 +100,7 @@ class Database:
             SqlError, Invalid, Denied, TimedOut, TooLarge: nothing was changed.
             Unavailable: the store does not answer, or does not show the bookmark yet.
         """
-        shown = self._shown
+        shown = self._view.shown
         now = self._monotonic()
         if type(sql) is not str:
             sqlite.check_text(sql)
@@ -129,7 +110,8 @@ class Database:
                 result = self.query(sql, params, consistency=consistency, bookmark=bookmark)
             return result.charged(receipt, self._monotonic() - now)
         if now >= shown.fresh_until or consistency is not None or bookmark is not None:
-            shown = self._freshen(consistency, bookmark)
+            self._check_open()
+            shown = self._view.freshen(consistency, bookmark)
         try:
             reader = self._readers.pop()
         except IndexError:
@@ -150,7 +132,7 @@ class Database:
             self._close_readers()
         return QueryResult(columns, rows, shown.root)
 
-    def _query_first(self, sql: str, params: Parameters, reader: _Reader, shown: _Shown) -> QueryResult:
+    def _query_first(self, sql: str, params: Parameters, reader: _Reader, shown: Shown) -> QueryResult:
         """A statement that this reader does not know, or a snapshot that it has not seen."""
         connection, known = reader
         try:
@@ -171,7 +153,7 @@ class Database:
         except SnapshotGone:
             connection.unpin()
             self._volume.refresh()
-            self._show()
+            self._view.show()
             return self.query(sql, params)
         finally:
             connection.end_request()
@@ -186,7 +168,7 @@ class Database:
             connection.unpin()
             self._give_back(reader)
             self._volume.refresh()
-            self._show()
+            self._view.show()
             return self.query(sql, params)
         try:
             sqlite.check_parameters(connection.one(sql), params)
@@ -210,64 +192,6 @@ class Database:
     def _check_open(self) -> None:
         if self._closed:
             raise Invalid(f"database {self.name!r} is closed")
-
-    def _freshen(self, consistency: str | None, bookmark: str | None) -> _Shown:
-        """What to show: as new as it must be."""
-        self._check_open()
-        level = consistency or self.known_settings.read_consistency
-        if level not in CONSISTENCIES:
-            raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
-        if level == "strong":
-            confirm(self._volume, self._writer.turns)
-        elif self._monotonic() >= self._volume.checked_at + self.known_settings.max_staleness_ms / 1000:
-            self._volume.refresh()
-        if bookmark is not None:
-            self._wait_for(bookmark)
-        return self._show()
-
-    def _wait_for(self, bookmark: str) -> None:
-        state = state_of(bookmark)
-        for attempt in range(BOOKMARK_TRIES):
-            root = self._volume.latest().root
-            if state.branch != root.branch:
-                raise Invalid(f"bookmark {bookmark!r} is of another branch than {root.branch!r}")
-            if (root.epoch, root.head.version) >= (state.epoch, state.version):
-                return
-            if attempt:
-                self._env.pause(attempt)
-            self._volume.refresh()
-        raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
-
-    def _show(self) -> _Shown:
-        """Show reads the newest root known, and pending writes above it; only ever moves forward."""
-        with self._show_lock:
-            checked_at = self._volume.checked_at  # before the view: what is learned meanwhile confirms a newer one
-            at, view = self._newest_view()
-            settings = at.root.settings
-            fresh = not self._closed and settings.read_consistency != "strong"
-            self._shown = shown = _Shown(
-                view=view,
-                root=at.root,
-                fresh_until=checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
-                timeout_s=settings.query_timeout_ms / 1000,
-                result_bytes=settings.max_result_mb << 20,
-            )
-            return shown
-
-    def _newest_view(self) -> tuple[RootAt, Pages]:
-        gone: Exception | None = None
-        for _ in range(VIEW_TRIES):
-            at = self._volume.latest()
-            try:
-                if not self._deferred:
-                    return at, self._volume.snapshot_of(at.root)
-                layer = self._deferred.view(at.root)
-                if layer or self._volume.latest().root is at.root:
-                    return at, layer or self._volume.snapshot_of(at.root)
-                # Else what was pending has just been pushed: it is in a newer root than `at`.
-            except SnapshotGone as error:  # a newer root is known now
-                gone = error
-        raise gone or Unavailable("other commits came faster than this one could be shown; repeat the call")
 
     # Writing
 
@@ -328,26 +252,19 @@ class Database:
             with writing(write.receipt):
                 results = self._deferred.submit(write)
             elapsed_s = self._monotonic() - began
-            self._show_if_possible()
+            self._view.show_if_possible()
         else:
             with writing(write.receipt):
                 self._push_pending()
             results = self._writer.submit(write)
             elapsed_s = self._monotonic() - began
             self._after_commit()
-        results = results or [QueryResult([], [], self._shown.root)]
+        results = results or [QueryResult([], [], self._view.shown.root)]
         return [result.charged(write.receipt, elapsed_s) for result in results] if meta and write.receipt else results
 
     def _after_commit(self) -> None:
         self._upkeep.after_commit()
-        self._show_if_possible()
-
-    def _show_if_possible(self) -> None:
-        """Show what is known now; what was done stays done if the store fails meanwhile, and the next read looks again."""
-        try:
-            self._show()
-        except VirkeError:
-            self._shown = replace(self._shown, fresh_until=float("-inf"))
+        self._view.show_if_possible()
 
     def transaction(self, *, idempotency_key: str | None = None) -> Transaction:
         """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`."""
@@ -452,7 +369,7 @@ class Database:
         """Move the database to object storage; readers and writers go on. Raises `Conflict`, `NotFound`."""
         self._push_pending()
         self._upkeep.promote(progress)
-        self._show_if_possible()
+        self._view.show_if_possible()
         return self.status()
 
     def collect(self, *, dry_run: bool = False, grace_ms: int = GRACE_MS) -> Collected:
@@ -490,7 +407,7 @@ class Database:
         finally:
             self._upkeep.finish()
             self._closed = True
-            self._show_if_possible()
+            self._view.close()
             self._writer.close()
             if self._deferred:
                 self._deferred.close()

@@ -1,0 +1,125 @@
+"""What reads see: which root, with which pending writes above it, and for how long that is new enough.
+
+Knows the volume and deferred writes; knows no SQL and no connection. Shared by all readers of a database.
+
+1. What is shown is swapped as one: a reader never mixes two of them. It only ever moves forward, and is never older
+   than this process's own writes.
+2. It is new enough for `max_staleness_ms` after the store confirmed its root; `strong` confirms it now.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import Final
+
+from virke.core.root import Root, RootAt
+from virke.engine.deferred import Deferred
+from virke.engine.newest import confirm
+from virke.engine.results import state_of
+from virke.engine.turns import Turns
+from virke.engine.vfs import Pages
+from virke.engine.volume import SnapshotGone, Volume
+from virke.errors import Invalid, Unavailable, VirkeError
+
+CONSISTENCIES: Final = ("strong", "session", "bounded")
+BOOKMARK_TRIES: Final = 12
+VIEW_TRIES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A state to read from, until when (monotonic seconds) it is new enough, and the limits that hold for reads of it."""
+
+    view: Pages
+    root: Root
+    fresh_until: float
+    timeout_s: float
+    result_bytes: int
+
+
+class View:
+    """What the reads of one database see."""
+
+    def __init__(self, volume: Volume, turns: Turns, deferred: Deferred | None) -> None:
+        self._volume = volume
+        self._turns = turns
+        self._deferred = deferred
+        self._monotonic = volume.environment.monotonic
+        self._lock = threading.Lock()
+        self._closed = False
+        self.shown = self.show()
+
+    def freshen(self, consistency: str | None, bookmark: str | None) -> Shown:
+        """What to show: as new as it must be.
+
+        Raises:
+            Invalid: there is no such consistency, or the bookmark is none. Unavailable: the store does not answer.
+        """
+        settings = self._volume.latest().root.settings
+        level = consistency or settings.read_consistency
+        if level not in CONSISTENCIES:
+            raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
+        if level == "strong":
+            confirm(self._volume, self._turns)
+        elif self._monotonic() >= self._volume.checked_at + settings.max_staleness_ms / 1000:
+            self._volume.refresh()
+        if bookmark is not None:
+            self._wait_for(bookmark)
+        return self.show()
+
+    def _wait_for(self, bookmark: str) -> None:
+        state = state_of(bookmark)
+        for attempt in range(BOOKMARK_TRIES):
+            root = self._volume.latest().root
+            if state.branch != root.branch:
+                raise Invalid(f"bookmark {bookmark!r} is of another branch than {root.branch!r}")
+            if (root.epoch, root.head.version) >= (state.epoch, state.version):
+                return
+            if attempt:
+                self._volume.environment.pause(attempt)
+            self._volume.refresh()
+        raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
+
+    def show(self) -> Shown:
+        """Show the newest root known, and pending writes above it."""
+        with self._lock:
+            checked_at = self._volume.checked_at  # before the view: what is learned meanwhile confirms a newer one
+            at, view = self._newest()
+            settings = at.root.settings
+            fresh = not self._closed and settings.read_consistency != "strong"
+            self.shown = shown = Shown(
+                view=view,
+                root=at.root,
+                fresh_until=checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
+                timeout_s=settings.query_timeout_ms / 1000,
+                result_bytes=settings.max_result_mb << 20,
+            )
+            return shown
+
+    def show_if_possible(self) -> None:
+        """As `show`; what was done stays done if the store fails meanwhile, and the next read looks again."""
+        try:
+            self.show()
+        except VirkeError:
+            self.shown = replace(self.shown, fresh_until=float("-inf"))
+
+    def close(self) -> None:
+        """From now on nothing is new enough."""
+        self._closed = True
+        self.show_if_possible()
+
+    def _newest(self) -> tuple[RootAt, Pages]:
+        gone: Exception | None = None
+        for _ in range(VIEW_TRIES):
+            at = self._volume.latest()
+            try:
+                if not self._deferred:
+                    return at, self._volume.snapshot_of(at.root)
+                layer = self._deferred.view(at.root)
+                if layer or self._volume.latest().root is at.root:
+                    return at, layer or self._volume.snapshot_of(at.root)
+                # Else what was pending has just been pushed: it is in a newer root than `at`.
+            except SnapshotGone as error:  # a newer root is known now
+                gone = error
+        raise gone or Unavailable("other commits came faster than this one could be shown; repeat the call")
