@@ -40,7 +40,7 @@ class S3Server:
 
     def url(self, prefix: str = "", **options: str) -> str:
         """The store URL of a prefix of the bucket."""
-        return f"s3://{BUCKET}/{prefix}?{urlencode({'endpoint': self.endpoint, **options})}"
+        return f"s3://{BUCKET}/{prefix}?{urlencode({'endpoint': self.endpoint, **options}, safe=':/')}"
 
 
 @contextmanager

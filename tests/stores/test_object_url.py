@@ -8,7 +8,7 @@ from virke.errors import UsageError
 from virke.stores.object.url import object_place
 from virke.stores.opening import place_of
 
-ENDPOINT = "endpoint=http%3A%2F%2Fh%3A1"
+ENDPOINT = "endpoint=http://h:1"
 
 
 @pytest.mark.parametrize(

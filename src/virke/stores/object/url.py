@@ -143,7 +143,8 @@ def _parts(url: str) -> SplitResult:
 
 def _written(parts: SplitResult, options: Mapping[str, str]) -> str:
     place = "/".join(filter(None, [parts.netloc, parts.path.strip("/")]))
-    return f"{parts.scheme}://{place}" + (f"?{urlencode(sorted(options.items()))}" if options else "")
+    query = urlencode(sorted(options.items()), safe=":/")
+    return f"{parts.scheme}://{place}" + (f"?{query}" if query else "")
 
 
 def _options(scheme: str, query: str) -> dict[str, str]:
