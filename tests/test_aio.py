@@ -92,3 +92,14 @@ def test_a_transaction_that_has_not_begun_says_so() -> None:
 
     with pytest.raises(Invalid, match="async with"):
         run(work())
+
+
+def test_a_closed_database_says_so_and_may_be_closed_again() -> None:
+    async def work() -> None:
+        async with await aio.connect("db", memory_store(), create=True) as db:
+            await db.close()
+        await db.close()
+        with pytest.raises(Invalid, match="closed"):
+            await db.query("SELECT 1")
+
+    run(work())

@@ -42,8 +42,11 @@ class AsyncDatabase:
     def __init__(self, database: Database) -> None:
         self.sync = database
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="virke-aio")
+        self._closed = False
 
     async def _call(self, call: Callable[[], T]) -> T:
+        if self._closed:
+            raise Invalid(f"database {self.sync.name!r} is closed")
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     @property
@@ -126,8 +129,13 @@ class AsyncDatabase:
 
     async def close(self) -> None:
         """See `Database.close`."""
-        await self._call(self.sync.close)
-        self._threads.shutdown(wait=False)
+        if self._closed:
+            return
+        try:
+            await self._call(self.sync.close)
+        finally:
+            self._closed = True
+            self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncDatabase:
         return self

@@ -27,7 +27,7 @@ def import_(state: State, file: str, table: str | None, replace: bool) -> None:
     changed.
     """
     path = Path(file)
-    if file != "-" and not path.is_file():
+    if file != "-" and not path.exists():
         raise NotFound(f"no such file: {file}")
     start = time.perf_counter()
     with open_database(state) as database, progress(state, f"Importing {path.name}", in_bytes=True) as report:

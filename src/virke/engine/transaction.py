@@ -20,6 +20,7 @@ from virke.core.root import Answer, RootAt, has_same_pages
 from virke.engine.connection import Connection
 from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult
+from virke.engine.sqlite import keyword
 from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, execute
 from virke.errors import Conflict, Invalid
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import Parameters
 
 ATTEMPTS: Final = 16
+_MARKS: Final = frozenset({"SAVEPOINT", "RELEASE", "ROLLBACK"})
 
 
 class Transaction:
@@ -75,14 +77,19 @@ class Transaction:
 
     def _run(self, write: Write) -> QueryResult:
         connection = self._open()
-        connection.plain("SAVEPOINT virke_statement")
+        is_mark = not write.script and keyword(write.requests[0][0]) in _MARKS  # its own savepoint outlives the call
         try:
+            if not is_mark:
+                connection.plain("SAVEPOINT virke_statement")
             result = execute(connection, write, self._base, self._volume)[0]
-            connection.plain("RELEASE virke_statement")
+            if not is_mark:
+                connection.plain("RELEASE virke_statement")
         except SnapshotGone as error:
             self.rollback()
             raise Conflict("the snapshot of this transaction was collected; run it again") from error
         except BaseException:
+            if connection.raw.in_transaction and is_mark:
+                raise
             if connection.raw.in_transaction:
                 connection.plain("ROLLBACK TO virke_statement; RELEASE virke_statement")
             else:

@@ -31,6 +31,10 @@ _COLUMNS: Final = (
     f"WHERE s.type = 'table' AND s.name <> '{RECORDS}' ORDER BY s.rowid, c.cid"
 )
 _SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'"
+_PARENTS: Final = (
+    "SELECT f.\"table\" FROM sqlite_schema AS s, pragma_foreign_key_list(s.name) AS f WHERE s.type = 'table'"
+)
+"""Where foreign keys are on, to drop one of these deletes the rows that refer to it."""
 
 _READING: Final = frozenset("SELECT VALUES EXPLAIN ANALYZE REINDEX CREATE".split())
 _QUIET_PRAGMAS: Final = frozenset(
@@ -83,30 +87,36 @@ def _schema(objects: Sequence[Sequence[object]], columns: Sequence[Sequence[obje
 
 def derive_undo(before: Schema, after: Schema, ran: Sequence[Ran]) -> str | None:
     """SQL that takes `after` back to `before`, "" if there is nothing to take back, None if no exact one is known."""
-    if not all(_is_safe(step, before, after) for step in ran):
+    has_triggers = after.has_type("trigger") or any(_makes_trigger(step.statement) for step in ran)
+    if not all(_is_safe(step, before, has_triggers) for step in ran):
         return None
     undo = "".join(f"{line};\n" for line in _steps(before, after))
     return undo if _rehearse(before, after, undo) else None
 
 
 def _steps(before: Schema, after: Schema) -> list[str]:
-    """DROPs of what is new, newest first, then of the new columns."""
+    """DROPs of what is new, newest first: indexes, views and triggers, then columns, then tables."""
     new = [(kind, name) for (kind, key), (name, _) in after.objects.items() if (kind, key) not in before.objects]
-    drops = [f"DROP {kind.upper()} {_quote(name)}" for kind, name in reversed(new)]
+    drops = [f"DROP {kind.upper()} {_quote(name)}" for kind, name in reversed(new) if kind != "table"]
     for table, columns in after.columns.items():
         old = before.columns.get(table)
         if old is not None and columns[: len(old)] == old:
             name = after.objects["table", table][0] if ("table", table) in after.objects else table
             added = reversed(columns[len(old) :])
             drops += [f"ALTER TABLE {_quote(name)} DROP COLUMN {_quote(column)}" for column in added]
-    return drops
+    # Last, when no column of ours refers to them: where foreign keys are on, DROP TABLE deletes what refers to its rows.
+    return drops + [f"DROP TABLE {_quote(name)}" for kind, name in reversed(new) if kind == "table"]
 
 
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _is_safe(step: Ran, before: Schema, after: Schema) -> bool:
+def _makes_trigger(statement: Statement) -> bool:
+    return statement.keyword == "CREATE" and "TRIGGER" in [word.upper for word in statement.tokens[1:3]]
+
+
+def _is_safe(step: Ran, before: Schema, has_triggers: bool) -> bool:
     """Whether a statement took nothing away that existed before (invariant 1)."""
     words = step.statement.tokens
     match step.statement.keyword:
@@ -120,12 +130,12 @@ def _is_safe(step: Ran, before: Schema, after: Schema) -> bool:
         case "DROP":  # DROP kind [IF EXISTS] name
             skip = 4 if len(words) > 3 and words[2].upper == "IF" else 2
             return not before.has(_last_name(step.statement, skip)[0])
-        case "INSERT" if not after.has_type("trigger"):
+        case "INSERT" if not has_triggers:
             at = next((i for i, word in enumerate(words) if word.upper not in _INSERT_WORDS), 0)
             if words[at].upper != "REPLACE" and not before.has(_last_name(step.statement, at)[0]):
                 return True
     # Views may have INSTEAD OF triggers, which change rows that are not counted.
-    return step.rows_affected == 0 and not (after.has_type("trigger") or before.has_type("trigger"))
+    return step.rows_affected == 0 and not (has_triggers or before.has_type("trigger"))
 
 
 def _last_name(statement: Statement, at: int) -> tuple[str, int]:
@@ -143,7 +153,9 @@ def _rehearse(before: Schema, after: Schema, undo: str) -> bool:
         for _, sql in after.objects.values():
             connection.execute(sql).fetchall()
         connection.execute(undo).fetchall()
-        return _read_back(connection).objects == before.objects
+        dropped = {name for kind, name in after.objects if kind == "table"} - {name for _, name in before.objects}
+        parents = {str(parent).lower() for (parent,) in connection.execute(_PARENTS)}
+        return _read_back(connection).objects == before.objects and not parents & dropped
     except Error:
         return False  # what can't be rehearsed is not known to be exact
     finally:

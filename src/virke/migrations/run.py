@@ -202,7 +202,8 @@ def _run(transaction: Transaction, sql: str, label: str) -> list[Ran]:
         if _is_transaction_mark(statement, label):
             continue
         # Leading line ends put the statement where it is in the file, so that SQLite's own line numbers are right.
-        text = "\n" * (statement.line - 1) + statement.sql.lstrip()
+        first, last = statement.tokens[0], statement.tokens[-1]
+        text = "\n" * (statement.line - 1) + sql[first.offset : last.offset + len(last.text)]
         try:
             ran.append(Ran(statement, transaction.run_script(text).rows_affected))
         except VirkeError as error:

@@ -107,6 +107,7 @@ def survey(source: Source, encoding: str, progress: Progress = silent) -> Layout
     Raises:
         Invalid: no records, a column without a name of its own, or a ragged record; names the line.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), FIELD_CHARS_MAX))  # one for the process: only ever raised
     delimiter = _delimiter(next(source.text(encoding), ""))
     records = Records(source, encoding, delimiter, progress=progress)
     each = iter(records)
@@ -147,7 +148,7 @@ def type_of(value: str) -> Type:
         return Type.INTEGER if abs(number) <= EXACT_INTEGER_MAX else Type.BIG
     if _REAL(value):
         digits = re.split("[eE]", value)[0].replace(".", "").lstrip("-0")
-        if len(digits) <= REAL_DIGITS_MAX and abs(float(value)) < float("inf"):
+        if len(digits) <= REAL_DIGITS_MAX and abs(float(value)) < float("inf") and (float(value) or not digits):
             return Type.REAL
     return Type.TEXT
 

@@ -113,19 +113,27 @@ def _rows(connection: Connection, table: str) -> Iterator[str]:
             f"typeof({name}),CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
             for name in map(quoted_name, columns)
         )
+        [(encoding,)] = connection.execute("PRAGMA encoding").fetchall()
         for row in connection.execute(f"SELECT {pairs} FROM {quoted_name(table)} LIMIT -1 OFFSET {done}"):
-            yield f"{start}{','.join(_raw_literals(row))});\n"
+            yield f"{start}{','.join(_raw_literals(row, str(encoding)))});\n"
 
 
-def _raw_literals(row: Row) -> Iterator[str]:
+def _raw_literals(row: Row, encoding: str) -> Iterator[str]:
     for kind, value in zip(row[::2], row[1::2], strict=True):
         if kind == "text" and isinstance(value, bytes):
-            try:
-                yield literal(value.decode())
-            except UnicodeDecodeError:
-                yield f"CAST({literal(value)} AS TEXT)"
+            yield _raw_text(value, encoding)
         else:
             yield literal(value)
+
+
+def _raw_text(value: bytes, encoding: str) -> str:
+    """A text from its bytes in the database's encoding; what is no text is told byte for byte, as UTF-8 would have it."""
+    try:
+        return literal(value.decode(encoding))
+    except UnicodeDecodeError:
+        if encoding != "UTF-8":
+            value = value.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
+        return f"CAST({literal(value)} AS TEXT)"
 
 
 def quoted_name(name: str) -> str:

@@ -103,6 +103,6 @@ def _write_sql(base: Pages, file: BinaryIO, progress: Progress) -> int:
             try:
                 for piece in dump(connection):
                     written += file.write(piece.encode())
-            except Error as error:
+            except (Error, UnicodeError) as error:
                 raise translate(error, guard) from error
     return written

@@ -58,7 +58,8 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
     Raises:
         Invalid: it is damaged, cut short, in the middle of a change, or being written right now.
     """
-    log, journal = _beside(source.path, "-wal"), _beside(source.path, "-journal")
+    path = source.path.resolve()  # SQLite keeps logs and journals beside the file that a link names
+    log, journal = _beside(path, "-wal"), _beside(path, "-journal")
     if journal and journal.read_bytes()[:8] == _JOURNAL_MAGIC:
         raise Invalid(
             f"{source.name} was left in the middle of a change ({journal.name} lies beside it): "
@@ -68,12 +69,12 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
         header = file.read(HEADER_BYTES)
     if not log:
         page_shape(header, source.size, source.name)
-    seen = _stamps(source.path)
+    seen = _stamps(path)
     progress(0, source.size)
     shutil.copyfile(source.path, scratch.path)
     if log:
         shutil.copyfile(log, _suffixed(scratch.path, "-wal"))
-    if _stamps(source.path) != seen:
+    if _stamps(path) != seen:
         raise Invalid(f"{source.name} is being written by another program: close it there, then import it")
     progress(source.size, source.size)
     if not log:
@@ -139,7 +140,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     if path.exists() and not force:
         raise Exists(f"{path} is there already; nothing was written (--force replaces it)")
     for suffix in ("-wal", "-journal"):
-        if _beside(path, suffix):  # it would be applied to the new file
+        if _beside(path.resolve(), suffix):  # it would be applied to the new file
             raise Exists(f"{path.name}{suffix} lies beside {path}: close the program that uses it, or remove it")
     part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:

@@ -117,7 +117,8 @@ def _attempt(database: Target[Base], job: _Job, replace: bool) -> Imported:
         loaded = _load(base, job)
     size, count = job.scratch.shape()
     version = base.version
-    if count and not (count == base.page_count and marks.has(1, job.scratch.first_page())):
+    same = count == base.page_count and all(marks.has(number, data) for number, data in job.scratch.changes(marks))
+    if count and not same:
         pages = job.scratch.changes(marks, job.progress)
         version = database.commit_pages(base, page_size=size, page_count=count, pages=pages)
     return Imported(job.sniffed.kind.value, loaded.statements, loaded.rows, version, job.source.size)

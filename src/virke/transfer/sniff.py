@@ -40,6 +40,8 @@ _SQL_WORD = re.compile(
     re.IGNORECASE,
 )
 _LONE_WORD = re.compile(r"\w+[ \t]*(?:\r?\n|\Z|[,|\t]|;[ \t]*\w)")
+_HEADER = re.compile(r"[\w .%#/-]+[,;|\t][^;=()'\n]*(?:\r?\n|\Z)")
+_ANNOUNCED = re.compile(r"^\s*(?:-- (MySQL|MariaDB|phpMyAdmin|PostgreSQL)|/\*![0-9M])", re.IGNORECASE | re.MULTILINE)
 _DOT_COMMAND = re.compile(r"\.[a-z]+(?:\s|\Z)")
 _FOREIGN: Final = (
     (
@@ -95,7 +97,7 @@ def sniff(head: bytes, name: str, *, table: bool = False) -> Sniffed:
             f"can't tell what {name} is: not an SQLite file, an SQL dump or a table; "
             "name it .sql, or .csv and say which table it is for"
         )
-    if kind is Kind.SQL and (product := foreign(text[: _first_token(text)])):
+    if kind is Kind.SQL and (product := _announced(text[: _first_token(text)])):
         raise Invalid(f"{name} is a dump of {product}, which SQLite does not read: {CONVERT}")
     return Sniffed(kind, encoding)
 
@@ -132,8 +134,8 @@ def _kind(text: str, suffix: str, table: bool) -> Kind | None:
     if _DOT_COMMAND.match(text, begin):
         return named or Kind.SQL
     if _SQL_WORD.match(text, begin):
-        lone = _LONE_WORD.match(text, begin)  # `select,name` and `BEGIN` alone on its line fit both
-        return Kind.SQL if not lone or named is not Kind.CSV else Kind.CSV
+        is_header = _LONE_WORD.match(text, begin) or _HEADER.match(text, begin)  # `select,name`, `Release Date,Title`
+        return Kind.CSV if is_header and named is Kind.CSV else Kind.SQL
     if named:
         return named
     if begin and text[:begin].strip():  # it begins with a comment
@@ -142,6 +144,14 @@ def _kind(text: str, suffix: str, table: bool) -> Kind | None:
     if any(lines[0].count(mark) and all(mark in line for line in lines[:-1]) for mark in DELIMITERS):
         return Kind.CSV
     return None
+
+
+def _announced(comments: str) -> str | None:
+    """The other product that the comments at the beginning of a dump name."""
+    found = _ANNOUNCED.search(comments)
+    if not found:
+        return None
+    return "PostgreSQL" if (found[1] or "").lower() == "postgresql" else "MySQL"
 
 
 def foreign(sql: str) -> str | None:
