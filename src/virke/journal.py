@@ -22,7 +22,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -305,8 +305,12 @@ class Flusher:
         with self._lock:
             self._woken = True
             if self._flush and not self._stop.is_set() and (self._thread is None or not self._thread.is_alive()):
-                self._thread = threading.Thread(target=self._run, args=(at_once,), name="virke-flush", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, args=(at_once,), name="virke-flush", daemon=True)
+                with suppress(
+                    RuntimeError
+                ):  # no thread is left, or the interpreter ends: a later write, or `flush`, pushes
+                    thread.start()
+                    self._thread = thread
 
     def _run(self, at_once: bool) -> None:
         while not self._stop.wait(0 if at_once else self._interval_s()):

@@ -67,7 +67,7 @@ def connect(
 ) -> Database:
     """Open a database.
 
-    `create` makes it if it does not exist. `state_dir` is where this node keeps journals of deferred writes.
+    `create` makes it if it does not exist. `state_dir` is where this node keeps this store's journals of deferred writes.
     With `background`, pending writes are pushed at once and then in time by a thread, and upkeep (compaction, promotion)
     is done beside the writers; without, pending writes are pushed by `flush` alone, and a write does the upkeep that it
     made due after it was answered by the store.

@@ -178,6 +178,19 @@ def test_what_is_too_large_only_when_sqlite_writes_fails_its_own_request_of_a_gr
     assert seen.query("PRAGMA integrity_check").rows == [("ok",)]
 
 
+def test_what_is_too_large_only_together_is_committed_one_by_one() -> None:
+    database = make()
+    database.execute("CREATE TABLE t (a)")
+    connection = database._writer._connection
+    assert connection is not None
+    connection.file._overlay_bytes_max = 20 << 20
+    writes = [Write([("INSERT INTO t VALUES (randomblob(12000000))", ())], 0) for _ in range(3)]
+    with database._writer.turns.lead:
+        database._writer.commit(writes)
+    assert [write.error for write in writes] == [None] * 3
+    assert reopen(store_of(database)).query("SELECT count(*), sum(length(a)) FROM t").rows == [(3, 36_000_000)]
+
+
 def test_vacuum_and_pragmas_wait_in_line_with_the_others(gated: Gated) -> None:
     db = gated.db
     outcomes = gated.group(

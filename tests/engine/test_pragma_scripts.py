@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.engine.world import make, reopen, store_of
 from virke.engine.database import Database
-from virke.errors import SqlError
+from virke.errors import SqlError, Unavailable
 
 FAILING = "PRAGMA foreign_keys=OFF; CREATE TABLE x (a, b); INSERT INTO nowhere VALUES (1)"
 
@@ -67,6 +69,39 @@ def test_a_mode_that_a_failed_script_set_is_taken_back(db: Database) -> None:
         db.run_script("PRAGMA foreign_keys=ON; INSERT INTO nowhere VALUES (1)")
     db.execute("INSERT INTO c VALUES (1)")
     assert db.run("PRAGMA foreign_keys").rows == [(0,)]
+
+
+def test_a_mode_is_taken_over_only_with_the_commit_that_set_it(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first attempt loses the race, the second fails; or the store does."""
+    db.run_script("CREATE TABLE p (a PRIMARY KEY); CREATE TABLE c (a REFERENCES p); CREATE TABLE u (a UNIQUE)")
+    db.run("PRAGMA foreign_keys=ON")
+    other, settle = reopen(store_of(db)), db._writer._settle
+
+    def overtaken(*arguments: Any) -> bool:
+        monkeypatch.setattr(db._writer, "_settle", settle)
+        other.execute("INSERT INTO u VALUES (1)")
+        return settle(*arguments)
+
+    def down(*arguments: Any) -> bool:
+        monkeypatch.setattr(db._writer, "_settle", settle)
+        raise Unavailable("down")
+
+    for meanwhile, error in ((overtaken, SqlError), (down, Unavailable)):
+        monkeypatch.setattr(db._writer, "_settle", meanwhile)
+        with pytest.raises(error):
+            db.run_script("PRAGMA foreign_keys=OFF; INSERT INTO u VALUES (1)")
+        assert db.run("PRAGMA foreign_keys").rows == [(1,)]
+        with pytest.raises(SqlError, match="FOREIGN KEY"):
+            db.execute("INSERT INTO c VALUES (9)")
+
+
+@pytest.mark.parametrize("first", ["", "PRAGMA user_version;"])
+def test_columns_are_those_that_sqlite_rolled_back_to(db: Database, first: str) -> None:
+    db.run_script("CREATE TABLE u (a UNIQUE); INSERT INTO u VALUES (1)")
+    with pytest.raises(SqlError, match="UNIQUE"):
+        db.run_script(f"{first}ALTER TABLE u ADD COLUMN b;SELECT * FROM u;INSERT OR ROLLBACK INTO u (a) VALUES (1)")
+    result = db.run("SELECT * FROM u;")
+    assert (result.columns, result.rows) == (["a"], [(1,)])
 
 
 def test_a_vacuum_comes_first_or_not_at_all(db: Database) -> None:

@@ -16,7 +16,7 @@ from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId
 from virke.core.root import RING_LENGTH, Root, first_root
 from virke.engine import turns
-from virke.engine.turns import LONE_ROW, NEAR_S, STRETCH_MAX, Turns
+from virke.engine.turns import GAP_MOST_S, LONE_ROW, NEAR_S, STRETCH_MAX, Turns
 
 SWAP_S = 0.025
 
@@ -86,6 +86,23 @@ def test_who_loses_a_race_leaves_short_gaps_again() -> None:
             if len(found) == 2:
                 node.lost()
     assert found == [1.5, 3, 1.5]
+
+
+def test_a_commit_that_was_slow_is_no_measure_of_the_gap() -> None:
+    """It was uploaded, repeated, or timed out: a node that is alone would sleep for minutes."""
+    node, root, now, longest = Turns(), empty(), 0.0, 0.0
+    for number in range(1, 2000):
+        root = after(root, 1, number)
+        took_s = 10.0 if number % 128 == 0 else SWAP_S
+        node.won(root.head.commit_id, now, now + took_s)
+        now += took_s
+        gap_s = node.gap_s(root, now, 1.5)
+        longest, now = max(longest, gap_s), now + gap_s
+    assert SWAP_S < longest <= 2 * STRETCH_MAX * 2 * SWAP_S <= GAP_MOST_S
+    far = Turns()
+    far.won(root.head.commit_id, 0.0, 60.0)
+    far.won(root.head.commit_id, 60.0, 120.0)
+    assert all(far.gap_s(empty(), 120.0, 1.5) <= GAP_MOST_S for _ in range(9))
 
 
 @pytest.mark.parametrize(("swap_s", "pause_s"), [(NEAR_S / 2, 0.0), (SWAP_S, SWAP_S * 2)])

@@ -13,7 +13,8 @@ from tests.servers.s3 import S3Server
 from virke.core.effects import Absent, Tier
 from virke.engine.database import Database
 from virke.engine.deferred import Entry
-from virke.errors import Denied, SqlError, Unavailable
+from virke.engine.writer import Write
+from virke.errors import Denied, SqlError, TooLarge, Unavailable
 from virke.opening import connect, delete
 from virke.stores.base import Blobs, Range, Store
 
@@ -153,3 +154,66 @@ def test_p1_deferred_writes_are_found_however_the_store_is_written(moto: S3Serve
             database.close(push=False)
     with connect(NAME, spellings[0], background=False) as database:
         assert database.flush().pushed == 3
+
+
+def test_p4_what_another_process_appends_meanwhile_is_seen_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between this process's look at the journal's end and at its entries."""
+    with opened(store, tmp_path) as database, opened(store, tmp_path) as other:
+        insert(database, "0")
+        database.flush()
+        other._volume.refresh()
+        assert database._deferred is not None
+        journal = database._deferred.journal
+        pending = journal.pending
+        add = "UPDATE entry SET token = token + 1 RETURNING token"
+
+        def appended_first() -> Sequence[Entry]:
+            monkeypatch.setattr(journal, "pending", pending)
+            assert other.run(add).rows == [("1",)]
+            return pending()
+
+        monkeypatch.setattr(journal, "pending", appended_first)
+        assert database.run(add).rows == [("2",)]
+        assert database.query("SELECT token FROM entry").rows == [("2",)]
+        database.flush()
+        assert tokens(database) == ["2"]
+
+
+def test_p4_all_of_this_processs_writes_that_another_pushes_stay_in_sight(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other's push took the first, the second is still pending; and a third machine's commit came between."""
+    with opened(store, tmp_path) as database, opened(store, tmp_path) as other, opened(store, tmp_path / "x") as third:
+        insert(database, "first")
+        pushes = other._deferred
+        assert pushes is not None
+        push = pushes._push
+
+        def with_a_second(entries: list[Entry], writes: list[Write]) -> tuple[int, int]:
+            monkeypatch.setattr(pushes, "_push", push)
+            insert(database, "second")
+            third.execute("INSERT INTO person VALUES ('Cy')")
+            third.flush()
+            database._volume.refresh()
+            other._volume.refresh()
+            return push(entries, writes)
+
+        monkeypatch.setattr(pushes, "_push", with_a_second)
+        assert other.flush().pushed == 1
+        database._view.show()
+        assert database.query("SELECT token FROM entry").rows == [("first",), ("second",)]
+
+
+def test_p11_a_deferred_value_is_as_long_as_the_settings_say(store: Store, tmp_path: Path) -> None:
+    with opened(store, tmp_path) as database:
+        insert(database, "a")
+        database.change_settings({"max_result_mb": 1})
+        with pytest.raises(TooLarge):
+            database.execute("INSERT INTO entry VALUES ('big', zeroblob(3000000))")
+        database.change_settings({"max_result_mb": 8})
+        database.execute("INSERT INTO entry VALUES ('big', zeroblob(3000000))")
+        with database.transaction() as transaction:
+            transaction.execute("INSERT INTO entry VALUES ('bigger', zeroblob(4000000))")
+        assert journalled(database) == (0, 0)

@@ -229,6 +229,7 @@ class Connection:
             return action()
         except (sqlite.Error, ValueError, TypeError, KeyError, MemoryError, VirkeError) as error:
             failure, self.file.failure = self.file.failure, None
+            self._statements.clear()  # SQLite may have rolled back, and with it a schema
             if failure is not None:
                 raise failure from error
             raise sqlite.translate(error, self.guard) from error

@@ -276,6 +276,7 @@ class Database:
         except IndexError:
             connection = self._connection()
         connection.unpin()
+        connection.limit_values(base.root.settings.max_result_mb << 20)
         connection.raw.pragma("foreign_keys", self._writer.foreign_keys)
         key = hash_key(idempotency_key) if idempotency_key else None
         return Transaction(self._volume, self._writer, connection, base=base, done=self._transaction_done, key=key)

@@ -21,11 +21,13 @@ from typing import Final, Protocol
 from virke.core.change import ANSWERS_KEPT
 from virke.core.root import JournalMark, Root
 from virke.engine.connection import Connection
+from virke.engine.newest import confirm
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, execute
 from virke.errors import Conflict, VirkeError
+from virke.stores.base import Consistency
 
 PUSH_MAX: Final = ANSWERS_KEPT
 """Writes of one commit: the root keeps no more answers."""
@@ -95,8 +97,8 @@ class Deferred:
         self._below: Root | None = None
         self._newest = 0
         """The last entry of the journal that the layer knows of: other processes append too."""
-        self._own = 0
-        """The last entry that this process appended, until it is known what became of it."""
+        self._own: set[int] = set()
+        """What this process appended, until it is known what became of it."""
         self._answers: dict[bytes, list[QueryResult]] = {}
 
     def submit(self, write: Write) -> list[QueryResult]:
@@ -114,9 +116,15 @@ class Deferred:
             ahead = self._ready()
             if known := self._known(write):
                 return known
-            results = self._run(ahead, write)
-            self._layer, layer = None, ahead.file.layer()  # if it is not kept, `ahead` has to forget it
-            self._newest = self._own = self.journal.append(write, self._volume.latest().root.database_id)
+            before, self._layer = self._layer, None  # if it is not kept, `ahead` has to forget it
+            try:
+                results = self._run(ahead, write)
+            except VirkeError:
+                self._layer = before  # it left nothing
+                raise
+            layer = ahead.file.layer()
+            self._newest = self.journal.append(write, self._volume.latest().root.database_id)
+            self._own.add(self._newest)
             self._layer = layer
             return results
 
@@ -134,17 +142,19 @@ class Deferred:
         if self._ahead is None:
             self._ahead = self._connect()
             self._ahead.guard.allow_transactions = False
-        newest = self.journal.newest()
+        newest, entries = self.journal.newest(), list[Entry]()
         if self._layer is None:
             entries = self._pending()
             self._below = root = self._volume.latest().root  # after the entries: what was pushed meanwhile is in it
             self._ahead.move(self._volume.snapshot_of(root))
+            self._ahead.limit_values(root.settings.max_result_mb << 20)
             self._ahead.raw.pragma("foreign_keys", self._writer.foreign_keys)
             self._answers.clear()
             self._catch_up(self._ahead, root, entries)
         elif newest != self._newest and self._below:  # another process appended
-            self._catch_up(self._ahead, self._below, [one for one in self._pending() if one.sequence > self._newest])
-        self._newest = newest
+            entries = [one for one in self._pending() if one.sequence > self._newest]
+            self._catch_up(self._ahead, self._below, entries)
+        self._newest = max([newest, *(entry.sequence for entry in entries)])
         return self._ahead
 
     def _catch_up(self, ahead: Connection, root: Root, entries: list[Entry]) -> None:
@@ -164,11 +174,17 @@ class Deferred:
     def _pending(self) -> list[Entry]:
         """All that is pending. What another process pushed of this one's is in the newest root known from here on."""
         entries = self.journal.pending()
-        if self._own and all(entry.sequence != self._own for entry in entries):
-            if self._volume.latest().root.pushed(self.journal.journal_id) < self._own:
-                self._volume.refresh()
-            self._own = 0
+        if gone := self._own - {entry.sequence for entry in entries}:
+            if self._volume.latest().root.pushed(self.journal.journal_id) < max(gone):
+                self._see_newest()
+            self._own -= gone
         return entries
+
+    def _see_newest(self) -> None:
+        if self._volume.store.register.consistency is Consistency.EVENTUAL:  # a plain read may be behind
+            confirm(self._volume, self._writer.turns)
+        else:
+            self._volume.refresh()
 
     def _known(self, write: Write) -> list[QueryResult] | None:
         """The first answer to the idempotency key of `write`, from what is pending or from the root below."""

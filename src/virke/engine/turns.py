@@ -28,6 +28,7 @@ from virke.core.root import RING_LENGTH, Root
 SHARED_ROW: Final = 2
 LONE_ROW: Final = 16
 STRETCH_MAX: Final = 8
+GAP_MOST_S: Final = 2.0
 NEAR_S: Final = 0.003
 """Swaps that take no longer race in other ways: by how long SQL takes, and by chance."""
 
@@ -49,7 +50,9 @@ class Turns:
         """A commit of ours is in history; its store calls took from `began_at` to `ended_at` (monotonic seconds)."""
         follows = began_at - self._ended_at <= max(self._swap_s, NEAR_S)
         self._row = self._row + 1 if follows else 1
-        self._swap_s, self._ended_at = ended_at - began_at, ended_at
+        took_s = ended_at - began_at
+        self._swap_s = min(took_s, 2 * self._swap_s) if self._swap_s else took_s  # one that was repeated is no measure
+        self._ended_at = ended_at
         self.took(commit_id, began_at)
 
     def took(self, commit_id: CommitId, began_at: float = float("-inf")) -> None:
@@ -69,4 +72,4 @@ class Turns:
         if self._row < (SHARED_ROW if is_shared else LONE_ROW) * self._stretch:
             return 0.0
         stretch, self._stretch = self._stretch, min(self._stretch * 2, STRETCH_MAX)
-        return self._swap_s * (0.5 + jitter) * stretch
+        return min(self._swap_s * (0.5 + jitter) * stretch, GAP_MOST_S)

@@ -168,10 +168,17 @@ class Writer:
             write.results, write.error = None, None
         if len(writes) > 1 and any(stands_alone(write.requests) for write in writes):
             raise _GroupFailed
-        run = self._run_alone if stands_alone(writes[0].requests) else self._run_all
-        dirty = run(connection, base, writes)
+        alone = stands_alone(writes[0].requests)
+        dirty = (self._run_alone if alone else self._run_all)(connection, base, writes)
         if before_swap:
             before_swap(writes)
+        is_done = self._settle(connection, base, dirty, writes)
+        if is_done and alone:
+            self.foreign_keys = bool(connection.raw.pragma("foreign_keys"))
+        return is_done
+
+    def _settle(self, connection: Connection, base: RootAt, dirty: Dirty | None, writes: list[Write]) -> bool:
+        """Bring what was run into history, or prove that nothing had to be; False if the race was lost."""
         if dirty is None:
             return is_newest(self._volume, self.turns, base)
         changed = Change(
@@ -184,9 +191,6 @@ class Writer:
             marks=_marks(writes),
             part_bytes=self._volume.part_bytes,
         )
-        return self._settle(connection, base, changed, writes)
-
-    def _settle(self, connection: Connection, base: RootAt, changed: Change, writes: list[Write]) -> bool:
         plan = plan_change(base.root, self._volume.environment.commit_id(), changed)
         began_at = self._volume.environment.monotonic()
         verdict = commit_plan(self._volume, base, plan)
@@ -232,6 +236,8 @@ class Writer:
             raise
         except VirkeError as error:
             write.error, write.results = error, None
+            if len(group) > 1 and isinstance(error, TooLarge):  # perhaps together only
+                raise _GroupFailed from error
             if connection.raw.in_transaction:
                 connection.plain(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
             elif len(group) > 1:  # SQLite rolled back everybody's work (INSERT OR ROLLBACK, an interrupt): each alone
@@ -274,7 +280,6 @@ class Writer:
             return None
         finally:
             connection.end_request()
-        self.foreign_keys = bool(connection.raw.pragma("foreign_keys"))
         return connection.file.change(Version(base.root.head.version + 1))
 
     def _writing(self, base: RootAt) -> Connection:
@@ -287,6 +292,7 @@ class Writer:
         connection.guard.allow_transactions = False
         connection.limit_values(base.root.settings.max_result_mb << 20)
         connection.move(self._volume.snapshot_of(base.root))
+        connection.raw.pragma("foreign_keys", self.foreign_keys)
         return connection
 
     def close(self) -> None:
