@@ -162,6 +162,9 @@ def test_a_second_interrupt_ends_a_command_that_waits_for_a_store(tmp_path: Path
             env=ENVIRON | CREDENTIALS | {"VIRKE_CACHE": "off"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # ignored if the tests run in the background
         )
         connection, _ = server.accept()
         with connection:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from virke.core.change import Change, plan_change
+from virke.core.change import plan_change
 from virke.core.ids import Version
 from virke.core.root import Answer, RootAt, has_same_pages
 from virke.engine.connection import Connection
@@ -22,7 +22,7 @@ from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult
 from virke.engine.sqlite import keyword
 from virke.engine.volume import SnapshotGone, Volume
-from virke.engine.writer import Write, Writer, execute
+from virke.engine.writer import Write, Writer, change_of, execute
 from virke.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -88,12 +88,10 @@ class Transaction:
             self.rollback()
             raise Conflict("the snapshot of this transaction was collected; run it again") from error
         except BaseException:
-            if connection.raw.in_transaction and is_mark:
-                raise
-            if connection.raw.in_transaction:
-                connection.plain("ROLLBACK TO virke_statement; RELEASE virke_statement")
-            else:
+            if not connection.raw.in_transaction:
                 self.rollback()
+            elif not is_mark:
+                connection.plain("ROLLBACK TO virke_statement; RELEASE virke_statement")
             raise
         self._rows += result.rows_affected
         return result
@@ -131,15 +129,7 @@ class Transaction:
         if dirty is None:
             return True
         self._volume.driver.blobs(self._base.root.tier)  # or the error that says which store is missing
-        changed = Change(
-            dirty.pages,
-            dirty.page_size,
-            dirty.page_count,
-            dirty.checksum,
-            time_ms=self._volume.environment.now_ms(),
-            answers=(Answer(self._key, self._rows),) if self._key else (),
-            part_bytes=self._volume.part_bytes,
-        )
+        changed = change_of(dirty, self._volume, (Answer(self._key, self._rows),) if self._key else ())
         with self._writer.turns.lead:
             plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
             verdict = commit_plan(self._volume, self._base, plan)

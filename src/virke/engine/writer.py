@@ -173,7 +173,7 @@ class Writer:
         if before_swap:
             before_swap(writes)
         is_done = self._settle(connection, base, dirty, writes)
-        if is_done and alone:
+        if is_done and alone and not writes[0].error:
             self.foreign_keys = bool(connection.raw.pragma("foreign_keys"))
         return is_done
 
@@ -181,16 +181,8 @@ class Writer:
         """Bring what was run into history, or prove that nothing had to be; False if the race was lost."""
         if dirty is None:
             return is_newest(self._volume, self.turns, base)
-        changed = Change(
-            dirty.pages,
-            dirty.page_size,
-            dirty.page_count,
-            dirty.checksum,
-            time_ms=self._volume.environment.now_ms(),
-            answers=tuple(Answer(w.key or b"", w.rows_affected()) for w in _unique(writes)),
-            marks=_marks(writes),
-            part_bytes=self._volume.part_bytes,
-        )
+        answers = tuple(Answer(w.key or b"", w.rows_affected()) for w in _unique(writes))
+        changed = change_of(dirty, self._volume, answers, _marks(writes))
         plan = plan_change(base.root, self._volume.environment.commit_id(), changed)
         began_at = self._volume.environment.monotonic()
         verdict = commit_plan(self._volume, base, plan)
@@ -276,7 +268,6 @@ class Writer:
         except VirkeError as error:
             write.error, write.results = error, None
             connection.move(connection.file.snapshot)
-            connection.raw.pragma("foreign_keys", self.foreign_keys)
             return None
         finally:
             connection.end_request()
@@ -331,6 +322,20 @@ def _marks(writes: list[Write]) -> tuple[JournalMark, ...]:
     """The last mark of each journal: everything up to it was run, in order."""
     last = {write.mark.journal_id: write.mark for write in writes if write.mark}
     return tuple(last.values())
+
+
+def change_of(dirty: Dirty, volume: Volume, answers: tuple[Answer, ...], marks: tuple[JournalMark, ...] = ()) -> Change:
+    """What is to be committed: the pages that a connection wrote, and what the root shall remember with them."""
+    return Change(
+        dirty.pages,
+        dirty.page_size,
+        dirty.page_count,
+        dirty.checksum,
+        time_ms=volume.environment.now_ms(),
+        answers=answers,
+        marks=marks,
+        part_bytes=volume.part_bytes,
+    )
 
 
 def execute(connection: Connection, write: Write, base: RootAt, volume: Volume) -> list[QueryResult]:

@@ -33,7 +33,7 @@ _PACKED: Final = {
 _IMAGE_NAMES: Final = frozenset({".sqlite", ".sqlite3", ".db", ".db3"})
 _CSV_NAMES: Final = frozenset({".csv", ".tsv", ".tab", ".psv"})
 _SQL_NAMES: Final = frozenset({".sql", ".dump"})
-_BEGINNING = re.compile(r"(?:[\s;]++|--[^\n]*+\n?|/\*(?s:.*?)(?:\*/|\Z))*+")
+_BEGINNING = re.compile(r"(?>(?:[\s;]++|--[^\n]*+\n?|/\*(?s:.*?)(?:\*/|\Z))*)")
 _SQL_WORD = re.compile(
     r"(?:ALTER|ANALYZE|ATTACH|BEGIN|COMMIT|COPY|CREATE|DELETE|DETACH|DROP|END|EXPLAIN|GRANT|INSERT|LOCK|PRAGMA|REINDEX"
     r"|RELEASE|REPLACE|ROLLBACK|SAVEPOINT|SELECT|SET|START|UPDATE|USE|VACUUM|VALUES|WITH)(?=\s|;|\(|\Z)",

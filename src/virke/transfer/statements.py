@@ -21,21 +21,23 @@ from virke.errors import Invalid, TooLarge
 
 STATEMENT_CHARS_MAX: Final = 256 << 20
 
+# Groups are repeated as `(?>(?:…)*)` and not as `(?:…)*+`, which Python 3.11.2 ends within a repetition that failed.
 # A run of whole tokens: stops before a `;`, or before a token whose end is not there (yet).
 _TOKENS: Final = r"""[^;'"`\[\-/]*+
-    (?: (?: '[^']*+' | "[^"]*+" | `[^`]*+` | \[[^\]]*+\]
+    (?>(?: (?: '[^']*+' | "[^"]*+" | `[^`]*+` | \[[^\]]*+\]
           | --[^\n]*+\n | /\*(?s:.*?)\*/ | -(?=[^-]) | /(?=[^*]) )
-        [^;'"`\[\-/]*+ )*+"""
+        [^;'"`\[\-/]*+ )*)"""
 _RUN = re.compile(_TOKENS, re.VERBOSE).match
 # A whole statement of the plain kind: no comment before it, and no trigger.
 _PLAIN = re.compile(rf"[\ \n\r\t]*+((?![Cc][Rr]|[Ee][Xx])[A-Za-z]++)\b{_TOKENS};", re.VERBOSE).match
 _BLANK: Final = r"(?:[ \t\n\f\r\ufeff]++|--[^\n]*+\n?|/\*(?s:.*?)(?:\*/|\Z))"
-_HEAD = re.compile(rf"(?:;|{_BLANK})*+([A-Za-z_]*+)").match
+_BLANKS: Final = f"(?>{_BLANK}+)"
+_HEAD = re.compile(rf"(?>(?:;|{_BLANK})*)([A-Za-z_]*+)").match
 _TRIGGER = re.compile(
-    rf"(?:EXPLAIN{_BLANK}++(?:QUERY{_BLANK}++PLAN{_BLANK}++)?+)?+CREATE{_BLANK}++(?:TEMP(?:ORARY)?{_BLANK}++)*+TRIGGER\b",
+    rf"(?>(?:EXPLAIN{_BLANKS}(?>(?:QUERY{_BLANKS}PLAN{_BLANKS})?))?)CREATE{_BLANKS}(?>(?:TEMP(?:ORARY)?{_BLANKS})*)TRIGGER\b",
     re.IGNORECASE,
 ).match
-_END = re.compile(rf"{_BLANK}*+END{_BLANK}*+", re.IGNORECASE).fullmatch
+_END = re.compile(rf"(?>{_BLANK}*)END(?>{_BLANK}*)", re.IGNORECASE).fullmatch
 _CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]", "-": "\n", "/": "*/"}
 _OPENED: Final = {"'": "a string", '"': "a quoted name", "`": "a quoted name", "]": "a quoted name", "*/": "a comment"}
 _MAY_BE_TRIGGER: Final = frozenset({"CREATE", "EXPLAIN"})
