@@ -255,19 +255,19 @@ def test_a_transaction_above_the_overlay_s_limit_is_too_large_and_leaves_nothing
         connection.move(db.snapshot())
         assert not connection.file.is_dirty
         assert connection.fetch("SELECT n FROM t", (), 1 << 20)[1] == [(1,)]
-        connection.plain("BEGIN IMMEDIATE")
+        connection.control("BEGIN IMMEDIATE")
         connection.fetch("INSERT INTO t VALUES (2)", (), 1 << 20)
-        connection.plain("COMMIT")
+        connection.control("COMMIT")
         assert connection.fetch("SELECT count(*) FROM t", (), 1 << 20)[1] == [(2,)]
         connection.move(db.snapshot())
     connection.close()
 
 
 def _write_too_much(connection: Connection) -> None:
-    connection.plain("BEGIN IMMEDIATE")
+    connection.control("BEGIN IMMEDIATE")
     for _ in range(40):
         connection.fetch("INSERT INTO t VALUES (zeroblob(900000))", (), 1 << 20)
-    connection.plain("COMMIT")
+    connection.control("COMMIT")
 
 
 def test_the_documented_pragmas_are_those_of_the_guard() -> None:

@@ -53,7 +53,7 @@ EDGE_LIBRARIES: Final = frozenset({"apsw"})
 WORLD_CALLS: Final = frozenset({"open", "print", "input", "breakpoint", "eval", "exec", "__import__"})
 CLOCK_CALLS: Final = frozenset({"now", "utcnow", "today"})
 
-IMPORTER_PACKAGES: Final = {"click": "src/virke/cli"}
+IMPORTER_PACKAGES: Final = {"apsw": "src/virke/engine/sqlite", "click": "src/virke/cli"}
 
 
 def import_arrows(files: Files) -> list[str]:

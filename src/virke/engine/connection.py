@@ -59,15 +59,15 @@ class Connection:
     def pin(self, snapshot: Pages) -> None:
         """Show `snapshot` and hold a read transaction on it."""
         self.move(snapshot)
-        self.plain("BEGIN")
-        self.plain(_CHECK_SCHEMA)
+        self.control("BEGIN")
+        self.control(_CHECK_SCHEMA)
         self._schema_checked = True
         self.pinned = snapshot
 
     def unpin(self) -> None:
         """End the read transaction, if any."""
         if self.raw.in_transaction:
-            self.plain("ROLLBACK")
+            self.control("ROLLBACK")
         self.pinned = None
 
     def move(self, snapshot: Pages) -> None:
@@ -125,7 +125,7 @@ class Connection:
                 self._statements[sql] = known
         return known
 
-    def one(self, sql: str) -> Statement:
+    def prepare_single(self, sql: str) -> Statement:
         """`sql` as exactly one statement.
 
         Raises:
@@ -144,7 +144,7 @@ class Connection:
         Raises:
             VirkeError: what SQLite, the guard or a limit said; the statement left nothing behind.
         """
-        statement = self.one(sql)
+        statement = self.prepare_single(sql)
         sqlite.check_parameters(statement, params)
 
         def run() -> tuple[list[str], list[Row]]:
@@ -173,7 +173,7 @@ class Connection:
         Raises:
             VirkeError: as `fetch`; all parameters are checked before the first row is written.
         """
-        statement = self.one(sql)
+        statement = self.prepare_single(sql)
         if statement.read_only:
             raise Invalid("executemany takes a statement that writes")
         for params in rows:
@@ -210,9 +210,9 @@ class Connection:
                 continue
             if word not in sqlite.ALONE and not self.raw.in_transaction:
                 deadline = self.guard.deadline
-                self.plain("BEGIN IMMEDIATE")
+                self.control("BEGIN IMMEDIATE")
                 self.guard.deadline = deadline
-            statement = self.one(text)
+            statement = self.prepare_single(text)
             given: Parameters = ()
             if left is not None and statement.parameter_count:
                 given, left = left, None
@@ -234,7 +234,7 @@ class Connection:
                 raise failure from error
             raise sqlite.translate(error, self.guard) from error
 
-    def plain(self, sql: str) -> None:
+    def control(self, sql: str) -> None:
         """Run transaction control of our own, which the guard denies to requests."""
         self.guard.deadline = sqlite.NO_DEADLINE
         allowed, self.guard.allow_transactions = self.guard.allow_transactions, True

@@ -141,7 +141,7 @@ class Database:
                 connection.pin(shown.view)
             connection.guard.allow_transactions = False
             connection.limit_values(shown.result_bytes)
-            statement = connection.one(sql)
+            statement = connection.prepare_single(sql)
             if not statement.read_only or (statement.keyword == "PRAGMA" and not statement.columns):
                 return self.run(sql, params)
             connection.vfs.now_ms = self._now_ms()
@@ -171,7 +171,7 @@ class Database:
             self._view.show()
             return self.query(sql, params)
         try:
-            sqlite.check_parameters(connection.one(sql), params)
+            sqlite.check_parameters(connection.prepare_single(sql), params)
             raise (failure or sqlite.translate(error, connection.guard, sql)) from error
         finally:
             self._give_back(reader)

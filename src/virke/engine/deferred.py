@@ -196,11 +196,11 @@ class Deferred:
         return [QueryResult([], [], self._below, rows_affected=known[1].rows)] if known else None
 
     def _run(self, ahead: Connection, write: Write) -> list[QueryResult]:
-        ahead.plain("BEGIN IMMEDIATE")
+        ahead.control("BEGIN IMMEDIATE")
         ahead.start_request()
         try:
             results = execute(ahead, write, self._volume.latest(), self._volume)
-            ahead.plain("COMMIT")
+            ahead.control("COMMIT")
         except BaseException:
             ahead.unpin()
             raise

@@ -55,7 +55,7 @@ class Transaction:
         self._time_ms = volume.environment.now_ms()
         connection.guard.allow_transactions = False
         connection.move(volume.snapshot_of(base.root))
-        connection.plain("BEGIN IMMEDIATE")
+        connection.control("BEGIN IMMEDIATE")
         connection.start_request()
 
     @property
@@ -80,10 +80,10 @@ class Transaction:
         is_mark = not write.script and keyword(write.requests[0][0]) in _MARKS  # its own savepoint outlives the call
         try:
             if not is_mark:
-                connection.plain("SAVEPOINT virke_statement")
+                connection.control("SAVEPOINT virke_statement")
             result = execute(connection, write, self._base, self._volume)[0]
             if not is_mark:
-                connection.plain("RELEASE virke_statement")
+                connection.control("RELEASE virke_statement")
         except SnapshotGone as error:
             self.rollback()
             raise Conflict("the snapshot of this transaction was collected; run it again") from error
@@ -91,7 +91,7 @@ class Transaction:
             if not connection.raw.in_transaction:
                 self.rollback()
             elif not is_mark:
-                connection.plain("ROLLBACK TO virke_statement; RELEASE virke_statement")
+                connection.control("ROLLBACK TO virke_statement; RELEASE virke_statement")
             raise
         self._rows += result.rows_affected
         return result
@@ -110,7 +110,7 @@ class Transaction:
         try:
             if self._key and (known := self._base.root.answer_to(self._key)):
                 return known[0]
-            connection.plain("COMMIT")
+            connection.control("COMMIT")
             for _ in range(ATTEMPTS):
                 if self._try(connection):
                     return self.version

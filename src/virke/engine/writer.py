@@ -199,7 +199,7 @@ class Writer:
         return True
 
     def _run_all(self, connection: Connection, base: RootAt, writes: list[Write]) -> Dirty | None:
-        connection.plain("BEGIN IMMEDIATE")
+        connection.control("BEGIN IMMEDIATE")
         try:
             for write in writes:
                 self._run(connection, base, write, writes)
@@ -219,11 +219,11 @@ class Writer:
         if (known := _known(write, base)) is not None:
             write.results = known
             return
-        connection.plain(f"SAVEPOINT {_SAVEPOINT}")
+        connection.control(f"SAVEPOINT {_SAVEPOINT}")
         connection.start_request()
         try:
             write.results = execute(connection, write, base, self._volume)
-            connection.plain(f"RELEASE {_SAVEPOINT}")
+            connection.control(f"RELEASE {_SAVEPOINT}")
         except SnapshotGone:
             raise
         except VirkeError as error:
@@ -231,11 +231,11 @@ class Writer:
             if len(group) > 1 and isinstance(error, TooLarge):  # perhaps together only
                 raise _GroupFailed from error
             if connection.raw.in_transaction:
-                connection.plain(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
+                connection.control(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
             elif len(group) > 1:  # SQLite rolled back everybody's work (INSERT OR ROLLBACK, an interrupt): each alone
                 raise _GroupFailed from error
             else:
-                connection.plain("BEGIN IMMEDIATE")
+                connection.control("BEGIN IMMEDIATE")
         finally:
             connection.end_request()
 
@@ -245,7 +245,7 @@ class Writer:
             connection.move(connection.file.snapshot)
             return
         try:
-            connection.plain("COMMIT")
+            connection.control("COMMIT")
         except (SqlError, TooLarge) as error:  # SQLite may write only now
             if len(writes) > 1:
                 raise _GroupFailed from error
@@ -262,7 +262,7 @@ class Writer:
         try:
             write.results = execute(connection, write, base, self._volume)
             if connection.raw.in_transaction:
-                connection.plain("COMMIT")
+                connection.control("COMMIT")
         except SnapshotGone:
             raise
         except VirkeError as error:

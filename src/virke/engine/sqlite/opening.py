@@ -1,0 +1,59 @@
+"""Opening guarded connections, their limits, and what a request leaves behind on one. Knows no SQL of callers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import apsw
+
+from virke.engine.sqlite.guard import PROGRESS_STEPS, Guard
+from virke.engine.sqlite.pragmas import MODES
+
+Connection = apsw.Connection
+Cursor = apsw.Cursor
+VFS = apsw.VFS
+SQLITE_VERSION: Final[str] = apsw.sqlite_lib_version()
+SQL_BYTES_MAX: Final = 16 << 20
+LENGTH_MAX: Final = (1 << 31) - 1
+_TEMPORARY: Final = """
+SELECT type, name FROM temp.sqlite_schema WHERE type IN ('table', 'view', 'trigger') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+"""
+
+
+def open_connection(
+    filename: str, *, vfs: str | None, guard: Guard, cache_kib: int, value_bytes_max: int, read_only: bool = False
+) -> Connection:
+    """Open a guarded connection on `filename` of the VFS named `vfs` (None: the operating system's files)."""
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(filename, flags=flags, vfs=vfs, statementcachesize=200)
+    connection.execute(
+        f"PRAGMA journal_mode=MEMORY; PRAGMA temp_store=MEMORY; PRAGMA locking_mode=NORMAL; "
+        f"PRAGMA cache_size=-{cache_kib}; PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF"
+    ).fetchall()
+    connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches its own scratch database
+    limit_values(connection, value_bytes_max)
+    connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 1)
+    connection.set_authorizer(guard.authorize)
+    connection.set_progress_handler(guard.expired, PROGRESS_STEPS)
+    return connection
+
+
+def forget(connection: Connection, guard: Guard) -> None:
+    """Drop temporary tables and switch modes off: what a request leaves on its connection is not for the next one."""
+    for kind, name in connection.execute(_TEMPORARY).fetchall():
+        quoted = str(name).replace('"', '""')
+        connection.execute(f'DROP {kind} IF EXISTS temp."{quoted}"').fetchall()
+    for mode in MODES:
+        connection.execute(f"PRAGMA {mode}=0").fetchall()
+    guard.left_behind = False
+
+
+def limit_values(connection: Connection, value_bytes_max: int) -> None:
+    """Let no value, and no SQL text, be longer than `value_bytes_max`."""
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(value_bytes_max, LENGTH_MAX))
+    connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, min(SQL_BYTES_MAX, value_bytes_max))
+
+
+def total_changes(connection: Connection) -> int:
+    """Rows inserted, updated and deleted on this connection so far."""
+    return connection.total_changes()

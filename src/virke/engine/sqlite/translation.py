@@ -1,0 +1,53 @@
+"""Every error of apsw leaves the engine as one of `virke.errors`, with SQLite's extended code."""
+
+from __future__ import annotations
+
+import apsw
+
+from virke.engine.sqlite.guard import Guard
+from virke.errors import Corrupt, Denied, Invalid, SqlError, TimedOut, TooLarge, Unavailable, VirkeError
+
+Error = apsw.Error
+ReadOnlyError = apsw.ReadOnlyError
+
+
+def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> VirkeError:
+    """The Virke error that `error`, raised while SQLite ran `sql`, means to the caller."""
+    denied = guard.denied if guard else None
+    if guard:
+        guard.denied = None
+    match error:
+        case VirkeError():
+            return error
+        case apsw.InterruptError():
+            return TimedOut("the statement ran longer than query_timeout_ms and was interrupted; nothing was changed")
+        case apsw.AuthError():
+            return Denied(denied or "this statement is not allowed")
+        case apsw.BindingsError() | apsw.RangeError():
+            return Invalid(f"wrong parameters: {error}")
+        case apsw.TooBigError() | apsw.NoMemError():
+            return TooLarge(f"{error}: a value or statement is larger than the limit")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return Corrupt(f"{error}")
+        case apsw.IOError() | apsw.CantOpenError() | apsw.FullError() | apsw.BusyError():
+            return Unavailable(f"{error}")
+        case apsw.Error():
+            if denied:
+                return Denied(denied)
+            code = getattr(error, "extendedresult", 1)
+            offset = getattr(error, "error_offset", -1)
+            return SqlError(f"{error}{_near(sql, offset)}", code=code)
+        case UnicodeError():
+            return Invalid(f"text is not valid Unicode: {error}")
+        case MemoryError():
+            return TooLarge("out of memory")
+        case _:
+            return Invalid(f"{error}")
+
+
+def _near(sql: str, offset: int) -> str:
+    """Where in a text of several lines the error lies."""
+    if offset < 0 or "\n" not in sql.strip():
+        return ""
+    before = sql.encode()[:offset].decode(errors="replace")
+    return f" (line {before.count(chr(10)) + 1})"
