@@ -20,9 +20,9 @@ from virke.core.effects import Absent, Lost, Mismatch, ReadOutcome, Record, Swap
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
 from virke.core.root import Root, check_place, decode_root, encode_root, first_root
+from virke.engine.branch import root_key
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.engine.volume import root_key
 from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Consistency, Store

@@ -20,6 +20,7 @@ from virke.core import collect
 from virke.core.change import INLINE_TOTAL_MIN
 from virke.core.effects import Tier
 from virke.core.merge import FAN_IN
+from virke.engine.branch import Branch
 from virke.engine.volume import Snapshot, Volume
 from virke.opening import open_store
 from virke.stores.memory import memory_store
@@ -66,8 +67,8 @@ def objects_of(url: str) -> dict[str, int]:
 
 def needed(url: str) -> frozenset[str]:
     """The objects that the database needs."""
-    volume = Volume(open_store(url), NAME, environment())
-    return volume.driver.run(collect.mark(volume.refresh().root)).needed_keys
+    volume = Volume(Branch(open_store(url), NAME, environment()))
+    return volume.driver.run(collect.mark(volume.branch.refresh().root)).needed_keys
 
 
 def compacted(snapshot: Snapshot) -> int:

@@ -10,8 +10,8 @@ import pytest
 from tests.engine.world import NAME, Clock, make, reopen
 from virke.core.effects import Absent, Generation, Lost, ReadOutcome, SwapOutcome, Swapped, Tier
 from virke.core.root import RING_LENGTH
+from virke.engine.branch import root_key
 from virke.engine.database import Database
-from virke.engine.volume import root_key
 from virke.errors import Corrupt, Denied, NotFound, OutcomeUnknown, SqlError, Unavailable
 from virke.opening import connect, delete
 from virke.stores.base import Blobs, Call, Consistency, Range, Register, Store

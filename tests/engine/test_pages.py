@@ -12,6 +12,7 @@ import pytest
 from tests.engine.world import NAME, dump_image, dump_of, image, make, reopen, store_of
 from virke.core.merge import Run
 from virke.core.page import PAGE_SIZES, lock_page
+from virke.engine.branch import Branch
 from virke.engine.connection import Connection
 from virke.engine.database import Database
 from virke.engine.volume import Volume
@@ -97,7 +98,7 @@ def test_segments_of_two_page_sizes_are_merged(page_size: int) -> None:
     db.execute("VACUUM")
     fill(db, 100, 1500)
     expected = dump_of(db.snapshot())
-    segments = len(db._volume.latest().root.segments)
+    segments = len(db._volume.branch.latest().root.segments)
     assert segments >= 2
     assert db._upkeep.compact(Run(0, segments))
     assert dump_of(db.snapshot()) == expected
@@ -274,8 +275,8 @@ def test_the_overlay_patches_what_is_no_whole_page() -> None:
     """A file whose pages have another size than SQLite writes is right byte by byte."""
     db = table(4096)
     fill(db, 5, 5000)
-    volume = Volume(store_of(db), NAME, db._env)
-    volume.refresh()
+    volume = Volume(Branch(store_of(db), NAME, db._env))
+    volume.branch.refresh()
     connection = Connection(volume.snapshot(), value_bytes_max=1 << 20)
     file, whole = connection.file, bytearray(image(volume.snapshot()))
     for offset, data in [(100, b"abc"), (4090, b"0123456789"), (8192, b"x" * 4096), (len(whole) - 2, b"beyond")]:

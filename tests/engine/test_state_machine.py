@@ -238,7 +238,7 @@ class Machine(RuleBasedStateMachine):
         self.clock.pass_s(2)
 
     def _segments(self) -> int:
-        return len(self.real._volume.refresh().root.segments)
+        return len(self.real._volume.branch.refresh().root.segments)
 
     @precondition(lambda self: self._segments() >= 2)
     @rule(data=st.data())

@@ -13,9 +13,10 @@ from typing import Final
 from virke.core.ids import CommitId, DatabaseId
 from virke.core.page import PAGE_SIZE_DEFAULT, lock_page, page_hash
 from virke.core.root import encode_root, first_root
+from virke.engine.branch import root_key
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.engine.volume import Snapshot, root_key
+from virke.engine.volume import Snapshot
 from virke.stores.base import Store
 from virke.stores.memory import memory_store
 
@@ -83,7 +84,7 @@ def reopen(store: Store, *, clock: Clock | None = None) -> Database:
 
 def store_of(database: Database) -> Store:
     """The store that a database lives in."""
-    return database._volume.store
+    return database._volume.branch.store
 
 
 def pages_of(snapshot: Snapshot) -> dict[int, bytes]:

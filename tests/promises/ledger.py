@@ -15,6 +15,7 @@ from typing import Final
 
 from virke.core import collect
 from virke.core.page import page_hash
+from virke.engine.branch import Branch
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.volume import Snapshot, Volume
@@ -104,8 +105,8 @@ def fingerprint(snapshot: Snapshot) -> int:
 
 def check_store(store: Store, name: str = NAME) -> dict[int, int]:
     """P4, P7, P8: every version that history keeps is there and is what was committed; version → checksum."""
-    volume = Volume(store, name, environment())
-    root = volume.refresh().root
+    volume = Volume(Branch(store, name, environment()))
+    root = volume.branch.refresh().root
     found = {}
     for version in range(max(1, root.horizon.version), root.head.version + 1):
         snapshot = volume.snapshot_at(version)

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import pytest
 
 from tests.promises.ledger import NAME, SOURCE, TABLE, Ledger, environment, insert, opened
-from virke.engine.volume import Volume
+from virke.engine.branch import Branch
 from virke.engine.writer import Write, hash_key
 from virke.errors import Corrupt, OutcomeUnknown, Unavailable, UsageError
 from virke.journal import FileJournal
@@ -141,7 +141,7 @@ def test_p11_more_keys_than_a_commit_may_answer_are_pushed_in_several(store: Sto
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         state = Path(folder)
-        database, root = opened(store, state), Volume(store, NAME, environment()).refresh().root
+        database, root = opened(store, state), Branch(store, NAME, environment()).refresh().root
         journal = FileJournal(journal_of(state))
         for number in range(4100):
             request = ("INSERT INTO entry VALUES (?, NULL)", (str(number),))

@@ -52,7 +52,7 @@ def test_p4_a_write_that_another_process_pushes_meanwhile_stays_in_sight(
         insert(database, "mine")
         third.execute("INSERT INTO person VALUES ('Cy')")
         third.flush()
-        database._volume.refresh()  # the layer has to be built anew
+        database._volume.branch.refresh()  # the layer has to be built anew
         assert database._deferred is not None
         journal = database._deferred.journal
         pending = journal.pending
@@ -163,7 +163,7 @@ def test_p4_what_another_process_appends_meanwhile_is_seen_once(
     with opened(store, tmp_path) as database, opened(store, tmp_path) as other:
         insert(database, "0")
         database.flush()
-        other._volume.refresh()
+        other._volume.branch.refresh()
         assert database._deferred is not None
         journal = database._deferred.journal
         pending = journal.pending
@@ -196,8 +196,8 @@ def test_p4_all_of_this_processs_writes_that_another_pushes_stay_in_sight(
             insert(database, "second")
             third.execute("INSERT INTO person VALUES ('Cy')")
             third.flush()
-            database._volume.refresh()
-            other._volume.refresh()
+            database._volume.branch.refresh()
+            other._volume.branch.refresh()
             return push(entries, writes)
 
         monkeypatch.setattr(pushes, "_push", with_a_second)

@@ -17,6 +17,7 @@ from tests.promises.places import on
 from tests.promises.processes import Heard, heard, start
 from virke.core import collect
 from virke.core.ids import Version
+from virke.engine.branch import Branch
 from virke.engine.volume import Volume
 from virke.opening import connect, open_store
 
@@ -85,8 +86,8 @@ def check_deaths(url: str, *, times: int, threads: int, deaths: int, seed: int) 
 def leftovers(url: str) -> set[str]:
     """Objects of the database that nothing needs."""
     store = open_store(url)
-    volume = Volume(store, NAME, environment())
-    root = volume.refresh().root
+    volume = Volume(Branch(store, NAME, environment()))
+    root = volume.branch.refresh().root
     prefix = f"seg/{root.database_id.hex()}/"
     listed = {item.key for blobs in store.blobs.values() for item in blobs.list(prefix)}
     return listed - volume.driver.run(collect.mark(root)).needed_keys

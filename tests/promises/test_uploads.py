@@ -17,7 +17,7 @@ from tests.promises.ledger import (
     opened,
 )
 from virke.core.effects import PutOutcome, Tier
-from virke.engine.volume import Volume
+from virke.engine.branch import Branch
 from virke.stores.base import Blobs, Listed, Range, Store, put_each
 from virke.stores.memory import memory_store
 
@@ -64,7 +64,7 @@ def play(folder: Path, *, collections: int, watermark_first: bool) -> tuple[Stor
         for number in range(3):
             ledger.insert(database, f"old-{number}", LARGE)
     if watermark_first:
-        root = Volume(inner, NAME, environment()).refresh().root
+        root = Branch(inner, NAME, environment()).refresh().root
         junk = f"seg/{root.database_id.hex()}/main/00000001-{root.head.version:016x}-{'0' * 32}-0.0000"
         inner.blobs[Tier.KV].put_new(junk, b"left behind by a writer that was killed")
     other = opened(inner, folder / "other")

@@ -21,6 +21,7 @@ from virke.core.ids import DatabaseId
 from virke.core.root import Root
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, status, upkeep
+from virke.engine.branch import Branch
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection, collect_rows
 from virke.engine.deferred import Deferred, Journal, push_all
 from virke.engine.environment import Environment
@@ -71,8 +72,8 @@ class Database:
         self._env = environment or Environment()
         self._monotonic = self._env.monotonic
         self._now_ms = self._env.now_ms
-        self._volume = Volume(store, name, self._env, database_id=database_id)
-        self._volume.refresh()
+        self._volume = Volume(Branch(store, name, self._env, database_id=database_id))
+        self._volume.branch.refresh()
         self._writer = Writer(self._volume, self._connection)
         self._upkeep = upkeep.Upkeep(self._volume, self._writer.turns, self._env.spawn if upkeep_beside else None)
         self._deferred = Deferred(self._volume, self._writer, journal, self._connection) if journal else None
@@ -152,7 +153,7 @@ class Database:
             return QueryResult(columns, rows, shown.root)
         except SnapshotGone:
             connection.unpin()
-            self._volume.refresh()
+            self._volume.branch.refresh()
             self._view.show()
             return self.query(sql, params)
         finally:
@@ -167,7 +168,7 @@ class Database:
         if isinstance(error, SnapshotGone):
             connection.unpin()
             self._give_back(reader)
-            self._volume.refresh()
+            self._volume.branch.refresh()
             self._view.show()
             return self.query(sql, params)
         try:
@@ -270,7 +271,7 @@ class Database:
         """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`."""
         self._check_open()
         self._push_pending()
-        base = self._volume.refresh()
+        base = self._volume.branch.refresh()
         try:
             connection = self._writers.pop()
         except IndexError:
@@ -334,17 +335,17 @@ class Database:
     @property
     def version(self) -> int:
         """The newest version that this process knows."""
-        return self._volume.latest().root.head.version
+        return self._volume.branch.latest().root.head.version
 
     @property
     def bookmark(self) -> str:
         """The bookmark of `version`."""
-        return bookmark_of(self._volume.latest().root)
+        return bookmark_of(self._volume.branch.latest().root)
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """The whole database as of now, confirmed by the store, or as of an earlier version. Raises `NotFound`."""
         self._push_pending()
-        self._volume.refresh()
+        self._volume.branch.refresh()
         return self._volume.snapshot() if version is None else self._volume.snapshot_at(version)
 
     def schema(self, table: str | None = None) -> list[SchemaEntry]:
@@ -354,11 +355,11 @@ class Database:
     @property
     def known_settings(self) -> Settings:
         """The settings as of the newest root known, without asking the store."""
-        return self._volume.latest().root.settings
+        return self._volume.branch.latest().root.settings
 
     def settings(self) -> Settings:
         """The settings as this process knows them."""
-        return self._volume.refresh().root.settings
+        return self._volume.branch.refresh().root.settings
 
     def change_settings(self, changes: Mapping[str, str | int]) -> Settings:
         """Change settings for every node. Raises `Invalid` (it lists the valid ones); then nothing was changed."""
@@ -385,9 +386,9 @@ class Database:
 
     def _connection(self) -> Connection:
         try:
-            return self._connection_on(self._volume.latest().root)
+            return self._connection_on(self._volume.branch.latest().root)
         except SnapshotGone:
-            return self._connection_on(self._volume.refresh().root)
+            return self._connection_on(self._volume.branch.refresh().root)
 
     def _connection_on(self, root: Root) -> Connection:
         return Connection(

@@ -27,7 +27,6 @@ from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Write, Writer, execute
 from virke.errors import Conflict, VirkeError
-from virke.stores.base import Consistency
 
 PUSH_MAX: Final = ANSWERS_KEPT
 """Writes of one commit: the root keeps no more answers."""
@@ -123,7 +122,7 @@ class Deferred:
                 self._layer = before  # it left nothing
                 raise
             layer = ahead.file.layer()
-            self._newest = self.journal.append(write, self._volume.latest().root.database_id)
+            self._newest = self.journal.append(write, self._volume.branch.latest().root.database_id)
             self._own.add(self._newest)
             self._layer = layer
             return results
@@ -145,7 +144,9 @@ class Deferred:
         newest, entries = self.journal.newest(), list[Entry]()
         if self._layer is None:
             entries = self._pending()
-            self._below = root = self._volume.latest().root  # after the entries: what was pushed meanwhile is in it
+            self._below = root = (
+                self._volume.branch.latest().root
+            )  # after the entries: what was pushed meanwhile is in it
             self._ahead.move(self._volume.snapshot_of(root))
             self._ahead.limit_values(root.settings.max_result_mb << 20)
             self._ahead.raw.pragma("foreign_keys", self._writer.foreign_keys)
@@ -175,16 +176,16 @@ class Deferred:
         """All that is pending. What another process pushed of this one's is in the newest root known from here on."""
         entries = self.journal.pending()
         if gone := self._own - {entry.sequence for entry in entries}:
-            if self._volume.latest().root.pushed(self.journal.journal_id) < max(gone):
+            if self._volume.branch.latest().root.pushed(self.journal.journal_id) < max(gone):
                 self._see_newest()
             self._own -= gone
         return entries
 
     def _see_newest(self) -> None:
-        if self._volume.store.register.consistency is Consistency.EVENTUAL:  # a plain read may be behind
+        if not self._volume.branch.is_linearizable:  # a plain read may be behind
             confirm(self._volume, self._writer.turns)
         else:
-            self._volume.refresh()
+            self._volume.branch.refresh()
 
     def _known(self, write: Write) -> list[QueryResult] | None:
         """The first answer to the idempotency key of `write`, from what is pending or from the root below."""
@@ -199,7 +200,7 @@ class Deferred:
         ahead.control("BEGIN IMMEDIATE")
         ahead.start_request()
         try:
-            results = execute(ahead, write, self._volume.latest(), self._volume)
+            results = execute(ahead, write, self._volume.branch.latest(), self._volume)
             ahead.control("COMMIT")
         except BaseException:
             ahead.unpin()
@@ -217,7 +218,7 @@ class Deferred:
             Unavailable, Conflict, OutcomeUnknown: nothing is lost, push again.
         """
         if not self.journal.pending_count():
-            return Flushed(0, 0, self._volume.refresh().root.head.version)
+            return Flushed(0, 0, self._volume.branch.refresh().root.head.version)
         with self.journal.pushing():
             applied, rejected = self._finish_killed_push()
             rejected += self._reject_foreign()
@@ -228,11 +229,11 @@ class Deferred:
                 applied, rejected = applied + done[0], rejected + done[1]
             with self._lock:
                 self._layer = None
-        return Flushed(applied, rejected, self._volume.latest().root.head.version)
+        return Flushed(applied, rejected, self._volume.branch.latest().root.head.version)
 
     def _reject_foreign(self) -> int:
         """Set aside what was meant for a database that was deleted, when this one got its name."""
-        mine = self._volume.latest().root.database_id
+        mine = self._volume.branch.latest().root.database_id
         foreign = [entry.sequence for entry in self.journal.pending() if entry.database_id != mine]
         if foreign:
             self.journal.reject(foreign, "the database was deleted before this write was pushed")
@@ -268,7 +269,7 @@ class Deferred:
 
     def _finish_killed_push(self) -> tuple[int, int]:
         """A push that was killed after its swap: its notes are true, carry them out."""
-        root = self._volume.refresh().root
+        root = self._volume.branch.refresh().root
         return self.journal.settle(root.pushed(self.journal.journal_id))
 
     def close(self) -> None:

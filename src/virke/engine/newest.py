@@ -18,7 +18,6 @@ from virke.engine.outcome import commit_plan
 from virke.engine.turns import Turns
 from virke.engine.volume import Volume
 from virke.errors import OutcomeUnknown, Unavailable
-from virke.stores.base import Consistency
 
 ATTEMPTS: Final = 16
 
@@ -29,8 +28,8 @@ def is_newest(volume: Volume, turns: Turns, base: RootAt) -> bool:
     Raises:
         Unavailable: nobody can tell.
     """
-    if volume.store.register.consistency is Consistency.LINEARIZABLE:
-        return volume.refresh().root is base.root
+    if volume.branch.is_linearizable:
+        return volume.branch.refresh().root is base.root
     environment = volume.environment
     same = next_root(base.root, environment.commit_id(), untouched(base.root, environment.now_ms()))
     began_at = environment.monotonic()
@@ -49,12 +48,12 @@ def confirm(volume: Volume, turns: Turns) -> None:
     Raises:
         Unavailable: the store does not answer, or other commits won every race.
     """
-    if volume.store.register.consistency is Consistency.LINEARIZABLE:
-        volume.refresh()
+    if volume.branch.is_linearizable:
+        volume.branch.refresh()
         return
     asked_at = volume.environment.monotonic()
     for _ in range(ATTEMPTS):
         with turns.lead:
-            if turns.proved_from > asked_at or is_newest(volume, turns, volume.latest()):
+            if turns.proved_from > asked_at or is_newest(volume, turns, volume.branch.latest()):
                 return
     raise Unavailable("other commits won every race; repeat the call")

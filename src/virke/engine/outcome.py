@@ -17,7 +17,6 @@ from virke.core.effects import Delete
 from virke.core.root import NOT_TOLD, RootAt
 from virke.engine.volume import Volume
 from virke.errors import NotFound, OutcomeUnknown, Unavailable, VirkeError
-from virke.stores.base import Consistency
 
 
 def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
@@ -27,9 +26,9 @@ def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
         OutcomeUnknown: nobody can prove whether it is in history. Unavailable: it surely is not.
         NotFound: the database was deleted.
     """
-    if base.generation == NOT_TOLD or volume.latest().root.head.version > base.root.head.version:
+    if base.generation == NOT_TOLD or volume.branch.latest().root.head.version > base.root.head.version:
         try:
-            now = volume.base()
+            now = volume.branch.base()
         except VirkeError:
             volume.driver.remove(plan.uploaded)
             raise
@@ -38,16 +37,16 @@ def commit_plan(volume: Volume, base: RootAt, plan: Plan) -> Committed | None:
             return None
         base = now
     asked_at = volume.environment.monotonic()
-    linearizable = volume.store.register.consistency is Consistency.LINEARIZABLE
+    linearizable = volume.branch.is_linearizable
     verdict: Verdict = volume.driver.run(commit(base, plan, volume.name, linearizable=linearizable))
     if isinstance(verdict, Unknown) and verdict.passed:
         verdict = _look_into_history(volume, plan, verdict)
     match verdict:
         case Committed(root, at):
-            volume.learn(at or RootAt(root, NOT_TOLD), asked_at)
+            volume.branch.offer_root(at or RootAt(root, NOT_TOLD), asked_at)
             return verdict
         case Conflicted(at):
-            volume.learn(at, asked_at)
+            volume.branch.offer_root(at, asked_at)
             return None
         case Unknown(reason):
             raise OutcomeUnknown(f"it is not known whether the commit happened ({reason}); ask the data, do not repeat")
@@ -64,7 +63,7 @@ def _look_into_history(volume: Volume, plan: Plan, verdict: Unknown) -> Verdict:
     if mine.version not in brought:
         return verdict  # references or settings only: nothing in history tells them apart
     try:
-        now = volume.refresh()
+        now = volume.branch.refresh()
         if now.root.database_id != plan.root.database_id or now.root.epoch != plan.root.epoch:
             return verdict
         there = volume.snapshot_at(mine.version).head

@@ -15,14 +15,14 @@ def of(volume: Volume, upkeep_error: str | None, deferred: Deferred | None, conf
     """The state of a database, as the store has it now; if it does not answer, as this process knew it."""
     healthy, error = True, upkeep_error
     try:
-        volume.refresh()
+        volume.branch.refresh()
     except Unavailable as failure:
         healthy, error = False, failure.message
-    at = volume.latest()
+    at = volume.branch.latest()
     root, head = at.root, at.root.head
     return Status(
         name=volume.name,
-        store=volume.store.url,
+        store=volume.branch.store.url,
         tier=root.tier.value,
         branch=root.branch,
         epoch=root.epoch,

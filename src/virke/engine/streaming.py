@@ -36,7 +36,7 @@ class PageStream:
         self._page_count = page_count
         self._checksum = 0
         belongs = tier_for(base.root, page_size * page_count)
-        self._tier = belongs if belongs in volume.store.blobs else base.root.tier
+        self._tier = belongs if belongs in volume.branch.store.blobs else base.root.tier
         volume.driver.blobs(self._tier)  # or the error that says which store is missing
         self._old = volume.snapshot_of(base.root)
         self._keeps_pages = page_size == self._old.page_size and self._old.page_count > 0
@@ -113,7 +113,7 @@ def base_of(volume: Volume, snapshot: Snapshot) -> RootAt:
     Raises:
         Conflict: the database moved past the snapshot.
     """
-    base = volume.latest()
+    base = volume.branch.latest()
     if not has_same_pages(base.root, snapshot.root):
         raise Conflict("another commit came first; nothing was changed, run it again")
     return base

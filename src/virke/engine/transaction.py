@@ -114,7 +114,7 @@ class Transaction:
             for _ in range(ATTEMPTS):
                 if self._try(connection):
                     return self.version
-                now = self._volume.latest()
+                now = self._volume.branch.latest()
                 if not has_same_pages(now.root, self._base.root):
                     break
                 self._base = now  # rule 2
@@ -136,7 +136,7 @@ class Transaction:
             if verdict is None:
                 return False
             self._writer.turns.took(plan.root.head.commit_id)
-            self._volume.adopt(plan, changed.pages)
+            self._volume.cache_committed(plan, changed.pages)
         self._base = RootAt(verdict.root, self._base.generation)
         return True
 

@@ -101,14 +101,14 @@ class Upkeep:
 
     def _shape(self) -> tuple[int, bool]:
         """What decides whether anything can be due."""
-        root = self._volume.latest().root
+        root = self._volume.branch.latest().root
         return len(root.segments), promotes_itself(root)
 
     def _due(self) -> None:
-        root = self._volume.latest().root
-        if promotes_itself(root) and Tier.OBJECT in self._volume.store.blobs:
+        root = self._volume.branch.latest().root
+        if promotes_itself(root) and Tier.OBJECT in self._volume.branch.store.blobs:
             self.promote()
-        while run := merge.choose(self._volume.latest().root.segments):
+        while run := merge.choose(self._volume.branch.latest().root.segments):
             if not self.compact(run):
                 return
             self.collect_step()
@@ -116,7 +116,7 @@ class Upkeep:
     def compact(self, run: merge.Run, tier: Tier | None = None) -> bool:
         """Merge one run of segments; False if another commit made that impossible."""
         volume = self._volume
-        root = volume.latest().root
+        root = volume.branch.latest().root
         refs = root.segments[run.start : run.stop]
         commit_id = volume.environment.commit_id()
         volume.driver.blobs(tier or root.tier)  # or the error that says which store is missing
@@ -148,10 +148,10 @@ class Upkeep:
         """
         self._volume.driver.blobs(Tier.OBJECT)
         self._switch(Tier.OBJECT)
-        root = self._volume.refresh().root
+        root = self._volume.branch.refresh().root
         total = sum(ref.tier is Tier.KV for ref in root.segments)
         for _ in range(ATTEMPTS * (total + 1)):
-            root = self._volume.refresh().root
+            root = self._volume.branch.refresh().root
             waiting = [number for number, ref in enumerate(root.segments) if ref.tier is Tier.KV]
             if progress:
                 progress(max(0, total - len(waiting)), total)
@@ -172,7 +172,7 @@ class Upkeep:
             )
             return Plan(replace(new, tier=tier))
 
-        if self._volume.refresh().root.tier is not tier and not self._commit(plan):
+        if self._volume.branch.refresh().root.tier is not tier and not self._commit(plan):
             raise Conflict("other commits won every race; run it again")
 
     def change_settings(self, change: Callable[[Settings], Settings]) -> Settings:
@@ -181,7 +181,7 @@ class Upkeep:
         Raises:
             Invalid: from `change`. Conflict: other commits won every race.
         """
-        self._volume.refresh()
+        self._volume.branch.refresh()
 
         def plan(root: Root) -> Plan:
             changed = untouched(root, self._volume.environment.now_ms(), settings=change(root.settings))
@@ -189,14 +189,14 @@ class Upkeep:
 
         if not self._commit(plan):
             raise Conflict("other commits won every race; run it again")
-        return self._volume.latest().root.settings
+        return self._volume.branch.latest().root.settings
 
     # Collection
 
     def collect_step(self, grace_ms: int = collect.GRACE_MS) -> None:
         """Sweep what is due, then advance the horizon; both at most once, neither with a LIST."""
         volume = self._volume
-        root, now_ms = volume.latest().root, volume.environment.now_ms()
+        root, now_ms = volume.branch.latest().root, volume.environment.now_ms()
         if not collect.may_be_due(root, now_ms, grace_ms):
             return
         marked = self._run(collect.mark(root))
@@ -214,10 +214,10 @@ class Upkeep:
             Unavailable, Corrupt: from the store; repeat it, nothing needed was deleted.
         """
         volume = self._volume
-        root, now_ms = volume.refresh().root, volume.environment.now_ms()
+        root, now_ms = volume.branch.refresh().root, volume.environment.now_ms()
         marked = self._run(collect.mark(root))
         due = collect.may_sweep(root, now_ms, grace_ms)
-        listed = {tier: self._listed(tier) for tier in volume.store.blobs}
+        listed = {tier: self._listed(tier) for tier in volume.branch.store.blobs}
         sizes = {item.key: item.size_bytes for items in listed.values() for item in items}
         first = {key for ref in marked.garbage for key in ref.keys if key in sizes}
         rest = set(collect.leftovers(root, marked, sizes)) - first if due or not root.horizon.is_pending else set()
@@ -229,14 +229,14 @@ class Upkeep:
                 for tier, items in listed.items()
             )
             self.collect_step(grace_ms)
-            if waiting and not volume.latest().root.horizon.is_pending:
+            if waiting and not volume.branch.latest().root.horizon.is_pending:
                 self._write_horizon(lambda now: _new_watermark(now, now_ms))
         return Collected(
             tuple(sorted(garbage)), sum(sizes[key] for key in garbage), len(sizes) - len(garbage), waiting, dry_run
         )
 
     def _listed(self, tier: Tier) -> list[Listed]:
-        root = self._volume.latest().root
+        root = self._volume.branch.latest().root
         return list(self._volume.driver.blobs(tier).list(f"seg/{root.database_id.hex()}/"))
 
     def _write_horizon(self, horizon: Callable[[Root], Horizon | None]) -> None:
@@ -257,7 +257,7 @@ class Upkeep:
         volume = self._volume
         for _ in range(ATTEMPTS):
             with self._turns.lead:
-                base = volume.latest()
+                base = volume.branch.latest()
                 made = plan(base.root)
                 if made is None:
                     return False

@@ -56,14 +56,14 @@ class View:
         Raises:
             Invalid: there is no such consistency, or the bookmark is none. Unavailable: the store does not answer.
         """
-        settings = self._volume.latest().root.settings
+        settings = self._volume.branch.latest().root.settings
         level = consistency or settings.read_consistency
         if level not in CONSISTENCIES:
             raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
         if level == "strong":
             confirm(self._volume, self._turns)
-        elif self._monotonic() >= self._volume.checked_at + settings.max_staleness_ms / 1000:
-            self._volume.refresh()
+        elif self._monotonic() >= self._volume.branch.checked_at + settings.max_staleness_ms / 1000:
+            self._volume.branch.refresh()
         if bookmark is not None:
             self._wait_for(bookmark)
         return self.show()
@@ -71,20 +71,22 @@ class View:
     def _wait_for(self, bookmark: str) -> None:
         state = state_of(bookmark)
         for attempt in range(BOOKMARK_TRIES):
-            root = self._volume.latest().root
+            root = self._volume.branch.latest().root
             if state.branch != root.branch:
                 raise Invalid(f"bookmark {bookmark!r} is of another branch than {root.branch!r}")
             if (root.epoch, root.head.version) >= (state.epoch, state.version):
                 return
             if attempt:
                 self._volume.environment.pause(attempt)
-            self._volume.refresh()
+            self._volume.branch.refresh()
         raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
 
     def show(self) -> Shown:
         """Show the newest root known, and pending writes above it."""
         with self._lock:
-            checked_at = self._volume.checked_at  # before the view: what is learned meanwhile confirms a newer one
+            checked_at = (
+                self._volume.branch.checked_at
+            )  # before the view: what is learned meanwhile confirms a newer one
             at, view = self._newest()
             settings = at.root.settings
             fresh = not self._closed and settings.read_consistency != "strong"
@@ -112,12 +114,12 @@ class View:
     def _newest(self) -> tuple[RootAt, Pages]:
         gone: Exception | None = None
         for _ in range(VIEW_TRIES):
-            at = self._volume.latest()
+            at = self._volume.branch.latest()
             try:
                 if not self._deferred:
                     return at, self._volume.snapshot_of(at.root)
                 layer = self._deferred.view(at.root)
-                if layer or self._volume.latest().root is at.root:
+                if layer or self._volume.branch.latest().root is at.root:
                     return at, layer or self._volume.snapshot_of(at.root)
                 # Else what was pending has just been pushed: it is in a newer root than `at`.
             except SnapshotGone as error:  # a newer root is known now

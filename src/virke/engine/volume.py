@@ -1,13 +1,12 @@
-"""One branch of one database in one store: its newest known root, its indexes, and a byte-bounded cache of frames.
+"""The pages of one branch: snapshots of its roots, the indexes of its segments, and a byte-bounded cache of frames.
 
-Knows roots, segments and the driver; knows no SQL. Shared by all connections of a database in one process.
+Knows segments and the driver, and asks the branch which root is the newest; knows no SQL. Shared by all connections of
+a database in one process.
 
-1. `latest` only moves forward; `checked_at` says when the store last confirmed it.
-2. A snapshot never changes. Its pages come from immutable objects, verified when decoded.
-3. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
-4. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
-5. Where the environment has threads, a scan's next windows are fetched, and most of them inflated, beside the query.
-6. A root whose generation the store did not tell is the newest all the same: reads show it, and the next commit asks.
+1. A snapshot never changes. Its pages come from immutable objects, verified when decoded.
+2. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
+3. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
+4. Where the environment has threads, a scan's next windows are fetched, and most of them inflated, in the background.
 """
 
 from __future__ import annotations
@@ -19,28 +18,24 @@ from functools import partial
 from typing import Final
 
 from virke.core.commit import Plan
-from virke.core.effects import Absent, Record, Tier, Unchanged
-from virke.core.ids import DatabaseId, PageCount, PageNo, Version
+from virke.core.effects import Absent, Tier
+from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import lock_page
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
 from virke.core.reading import read
-from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_root
+from virke.core.root import Root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index
-from virke.engine.driver import Driver
-from virke.engine.environment import Environment
+from virke.engine.branch import Branch
 from virke.engine.frames import Cached, FrameCache, FrameKey
 from virke.engine.readahead import IsHere, ReadAhead, runs
-from virke.errors import Conflict, Corrupt, NotFound, Unavailable, VirkeError
-from virke.stores.base import Consistency, Range, Store
+from virke.errors import Conflict, Corrupt, NotFound, VirkeError
+from virke.stores.base import Range
 from virke.stores.receipt import current
 
 FRAME_CACHE_BYTES: Final = 64 << 20
 READ_AHEAD_PAGES: Final = 512
-BASE_TRIES: Final = 12
 LEFT_ENCODED: Final = 8
 """Of what is fetched ahead, each eighth frame is left to the query: coming to one, it sets off the next window."""
-ABSENT_TRIES_KNOWN: Final = 8
-ABSENT_TRIES_NEW: Final = 5
 PART_BYTES_MAX: Final = 8 << 20
 """Of what is written; parts of any size are read."""
 TAIL_BYTES: Final = 256 << 10
@@ -52,108 +47,28 @@ class SnapshotGone(Conflict):
     """The snapshot's objects were collected while it was read: start over on the newest root."""
 
 
-def root_key(name: str) -> str:
-    """The register key of a database's main branch."""
-    return f"root/{name}/main"
-
-
 class Volume:
     """The state that all connections of one database share."""
 
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        environment: Environment,
-        *,
-        database_id: DatabaseId | None = None,
-        cache_bytes: int = FRAME_CACHE_BYTES,
-    ) -> None:
-        self.store = store
-        self.name = name
-        self.environment = environment
-        self.key = root_key(name)
-        self.driver = Driver(store, self.key, environment)
-        self._lock = threading.Lock()
-        self._latest: RootAt | None = None
-        self._database_id = database_id
+    def __init__(self, branch: Branch, *, cache_bytes: int = FRAME_CACHE_BYTES) -> None:
+        self.branch = branch
+        self.name = branch.name
+        self.environment = branch.environment
+        self.driver = branch.driver
         self._snapshot: Snapshot | None = None
-        self.checked_at = float("-inf")
         self._indexes: dict[Ref, Index] = {}
         self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
         self._frames = FrameCache(cache_bytes)
         self._read_ahead = ReadAhead(cache_bytes // 4)
-        self.part_bytes = {tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in store.blobs.items()}
-
-    # The root
-
-    def refresh(self) -> RootAt:
-        """The newest root that the store shows, or the newest known if that is newer (one conditional read).
-
-        Raises:
-            NotFound: there is no such database. Unavailable: the store does not answer. Corrupt: the root is damaged.
-        """
-        eventual = self.store.register.consistency is Consistency.EVENTUAL
-        known = self._latest
-        mine = known.root.database_id if known else self._database_id
-        tries = 1 if not eventual else ABSENT_TRIES_KNOWN if mine else ABSENT_TRIES_NEW
-        for attempt in range(tries):
-            if attempt:  # it may only be too new to be shown everywhere, or still hidden by one of its name before it
-                self.environment.pause(attempt)
-            asked_at = self.environment.monotonic()
-            match self.store.register.read(self.key, (known.generation or None) if known else None):
-                case Record(data, generation):
-                    root = check_place(decode_root(data, self.name), self.name)
-                    if mine not in (None, root.database_id) and attempt + 1 < tries:
-                        continue
-                    return self.learn(RootAt(root, generation), asked_at)
-                case Unchanged() if known:
-                    return self.learn(known, asked_at)
-        raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
-
-    def latest(self) -> RootAt:
-        """The newest root known, asked of the store only if none is known."""
-        return self._latest or self.refresh()
-
-    def base(self) -> RootAt:
-        """The newest root known, with the generation to swap against.
-
-        Raises:
-            Unavailable: an eventual store does not show that root yet; nothing was changed.
-        """
-        for attempt in range(BASE_TRIES):
-            at = self.latest()
-            if at.generation != NOT_TOLD:
-                return at
-            if attempt:
-                self.environment.pause(attempt)
-            self.refresh()
-        raise Unavailable("the store does not show its newest state yet, nothing was changed; repeat the call")
-
-    def learn(self, at: RootAt, asked_at: float) -> RootAt:
-        """Take over a root that a call begun at `asked_at` brought; returns the newest known.
-
-        Raises:
-            NotFound: it is another database's root.
-        """
-        with self._lock:
-            known = self._latest
-            mine = known.root.database_id if known else self._database_id
-            if mine not in (None, at.root.database_id):
-                raise NotFound(f"database {self.name!r} was deleted and created anew; connect again")
-            if known and known.root.head == at.root.head:
-                if at.generation != NOT_TOLD:
-                    self._latest = known = RootAt(known.root, at.generation)
-            elif known is None or at.root.head.version >= known.root.head.version:
-                self._latest = known = at
-            self.checked_at = max(self.checked_at, asked_at)
-            return known
+        self.part_bytes = {
+            tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
+        }
 
     # Snapshots
 
     def snapshot(self) -> Snapshot:
         """The snapshot of the newest root known."""
-        return self.snapshot_of(self.latest().root)
+        return self.snapshot_of(self.branch.latest().root)
 
     def snapshot_of(self, root: Root) -> Snapshot:
         """The snapshot of `root`; the newest one is kept."""
@@ -163,11 +78,11 @@ class Volume:
         try:
             pairs = self._pairs(root.segments)
         except Corrupt as error:
-            if self.refresh().root.head.version > root.head.version:
+            if self.branch.refresh().root.head.version > root.head.version:
                 raise _gone() from error
             raise
         made = Snapshot(self, root, PageMap(root.head, pairs, root.inline))
-        if self._latest and self._latest.root is root:
+        if self.branch.latest().root is root:
             self._snapshot = made
         return made
 
@@ -177,7 +92,7 @@ class Volume:
         Raises:
             NotFound: the version is in the future, or older than the history that is kept.
         """
-        root = self.latest().root
+        root = self.branch.latest().root
         if not 1 <= version <= root.head.version:
             raise NotFound(f"version {version} does not exist; the newest is {root.head.version}")
         if version < root.horizon.version:
@@ -303,7 +218,7 @@ class Volume:
         return found
 
     def _go_on(self, snapshot: Snapshot, place: InSegment) -> None:
-        """If this is a scan, fetch its next window beside it (invariant 5)."""
+        """If this is a scan, fetch its next window in the background."""
         spawn, ref = self.environment.spawn, place.ref
         if spawn is None:
             return
@@ -333,7 +248,7 @@ class Volume:
     def _has(self, ref: Ref) -> IsHere:
         return lambda frame: self._frames.has(_key_in(ref, frame))
 
-    def adopt(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
+    def cache_committed(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
         """Keep what a commit of this process has stored, so that nothing of it is read back from the store.
 
         `pages` are the pages that it changed; what else its segment holds are commits that were inline before.
@@ -390,7 +305,7 @@ class Volume:
             yield pages
 
     def _missing(self, snapshot: Snapshot, place: InSegment) -> Exception:
-        now = self.refresh().root
+        now = self.branch.refresh().root
         if place.ref in now.segments or now.head.version == snapshot.root.head.version:
             return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
         return _gone()

@@ -101,7 +101,7 @@ class Writer:
         return write.results
 
     def _commit_waiting(self) -> None:
-        root, environment = self._volume.latest().root, self._volume.environment
+        root, environment = self._volume.branch.latest().root, self._volume.environment
         gap_s = self.turns.gap_s(root, environment.monotonic(), environment.jitter())
         if wait_s := max(root.settings.commit_window_ms / 1000, gap_s):
             environment.sleep(wait_s)
@@ -133,7 +133,7 @@ class Writer:
 
         `before_swap` is told what became of each write in this attempt, before it can get into history.
         """
-        attempts = self._volume.latest().root.settings.max_attempts
+        attempts = self._volume.branch.latest().root.settings.max_attempts
         for attempt in range(attempts):
             if attempt:
                 self.conflicts += 1
@@ -141,7 +141,7 @@ class Writer:
                 if self._try(writes, before_swap):
                     return
             except SnapshotGone:
-                self._volume.refresh()
+                self._volume.branch.refresh()
             except _GroupFailed:
                 self._commit_each(writes, before_swap)
                 return
@@ -162,7 +162,7 @@ class Writer:
 
     def _try(self, writes: list[Write], before_swap: Callable[[list[Write]], None] | None) -> bool:
         """One attempt on the newest root known; True if all are answered."""
-        base = self._volume.latest()
+        base = self._volume.branch.latest()
         connection = self._writing(base)
         for write in writes:
             write.results, write.error = None, None
@@ -190,7 +190,7 @@ class Writer:
             self.turns.lost()
             return False
         self.turns.won(plan.root.head.commit_id, began_at, self._volume.environment.monotonic())
-        self._volume.adopt(plan, changed.pages)
+        self._volume.cache_committed(plan, changed.pages)
         with suppress(VirkeError):  # it is history: what can't be read now is read when somebody needs it
             connection.file.accept(self._volume.snapshot_of(verdict.root))
         for write in writes:
