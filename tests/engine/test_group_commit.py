@@ -170,7 +170,7 @@ def test_what_is_too_large_only_when_sqlite_writes_fails_its_own_request_of_a_gr
     assert connection is not None
     connection.file._overlay_bytes_max = 1 << 20
     writes = [Write([(f"INSERT INTO t VALUES (zeroblob({size}))", ())], 0) for size in (1, 2 << 20, 2)]
-    with database._writer.turns.lead:
+    with database._committing.lead:
         database._writer.commit(writes)
     assert [type(write.error) for write in writes] == [type(None), TooLarge, type(None)]
     seen = reopen(store_of(database))
@@ -185,7 +185,7 @@ def test_what_is_too_large_only_together_is_committed_one_by_one() -> None:
     assert connection is not None
     connection.file._overlay_bytes_max = 20 << 20
     writes = [Write([("INSERT INTO t VALUES (randomblob(12000000))", ())], 0) for _ in range(3)]
-    with database._writer.turns.lead:
+    with database._committing.lead:
         database._writer.commit(writes)
     assert [write.error for write in writes] == [None] * 3
     assert reopen(store_of(database)).query("SELECT count(*), sum(length(a)) FROM t").rows == [(3, 36_000_000)]

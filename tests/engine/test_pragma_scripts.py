@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.engine.world import make, reopen, store_of
+from virke.core.commit import Committed, Conflicted
 from virke.engine.database import Database
 from virke.errors import SqlError, Unavailable
 
@@ -77,12 +78,12 @@ def test_a_mode_is_taken_over_only_with_the_commit_that_set_it(db: Database, mon
     db.run("PRAGMA foreign_keys=ON")
     other, settle = reopen(store_of(db)), db._writer._settle
 
-    def overtaken(*arguments: Any) -> bool:
+    def overtaken(*arguments: Any) -> Committed | Conflicted:
         monkeypatch.setattr(db._writer, "_settle", settle)
         other.execute("INSERT INTO u VALUES (1)")
         return settle(*arguments)
 
-    def down(*arguments: Any) -> bool:
+    def down(*arguments: Any) -> Committed | Conflicted:
         monkeypatch.setattr(db._writer, "_settle", settle)
         raise Unavailable("down")
 

@@ -94,7 +94,7 @@ def test_writes_that_share_a_commit_share_its_receipt() -> None:
         answers.append(meta_of(db.run("INSERT INTO t (v) VALUES (?)", (number,), meta=True).meta))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(counts)]
-    with db._writer.turns.lead:  # whoever comes now waits, and is taken along by the first
+    with db._committing.lead:  # whoever comes now waits, and is taken along by the first
         for thread in threads:
             thread.start()
         lead.set()

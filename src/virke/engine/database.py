@@ -22,6 +22,7 @@ from virke.core.root import Root
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, status, upkeep
 from virke.engine.branch import Branch
+from virke.engine.committing import Committing
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection, collect_rows
 from virke.engine.deferred import Deferred, Journal, push_all
 from virke.engine.environment import Environment
@@ -74,13 +75,18 @@ class Database:
         self._now_ms = self._env.now_ms
         self._volume = Volume(Branch(store, name, self._env, database_id=database_id))
         self._volume.branch.refresh()
-        self._writer = Writer(self._volume, self._connection)
-        self._upkeep = upkeep.Upkeep(self._volume, self._writer.turns, self._env.spawn if upkeep_beside else None)
-        self._deferred = Deferred(self._volume, self._writer, journal, self._connection) if journal else None
+        self._committing = Committing(self._volume)
+        self._writer = Writer(self._volume, self._committing, self._connection)
+        self._upkeep = upkeep.Upkeep(self._volume, self._committing, self._env.spawn if upkeep_beside else None)
+        self._deferred = (
+            Deferred(self._volume, self._committing, self._writer, journal=journal, connect=self._connection)
+            if journal
+            else None
+        )
         self._readers: list[_Reader] = []
         self._writers: list[Connection] = []
         self._closed = False
-        self._view = View(self._volume, self._writer.turns, self._deferred)
+        self._view = View(self._volume, self._committing, self._deferred)
 
     # Reading
 
@@ -280,7 +286,9 @@ class Database:
         connection.limit_values(base.root.settings.max_result_mb << 20)
         connection.raw.pragma("foreign_keys", self._writer.foreign_keys)
         key = hash_key(idempotency_key) if idempotency_key else None
-        return Transaction(self._volume, self._writer, connection, base=base, done=self._transaction_done, key=key)
+        return Transaction(
+            self._volume, self._writer, self._committing, connection, base=base, done=self._transaction_done, key=key
+        )
 
     def _transaction_done(self, connection: Connection) -> None:
         if len(self._writers) < TRANSACTION_CONNECTIONS_KEPT and not self._closed:
@@ -306,8 +314,10 @@ class Database:
         Raises:
             Conflict: the database moved past `base`. Unavailable: the store failed. Nothing was changed.
         """
-        with self._writer.turns.lead:
-            stream = PageStream(self._volume, base_of(self._volume, base), page_size=page_size, page_count=page_count)
+        with self._committing.lead:
+            stream = PageStream(
+                self._volume, self._committing, base_of(self._volume, base), page_size=page_size, page_count=page_count
+            )
             version = stream.commit(pages, progress)
         self._after_commit()
         return version

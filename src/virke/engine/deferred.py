@@ -20,8 +20,8 @@ from typing import Final, Protocol
 
 from virke.core.change import ANSWERS_KEPT
 from virke.core.root import JournalMark, Root
+from virke.engine.committing import Committing
 from virke.engine.connection import Connection
-from virke.engine.newest import confirm
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone, Volume
@@ -85,8 +85,17 @@ class Journal(Protocol):
 class Deferred:
     """The pending writes of one database in this process."""
 
-    def __init__(self, volume: Volume, writer: Writer, journal: Journal, connect: Callable[[], Connection]) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        committing: Committing,
+        writer: Writer,
+        *,
+        journal: Journal,
+        connect: Callable[[], Connection],
+    ) -> None:
         self._volume = volume
+        self._committing = committing
         self._writer = writer
         self.journal = journal
         self._connect = connect
@@ -183,7 +192,7 @@ class Deferred:
 
     def _see_newest(self) -> None:
         if not self._volume.branch.is_linearizable:  # a plain read may be behind
-            confirm(self._volume, self._writer.turns)
+            self._committing.confirm()
         else:
             self._volume.branch.refresh()
 
@@ -252,7 +261,7 @@ class Deferred:
             noted.update((sequences[id(write)], reason) for write, reason in fates)
             self.journal.note([(sequences[id(write)], reason) for write, reason in fates])
 
-        with self._writer.turns.lead:
+        with self._committing.lead:
             self._writer.commit(writes, before_swap)
         for write in writes:
             if (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
 from virke.core.change import Change, copy_inline, identity_of, next_root, tier_for
-from virke.core.commit import Plan
+from virke.core.commit import Conflicted, Plan
 from virke.core.effects import Effect, Outcome
 from virke.core.hot import HotPages
 from virke.core.ids import CommitId, PageCount, PageNo, Version
@@ -21,7 +21,7 @@ from virke.core.page import lock_page, page_hash, stamped, with_later_schema
 from virke.core.root import Root, RootAt, has_same_pages
 from virke.core.segment import Ref
 from virke.core.upload import Upload
-from virke.engine.outcome import commit_plan
+from virke.engine.committing import Committing, settled
 from virke.engine.volume import Snapshot, Volume
 from virke.errors import Conflict
 
@@ -29,8 +29,11 @@ from virke.errors import Conflict
 class PageStream:
     """One streamed commit on one base."""
 
-    def __init__(self, volume: Volume, base: RootAt, *, page_size: int, page_count: int) -> None:
+    def __init__(
+        self, volume: Volume, committing: Committing, base: RootAt, *, page_size: int, page_count: int
+    ) -> None:
         self._volume = volume
+        self._committing = committing
         self._base = base
         self._page_size = page_size
         self._page_count = page_count
@@ -60,7 +63,7 @@ class PageStream:
             raise
         new = replace(new, tier=self._tier, segments=(*root.segments, ref), inline=())
         plan = Plan(new, uploaded=(upload.removal(),))
-        if not commit_plan(volume, self._base, plan):
+        if isinstance(settled(self._committing.commit(self._base, plan)), Conflicted):
             raise Conflict("another commit came first; nothing was changed, run it again")
         return new.head.version
 

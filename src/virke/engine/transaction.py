@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from virke.core.change import plan_change
+from virke.core.commit import Committed, Conflicted
 from virke.core.ids import Version
 from virke.core.root import Answer, RootAt, has_same_pages
+from virke.engine.committing import Committing, error_of, settled
 from virke.engine.connection import Connection
-from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult
 from virke.engine.sqlite import keyword
 from virke.engine.volume import SnapshotGone, Volume
@@ -39,6 +40,7 @@ class Transaction:
         self,
         volume: Volume,
         writer: Writer,
+        committing: Committing,
         connection: Connection,
         *,
         base: RootAt,
@@ -47,6 +49,7 @@ class Transaction:
     ) -> None:
         self._volume = volume
         self._writer = writer
+        self._committing = committing
         self._connection: Connection | None = connection
         self._base = base
         self._done = done
@@ -111,34 +114,39 @@ class Transaction:
             if self._key and (known := self._base.root.answer_to(self._key)):
                 return known[0]
             connection.control("COMMIT")
-            for _ in range(ATTEMPTS):
-                if self._try(connection):
-                    return self.version
-                now = self._volume.branch.latest()
-                if not has_same_pages(now.root, self._base.root):
-                    break
-                self._base = now  # rule 2
-            self._writer.conflicts += 1
-            raise Conflict("another commit came first; run the transaction again")
+            verdict = self._commit_pages(connection)
+            if isinstance(verdict, Conflicted):
+                self._writer.conflicts += 1
+                raise error_of(verdict)
+            return verdict.root.head.version
         finally:
             self._end()
 
-    def _try(self, connection: Connection) -> bool:
-        """One attempt on the base; True if the transaction is in history, or there is nothing to commit."""
+    def _commit_pages(self, connection: Connection) -> Committed | Conflicted:
+        """Commit the pages that were written, again while only references or settings changed (rule 2)."""
+        for _ in range(ATTEMPTS):
+            verdict = self._try(connection)
+            if isinstance(verdict, Committed):
+                return verdict
+            now = self._volume.branch.latest()
+            if not has_same_pages(now.root, self._base.root):
+                break
+            self._base = now
+        return verdict
+
+    def _try(self, connection: Connection) -> Committed | Conflicted:
+        """One attempt on the base; a transaction that wrote nothing is where it began."""
         dirty = connection.file.change(Version(self._base.root.head.version + 1))
         if dirty is None:
-            return True
+            return Committed(self._base.root, self._base)
         self._volume.driver.blobs(self._base.root.tier)  # or the error that says which store is missing
         changed = change_of(dirty, self._volume, (Answer(self._key, self._rows),) if self._key else ())
-        with self._writer.turns.lead:
+        with self._committing.lead:
             plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
-            verdict = commit_plan(self._volume, self._base, plan)
-            if verdict is None:
-                return False
-            self._writer.turns.took(plan.root.head.commit_id)
-            self._volume.cache_committed(plan, changed.pages)
-        self._base = RootAt(verdict.root, self._base.generation)
-        return True
+            verdict = settled(self._committing.commit(self._base, plan, pages=changed.pages))
+        if isinstance(verdict, Committed):
+            self._base = RootAt(verdict.root, self._base.generation)
+        return verdict
 
     def rollback(self) -> None:
         """Forget everything; harmless when the transaction is over."""

@@ -6,8 +6,8 @@ Knows the pure plans of core/ and drives them; knows no SQL. Never runs inside a
 2. What it uploaded and could not name it deletes, best effort.
 3. One thread at a time does what is due: beside the writers where `spawn` is given, else in the thread of the commit
    that made it due. What becomes due meanwhile is done by the same thread.
-4. Its swaps take turns with this process's writers (`turns`): they never race each other, and one swap is all that
-   either waits for.
+4. Its swaps and those of this process's writers never race each other (`committing`), and one swap is all that either
+   waits for.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from typing import Final, TypeVar
 
 from virke.core import collect, merge
 from virke.core.change import next_root, plan_change, tier_for, untouched
-from virke.core.commit import Plan
+from virke.core.commit import Committed, Plan
 from virke.core.effects import Delete, Effect, Outcome, Tier
 from virke.core.ids import Version
 from virke.core.root import Horizon, Root
 from virke.core.settings import Settings
-from virke.engine.outcome import commit_plan
+from virke.engine.committing import Committing
 from virke.engine.results import Collected
-from virke.engine.turns import Turns
 from virke.engine.volume import Volume
 from virke.errors import Conflict, OutcomeUnknown, VirkeError
 from virke.stores.base import Listed
@@ -40,10 +39,10 @@ class Upkeep:
     """The upkeep of one database."""
 
     def __init__(
-        self, volume: Volume, turns: Turns, spawn: Callable[[Callable[[], object]], None] | None = None
+        self, volume: Volume, committing: Committing, spawn: Callable[[Callable[[], object]], None] | None = None
     ) -> None:
         self._volume = volume
-        self._turns = turns
+        self._committing = committing
         self._spawn = spawn
         self.error: str | None = None
         self._seen = (-1, False)
@@ -130,7 +129,7 @@ class Upkeep:
             return made and replace(made, root=replace(made.root, tier=tier or made.root.tier))
 
         try:
-            if self._commit(plan):
+            if isinstance(self._committing.commit_newest(plan), Committed):
                 return True
         except OutcomeUnknown:  # the root may name it
             raise
@@ -172,7 +171,9 @@ class Upkeep:
             )
             return Plan(replace(new, tier=tier))
 
-        if self._volume.branch.refresh().root.tier is not tier and not self._commit(plan):
+        if self._volume.branch.refresh().root.tier is tier:
+            return
+        if not isinstance(self._committing.commit_newest(plan), Committed):
             raise Conflict("other commits won every race; run it again")
 
     def change_settings(self, change: Callable[[Settings], Settings]) -> Settings:
@@ -187,7 +188,7 @@ class Upkeep:
             changed = untouched(root, self._volume.environment.now_ms(), settings=change(root.settings))
             return plan_change(root, self._volume.environment.commit_id(), changed)
 
-        if not self._commit(plan):
+        if not isinstance(self._committing.commit_newest(plan), Committed):
             raise Conflict("other commits won every race; run it again")
         return self._volume.branch.latest().root.settings
 
@@ -248,23 +249,7 @@ class Upkeep:
                 return None
             return collect.plan_horizon(root, new, commit_id=environment.commit_id(), time_ms=environment.now_ms())
 
-        self._commit(plan)
-
-    # Committing
-
-    def _commit(self, plan: Callable[[Root], Plan | None]) -> bool:
-        """Commit what `plan` makes of the newest root, again after each lost race; False if it gives up."""
-        volume = self._volume
-        for _ in range(ATTEMPTS):
-            with self._turns.lead:
-                base = volume.branch.latest()
-                made = plan(base.root)
-                if made is None:
-                    return False
-                if commit_plan(volume, base, made):
-                    self._turns.took(made.root.head.commit_id)
-                    return True
-        return False
+        self._committing.commit_newest(plan)
 
     def _run(self, protocol: Generator[Effect, Outcome, T]) -> T:
         return self._volume.driver.run(protocol)

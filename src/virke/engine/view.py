@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from virke.core.root import Root, RootAt
+from virke.engine.committing import Committing
 from virke.engine.deferred import Deferred
-from virke.engine.newest import confirm
 from virke.engine.results import state_of
-from virke.engine.turns import Turns
 from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone, Volume
 from virke.errors import Invalid, Unavailable, VirkeError
@@ -41,9 +40,9 @@ class Shown:
 class View:
     """What the reads of one database see."""
 
-    def __init__(self, volume: Volume, turns: Turns, deferred: Deferred | None) -> None:
+    def __init__(self, volume: Volume, committing: Committing, deferred: Deferred | None) -> None:
         self._volume = volume
-        self._turns = turns
+        self._committing = committing
         self._deferred = deferred
         self._monotonic = volume.environment.monotonic
         self._lock = threading.Lock()
@@ -61,7 +60,7 @@ class View:
         if level not in CONSISTENCIES:
             raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
         if level == "strong":
-            confirm(self._volume, self._turns)
+            self._committing.confirm()
         elif self._monotonic() >= self._volume.branch.checked_at + settings.max_staleness_ms / 1000:
             self._volume.branch.refresh()
         if bookmark is not None:

@@ -3,7 +3,7 @@
 Knows requests, one writing connection and the commit protocol; knows no threads but its callers'.
 
 1. Whoever finds no leader becomes it and takes along everything that waits: what arrives while a swap is in flight is
-   the next commit. `commit_window_ms` lets the leader wait a little longer, and so do other nodes' turns (`turns`).
+   the next commit. `commit_window_ms` lets the leader wait a little longer, and so do gaps for other nodes (`fairness`).
 2. Each request runs in its own savepoint: its error is its own, the others commit.
 3. Nobody is answered before the swap that holds their write is proved (P1), or before the state that their error or
    empty result was computed on is proved to be the newest.
@@ -22,14 +22,13 @@ from hashlib import blake2b
 from typing import Final
 
 from virke.core.change import Change, plan_change
+from virke.core.commit import Committed, Conflicted
 from virke.core.ids import ID_BYTES, Version
 from virke.core.root import Answer, JournalMark, RootAt
 from virke.engine import sqlite
+from virke.engine.committing import Committing, settled
 from virke.engine.connection import Connection
-from virke.engine.newest import is_newest
-from virke.engine.outcome import commit_plan
 from virke.engine.results import QueryResult, Request
-from virke.engine.turns import Turns
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
 from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
@@ -73,13 +72,13 @@ def hash_key(key: str) -> bytes:
 class Writer:
     """The one writing connection of a database in this process, and the queue before it."""
 
-    def __init__(self, volume: Volume, connect: Callable[[], Connection]) -> None:
+    def __init__(self, volume: Volume, committing: Committing, connect: Callable[[], Connection]) -> None:
         self._volume = volume
         self._connect = connect
         self._connection: Connection | None = None
         self._queue: list[Write] = []
         self._queue_lock = threading.Lock()
-        self.turns = Turns()
+        self._committing = committing
         self.conflicts = 0
         self.foreign_keys = False
         self._closed = False
@@ -92,7 +91,7 @@ class Writer:
         """
         with self._queue_lock:
             self._queue.append(write)
-        with self.turns.lead:
+        with self._committing.lead:
             while not write.done:  # more than GROUP_MAX may wait before it
                 self._commit_waiting()
         if write.error is not None:
@@ -102,7 +101,7 @@ class Writer:
 
     def _commit_waiting(self) -> None:
         root, environment = self._volume.branch.latest().root, self._volume.environment
-        gap_s = self.turns.gap_s(root, environment.monotonic(), environment.jitter())
+        gap_s = self._committing.fairness.gap_s(root, environment.monotonic(), environment.jitter())
         if wait_s := max(root.settings.commit_window_ms / 1000, gap_s):
             environment.sleep(wait_s)
         with self._queue_lock:
@@ -138,7 +137,7 @@ class Writer:
             if attempt:
                 self.conflicts += 1
             try:
-                if self._try(writes, before_swap):
+                if isinstance(self._try(writes, before_swap), Committed):
                     return
             except SnapshotGone:
                 self._volume.branch.refresh()
@@ -160,8 +159,8 @@ class Writer:
                     later.error, later.results = Unavailable(why), None
                 return
 
-    def _try(self, writes: list[Write], before_swap: Callable[[list[Write]], None] | None) -> bool:
-        """One attempt on the newest root known; True if all are answered."""
+    def _try(self, writes: list[Write], before_swap: Callable[[list[Write]], None] | None) -> Committed | Conflicted:
+        """One attempt on the newest root known."""
         base = self._volume.branch.latest()
         connection = self._writing(base)
         for write in writes:
@@ -172,31 +171,29 @@ class Writer:
         dirty = (self._run_alone if alone else self._run_all)(connection, base, writes)
         if before_swap:
             before_swap(writes)
-        is_done = self._settle(connection, base, dirty, writes)
-        if is_done and alone and not writes[0].error:
+        verdict = self._settle(connection, base, dirty, writes)
+        if isinstance(verdict, Committed) and alone and not writes[0].error:
             self.foreign_keys = bool(connection.raw.pragma("foreign_keys"))
-        return is_done
+        return verdict
 
-    def _settle(self, connection: Connection, base: RootAt, dirty: Dirty | None, writes: list[Write]) -> bool:
-        """Bring what was run into history, or prove that nothing had to be; False if the race was lost."""
+    def _settle(
+        self, connection: Connection, base: RootAt, dirty: Dirty | None, writes: list[Write]
+    ) -> Committed | Conflicted:
+        """Bring what was run into history, or prove that nothing had to be."""
         if dirty is None:
-            return is_newest(self._volume, self.turns, base)
+            return self._committing.prove_newest(base)
         answers = tuple(Answer(w.key or b"", w.rows_affected()) for w in _unique(writes))
         changed = change_of(dirty, self._volume, answers, _marks(writes))
         plan = plan_change(base.root, self._volume.environment.commit_id(), changed)
-        began_at = self._volume.environment.monotonic()
-        verdict = commit_plan(self._volume, base, plan)
-        if verdict is None:
-            self.turns.lost()
-            return False
-        self.turns.won(plan.root.head.commit_id, began_at, self._volume.environment.monotonic())
-        self._volume.cache_committed(plan, changed.pages)
+        verdict = settled(self._committing.commit(base, plan, pages=changed.pages, in_row=True))
+        if isinstance(verdict, Conflicted):
+            return verdict
         with suppress(VirkeError):  # it is history: what can't be read now is read when somebody needs it
             connection.file.accept(self._volume.snapshot_of(verdict.root))
         for write in writes:
             for result in write.results or ():
                 result.at(verdict.root)
-        return True
+        return verdict
 
     def _run_all(self, connection: Connection, base: RootAt, writes: list[Write]) -> Dirty | None:
         connection.control("BEGIN IMMEDIATE")
@@ -288,7 +285,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the writing connection; what still waits in line is refused."""
-        with self.turns.lead:
+        with self._committing.lead:
             self._closed = True
             if self._connection is not None:
                 self._connection.close()

@@ -1,8 +1,8 @@
-"""Whose turn it is to commit: one at a time in this process, and now and then another node.
+"""When a node that commits without pause leaves a gap, so that another node gets its turn (decision 0012).
 
 Knows commit ids and how long swaps take; knows neither the store nor what is written.
 
-Who wins a race knows the new root one round trip before everybody else, and so wins again.
+The winner of a race learns the new root one round trip before everyone else, and so tends to win again.
 
 A loser has to read the root before its next swap, so it needs two round trips where the winner needs one: against a
 node that always has something to write it would never win. So a node whose commits follow each other without a gap
@@ -13,12 +13,10 @@ leaves one from time to time, of one to two round trips; whoever waits wins it.
 3. A gap that nobody used may have been too short for a loser with long SQL, or with a store that is slow to refuse:
    the next is twice as long, after twice as many commits, up to eight times. Whoever loses a race starts over.
 4. A node whose commits do not follow each other, or whose store is near, never waits.
-5. `lead` is held by whoever commits in this process: its swaps never race each other.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import Final
 
@@ -33,13 +31,10 @@ NEAR_S: Final = 0.003
 """Swaps that take no longer race in other ways: by how long SQL takes, and by chance."""
 
 
-class Turns:
-    """Who commits in this process, and when it leaves a gap for others."""
+class Fairness:
+    """The commits of one process in a row, and when they pause for others."""
 
     def __init__(self) -> None:
-        self.lead = threading.Lock()
-        self.proved_from = float("-inf")
-        """When the newest swap of ours that succeeded was begun: the root was the newest after that."""
         self._own: deque[CommitId] = deque(maxlen=RING_LENGTH)
         self._row = 0
         self._stretch = 1
@@ -53,12 +48,11 @@ class Turns:
         took_s = ended_at - began_at
         self._swap_s = min(took_s, 2 * self._swap_s) if self._swap_s else took_s  # one that was repeated is no measure
         self._ended_at = ended_at
-        self.took(commit_id, began_at)
+        self.took(commit_id)
 
-    def took(self, commit_id: CommitId, began_at: float = float("-inf")) -> None:
+    def took(self, commit_id: CommitId) -> None:
         """A commit of ours is in history; on its own it stands in no row (upkeep, a transaction, a fence)."""
         self._own.append(commit_id)
-        self.proved_from = max(self.proved_from, began_at)
 
     def lost(self) -> None:
         """Another commit came first."""

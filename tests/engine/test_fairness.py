@@ -15,8 +15,8 @@ from virke.core.change import next_root, untouched
 from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId
 from virke.core.root import RING_LENGTH, Root, first_root
-from virke.engine import turns
-from virke.engine.turns import GAP_MOST_S, LONE_ROW, NEAR_S, STRETCH_MAX, Turns
+from virke.engine import fairness
+from virke.engine.fairness import GAP_MOST_S, LONE_ROW, NEAR_S, STRETCH_MAX, Fairness
 
 SWAP_S = 0.025
 
@@ -42,7 +42,7 @@ def gaps(root: Root, *, swap_s: float = SWAP_S, pause_s: float = 0.0, commits: i
 
     Its commits begin `pause_s` after each other's ends.
     """
-    node, now, found = Turns(), 0.0, dict[int, float]()
+    node, now, found = Fairness(), 0.0, dict[int, float]()
     for number in range(1, commits + 1):
         began_at, now = now, now + swap_s
         root = after(root, 1, number)
@@ -73,7 +73,7 @@ def test_a_node_that_sees_others_leaves_many() -> None:
 
 
 def test_who_loses_a_race_leaves_short_gaps_again() -> None:
-    node, root, now = Turns(), empty(), 0.0
+    node, root, now = Fairness(), empty(), 0.0
     found = []
     for number in range(1, 12):
         root = after(root, 1, number)
@@ -90,7 +90,7 @@ def test_who_loses_a_race_leaves_short_gaps_again() -> None:
 
 def test_a_commit_that_was_slow_is_no_measure_of_the_gap() -> None:
     """It was uploaded, repeated, or timed out: a node that is alone would sleep for minutes."""
-    node, root, now, longest = Turns(), empty(), 0.0, 0.0
+    node, root, now, longest = Fairness(), empty(), 0.0, 0.0
     for number in range(1, 2000):
         root = after(root, 1, number)
         took_s = 10.0 if number % 128 == 0 else SWAP_S
@@ -99,7 +99,7 @@ def test_a_commit_that_was_slow_is_no_measure_of_the_gap() -> None:
         gap_s = node.gap_s(root, now, 1.5)
         longest, now = max(longest, gap_s), now + gap_s
     assert SWAP_S < longest <= 2 * STRETCH_MAX * 2 * SWAP_S <= GAP_MOST_S
-    far = Turns()
+    far = Fairness()
     far.won(root.head.commit_id, 0.0, 60.0)
     far.won(root.head.commit_id, 60.0, 120.0)
     assert all(far.gap_s(empty(), 120.0, 1.5) <= GAP_MOST_S for _ in range(9))
@@ -122,7 +122,7 @@ class Race:
         self.random = random.Random(seed)
         self.root = empty()
         self.wins, self.failed, self.longest = Counter[int](), Counter[int](), 0
-        self._turns = [Turns() for _ in range(nodes)]
+        self._fairness = [Fairness() for _ in range(nodes)]
         self._polite, self._sql_s, self._refusal_s = polite, sql_s, refusal_s
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
@@ -146,7 +146,7 @@ class Race:
         else:
             self.failed[node] += 1
             self.longest = max(self.longest, self.failed[node])
-            self._turns[node].lost()
+            self._fairness[node].lost()
             self._at(time + 2 * self._half() + self._refusal_s, lambda seen: self._read(seen, node))
 
     def _read(self, time: float, node: int) -> None:
@@ -155,8 +155,8 @@ class Race:
 
     def _won(self, now: float, began_at: float, node: int, root: Root) -> None:
         self.failed[node] = 0
-        self._turns[node].won(root.head.commit_id, began_at, now)
-        gap_s = self._turns[node].gap_s(root, now, self.random.uniform(0.5, 1.5)) if self._polite else 0.0
+        self._fairness[node].won(root.head.commit_id, began_at, now)
+        gap_s = self._fairness[node].gap_s(root, now, self.random.uniform(0.5, 1.5)) if self._polite else 0.0
         self._begin(now + gap_s, node, root)
 
     def run(self, rounds: int) -> Race:
@@ -199,5 +199,5 @@ def test_a_node_with_long_sql_gets_its_turn(sql_s: float, refusal_s: float, seed
 @pytest.mark.parametrize(("sql_s", "refusal_s"), SLOW)
 def test_in_gaps_of_one_length_it_never_would(monkeypatch: pytest.MonkeyPatch, sql_s: float, refusal_s: float) -> None:
     """What the growth is for."""
-    monkeypatch.setattr(turns, "STRETCH_MAX", 1)
+    monkeypatch.setattr(fairness, "STRETCH_MAX", 1)
     assert min(Race(2, seed, sql_s=sql_s, refusal_s=refusal_s).run(2000).wins[0] for seed in range(3)) < 20

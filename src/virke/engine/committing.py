@@ -1,0 +1,192 @@
+"""The one way to commit on a branch in this process: runs the protocol, keeps what it learns, and says what became of it.
+
+Knows the commit protocol, the branch and the volume; knows no SQL and no connection. Writer, transaction, import,
+upkeep and deferred writes all come here, and a verdict stays a value until it reaches the caller that answers for it.
+
+1. `lead` is held by the thread that commits: swaps of one process never race each other.
+2. A commit whose base is known to have moved is not sent at all: it is a lost race.
+3. The ring in the root remembers few commits. When more than those passed, history may still show whose commit the
+   version in question is: every commit that changed pages is a group in a segment, under its commit id, for as long
+   as history is kept. The root has moved past it then, so the swap can't be applied any more.
+4. What is learned of the root counts as of the moment before the swap was sent: the bound of staleness holds for
+   slow stores too.
+5. That a root is the newest is proved by one conditional read where reads are linearizable. On an eventual store only
+   a swap proves it: the root is replaced by itself, with the next version (decision 0011). A caller that waits while
+   another's swap, begun after it asked, succeeds needs none of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from virke.core.change import next_root, untouched
+from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown, Verdict, commit
+from virke.core.effects import Delete
+from virke.core.ids import PageNo
+from virke.core.root import NOT_TOLD, Root, RootAt
+from virke.engine.fairness import Fairness
+from virke.engine.volume import Volume
+from virke.errors import Conflict, NotFound, OutcomeUnknown, Unavailable, VirkeError
+
+ATTEMPTS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The plan no longer fits the newest root; nothing was sent."""
+
+
+class Committing:
+    """What commits on one branch in this process go through."""
+
+    def __init__(self, volume: Volume) -> None:
+        self.lead = threading.Lock()
+        self.fairness = Fairness()
+        self._volume = volume
+        self._branch = volume.branch
+        self._environment = volume.environment
+        self._proved_from = float("-inf")
+        """When the newest swap of ours that succeeded was begun: the root was the newest after that."""
+
+    def commit(
+        self, base: RootAt, plan: Plan, *, pages: Mapping[PageNo, bytes] | None = None, in_row: bool = False
+    ) -> Verdict:
+        """Commit `plan` on `base`; the caller leads. What a lost race had uploaded is deleted.
+
+        `pages` are those that the plan changes: they are kept in memory once they are history. `in_row`: the caller
+        commits again and again, so it has to leave gaps for others (`engine/fairness`).
+        """
+        began_at = self._environment.monotonic()
+        verdict = self._sent(base, plan)
+        match verdict:
+            case Committed(root):
+                if in_row:
+                    self.fairness.won(root.head.commit_id, began_at, self._environment.monotonic())
+                else:
+                    self.fairness.took(root.head.commit_id)
+                self._proved_from = max(self._proved_from, began_at)
+                if pages is not None:
+                    self._volume.cache_committed(plan, pages)
+            case Conflicted() if in_row:
+                self.fairness.lost()
+        return verdict
+
+    def commit_newest(self, make: Callable[[Root], Plan | None]) -> Committed | Conflicted | Dropped:
+        """Commit what `make` plans on the newest root, again after each lost race, at most `ATTEMPTS` times.
+
+        Raises:
+            OutcomeUnknown, Unavailable, NotFound: as `error_of` has it.
+        """
+        for attempt in range(ATTEMPTS):
+            with self.lead:
+                base = self._branch.latest()
+                plan = make(base.root)
+                if plan is None:
+                    return Dropped()
+                verdict = settled(self.commit(base, plan))
+            if isinstance(verdict, Committed) or attempt == ATTEMPTS - 1:
+                return verdict
+        raise AssertionError("the last attempt returns")
+
+    def prove_newest(self, base: RootAt) -> Committed | Conflicted:
+        """Whether `base` was the newest root at some moment during the call (`Committed`); the caller leads.
+
+        Raises:
+            Unavailable: that can't be known now.
+        """
+        if self._branch.is_linearizable:
+            now = self._branch.refresh()
+            return Committed(base.root, now) if now.root is base.root else Conflicted(now)
+        same = next_root(base.root, self._environment.commit_id(), untouched(base.root, self._environment.now_ms()))
+        try:
+            return settled(self.commit(base, Plan(same)))
+        except OutcomeUnknown as error:  # whether it happened does not matter: it changes nothing
+            raise Unavailable(f"the store does not show its newest state: {error.message}") from error
+
+    def confirm(self) -> None:
+        """Make the newest root known, as of some moment during the call.
+
+        Raises:
+            Unavailable: the store does not answer, or other commits won every race.
+        """
+        if self._branch.is_linearizable:
+            self._branch.refresh()
+            return
+        asked_at = self._environment.monotonic()
+        for _ in range(ATTEMPTS):
+            with self.lead:
+                if self._proved_from > asked_at:
+                    return
+                if isinstance(self.prove_newest(self._branch.latest()), Committed):
+                    return
+        raise Unavailable(f"gave up after {ATTEMPTS} attempts because other writers kept committing first; try again")
+
+    def _sent(self, base: RootAt, plan: Plan) -> Verdict:
+        driver, branch = self._volume.driver, self._branch
+        if base.generation == NOT_TOLD or branch.latest().root.head.version > base.root.head.version:
+            try:
+                now = branch.base()
+            except VirkeError:
+                driver.remove(plan.uploaded)
+                raise
+            if now.root.head.version > base.root.head.version:
+                driver.remove(plan.uploaded)
+                return Conflicted(now)
+            base = now
+        asked_at = self._environment.monotonic()
+        verdict: Verdict = driver.run(commit(base, plan, branch.name, linearizable=branch.is_linearizable))
+        if isinstance(verdict, Unknown) and verdict.passed:
+            verdict = self._look_into_history(plan, verdict)
+        match verdict:
+            case Committed(root, at):
+                branch.offer_root(at or RootAt(root, NOT_TOLD), asked_at)
+            case Conflicted(at):
+                branch.offer_root(at, asked_at)
+        return verdict
+
+    def _look_into_history(self, plan: Plan, verdict: Unknown) -> Verdict:
+        """What history proves of a plan that changed pages, once the root has moved past it (rule 3)."""
+        mine = plan.root.head
+        brought = [commit.head.version for commit in plan.root.inline] + [ref.hi for ref in plan.root.segments]
+        if mine.version not in brought:
+            return verdict  # references or settings only: nothing in history shows whose they are
+        try:
+            now = self._branch.refresh()
+            if now.root.database_id != plan.root.database_id or now.root.epoch != plan.root.epoch:
+                return verdict
+            there = self._volume.snapshot_at(mine.version).head
+        except VirkeError:  # what can't be read proves nothing
+            return verdict
+        if (there.version, there.commit_id) == (mine.version, mine.commit_id):
+            return Committed(plan.root, now)
+        self._volume.driver.remove((*(Delete(put.tier, (put.key,)) for put in plan.puts), *plan.uploaded))
+        return Conflicted(now)
+
+
+def error_of(verdict: Conflicted | Unknown | Failed | Gone) -> VirkeError:
+    """What a verdict that is not `Committed` means to the caller of the database."""
+    match verdict:
+        case Conflicted():
+            return Conflict("another commit came first; run the transaction again")
+        case Unknown(reason):
+            return OutcomeUnknown(
+                f"it is not known whether the commit happened ({reason}); ask the data, do not repeat"
+            )
+        case Failed(reason):
+            return Unavailable(f"the store did not take the commit, nothing was changed: {reason}")
+        case Gone():
+            return NotFound("the database was deleted")
+
+
+def settled(verdict: Verdict) -> Committed | Conflicted:
+    """`verdict`, if it is won or lost.
+
+    Raises:
+        OutcomeUnknown, Unavailable, NotFound: it is neither (`error_of`).
+    """
+    if isinstance(verdict, Committed | Conflicted):
+        return verdict
+    raise error_of(verdict)
