@@ -154,7 +154,7 @@ def writer(
                 write = f"{name}.{life}.{number}"
                 commit_id = id_of(f"{write}.{attempt}", at.root)
                 verdict = yield from protocol(at, make(at.root, commit_id), "world")
-                yield Told(write, commit_id, verdict)
+                yield Told(write, commit_id, verdict, at)
                 at = getattr(verdict, "at", None)
                 if not isinstance(verdict, Conflicted):
                     break

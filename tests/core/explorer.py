@@ -12,6 +12,9 @@ actor was told, how many faults are left. The search visits every state that can
 5. Checked in every state: versions ascend by one, no commit is in history twice, no logical write is; what was told
    is true now; everything that the root needs exists; nobody is told `Failed` without a fault, and nobody `Unknown`
    unless the scenario is one in which neither can be proved.
+6. Where the scenario says so, the store forgets: the register goes back to a state that it held, its old generation
+   included, and requests on their way to that state count again. From then on nothing that was told needs to hold; what
+   is told must be provable: another history is never taken for a lost race or a success, and `Forgot` is never told before.
 
 `worlds` counts distinct ends: states in which all actors are done, orders of events that nobody can tell apart
 counted once.
@@ -46,7 +49,8 @@ from virke.core.effects import (
     SwapRoot,
 )
 from virke.core.ids import CommitId
-from virke.core.root import Root, decode_root
+from virke.core.lineage import Forgot
+from virke.core.root import Root, RootAt, decode_root
 
 LOST: Final = Lost("no answer")
 REFUSED: Final = Refused("not now")
@@ -59,6 +63,7 @@ class Told:
     write: str
     commit_id: CommitId
     verdict: Verdict
+    base: RootAt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,8 @@ class State(NamedTuple):
     late: frozenset[SwapRoot]
     actors: tuple[Node, ...]
     faults: int
+    forgets: int = 0
+    forgotten: frozenset[Chain] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,7 @@ class Scenario:
     programs: tuple[Program, ...]
     objects: dict[str, bytes] = field(default_factory=dict)
     faults: int = 2
+    forgets: int = 0
     stale: bool = False
     kill: bool = False
     may_be_unknown: bool = False
@@ -247,17 +255,24 @@ class Explorer:
         for data in self.scenario.history[1:]:
             chain = chain.then(data, self._needs)
         actors = tuple(Node(program, 0, (), ()) for program in self.scenario.programs)
-        return State(chain, frozenset(self.scenario.objects), frozenset(), actors, self.scenario.faults)
+        return State(
+            chain, frozenset(self.scenario.objects), frozenset(), actors, self.scenario.faults, self.scenario.forgets
+        )
 
     def _after(self, state: State) -> Iterator[tuple[str, State]]:
         for swap in state.late:
-            chain = state.chain.then(swap.data, self._needs)
-            yield "a late swap arrives", state._replace(chain=chain, late=frozenset())
+            if swap.base == state.chain.generation:
+                chain = state.chain.then(swap.data, self._needs)
+                yield "a late swap arrives", state._replace(chain=chain, late=self._alive(state.late, chain, state))
+        for old in state.chain.past() if state.forgets else ():
+            if old.data is not None:
+                forgotten = state.forgotten | {state.chain}
+                yield "the store forgets", state._replace(chain=old, forgets=state.forgets - 1, forgotten=forgotten)
         for number, node in enumerate(state.actors):
             if node.step is None:
                 continue
             here = Move("", None, state.chain, state.objects, state.late, 0)
-            for move in self._moves(node.step, here):
+            for move in self._moves(node.step, here, state.forgotten):
                 if move.cost > state.faults:
                     continue
                 yield self._moved(state, number, move, node.after(move.answer))
@@ -270,14 +285,19 @@ class Explorer:
 
     def _moved(self, state: State, number: int, move: Move, node: Node) -> tuple[str, State]:
         actors = (*state.actors[:number], node, *state.actors[number + 1 :])
-        late = frozenset(swap for swap in move.late if swap.base == move.chain.generation)
-        after = State(move.chain, move.objects, late, actors, state.faults - move.cost)
+        late = self._alive(move.late, move.chain, state)
+        faults = state.faults - move.cost
+        after = state._replace(chain=move.chain, objects=move.objects, late=late, actors=actors, faults=faults)
         return f"actor {number}: {type(state.actors[number].step).__name__} {move.name}", after
+
+    def _alive(self, late: frozenset[SwapRoot], chain: Chain, state: State) -> frozenset[SwapRoot]:
+        """The swaps that may still be applied: all of them while the store may go back to their base."""
+        return late if state.forgets else frozenset(swap for swap in late if swap.base == chain.generation)
 
     def _on_its_way(self, step: Step | None, chain: Chain) -> frozenset[SwapRoot]:
         return frozenset([step]) if isinstance(step, SwapRoot) and step.base == chain.generation else frozenset()
 
-    def _moves(self, step: Step, here: Move) -> Iterator[Move]:
+    def _moves(self, step: Step, here: Move, forgotten: frozenset[Chain]) -> Iterator[Move]:
         match step:
             case SwapRoot():
                 yield from self._swaps(step, here)
@@ -285,8 +305,9 @@ class Explorer:
                 yield here._replace(name="fresh", answer=here.chain.record())
                 yield here._replace(name="lost", answer=LOST, cost=1)
                 if self.scenario.stale:
-                    for old in here.chain.past():
-                        yield here._replace(name="stale", answer=old.record(), cost=1)
+                    for head in (here.chain, *forgotten):
+                        for old in (*((head,) if head in forgotten else ()), *head.past()):
+                            yield here._replace(name="stale", answer=old.record(), cost=1)
             case PutNew(_, key, data):
                 yield from self._puts(((key, data),), here)
             case PutAll(_, objects):
@@ -361,6 +382,14 @@ class Explorer:
         return ""
 
     def _untrue(self, told: Told, is_in: bool, state: State) -> str:
+        if told.base and isinstance(told.verdict, Committed | Conflicted) and told.verdict.at:
+            before = told.base.root.head
+            there = told.verdict.at.root.commit_at(before.version)
+            if there is not None and there.commit_id != before.commit_id:
+                return "P14: another history was taken for the one that was known"
+        if state.forgets < self.scenario.forgets:
+            is_blind = isinstance(told.verdict, Unknown) and not self.scenario.may_be_unknown
+            return "P14: told unknown, though the loss can be proved" if is_blind else ""
         spent = self.scenario.faults - state.faults
         match told.verdict:
             case Committed(root, at):
@@ -378,5 +407,7 @@ class Explorer:
             case Gone():
                 deleted = any(older.data is None and older.older for older in (state.chain, *state.chain.past()))
                 return "" if deleted else "P3: told that the database was deleted, it never was"
+            case Forgot():
+                return "P14: told that the store forgot, it did not"
             case Unknown():
                 return "" if self.scenario.may_be_unknown else "P3: told unknown, though it can be proved"

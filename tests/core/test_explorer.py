@@ -49,6 +49,11 @@ OLD, OBJECTS = history(with_segment, with_segment, merged, with_segment)
 SHORT = short_ring(in_root, 2)
 
 
+def linearizable_commit(base: RootAt, plan: Plan, name: str) -> Protocol:
+    """`commit` on a register whose reads are never stale."""
+    return commit(base, plan, name, linearizable=True)
+
+
 def world(*programs: Program, faults: int, stale: bool = False, kill: bool = False) -> Scenario:
     """A database of two commits, without objects."""
     return Scenario(registers(NEW), programs, faults=faults, stale=stale, kill=kill)
@@ -155,11 +160,7 @@ def test_a_root_from_before_the_database_existed_proves_no_deletion() -> None:
 @pytest.mark.parametrize("create_anew", [False, True])
 def test_a_deletion_is_told_where_reads_are_linearizable(create_anew: bool) -> None:
     """Rule 8 the other way round: there an absent root is proof, also when another database took the name."""
-
-    def linearizable(base: RootAt, plan: Plan, name: str) -> Protocol:
-        return commit(base, plan, name, linearizable=True)
-
-    programs = (writer("a", with_segment, protocol=linearizable), deleter(create_anew))
+    programs = (writer("a", with_segment, protocol=linearizable_commit), deleter(create_anew))
     found = verdicts(Scenario(registers(NEW), programs, faults=2))
     assert found.verdicts.keys() == {"Committed", "Gone"}
 
@@ -188,14 +189,16 @@ def _read(seen: Outcome) -> tuple[Root, RootAt] | None:
     return root, RootAt(root, seen.generation)
 
 
-def look_at_the_head_only(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
+def look_at_the_head_only(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bool) -> Verdict | None:
     """(b) Only the newest commit id is compared; the ring is not searched."""
     if not (read := _read(seen)) or read[0].head.version <= base.root.head.version:
         return None
     return Committed(root, read[1]) if read[0].head.commit_id == root.head.commit_id else Conflicted(read[1])
 
 
-def look_for_another_version(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
+def look_for_another_version(
+    base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bool
+) -> Verdict | None:
     """(c) Any other version than the base's counts as moved, an older one included."""
     if not (read := _read(seen)) or read[0].head.version == base.root.head.version:
         return None
@@ -203,7 +206,7 @@ def look_for_another_version(base: RootAt, root: Root, seen: Outcome, name: str)
     return Committed(root, read[1]) if root.head.commit_id in ids else Conflicted(read[1])
 
 
-def look_without_guard(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
+def look_without_guard(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bool) -> Verdict | None:
     """(d) What the ring does not remember counts as lost."""
     if not (read := _read(seen)) or read[0].head.version <= base.root.head.version:
         return None
@@ -211,9 +214,11 @@ def look_without_guard(base: RootAt, root: Root, seen: Outcome, name: str) -> Ve
     return Committed(root, read[1]) if root.head.commit_id in ids else Conflicted(read[1])
 
 
-def look_and_believe_absence(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
+def look_and_believe_absence(
+    base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bool
+) -> Verdict | None:
     """(g) An absent root counts as a deletion, also where it may be an old state."""
-    verdict = real_look(base, root, seen, name)
+    verdict = real_look(base, root, seen, name, linearizable=linearizable)
     return Conflicted(base) if isinstance(verdict, Gone) else verdict
 
 

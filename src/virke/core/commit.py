@@ -2,7 +2,7 @@
 
 Pure: a generator of effects, driven by the engine, by the edge guest and by the explorer alike (decision 0005).
 
-State: puts → swap → (done | look) ; look → (done | conflict | swap again | unknown). Its rules:
+State: puts → swap → (done | look) ; look → (done | conflict | swap again | unknown | forgot). Its rules:
 
 1. The swap of the root is the only commit point. Nothing that the new root names is missing when it is swapped in.
 2. After any answer to the swap but `Swapped`, the root is read. Own commit id at the version it would have →
@@ -17,6 +17,9 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
    what the register held before this database was created, while our swap was applied. Nothing is deleted then.
 9. An error that the world raises at an effect (no right, a damaged root) says nothing of the requests before it:
    `Unknown`, unless none of them can have been applied; then it is raised on, and the uploads are deleted.
+10. A root that can't be of one history with the base (core/lineage) is neither a lost race nor a success: the store
+   forgot commits. On a linearizable register that includes any version below the base. Nothing is deleted then: what was
+   forgotten may be brought back, and objects may be needed by it.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from virke.core.effects import (
     Swapped,
     SwapRoot,
 )
+from virke.core.lineage import AskAgain, Forgot, Keep, Replaced, Same, judge
 from virke.core.root import Root, RootAt, decode_root, encode_root
 from virke.errors import VirkeError
 
@@ -98,7 +102,7 @@ class Gone:
     """The database was deleted (and perhaps created anew) since the base was read."""
 
 
-Verdict = Committed | Conflicted | Unknown | Failed | Gone
+Verdict = Committed | Conflicted | Unknown | Failed | Gone | Forgot
 Protocol = Generator[Effect, Outcome, Verdict]
 
 
@@ -159,7 +163,7 @@ def _swap(base: RootAt, root: Root, name: str, linearizable: bool) -> Protocol:
                 case Mismatch():
                     surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
             seen = yield ReadRoot()
-            found = look(base, root, seen, name)
+            found = look(base, root, seen, name, linearizable=linearizable)
         except VirkeError as error:
             if surely_not_applied:
                 raise
@@ -176,7 +180,7 @@ def _swap(base: RootAt, root: Root, name: str, linearizable: bool) -> Protocol:
     return Failed(reason) if surely_not_applied else Unknown(reason)
 
 
-def look(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
+def look(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bool) -> Verdict | None:
     """What the root as `seen` proves about the swap of `root` on `base`; None if nothing yet. `Gone` needs rule 8."""
     match seen:
         case Record(data, generation):
@@ -185,10 +189,13 @@ def look(base: RootAt, root: Root, seen: Outcome, name: str) -> Verdict | None:
             return Gone()
         case _:
             return None
-    if now.database_id != root.database_id:
-        return Gone()
-    if now.head.version <= base.root.head.version:
-        return None
+    match judge(base.root, now, began_after=True, linearizable=linearizable):
+        case Replaced() | AskAgain():
+            return Gone()
+        case Same() | Keep():  # unmoved, or a stale read (rule 5)
+            return None
+        case Forgot() as forgot:  # rule 10
+            return forgot
     at_ours = now.commit_at(root.head.version)
     if at_ours is None:
         passed = now.head.version - base.root.head.version

@@ -26,10 +26,11 @@ from virke.core.change import next_root, untouched
 from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown, Verdict, commit
 from virke.core.effects import Delete
 from virke.core.ids import PageNo
+from virke.core.lineage import Forgot
 from virke.core.root import NOT_TOLD, Root, RootAt
 from virke.engine.fairness import Fairness
 from virke.engine.volume import Volume
-from virke.errors import Conflict, NotFound, OutcomeUnknown, Unavailable, VirkeError
+from virke.errors import Conflict, Corrupt, NotFound, OutcomeUnknown, Unavailable, VirkeError
 
 ATTEMPTS: Final = 16
 
@@ -166,7 +167,7 @@ class Committing:
         return Conflicted(now)
 
 
-def error_of(verdict: Conflicted | Unknown | Failed | Gone) -> VirkeError:
+def error_of(verdict: Conflicted | Unknown | Failed | Gone | Forgot) -> VirkeError:
     """What a verdict that is not `Committed` means to the caller of the database."""
     match verdict:
         case Conflicted():
@@ -179,13 +180,15 @@ def error_of(verdict: Conflicted | Unknown | Failed | Gone) -> VirkeError:
             return Unavailable(f"the store did not take the commit, nothing was changed: {reason}")
         case Gone():
             return NotFound("the database was deleted")
+        case Forgot(reason):
+            return Corrupt(f"the store lost commits: {reason}; stop writing to it and bring back its newest copy")
 
 
 def settled(verdict: Verdict) -> Committed | Conflicted:
     """`verdict`, if it is won or lost.
 
     Raises:
-        OutcomeUnknown, Unavailable, NotFound: it is neither (`error_of`).
+        OutcomeUnknown, Unavailable, NotFound, Corrupt: it is neither (`error_of`).
     """
     if isinstance(verdict, Committed | Conflicted):
         return verdict
