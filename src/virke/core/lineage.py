@@ -21,11 +21,12 @@ the answer to a slow read may arrive after a commit of our own that it does not 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from virke.core.ids import Epoch, Version
 from virke.core.root import Root
 
-PREFIX_BYTES = 4
+PREFIX_BYTES: Final = 4
 """How much of a commit id a bookmark carries."""
 
 
