@@ -14,21 +14,26 @@ who comes with another budget looks once.
    before such a look and put in place after it: at most one file for each *other* thread that was writing at that
    moment, until the next look. A file counts in whole blocks; folders and the account itself (a byte for each 40 KiB of
    the budget) don't. Where processes have several budgets, the largest counts.
-4. Everything may be deleted at any time: without an account somebody looks. Errors of the disk are `OSError`.
+4. Everything may be deleted at any time: without an account somebody looks. Errors of the disk are `OSError`. An account
+   that is not a regular file counts as none.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from virke.stores.cached.private import FILE_MODE, make_folder, tighten_file
+
 BLOCK_BYTES: Final = 4096
 _LOOK_SHARE: Final = 10
 _LEFT_SHARE: Final = 0.8
+_APPENDING: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 class CacheBudget:
@@ -47,13 +52,14 @@ class CacheBudget:
             return False
         if self._charge(blocks):
             return True
-        os.makedirs(self._folder, exist_ok=True)
+        make_folder(self._folder)
         with _alone_in(self._folder) as alone:
             if not alone:
                 return False
             if not self._charge(blocks):  # nobody has looked meanwhile
                 left = min(int(self._blocks_max * _LEFT_SHARE), self._blocks_max - blocks)
                 _remove_oldest(self._folder, self._account, left)
+                _remove_unless_regular(self._account)
                 self._append(blocks, os.O_CREAT | os.O_TRUNC)
         return True
 
@@ -63,11 +69,19 @@ class CacheBudget:
             return self._append(blocks) <= self._unseen_max
         except FileNotFoundError:
             return False
+        except OSError:
+            if _is_regular(self._account):
+                raise
+            return False
 
     def _append(self, blocks: int, flags: int = 0) -> int:
         """Enter `blocks`; how many there are then."""
-        fd = os.open(self._account, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o666)
+        fd = os.open(self._account, _APPENDING | flags, FILE_MODE)
         try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise FileNotFoundError(self._account)
+            tighten_file(fd, info.st_mode)
             os.write(fd, bytes(blocks))
             return os.fstat(fd).st_size
         finally:
@@ -77,6 +91,18 @@ class CacheBudget:
 def blocks_of(size_bytes: int) -> int:
     """How many blocks a file of `size_bytes` takes; an empty one takes one too."""
     return max(1, -(-size_bytes // BLOCK_BYTES))
+
+
+def _is_regular(path: str) -> bool:
+    """Whether there is a regular file at `path`. Raises `OSError`."""
+    return stat.S_ISREG(os.lstat(path).st_mode)
+
+
+def _remove_unless_regular(path: str) -> None:
+    """Remove what stands at `path` in the place of a file: a FIFO, a link, a device. Raises `OSError`."""
+    with suppress(FileNotFoundError):
+        if not _is_regular(path):
+            os.unlink(path)
 
 
 @contextmanager

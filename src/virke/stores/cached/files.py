@@ -3,7 +3,9 @@
 Knows extents and files; knows no store and no memory. Nothing here is waited for to reach the medium.
 
 1. A file is trusted only after its magic, its length and a digest over all that it claims (key, span, bytes) were
-   checked. One that fails is removed and raises `BadFile`.
+   checked. One that fails is removed and raises `BadFile`; so does what is not a regular file of exactly the length that
+   its name claims, and at most `file_bytes`: it is never read, so that nothing in the folder (a FIFO, a link to a
+   device, a file that grew) can block a read or take memory.
 2. Files appear whole, by rename, and never change. Anybody may delete any of them, and any folder, at any time.
 3. An extent is one file of at most `file_bytes` of data and a header; a larger one is written as several. It lies at
    `hh/hash/cell/start-length` (and `-last` if it reaches the object's end) with the hash of its key, and the MiB of its
@@ -11,14 +13,17 @@ Knows extents and files; knows no store and no memory. Nothing here is waited fo
 4. What is written is what no file holds yet, and files inside a new one go. Processes that write at once may hold
    bytes twice, until one of them writes there again or the budget removes them.
 5. The budget is `CacheBudget`'s. Reading a file makes it the one that was used last.
+6. Only the user who owns the folder may read it (`private`).
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import secrets
+import stat
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -28,12 +33,15 @@ from typing import BinaryIO, Final
 from virke.stores.base import Range
 from virke.stores.cached.budget import CacheBudget
 from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, fit, holding, pruned
+from virke.stores.cached.private import FILE_MODE, make_folder, tighten_file, tighten_folder
 
 _HEADER: Final = struct.Struct(">4sQ16s")
 assert struct.calcsize(">4sQ16s") == 28
 """magic `VKC2` | length of the data | blake2b-128 over the key, the span and the data"""
 _MAGIC: Final = b"VKC2"
 _CELL_BYTES: Final = 1 << 20
+_READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+_WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _NAMES: Final = re.compile(r"(?<![^/])([0-9]+)-([0-9]+)(-last)?(?![^/])")
 """Names of extents among others, with `/` between them, which no name has."""
 
@@ -49,9 +57,13 @@ class CacheFiles:
         self._folder = str(folder)
         self._file_bytes = file_bytes
         self._budget = CacheBudget(folder, bytes_max)
+        self._is_private = False
 
     def object(self, key: str) -> ObjectFiles:
         """The files of one object, for one look at them."""
+        if not self._is_private:
+            tighten_folder(self._folder)
+            self._is_private = True
         return ObjectFiles(self._path(key), key, self._file_bytes)
 
     def keep(self, key: str, extents: Iterable[Extent]) -> None:
@@ -101,8 +113,10 @@ class ObjectFiles:
         held = self._read.holding(asked)
         if held is not None:
             return list(held)
-        if asked.length and (extent := self._load(Span(asked.offset, asked.offset + asked.length))):
-            return [extent]
+        if asked.length and asked.length <= self._file_bytes:
+            extent = self._load(Span(asked.offset, asked.offset + asked.length))
+            if extent is not None:
+                return [extent]
         spans = pruned(self._near(asked.offset, BEYOND if asked.length is None else asked.offset + asked.length))
         found = holding(spans, asked)
         if found is None:
@@ -144,13 +158,13 @@ class ObjectFiles:
     def _load(self, span: Span) -> Extent | None:
         """The extent of a file, None if it is not there."""
         path = self._file(span)
+        size = span.end - span.start
         try:
-            with open(path, "rb", buffering=0) as file:
-                header = file.read(_HEADER.size)
-                data = file.readall()
+            content = _content(path, _HEADER.size + size) if size <= self._file_bytes else b""
         except FileNotFoundError:
             return None
-        if len(data) != span.end - span.start or header != _header(self._key, span, data):
+        header, data = content[: _HEADER.size], content[_HEADER.size :]
+        if len(data) != size or header != _header(self._key, span, data):
             with suppress(FileNotFoundError):
                 os.unlink(path)
             raise BadFile(f"bad cache file {path}")
@@ -207,10 +221,29 @@ def _names(path: str) -> list[str]:
         return []
 
 
+def _content(path: str, size: int) -> bytes:
+    """What a regular file of `size` bytes holds; nothing if it is anything else. Raises `OSError`."""
+    try:
+        fd = os.open(path, _READING)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link, wherever it leads
+            return b""
+        raise
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_size != size:
+            return b""
+        tighten_file(fd, info.st_mode)
+        return os.read(fd, size)  # a signal may cut it short: then it is a damaged copy
+    finally:
+        os.close(fd)
+
+
 def _created(path: str) -> BinaryIO:
     """A new file, in a folder that is made if it is missing (it may be removed at any time)."""
     try:
-        return open(path, "xb")
+        fd = os.open(path, _WRITING, FILE_MODE)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return open(path, "xb")
+        make_folder(os.path.dirname(path))
+        fd = os.open(path, _WRITING, FILE_MODE)
+    return os.fdopen(fd, "wb")
