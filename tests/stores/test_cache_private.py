@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.stores.cache_place import Place
-from tests.stores.test_local import value_of
+from tests.stores.local_worker import value_of
 from virke.stores.base import Range
 from virke.stores.cached.blobs import CacheCounts
 
