@@ -87,6 +87,7 @@ BAD: Final[list[tuple[str, dict[str, str], str]]] = [
     ("edge_clean", {ENGINE: "import virke.stores.x", "src/virke/stores/__init__.py": "import ssl"}, "import 'ssl'"),
     ("one_importer", {CORE: "import apsw", ENGINE: "from apsw import ext"}, "one file imports 'apsw', not 2"),
     ("one_importer", {STORE: "def f():\n    import rich.table", CLI: "import rich"}, "one file imports 'rich'"),
+    ("one_importer", {STORE: "import fcntl", CLI: "import fcntl"}, "one file imports 'fcntl'"),
     ("one_importer", {CLI: "import click", ENGINE: "import click"}, "one file imports 'click'"),
     ("sizes", {CORE: "x = 1\n" * (FILE_LINES_MAX + 1)}, "501 lines"),
     ("sizes", {"tests/test_x.py": "def f():\n" + "    pass\n" * FUNCTION_LINES_MAX}, "f() has 71 lines of 70"),

@@ -15,7 +15,6 @@ Knows files, `engine.deferred.Journal` and nothing of pages or roots.
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import sqlite3
@@ -31,6 +30,7 @@ from virke.engine.deferred import Entry
 from virke.engine.results import RejectedWrite, Request
 from virke.engine.writer import Write
 from virke.errors import Corrupt, Unavailable, UsageError, VirkeError
+from virke.processes import holding
 
 BUSY_TIMEOUT_S: Final = 30.0
 _SCHEMA: Final = """
@@ -168,7 +168,7 @@ class FileJournal:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lock = held.enter_context(open(path.with_suffix(suffix), "w"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                held.enter_context(holding(lock.fileno()))
             except OSError as error:
                 raise Unavailable(f"journal {path}: can't lock it: {error.strerror}") from error
             yield

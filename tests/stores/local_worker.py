@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import threading
+import time
 from pathlib import Path
 
 from virke.core.effects import Record, Stored, Swapped, Tier
@@ -92,6 +93,33 @@ def fork(store: Store, times: str) -> None:
         thread.join()
 
 
+def stand(store: Store, arguments: str) -> None:
+    """Stand in line as often as asked, and print each time one is first; begins when the file `go` is there."""
+    assert store.line is not None
+    name, folder, times = arguments.split(",")
+    log = os.open(f"{folder}/log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    print("1", flush=True)
+    while not os.path.exists(f"{folder}/go"):
+        time.sleep(0.001)
+    for _ in range(int(times)):
+        with store.line("k", 60.0) as is_first:
+            assert is_first
+            os.write(log, name.encode())
+            time.sleep(0.001)
+
+
+def stay(store: Store, how: str) -> None:
+    """Be first in line for ever; with `fork` a child goes on, past the end of its block too."""
+    assert store.line is not None
+    with store.line("k", 0.0) as is_first:
+        assert is_first
+        child = os.fork() if how == "fork" else 1
+        if child:
+            print(child, flush=True)
+            time.sleep(600)
+    time.sleep(600)
+
+
 def use_after_fork(store: Store) -> int:
     """Zero, unless an open `kv.sqlite` was inherited."""
     files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
@@ -119,7 +147,7 @@ def fill(store: Store, folder: str) -> None:
     print(wrong, flush=True)
 
 
-WORKS = {work.__name__: work for work in (count, create, swap, put, fork, cache, fill)}
+WORKS = {work.__name__: work for work in (count, create, swap, put, fork, stand, stay, cache, fill)}
 
 if __name__ == "__main__":
     name, place, *argument = sys.argv[1:]

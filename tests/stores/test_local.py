@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.stores.advice import AdviceConformance
 from tests.stores.conformance import GOOD_KEYS, BlobsConformance, Conformance, RegisterConformance, generation_of
 from tests.stores.local_worker import record_of, value_of
 from virke.core.effects import Absent, Generation, Lost, Mismatch, Stored, Swapped, Tier
@@ -56,6 +57,10 @@ class LocalConformance(Conformance):
 
 
 class TestLocalRegister(LocalConformance, RegisterConformance):
+    pass
+
+
+class TestLocalAdvice(LocalConformance, AdviceConformance):
     pass
 
 

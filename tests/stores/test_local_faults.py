@@ -347,6 +347,11 @@ def test_a_read_only_disk_is_unavailable(small_disk: Path) -> None:
         assert _outcome(lambda: again.blobs[Tier.OBJECT].put_new("k2", b"2")) is Unavailable
         assert _outcome(lambda: again.blobs[Tier.OBJECT].delete(["k"])) is Unavailable
         assert again.blobs[Tier.OBJECT].get([Range("k"), Range("k2")]) == [b"1", Absent()]
+        assert again.watch is not None
+        assert again.watch("k")() is not None
+        assert again.line is not None
+        with again.line("k", 60.0) as is_first:
+            assert not is_first
         assert _outcome(lambda: local_store(small_disk / "new")) is Unavailable
     finally:
         subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
@@ -407,7 +412,7 @@ def test_a_newer_format_is_invalid(tmp_path: Path) -> None:
     """A file that a later Virke wrote is refused, not guessed at."""
     path = _settled(tmp_path)
     data = path.read_bytes()
-    path.write_bytes(data[:60] + b"\0\0\0\x02" + data[64:])
+    path.write_bytes(data[:60] + b"\0\0\0\x03" + data[64:])
     store = local_store(tmp_path)
     assert [_outcome(lambda: store.register.read("k")), _outcome(lambda: store.register.swap("k", b"", None))] == [
         Invalid,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.stores.advice import AdviceConformance
 from tests.stores.conformance import BlobsConformance, RegisterConformance, generation_of
 from virke.core.effects import Absent, Record, Tier
 from virke.errors import Invalid
@@ -18,6 +19,12 @@ from virke.stores.memory import memory_store
 
 
 class TestMemoryRegister(RegisterConformance):
+    @pytest.fixture
+    def store(self) -> Store:
+        return memory_store()
+
+
+class TestMemoryAdvice(AdviceConformance):
     @pytest.fixture
     def store(self) -> Store:
         return memory_store()

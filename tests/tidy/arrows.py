@@ -21,7 +21,7 @@ from tests.tidy.reading import (
 )
 
 LAYERS: Final[tuple[frozenset[str], ...]] = (
-    frozenset({"errors", "config"}),
+    frozenset({"errors", "config", "processes"}),
     frozenset({"core"}),
     frozenset({"stores"}),
     frozenset({"engine"}),
@@ -54,6 +54,8 @@ WORLD_CALLS: Final = frozenset({"open", "print", "input", "breakpoint", "eval", 
 CLOCK_CALLS: Final = frozenset({"now", "utcnow", "today"})
 
 IMPORTER_PACKAGES: Final = {"apsw": "src/virke/engine/sqlite", "click": "src/virke/cli"}
+SYSTEM_MODULES: Final = frozenset({"fcntl", "msvcrt"})
+"""Modules of Python that not every system has: one file imports them, too."""
 
 
 def import_arrows(files: Files) -> list[str]:
@@ -164,8 +166,8 @@ def one_importer(files: Files) -> list[str]:
     importers: dict[str, set[str]] = defaultdict(set)
     for path, tree in trees(files, SOURCE):
         for _, dotted in imports(path, tree):
-            if is_third_party(dotted):
-                library = dotted.split(".")[0]
+            library = dotted.split(".")[0]
+            if is_third_party(dotted) or library in SYSTEM_MODULES:
                 folder = IMPORTER_PACKAGES.get(library)
                 importers[library].add(folder if folder and path.startswith(f"{folder}/") else path)
     return [

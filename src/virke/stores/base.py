@@ -17,6 +17,16 @@ Register
  R10. An answer that never came is `Lost` for a swap or a remove; a read that fails raises `Unavailable`.
  R11. `keys(prefix)` lists existing keys with that prefix, sorted.
 
+What a store may have besides
+ L1. `line(key, timeout_s)` is a place in a queue for those who are about to swap `key`, in all threads and processes
+     that reach the store through this machine. It yields whether one is first, after at most `timeout_s`; the end of
+     the block lets the next one through, and so does the death of its process. It is advice, never a lock: a swap
+     needs no place in it, and safety is R3's. All who stand in line get through, loops that come back at once included.
+     It makes no request and leaves nothing where nothing was written.
+ L2. `watch(key)` gives a function that costs next to nothing and makes no request: it answers a stamp, or None. While
+     it answers an equal stamp, no swap or remove of `key` was applied since, by whomever; None says nothing. So: take
+     the stamp, *then* read; what was read is the newest for as long as the stamp stays.
+
 Blobs
  B1. `put_new` answers `Stored` only when the whole object is durable.
  B2. An existing object is never changed: putting the same bytes again is `Stored`, other bytes raise `Exists`.
@@ -35,7 +45,8 @@ Blobs
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
@@ -75,6 +86,12 @@ class Listed:
     key: str
     size_bytes: int
     modified_ms: int
+
+
+Line = Callable[[str, float], AbstractContextManager[bool]]
+"""`line(key, timeout_s)`: see L1."""
+Watch = Callable[[], bytes | None]
+"""`stamp()`: see L2."""
 
 
 class Call(Enum):
@@ -151,6 +168,10 @@ class Store:
     blobs: dict[Tier, Blobs]
     is_metered: bool = False
     """Whether its calls are counted on receipts (`receipt`)."""
+    line: Line | None = None
+    """The queue of those who write one key (L1); None where the store has none."""
+    watch: Callable[[str], Watch] | None = None
+    """How to see for next to nothing whether a key was changed (L2); None where only a read shows it."""
 
 
 def put_each(blobs: Blobs, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:

@@ -23,4 +23,4 @@ def composite(kv: Store, objects: Store) -> Store:
     blobs: dict[Tier, Blobs] = {Tier.OBJECT: objects.blobs[Tier.OBJECT]}
     if Tier.KV in kv.blobs:
         blobs[Tier.KV] = kv.blobs[Tier.KV]
-    return Store(f"{kv.url},{objects.url}", kv.register, blobs)
+    return Store(f"{kv.url},{objects.url}", kv.register, blobs, line=kv.line, watch=kv.watch)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from virke.core.effects import Absent, Generation, PutOutcome, ReadOutcome, Record, SwapOutcome, Tier
 from virke.stores.base import Blobs, Call, Consistency, Listed, Range, Register, Store
@@ -46,7 +46,7 @@ Add = Callable[[Call, Tally], None]
 def counting(inner: Store, add: Add) -> Store:
     """`inner`, whose every call is reported to `add`."""
     blobs: dict[Tier, Blobs] = {tier: _CountedBlobs(one, add) for tier, one in inner.blobs.items()}
-    return Store(inner.url, _CountedRegister(inner.register, add), blobs)
+    return replace(inner, register=_CountedRegister(inner.register, add), blobs=blobs)
 
 
 class CountingStore:

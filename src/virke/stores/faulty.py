@@ -16,7 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Final, NoReturn, TypeVar
 
 from virke.core.effects import (
@@ -153,7 +153,9 @@ class FaultyStore:
         self._late: list[tuple[int, Callable[[], object]]] = []
         self._lock = threading.Lock()
         blobs: dict[Tier, Blobs] = {tier: _FaultyBlobs(one, self) for tier, one in inner.blobs.items()}
-        self.store = Store(inner.url, _FaultyRegister(inner.register, self, eventual=eventual), blobs)
+        register = _FaultyRegister(inner.register, self, eventual=eventual)
+        watch = None if eventual else inner.watch  # a stamp would say of a stale read that it is the newest
+        self.store = replace(inner, register=register, blobs=blobs, watch=watch)
 
     def __repr__(self) -> str:
         return f"FaultyStore(seed={self.seed}, {self._chances}, plan={self._plan}, {len(self.log)} operations)"

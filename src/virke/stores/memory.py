@@ -33,7 +33,8 @@ from virke.core.effects import (
 )
 from virke.core.ids import check_name
 from virke.errors import Exists, Invalid
-from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size, put_each
+from virke.stores.base import Consistency, Listed, Range, Store, Watch, bounds, check_key, check_size, put_each
+from virke.stores.line import ThreadLine
 
 MEMORY_SCHEME: Final = "memory://"
 KV_BYTES_MAX: Final = 1 << 20
@@ -90,6 +91,16 @@ class MemoryRegister:
         """All keys that start with `prefix`, sorted."""
         with self._lock:
             return iter(sorted(key for key in self._records if key.startswith(prefix)))
+
+    def watch(self, key: str) -> Watch:
+        """The generation of `key` at each call, None while it is absent (L2)."""
+
+        def stamp() -> bytes | None:
+            record = self._records.get(key)
+            return None if record is None else record.generation.encode()
+
+        check_key(key)
+        return stamp
 
     def _generation(self, key: str) -> Generation | None:
         record = self._records.get(key)
@@ -180,7 +191,8 @@ def memory_store(
     if not url.startswith(MEMORY_SCHEME):
         raise Invalid(f"not a memory store: {url!r}; write memory://name, or memory:// for one that nobody else opens")
     blobs = {Tier.KV: MemoryBlobs(kv_bytes_max), Tier.OBJECT: MemoryBlobs(object_bytes_max)}
-    made = Store(url, MemoryRegister(), {**blobs})
+    register = MemoryRegister()
+    made = Store(url, register, {**blobs}, line=ThreadLine(), watch=register.watch)
     if not name:
         return made
     check_name(name)

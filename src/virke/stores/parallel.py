@@ -8,13 +8,14 @@ Knows threads and nothing of what they do. Not for the edge, where the host runs
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
 from typing import Final, TypeVar
+
+from virke.processes import at_fork
 
 REQUESTS_MAX: Final = 32
 """Requests under way at once, of all stores of this process together (the callers' own come on top)."""
@@ -26,7 +27,7 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="virke-store")
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # threads are not forked
+at_fork(in_child=_pool.cache_clear)  # threads are not forked
 
 
 def beside(work: Callable[[], object]) -> None:

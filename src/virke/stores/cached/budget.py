@@ -1,6 +1,6 @@
 """The budget of a cache's folder: how many bytes its files may take, whoever writes them, also in processes that end soon.
 
-Knows sizes, times and names of files and nothing of what is in them. POSIX only: it needs `flock`.
+Knows sizes, times and names of files and nothing of what is in them.
 
 The account is a file in the folder that grows by one byte for each block of `BLOCK_BYTES` that anybody is about to
 write, so that its size tells what was written since somebody last looked at all files. There is one for each budget:
@@ -20,7 +20,6 @@ who comes with another budget looks once.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from virke.processes import try_lock, unlock
 from virke.stores.cached.private import FILE_MODE, make_folder, tighten_file
 
 BLOCK_BYTES: Final = 4096
@@ -110,15 +110,13 @@ def _alone_in(folder: str) -> Iterator[bool]:
     """Whether nobody else looks at the files of `folder`; nobody begins before this ends."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(fd):
             yield False
             return
         try:
             yield True
         finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has the descriptor too
+            unlock(fd)  # a child that was forked meanwhile has the descriptor too
     finally:
         os.close(fd)
 

@@ -16,11 +16,9 @@ Knows the file system, and nothing of registers. POSIX only: it needs hard links
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from urllib.parse import unquote
 
 from virke.core.effects import Absent, Lost, PutOutcome, Stored
 from virke.errors import Corrupt, Exists, Invalid, NotFound, Unavailable
+from virke.processes import sync_file
 from virke.stores.base import Consistency, Listed, Range, bounds, check_key, check_size, put_each
 
 OBJECTS: Final = "objects"
@@ -39,15 +38,6 @@ _NAME_CHARS_MAX: Final = 200
 _SYNCED_MAX: Final = 4096
 _UNCLEAR: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 """After these the call may have been carried out all the same."""
-
-
-if sys.platform == "darwin":
-
-    def sync_file(fd: int) -> None:
-        """Bring a file or directory to the medium; plain fsync stops at the drive's cache there."""
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-else:
-    sync_file = os.fsync
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,26 +18,28 @@ WAL does not work across machines, so the folder must not be shared over a netwo
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import secrets
 import sqlite3
 import threading
-import time
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from virke.core.effects import Lost
 from virke.errors import Corrupt, Invalid, NotFound, TooLarge, Unavailable, VirkeError
+from virke.processes import at_fork, lock, unlock
 from virke.stores.local.files import TEMPS, System, discard, make_directory, sync_directory, unavailable
+from virke.stores.local.stamps import Stamps
 
 KV_FILE: Final = "kv.sqlite"
 LOCK_FILE: Final = "kv.lock"
 APPLICATION_ID: Final = 0x56_52_4B_31
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""1: without stamps. Who changes such a file makes it a 2 first, so that no older Virke changes it without them."""
 LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_RETRY_S: Final = 0.0002
 
@@ -120,6 +122,10 @@ class KvFile:
         self._busy = 0
         self._lock_fd: int | None = None
         self._settled: tuple[int, int] | None = None
+        self._is_new = False
+        self._is_stamped = False
+        self._lock_path = folder / LOCK_FILE
+        self.stamps = Stamps(folder)
         _opened.add(self)
 
     def __del__(self) -> None:
@@ -149,8 +155,12 @@ class KvFile:
         self._give_back(connection)
         return rows
 
-    def change(self, sql: str, parameters: Sequence[Parameter], *, make: bool = False) -> int | Lost:
+    def change(
+        self, sql: str, parameters: Sequence[Parameter], *, key: str | None = None, make: bool = False
+    ) -> int | Lost:
         """How many rows one statement changed, durably; 0 if there is no file and `make` does not ask for one.
+
+        `key` is the register's that the statement changes.
 
         Raises:
             Unavailable: disk full, read-only, locked for too long; nothing was changed.
@@ -161,7 +171,7 @@ class KvFile:
             with self._gate:
                 self._busy += 1
             try:
-                return self._change(sql, parameters) if self._settle(make=make) else 0
+                return self._change(sql, parameters, key) if self._settle(make=make) else 0
             except BaseException as error:
                 self._close_writer()
                 if not isinstance(error, sqlite3.Error):
@@ -173,12 +183,14 @@ class KvFile:
             finally:
                 self._give_back(None)
 
-    def _change(self, sql: str, parameters: Sequence[Parameter]) -> int | Lost:
+    def _change(self, sql: str, parameters: Sequence[Parameter], key: str | None) -> int | Lost:
         if self._writer is None:
+            self._is_stamped = False
             self._writer = self._open()
             if self._writer is None or self._id() != self._settled:
                 raise Unavailable(f"{self.path} was removed just now; nothing was changed")
-        changed = self._execute(self._writer, sql, parameters)
+        with self._locked():
+            changed = self._execute(self._writer, sql, parameters, key)
         if self._id() != self._settled:
             return Lost(f"{self.path} was removed at the same time")
         return changed
@@ -210,7 +222,7 @@ class KvFile:
             [[version]] = connection.execute("PRAGMA user_version").fetchall()
             if application_id != APPLICATION_ID:
                 raise Corrupt(f"{self.path} is not a Virke store, or is damaged")
-            if version != FORMAT_VERSION:
+            if not 1 <= version <= FORMAT_VERSION:
                 raise Invalid(f"{self.path} has format {version}, this Virke reads {FORMAT_VERSION}; use a newer one")
         except BaseException:
             connection.close()
@@ -255,6 +267,7 @@ class KvFile:
                 if not make:
                     return False
                 self._make()
+                self._is_new = True
             sync_directory(self._system, self._folder)
         except OSError as error:
             raise unavailable(error, f"create {self.path}") from error
@@ -289,29 +302,40 @@ class KvFile:
         finally:
             self._system.close(fd)
 
-    def _execute(self, connection: sqlite3.Connection, sql: str, parameters: Sequence[Parameter]) -> int:
-        """Run one change while no other process makes one; a killed process lets go of the lock."""
-        lock = self._folder / LOCK_FILE
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """No other process makes a change; a killed one lets go of the lock."""
         try:
             if self._lock_fd is None:
-                self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            self._wait_for_lock(self._lock_fd)
-            return connection.execute(sql, parameters).rowcount
+                self._lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+            if not lock(self._lock_fd, LOCK_TIMEOUT_S, _LOCK_RETRY_S):
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            self.stamps.prepare(is_new=self._is_new)
+            self._is_new = False
         except OSError as error:
-            raise unavailable(error, f"lock {lock}") from error
+            self._unlock()
+            raise unavailable(error, f"lock {self._lock_path}") from error
+        try:
+            yield
         finally:
-            if self._lock_fd is not None:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            self._unlock()
 
-    def _wait_for_lock(self, fd: int) -> None:
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while True:
-            try:
-                return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(_LOCK_RETRY_S)
+    def _unlock(self) -> None:
+        if self._lock_fd is not None:
+            unlock(self._lock_fd)
+
+    def _execute(
+        self, connection: sqlite3.Connection, sql: str, parameters: Sequence[Parameter], key: str | None
+    ) -> int:
+        if not self._is_stamped:
+            [[version]] = connection.execute("PRAGMA user_version").fetchall()
+            if version != FORMAT_VERSION:
+                connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+            self._is_stamped = True
+        if key is None:
+            return connection.execute(sql, parameters).rowcount
+        with self.stamps.changing(key):
+            return connection.execute(sql, parameters).rowcount
 
     # Fork
 
@@ -358,8 +382,8 @@ def _release(*, in_child: bool) -> None:
     _forking.release()
 
 
-os.register_at_fork(
+at_fork(
     before=_hold,
-    after_in_parent=lambda: _release(in_child=False),
-    after_in_child=lambda: _release(in_child=True),
+    in_parent=lambda: _release(in_child=False),
+    in_child=lambda: _release(in_child=True),
 )

@@ -4,6 +4,8 @@
     folder/objects/    the objects of the object tier, one file each (`files`)
     folder/tmp/        what is being written
     folder/kv.lock     held while something in kv.sqlite changes
+    folder/kv.stamps   which keys changed, for who has read them (`stamps`)
+    folder/line/       the queue of those who write (`line`)
 
 Knows which statement means which call; how a statement becomes durable is `kv`'s matter.
 
@@ -38,9 +40,10 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Corrupt, Exists, Unavailable, UsageError
-from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size, put_each
+from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, bounds, check_key, check_size, put_each
 from virke.stores.local.files import FileBlobs, System, make_directory, unavailable
 from virke.stores.local.kv import Connect, KvFile, connect_sqlite
+from virke.stores.local.line import FileLine
 
 KV_BYTES_MAX: Final = 1 << 20
 OBJECT_BYTES_MAX: Final = 16 << 20
@@ -85,21 +88,26 @@ class LocalRegister:
         generation = Generation(secrets.token_hex(16))
         if base is None:
             insert = "INSERT INTO register (key, generation, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-            changed = self._kv.change(insert, (key, generation, bytes(data)), make=True)
+            changed = self._kv.change(insert, (key, generation, bytes(data)), key=key, make=True)
         else:
             update = "UPDATE register SET generation = ?, data = ? WHERE key = ? AND generation = ?"
-            changed = self._kv.change(update, (generation, bytes(data), key, base))
+            changed = self._kv.change(update, (generation, bytes(data), key, base), key=key)
         return _outcome(changed, generation)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         """Delete `key` if its generation is `base`. Raises as `swap` does."""
-        changed = self._kv.change("DELETE FROM register WHERE key = ? AND generation = ?", (check_key(key), base))
+        delete = "DELETE FROM register WHERE key = ? AND generation = ?"
+        changed = self._kv.change(delete, (check_key(key), base), key=key)
         return _outcome(changed, None)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that start with `prefix`, sorted. Raises `Unavailable`, `Corrupt`."""
         below = "SELECT key FROM register WHERE key >= ? AND key < ? ORDER BY key"
         return (cast(str, key) for (key,) in self._kv.select(below, (prefix, prefix + _AFTER_EVERY_KEY)))
+
+    def watch(self, key: str) -> Watch:
+        """The stamp of `key` (L2)."""
+        return self._kv.stamps.watch(check_key(key))
 
 
 def _outcome(changed: int | Lost, generation: Generation | None) -> SwapOutcome:
@@ -222,4 +230,6 @@ def local_store(
             raise unavailable(error, f"create {folder}") from error
     kv = KvFile(folder, create=create, system=system, connect=connect)
     files = FileBlobs(folder, create=create, part_bytes_max=object_bytes_max, system=system)
-    return Store(folder.as_uri(), LocalRegister(kv), {Tier.KV: KvBlobs(kv, kv_bytes_max), Tier.OBJECT: files})
+    register = LocalRegister(kv)
+    blobs: dict[Tier, Blobs] = {Tier.KV: KvBlobs(kv, kv_bytes_max), Tier.OBJECT: files}
+    return Store(folder.as_uri(), register, blobs, line=FileLine(folder), watch=register.watch)

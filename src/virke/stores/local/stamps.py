@@ -1,0 +1,162 @@
+"""What each key's last change left in shared memory: whether a register changed is seen without asking it.
+
+    folder/kv.stamps   a header, then slots of 16 bytes: whether a change is under way, and 15 random bytes
+
+Knows keys and when they change, and nothing of what is in them. It costs a reader a slice of mapped memory (0.15 µs;
+a `stat` costs 1.7, a read of `kv.sqlite` 9).
+
+1. Before a change the slot of its key says "under way"; when the change is durable, and before it is answered, the
+   slot gets new random bytes. A change that failed, or whose process died, leaves "under way" until the next one: it
+   may show later. So equal stamps mean that nothing was changed in between, answered or not.
+2. Keys share slots by chance. That makes a stamp change too often, never too rarely.
+3. Whoever changes `kv.sqlite` holds `kv.lock`, and first maps the file that is at the path now; without it nothing is
+   changed. A file that had to be made again for an old `kv.sqlite` is waited for, until every reader has noticed.
+4. Readers look every `CHECK_S` whether their file is still the one at the path: after that they notice that a
+   folder was removed and made again.
+5. The file holds nothing that must survive the machine, so it is never synced. It is written in full when it is
+   made: a hole could find the disk full at the moment of a change.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from virke.stores.base import Watch
+from virke.stores.local.files import TEMPS
+
+STAMPS_FILE: Final = "kv.stamps"
+CHECK_S: Final = 0.1
+SLOTS: Final = 1024
+_SLOT_BYTES: Final = 16
+_MAGIC: Final = b"virke stamps v1\n"
+_FILE_BYTES: Final = (1 + SLOTS) * _SLOT_BYTES
+assert len(_MAGIC) == _SLOT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    file: tuple[int, int]
+    memory: mmap.mmap
+
+
+class Stamps:
+    """The stamps of one folder; one thread at a time prepares and changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = str(folder / STAMPS_FILE)
+        self._folder = folder
+        self._writing: _Mapped | None = None
+        self._reading: _Mapped | None = None
+        self._memory: mmap.mmap | None = None  # that of `_reading`
+        self._check_at = 0.0
+
+    def prepare(self, *, is_new: bool) -> None:
+        """Map the file at the path, making it if need be; `is_new`: so is the store, and nobody reads it yet.
+
+        Raises:
+            OSError: it can't be mapped for writing; then nothing may be changed.
+        """
+        if self._writing is not None and self._writing.file == _file_at(self._path):
+            return
+        self._writing = None
+        mapped = _mapped(self._path, mmap.ACCESS_WRITE)
+        if mapped is None:
+            self._make()
+            if not is_new:
+                time.sleep(1.5 * CHECK_S)
+            mapped = _mapped(self._path, mmap.ACCESS_WRITE)
+        if mapped is None:
+            raise FileNotFoundError(f"{self._path} went away")
+        self._writing = mapped
+        self._read(mapped)
+
+    @contextmanager
+    def changing(self, key: str) -> Iterator[None]:
+        """The block changes `key`, durably (invariant 1)."""
+        assert self._writing is not None, "it was prepared"
+        memory, slot = self._writing.memory, _slot(key)
+        memory[slot.start] = 1
+        yield
+        memory[slot.start + 1 : slot.stop] = secrets.token_bytes(_SLOT_BYTES - 1)
+        memory[slot.start] = 0
+
+    def watch(self, key: str) -> Watch:
+        """The stamp of `key` at each call; None while it is not known whether that is the last."""
+        slot, now = _slot(key), time.monotonic
+
+        def stamp() -> bytes | None:
+            if now() >= self._check_at:
+                self._check()
+            memory = self._memory
+            if memory is None:
+                return None
+            found: bytes = memory[slot]
+            return None if found[0] else found
+
+        return stamp
+
+    def _check(self) -> None:
+        """Look which file is at the path now."""
+        began = time.monotonic()
+        there = _file_at(self._path)
+        if self._reading is None or self._reading.file != there:
+            self._reading = self._memory = None
+            with suppress(OSError):
+                self._read(_mapped(self._path, mmap.ACCESS_READ))
+        self._check_at = began + CHECK_S
+
+    def _read(self, mapped: _Mapped | None) -> None:
+        self._reading = mapped
+        self._memory = mapped.memory if mapped else None
+
+    def _make(self) -> None:
+        slots = b"".join(b"\0" + secrets.token_bytes(_SLOT_BYTES - 1) for _ in range(SLOTS))
+        temp = self._folder / TEMPS / secrets.token_hex(16)
+        with suppress(FileExistsError):
+            temp.parent.mkdir()
+        try:
+            with open(temp, "xb") as file:
+                file.write(_MAGIC + slots)
+            os.replace(temp, self._path)
+        except BaseException:
+            with suppress(OSError):
+                temp.unlink()
+            raise
+
+
+def _slot(key: str) -> slice:
+    number = 1 + int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) % SLOTS
+    return slice(number * _SLOT_BYTES, (number + 1) * _SLOT_BYTES)
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def _mapped(path: str, access: int) -> _Mapped | None:
+    """The file at `path`; None if there is none, or not a whole one."""
+    try:
+        fd = os.open(path, os.O_RDWR if access == mmap.ACCESS_WRITE else os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        info = os.fstat(fd)
+        if info.st_size != _FILE_BYTES:
+            return None
+        memory = mmap.mmap(fd, _FILE_BYTES, access=access)
+    finally:
+        os.close(fd)
+    return _Mapped((info.st_dev, info.st_ino), memory) if memory[:_SLOT_BYTES] == _MAGIC else None
