@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 WITHOUT = """
 import importlib, os, pathlib, pkgutil, sys
 sys.modules["fcntl"] = None
-del os.fork, os.register_at_fork
+del os.fork, os.register_at_fork, os.O_CLOEXEC, os.O_NONBLOCK, os.O_NOFOLLOW
 import virke
 for module in pkgutil.walk_packages(virke.__path__, "virke."):
     if not module.name.endswith("__main__"):

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from typing import Final
 
 RETRY_S: Final = 0.0005
+PLAIN_FILE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+"""Flags with which `os.open` follows no link and waits for no FIFO, where the system has them."""
 _WINDOWS_BYTE: Final = 0x7FFF_0000
 """Which byte of a file is locked on Windows, where nobody can read or write a locked one: far beyond the end."""
 

@@ -21,8 +21,9 @@ from tests.stores.conformance import generation_of
 from tests.stores.local_worker import record_of
 from virke.core.effects import Absent, Lost, Stored, Swapped, Tier
 from virke.errors import Corrupt, Invalid, TooLarge, Unavailable, VirkeError
+from virke.processes import sync_file
 from virke.stores.base import Range, Store
-from virke.stores.local.files import System, sync_file
+from virke.stores.local.files import System
 from virke.stores.local.kv import SelfClosing, connect_sqlite
 from virke.stores.local.store import local_store
 

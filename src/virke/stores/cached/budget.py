@@ -27,13 +27,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from virke.processes import try_lock, unlock
+from virke.processes import PLAIN_FILE, try_lock, unlock
 from virke.stores.cached.private import FILE_MODE, make_folder, tighten_file
 
 BLOCK_BYTES: Final = 4096
 _LOOK_SHARE: Final = 10
 _LEFT_SHARE: Final = 0.8
-_APPENDING: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+_APPENDING: Final = os.O_WRONLY | os.O_APPEND | PLAIN_FILE
 
 
 class CacheBudget:
@@ -108,7 +108,7 @@ def _remove_unless_regular(path: str) -> None:
 @contextmanager
 def _alone_in(folder: str) -> Iterator[bool]:
     """Whether nobody else looks at the files of `folder`; nobody begins before this ends."""
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(folder, os.O_RDONLY)
     try:
         if not try_lock(fd):
             yield False

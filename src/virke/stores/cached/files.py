@@ -30,6 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from virke.processes import PLAIN_FILE
 from virke.stores.base import Range
 from virke.stores.cached.budget import CacheBudget
 from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, fit, holding, pruned
@@ -40,8 +41,8 @@ assert struct.calcsize(">4sQ16s") == 28
 """magic `VKC2` | length of the data | blake2b-128 over the key, the span and the data"""
 _MAGIC: Final = b"VKC2"
 _CELL_BYTES: Final = 1 << 20
-_READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-_WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_READING: Final = os.O_RDONLY | PLAIN_FILE
+_WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _NAMES: Final = re.compile(r"(?<![^/])([0-9]+)-([0-9]+)(-last)?(?![^/])")
 """Names of extents among others, with `/` between them, which no name has."""
 
