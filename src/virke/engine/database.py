@@ -273,8 +273,16 @@ class Database:
         self._upkeep.after_commit()
         self._view.show_if_possible()
 
-    def transaction(self, *, idempotency_key: str | None = None) -> Transaction:
-        """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`."""
+    @property
+    def foreign_keys(self) -> bool:
+        """Whether foreign keys are checked: what `PRAGMA foreign_keys` set last."""
+        return self._writer.foreign_keys
+
+    def transaction(self, *, idempotency_key: str | None = None, foreign_keys: bool | None = None) -> Transaction:
+        """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`.
+
+        `foreign_keys` says whether keys are checked in it; None: as in the database's other transactions.
+        """
         self._check_open()
         self._push_pending()
         base = self._volume.branch.refresh()
@@ -284,7 +292,7 @@ class Database:
             connection = self._connection()
         connection.unpin()
         connection.limit_values(base.root.settings.max_result_mb << 20)
-        connection.raw.pragma("foreign_keys", self._writer.foreign_keys)
+        connection.raw.pragma("foreign_keys", self.foreign_keys if foreign_keys is None else foreign_keys)
         key = hash_key(idempotency_key) if idempotency_key else None
         return Transaction(
             self._volume, self._writer, self._committing, connection, base=base, done=self._transaction_done, key=key
