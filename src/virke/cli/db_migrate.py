@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from virke.cli import render
+from virke.cli.group import error_body
 from virke.cli.opening import open_database
 from virke.cli.state import State, global_options, pass_state
 from virke.config import load
-from virke.errors import UsageError
+from virke.errors import UsageError, VirkeError
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -22,7 +25,7 @@ FOLDER = "migrations"
 
 @click.command()
 @click.option("--status", "report", is_flag=True, help="List the migrations and which are applied.")
-@click.option("--dry-run", is_flag=True, help="Run what waits in a transaction that is rolled back.")
+@click.option("--dry-run", is_flag=True, help="Rehearse the pending migrations; keep nothing.")
 @click.option("--undo", "steps", type=int, is_flag=False, flag_value=1, metavar="[N]", help="Undo the last N. [N: 1]")
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="[default: migrations beside virke.toml]")
 @global_options
@@ -31,7 +34,7 @@ def migrate(state: State, *, report: bool, dry_run: bool, steps: int | None, fol
     """Apply the migrations of a folder, or undo them.
 
     Files are named 001_name.sql, 002_name.sql … and are applied in this order, each as one transaction. A file
-    001_name.undo.sql says how to take one back; where a migration only added things, Virke knows by itself.
+    001_name.undo.sql says how to take one back; where a migration only added things, Virke derives it.
     """
     if report + dry_run + (steps is not None) > 1:
         raise UsageError("--status, --dry-run and --undo exclude each other")
@@ -61,24 +64,37 @@ def _show_status(state: State, database: Database, folder: Path) -> None:
 def _migrate(state: State, database: Database, folder: Path, dry_run: bool) -> None:
     from virke.migrations import migrate as run
 
-    done = run(database, folder, dry_run)
     verb = "would apply" if dry_run else "applied"
-    _show_files(state, done, verb=verb, nothing="nothing to apply", version=database.version)
+    _run(state, database, partial(run, database, folder, dry_run), verb=verb, nothing="nothing to apply")
 
 
 def _undo(state: State, database: Database, folder: Path, steps: int) -> None:
     from virke.migrations import undo
 
-    done = undo(database, folder, steps)
-    _show_files(state, done, verb="undid", nothing="nothing to undo", version=database.version)
+    _run(state, database, partial(undo, database, folder, steps), verb="undid", nothing="nothing to undo")
 
 
-def _show_files(state: State, files: list[MigrationFile], *, verb: str, nothing: str, version: int) -> None:
+def _run(state: State, database: Database, action: Callable[..., object], *, verb: str, nothing: str) -> None:
+    """Do `action`, and say each file as it is done; with `--json`, all of them in one object, an error included."""
+    key = verb.replace(" ", "_")
+    done: list[MigrationFile] = []
+
+    def report(file: MigrationFile) -> None:
+        done.append(file)
+        if not state.json:
+            state.result(f"{verb} {file.path.name}")
+
+    try:
+        action(report=report)
+    except VirkeError as error:
+        if state.json and key in error.context:  # before any file ran there is only the error
+            state.data(_files(key, done, database.version) | {"error": error_body(error)})
+        raise
     if state.json:
-        names = [{"number": file.number, "name": file.name} for file in files]
-        state.data({verb.replace(" ", "_"): names, "version": version})
-        return
-    for file in files:
-        state.result(f"{verb} {file.path.name}")
-    if not files:
-        state.result(f"{nothing}, version {version}")
+        state.data(_files(key, done, database.version))
+    elif not done:
+        state.result(f"{nothing}, version {database.version}")
+
+
+def _files(key: str, done: list[MigrationFile], version: int) -> dict[str, object]:
+    return {key: [{"number": file.number, "name": file.name} for file in done], "version": version}

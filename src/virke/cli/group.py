@@ -137,13 +137,22 @@ def _report(error: BaseException, as_json: bool) -> int:
             kind, retryable, code = "internal", False, 1
             message = f"internal error: {type(error).__name__}: {error} (set VIRKE_DEBUG=1 for the traceback)"
     if as_json:
-        body = {"code": kind, "message": " ".join(message.split()), "retryable": retryable}
+        plain = {"code": kind, "message": " ".join(message.split()), "retryable": retryable}
+        body = error_body(error) if isinstance(error, VirkeError) else plain
         click.echo(json_text({"error": body}, sys.stderr), err=True)
     elif kind == "internal":
         click.echo(printable(" ".join(message.split())), err=True)
     else:
         error_line(message)
+        if isinstance(error, VirkeError) and (hint := error.context.get("hint")):
+            click.echo(printable(f"hint: {hint}"), err=True)
     return code
+
+
+def error_body(error: VirkeError) -> dict[str, object]:
+    """An error as JSON: code, message, whether to try again; its hint, and the file and line it is in, if it has them."""
+    known = {key: error.context[key] for key in ("hint", "file", "line") if error.context.get(key) is not None}
+    return {"code": error.kind, "message": " ".join(error.message.split()), "retryable": error.retryable} | known
 
 
 def _is_folder_gone() -> bool:

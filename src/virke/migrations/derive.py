@@ -18,7 +18,7 @@ from virke.engine.sqlite import Connection, Error, Guard, open_connection
 from virke.migrations.statements import Statement
 
 if TYPE_CHECKING:
-    from virke.engine.transaction import Transaction
+    from virke.migrations.target import Step
 
 RECORDS: Final = "virke_migrations"
 
@@ -69,10 +69,10 @@ class Ran:
     rows_affected: int
 
 
-def read_schema(transaction: Transaction) -> Schema:
-    """The schema that `transaction` sees."""
-    shadows = {str(name) for (name,) in transaction.query(_SHADOWS).rows}
-    return _schema(transaction.query(_OBJECTS).rows, transaction.query(_COLUMNS).rows, shadows)
+def read_schema(step: Step) -> Schema:
+    """The schema that the open transaction `step` sees."""
+    shadows = {str(name) for (name,) in step.query(_SHADOWS).rows}
+    return _schema(step.query(_OBJECTS).rows, step.query(_COLUMNS).rows, shadows)
 
 
 def _schema(objects: Sequence[Sequence[object]], columns: Sequence[Sequence[object]], shadows: set[str]) -> Schema:

@@ -1,34 +1,39 @@
 """Migrations applied to a database, taken back, and reported.
 
-Knows the record table `virke_migrations` and the transaction of a database; knows nothing of files but what
+Knows the record table `virke_migrations` and the transactions of a database; knows nothing of files except what
 `plan` read.
 
 1. A file and its record are one transaction: both are there or neither.
-2. The record is read inside the transaction that applies the file, so of two processes that migrate at the same
-   time one applies it, the other one loses the race, looks again and finds it done.
-3. Everything that can be checked is checked before the first file runs.
-4. A dry run runs every waiting file in one transaction that is rolled back.
+2. Whether a file may run is decided inside its transaction, by the records that are there then: it is the next one of
+   the folder, and all before it are applied as the folder has them. So of processes that migrate at the same time one
+   applies it, and the others go on from what they find; with another folder they are refused.
+3. A script that undoes runs only while its migration is the last one applied: never twice, never under a later one.
+4. Everything that can be checked is checked before the first file runs.
+5. A file that switches foreign keys off runs whole with keys off, whatever it says later, and is refused if it breaks
+   keys that held before. The caller's own value is never touched.
+6. A dry run is the same code on a rehearsal: file after file, each on what the one before it left.
+7. An error names its file and line, and the files that were done before it (`context`: `file`, `line`, and `applied`,
+   `would_apply` or `undid`).
+8. A lost race runs the file again, at most `max_attempts` times.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from virke.errors import Conflict, Invalid, VirkeError
-from virke.migrations.derive import RECORDS, Ran, derive_undo, read_schema
+from virke.errors import Invalid, VirkeError
+from virke.migrations.derive import RECORDS, derive_undo, read_schema
 from virke.migrations.plan import MigrationFile, Record, check, plan
-from virke.migrations.statements import Statement, split
+from virke.migrations.running import again, run_file, running
+from virke.migrations.target import Step, Target, rehearsal
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
-    from virke.engine.transaction import Transaction
-
-ATTEMPTS_MAX: Final = 32
-"""Lost races per file before `Conflict` is surfaced; each one means that somebody else committed."""
 
 _CREATE: Final = (
     f"CREATE TABLE IF NOT EXISTS {RECORDS}(number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, "
@@ -40,7 +45,9 @@ _INSERT: Final = (
     f"INSERT INTO {RECORDS}(number, name, checksum, applied_at, undo) "
     "VALUES (?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), ?)"
 )
-_LINE: Final = re.compile(r" \(line \d+\)$")
+
+Report = Callable[[MigrationFile], object]
+"""Called with each file as soon as it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,12 @@ class MigrationState:
     undo: str
 
 
-class _RolledBack(Exception):
-    """Leaves the transaction of a dry run, so that nothing of it is kept."""
+class _Overtaken(Exception):
+    """Leaves a transaction that finds other records than expected, so that nothing of it is kept."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        super().__init__()
+        self.records = records
 
 
 def status(database: Database, folder: Path) -> list[MigrationState]:
@@ -81,73 +92,126 @@ def _state(file: MigrationFile, record: Record | None) -> MigrationState:
     return MigrationState(file.number, file.name, record.applied_at if record else None, undo)
 
 
-def migrate(database: Database, folder: Path, dry_run: bool = False) -> list[MigrationFile]:
+# Applying
+
+
+def migrate(
+    database: Database, folder: Path, dry_run: bool = False, *, report: Report | None = None
+) -> list[MigrationFile]:
     """Apply the migrations of `folder` that wait, and return them; with `dry_run` nothing of it is kept.
 
     Raises:
-        Invalid: the folder is wrong (nothing ran), or SQLite refused a statement: the files before it are applied,
-            its own file is not.
-        Conflict: other writers won every attempt; run it again.
-    """
-    files = plan(folder)
-    _checked(database, files)
-    if dry_run:
-        return _rehearse(database, files)
-    return [file for file in files if _apply(database, files, file)]
-
-
-def _rehearse(database: Database, files: Sequence[MigrationFile]) -> list[MigrationFile]:
-    waiting: list[MigrationFile] = []
-    try:
-        with database.transaction() as transaction:
-            applied = {record.number for record in _records(transaction)}
-            waiting = [file for file in files if file.number not in applied]
-            for file in waiting:
-                _run(transaction, file.sql, file.path.name)
-            raise _RolledBack
-    except _RolledBack:
-        return waiting
-
-
-def _apply(database: Database, files: Sequence[MigrationFile], file: MigrationFile) -> bool:
-    """Apply one file; False if it was applied already."""
-    for attempt in range(ATTEMPTS_MAX):
-        try:
-            with database.transaction() as transaction:
-                records = _records(transaction)
-                check(files, records)
-                if any(record.number == file.number for record in records):
-                    raise _RolledBack
-                transaction.execute(_CREATE)
-                before = read_schema(transaction)
-                ran = _run(transaction, file.sql, file.path.name)
-                undo = derive_undo(before, read_schema(transaction), ran)
-                transaction.execute(_INSERT, (file.number, file.name, file.checksum, undo))
-            return True
-        except _RolledBack:
-            return False
-        except Conflict:
-            if attempt == ATTEMPTS_MAX - 1:
-                raise
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def undo(database: Database, folder: Path, steps: int = 1) -> list[MigrationFile]:
-    """Take back the last `steps` applied migrations, newest first, and return them.
-
-    Raises:
-        Invalid: there are not so many, or one of them has no undo: nothing was taken back. Or SQLite refused a
-            statement: what came before it is taken back, its own migration is not.
-        Conflict: other writers won every attempt; run it again.
+        Invalid: the folder is wrong (nothing ran), or SQLite refused a statement: the files before it are applied
+            (`context["applied"]` names them), its own file is not.
+        Conflict: other writers won every attempt at a file; those before it are applied, run it again.
     """
     files = plan(folder)
     records = _checked(database, files)
+    attempts = database.known_settings.max_attempts
+    if not dry_run:
+        return _apply_all(database, files, records, _Done("applied", report), attempts=attempts)
+    return again(attempts, "the rehearsal", partial(_rehearse, database, files, report))
+
+
+def _rehearse(database: Database, files: Sequence[MigrationFile], report: Report | None) -> list[MigrationFile]:
+    """Apply all to a rehearsal; `Conflict` means that its snapshot was collected meanwhile."""
+    with rehearsal(database) as target:
+        return _apply_all(target, files, _checked(target, files), _Done("would_apply", report), attempts=1)
+
+
+class _Done:
+    """The files that are done so far, and where to say so."""
+
+    def __init__(self, key: str, report: Report | None) -> None:
+        self._key = key
+        self._report = report
+        self.files: list[MigrationFile] = []
+
+    def add(self, file: MigrationFile) -> None:
+        """One more is done."""
+        self.files.append(file)
+        if self._report:
+            self._report(file)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Let an error that leaves the block say what was done before it (invariant 7)."""
+        try:
+            yield
+        except VirkeError as error:
+            error.context[self._key] = [file.path.name for file in self.files]
+            raise
+
+
+def _apply_all(
+    target: Target, files: Sequence[MigrationFile], records: Sequence[Record], done: _Done, *, attempts: int
+) -> list[MigrationFile]:
+    """Apply what waits after `records`."""
+    waiting = _waiting(files, records)
+    with done.noted():
+        while waiting:
+            file, *rest = waiting
+            try:
+                again(attempts, file.path.name, partial(_apply, target, files, file))
+            except _Overtaken as others:
+                waiting = _waiting(files, others.records)
+            else:
+                done.add(file)
+                waiting = rest
+    return done.files
+
+
+def _waiting(files: Sequence[MigrationFile], records: Sequence[Record]) -> list[MigrationFile]:
+    applied = {record.number for record in records}
+    return [file for file in files if file.number not in applied]
+
+
+def _apply(target: Target, files: Sequence[MigrationFile], file: MigrationFile) -> None:
+    """Apply one file, if it is the next one (invariant 2)."""
+    with running(target, file.sql, file.path.name) as step:
+        records = _records(step)
+        check(files, records)
+        if _waiting(files, records)[:1] != [file]:
+            raise _Overtaken(records)
+        step.execute(_CREATE)
+        before = read_schema(step)
+        ran = run_file(step, file.sql, file.path.name)
+        undo = derive_undo(before, read_schema(step), ran)
+        step.execute(_INSERT, (file.number, file.name, file.checksum, undo))
+
+
+# Undoing
+
+
+def undo(database: Database, folder: Path, steps: int = 1, *, report: Report | None = None) -> list[MigrationFile]:
+    """Take back the last `steps` applied migrations, newest first, and return them.
+
+    What another process took back in the meantime is left out.
+
+    Raises:
+        Invalid: there are not so many, or one of them has no undo: nothing was taken back. Or SQLite refused a
+            statement, or a later migration was applied in the meantime: what came before it is taken back
+            (`context["undid"]` names it), its own migration is not.
+        Conflict: other writers won every attempt at one; those before it are taken back, run it again.
+    """
+    files = plan(folder)
+    records = _checked(database, files)
+    attempts = database.known_settings.max_attempts
     if not 1 <= steps <= len(records):
         raise Invalid(f"can't undo {steps} migrations: {len(records)} applied")
     by_number = {file.number: file for file in files}
     chosen = [(by_number[record.number], record) for record in reversed(records[-steps:])]
-    scripts = [(file, _undo_script(file, record)) for file, record in chosen]
-    return [file for file, script in scripts if _take_back(database, file, script)]
+    for file, record in chosen:
+        _undo_script(file, record)
+    done = _Done("undid", report)
+    with done.noted():
+        for file, record in chosen:
+            try:
+                again(attempts, file.undo_name, partial(_take_back, database, files, file, record=record))
+            except _Overtaken:
+                continue
+            done.add(file)
+    return done.files
 
 
 def _undo_script(file: MigrationFile, record: Record) -> str:
@@ -160,64 +224,37 @@ def _undo_script(file: MigrationFile, record: Record) -> str:
     return script
 
 
-def _take_back(database: Database, file: MigrationFile, script: str) -> bool:
-    """Undo one migration; False if somebody else did."""
-    for attempt in range(ATTEMPTS_MAX):
-        try:
-            with database.transaction() as transaction:
-                last = max((record.number for record in _records(transaction)), default=-1)
-                if last != file.number:
-                    raise _RolledBack
-                _run(transaction, script, file.undo_name)
-                transaction.execute(f"DELETE FROM {RECORDS} WHERE number = ?", (file.number,))
-            return True
-        except _RolledBack:
-            return False
-        except Conflict:
-            if attempt == ATTEMPTS_MAX - 1:
-                raise
-    raise AssertionError("unreachable: the last attempt returns or raises")
+def _take_back(target: Target, files: Sequence[MigrationFile], file: MigrationFile, *, record: Record) -> None:
+    """Undo one migration, if it is the last one (invariant 3)."""
+    script = _undo_script(file, record)
+    with running(target, script, file.undo_name) as step:
+        records = _records(step)
+        check(files, records)
+        last = records[-1].number if records else -1
+        if last > file.number:
+            raise Invalid(f"{file.path.name} is no longer the last one: a later migration was applied; run it again")
+        if last != file.number:
+            raise _Overtaken(records)
+        if records[-1].undo != record.undo:
+            raise Invalid(f"{file.path.name} was undone and applied again in the meantime; run it again")
+        run_file(step, script, file.undo_name)
+        step.execute(f"DELETE FROM {RECORDS} WHERE number = ?", (file.number,))
 
 
-def _checked(database: Database, files: Sequence[MigrationFile]) -> list[Record]:
-    """What `database` has applied, if `files` continue it."""
-    records = _records(database)
+# Records
+
+
+def _checked(target: Target, files: Sequence[MigrationFile]) -> list[Record]:
+    """What `target` has applied, if `files` continue it."""
+    records = _records(target)
     check(files, records)
     return records
 
 
-def _records(source: Database | Transaction) -> list[Record]:
+def _records(source: Target | Step) -> list[Record]:
     if not source.query(_EXISTS).rows:
         return []
     return [
         Record(int(str(number)), str(name), str(checksum), str(applied_at), None if undo is None else str(undo))
         for number, name, checksum, applied_at, undo in source.query(_READ).rows
     ]
-
-
-def _run(transaction: Transaction, sql: str, label: str) -> list[Ran]:
-    """Run the statements of a file; errors name the file and the line."""
-    ran = []
-    for statement in split(sql):
-        if _is_transaction_mark(statement, label):
-            continue
-        # Leading line ends put the statement where it is in the file, so that SQLite's own line numbers are right.
-        first, last = statement.tokens[0], statement.tokens[-1]
-        text = "\n" * (statement.line - 1) + sql[first.offset : last.offset + len(last.text)]
-        try:
-            ran.append(Ran(statement, transaction.run_script(text).rows_affected))
-        except VirkeError as error:
-            if isinstance(error, Conflict):
-                raise
-            where = "" if _LINE.search(error.message) else f" (line {statement.line})"
-            error.message = f"{label}: {error.message}{where}"
-            error.args = (error.message,)
-            raise
-    return ran
-
-
-def _is_transaction_mark(statement: Statement, label: str) -> bool:
-    """Whether this is a file's own BEGIN or COMMIT, which mean nothing: the file is one transaction anyway."""
-    if statement.keyword == "ROLLBACK":
-        raise Invalid(f"{label}: ROLLBACK has no place in a migration (line {statement.line})")
-    return statement.keyword in {"BEGIN", "COMMIT", "END"}

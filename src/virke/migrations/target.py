@@ -1,0 +1,129 @@
+"""What migrations run against: a database, or a rehearsal on an overlay that is dropped.
+
+A rehearsal knows one snapshot and one connection of its own; it has no way to commit anything to a store.
+
+1. Both offer the same calls, so that a rehearsal obeys the rules of the real run: the same code runs on both.
+2. Transactions of a rehearsal follow each other: each sees what the one before it left.
+3. A rehearsal writes nothing to the store, and reads only the pages that its statements touch.
+4. No transaction of a rehearsal sees temporary tables or modes of the one before it, as in a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from virke.engine.connection import Connection
+from virke.engine.results import QueryResult
+
+if TYPE_CHECKING:
+    from virke.engine.database import Database
+    from virke.engine.sqlite import Parameters
+    from virke.engine.volume import Snapshot
+
+_SAVEPOINT: Final = "virke_statement"
+
+
+class Step(Protocol):
+    """An open transaction."""
+
+    def query(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """Run one statement and return its rows."""
+
+    def execute(self, sql: str, params: Parameters = ()) -> int:
+        """Run one statement; returns the rows affected."""
+
+    def run_script(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """Run several statements; the result has the sum of rows affected."""
+
+
+class Target(Protocol):
+    """What can be queried and changed by transactions."""
+
+    def query(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """Run one statement that reads and return its rows."""
+
+    def transaction(self, *, foreign_keys: bool | None = None) -> AbstractContextManager[Step]:
+        """Begin a transaction with foreign keys on, off, or (None) as the caller has them."""
+
+
+@contextmanager
+def rehearsal(database: Database) -> Iterator[Rehearsal]:
+    """A rehearsal on the newest state of `database`, dropped at the end of the `with` block."""
+    made = Rehearsal(database.snapshot(), foreign_keys=database.foreign_keys)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Rehearsal:
+    """Transactions on an overlay over one snapshot, which no commit will ever hold."""
+
+    def __init__(self, snapshot: Snapshot, *, foreign_keys: bool) -> None:
+        environment, settings = snapshot.volume.environment, snapshot.root.settings
+        self._root = snapshot.root
+        self._foreign_keys = foreign_keys
+        self._monotonic = environment.monotonic
+        self._now_ms = environment.now_ms
+        self._timeout_s = settings.query_timeout_ms / 1000
+        self._result_bytes = settings.max_result_mb << 20
+        self._connection = Connection(snapshot, value_bytes_max=self._result_bytes, monotonic=self._monotonic)
+
+    def query(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """Run one statement that reads, on what the transactions so far left."""
+        self._connection.guard.deadline = self._monotonic() + self._timeout_s
+        columns, rows = self._connection.fetch(sql, params, self._result_bytes)
+        return QueryResult(columns, rows, self._root)
+
+    @contextmanager
+    def transaction(self, *, foreign_keys: bool | None = None) -> Iterator[Step]:
+        """A transaction that the next ones see, unless the block is left by an exception."""
+        connection = self._connection
+        connection.guard.allow_transactions = False
+        connection.raw.pragma("foreign_keys", self._foreign_keys if foreign_keys is None else foreign_keys)
+        connection.control("BEGIN IMMEDIATE")
+        connection.start_request()
+        try:
+            connection.vfs.now_ms = self._now_ms()
+            yield _Rehearsed(self)
+            connection.control("COMMIT")
+        finally:
+            connection.unpin()  # rolls back what was not committed
+            connection.end_request()
+
+    def run(self, sql: str, params: Parameters, *, script: bool) -> QueryResult:
+        """Run SQL in the open transaction; what fails leaves nothing behind, and takes savepoints of its own along."""
+        connection = self._connection
+        connection.control(f"SAVEPOINT {_SAVEPOINT}")
+        try:
+            connection.guard.deadline = self._monotonic() + self._timeout_s
+            act = connection.script if script else connection.change
+            columns, rows, affected = act(sql, params, self._result_bytes)
+            connection.control(f"RELEASE {_SAVEPOINT}")
+        except BaseException:
+            if connection.raw.in_transaction:
+                connection.control(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
+            raise
+        return QueryResult(columns, rows, self._root, rows_affected=affected)
+
+    def close(self) -> None:
+        """Drop the overlay."""
+        self._connection.close()
+
+
+class _Rehearsed:
+    """The open transaction of a rehearsal."""
+
+    def __init__(self, owner: Rehearsal) -> None:
+        self._owner = owner
+
+    def query(self, sql: str, params: Parameters = ()) -> QueryResult:
+        return self._owner.run(sql, params, script=False)
+
+    def execute(self, sql: str, params: Parameters = ()) -> int:
+        return self.query(sql, params).rows_affected
+
+    def run_script(self, sql: str, params: Parameters = ()) -> QueryResult:
+        return self._owner.run(sql, params, script=True)
