@@ -1,9 +1,10 @@
-"""Writes the golden vectors of the current format: `python -m vectors.make` in the repository.
+"""Writes the golden vectors of the current formats: `python -m vectors.make` in the repository.
 
 Append-only: what is there already is never written again, because databases in that format exist. A vector is one
 or more `.bin` files and a `.json` that says what they mean; `SHA256SUMS` pins all of them.
 
-A new format version gets a folder of its own, and what makes the old one is deleted here while its files stay.
+A new format version gets a folder of its own, and what makes the old one is deleted here while its files stay: roots
+are of format 2 and segments of format 1, so `format-1` keeps roots that nothing writes any more.
 Frames marked `stored` are the same bytes for every encoder. Deflate's output is not: vectors with it say
 `"encode": "differs"` and are for decoders only.
 """
@@ -20,14 +21,17 @@ from pathlib import Path
 from tests.core.described import Json, described, described_segment
 from virke.core.change import Change, next_root, plan_change
 from virke.core.effects import Tier
+from virke.core.extensions import Extension
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
+from virke.core.pins import Parent, Pin, PinKind, Tombstone, encode_tombstone
 from virke.core.root import Answer, Horizon, JournalMark, Root, encode_root, first_root
 from virke.core.segment import Head, Identity, Ref
 from virke.core.settings import Settings
+from virke.core.turn import Turn
 
 HERE = Path(__file__).parent
-FORMAT = HERE / "format-1"
+ROOTS, SEGMENTS = "format-2", "format-1"
 TIME_MS = 1_700_000_000_000
 DATABASE = DatabaseId(shake_256(b"database").digest(16))
 Parts = dict[str, bytes]
@@ -98,19 +102,33 @@ def new_root() -> Root:
 
 def full_root() -> Root:
     """A root with something in every field: two inline commits, one of each codec."""
+    pins = (
+        Pin(PinKind.BRANCH, "kid", Epoch(2), Version(6), Version(8)),
+        Pin(PinKind.TAG, "before the move", Epoch(0), Version(7), Version(9)),
+    )
     root = replace(
         new_root(),
         branch="dev",
         epoch=Epoch(3),
         head=head(9, 512, 1000),
-        settings=replace(Settings(durability="deferred", max_attempts=20), unknown=(("from_the_future", "yes"),)),
+        settings=replace(
+            Settings(durability="deferred", max_attempts=20, commit_window_ms=5, foreign_keys="off"),
+            unknown=(("from_the_future", "yes"),),
+        ),
         horizon=Horizon(Version(6), Version(9), TIME_MS + 9, Version(4), Version(5)),
         segments=(wide_segment()[0],),
+        birth_epoch=Epoch(2),
+        parent=Parent("main", Epoch(1)),
+        pins=pins,
+        turn=Turn(noise("turn", 16), 3, 10_000, TIME_MS + 8),
+        rest_ms=200,
+        marks_dropped=Version(4),
+        extensions=(Extension(7, b"carried along"), Extension(300, b"by branches too", is_inherited=True)),
     )
     for number, make in ((10, noise), (11, text)):
         pages = {PageNo(page): make(f"page {page} of {number}", 512) for page in (1, 2, 4, 900)}
         answers = (Answer(noise(f"key {number}", 16), number), Answer(noise(f"key {number}+", 16), 0))
-        marks = (JournalMark(noise("journal", 16), number * 1000, TIME_MS + number),)
+        marks = (JournalMark(noise("journal", 16), number * 1000, TIME_MS + number, noise(f"entry {number}", 16)),)
         after = head(number, 512, 1000 + number)
         change = Change(pages, 512, after.page_count, after.checksum, after.time_ms, answers, marks)
         root = plan_change(root, after.commit_id, change).root
@@ -118,20 +136,27 @@ def full_root() -> Root:
     return next_root(root, CommitId(noise("commit 12", 16)), change)
 
 
+def tombstone() -> Tombstone:
+    """What is left of a deleted branch."""
+    return Tombstone(DATABASE, "golden", "dev", Epoch(3), Parent("main", Epoch(1)))
+
+
 def vectors() -> Iterator[tuple[str, bytes]]:
-    """Every file of the format, by its name."""
+    """Every file of the formats, by its folder and name."""
     for name, root in (("root-new", new_root()), ("root-full", full_root())):
-        yield f"{name}.bin", encode_root(root)
-        yield f"{name}.json", _json({"root": described(root)})
+        yield f"{ROOTS}/{name}.bin", encode_root(root)
+        yield f"{ROOTS}/{name}.json", _json({"root": described(root)})
+    yield f"{ROOTS}/tombstone.bin", encode_tombstone(tombstone())
+    yield f"{ROOTS}/tombstone.json", _json({"tombstone": described(tombstone())})
     for name, (ref, parts) in (
         ("segment-stored", stored_segment()),
         ("segment-deflated", deflated_segment()),
         ("segment-wide", wide_segment()),
     ):
         for number, key in enumerate(ref.keys):
-            yield f"{name}.{number:04x}.bin", parts[key]
+            yield f"{SEGMENTS}/{name}.{number:04x}.bin", parts[key]
         meaning = described_segment(ref, parts)
-        yield f"{name}.json", _json({"encode": "same" if "stored" in name else "differs", **meaning})
+        yield f"{SEGMENTS}/{name}.json", _json({"encode": "same" if "stored" in name else "differs", **meaning})
 
 
 def _json(value: Json) -> bytes:
@@ -140,18 +165,19 @@ def _json(value: Json) -> bytes:
 
 def main() -> int:
     """Write what is missing; 1 if a file that is there would have to change."""
-    FORMAT.mkdir(exist_ok=True)
     changed = []
     for name, data in vectors():
-        path = FORMAT / name
+        path = HERE / name
+        path.parent.mkdir(exist_ok=True)
         if not path.exists():
             path.write_bytes(data)
         elif path.read_bytes() != data:
             changed.append(name)
-    files = sorted(path for path in FORMAT.iterdir() if path.name != "SHA256SUMS")
-    sums = "".join(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
-    (FORMAT / "SHA256SUMS").write_text(sums)
-    print(f"{len(files)} files; would differ now (deflate may): {', '.join(changed) or 'none'}")
+    for folder in sorted(path for path in HERE.glob("format-*")):
+        files = sorted(path for path in folder.iterdir() if path.name != "SHA256SUMS")
+        sums = "".join(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+        (folder / "SHA256SUMS").write_text(sums)
+    print(f"would differ now (deflate may): {', '.join(changed) or 'none'}")
     return 1 if any("deflated" not in name and "wide" not in name and "full" not in name for name in changed) else 0
 
 

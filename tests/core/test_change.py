@@ -20,3 +20,17 @@ def test_the_mark_of_a_push_is_kept_however_old_its_writes_are() -> None:
     newer = next_root(new, new_model().commit_id(), replace(untouched(new, 9000), marks=(again,)))
     assert newer.journals[-2:] == (late, again)
     assert len(newer.journals) == JOURNALS_MAX
+
+
+def test_a_root_says_before_which_version_marks_were_dropped() -> None:
+    """A journal without a mark can then tell "never pushed" from "pushed, and the mark was pushed out"."""
+    others = tuple(JournalMark(number.to_bytes(16, "big"), 1, 5000) for number in range(JOURNALS_MAX - 1))
+    root = replace(new_model().root, journals=others)
+    mark = JournalMark(b"x" * 16, 7, 4000, b"e" * 16)
+    full = next_root(root, new_model().commit_id(), replace(untouched(root, 9000), marks=(mark,)))
+    assert (full.journals[-1], full.marks_dropped) == (mark, 0)
+    other = replace(mark, journal_id=b"y" * 16)
+    dropped = next_root(full, new_model().commit_id(), replace(untouched(full, 9000), marks=(other,)))
+    assert dropped.marks_dropped == dropped.head.version == full.head.version + 1
+    later = next_root(dropped, new_model().commit_id(), untouched(dropped, 9000))
+    assert later.marks_dropped == dropped.head.version

@@ -1,4 +1,4 @@
-"""Format 1 of root and segment: golden bytes open for ever (P10), and nothing but what was written opens (P7, P11)."""
+"""Formats 1 and 2 of the root, format 1 of the segment: golden bytes open for ever (P10), and nothing but what was written opens (P7, P11)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,21 @@ from hypothesis import strategies as st
 
 from tests.core.described import described, described_segment, index_of, pages_of
 from virke.core import codec
+from virke.core.change import next_root, untouched
 from virke.core.codec import DEFLATE, STORED, crc32
+from virke.core.extensions import Extension
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
-from virke.core.root import MAGIC, RingEntry, Root, decode_root, encode_root
+from virke.core.pins import TOMBSTONE_MAGIC, Pin, PinKind, Tombstone, encode_tombstone
+from virke.core.root import (
+    MAGIC,
+    NO_ENTRY,
+    RingEntry,
+    Root,
+    decode_record,
+    decode_root,
+    encode_root,
+)
 from virke.core.segment import (
     BLOCK_FRAMES,
     BLOCK_RAW_MAX,
@@ -34,12 +45,18 @@ from virke.core.segment import (
     encode_index,
     read_ref,
 )
+from virke.core.turn import Turn
 from virke.core.wire import Reader, Writer
-from virke.errors import Corrupt, Invalid
+from virke.errors import Corrupt, Invalid, NotFound
 
-VECTORS: Final = Path(__file__).parents[2] / "vectors" / "format-1"
-ROOTS: Final = ("root-new", "root-full")
-SEGMENTS: Final = ("segment-stored", "segment-deflated", "segment-wide")
+VECTORS: Final = Path(__file__).parents[2] / "vectors"
+ROOTS: Final = ("format-1/root-new", "format-1/root-full", "format-2/root-new", "format-2/root-full")
+RECORDS: Final = (*ROOTS, "format-2/tombstone")
+SEGMENTS: Final = ("format-1/segment-stored", "format-1/segment-deflated", "format-1/segment-wide")
+STORED_SEGMENT: Final = "format-1/segment-stored"
+DEFLATED_SEGMENT: Final = "format-1/segment-deflated"
+NEW: Final = "format-2/root-new"
+FULL: Final = "format-2/root-full"
 PEAK_MAX: Final = 4 << 20
 RUN: Final = b"\x01\x80\x04"
 """A frame's first bytes: 256 pages that follow each other."""
@@ -73,20 +90,95 @@ def read_all(ref: Ref, parts: dict[str, bytes]) -> list[dict[PageNo, bytes]]:
 # Golden bytes
 
 
-def test_no_golden_file_changes() -> None:
+@pytest.mark.parametrize("form", ["format-1", "format-2"])
+def test_no_golden_file_changes(form: str) -> None:
     """Append-only: a changed byte here means databases that don't open any more."""
-    lines = (VECTORS / "SHA256SUMS").read_text().splitlines()
+    lines = (VECTORS / form / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
-    files = {path.name: path.read_bytes() for path in VECTORS.iterdir() if path.name != "SHA256SUMS"}
+    files = {path.name: path.read_bytes() for path in (VECTORS / form).iterdir() if path.name != "SHA256SUMS"}
     assert {name: sha256(data).hexdigest() for name, data in files.items()} == sums
 
 
-@pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.parametrize("name", [FULL, NEW])
 def test_a_golden_root_reads_and_writes_the_same(name: str) -> None:
     """P10: the bytes mean what the JSON says, and that is written as the same bytes."""
     root = decode_root(vector(name), name)
     assert described(root) == json.loads((VECTORS / f"{name}.json").read_bytes())["root"]
     assert encode_root(root) == vector(name)
+
+
+@pytest.mark.parametrize("name", ["format-1/root-full", "format-1/root-new"])
+def test_a_golden_root_of_format_1_means_what_it_meant(name: str) -> None:
+    """P10: every field that format 1 has; what format 2 added is empty, and says so when it is written."""
+    root = decode_root(vector(name), name)
+    expected = json.loads((VECTORS / f"{name}.json").read_bytes())["root"]
+    expected["settings"] |= {"foreign_keys": "off", "commit_window_ms": "auto"}
+    for mark in expected["journals"]:
+        mark["entry_id"] = NO_ENTRY.hex()
+    added: dict[str, object] = {
+        "birth_epoch": 1,
+        "parent": None,
+        "pins": [],
+        "turn": None,
+        "rest_ms": 0,
+        "marks_dropped": 0,
+    }
+    assert described(root) == {**expected, **added, "extensions": []}
+    data = encode_root(root)
+    assert data[8:10] == b"\0\2"
+    assert decode_root(data, name) == root
+
+
+def test_a_golden_tombstone_reads_and_writes_the_same() -> None:
+    """P10: as for roots; where a root is asked for, it says that the branch was deleted."""
+    data = vector("format-2/tombstone")
+    tombstone = decode_record(data, "golden")
+    assert isinstance(tombstone, Tombstone)
+    assert described(tombstone) == json.loads((VECTORS / "format-2/tombstone.json").read_bytes())["tombstone"]
+    assert encode_tombstone(tombstone) == data
+    with pytest.raises(NotFound, match="branch 'dev' of 'golden' was deleted"):
+        decode_root(data, "golden")
+
+
+def test_foreign_keys_stay_off_in_a_database_of_format_1() -> None:
+    """A default that changed changes no database that exists, also not by its next commits."""
+    old = decode_root(vector("format-1/root-new"), "x")
+    again = decode_root(encode_root(next_root(old, CommitId(bytes(16)), untouched(old, 0))), "x")
+    assert [root.settings.foreign_keys for root in (old, again)] == ["off", "off"]
+    assert decode_root(vector(NEW), "x").settings.foreign_keys == "on"
+
+
+def test_an_unknown_extension_is_carried_along_by_every_commit() -> None:
+    """What a newer Virke wrote into a root stays there, byte for byte, whoever commits."""
+    root = decode_root(vector(FULL), "x")
+    for number in range(3):
+        root = decode_root(encode_root(next_root(root, CommitId(bytes([number]) * 16), untouched(root, 0))), "x")
+    assert root.extensions == decode_root(vector(FULL), "x").extensions != ()
+
+
+def test_an_unknown_extension_that_is_critical_makes_the_root_unreadable() -> None:
+    """A Virke that does not know it says what to do, and never guesses."""
+    root = replace(decode_root(vector(NEW), "x"), extensions=(Extension(9, b"", is_critical=True),))
+    with pytest.raises(Corrupt, match="extension 9 is not known to this Virke and can't be left out; upgrade it"):
+        decode_root(encode_root(root), "x")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pins": (Pin(PinKind.TAG, "t", Epoch(0), Version(3), Version(13)),)},
+        {"pins": (Pin(PinKind.TAG, "t", Epoch(0), Version(3), Version(3)),)},
+        {"pins": (Pin(PinKind.TAG, "t", Epoch(0), Version(3), Version(4)),) * 2},
+        {"birth_epoch": Epoch(4)},
+        {"marks_dropped": Version(13)},
+        {"extensions": (Extension(9, b""), Extension(9, b""))},
+    ],
+)
+def test_a_root_whose_parts_contradict_each_other_is_corrupt(wrong: dict[str, object]) -> None:
+    """P7: a pin or a mark from the future, a pin twice, a birth after the present, an extension twice."""
+    data = encode_root(replace(decode_root(vector(FULL), "x"), **wrong))  # type: ignore[arg-type]
+    with pytest.raises(Corrupt, match=r"pin|contradict|extensions"):
+        decode_root(data, "x")
 
 
 @pytest.mark.parametrize("name", SEGMENTS)
@@ -99,7 +191,7 @@ def test_a_golden_segment_reads_the_same(name: str) -> None:
 
 def test_a_golden_segment_of_stored_frames_is_written_the_same() -> None:
     """P10: where no deflate is involved, every encoder writes these bytes."""
-    ref, parts = segment("segment-stored")
+    ref, parts = segment(STORED_SEGMENT)
     index, groups = index_of(ref, parts), read_all(ref, parts)
     writer = SegmentWriter(ref.identity, ref.tier, max(map(len, parts.values())))
     written: list[tuple[str, bytes]] = []
@@ -116,26 +208,26 @@ def test_a_golden_segment_of_stored_frames_is_written_the_same() -> None:
 # Damage
 
 
-@pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.parametrize("name", RECORDS)
 def test_a_root_cut_short_anywhere_is_corrupt(name: str) -> None:
     """P7: at every length, also when the checksum was made to fit."""
     data = vector(name)
     for length in range(len(data)):
         with pytest.raises(Corrupt):
-            decode_root(data[:length], name)
+            decode_record(data[:length], name)
         if length < len(data) - 4:
             with pytest.raises(Corrupt):
-                decode_root(sealed(data[:length]), name)
+                decode_record(sealed(data[:length]), name)
 
 
-@pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.parametrize("name", RECORDS)
 def test_a_root_with_any_bit_flipped_is_corrupt(name: str) -> None:
     """P7: every bit of every byte."""
     data = vector(name)
     for at in range(len(data)):
         for bit in range(8):
             with pytest.raises(Corrupt):
-                decode_root(flipped(data, at, 1 << bit), name)
+                decode_record(flipped(data, at, 1 << bit), name)
 
 
 def flipped(data: bytes, at: int, mask: int = 1) -> bytes:
@@ -178,7 +270,7 @@ def test_a_segment_with_any_byte_flipped_is_corrupt(name: str) -> None:
 
 def test_two_segments_under_each_others_key_are_corrupt() -> None:
     """P7: a whole and valid segment in the wrong place is refused, and so is one of its data parts."""
-    (one, ones), (other, others) = segment("segment-stored"), segment("segment-deflated")
+    (one, ones), (other, others) = segment(STORED_SEGMENT), segment(DEFLATED_SEGMENT)
     with pytest.raises(Corrupt):
         index_of(one, {one.index_key: others[other.index_key]})
     with pytest.raises(Corrupt):
@@ -190,8 +282,11 @@ def test_two_segments_under_each_others_key_are_corrupt() -> None:
 
 def test_a_newer_format_is_refused_by_name() -> None:
     """A format that this Virke does not know is named, and never guessed at."""
-    data = vector("root-new")
-    with pytest.raises(Corrupt, match="format version 2 is not known"):
+    data = vector(NEW)
+    with pytest.raises(Corrupt, match="format version 3 is not known"):
+        decode_root(sealed(data[:8] + b"\0\3" + data[10:-4]), "x")
+    data = vector("format-2/tombstone")
+    with pytest.raises(Corrupt, match="tombstone of version 2 is not known"):
         decode_root(sealed(data[:8] + b"\0\2" + data[10:-4]), "x")
 
 
@@ -225,7 +320,7 @@ def resealed_index(ref: Ref, body: bytes) -> Callable[[], object]:
     return lambda: used(decode_index(data, fitting))
 
 
-@pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.parametrize("name", RECORDS)
 def test_a_root_forged_byte_by_byte_raises_nothing_else(name: str) -> None:
     """P11: each byte set to each of a few values, under a fitting checksum."""
     body = vector(name)[:-4]
@@ -233,7 +328,7 @@ def test_a_root_forged_byte_by_byte_raises_nothing_else(name: str) -> None:
         for value in (0, 1, 0x7F, 0x80, 0xFF):
             forged = sealed(body[:at] + bytes([value]) + body[at + 1 :])
             try:
-                decode_root(forged, name)
+                decode_record(forged, name)
             except (Corrupt, Invalid):
                 continue
 
@@ -251,20 +346,20 @@ def test_an_index_forged_byte_by_byte_raises_nothing_else(name: str) -> None:
                 continue
 
 
-@given(st.binary(max_size=400), st.booleans())
-def test_garbage_behind_a_magic_number_raises_nothing_else(garbage: bytes, in_format: bool) -> None:
+@given(st.binary(max_size=400), st.sampled_from([b"", b"\0\1", b"\0\2"]))
+def test_garbage_behind_a_magic_number_raises_nothing_else(garbage: bytes, start: bytes) -> None:
     """P11: random bytes, sealed, are never anything but refused."""
-    start = b"\0\1" if in_format else b""
     assert outcome(lambda: decode_root(sealed(MAGIC + start + garbage), "x")) is Corrupt
-    ref, _ = segment("segment-stored")
+    assert outcome(lambda: decode_record(sealed(TOMBSTONE_MAGIC + start + garbage), "x")) is Corrupt
+    ref, _ = segment(STORED_SEGMENT)
     assert outcome(resealed_index(ref, b"VirkeSeg" + start + garbage)) is Corrupt
     assert outcome(lambda: read_ref(Reader(garbage, "x"))) is Corrupt or len(garbage) > 40
 
 
 def bombs() -> Iterator[tuple[str, Callable[[], object]]]:
     """Small bytes that promise much."""
-    full = vector("root-full")[:-4]
-    ref, _ = segment("segment-stored")
+    full = vector(FULL)[:-4]
+    ref, _ = segment(STORED_SEGMENT)
     identity = encode_index(ref.identity, (), ())[:-6]
     head = Head(ref.hi, CommitId(bytes(16)), 0, 512, PageCount(9), 0)
     for many in (b"\xff\x7f", b"\xff" * 4 + b"\x7f", b"\xff" * 8 + b"\x7f", b"\xff" * 9 + b"\x7f"):
@@ -289,7 +384,7 @@ def deflated_block(raw: bytes, raw_bytes: int) -> Block:
 
 def index_with(head: Head, block: Block) -> bytes:
     """The body of an index with one block."""
-    ref, _ = segment("segment-stored")
+    ref, _ = segment(STORED_SEGMENT)
     return encode_index(ref.identity, (), (Group(head, (block,)),))[:-4]
 
 
@@ -308,9 +403,9 @@ def test_a_frame_that_inflates_to_more_than_it_says_is_refused_at_that_size() ->
 
 def test_frames_in_a_root_can_not_promise_more_pages_than_their_bytes_hold() -> None:
     """P11: an inline commit of tiny frames, each of 256 pages, is refused at the first."""
-    root = decode_root(vector("root-new"), "x")
+    root = decode_root(vector("format-1/root-new"), "x")
     out = Writer()
-    out.raw(encode_root(root)[:-5])  # less its empty list of inline commits
+    out.raw(vector("format-1/root-new")[:-5])  # less its empty list of inline commits
     out.varint(1)
     start = Head(Version(1), root.head.commit_id, 0, 512, PageCount(9), 0)
     frames = b"".join(RUN + bytes([0, at, 1]) + bytes(4) + b"\x01" for at in range(100))
@@ -345,7 +440,7 @@ def test_every_root_is_read_as_it_was_written(
     """Encoding and decoding are inverse, at the ends of every range too."""
     head = Head(Version(version), CommitId(commit), time_ms, 65536, PageCount(0xFFFFFFFE), (1 << 64) - 1)
     root = replace(
-        decode_root(vector("root-full"), "x"),
+        decode_root(vector(FULL), "x"),
         database_id=DatabaseId(database),
         branch=branch,
         epoch=Epoch(version),
@@ -353,11 +448,16 @@ def test_every_root_is_read_as_it_was_written(
         ring=(RingEntry(CommitId(commit)),),
         segments=(),
         inline=(),
+        birth_epoch=Epoch(version),
+        pins=(),
+        turn=Turn(commit, version, time_ms, version),
+        marks_dropped=Version(version),
+        extensions=(Extension(version, database),),
     )
     assert decode_root(encode_root(root), "x") == root
 
 
 def test_the_heads_that_the_tests_write_are_the_real_ones() -> None:
     """`head_bytes` above must not drift from what the format says."""
-    root: Root = decode_root(vector("root-new"), "x")
-    assert head_bytes(root.head) in vector("root-new")
+    root: Root = decode_root(vector(NEW), "x")
+    assert head_bytes(root.head) in vector(NEW)

@@ -68,11 +68,13 @@ def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
         page_count=change.page_count,
         checksum=change.checksum,
     )
+    journals = _marked(root.journals, change.marks)
     return replace(
         root,
         head=head,
         ring=_bounded(_ring(root, RingEntry(commit_id, change.answers), keeps_answers=not change.pages)),
-        journals=_marked(root.journals, change.marks),
+        journals=journals[-JOURNALS_MAX:],
+        marks_dropped=head.version if len(journals) > JOURNALS_MAX else root.marks_dropped,
         settings=change.settings or root.settings,
         tier=change.tier or root.tier,
     )
@@ -187,4 +189,4 @@ def _marked(journals: tuple[JournalMark, ...], marks: tuple[JournalMark, ...]) -
         return journals
     moved = {mark.journal_id for mark in marks}
     kept = [mark for mark in journals if mark.journal_id not in moved]
-    return (*kept, *marks)[-JOURNALS_MAX:]
+    return (*kept, *marks)

@@ -1,6 +1,6 @@
 """The root: the one mutable record of a branch, and everything a commit changes at once.
 
-Pure. Byte layout: docs/format.md (format version 1). Knows segments by reference and recent commits by value;
+Pure. Byte layout: docs/format.md (format versions 1 and 2). Knows segments by reference and recent commits by value;
 knows no store.
 
 1. Every swap of the root is a commit and takes the next version, upkeep included.
@@ -8,6 +8,9 @@ knows no store.
 3. `segments` ascend: each holds later versions than the one before. `inline` commits follow them all.
 4. No two roots have equal bytes: the commit id of each swap is in them.
 5. A root carries its database's name and branch: one that lies under another key is `Corrupt` (`check_place`).
+6. Format 2 is what is written; format 1 is read for ever, and becomes 2 with the next commit.
+7. An extension that this Virke does not know is carried along by every commit, byte for byte; one that is marked
+   critical makes the root unreadable.
 
 What many roots have in common (ring entries, references, inline commits) keeps its bytes once they were encoded:
 a commit encodes only what it adds.
@@ -15,13 +18,25 @@ a commit encodes only what it adds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
 from virke.core.effects import Generation, Tier
+from virke.core.extensions import Extension, read_extensions, write_extensions
 from virke.core.ids import ID_BYTES, MAIN_BRANCH, CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
+from virke.core.pins import (
+    TOMBSTONE_MAGIC,
+    Parent,
+    Pin,
+    Tombstone,
+    decode_tombstone,
+    read_parent,
+    read_pins,
+    write_parent,
+    write_pins,
+)
 from virke.core.segment import (
     TEXT_MAX,
     Frame,
@@ -33,17 +48,23 @@ from virke.core.segment import (
     write_frame,
     write_head,
 )
-from virke.core.settings import Settings, load
+from virke.core.settings import FORMAT_1_DEFAULTS, Settings, load
+from virke.core.turn import Turn, read_turn, write_turn
 from virke.core.wire import Reader, Writer
-from virke.errors import Corrupt, Invalid
+from virke.errors import Corrupt, Invalid, NotFound
 
 MAGIC: Final = b"VirkeDB\0"
-FORMAT: Final = 1
+FORMAT: Final = 2
+FORMATS: Final = (1, 2)
 ROOT_BYTES_MAX: Final = 16 << 20
 RING_LENGTH: Final = 64
 ANSWERS_MAX: Final = 4096
 JOURNALS_MAX: Final = 256
 SETTING_BYTES_MAX: Final = 4096
+NO_ENTRY: Final = bytes(ID_BYTES)
+"""In the place of a journal entry's id in marks that were read from format 1."""
+FIRST_EPOCH: Final = Epoch(1)
+NEVER: Final = Version(0)
 _TIERS: Final = (Tier.KV, Tier.OBJECT)
 
 
@@ -76,11 +97,12 @@ class RingEntry:
 
 @dataclass(frozen=True, slots=True)
 class JournalMark:
-    """How far a node's journal has been pushed: entries up to `sequence` are in history."""
+    """How far a node's journal has been pushed: entries up to `sequence`, whose own id is `entry_id`, are in history."""
 
     journal_id: bytes
     sequence: int
     time_ms: int
+    entry_id: bytes = NO_ENTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +172,17 @@ class Root:
     horizon: Horizon = NO_HORIZON
     segments: tuple[Ref, ...] = ()
     inline: tuple[Inline, ...] = ()
+    birth_epoch: Epoch = FIRST_EPOCH
+    """The epoch of its first root: what tells this life of the branch from earlier ones of the same name."""
+    parent: Parent | None = None
+    """None for `main` alone."""
+    pins: tuple[Pin, ...] = ()
+    turn: Turn | None = None
+    rest_ms: int = 0
+    """For how long no turn may be taken once this root was seen."""
+    marks_dropped: Version = NEVER
+    """Marks of journals were dropped before this version; 0 if none ever was."""
+    extensions: tuple[Extension, ...] = ()
 
     def commit_at(self, version: Version) -> RingEntry | None:
         """The commit of `version`, if the ring still remembers it."""
@@ -186,7 +219,7 @@ def first_root(
 ) -> Root:
     """The root of a new, empty database: version 1, no pages."""
     head = Head(Version(1), commit_id, time_ms, page_size, PageCount(0), 0)
-    return Root(database_id, name, MAIN_BRANCH, Epoch(1), head, time_ms, tier, ring=(RingEntry(commit_id),))
+    return Root(database_id, name, MAIN_BRANCH, FIRST_EPOCH, head, time_ms, tier, ring=(RingEntry(commit_id),))
 
 
 def encode_root(root: Root) -> bytes:
@@ -222,18 +255,21 @@ def encode_root(root: Root) -> bytes:
     out.varint(len(root.inline))
     for commit in root.inline:
         out.raw(commit.encoded)
+    _write_second(out, root)
     data = out.sealed()
     if len(data) > ROOT_BYTES_MAX:
         raise Invalid(f"the root would have {len(data)} bytes; at most {ROOT_BYTES_MAX}")
     return data
 
 
-def decode_root(data: bytes, name: str) -> Root:
-    """The root that the register of database `name` holds.
+def decode_record(data: bytes, name: str) -> Root | Tombstone:
+    """What a branch's register of database `name` holds: a living root, or what a deleted branch left.
 
     Raises:
-        Corrupt: the bytes are damaged, not a root, or of a newer format.
+        Corrupt: as `decode_root`.
     """
+    if data[: len(TOMBSTONE_MAGIC)] == TOMBSTONE_MAGIC:
+        return decode_tombstone(data, f"tombstone in {name}")
     what = f"root of {name}"
     if len(data) > ROOT_BYTES_MAX:
         raise Corrupt(f"{what}: {len(data)} bytes is too large")
@@ -241,40 +277,25 @@ def decode_root(data: bytes, name: str) -> Root:
         raise Corrupt(f"{what}: not a Virke root")
     source = Reader.unsealed(data, what)
     source.raw(len(MAGIC))
-    if (found := source.u16()) != FORMAT:
+    if (found := source.u16()) not in FORMATS:
         raise source.fail(f"format version {found} is not known to this Virke (knows {FORMAT}); upgrade it")
-    database_id = DatabaseId(source.raw(ID_BYTES))
-    own_name = source.text(TEXT_MAX)
-    branch = source.text(TEXT_MAX)
-    epoch = Epoch(source.varint())
-    head = read_head(source)
-    created_ms = source.varint()
-    tier = source.u8()
-    if tier >= len(_TIERS):
-        raise source.fail(f"unknown tier {tier}")
-    root = Root(
-        database_id=database_id,
-        name=own_name,
-        branch=branch,
-        epoch=epoch,
-        head=head,
-        created_ms=created_ms,
-        tier=_TIERS[tier],
-        settings=_read_settings(source),
-        ring=tuple(_read_ring(source)),
-        journals=tuple(_read_journals(source)),
-        horizon=Horizon(
-            Version(source.varint()),
-            Version(source.varint()),
-            source.varint(),
-            Version(source.varint()),
-            Version(source.varint()),
-        ),
-        segments=tuple(read_ref(source) for _ in range(source.count(50))),
-        inline=tuple(_read_inline(source) for _ in range(source.count(40))),
-    )
+    root = _read_first(source, found)
+    if found > 1:
+        root = _read_second(source, root)
     source.done()
     return _checked(root, source)
+
+
+def decode_root(data: bytes, name: str) -> Root:
+    """The root that the register of database `name` holds.
+
+    Raises:
+        Corrupt: the bytes are damaged, not a root, or of a newer format. NotFound: the branch was deleted.
+    """
+    found = decode_record(data, name)
+    if isinstance(found, Tombstone):
+        raise NotFound(f"branch {found.branch!r} of {name!r} was deleted")
+    return found
 
 
 def has_same_pages(root: Root, other: Root) -> bool:
@@ -317,7 +338,74 @@ def _checked(root: Root, source: Reader) -> Root:
         before = commit.head.version
     if before > root.head.version or not root.ring or root.ring[-1].commit_id != root.head.commit_id:
         raise source.fail("head, ring and commits contradict each other")
+    if any(not pin.version < pin.pinned_at <= root.head.version for pin in root.pins):
+        raise source.fail("a pin is newer than the root that holds it")
+    if root.birth_epoch > root.epoch or root.marks_dropped > root.head.version:
+        raise source.fail("epochs, or versions, contradict each other")
     return root
+
+
+def _read_first(source: Reader, form: int) -> Root:
+    """What both formats have, in their order."""
+    database_id = DatabaseId(source.raw(ID_BYTES))
+    name = source.text(TEXT_MAX)
+    branch = source.text(TEXT_MAX)
+    epoch = Epoch(source.varint())
+    head = read_head(source)
+    created_ms = source.varint()
+    tier = source.u8()
+    if tier >= len(_TIERS):
+        raise source.fail(f"unknown tier {tier}")
+    return Root(
+        database_id=database_id,
+        name=name,
+        branch=branch,
+        epoch=epoch,
+        head=head,
+        created_ms=created_ms,
+        tier=_TIERS[tier],
+        settings=_read_settings(source, {} if form > 1 else FORMAT_1_DEFAULTS),
+        ring=tuple(_read_ring(source)),
+        journals=tuple(_read_journals(source, form)),
+        horizon=Horizon(
+            Version(source.varint()),
+            Version(source.varint()),
+            source.varint(),
+            Version(source.varint()),
+            Version(source.varint()),
+        ),
+        segments=tuple(read_ref(source) for _ in range(source.count(50))),
+        inline=tuple(_read_inline(source) for _ in range(source.count(40))),
+        birth_epoch=Epoch(min(epoch, 1)),
+    )
+
+
+def _write_second(out: Writer, root: Root) -> None:
+    """What format 2 added."""
+    out.varint(root.birth_epoch)
+    out.flag(root.parent is not None)
+    if root.parent:
+        write_parent(out, root.parent)
+    write_pins(out, root.pins)
+    out.flag(root.turn is not None)
+    if root.turn:
+        write_turn(out, root.turn)
+    out.varint(root.rest_ms)
+    out.varint(root.marks_dropped)
+    write_extensions(out, root.extensions)
+
+
+def _read_second(source: Reader, root: Root) -> Root:
+    return replace(
+        root,
+        birth_epoch=Epoch(source.varint()),
+        parent=read_parent(source) if source.flag() else None,
+        pins=read_pins(source),
+        turn=read_turn(source) if source.flag() else None,
+        rest_ms=source.varint(),
+        marks_dropped=Version(source.varint()),
+        extensions=read_extensions(source, ROOT_BYTES_MAX),
+    )
 
 
 def _write_settings(out: Writer, settings: Settings) -> None:
@@ -328,8 +416,8 @@ def _write_settings(out: Writer, settings: Settings) -> None:
         out.text(value)
 
 
-def _read_settings(source: Reader) -> Settings:
-    stored = {}
+def _read_settings(source: Reader, defaults: Mapping[str, str]) -> Settings:
+    stored = dict(defaults)
     for _ in range(source.count(2)):
         key = source.text(SETTING_BYTES_MAX)
         stored[key] = source.text(SETTING_BYTES_MAX)
@@ -347,6 +435,7 @@ def _write_ring(out: Writer, root: Root) -> None:
         out.raw(mark.journal_id)
         out.varint(mark.sequence)
         out.varint(mark.time_ms)
+        out.raw(mark.entry_id)
 
 
 def _read_ring(source: Reader) -> Iterator[RingEntry]:
@@ -356,9 +445,11 @@ def _read_ring(source: Reader) -> Iterator[RingEntry]:
         yield RingEntry(commit_id, answers)
 
 
-def _read_journals(source: Reader) -> Iterator[JournalMark]:
-    for _ in range(source.count(ID_BYTES + 2)):
-        yield JournalMark(source.raw(ID_BYTES), source.varint(), source.varint())
+def _read_journals(source: Reader, form: int) -> Iterator[JournalMark]:
+    entry_bytes = ID_BYTES if form > 1 else 0
+    for _ in range(source.count(ID_BYTES + 2 + entry_bytes)):
+        journal_id, sequence, time_ms = source.raw(ID_BYTES), source.varint(), source.varint()
+        yield JournalMark(journal_id, sequence, time_ms, source.raw(entry_bytes) or NO_ENTRY)
 
 
 def _read_inline(source: Reader) -> Inline:

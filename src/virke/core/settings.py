@@ -4,6 +4,8 @@ Pure. The only list of keys, defaults and limits; PRODUCT's table in code.
 
 1. A setting that is not in `Settings` does not exist; a value outside its bounds is never stored.
 2. Unknown keys read from a root of a newer Virke are kept as they are.
+3. A default that changes must not change a database that exists: `FORMAT_1_DEFAULTS` are what roots of format 1 mean
+   by saying nothing, and are stored with the root from then on.
 """
 
 from __future__ import annotations
@@ -18,7 +20,11 @@ CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "durability": ("sync", "deferred"),
     "read_consistency": ("session", "strong", "bounded"),
     "tier": ("auto", "kv", "object"),
+    "foreign_keys": ("on", "off"),
 }
+WORDS: Final[dict[str, tuple[str, ...]]] = {"commit_window_ms": ("auto",)}
+"""What a setting with bounds may be instead of a number."""
+FORMAT_1_DEFAULTS: Final[dict[str, str]] = {"foreign_keys": "off"}
 BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "flush_interval_ms": (1, 3_600_000),
     "commit_window_ms": (0, 10_000),
@@ -37,7 +43,7 @@ class Settings:
 
     durability: str = "sync"
     flush_interval_ms: int = 1000
-    commit_window_ms: int = 0
+    commit_window_ms: int | str = "auto"
     read_consistency: str = "session"
     max_staleness_ms: int = 1000
     max_attempts: int = 8
@@ -46,6 +52,7 @@ class Settings:
     history_days: int = 7
     query_timeout_ms: int = 30000
     max_result_mb: int = 64
+    foreign_keys: str = "on"
     unknown: tuple[tuple[str, str], ...] = ()
 
     def changed(self, changes: Mapping[str, str | int]) -> Settings:
@@ -85,10 +92,13 @@ def _parsed(key: str, value: str | int) -> str | int:
     if key not in BOUNDS:
         raise Invalid(f"unknown setting {key!r}; valid settings: {', '.join(KEYS)}")
     low, high = BOUNDS[key]
+    words = WORDS.get(key, ())
+    if value in words:
+        return value
     try:
         number = int(value) if type(value) in (str, int) else low - 1
     except ValueError:
         number = low - 1
     if not low <= number <= high:
-        raise Invalid(f"{key} must be a whole number from {low} to {high}, not {value!r}")
+        raise Invalid(f"{key} must be {' or '.join((*words, 'a whole number'))} from {low} to {high}, not {value!r}")
     return number

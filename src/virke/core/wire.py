@@ -61,6 +61,10 @@ class Writer:
         self.varint(len(data))
         self._buffer += data
 
+    def flag(self, is_set: bool) -> None:
+        """One byte, 0 or 1."""
+        self._buffer.append(is_set)
+
     def text(self, text: str) -> None:
         """UTF-8 as a blob."""
         self.blob(text.encode())
@@ -153,6 +157,12 @@ class Reader:
     def blob(self, most: int) -> bytes:
         """A varint length of at most `most`, then the bytes."""
         return self.raw(self.varint(most))
+
+    def flag(self) -> bool:
+        """One byte, 0 or 1."""
+        if (value := self.u8()) > 1:
+            raise self.fail(f"a flag is {value}")
+        return value == 1
 
     def text(self, most: int) -> str:
         """UTF-8 text of at most `most` bytes."""

@@ -102,7 +102,8 @@ class Writer:
     def _commit_waiting(self) -> None:
         root, environment = self._volume.branch.latest().root, self._volume.environment
         gap_s = self._committing.fairness.gap_s(root, environment.monotonic(), environment.jitter())
-        if wait_s := max(root.settings.commit_window_ms / 1000, gap_s):
+        window_ms = root.settings.commit_window_ms
+        if wait_s := max(window_ms / 1000 if isinstance(window_ms, int) else 0.0, gap_s):
             environment.sleep(wait_s)
         with self._queue_lock:
             writes, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
