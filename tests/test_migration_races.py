@@ -284,3 +284,34 @@ def test_an_error_says_what_was_undone_before_it(tmp_path: Path) -> None:
         assert [state.applied_at is None for state in status(database, folder)] == [False, True]
     assert (caught.value.context["undid"], caught.value.context["file"]) == (["002_b.sql"], "001_a.undo.sql")
     assert caught.value.context["line"] == 2
+
+
+# A rehearsal whose snapshot is collected
+
+
+def test_a_rehearsal_whose_snapshot_is_collected_begins_again_on_the_newest(tmp_path: Path) -> None:
+    """Whenever that happens, it ends as if nothing had happened, and says each file once."""
+    folder = write(tmp_path, **{"001_a": "CREATE TABLE a (x);", "002_b": "SELECT sum(length(x)) FROM large;"})
+    for at in range(1, CALLS_MAX):
+        inner = memory_store()
+        between = Interposed(inner)
+        with create("app", inner) as other:
+            other.execute("CREATE TABLE large (x)")
+            other.change_settings({"history_days": 0})
+            for _ in range(4):
+                other.execute("INSERT INTO large VALUES (randomblob(1000000))")
+
+            def collect(other: Database = other) -> None:
+                other.execute("DELETE FROM large WHERE rowid = 1")
+                other.promote()
+                for _ in range(3):
+                    other.collect(grace_ms=0)
+
+            with connect("app", between.store) as database:
+                between.arm(at, collect)
+                said: list[int] = []
+                done = migrate(database, folder, True, report=lambda file, said=said: said.append(file.number))  # type: ignore[misc]
+                assert ([file.number for file in done], said) == ([1, 2], [1, 2])
+                if not between.disarm():
+                    break
+    assert at > 2, "too few moments were tried"

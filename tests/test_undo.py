@@ -70,3 +70,12 @@ def test_a_savepoint_of_a_transaction_outlives_its_call(database: Database) -> N
             transaction.execute("RELEASE a")
         transaction.execute("INSERT INTO t VALUES (3)")
     assert database.query("SELECT a FROM t").rows == [(2,), (3,)]
+
+
+def test_a_statement_costs_the_same_wherever_it_is_in_its_file(database: Database, tmp_path: Path) -> None:
+    """Lines before it are counted, not handed to SQLite again with each statement: they would pass the length limit."""
+    database.change_settings({"max_result_mb": 1})
+    lines = "\n" * 1_200_000
+    with pytest.raises(SqlError, match=r"no such column: nope \(line 1200002\)$") as caught:
+        migrate(database, write(tmp_path, **{"001_a": f"{lines}SELECT 1;\nSELECT nope;"}))
+    assert caught.value.context["line"] == 1_200_002

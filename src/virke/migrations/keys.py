@@ -48,6 +48,8 @@ class Wish:
 
 def wish_of(sql: str) -> Wish:
     """What the PRAGMAs of a file ask for; one that SQLite refuses asks for nothing."""
+    if _SWITCH not in sql.lower():  # no name can be written without its letters, and most files are data
+        return Wish(foreign_keys=None, defers=False)
     pragmas = [statement for statement in split(sql) if statement.keyword == "PRAGMA"]
     switches = [statement for statement in pragmas if _names(statement, _SWITCH)]
     values = set(_effects(switches)) if switches else set()

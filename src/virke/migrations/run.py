@@ -110,13 +110,25 @@ def migrate(
     attempts = database.known_settings.max_attempts
     if not dry_run:
         return _apply_all(database, files, records, _Done("applied", report), attempts=attempts)
-    return again(attempts, "the rehearsal", partial(_rehearse, database, files, report))
+    return again(attempts, "the rehearsal", partial(_rehearse, database, files, _once(report)))
 
 
-def _rehearse(database: Database, files: Sequence[MigrationFile], report: Report | None) -> list[MigrationFile]:
+def _rehearse(database: Database, files: Sequence[MigrationFile], report: Report) -> list[MigrationFile]:
     """Apply all to a rehearsal; `Conflict` means that its snapshot was collected meanwhile."""
     with rehearsal(database) as target:
         return _apply_all(target, files, _checked(target, files), _Done("would_apply", report), attempts=1)
+
+
+def _once(report: Report | None) -> Report:
+    """`report` that says each file once, also if the rehearsal begins again."""
+    said = set[int]()
+
+    def say(file: MigrationFile) -> None:
+        if report and file.number not in said:
+            said.add(file.number)
+            report(file)
+
+    return say
 
 
 class _Done:

@@ -85,9 +85,8 @@ def _run_statements(step: Step, sql: str, label: str) -> list[Ran]:
     for statement in split(sql):
         if _is_transaction_mark(statement, label):
             continue
-        # Leading line ends put the statement where it is in the file, so that SQLite's own line numbers are right.
         first, last = statement.tokens[0], statement.tokens[-1]
-        text = "\n" * (statement.line - 1) + sql[first.offset : last.offset + len(last.text)]
+        text = sql[first.offset : last.offset + len(last.text)]
         try:
             ran.append(Ran(statement, step.run_script(text).rows_affected))
         except Conflict:
@@ -111,11 +110,12 @@ def _is_transaction_mark(statement: Statement, label: str) -> bool:
 
 
 def _name(error: VirkeError, label: str, line: int | None) -> None:
-    """Put the file, and the line that SQLite names or else `line`, into an error (invariant 3)."""
+    """Put the file into an error, and the line: `line` is where the statement begins, SQLite counts from there."""
     found = _LINE.search(error.message)
-    where = f" (line {line})" if line and not found else ""
-    error.message = f"{label}: {error.message}{where}"
+    if line and found:
+        line += int(found[1]) - 1
+    error.message = f"{label}: {_LINE.sub('', error.message)}" + (f" (line {line})" if line else "")
     error.args = (error.message,)
-    error.context |= {"file": label, "line": int(found[1]) if found else line}
+    error.context |= {"file": label, "line": line}
     if isinstance(error, Invalid):
         error.context.setdefault("hint", HINT)

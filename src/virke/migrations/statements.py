@@ -73,6 +73,7 @@ def tokens(sql: str) -> Iterator[Token]:
 
 def split(sql: str) -> Iterator[Statement]:
     """The statements of `sql` in order, empty ones left out; their tokens do not include the closing `;`."""
+    line, counted = 1, 0  # the line of the offset `counted`: the whole text is counted once
     for start, text in sqlite.split(sql):
         found = [Token(token.kind, token.text, start + token.offset) for token in tokens(text)]
         while found and found[0].text == ";":
@@ -80,7 +81,9 @@ def split(sql: str) -> Iterator[Statement]:
         if found and found[-1].text == ";":
             del found[-1]
         if found:
-            yield Statement(text, sql.count("\n", 0, found[0].offset) + 1, tuple(found))
+            line += sql.count("\n", counted, found[0].offset)
+            counted = found[0].offset
+            yield Statement(text, line, tuple(found))
 
 
 def parameter_names(sql: str) -> list[str]:
