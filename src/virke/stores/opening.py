@@ -20,7 +20,7 @@ from virke.stores import receipt
 from virke.stores.base import Store
 from virke.stores.cached.blobs import DISK_BYTES, cached_store
 from virke.stores.composite import composite
-from virke.stores.local.store import local_store
+from virke.stores.local.store import shared_local_store
 from virke.stores.memory import memory_store
 from virke.stores.receipt import metered
 
@@ -94,7 +94,7 @@ def _is_far(url: str) -> bool:
 def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
     path = local_path(url)
     if path is not None:
-        return local_store(path, create=create)
+        return shared_local_store(path, create=create)
     scheme, rest = scheme_of(url)
     opener = _OPENERS.get(scheme)
     if opener is None:

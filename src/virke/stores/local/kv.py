@@ -42,6 +42,8 @@ FORMAT_VERSION: Final = 2
 """1: without stamps. Who changes such a file makes it a 2 first, so that no older Virke changes it without them."""
 LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_RETRY_S: Final = 0.0002
+_IDLE_MAX: Final = 8
+"""Connections that are kept for the next readers; each has two descriptors and a cache of its own."""
 
 Row = tuple[object, ...]
 Parameter = str | int | bytes | None
@@ -204,6 +206,9 @@ class KvFile:
             return self._idle.pop() if self._idle else None
 
     def _give_back(self, connection: sqlite3.Connection | None) -> None:
+        if connection is not None and len(self._idle) >= _IDLE_MAX:
+            connection.close()
+            connection = None
         with self._gate:
             self._busy -= 1
             if connection is not None:

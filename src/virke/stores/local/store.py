@@ -13,6 +13,8 @@ Knows which statement means which call; how a statement becomes durable is `kv`'
 2. A generation is 128 random bits, so it repeats neither for a key that was deleted and made again,
    nor in a folder that was restored from a copy.
 3. Opening with `create=False`, and reading, leave no trace on the disk.
+4. What is opened twice in one process (`shared_local_store`) has one set of open files, which are closed when the last
+   one who uses them is gone; forks and threads are `kv`'s and `line`'s matter.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, cast
@@ -40,6 +44,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Corrupt, Exists, Unavailable, UsageError
+from virke.processes import at_fork
 from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, bounds, check_key, check_size, put_each
 from virke.stores.local.files import FileBlobs, System, make_directory, unavailable
 from virke.stores.local.kv import Connect, KvFile, connect_sqlite
@@ -202,6 +207,30 @@ class KvBlobs:
                 raise Corrupt(f"object {asked.key!r} is no bytes", key=asked.key)
 
 
+def shared_local_store(folder: Path, *, create: bool = True) -> Store:
+    """The store in `folder`, as `local_store` opens it; all who open it in this process share its files (invariant 4).
+
+    Raises:
+        UsageError, Unavailable: see `local_store`.
+    """
+    folder = _checked(folder, create=create, system=_SYSTEM)
+    with _sharing:
+        kv = _kv_files.get((folder, create))
+        if kv is None:
+            kv = _kv_files[folder, create] = KvFile(folder, create=create, system=_SYSTEM)
+        line = _lines.get(folder)
+        if line is None:
+            line = _lines[folder] = FileLine(folder)
+    files = FileBlobs(folder, create=create, part_bytes_max=OBJECT_BYTES_MAX, system=_SYSTEM)
+    return _store(folder, kv, KvBlobs(kv, KV_BYTES_MAX), files, line)
+
+
+_kv_files: Final[weakref.WeakValueDictionary[tuple[Path, bool], KvFile]] = weakref.WeakValueDictionary()
+_lines: Final[weakref.WeakValueDictionary[Path, FileLine]] = weakref.WeakValueDictionary()
+_sharing: Final = threading.Lock()
+at_fork(before=_sharing.acquire, in_parent=_sharing.release, in_child=_sharing.release)
+
+
 def local_store(
     folder: Path,
     *,
@@ -211,7 +240,7 @@ def local_store(
     system: System = _SYSTEM,
     connect: Connect = connect_sqlite,
 ) -> Store:
-    """The store in `folder`, which is made unless `create` is false.
+    """The store in `folder`, which is made unless `create` is false, with files of its own.
 
     Without it a folder that is not there reads as an empty store, and writing raises `NotFound`.
 
@@ -219,6 +248,20 @@ def local_store(
         UsageError: it is a file, or would lie below one.
         Unavailable: the folder can't be made.
     """
+    folder = _checked(folder, create=create, system=system)
+    kv = KvFile(folder, create=create, system=system, connect=connect)
+    files = FileBlobs(folder, create=create, part_bytes_max=object_bytes_max, system=system)
+    return _store(folder, kv, KvBlobs(kv, kv_bytes_max), files, FileLine(folder))
+
+
+def _store(folder: Path, kv: KvFile, kv_blobs: KvBlobs, files: FileBlobs, line: FileLine) -> Store:
+    register = LocalRegister(kv)
+    blobs: dict[Tier, Blobs] = {Tier.KV: kv_blobs, Tier.OBJECT: files}
+    return Store(folder.as_uri(), register, blobs, line=line, watch=register.watch)
+
+
+def _checked(folder: Path, *, create: bool, system: System) -> Path:
+    """The absolute path of a store's folder, which is made if `create` asks for it."""
     folder = Path(folder).absolute()
     there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
     if os.path.isfile(there):
@@ -228,8 +271,4 @@ def local_store(
             make_directory(system, folder)
         except OSError as error:
             raise unavailable(error, f"create {folder}") from error
-    kv = KvFile(folder, create=create, system=system, connect=connect)
-    files = FileBlobs(folder, create=create, part_bytes_max=object_bytes_max, system=system)
-    register = LocalRegister(kv)
-    blobs: dict[Tier, Blobs] = {Tier.KV: KvBlobs(kv, kv_bytes_max), Tier.OBJECT: files}
-    return Store(folder.as_uri(), register, blobs, line=FileLine(folder), watch=register.watch)
+    return folder
