@@ -222,7 +222,7 @@ def shared_local_store(folder: Path, *, create: bool = True) -> Store:
         if line is None:
             line = _lines[folder] = FileLine(folder)
     files = FileBlobs(folder, create=create, part_bytes_max=OBJECT_BYTES_MAX, system=_SYSTEM)
-    return _store(folder, kv, KvBlobs(kv, KV_BYTES_MAX), files, line)
+    return _store(folder, LocalRegister(kv), {Tier.KV: KvBlobs(kv, KV_BYTES_MAX), Tier.OBJECT: files}, line)
 
 
 _kv_files: Final[weakref.WeakValueDictionary[tuple[Path, bool], KvFile]] = weakref.WeakValueDictionary()
@@ -251,12 +251,11 @@ def local_store(
     folder = _checked(folder, create=create, system=system)
     kv = KvFile(folder, create=create, system=system, connect=connect)
     files = FileBlobs(folder, create=create, part_bytes_max=object_bytes_max, system=system)
-    return _store(folder, kv, KvBlobs(kv, kv_bytes_max), files, FileLine(folder))
+    blobs: dict[Tier, Blobs] = {Tier.KV: KvBlobs(kv, kv_bytes_max), Tier.OBJECT: files}
+    return _store(folder, LocalRegister(kv), blobs, FileLine(folder))
 
 
-def _store(folder: Path, kv: KvFile, kv_blobs: KvBlobs, files: FileBlobs, line: FileLine) -> Store:
-    register = LocalRegister(kv)
-    blobs: dict[Tier, Blobs] = {Tier.KV: kv_blobs, Tier.OBJECT: files}
+def _store(folder: Path, register: LocalRegister, blobs: dict[Tier, Blobs], line: FileLine) -> Store:
     return Store(folder.as_uri(), register, blobs, line=line, watch=register.watch)
 
 
