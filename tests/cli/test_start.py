@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
-import signal
-import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import SOURCE, start
-from tests.servers.s3 import CREDENTIALS
 
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE")}
 ENVIRON |= {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
@@ -150,33 +146,6 @@ def test_a_stream_that_was_closed_is_no_error(tmp_path: Path, closed: str) -> No
             check=False,
         )
         assert (found.returncode, b"internal" in found.stderr) == (code, False), args
-
-
-def test_a_second_interrupt_ends_a_command_that_waits_for_a_store(tmp_path: Path) -> None:
-    """A server takes the request and never answers: nothing of Python runs until the ten minutes are over."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        store = f"s3://bucket?endpoint=http://127.0.0.1:{server.getsockname()[1]}&timeout_s=600"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "virke.cli.main", "db", "query", "SELECT 1", "--db", "app", "--store", store],
-            cwd=tmp_path,
-            env=ENVIRON | CREDENTIALS | {"VIRKE_CACHE": "off"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(
-                signal.SIGINT, signal.SIG_DFL
-            ),  # ignored if the tests run in the background
-        )
-        connection, _ = server.accept()
-        with connection:
-            assert connection.recv(1) != b"", "the request is under way"
-            for _ in range(100):  # signals that meet are one
-                process.send_signal(signal.SIGINT)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(0.2)
-                    break
-            process.kill()
-            assert process.communicate(timeout=60) == (b"", b"")
-            assert process.returncode == 130
 
 
 def test_a_reader_that_is_gone_before_the_help_is_no_error(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
+from itertools import chain
 
 import pytest
 from hypothesis import assume, given
@@ -95,9 +97,44 @@ def test_what_never_ends_is_named_with_its_line(text: str, message: str) -> None
 
 
 def test_a_statement_beyond_the_limit_is_refused() -> None:
-    chunks = ["SELECT 1;\n", *["SELECT '" + "a" * 500] * 9]
-    with pytest.raises(TooLarge, match="line 2: a statement of more than"):
-        list(split(chunks, chars_max=1000))
+    """Whether it is long for its values or for one that never ends; text before it does not count."""
+    for unit, begin in (
+        ("(1,'a'),", "INSERT INTO t VALUES"),
+        ("aaaaaaaa", "SELECT '"),
+        ("aaaaaaaa", "CREATE TABLE t(a '"),
+    ):
+        splitter = Splitter(chars_max=1000, with_literals_chars_max=5000, long_chars=100)
+        chunks = ["SELECT 1;\n", *["-- comment\n"] * 1000, "/* more", *["\n"] * 1000, "*/\n", begin, *[unit] * 1000]
+        with closing(splitter), pytest.raises(TooLarge, match="line 2003: a statement of more than"):
+            list(chain.from_iterable(map(splitter.feed, chunks)))
+
+
+def test_a_literal_may_be_longer_than_a_statement() -> None:
+    """And what comes before, after and between such literals is as it was."""
+    row = "INSERT INTO t VALUES('{}','é'' \U0001f600',X'{}'); SELECT 1;"
+    text = row.format("a\n" * 2000, "00" * 2000)
+    with closing(Splitter(chars_max=500, long_chars=50)) as splitter:
+        found = [one for at in range(0, len(text), 7) for one in splitter.feed(text[at : at + 7])]
+        found += splitter.finish()
+    assert found == list(split([text]))
+    assert [one.line for one in found] == [1, 2001]
+
+
+@given(TEXTS, st.integers(1, 12))
+def test_what_is_kept_on_disk_never_shows(text: str, long_chars: int) -> None:
+    """Statements longer than a few characters are taken from memory, and come back as they were."""
+
+    def outcome(splitter: Splitter) -> list[Statement] | str:
+        found: list[Statement] = []
+        with closing(splitter):
+            try:
+                for char in text:
+                    found += splitter.feed(char)
+                return [*found, *splitter.finish()]
+            except Invalid as error:
+                return error.message
+
+    assert outcome(Splitter(long_chars=long_chars)) == outcome(Splitter())
 
 
 @pytest.mark.parametrize("unit", ["a''b;\n", "00ff", "'),('", "x\n", "-- x\n", ";"])
@@ -105,12 +142,10 @@ def test_time_grows_with_the_text_and_no_faster(unit: str) -> None:
     def cpu_s(chars: int) -> float:
         chunks = ["SELECT '", *[unit * (100_000 // len(unit))] * (chars // 100_000), "';"]
         start = time.process_time()
-        for _ in Splitter().feed(chunks[0]):
-            pass
-        splitter = Splitter()
-        for chunk in chunks:
-            for _ in splitter.feed(chunk):
-                pass
+        with closing(Splitter()) as splitter:
+            for chunk in chunks:
+                for _ in splitter.feed(chunk):
+                    pass
         return time.process_time() - start
 
     small, large = min(cpu_s(1_000_000) for _ in range(3)), cpu_s(8_000_000)

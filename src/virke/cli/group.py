@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from virke.cli.interrupts import EXIT_INTERRUPTED
+from virke.cli.interrupts import Ended, exit_code_of
 from virke.cli.state import State, error_line, json_text, printable
 from virke.errors import VirkeError, exit_code
 
@@ -78,9 +78,8 @@ class RootGroup(LazyGroup):
         try:
             code = self._run(line, state)
             sys.stdout.flush()
-        except KeyboardInterrupt:
-            click.echo(err=True)
-            code = EXIT_INTERRUPTED
+        except KeyboardInterrupt as end:
+            code = _interrupted(end)
         except (SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # a panic of a client library is no `Exception`
@@ -107,13 +106,20 @@ def _ready_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _interrupted(end: KeyboardInterrupt) -> int:
+    """Leave the line of a `^C` on the terminal, and give the exit code."""
+    if not isinstance(end, Ended):
+        click.echo(err=True)
+    return exit_code_of(end)
+
+
 def _report(error: BaseException, as_json: bool) -> int:
     """Say what went wrong, and give the exit code."""
     if os.environ.get("VIRKE_DEBUG") and not isinstance(error, click.ClickException):
         sys.excepthook(type(error), error, error.__traceback__)
     match error:
         case click.Abort():
-            return EXIT_INTERRUPTED
+            return exit_code_of(error)
         case OSError(errno=errno.EPIPE):
             _silence_stdout()
             return EXIT_BROKEN_PIPE
@@ -126,6 +132,8 @@ def _report(error: BaseException, as_json: bool) -> int:
             path = context.command_path if context else "virke"
             kind, retryable, code = "usage", False, EXIT_USAGE
             message = f"{error.format_message().rstrip('.')} (see '{path} --help')"
+        case MemoryError():
+            kind, message, retryable, code = "too_large", "out of memory: ask for less at once", False, 1
         case click.ClickException():
             kind, message, retryable, code = "error", error.format_message(), False, error.exit_code
         case FileNotFoundError(filename=None) if _is_folder_gone():

@@ -1,9 +1,12 @@
-"""Ctrl-C: the second one ends the process at once, also while a client library waits for a store.
+"""Signals that end a command: Ctrl-C, SIGTERM (systemd, docker stop, timeout) and SIGHUP (the terminal has gone).
 
-1. The first is Python's: `KeyboardInterrupt` when the main thread runs Python code again, so that commands clean up. A
-   library that blocks outside of Python holds it back until the store answers or the request times out.
-2. The second ends the process like a kill, with the exit code of an interrupted command. A store survives that at any
-   moment (P1 to P3), whatever the command is.
+1. The first is `Ended` (or, for Ctrl-C, Python's own `KeyboardInterrupt`) when the main thread runs Python code again, so
+   that commands clean up: no temporary file stays. A library that blocks outside of Python holds it back until the store
+   answers or the request times out.
+2. The second, whichever it is, ends the process like a kill, with the exit code of an interrupted command. A store
+   survives that at any moment (P1 to P3), whatever the command is.
+3. The exit code is 128 and the signal's number: 130, 143, 129. A signal that was ignored when the process began (as
+   `nohup` ignores SIGHUP) stays ignored.
 """
 
 from __future__ import annotations
@@ -12,27 +15,55 @@ import os
 import signal
 import sys
 import threading
+from types import FrameType
 from typing import Final
 
-EXIT_INTERRUPTED: Final = 130
+EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 _SHOW_CURSOR: Final = b"\x1b[?25h"
+_ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-def end_at_second_interrupt() -> None:
-    """From now on the second SIGINT ends this process; call it once, in the main thread."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return  # whoever started the process wants interrupts ignored
+class Ended(KeyboardInterrupt):
+    """A signal other than Ctrl-C asked the command to end; whatever cleans up after Ctrl-C cleans up after it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """The exit code of a command that `error` ended, by the signal behind it."""
+    while error is not None and not isinstance(error, Ended):
+        error = error.__context__  # click makes its own error of an interrupt at a prompt
+    return 128 + error.number if error is not None else EXIT_INTERRUPTED
+
+
+def end_by_signals() -> None:
+    """From now on signals end this process as the module says; call it once, in the main thread."""
+    heard = {signal.SIGINT} if signal.getsignal(signal.SIGINT) is signal.default_int_handler else set()
+    for number in _ENDING:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+            heard.add(number)
+    if not heard:
+        return  # whoever started the process wants all of them ignored
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
     signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(ours,), name="virke-interrupt", daemon=True).start()
+    threading.Thread(target=_watch, args=(ours, frozenset(heard)), name="virke-signals", daemon=True).start()
 
 
-def _watch(signals: int) -> None:
+def _end(number: int, frame: FrameType | None) -> None:
+    raise Ended(number)
+
+
+def _watch(signals: int, heard: frozenset[int]) -> None:
     """Read the numbers of signals as they arrive, whatever the main thread does meanwhile."""
     seen = 0
+    number = int(signal.SIGINT)
     while seen < 2:
-        seen += os.read(signals, 1)[0] == signal.SIGINT
+        number = os.read(signals, 1)[0]
+        seen += number in heard
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), _SHOW_CURSOR + b"\n")  # a progress bar may have hidden it
-    os._exit(EXIT_INTERRUPTED)
+    os._exit(128 + number)

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from virke.cli.group import LazyGroup, RootGroup, Table
-from virke.cli.interrupts import end_at_second_interrupt
+from virke.cli.interrupts import end_by_signals
 from virke.cli.state import global_options
 
 COMMANDS: Final[Table] = {
@@ -63,7 +63,7 @@ def db() -> None:
 
 def main() -> None:
     """Run `virke` with the arguments of this process."""
-    end_at_second_interrupt()
+    end_by_signals()
     cli.main()
 
 

@@ -7,6 +7,9 @@ The first record names the columns.
    zero or `+`, 64 bits, at most 17 digits with a fraction. Every other column is TEXT.
 2. An empty field is no value, quoted or not. A blank line is no record.
 3. A record with more or fewer fields than there are names, and an unclosed quote, are errors that name the line.
+4. Memory is bounded, whatever the file is: a record of more than `RECORD_CHARS_MAX`, or of more than `FIELDS_MAX` fields, is
+   refused as soon as that is known, before the csv module (which takes four bytes for a character, and an object for a
+   field) has it. Every character is looked at a bounded number of times.
 """
 
 from __future__ import annotations
@@ -19,11 +22,13 @@ from enum import IntEnum
 from itertools import islice
 from typing import Final
 
-from virke.errors import Invalid
+from virke.errors import Invalid, TooLarge
 from virke.transfer.sniff import DELIMITERS
 from virke.transfer.source import Progress, Source, silent
 
-FIELD_CHARS_MAX: Final = 256 << 20
+RECORD_CHARS_MAX: Final = 8 << 20
+FIELDS_MAX: Final = 32767
+"""More than SQLite has columns for."""
 SAMPLE_RECORDS: Final = 200
 EXACT_INTEGER_MAX: Final = 1 << 53
 REAL_DIGITS_MAX: Final = 17
@@ -64,13 +69,29 @@ class Records:
     ) -> None:
         self.line = 1
         self._name = source.name
-        csv.field_size_limit(max(csv.field_size_limit(), FIELD_CHARS_MAX))  # one for the process: only ever raised
-        text = source.text(encoding, progress)
-        self._reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
+        self._delimiter = delimiter
+        self._chars = 0  # of the record that is being read
+        csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
+        lines = self._bounded(_lines(source.text(encoding, progress)))
+        self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
+
+    def _bounded(self, lines: Iterable[str]) -> Iterator[str]:
+        """The lines, as long as the record that they belong to keeps its bounds (invariant 4)."""
+        for line in lines:
+            begun, self._chars = self._chars, self._chars + len(line)
+            if self._chars > RECORD_CHARS_MAX:
+                raise self._too_large(f"a record of more than {RECORD_CHARS_MAX >> 20} MiB, or a quote that never ends")
+            if len(line) > FIELDS_MAX and _has_many_fields(line, self._delimiter, quoted=begun > 0):
+                raise self._too_large(f"a record of more than {FIELDS_MAX:,} fields")
+            yield line
+
+    def _too_large(self, what: str) -> TooLarge:
+        return TooLarge(f"{self._name}, line {self.line}: {what}; nothing was changed", line=self.line)
 
     def __iter__(self) -> Iterator[list[str]]:
         while True:
             self.line = self._reader.line_num + 1
+            self._chars = 0
             try:
                 record = next(self._reader)
             except StopIteration:
@@ -87,17 +108,37 @@ def _reason(error: csv.Error) -> str:
     return f"not CSV: {error}"
 
 
+def _has_many_fields(line: str, delimiter: str, *, quoted: bool) -> bool:
+    """Whether a line, which begins inside of quotes or not, has more than `FIELDS_MAX` fields."""
+    if line.count(delimiter) < FIELDS_MAX:
+        return False
+    if quoted:
+        line = '"' + line
+    fields = re.finditer(
+        rf'(?:"[^"]*+(?>(?:""[^"]*+)*)(?:"|\Z))?[^{re.escape(delimiter)}]*+{re.escape(delimiter)}', line
+    )
+    return any(count >= FIELDS_MAX for count, _ in enumerate(fields, 1))
+
+
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
-    r"""Lines with their ends (`\n`, `\r\n` or `\r`), as the csv module wants them."""
-    rest = ""
+    r"""Lines with their ends (`\n`, `\r\n` or `\r`), as the csv module wants them; one that is too long ends too early."""
+    begun: list[str] = []
+    chars = 0
     for chunk in chunks:
-        text = rest + chunk
+        if begun and not ("\n" in chunk or "\r" in chunk or begun[-1].endswith("\r")) and chars <= RECORD_CHARS_MAX:
+            begun.append(chunk)  # joined only when the line ends: a long one is not copied with each chunk
+            chars += len(chunk)
+            continue
+        text = "".join([*begun, chunk])
         # A `\r` at the end may be half of a `\r\n`: it waits for the next chunk.
         cut = max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
+        if not cut and len(text) > RECORD_CHARS_MAX:
+            cut = len(text)
         for found in _LINES(text, 0, cut):
             yield found.group()
-        rest = text[cut:]
-    for found in _LINES(rest):
+        begun = [text[cut:]]
+        chars = len(begun[0])
+    for found in _LINES("".join(begun)):
         yield found.group()
 
 
@@ -107,7 +148,7 @@ def survey(source: Source, encoding: str, progress: Progress = silent) -> Layout
     Raises:
         Invalid: no records, a column without a name of its own, or a ragged record; names the line.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), FIELD_CHARS_MAX))  # one for the process: only ever raised
+    csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
     delimiter = _delimiter(next(source.text(encoding), ""))
     records = Records(source, encoding, delimiter, progress=progress)
     each = iter(records)

@@ -58,9 +58,10 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
     Raises:
         Invalid: it is damaged, cut short, in the middle of a change, or being written right now.
     """
+    source.complete()
     path = source.path.resolve()  # SQLite keeps logs and journals beside the file that a link names
     log, journal = _beside(path, "-wal"), _beside(path, "-journal")
-    if journal and journal.read_bytes()[:8] == _JOURNAL_MAGIC:
+    if journal and _begins(journal, _JOURNAL_MAGIC):
         raise Invalid(
             f"{source.name} was left in the middle of a change ({journal.name} lies beside it): "
             "open it once with the sqlite3 shell, then import it"
@@ -89,6 +90,11 @@ def _beside(path: Path, suffix: str) -> Path | None:
     """The file of this suffix beside `path`, if it is there and not empty."""
     other = _suffixed(path, suffix)
     return other if other.is_file() and other.stat().st_size else None
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def _suffixed(path: Path, suffix: str) -> Path:
@@ -137,11 +143,10 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         Exists: the name is taken, and not `force`; or it is a database in use.
         Invalid: the folder is missing or can't be written.
     """
-    if path.exists() and not force:
-        raise Exists(f"{path} is there already; nothing was written (--force replaces it)")
-    for suffix in ("-wal", "-journal"):
-        if _beside(path.resolve(), suffix):  # it would be applied to the new file
-            raise Exists(f"{path.name}{suffix} lies beside {path}: close the program that uses it, or remove it")
+    try:
+        _check_free(path, force)
+    except OSError as error:
+        raise Invalid(f"can't write {path}: {error.strerror}") from error
     part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with part.open("xb", buffering=BUFFER_BYTES) as file:
@@ -153,6 +158,18 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         raise Invalid(f"can't write {path}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _check_free(path: Path, force: bool) -> None:
+    """Refuse a name under which no new file may appear. Raises `Exists`, `Invalid`, `OSError`."""
+    if path.exists():
+        if not path.is_file():  # a rename would take the place of the device itself
+            raise Invalid(f"can't write {path}: it is not a regular file ('-' writes to standard output)")
+        if not force:
+            raise Exists(f"{path} is there already; nothing was written (--force replaces it)")
+    for suffix in ("-wal", "-journal"):
+        if _beside(path.resolve(), suffix):  # it would be applied to the new file
+            raise Exists(f"{path.name}{suffix} lies beside {path}: close the program that uses it, or remove it")
 
 
 def _rename(part: Path, path: Path, force: bool) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
 from typing import BinaryIO, Protocol, TypeVar
@@ -75,7 +76,7 @@ def import_file(
 ) -> Imported:
     """Import an SQL dump, an SQLite file or, with `table`, a CSV file, told apart by content, as one commit.
 
-    A binary stream is read to its end first. `progress` is called with bytes done and in total, stage by stage.
+    A binary stream is kept in a file while it is read, up to a limit (docs/transfer.md). `progress` is called with bytes done and in total, stage by stage.
 
     Raises:
         NotFound: no such file. Invalid, Denied, TooLarge: the file can't be imported; the message says where and why.
@@ -83,8 +84,7 @@ def import_file(
         OutcomeUnknown: nobody can tell whether the commit happened.
     """
     report = progress or silent
-    with scratch() as work:
-        source = open_source(path, work.folder)
+    with scratch() as work, closing(open_source(path, work.folder)) as source:
         sniffed = sniff(source.head(), source.name, table=table is not None)
         if (sniffed.kind is Kind.CSV) != (table is not None):
             raise Invalid(

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from virke.core.page import PAGE_SIZE_DEFAULT, header_page_size, lock_page
 from virke.engine.clock_vfs import clock_vfs
 from virke.engine.sqlite import Connection, Error, Guard, open_connection, translate
-from virke.errors import Corrupt, Invalid, Unavailable
+from virke.errors import Corrupt, Invalid, TooLarge, Unavailable
 from virke.transfer.source import Progress, silent
 
 CACHE_KIB: Final = 48 << 10
@@ -183,13 +183,15 @@ def scratch() -> Iterator[Scratch]:
     """A scratch folder, removed at the end of the `with` block.
 
     Raises:
-        Unavailable: a file operation inside the block failed, most likely for want of room.
+        Unavailable: a file operation inside the block failed, most likely for want of room. TooLarge: memory is used up.
     """
     try:
         with TemporaryDirectory(prefix="virke-") as folder:
             yield Scratch(Path(folder))
     except BrokenPipeError:
         raise  # the reader of our output has gone; nothing is wrong here
+    except MemoryError as error:
+        raise TooLarge("out of memory; nothing was changed") from error
     except OSError as error:
         where = error.filename or gettempdir()
         raise Unavailable(

@@ -1,24 +1,35 @@
 """The file that is imported: bytes, text and lines of it, as often as they are needed.
 
-Knows files and codecs; knows no SQL. A stream is first written to a file, because a lost race reads it again.
+Knows files and codecs; knows no SQL. A stream (standard input, a pipe) is kept in a file while it is read, because a lost
+race reads it again.
 
 1. Reading never holds more than a chunk of `CHUNK_BYTES`.
 2. Bytes that are no text of the encoding are an error that names the line; nothing is replaced.
+3. A stream is read only as far as it is asked for: what is refused at its beginning is refused there, and
+   takes no more room than was read until then. Beyond `STREAM_BYTES_MAX`, or half of the room that was free, it is `TooLarge`.
+4. A path may name a regular file or a pipe. A device, which may never end, is refused before it is opened, and a named
+   pipe that no program writes into is empty after `WRITER_WAIT_S`. A file that grows is read as long as it was at first.
 """
 
 from __future__ import annotations
 
 import codecs
+import os
+import select
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from virke.errors import Invalid, NotFound
+from virke.errors import Invalid, NotFound, TooLarge
 from virke.transfer.sniff import HEAD_BYTES
 
 CHUNK_BYTES: Final = 1 << 20
+STREAM_BYTES_MAX: Final = 16 << 30
+WRITER_WAIT_S: Final = 10.0
+STANDARD_INPUT: Final = "standard input"
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and in total of a stage; each stage (reading, checking, committing) begins at 0 again."""
@@ -29,66 +40,152 @@ def silent(done: int, total: int) -> None:
 
 
 class Source:
-    """A readable file: its path, the name that messages use, and its size in bytes."""
+    """What is imported: the path of the file that has it, the name that messages use, and the stream it comes from, if any."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        stream: BinaryIO | None = None,
+        *,
+        bytes_max: int = 0,
+        opened: BinaryIO | None = None,
+    ) -> None:
+        """`bytes_max`: how long the stream may be. `opened`: what `close` closes."""
         self.path = path
         self.name = name
-        self.size = path.stat().st_size
+        self._stream = stream
+        self._opened = opened
+        self._bytes_max = bytes_max
+        self._size = path.stat().st_size
+
+    def close(self) -> None:
+        """Close the pipe that was opened; a caller's stream stays open."""
+        if self._opened:
+            self._opened.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file: of a stream, what was read of it so far."""
+        return self._size
 
     def head(self) -> bytes:
-        """The first bytes, to tell what it is."""
+        """The first bytes, to tell what it is. Raises `TooLarge`."""
+        while self._size < HEAD_BYTES and self._pull():
+            pass
         with self.path.open("rb") as file:
             return file.read(HEAD_BYTES)
+
+    def complete(self) -> None:
+        """Have all of it in the file. Raises `TooLarge`: the stream is too long."""
+        while self._pull():
+            pass
+
+    def chunks(self) -> Iterator[bytes]:
+        """All bytes, from the beginning. Raises `TooLarge`: the stream is too long."""
+        done = 0
+        with self.path.open("rb", buffering=0) as file:
+            while done < self._size or self._pull():
+                data = file.read(min(CHUNK_BYTES, self._size - done))
+                if not data:
+                    raise Invalid(f"{self.name} became shorter while it was read; nothing was changed")
+                done += len(data)
+                yield data
+
+    def _pull(self) -> bool:
+        """Take the next chunk of the stream into the file; whether there was one."""
+        if self._stream is None:
+            return False
+        data = self._stream.read(CHUNK_BYTES)
+        if not data:
+            self._stream = None
+            return False
+        if self._size + len(data) > self._bytes_max:
+            raise TooLarge(
+                f"{self.name} is longer than {_shown(self._bytes_max)}, which is what a stream may be here (at most half of "
+                f"the free room in {self.path.parent}): save it as a file and import that; nothing was changed"
+            )
+        with self.path.open("ab", buffering=0) as file:
+            file.write(data)
+        self._size += len(data)
+        return True
 
     def text(self, encoding: str, progress: Progress = silent) -> Iterator[str]:
         """The text in chunks, decoded.
 
         Raises:
-            Invalid: bytes that are no text of `encoding`; names the line.
+            Invalid: bytes that are no text of `encoding`; names the line. TooLarge: the stream is too long.
         """
         decoder = codecs.getincrementaldecoder(encoding)()
         line, done = 1, 0
-        with self.path.open("rb") as file:
-            while True:
-                data = file.read(CHUNK_BYTES)
-                try:
-                    text = decoder.decode(data, final=not data)
-                except UnicodeDecodeError as error:
-                    # The codec may prepend what it kept of the chunk before: `error.object` is what it looked at.
-                    line += error.object[: error.start].decode(encoding, "replace").count("\n")
-                    raise Invalid(
-                        f"{self.name}, line {line}: not valid {encoding.removesuffix('-sig').upper()}: save it as UTF-8",
-                        line=line,
-                    ) from error
-                if text:
-                    yield text
-                    line += text.count("\n")
-                if not data:
-                    return
-                done += len(data)
-                progress(done, self.size)
+        for data in self.chunks():
+            text = self._decoded(decoder, data, encoding, line)
+            if text:
+                yield text
+                line += text.count("\n")
+            done += len(data)
+            progress(done, self._size if self._stream is None else 0)
+        if text := self._decoded(decoder, b"", encoding, line):
+            yield text
+
+    def _decoded(self, decoder: codecs.IncrementalDecoder, data: bytes, encoding: str, line: int) -> str:
+        try:
+            return decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            # The codec may prepend what it kept of the chunk before: `error.object` is what it looked at.
+            line += error.object[: error.start].decode(encoding, "replace").count("\n")
+            raise Invalid(
+                f"{self.name}, line {line}: not valid {encoding.removesuffix('-sig').upper()}: save it as UTF-8",
+                line=line,
+            ) from error
 
 
-def open_source(origin: str | PathLike[str] | BinaryIO, folder: Path) -> Source:
-    """The file at a path, or what a binary stream holds, kept in `folder`.
+def _shown(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 30):.1f} GiB" if size_bytes >= 1 << 30 else f"{size_bytes >> 20} MiB"
+
+
+def open_source(
+    origin: str | PathLike[str] | BinaryIO, folder: Path, *, stream_bytes_max: int = STREAM_BYTES_MAX
+) -> Source:
+    """The file at a path, or what a pipe or a binary stream holds, which is kept in `folder` as far as it is read.
 
     Raises:
         NotFound: there is no such file.
-        Invalid: it is a folder, or may not be read.
+        Invalid: it is a folder or a device, or may not be read.
     """
-    if not isinstance(origin, (str, PathLike)):
-        spooled = folder / "input"
-        with spooled.open("wb") as file:
-            shutil.copyfileobj(origin, file, CHUNK_BYTES)
-        return Source(spooled, "standard input")
-    path = Path(fspath(origin))
+    if isinstance(origin, (str, PathLike)):
+        path = Path(fspath(origin))
+        file = open_input(path)
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            return Source(path, path.name)
+        stream, name, opened = file, path.name, file
+    else:
+        stream, name, opened = origin, STANDARD_INPUT, None
+    spool = folder / "input"
+    spool.touch(0o600)
+    room = min(stream_bytes_max, shutil.disk_usage(folder).free // 2)
+    return Source(spool, name, stream, bytes_max=room, opened=opened)
+
+
+def open_input(path: Path) -> BinaryIO:
+    """The regular file or the pipe at `path`, open for reading.
+
+    Raises:
+        NotFound: there is no such file.
+        Invalid: it is a folder or a device, or may not be read.
+    """
     try:
-        with path.open("rb") as file:
-            if not path.is_file():  # a named pipe can be read only once
-                return open_source(file, folder)
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+            what = "a folder" if stat.S_ISDIR(mode) else "a device or a socket, not a file"
+            raise Invalid(f"can't read {path}: it is {what} ('-' reads standard input)")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError as error:
         raise NotFound(f"no such file: {path}") from error
-    except OSError as error:
-        raise Invalid(f"can't read {path}: {error.strerror}") from error
-    return Source(path, path.name)
+    except (OSError, ValueError) as error:
+        raise Invalid(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        select.select([fd], [], [], WRITER_WAIT_S)  # without a writer it then ends at once, and is empty
+    os.set_blocking(fd, True)
+    return os.fdopen(fd, "rb")

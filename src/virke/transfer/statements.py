@@ -7,7 +7,10 @@ Knows where strings, quoted names, comments and trigger bodies end; knows nothin
 2. A `;` inside a string, a quoted name, a comment or a trigger body ends nothing (the rules of `sqlite3_complete`).
 3. Every character is looked at a bounded number of times, however long a statement is: a statement that is not
    complete is looked at again only where the new text begins, and text is joined only when it has doubled.
-4. What is held is one statement and one chunk; a statement beyond `STATEMENT_CHARS_MAX` is refused.
+4. Memory holds at most `LONG_CHARS` of a statement that is not complete, and one chunk; the beginning of a longer one waits
+   in a temporary file. A statement may be `STATEMENT_CHARS_MAX` long, strings and BLOBs of more than `LONG_CHARS` in it not
+   counted, and `WITH_LITERALS_CHARS_MAX` with them (a CREATE or EXPLAIN may not). A longer one is refused as soon as that
+   is known (a chunk too late at most), and the error names the line where it begins.
 5. Comments and blanks before a statement are not part of it; a statement of nothing else is left out.
 """
 
@@ -15,11 +18,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Iterator
+from tempfile import SpooledTemporaryFile
 from typing import Final, NamedTuple
 
 from virke.errors import Invalid, TooLarge
 
-STATEMENT_CHARS_MAX: Final = 256 << 20
+STATEMENT_CHARS_MAX: Final = 16 << 20
+"""What SQLite makes of a statement of many values takes ten times the room of its text."""
+WITH_LITERALS_CHARS_MAX: Final = 144 << 20
+"""What a row with a BLOB of 64 MiB (the default of `max_result_mb`) takes in a dump, and some more."""
+LONG_CHARS: Final = 4 << 20
 
 # Groups are repeated as `(?>(?:…)*)` and not as `(?:…)*+`, which Python 3.11.2 ends within a repetition that failed.
 # A run of whole tokens: stops before a `;`, or before a token whose end is not there (yet).
@@ -51,44 +59,92 @@ class Statement(NamedTuple):
     keyword: str
 
 
-def split(chunks: Iterable[str], *, chars_max: int = STATEMENT_CHARS_MAX) -> Iterator[Statement]:
+def split(chunks: Iterable[str]) -> Iterator[Statement]:
     """The statements of a text.
 
     Raises:
         Invalid: the text ends inside a string, a quoted name or a comment.
-        TooLarge: a statement is longer than `chars_max`.
+        TooLarge: a statement is longer than the limit.
     """
-    splitter = Splitter(chars_max)
-    for chunk in chunks:
-        yield from splitter.feed(chunk)
-    yield from splitter.finish()
+    splitter = Splitter()
+    try:
+        for chunk in chunks:
+            yield from splitter.feed(chunk)
+        yield from splitter.finish()
+    finally:
+        splitter.close()
 
 
 def is_complete(sql: str) -> bool:
     """Whether `sql` ends with a `;` that ends a statement, blanks and comments after it left aside."""
     splitter = Splitter()
-    whole = list(splitter.feed(sql))
-    return bool(whole) and not splitter.is_waiting
+    try:
+        whole = list(splitter.feed(sql))
+        return bool(whole) and not splitter.is_waiting
+    finally:
+        splitter.close()
+
+
+class _Beginning:
+    """The beginning of a long statement, from its first token on: kept on disk once it is longer than `LONG_CHARS`."""
+
+    def __init__(self, line: int, keyword: str) -> None:
+        self.line = line
+        self.keyword = keyword
+        self.chars = 0
+        self.plain_chars = 0
+        """Without long literals."""
+        self._file = SpooledTemporaryFile(max_size=LONG_CHARS, prefix="virke-")  # noqa: SIM115  # `close` closes it
+
+    def add(self, text: str, plain_chars: int) -> None:
+        """Keep more of it, of which the first `plain_chars` are outside of a literal that is still open."""
+        self._file.write(text.encode())
+        self.chars += len(text)
+        self.plain_chars += plain_chars
+
+    def whole(self, rest: str) -> Statement:
+        """The statement whose end is `rest`; what was kept is gone."""
+        self._file.write(rest.encode())
+        self._file.seek(0)
+        data = self._file.read()
+        self.close()
+        return Statement(data.decode(), self.line, self.keyword)
+
+    def close(self) -> None:
+        """Forget what was kept."""
+        self._file.close()
 
 
 class Splitter:
     """What is known of the text so far: one incomplete statement."""
 
-    def __init__(self, chars_max: int = STATEMENT_CHARS_MAX) -> None:
+    def __init__(
+        self,
+        chars_max: int = STATEMENT_CHARS_MAX,
+        with_literals_chars_max: int = WITH_LITERALS_CHARS_MAX,
+        long_chars: int = LONG_CHARS,
+    ) -> None:
         self._chars_max = chars_max
+        self._with_literals_chars_max = with_literals_chars_max
+        self._long_chars = long_chars
         self._text = ""
         self._late: list[str] = []
         self._late_chars = 0
         self._line = 1  # of `_text[0]`, where the incomplete statement begins
         self._at = 0  # whole tokens only before it
         self._closing = ""  # what ends the token that begins at `_at`, if that is open …
-        self._seek = 0  # … and from where to look for it
+        self._seek = 0  # … from where to look for it …
+        self._opened_line = 0  # … and on which line it began, if that part of the text is gone
         self._body_at = 0  # in a trigger: after its last `;`, else 0
+        self._beginning: _Beginning | None = None  # of a long statement: what stood before `_text`
+        self._in_comment = False  # `_text` begins inside a comment that stands before a statement
 
     @property
     def is_waiting(self) -> bool:
         """Whether more than blanks and whole comments stands after the last statement."""
-        return self._closing in _OPENED or self._head(0, len(self._text))[0] < len(self._text) or bool(self._late)
+        if self._closing in _OPENED or self._beginning or self._late:
+            return True
+        return self._head(0, len(self._text))[0] < len(self._text)
 
     def feed(self, chunk: str) -> Iterator[Statement]:
         """The statements that `chunk` completes.
@@ -100,9 +156,13 @@ class Splitter:
         self._late_chars += len(chunk)
         if self._late_chars >= len(self._text):
             yield from self._join()
-            if len(self._text) > self._chars_max:
-                line = self._line + self._text.count("\n", 0, self._head(0, len(self._text))[0])
-                raise TooLarge(f"line {line}: a statement of more than {self._chars_max >> 20} MiB", line=line)
+            self._check_length()
+
+    def close(self) -> None:
+        """Forget the text; what was kept of it on disk is gone."""
+        if self._beginning:
+            self._beginning.close()
+            self._beginning = None
 
     def finish(self) -> Iterator[Statement]:
         """The statements that the end of the text completes: a last one needs no `;`.
@@ -112,7 +172,7 @@ class Splitter:
         """
         yield from self._join()
         if self._closing in _OPENED:
-            line = self._line + self._text.count("\n", 0, self._at)
+            line = self._opened_line or self._line + self._text.count("\n", 0, self._at)
             raise Invalid(
                 f"line {line}: {_OPENED[self._closing]} begins here and never ends: "
                 f"the file is cut short, or {self._closing} is missing",
@@ -124,19 +184,80 @@ class Splitter:
         self._text += "".join(self._late)
         self._late.clear()
         self._late_chars = 0
-        begin = 0 if self._at else (yield from self._plain(0))
+        if self._in_comment and not self._comment_ends():
+            return
+        begin = 0 if self._at or self._closing or self._beginning else (yield from self._plain(0))
         while (stop := self._semicolon()) >= 0:
             head, keyword = self._head(begin, stop + 1)
-            if keyword in _MAY_BE_TRIGGER and self._goes_on(head, stop):
+            if not self._beginning and keyword in _MAY_BE_TRIGGER and self._goes_on(head, stop):
                 self._body_at = stop + 1
                 continue
             yield from self._cut(begin, stop + 1)
             self._body_at = 0
             begin = yield from self._plain(stop + 1)
+        self._drop(begin)
+        if len(self._text) > self._long_chars:
+            self._shorten()
+
+    def _drop(self, begin: int) -> None:
+        """Forget the text before `begin`, whose lines were counted."""
         self._text = self._text[begin:]
         self._at -= begin
         self._seek -= begin
         self._body_at = max(0, self._body_at - begin)
+
+    def _shorten(self) -> None:
+        """Keep only what is still to be looked at of a long text that is not complete (invariant 4)."""
+        looked = self._seek if self._closing else self._at
+        if not self._beginning:
+            head, keyword = self._head(0, len(self._text))
+            if head + len(keyword) == len(self._text) > head:
+                return  # the word may go on
+            blank = min(head, looked)
+            self._move(blank)
+            looked -= blank
+            self._in_comment = bool(self._closing) and head == blank + len(self._text)
+            if keyword in _MAY_BE_TRIGGER or self._in_comment or len(self._text) <= self._long_chars:
+                return
+            self._beginning = _Beginning(self._line, keyword)
+        self._beginning.add(self._text[:looked], self._at if self._closing else looked)
+        self._move(looked)
+
+    def _move(self, cut: int) -> None:
+        """Take `cut` characters that were looked at from the text, and count their lines."""
+        if self._closing and self._at < cut and not self._opened_line:
+            self._opened_line = self._line + self._text.count("\n", 0, self._at)
+        self._line += self._text.count("\n", 0, cut)
+        self._drop(cut)
+        self._at = max(0, self._at)
+
+    def _comment_ends(self) -> bool:
+        """Forget what is in the text of a comment before a statement; whether its end is there."""
+        found = self._text.find(self._closing, self._seek)
+        if found < 0:
+            self._seek = max(0, len(self._text) + 1 - len(self._closing))
+            self._move(self._seek)
+            return False
+        self._at = found + len(self._closing)
+        self._closing, self._opened_line, self._in_comment = "", 0, False
+        self._move(self._at)
+        return True
+
+    def _check_length(self) -> None:
+        """Refuse a statement that is too long. Raises `TooLarge`."""
+        chars_max, line = self._chars_max, self._line
+        if begun := self._beginning:
+            is_too_long, line = begun.plain_chars > chars_max, begun.line
+            if begun.chars > self._with_literals_chars_max:
+                is_too_long, chars_max = True, self._with_literals_chars_max
+        elif is_too_long := len(self._text) > chars_max:
+            line += self._text.count("\n", 0, self._head(0, len(self._text))[0])
+        if is_too_long:
+            is_open = self._closing in _OPENED and chars_max == self._with_literals_chars_max
+            quote = f", or {_OPENED[self._closing]} in it that never ends" if is_open else ""
+            raise TooLarge(
+                f"line {line}: a statement of more than {chars_max >> 20} MiB{quote}; nothing was changed", line=line
+            )
 
     def _plain(self, begin: int) -> Generator[Statement, None, int]:
         """The run of plain statements from `begin`, which is most of a dump; returns where it ends, as `_at` does."""
@@ -159,6 +280,11 @@ class Splitter:
 
     def _cut(self, begin: int, end: int) -> Iterator[Statement]:
         text = self._text
+        if self._beginning:
+            yield self._beginning.whole(text[begin:end])
+            self._beginning = None
+            self._line += text.count("\n", begin, end)
+            return
         head, keyword = self._head(begin, end)
         if head < end:
             yield Statement(text[head:end], self._line + text.count("\n", begin, head), keyword)
@@ -180,7 +306,7 @@ class Splitter:
                     self._seek = max(self._seek, len(text) + 1 - len(self._closing))
                     return -1
                 self._at = found + len(self._closing)
-                self._closing = ""
+                self._closing, self._opened_line = "", 0
             run = _RUN(text, self._at)
             assert run, "the pattern matches the empty text"
             self._at = run.end()
