@@ -185,6 +185,7 @@ def test_a_file_with_keys_off_may_not_break_keys(database: Database, tmp_path: P
 
 
 def test_violations_that_were_there_before_are_not_blamed_on_a_file(database: Database, tmp_path: Path) -> None:
+    database.execute("PRAGMA foreign_keys = OFF")
     orphan = "INSERT INTO pet VALUES (12, 99);"
     migrate(database, write(tmp_path, **{"001_a": OWNERS + orphan, "002_b": DRIZZLE}))
     assert pets(database) == [(10, 1), (11, 2), (12, 99)]
@@ -192,6 +193,7 @@ def test_violations_that_were_there_before_are_not_blamed_on_a_file(database: Da
 
 def test_a_new_violation_is_not_hidden_by_an_old_one_that_went(database: Database, tmp_path: Path) -> None:
     """One orphan goes and another comes: as many as before, and not the same."""
+    database.execute("PRAGMA foreign_keys = OFF")
     trade = "PRAGMA foreign_keys = OFF; DELETE FROM pet WHERE id = 12; INSERT INTO pet VALUES (13, 98);"
     folder = write(tmp_path, **{"001_a": OWNERS + "INSERT INTO pet VALUES (12, 99);", "002_b": trade})
     with pytest.raises(SqlError, match="pet row 13 → owner"):
@@ -200,6 +202,7 @@ def test_a_new_violation_is_not_hidden_by_an_old_one_that_went(database: Databas
 
 def test_tables_without_rowid_have_violations_that_are_counted(database: Database, tmp_path: Path) -> None:
     """Their violations all look alike: only their number says that one is new."""
+    database.execute("PRAGMA foreign_keys = OFF")
     table = "CREATE TABLE tag (name PRIMARY KEY, owner_id REFERENCES owner (id)) WITHOUT ROWID;"
     first = OWNERS + table + "INSERT INTO tag VALUES ('a', 99);"
     folder = write(tmp_path, **{"001_a": first, "002_b": "PRAGMA foreign_keys = 0; INSERT INTO tag VALUES ('b', 99);"})
@@ -209,6 +212,7 @@ def test_tables_without_rowid_have_violations_that_are_counted(database: Databas
 
 def test_a_key_that_can_not_be_checked_before_may_be_mended_and_not_be_made(database: Database, tmp_path: Path) -> None:
     """Where the parent has no unique index, SQLite refuses to check at all."""
+    database.execute("PRAGMA foreign_keys = OFF")
     broken = (
         "CREATE TABLE a (x); CREATE TABLE b (y REFERENCES a (x)); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1);"
     )
