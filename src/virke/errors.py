@@ -50,6 +50,17 @@ class Unavailable(VirkeError):
     is_stores = True
 
 
+class RateLimited(Unavailable):
+    """The store takes only so many requests of this kind a second; nothing was changed.
+
+    `retry_after_s` is what the store itself says, None if it says nothing.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **context: object) -> None:
+        super().__init__(message, **context)
+        self.retry_after_s = retry_after_s
+
+
 class NotFound(VirkeError):
     """The named database, table or version does not exist."""
 

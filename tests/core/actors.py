@@ -25,7 +25,7 @@ from virke.core.collect import (
     swept,
     swept_horizon,
 )
-from virke.core.commit import Conflicted, Failed, Plan, Protocol, Verdict, commit, store_objects
+from virke.core.commit import Conflicted, Failed, Plan, Protocol, TooSoon, Verdict, commit, store_objects
 from virke.core.effects import Delete, Effect, Outcome, PutNew, ReadRoot, Record, SwapRoot, Tier
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.merge import Merge, Run, plan_merge, uploaded
@@ -149,14 +149,17 @@ def writer(
     def program(life: int) -> Actor:
         at: RootAt | None = None
         for number in range(writes if life == 0 else 1):
-            for attempt in range(tries):
+            attempt = sends = 0
+            while attempt < tries:
                 at = at or (yield from _read())
                 write = f"{name}.{life}.{number}"
-                commit_id = id_of(f"{write}.{attempt}", at.root)
+                commit_id = id_of(f"{write}.{attempt}.{sends}", at.root)
                 verdict = yield from protocol(at, make(at.root, commit_id), "world")
                 yield Told(write, commit_id, verdict, at)
                 at = getattr(verdict, "at", None)
-                if not isinstance(verdict, Conflicted):
+                sends += 1
+                attempt += isinstance(verdict, Conflicted)
+                if not isinstance(verdict, Conflicted | TooSoon):
                     break
 
     return program

@@ -28,9 +28,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from virke.core.commit import Committed, Conflicted, Failed, Gone, Unknown, Verdict
+from virke.core.commit import Committed, Conflicted, Failed, Gone, TooSoon, Unknown, Verdict
 from virke.core.effects import (
     Absent,
+    AwaitSlot,
     Delete,
     Effect,
     Generation,
@@ -38,6 +39,7 @@ from virke.core.effects import (
     Lost,
     Mismatch,
     Outcome,
+    Paced,
     Pause,
     PutAll,
     PutNew,
@@ -184,6 +186,7 @@ class Scenario:
     faults: int = 2
     forgets: int = 0
     stale: bool = False
+    paced: bool = False
     kill: bool = False
     may_be_unknown: bool = False
     answers_carry_generation: bool = True
@@ -317,6 +320,8 @@ class Explorer:
                 yield here._replace(name="not deleted", cost=1)
             case Get(_, ranges):
                 yield here._replace(name="got", answer=[self._range(here, *place) for place in ranges])
+            case AwaitSlot():
+                yield here._replace(name="came")
             case ListKeys():
                 yield here._replace(name="listed", answer=[key.encode() for key in sorted(here.objects)])
             case RemoveRoot():
@@ -351,6 +356,8 @@ class Explorer:
         late = here.late | self._on_its_way(swap, here.chain)
         yield here._replace(name="lost", answer=LOST, late=late, cost=1)
         yield here._replace(name="refused", answer=REFUSED, cost=1)
+        if self.scenario.paced:
+            yield here._replace(name="too soon", answer=Paced(), cost=1)
 
     def _check(self, state: State) -> None:
         wrong = self._wrong(state)
@@ -404,6 +411,11 @@ class Explorer:
                 return "" if at.generation in held else "Conflicted names a generation that never was"
             case Failed():
                 return "P3: told failed, and in history" if is_in else "" if spent else "failed without a fault"
+            case TooSoon(at):
+                if is_in or not spent:
+                    return "P3: told too soon, and in history" if is_in else "too soon without a fault"
+                held = [older.generation for older in (state.chain, *state.chain.past())]
+                return "" if at is None or at.generation in held else "TooSoon names a generation that never was"
             case Gone():
                 deleted = any(older.data is None and older.older for older in (state.chain, *state.chain.past()))
                 return "" if deleted else "P3: told that the database was deleted, it never was"

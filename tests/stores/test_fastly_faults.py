@@ -15,12 +15,14 @@ from tests.servers.scripted import scripted
 from tests.stores.conformance import generation_of
 from tests.stores.fastly import BUSY, CALLS, LOST, ONCE, PUTS, Place, Waits, every_call
 from virke.core.effects import Absent, Lost, Mismatch, Record, Stored, Swapped, Tier
-from virke.errors import Denied, Invalid, NotFound, Unavailable, VirkeError
+from virke.errors import Denied, Invalid, NotFound, RateLimited, Unavailable, VirkeError
 from virke.stores.base import Range
 from virke.stores.fastly_kv.api import Patience
 from virke.stores.fastly_kv.store import fastly_kv_store
 
 FAILURES = [Trouble(500), Trouble(502), Trouble(503), Trouble(504), Trouble(408), Trouble(None)]
+REPEATED = [name for name in CALLS if name != "PUT swap"]
+"""Calls that the store repeats when they come too fast; a swap is its caller's matter."""
 AMBIGUOUS = [*FAILURES, *(Trouble(one.status, applied=True) for one in FAILURES)]
 
 
@@ -32,7 +34,7 @@ def place(fastly_kv_server: KvServer) -> Place:
 # Too many requests
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", REPEATED)
 def test_a_refused_request_is_repeated_with_growing_jittered_waits(place: Place, name: str) -> None:
     """Three times 429 cost three waits, each twice the one before times its jitter; then the call goes on."""
     waits = Waits(0.5, 1.0, 1.5)
@@ -44,7 +46,7 @@ def test_a_refused_request_is_repeated_with_growing_jittered_waits(place: Place,
     assert place.items.counts()[method] == 4
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", REPEATED)
 def test_a_request_that_is_refused_again_and_again_is_unavailable(place: Place, name: str) -> None:
     """After the last try it is given up, and for a write that means: surely not applied."""
     waits = Waits()
@@ -73,17 +75,39 @@ def test_the_usual_jitter_is_around_one() -> None:
     assert all(0.5 <= factor < 1.5 for factor in factors)
 
 
-def test_a_write_that_was_refused_is_applied_once(place: Place) -> None:
-    """The repeat carries the same condition, so it is the swap that was asked for."""
+def test_a_creation_that_was_refused_is_applied_once(place: Place) -> None:
+    """The repeat carries the same condition, so it is the creation that was asked for."""
+    store = place.opened(Waits().patience())
+    place.items.plan(BUSY, 2, PUTS)
+    assert store.register.swap("k", b"2", None) == Swapped(None)
+    assert len(place.items.asked) == 3
+    assert store.register.swap("k", b"3", None) == Mismatch()
+
+
+def test_a_swap_that_comes_too_soon_is_sent_once(place: Place) -> None:
+    """Its caller keeps the pace of the key, and is told at once; when again, if the server says so."""
     waits = Waits()
     store = place.opened(waits.patience())
     place.register.swap("k", b"1", None)
     base = generation_of(place.register, "k")
-    place.items.forget_requests()
-    place.items.plan(BUSY, 2, PUTS)
+    for headers, retry_after_s in (({}, None), ({"Retry-After": "2"}, 2.0), ({"Retry-After": "soon"}, None)):
+        place.items.forget_requests()
+        place.items.plan(Trouble(429, headers=headers))
+        with pytest.raises(RateLimited) as raised:
+            store.register.swap("k", b"2", base)
+        assert raised.value.retry_after_s == retry_after_s
+        assert (len(place.items.asked), waits.slept) == (1, [])
     assert store.register.swap("k", b"2", base) == Swapped(None)
-    assert [one.headers["if-generation-match"] for one in place.items.asked] == [base] * 3
-    assert store.register.swap("k", b"3", base) == Mismatch()
+
+
+def test_the_limit_of_an_account_is_not_the_pace_of_a_key(place: Place) -> None:
+    """When it is used up, the hour has to pass: no gap between swaps would help."""
+    place.register.swap("k", b"1", None)
+    base = generation_of(place.register, "k")
+    place.items.plan(Trouble(429, headers={"Fastly-RateLimit-Remaining": "0"}), 100)
+    with pytest.raises(Unavailable) as raised:
+        place.opened(Waits().patience()).register.swap("k", b"2", base)
+    assert not isinstance(raised.value, RateLimited)
 
 
 def test_the_server_tells_when_to_come_back(place: Place) -> None:

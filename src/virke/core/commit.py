@@ -20,6 +20,9 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
 10. A root that can't be of one history with the base (core/lineage) is neither a lost race nor a success: the store
    forgot commits. On a linearizable register that includes any version below the base. Nothing is deleted then: what was
    forgotten may be brought back, and objects may be needed by it.
+11. A swap that came too soon for the store's rate (`Paced`) is not a send, and losing the race meanwhile is not a try: the
+   caller is told `TooSoon`, and plans anew with all that waits by then. What can't be planned anew, because it was
+   uploaded or because an earlier request may have been applied, waits here for its slot and is sent again.
 """
 
 from __future__ import annotations
@@ -31,12 +34,14 @@ from typing import Final
 
 from virke.core.effects import (
     Absent,
+    AwaitSlot,
     Delete,
     Effect,
     Generation,
     Lost,
     Mismatch,
     Outcome,
+    Paced,
     Pause,
     PutAll,
     PutNew,
@@ -53,6 +58,8 @@ from virke.errors import VirkeError
 
 SENDS: Final = 8
 PUT_SENDS: Final = 4
+SLOTS: Final = 256
+"""How often a commit waits for its slot; the caller's deadline is nearer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,18 @@ class Gone:
     """The database was deleted (and perhaps created anew) since the base was read."""
 
 
-Verdict = Committed | Conflicted | Unknown | Failed | Gone | Forgot
+@dataclass(frozen=True, slots=True)
+class TooSoon:
+    """The store took no swap at this moment, for its rate; surely not applied.
+
+    `at` is the root as read since then, the base or a later one; None if the store did not show it.
+    """
+
+    at: RootAt | None
+    retry_after_s: float | None
+
+
+Verdict = Committed | Conflicted | Unknown | Failed | Gone | Forgot | TooSoon
 Protocol = Generator[Effect, Outcome, Verdict]
 
 
@@ -110,11 +128,11 @@ def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False) -
     """Commit `plan` on `base`; `name` is for error messages. `linearizable`: reads of the register are never stale."""
     try:
         failed = (yield from store_objects(plan.puts)) if plan.puts else ""
-        verdict = Failed(failed) if failed else (yield from _swap(base, plan.root, name, linearizable))
+        verdict = Failed(failed) if failed else (yield from _swap(base, plan, name, linearizable))
     except VirkeError:  # rule 9
         yield from _remove(plan)
         raise
-    if isinstance(verdict, Conflicted | Failed):
+    if isinstance(verdict, Conflicted | Failed | TooSoon):
         yield from _remove(plan)
     return verdict
 
@@ -145,17 +163,19 @@ def _remove(plan: Plan) -> Generator[Effect, Outcome, None]:
             yield delete
 
 
-def _swap(base: RootAt, root: Root, name: str, linearizable: bool) -> Protocol:
-    data = encode_root(root)
-    swap = SwapRoot(data, base.generation)
+def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool) -> Protocol:
+    root, has_uploads = plan.root, bool(plan.puts or plan.uploaded)
+    swap = SwapRoot(encode_root(root), base.generation)
     surely_not_applied, reason = True, ""
-    for attempt in range(SENDS):
-        if attempt:
-            yield Pause(attempt - 1)
+    sends = slots = 0
+    while sends < SENDS and slots < SLOTS:
         try:
-            match (yield swap):
+            answer = yield swap
+            match answer:
                 case Swapped(generation):
                     return Committed(root, _at(root, generation))
+                case Paced():
+                    reason = "it takes no more swaps at this moment"
                 case Refused(why):
                     reason = why
                 case Lost(why):
@@ -164,20 +184,42 @@ def _swap(base: RootAt, root: Root, name: str, linearizable: bool) -> Protocol:
                     surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
             seen = yield ReadRoot()
             found = look(base, root, seen, name, linearizable=linearizable)
+            if surely_not_applied:
+                found = _planned_anew(base, answer, seen, found, keeps=has_uploads, name=name)
+            if found is None and isinstance(answer, Paced):
+                yield AwaitSlot(answer)
         except VirkeError as error:
             if surely_not_applied:
                 raise
             return Unknown(error.message)  # rule 9
         match found:
-            case None:
-                continue
             case Gone() if not linearizable:  # rule 8
                 reason = "the store does not show this database any more, or not yet"
-            case Unknown() if surely_not_applied and isinstance(seen, Record):  # rule 4
-                return Conflicted(RootAt(decode_root(seen.data, name), seen.generation))
+            case None if isinstance(answer, Paced):  # rule 11
+                slots += 1
+                continue
+            case None:
+                pass
             case verdict:
                 return verdict
+        sends += 1
+        if sends < SENDS:
+            yield Pause(sends - 1)
     return Failed(reason) if surely_not_applied else Unknown(reason)
+
+
+def _planned_anew(
+    base: RootAt, answer: Outcome, seen: Outcome, found: Verdict | None, *, keeps: bool, name: str
+) -> Verdict | None:
+    """What `found` means while no request can have been applied; `keeps`: an unmoved root is worth waiting for."""
+    if isinstance(found, Unknown) and isinstance(seen, Record):  # rule 4
+        found = Conflicted(RootAt(decode_root(seen.data, name), seen.generation))
+    match answer, found:
+        case Paced(retry_after_s), Conflicted(at):  # rule 11
+            return TooSoon(at, retry_after_s)
+        case Paced(retry_after_s), None if not keeps:
+            return TooSoon(base if isinstance(seen, Record) else None, retry_after_s)
+    return found
 
 
 def look(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bool) -> Verdict | None:

@@ -73,6 +73,16 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Paced:
+    """The store takes only so many swaps of one key a second, and this one came too soon: surely not applied.
+
+    `retry_after_s` is what the store itself says, None if it says nothing.
+    """
+
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """The immutable object is there, whole, and will survive a crash."""
 
@@ -80,7 +90,7 @@ class Stored:
 ReadOutcome = Record | Unchanged | Absent | Lost
 SwapOutcome = Swapped | Mismatch | Lost
 PutOutcome = Stored | Lost
-Outcome = Record | Absent | Swapped | Mismatch | Lost | Refused | Stored | list[bytes | Absent] | None
+Outcome = Record | Absent | Swapped | Mismatch | Lost | Refused | Paced | Stored | list[bytes | Absent] | None
 """What a protocol is sent back; each effect says which of them."""
 
 
@@ -96,7 +106,7 @@ class ReadRoot:
 class SwapRoot:
     """Replace the root if its generation is still `base` (None: if it does not exist).
 
-    Answered with `Swapped`, `Mismatch`, `Lost` or `Refused`.
+    Answered with `Swapped`, `Mismatch`, `Lost`, `Refused` or `Paced`.
     """
 
     data: bytes
@@ -147,4 +157,14 @@ class Pause:
     attempt: int
 
 
-Effect = ReadRoot | SwapRoot | PutNew | PutAll | Get | Delete | Pause
+@dataclass(frozen=True, slots=True)
+class AwaitSlot:
+    """Wait until the pace of the register (core/pace) allows another swap. Answered with None.
+
+    Raises what the caller's deadline raises once that is over.
+    """
+
+    refused: Paced
+
+
+Effect = ReadRoot | SwapRoot | PutNew | PutAll | Get | Delete | Pause | AwaitSlot

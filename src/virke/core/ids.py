@@ -4,7 +4,8 @@ Pure. Randomness comes in as an argument.
 
 1. A page number is 1-based; page 0 does not exist.
 2. A version counts the swaps of one branch's root: 1, 2, 3 …, never reused, also after a restore.
-3. A commit id is 128 random bits; two swaps never share one.
+3. A commit id is 128 bits, drawn at random; two swaps never share one. Its last `TAG_BYTES` are the same for all
+   commits of a process (core/pace), its first ones are in bookmarks.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ CommitId = NewType("CommitId", bytes)
 DatabaseId = NewType("DatabaseId", bytes)
 
 ID_BYTES: Final = 16
+TAG_BYTES: Final = 4
 MAIN_BRANCH: Final = "main"
 NAME_BYTES_MAX: Final = 128
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from virke.core.change import next_root, untouched
-from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, Unknown, Verdict, commit
+from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, Verdict, commit
 from virke.core.effects import Delete
 from virke.core.ids import PageNo
 from virke.core.lineage import Forgot
@@ -167,7 +167,7 @@ class Committing:
         return Conflicted(now)
 
 
-def error_of(verdict: Conflicted | Unknown | Failed | Gone | Forgot) -> VirkeError:
+def error_of(verdict: Conflicted | Unknown | Failed | Gone | Forgot | TooSoon) -> VirkeError:
     """What a verdict that is not `Committed` means to the caller of the database."""
     match verdict:
         case Conflicted():
@@ -180,6 +180,8 @@ def error_of(verdict: Conflicted | Unknown | Failed | Gone | Forgot) -> VirkeErr
             return Unavailable(f"the store did not take the commit, nothing was changed: {reason}")
         case Gone():
             return NotFound("the database was deleted")
+        case TooSoon():
+            return Unavailable("the store takes no more commits at this moment, nothing was changed; try again")
         case Forgot(reason):
             return Corrupt(f"the store lost commits: {reason}; stop writing to it and bring back its newest copy")
 

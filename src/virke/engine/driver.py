@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 
 from virke.core.effects import (
     Absent,
+    AwaitSlot,
     Delete,
     Effect,
     Get,
@@ -91,6 +92,9 @@ class Driver:
             case Delete():
                 with suppress(VirkeError):  # invariant 3
                     self.sweep([effect])
+                return None
+            case AwaitSlot(refused):
+                self._environment.sleep(refused.retry_after_s or PAUSE_MOST_S)
                 return None
             case Pause(attempt):
                 self._environment.pause(attempt, longest_s=PAUSE_MOST_S)

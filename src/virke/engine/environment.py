@@ -9,12 +9,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Final
 
-from virke.core.ids import ID_BYTES, CommitId
+from virke.core.ids import ID_BYTES, TAG_BYTES, CommitId
 
 _DOUBLINGS_MAX: Final = 16
+
+
+def _drawn_once() -> Callable[[], bytes]:
+    """A tag that is drawn when it is first asked for, not when a program is loaded: a snapshot of that may start often."""
+    return cache(partial(os.urandom, TAG_BYTES))
 
 
 def _wall_ms() -> int:
@@ -23,17 +29,18 @@ def _wall_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Clock (Unix milliseconds and monotonic seconds), randomness, sleep (seconds), and work beside the caller."""
+    """Clock (Unix milliseconds and monotonic seconds), randomness, sleep (seconds), work beside the caller, own tag."""
 
     now_ms: Callable[[], int] = _wall_ms
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     random_bytes: Callable[[int], bytes] = os.urandom
     spawn: Callable[[Callable[[], object]], None] | None = None
+    tag: Callable[[], bytes] = field(default_factory=_drawn_once)
 
     def commit_id(self) -> CommitId:
-        """128 fresh random bits."""
-        return CommitId(self.random_bytes(ID_BYTES))
+        """96 fresh random bits, and the tag by which this process knows its own commits (core/pace)."""
+        return CommitId(self.random_bytes(ID_BYTES - TAG_BYTES) + self.tag())
 
     def pause(self, attempt: int, *, first_s: float = 0.01, longest_s: float = 0.5) -> None:
         """Wait before the next of several attempts (0, 1, 2 …): twice as long each time, with jitter."""

@@ -118,7 +118,10 @@ class Register(Protocol):
         """The record of `key`. Raises `Unavailable` when the store does not answer."""
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
-        """Replace `key` if its generation is `base` (None: create it). Raises `Unavailable` only if surely not applied."""
+        """Replace `key` if its generation is `base` (None: create it). Raises `Unavailable` only if surely not applied.
+
+        `RateLimited` says that it came too soon after others to the same key. A store does not repeat it then.
+        """
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         """Delete `key` if its generation is `base`."""

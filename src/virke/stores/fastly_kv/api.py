@@ -5,6 +5,7 @@ Knows the vendor's paths, headers and statuses; does not know registers, blobs o
 1. A read is repeated when it was refused, failed or stayed without an answer: it changes nothing.
 2. A write is repeated only when it was surely not applied: it never left (`NotSent`), or it got a 429. Any other
    trouble is `Lost`, and is never sent again from here: whoever sent it must first look what happened.
+   A swap of what is there is not repeated after a 429 either: whoever commits keeps the pace of that key (core/pace).
 3. Every repetition is bounded in number and in time, and waits twice as long as the one before, with jitter.
 4. A status that nobody promised is never taken for success: 200, 201 and 204 are, no others.
 5. The token is in one request header and nowhere else: what the server says is quoted only without it.
@@ -24,7 +25,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from virke.core.effects import Generation, Lost, Mismatch, SwapOutcome, Swapped
-from virke.errors import Denied, Invalid, NotFound, TooLarge, Unavailable, VirkeError
+from virke.errors import Denied, Invalid, NotFound, RateLimited, TooLarge, Unavailable, VirkeError
 from virke.stores.fastly_kv.http import Answer, HttpClient, NoAnswer, NotSent
 
 LIST_PAGE: Final = 1000
@@ -33,6 +34,7 @@ _GENERATION: Final = re.compile(r"[1-9][0-9]{0,19}")
 _CONTENT_RANGE: Final = re.compile(r"bytes 0-0/([0-9]+)")
 _MODIFIED: Final = re.compile(r"modified_ms=([0-9]{1,15})")
 _SAID_MAX: Final = 200
+_SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
 
 def _jitter() -> float:
@@ -157,7 +159,7 @@ class FastlyApi:
             headers["if-generation-match"] = base
         else:
             return Mismatch()  # nothing here ever had it
-        answer = self._write("PUT", path, headers, data)
+        answer = self._write("PUT", path, headers, data, again_if_too_fast=base is None)
         if isinstance(answer, Lost):
             return answer
         if answer.status == 404:
@@ -204,7 +206,15 @@ class FastlyApi:
                 raise problem
         raise Unavailable(f"Fastly KV does not answer: {problem}") from problem
 
-    def _write(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer | Lost:
+    def _write(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        again_if_too_fast: bool = True,
+    ) -> Answer | Lost:
         """The answer to a write, whatever it is but 429."""
         problem: Exception | None = None
         for _ in self._patience.attempts():
@@ -218,6 +228,8 @@ class FastlyApi:
             if answer.status != 429:
                 return answer
             problem = self._refusal(method, answer)
+            if isinstance(problem, RateLimited) and not again_if_too_fast:
+                raise problem
         raise Unavailable(f"Fastly KV did not take a {method}, nothing was changed: {problem}") from problem
 
     # What an answer means
@@ -246,7 +258,11 @@ class FastlyApi:
             case 429:
                 again = answer.headers.get("fastly-ratelimit-reset") or answer.headers.get("retry-after")
                 hint = f"; Fastly says when again: {again[:20]}" if again else ""
-                return Unavailable(f"too many requests{hint} ({text})")
+                if answer.headers.get("fastly-ratelimit-remaining") == "0":  # of the account's, not of this key's
+                    return Unavailable(f"too many requests{hint} ({text})")
+                seconds = answer.headers.get("retry-after", "")
+                retry_after_s = float(seconds) if _SECONDS.fullmatch(seconds) else None
+                return RateLimited(f"too many requests{hint} ({text})", retry_after_s=retry_after_s)
             case _:
                 return Unavailable(text)
 

@@ -4,7 +4,8 @@ The only file that imports obstore. Knows options, credentials and the vendors' 
 
 1. No request is ever sent twice by the client: its own retries are off.
 2. A request that no connection took, and one that was answered with 3xx, 4xx, 501 or SlowDown, was surely not applied:
-   `Unavailable` (or `Denied`, `NotFound`). Anything else that is no answer proves nothing.
+   `Unavailable` (or `Denied`, `NotFound`). Anything else that is no answer proves nothing. 429 and SlowDown say that
+   requests come too fast (`RateLimited`); what the server says about when again is not in the library's errors.
 3. The library panics where it can't send something (a Rust `panic!`, no `Exception` in Python). That is made an error
    like others, which proves nothing either; whatever is known to cause it is refused before.
 4. Access key, secret and session token of S3 belong together: with a key of `virke.toml`, a token of the environment
@@ -31,7 +32,7 @@ from obstore.exceptions import PreconditionError as PreconditionError
 from obstore.store import AzureStore, GCSStore, HTTPStore, ObjectStore, S3Store
 
 from virke.core.effects import Absent
-from virke.errors import Denied, NotFound, Unavailable, UsageError, VirkeError
+from virke.errors import Denied, NotFound, RateLimited, Unavailable, UsageError, VirkeError
 from virke.stores.object.url import ObjectPlace, checked
 
 CREDENTIALS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
@@ -53,6 +54,7 @@ _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _NO_CONNECTION: Final = re.compile(r"\bkind: Connect\b")
 """Not `ConnectionReset`: that ends a connection which may have carried the request."""
 _NO_BUCKET: Final = ("<Code>NoSuchBucket", "<Code>ContainerNotFound")
+_SLOW_DOWN: Final = "<Code>SlowDown"
 _BARE_REDIRECT: Final = "redirect without LOCATION"
 """A 3xx that names no other place: with AWS, what a wrong region is answered with."""
 _METADATA_SERVICES: Final = ("/latest/api/token", "169.254.169.254", "metadata.google.internal")
@@ -224,10 +226,15 @@ def unless_sure(error: Exception, what: str) -> VirkeError:
     """The translated error, to be told as `Lost`; raises it if the request was surely not applied (invariant 2)."""
     made = translated(error, what)
     status = status_of(error)
-    is_no = 300 <= status < 500 or status == 501 or "<Code>SlowDown" in str(error)
+    is_no = 300 <= status < 500 or status == 501 or is_too_fast(error)
     if not isinstance(made, Unavailable) or is_no or _never_sent(error):
         raise made from error
     return made
+
+
+def is_too_fast(error: Exception) -> bool:
+    """A 429, or a 503 with the code SlowDown: the store takes only so many requests a second, to one key or to many."""
+    return status_of(error) == 429 or _SLOW_DOWN in str(error)
 
 
 def is_called_off(error: Exception) -> bool:
@@ -249,6 +256,8 @@ def translated(error: Exception, what: str) -> VirkeError:
     if _BARE_REDIRECT in text:
         return Denied(f"{what}: the object store refers to another place: wrong region? add region=… to the store URL")
     message = f"{what}: {_short(error)}"
+    if is_too_fast(error):
+        return RateLimited(message)
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status_of(error) in (401, 403):
         return Denied(f"the object store refused: {message}")
     return Unavailable(message)
