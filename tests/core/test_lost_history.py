@@ -7,8 +7,10 @@ import pytest
 from tests.core.actors import Commit, history, in_root, registers, writer
 from tests.core.explorer import Explorer, Scenario, Violation
 from virke.core import commit as protocol
-from virke.core.commit import Committed, Conflicted, Plan, Protocol, Verdict, commit
-from virke.core.effects import Outcome, Record
+from virke.core.commit import Committed, Conflicted, Gone, Plan, Protocol, Verdict, commit
+from virke.core.effects import Generation, Outcome, Record
+from virke.core.ids import Epoch
+from virke.core.pins import Parent, Tombstone, encode_tombstone
 from virke.core.root import Root, RootAt, decode_root
 
 ROOTS, _ = history(in_root, in_root)
@@ -90,3 +92,11 @@ def test_a_look_that_misreads_a_loss_is_rejected(
     monkeypatch.setattr(protocol, "look", look)
     with pytest.raises(Violation, match="P14"):
         Explorer(scenario).run()
+
+
+def test_the_tombstone_of_a_branch_is_a_deletion_and_no_failed_read() -> None:
+    """What `look` is shown then is not a root, and proves nothing more than absence would."""
+    base = RootAt(ROOTS[-1], Generation("base"))
+    tombstone = encode_tombstone(Tombstone(ROOTS[-1].database_id, "db", "a", Epoch(1), Parent("main", Epoch(1))))
+    seen = Record(tombstone, Generation("tombstone"))
+    assert isinstance(protocol.look(base, ROOTS[-1], seen, "db", linearizable=True), Gone)

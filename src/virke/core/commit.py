@@ -54,7 +54,7 @@ from virke.core.effects import (
 )
 from virke.core.lineage import AskAgain, Forgot, Keep, Replaced, Same, judge
 from virke.core.root import Root, RootAt, decode_root, encode_root
-from virke.errors import VirkeError
+from virke.errors import NotFound, VirkeError
 
 SENDS: Final = 8
 PUT_SENDS: Final = 4
@@ -226,7 +226,10 @@ def look(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bo
     """What the root as `seen` proves about the swap of `root` on `base`; None if nothing yet. `Gone` needs rule 8."""
     match seen:
         case Record(data, generation):
-            now = decode_root(data, name)
+            try:
+                now = decode_root(data, name)
+            except NotFound:  # the tombstone of a branch
+                return Gone()
         case Absent():
             return Gone()
         case _:

@@ -6,7 +6,8 @@ A store may forget: a disk restored from last night's copy, a replica promoted b
 back, and later commits take the same version numbers again. A version number therefore proves nothing by itself.
 The rules, in the order in which they are applied:
 
-1. Another database's root is never taken over. It proves a deletion only where reads are linearizable.
+1. Another database's root is never taken over. It proves a deletion only where reads are linearizable. So does the root
+   of another branch of the same name; but their birth epochs ascend, so a later one proves it everywhere.
 2. Where both rings reach the lower of the two versions, the commit ids there must be equal.
 3. In one history the epoch never goes down while the version goes up, nor up at a version that is not higher.
 4. A higher version whose ring reaches the known version continues it; a higher epoch means other schema counters.
@@ -64,7 +65,7 @@ class Forgot:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The database was deleted, and another one has its name: `NotFound`."""
+    """The database or branch was deleted, and another one has its name: `NotFound`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ def judge(known: Root, shown: Root, *, began_after: bool, linearizable: bool) ->
     """
     if shown.database_id != known.database_id:
         return Replaced() if linearizable and began_after else AskAgain()
+    if shown.birth_epoch > known.birth_epoch:
+        return Replaced()
+    if shown.birth_epoch < known.birth_epoch:
+        is_loss = linearizable and began_after
+        return Forgot("it shows a branch that was deleted before the one known was created") if is_loss else Keep()
     old, new = known.head.version, shown.head.version
     if reason := _contradiction(known, shown):
         return Forgot(reason)
@@ -145,6 +151,8 @@ def mark_of(root: Root) -> Mark:
 def held_against(mark: Mark, root: Root) -> Satisfied | Behind | Contradicts:
     """What `root` says of a bookmark of its branch. The bookmark may come from anywhere, so it proves nothing of the store."""
     newest = root.head.version
+    if mark.epoch < root.birth_epoch:
+        return Contradicts("it is of a branch of this name that was deleted")
     if (mark.epoch < root.epoch and mark.version >= newest) or (mark.epoch > root.epoch and mark.version <= newest):
         return Contradicts(f"its epoch {mark.epoch} does not go with version {mark.version}")
     if mark.version > newest:
