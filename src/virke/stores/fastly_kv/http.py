@@ -9,16 +9,20 @@ here: whether a request may be sent again is for the caller to say, who knows wh
 2. An answer is whole, or it is none: a body that ends early, does not say where it ends, is larger than
    `answer_bytes_max`, or is not there after `answer_s`, is `NoAnswer`. (Headers that were cut off look like an
    answer whose body ends with the connection: an empty 200.)
-3. Nothing that this module raises shows a header of the request: there are secrets in them.
+3. A process that was forked opens connections of its own: on one that it shares with its parent, each would get the
+   other's answers.
+4. Nothing that this module raises shows a header of the request: there are secrets in them.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -103,18 +107,11 @@ class HttpClient:
         self._answer_bytes_max = answer_bytes_max
         self._answer_s = answer_s
         timeout = Timeout(connect=timeout_s, read=timeout_s)
-        self._pool: HTTPConnectionPool
-        if url.scheme == "http":
-            self._pool = _TcpPool(url.hostname, url.port, timeout=timeout, maxsize=connections_max, block=True)
-        else:
-            self._pool = _TlsPool(
-                url.hostname,
-                url.port,
-                timeout=timeout,
-                maxsize=connections_max,
-                block=True,
-                cert_reqs="CERT_REQUIRED",
-            )
+        pool: Callable[..., HTTPConnectionPool] = _TcpPool
+        if url.scheme == "https":
+            pool = partial(_TlsPool, cert_reqs="CERT_REQUIRED")
+        self._open = partial(pool, url.hostname, url.port, timeout=timeout, maxsize=connections_max, block=True)
+        self._of_process = os.getpid(), self._open()
 
     def request(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
@@ -159,6 +156,14 @@ class HttpClient:
                 response.close()  # what else comes on this connection belongs to the answer that was given up
             response.release_conn()
         return answer
+
+    @property
+    def _pool(self) -> HTTPConnectionPool:
+        process, pool = self._of_process
+        if process != os.getpid():
+            pool = self._open()
+            self._of_process = os.getpid(), pool
+        return pool
 
     def _body(self, response: BaseHTTPResponse) -> bytes:
         ends = response.headers.get("content-length", "").isdecimal() or response.headers.get("transfer-encoding")

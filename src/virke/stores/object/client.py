@@ -11,6 +11,9 @@ The only file that imports obstore. Knows options, credentials and the vendors' 
 4. Access key, secret and session token of S3 belong together: with a key of `virke.toml`, a token of the environment
    is not used.
 5. An endpoint that the place names beats every variable; conditional PUT can't be switched off by one.
+6. The library's threads do not survive a fork, and every request would wait for them for ever, whatever its timeout. So
+   in a child of a process that has sent one, each is refused at once: nothing is sent. A child of one that has not
+   sent any may, also over a client that it inherited.
 """
 
 from __future__ import annotations
@@ -83,7 +86,10 @@ class Condition:
 
 
 class Client:
-    """The requests, each sent once. All raise `BaseError`, or `FileNotFoundError` where there is no such object."""
+    """The requests, each sent once.
+
+    All raise `BaseError`, `FileNotFoundError` where there is no such object, or `Unavailable` after a fork (invariant 6).
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -94,36 +100,55 @@ class Client:
     ) -> tuple[str | None, str | None]:
         """Write one object with one PUT; its ETag and version."""
         how = mode if isinstance(mode, str) else mode.as_update()
-        with _panics_are_errors():
+        with _sending():
             done = obstore.put(self._store, key, data, mode=how, use_multipart=False)
             return done["e_tag"], done["version"]
 
     def get(self, key: str, unless_etag: str | None = None) -> Fetched:
         """Read one object, unless its ETag is `unless_etag`: then it raises `NotModifiedError`."""
-        with _panics_are_errors():
+        with _sending():
             answer = obstore.get(self._store, key, options={"if_none_match": unless_etag} if unless_etag else None)
             return Fetched(bytes(answer.bytes()), answer.meta["e_tag"], answer.meta["version"])
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Read at most `length` bytes of one object."""
-        with _panics_are_errors():
+        with _sending():
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
 
     def size(self, key: str) -> int:
         """The size of one object, in bytes."""
-        with _panics_are_errors():
+        with _sending():
             return obstore.head(self._store, key)["size"]
 
     def delete(self, keys: str | list[str]) -> None:
         """Remove objects; with a list, many in one request."""
-        with _panics_are_errors():
+        with _sending():
             obstore.delete(self._store, keys)
 
     def list(self, folder: str | None) -> Iterator[obstore.ObjectMeta]:
         """All objects below a folder."""
-        with _panics_are_errors():
+        with _sending():
             for batch in obstore.list(self._store, folder):
                 yield from batch
+
+
+_first_sender: int | None = None
+
+
+@contextmanager
+def _sending() -> Iterator[None]:
+    """One request; invariants 3 and 6."""
+    global _first_sender
+    process = os.getpid()
+    if _first_sender is None:
+        _first_sender = process
+    elif _first_sender != process:
+        raise Unavailable(
+            "object storage can't be used in a process that was forked from one which used it already; "
+            "fork before the first request (open the store in the child only), or start the process with `spawn`"
+        )
+    with _panics_are_errors():
+        yield
 
 
 @contextmanager
