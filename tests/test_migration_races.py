@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.promises.moody import Moody
 from tests.test_migrations import write
-from virke.errors import Conflict, Invalid, SqlError
+from virke.errors import Conflict, Invalid, SqlError, Unavailable
 from virke.migrations import migrate, status, undo
 from virke.opening import connect, create
 from virke.stores.base import Call
@@ -273,6 +274,19 @@ def test_an_error_says_what_was_applied_before_it(tmp_path: Path) -> None:
     assert rehearsed.value.context == where | {"would_apply": ["001_a.sql", "002_b.sql"]}
     assert caught.value.context == where | {"applied": ["001_a.sql", "002_b.sql"]}
     assert again.value.context == where | {"applied": []}
+
+
+def test_a_store_that_goes_down_between_two_files_leaves_the_first_and_says_so(tmp_path: Path) -> None:
+    folder = write(tmp_path, **{"001_a": LOG, "002_b": "INSERT INTO log VALUES ('b');"})
+    moody = Moody(memory_store())
+    with create("app", moody.store) as database:
+        with pytest.raises(Unavailable, match="down") as caught:
+            migrate(database, folder, report=lambda file: moody.fail(Unavailable("down"), Call.READ, Call.SWAP))
+        moody.recover()
+        assert caught.value.context["applied"] == ["001_a.sql"]
+        assert "hint" not in caught.value.context
+        assert [file.number for file in migrate(database, folder)] == [2]
+        assert logged(database) == ["b"]
 
 
 def test_an_error_says_what_was_undone_before_it(tmp_path: Path) -> None:
