@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from tests.stores.conformance import GOOD_KEYS, BlobsConformance, Conformance, R
 from tests.stores.local_worker import record_of, value_of
 from virke.core.effects import Absent, Generation, Lost, Mismatch, Stored, Swapped, Tier
 from virke.errors import NotFound, Unavailable, UsageError
+from virke.opening import create
 from virke.stores.base import Blobs, Range, Store
+from virke.stores.composite import composite
 from virke.stores.local.files import FileBlobs, System, key_of, name_of, remove_stale_temps
 from virke.stores.local.kv import SelfClosing, connect_sqlite
 from virke.stores.local.store import local_store
@@ -250,6 +253,30 @@ def test_stale_temps_are_removed_and_never_listed(tmp_path: Path) -> None:
     assert remove_stale_temps(tmp_path, before_ms=2_000_000) == 1
     assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["new"]
     assert remove_stale_temps(tmp_path / "nothing", before_ms=2_000_000) == 0
+
+
+@pytest.mark.parametrize("by", ["collection", "first put", "composite"])
+def test_temps_of_killed_writers_go_by_age(tmp_path: Path, by: str) -> None:
+    """A day after they were written to last; those of writers that may be alive stay."""
+    (tmp_path / "tmp").mkdir()
+    now_s = time.time()
+    for name, age_s in {"killed": 25 * 3600, "killed.sqlite": 90_000_000, "alive": 23 * 3600}.items():
+        (tmp_path / "tmp" / name).write_bytes(b"half")
+        os.utime(tmp_path / "tmp" / name, (now_s - age_s, now_s - age_s))
+    with create("app", f"local:{tmp_path}") as database:
+        assert len([*(tmp_path / "tmp").iterdir()]) == 3
+        match by:
+            case "collection":
+                database.collect(dry_run=True)
+                assert len([*(tmp_path / "tmp").iterdir()]) == 3
+                database.collect()
+            case "first put":
+                local_store(tmp_path).blobs[Tier.OBJECT].put_new("k", b"1")
+            case _:
+                tidy = composite(memory_store(), local_store(tmp_path)).tidy
+                assert tidy is not None
+                assert [tidy(), tidy()] == [2, 0]
+    assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["alive"]
 
 
 def test_a_store_leaves_no_temps(tmp_path: Path) -> None:

@@ -232,6 +232,8 @@ class Upkeep:
             self.collect_step(grace_ms)
             if waiting and not volume.branch.latest().root.horizon.is_pending:
                 self._write_horizon(lambda now: _new_watermark(now, now_ms))
+            if volume.branch.store.tidy is not None:
+                volume.branch.store.tidy()
         return Collected(
             tuple(sorted(garbage)), sum(sizes[key] for key in garbage), len(sizes) - len(garbage), waiting, dry_run
         )

@@ -26,6 +26,8 @@ What a store may have besides
  L2. `watch(key)` gives a function that costs next to nothing and makes no request: it answers a stamp, or None. While
      it answers an equal stamp, no swap or remove of `key` was applied since, by whomever; None says nothing. So: take
      the stamp, *then* read; what was read is the newest for as long as the stamp stays.
+ L3. `tidy()` removes what writers that were killed long ago left half-written, and answers how much of it there was.
+     It needs no LIST, and never takes anything from a writer that is alive.
 
 Blobs
  B1. `put_new` answers `Stored` only when the whole object is durable.
@@ -175,6 +177,8 @@ class Store:
     """The queue of those who write one key (L1); None where the store has none."""
     watch: Callable[[str], Watch] | None = None
     """How to see for next to nothing whether a key was changed (L2); None where only a read shows it."""
+    tidy: Callable[[], int] | None = None
+    """Remove what killed writers left (L3); None where they leave nothing."""
 
 
 def put_each(blobs: Blobs, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:

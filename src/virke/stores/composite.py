@@ -7,6 +7,9 @@ Knows which tier belongs to which; knows neither store.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from virke.core.effects import Tier
 from virke.errors import UsageError
 from virke.stores.base import Blobs, Store
@@ -23,4 +26,9 @@ def composite(kv: Store, objects: Store) -> Store:
     blobs: dict[Tier, Blobs] = {Tier.OBJECT: objects.blobs[Tier.OBJECT]}
     if Tier.KV in kv.blobs:
         blobs[Tier.KV] = kv.blobs[Tier.KV]
-    return Store(f"{kv.url},{objects.url}", kv.register, blobs, line=kv.line, watch=kv.watch)
+    tidy = partial(_tidy, [one.tidy for one in (kv, objects) if one.tidy is not None])
+    return Store(f"{kv.url},{objects.url}", kv.register, blobs, line=kv.line, watch=kv.watch, tidy=tidy)
+
+
+def _tidy(calls: Sequence[Callable[[], int]]) -> int:
+    return sum(call() for call in calls)

@@ -6,7 +6,8 @@ Knows the file system, and nothing of registers. POSIX only: it needs hard links
    so two writers of one key can't replace each other, and no reader sees a part of an object.
 2. `Stored` is answered after the directory, and each directory above it up to the store's folder, was synced.
 3. Temporary files lie in `tmp/`, beside `objects/`; nothing there is ever listed or read. A temporary file
-   that was removed under its writer makes the put fail, so `remove_stale_temps` needs no lock.
+   that was removed under its writer makes the put fail, so removing old ones needs no lock. It is done at the first
+   put of a process, and by `tidy`.
 4. A key's file name is made of characters that mean the same on every file system: a capital is `%xx`
    (some systems ignore case), a part beyond 200 characters goes on in a subfolder that starts with `+`
    (names end at 255), and a file ends in `~` (so that `a` and `a/b` are both possible keys).
@@ -19,6 +20,7 @@ import errno
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from virke.stores.base import Consistency, Listed, Range, bounds, check_key, che
 
 OBJECTS: Final = "objects"
 TEMPS: Final = "tmp"
+TEMP_AGE_MS: Final = 24 * 3_600_000
+"""A temporary file that was not written to for so long is nobody's any more."""
 _NAME_CHARS_MAX: Final = 200
 _SYNCED_MAX: Final = 4096
 _UNCLEAR: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
@@ -98,7 +102,7 @@ def write_temp(system: System, folder: Path, data: bytes) -> Path:
 
 
 def discard(system: System, temp: Path) -> None:
-    """Remove a temporary file; one that stays behind is `remove_stale_temps`' to find."""
+    """Remove a temporary file; one that stays behind is found by its age."""
     with suppress(OSError):
         system.unlink(temp)
 
@@ -153,6 +157,7 @@ class FileBlobs:
         self._part_bytes_max = part_bytes_max
         self._system = system
         self._synced: set[Path] = set()
+        self._is_tidy = False
 
     @property
     def consistency(self) -> Consistency:
@@ -224,6 +229,10 @@ class FileBlobs:
             if found.key.startswith(prefix):
                 yield found
 
+    def tidy(self) -> int:
+        """Remove the temporary files of writers that were killed (L3). Raises `Unavailable`."""
+        return remove_stale_temps(self._folder, before_ms=time.time_ns() // 1_000_000 - TEMP_AGE_MS)
+
     def _prepare(self, directory: Path) -> None:
         """Make `tmp/` and the object's directory; once per process and directory, sync the whole way down.
 
@@ -231,6 +240,10 @@ class FileBlobs:
         """
         if directory in self._synced:
             return
+        if not self._is_tidy:
+            self._is_tidy = True
+            with suppress(Unavailable):  # nothing depends on it
+                self.tidy()
         if not os.path.isdir(self._folder):
             make_directory(self._system, self._folder)
         with suppress(FileExistsError):

@@ -222,7 +222,7 @@ def shared_local_store(folder: Path, *, create: bool = True) -> Store:
         if line is None:
             line = _lines[folder] = FileLine(folder)
     files = FileBlobs(folder, create=create, part_bytes_max=OBJECT_BYTES_MAX, system=_SYSTEM)
-    return _store(folder, LocalRegister(kv), {Tier.KV: KvBlobs(kv, KV_BYTES_MAX), Tier.OBJECT: files}, line)
+    return _store(folder, LocalRegister(kv), KvBlobs(kv, KV_BYTES_MAX), files, line=line)
 
 
 _kv_files: Final[weakref.WeakValueDictionary[tuple[Path, bool], KvFile]] = weakref.WeakValueDictionary()
@@ -251,12 +251,12 @@ def local_store(
     folder = _checked(folder, create=create, system=system)
     kv = KvFile(folder, create=create, system=system, connect=connect)
     files = FileBlobs(folder, create=create, part_bytes_max=object_bytes_max, system=system)
-    blobs: dict[Tier, Blobs] = {Tier.KV: KvBlobs(kv, kv_bytes_max), Tier.OBJECT: files}
-    return _store(folder, LocalRegister(kv), blobs, FileLine(folder))
+    return _store(folder, LocalRegister(kv), KvBlobs(kv, kv_bytes_max), files, line=FileLine(folder))
 
 
-def _store(folder: Path, register: LocalRegister, blobs: dict[Tier, Blobs], line: FileLine) -> Store:
-    return Store(folder.as_uri(), register, blobs, line=line, watch=register.watch)
+def _store(folder: Path, register: LocalRegister, kv: KvBlobs, files: FileBlobs, *, line: FileLine) -> Store:
+    blobs: dict[Tier, Blobs] = {Tier.KV: kv, Tier.OBJECT: files}
+    return Store(folder.as_uri(), register, blobs, line=line, watch=register.watch, tidy=files.tidy)
 
 
 def _checked(folder: Path, *, create: bool, system: System) -> Path:
