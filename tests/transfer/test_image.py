@@ -134,6 +134,65 @@ def test_a_damaged_file_is_refused(database: Database, tmp_path: Path, damage: s
     assert database.query("SELECT * FROM sqlite_schema").rows == []
 
 
+def test_p7_an_index_that_misses_a_row_is_damage(database: Database, tmp_path: Path) -> None:
+    """Each page is whole, and only a full check holds the index against its table."""
+    path = make(tmp_path / "x.db", rows=5)
+    image = path.read_bytes()
+    at = image.rindex(b"row 3")
+    assert at > image.index(b"row 3"), "the second is the index's"
+    broken(path, at, b"row 9")
+    with pytest.raises(Invalid, match=r"x\.db is damaged: row 4 missing from index i"):
+        import_file(database, path)
+
+
+CONTENT = "CREATE TABLE d(id INTEGER PRIMARY KEY, t TEXT); INSERT INTO d VALUES(1,'alpha'),(2,'beta');"
+FILLED = "INSERT INTO f(rowid, t) SELECT id, t FROM d;"
+MADE = {
+    "fts4": "CREATE VIRTUAL TABLE f USING fts4(content='d', t);",
+    "fts5": "CREATE VIRTUAL TABLE f USING fts5(t, content='d');",
+}
+OWN = "CREATE VIRTUAL TABLE f USING {}(t); INSERT INTO f VALUES('alpha'),('beta');"
+OUT_OF_STEP = {
+    "behind its table": lambda fts: f"{CONTENT}{MADE[fts]}{FILLED} UPDATE d SET t = 'gamma' WHERE id = 2",
+    "never filled": lambda fts: f"{CONTENT}{MADE[fts]}",
+    "without its table": lambda fts: f"{CONTENT}{MADE[fts]}{FILLED} DROP TABLE d",
+    "behind its own content": lambda fts: (
+        OWN.format(fts)
+        + "UPDATE f_content SET {} = 'gamma' WHERE {} = 2".format(
+            *(("c0t", "docid") if fts == "fts4" else ("c0", "id"))
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("fts", ["fts4", "fts5"])
+@pytest.mark.parametrize("case", OUT_OF_STEP)
+def test_a_full_text_index_out_of_step_comes_in_with_a_warning(
+    database: Database, other: Database, tmp_path: Path, fts: str, case: str
+) -> None:
+    """As a file, as the dump of it, and again as what export makes of it; SQLite warns of FTS4, and of FTS5's own content."""
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OUT_OF_STEP[case](fts))
+    warned = fts == "fts4" or case == "behind its own content"
+    warnings = import_file(database, path).warnings
+    assert len(warnings) == warned
+    assert not warned or warnings[0].endswith("""built again: INSERT INTO "f"("f") VALUES('rebuild')""")
+    export_file(database, tmp_path / "x.sql")
+    assert len(import_file(other, tmp_path / "x.sql").warnings) == warned
+    for one in (database, other):
+        found = [row[0] for row in one.query("SELECT rowid FROM f WHERE f MATCH 'beta'").rows]
+        assert found == ([] if case == "never filled" else [2])
+
+
+def test_p7_a_damaged_full_text_index_is_refused(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OWN.format("fts5") + "DELETE FROM f_data")
+    with pytest.raises(Invalid, match=r"x\.db is damaged: fts5: corruption"):
+        import_file(database, path)
+
+
 def test_a_file_that_needs_more_than_sqlite_is_refused_with_the_reason(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     with closing(sqlite3.connect(path)) as connection:

@@ -36,6 +36,8 @@ def import_(state: State, file: str, table: str | None, replace: bool) -> None:
         source = sys.stdin.buffer if file == "-" else path
         done = import_file(database, source, table=table, replace=replace, progress=report)
     elapsed_s = time.perf_counter() - start
+    for warning in done.warnings:
+        state.note(f"warning: {warning}")
     if state.json:
         state.data(
             {
@@ -44,6 +46,7 @@ def import_(state: State, file: str, table: str | None, replace: bool) -> None:
                 "rows": done.rows,
                 "bytes": done.bytes,
                 "version": done.version,
+                "warnings": list(done.warnings),
                 "elapsed_ms": round(elapsed_s * 1000, 3),
             }
         )

@@ -5,7 +5,8 @@ Knows SQLite's file header (sqlite.org/fileformat2.html, section 1.3), write-ahe
 1. The user's file is only read. A copy is checked and used, so what was checked is what is imported.
 2. A write-ahead log beside the file is folded into the copy by SQLite. A hot journal is refused: the file alone is
    not its database.
-3. A file that is shorter than its header says, or that SQLite finds damaged, is refused.
+3. A file that is shorter than its header says, or that SQLite's full `integrity_check` finds damaged, is refused; a full-text
+   index that does not match its table is a warning.
 4. A written file appears under its name complete and on disk, or not at all; one that is there is kept without `force`.
 """
 
@@ -52,8 +53,8 @@ def page_shape(header: bytes, file_bytes: int, name: str) -> tuple[int, int]:
     return size, count
 
 
-def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -> None:
-    """Make the scratch file a checked copy of `source`.
+def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -> tuple[str, ...]:
+    """Make the scratch file a checked copy of `source`; the warnings about it.
 
     Raises:
         Invalid: it is damaged, cut short, in the middle of a change, or being written right now.
@@ -81,9 +82,10 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
     if not log:
         _normalise(scratch.path)
     progress(0, source.size)
-    scratch.check(source.name, now_ms)  # opening it folds the log in: the connection leaves WAL mode
+    warnings = scratch.check(source.name, now_ms)  # opening it folds the log in: the connection leaves WAL mode
     _trim(scratch.path, source.name)
     progress(source.size, source.size)
+    return warnings
 
 
 def _beside(path: Path, suffix: str) -> Path | None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from dataclasses import replace as with_changes
 from os import PathLike
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -45,13 +46,14 @@ class Target(Protocol[Base]):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did: the kind of file, statements run, rows changed, the version after, bytes of the file."""
+    """What an import did: the kind of file, statements run, rows changed, the version after, bytes of the file, warnings."""
 
     kind: str
     statements: int
     rows: int
     version: int
     bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _named(kind: Kind) -> str:
 def _attempt(database: Target[Base], job: _Job, replace: bool) -> Imported:
     base = database.snapshot()
     if job.sniffed.kind is Kind.IMAGE:
-        marks, loaded = _take_image(base, job, replace), Loaded(0, 0)
+        marks, loaded = _take_image(base, job, replace)
     else:
         marks = job.scratch.materialize(base, job.progress)
         loaded = _load(base, job)
@@ -121,21 +123,21 @@ def _attempt(database: Target[Base], job: _Job, replace: bool) -> Imported:
     if count and not same:
         pages = job.scratch.changes(marks, job.progress)
         version = database.commit_pages(base, page_size=size, page_count=count, pages=pages)
-    return Imported(job.sniffed.kind.value, loaded.statements, loaded.rows, version, job.source.size)
+    return Imported(job.sniffed.kind.value, loaded.statements, loaded.rows, version, job.source.size, loaded.warnings)
 
 
-def _take_image(base: Pages, job: _Job, replace: bool) -> Fingerprints:
+def _take_image(base: Pages, job: _Job, replace: bool) -> tuple[Fingerprints, Loaded]:
     if base.page_count and not replace:
         raise Invalid(
             "the database is not empty, and an SQLite file takes the place of all of it: "
             "import it into a new database, or replace this one (--replace)"
         )
-    take_in(job.source, job.scratch, job.now_ms, job.progress)
+    warnings = take_in(job.source, job.scratch, job.now_ms, job.progress)
     marks = Fingerprints(base)
     if job.scratch.shape()[0] == base.page_size:
         for number, data in base.pages():
             marks.note(number, data)
-    return marks
+    return marks, Loaded(0, 0, warnings=warnings)
 
 
 def _load(base: Pages, job: _Job) -> Loaded:
@@ -154,5 +156,5 @@ def _load(base: Pages, job: _Job) -> Loaded:
         except Error as error:
             raise Invalid(f"{source.name}: {translate(error, guard).message}; nothing was changed") from error
     if loaded.wrote_schema:
-        job.scratch.check(source.name, job.now_ms)
+        return with_changes(loaded, warnings=job.scratch.check(source.name, job.now_ms))
     return loaded

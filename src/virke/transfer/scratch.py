@@ -11,6 +11,7 @@ Knows temporary files, SQLite connections on them and pages; knows no store: a s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ VALUE_BYTES_MAX: Final = 512 << 20
 BUFFER_BYTES: Final = 1 << 20
 PROGRESS_PAGES: Final = 1024
 FINGERPRINT_BYTES: Final = 16
+_FINDINGS_MAX: Final = 10_000
+_OUT_OF_STEP: Final = re.compile(
+    r"(?:malformed|unable to validate the) inverted index for FTS[345] table main\.(.*?)(?:: SQL logic error)?"
+    r"|fts5: checksum mismatch for table \"(.*)\""
+).fullmatch
+"""What SQLite says of a full-text index that does not match its table (or whose table is gone); not what it says of a damaged one."""
 _LIMIT_SQL_LENGTH: Final = 1  # SQLITE_LIMIT_SQL_LENGTH
 
 
@@ -161,21 +168,32 @@ class Scratch:
             finally:
                 connection.close()
 
-    def check(self, name: str, now_ms: int) -> None:
-        """Refuse a file whose structure SQLite finds damaged; messages call it `name`.
+    def check(self, name: str, now_ms: int) -> tuple[str, ...]:
+        """Refuse a file that SQLite finds damaged, indexes included; messages call it `name`.
+
+        A full-text index that does not match the table it is of is not damage (SQLite itself lets it get there): what
+        SQLite says of those is returned, a warning each.
 
         Raises:
             Invalid: it is damaged, or its schema can't be read.
         """
+        warnings: list[str] = []
         try:
             with self.opened(now_ms) as (connection, _):
-                found = str(connection.execute("PRAGMA quick_check(1)").fetchall()[0][0])
+                for (found,) in connection.execute(f"PRAGMA integrity_check({_FINDINGS_MAX})"):
+                    text = " ".join(str(found).split())
+                    if found == "ok":
+                        continue
+                    if not (index := _OUT_OF_STEP(text)):
+                        raise Invalid(f"{name} is damaged: {text}; nothing was changed")
+                    table = (index[1] or index[2]).replace('"', '""')
+                    rebuild = f'INSERT INTO "{table}"("{table}") VALUES(\'rebuild\')'
+                    warnings.append(f"{name}: {text}: searches in it may be wrong until it is built again: {rebuild}")
         except (Error, Corrupt) as error:
             meant = translate(error)
             fault = "is damaged" if isinstance(meant, Corrupt) else "needs what Virke does not have"
             raise Invalid(f"{name} {fault}: {meant.message}; nothing was changed") from error
-        if found != "ok":
-            raise Invalid(f"{name} is damaged: {' '.join(found.split())}; nothing was changed")
+        return tuple(warnings)
 
 
 @contextmanager

@@ -26,11 +26,15 @@ _CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE", "
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a file did: statements run, rows inserted, updated or deleted, and whether it asked to write the schema."""
+    """What a file did: statements run, rows inserted, updated or deleted, and whether it asked to write the schema.
+
+    `warnings`: what its author should look at, though all of it came in.
+    """
 
     statements: int
     rows: int
     wrote_schema: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loaded:
