@@ -7,7 +7,7 @@ import sys
 import click
 
 from virke.cli.opening import store_of, target
-from virke.cli.state import State, global_options, pass_state
+from virke.cli.state import State, global_options, pass_state, printable
 from virke.errors import UsageError
 
 
@@ -49,7 +49,7 @@ def list_(state: State) -> None:
         state.data({"databases": names})
         return
     for name in names:
-        click.echo(name)
+        click.echo(printable(name))
 
 
 @click.command()
@@ -78,5 +78,5 @@ def _ask(name: str) -> None:
     """Return if the answer is yes; end the command otherwise."""
     if not sys.stdin.isatty():
         raise UsageError(f"deleting {name!r} can't be taken back: give --yes to do it without being asked")
-    if not click.confirm(f"Delete {name} and all of its history?", err=True):
+    if not click.confirm(f"Delete {printable(name)} and all of its history?", err=True):
         raise click.ClickException("nothing was deleted")

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,12 +14,13 @@ from virke.cli import render
 from virke.cli.opening import open_database
 from virke.cli.parameters import bind
 from virke.cli.receipts import meta_json, receipted
-from virke.cli.state import State, colour_on, counted, global_options, pass_state
-from virke.errors import Invalid, NotFound, UsageError
+from virke.cli.state import State, colour_on, counted, fit_for, global_options, pass_state
+from virke.errors import Invalid, TooLarge, UsageError
 
 if TYPE_CHECKING:
     from virke.engine.results import QueryResult
 
+SCRIPT_BYTES_MAX: Final = 64 << 20
 _PARAMETER = click.option(
     "-p",
     "--param",
@@ -74,7 +75,7 @@ def show_rows(result: QueryResult, form: str) -> None:
             }
             _write(render.json_lines(columns, rows, rest))
         case "csv":
-            _write(render.csv(columns, rows))
+            _write(fit_for(sys.stdout, line) for line in render.csv(columns, rows))
         case "ndjson":
             _write(render.ndjson(columns, rows))
         case "markdown":
@@ -131,19 +132,26 @@ def _sql_text(sql: str | None, path: Path | None) -> str:
     Raises:
         UsageError: none or two of them are given.
         NotFound: there is no such file.
-        Invalid: it is not UTF-8.
+        Invalid: it is not UTF-8, or is not a file that can be read. TooLarge: it is longer than `SCRIPT_BYTES_MAX`.
     """
     if (sql is None) == (path is None):
         raise UsageError("give the SQL as an argument, '-' for standard input, or --file FILE: one of the three")
-    source = "standard input" if path is None else str(path)
+    if path is None and sql != "-":
+        return sql or ""
+    name = "standard input" if path is None else str(path)
+    if path is None:
+        data = sys.stdin.buffer.read(SCRIPT_BYTES_MAX + 1)
+    else:
+        from virke.transfer.source import open_input
+
+        with open_input(path) as file:
+            data = file.read(SCRIPT_BYTES_MAX + 1)
+    if len(data) > SCRIPT_BYTES_MAX:
+        raise TooLarge(f"{name} is longer than {SCRIPT_BYTES_MAX >> 20} MiB: 'virke db import' takes SQL of any length")
     try:
-        if path is not None:
-            return path.read_text("utf-8-sig")
-        return sys.stdin.buffer.read().decode("utf-8-sig") if sql == "-" else sql or ""
-    except FileNotFoundError as error:
-        raise NotFound(f"no such file: {path}") from error
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Invalid(f"{source} is not UTF-8: {error.reason} at byte {error.start}") from error
+        raise Invalid(f"{name} is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 @click.command()
@@ -162,4 +170,4 @@ def schema(state: State, table: str | None) -> None:
         state.data({"schema": found})
         return
     for entry in entries:
-        click.echo(f"{entry.sql};")
+        click.echo(fit_for(sys.stdout, f"{entry.sql};"))

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import click
 
 from virke.cli.opening import open_database
-from virke.cli.state import State, counted, global_options, pass_state
+from virke.cli.state import State, counted, fit_for, global_options, pass_state
 from virke.cli.terminal import progress
-from virke.errors import NotFound
+from virke.errors import NotFound, UsageError
+
+
+class _Terminal(io.RawIOBase):
+    """Standard output as a stream of UTF-8, when it is a terminal: what would act on it is shown instead."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object, /) -> int:
+        assert isinstance(data, bytes), "exports write bytes"
+        sys.stdout.write(fit_for(sys.stdout, data.decode()))
+        return len(data)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 @click.command(name="import")
@@ -67,10 +84,14 @@ def export(state: State, file: str, form: str | None, force: bool) -> None:
 
     FILE ends in .sql, .sqlite or .db; '-' writes to standard output.
     """
+    target: str | Path | BinaryIO = "-" if file == "-" else Path(file)
+    if file == "-" and sys.stdout.isatty():
+        if form == "sqlite":
+            raise UsageError("a SQLite file is nothing for a terminal: name a FILE, or redirect the output")
+        target = cast(BinaryIO, _Terminal())
     with open_database(state) as database, progress(state, f"Exporting {file}", in_bytes=True) as report:
         from virke.transfer import export_file
 
-        target = "-" if file == "-" else Path(file)
         done = export_file(database, target, format=form, force=force, progress=report)
     if file == "-":
         return

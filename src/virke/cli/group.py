@@ -14,13 +14,14 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from traceback import format_exception
 from typing import Any, Final, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
 from virke.cli.interrupts import Ended, exit_code_of
-from virke.cli.state import State, error_line, json_text, printable
+from virke.cli.state import State, error_line, fit_for, json_text, printable
 from virke.errors import VirkeError, exit_code
 
 EXIT_USAGE: Final = 2
@@ -116,7 +117,7 @@ def _interrupted(end: KeyboardInterrupt) -> int:
 def _report(error: BaseException, as_json: bool) -> int:
     """Say what went wrong, and give the exit code."""
     if os.environ.get("VIRKE_DEBUG") and not isinstance(error, click.ClickException):
-        sys.excepthook(type(error), error, error.__traceback__)
+        click.echo(fit_for(sys.stderr, "".join(format_exception(error))), err=True, nl=False)
     match error:
         case click.Abort():
             return exit_code_of(error)

@@ -6,6 +6,8 @@ Imports click and nothing heavier: every command, the help included, loads this.
 2. A global option may stand before or after the command; the one furthest right holds.
 3. Colour is written only to a terminal, and never with `NO_COLOR`.
 4. JSON is made by `json_text` and nowhere else: it reads back the same whatever the stream's encoding is.
+5. No character that acts on a terminal reaches one: what is printed is `printable` (one line), `json_text`, or, where text
+   goes out as it is to files and pipes (CSV, the schema, an export), `fit_for` the stream.
 """
 
 from __future__ import annotations
@@ -25,9 +27,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _CONTROL: Final = (
     {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
     | {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
-    | {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+    | {code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
 )
 """Characters that would move the cursor, change the terminal's state or reorder a line, and how they are shown."""
+_CONTROL_IN_LINES: Final = {code: shown for code, shown in _CONTROL.items() if chr(code) not in "\t\n"}
+_CONTROL_IN_JSON: Final = {code: f"\\u{code:04x}" for code in _CONTROL if code >= 0x7F}
+"""What `json.dumps` leaves as it is."""
 
 
 @dataclass(slots=True)
@@ -55,14 +60,23 @@ class State:
 
 
 def json_text(value: object, stream: TextIO, *, indent: int | None = None) -> str:
-    """`value` as JSON for `stream`: characters beyond ASCII as they are in UTF-8, escaped in any other encoding."""
+    """`value` as JSON for `stream`: characters beyond ASCII as they are in UTF-8, escaped in any other encoding.
+
+    Characters that act on a terminal are always escaped.
+    """
     is_utf8 = codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
-    return json.dumps(value, ensure_ascii=not is_utf8, allow_nan=False, indent=indent)
+    text = json.dumps(value, ensure_ascii=not is_utf8, allow_nan=False, indent=indent)
+    return text if text.isascii() and "\x7f" not in text else text.translate(_CONTROL_IN_JSON)
 
 
 def printable(text: str) -> str:
     """`text` on one line, without characters that act on a terminal."""
     return text if text.isascii() and text.isprintable() else text.translate(_CONTROL)
+
+
+def fit_for(stream: TextIO, text: str) -> str:
+    """Text of any number of lines as it is, but on a terminal without characters that act on it."""
+    return text.translate(_CONTROL_IN_LINES) if stream.isatty() else text
 
 
 def counted(number: int, noun: str) -> str:

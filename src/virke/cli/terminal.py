@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from virke.cli.state import State
+from virke.cli.state import State, printable
 
 Report = Callable[[int, int], None]
 """Called with how much is done and how much there is in all (0: unknown)."""
@@ -34,9 +34,9 @@ def progress(state: State, label: str, *, in_bytes: bool) -> Iterator[Report | N
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
+        task = bar.add_task(printable(label), total=None)
 
         def report(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total or None)
