@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transfer.conftest import needs_shell, shell_dump
+from tests.transfer.conftest import content, needs_shell, shell_dump
 from virke.engine.database import Database
 from virke.engine.sqlite import Guard, open_connection
-from virke.errors import Exists, Invalid
+from virke.errors import Exists, Invalid, NotFound
 from virke.transfer import export_file, import_file
 from virke.transfer.dump import literal
 
@@ -102,8 +102,84 @@ def test_virke_reads_every_real_back_exactly(numbers: list[float]) -> None:
     connection = open_connection(":memory:", vfs=None, guard=Guard(), cache_kib=64, value_bytes_max=1 << 20)
     for number in numbers:
         if not math.isnan(number):
-            assert connection.execute(f"SELECT {literal(number)}").fetchall() == [(number,)]
+            [(found,)] = connection.execute(f"SELECT {literal(number)}").fetchall()
+            assert isinstance(found, float)
+            assert struct.pack("d", found) == struct.pack("d", number), "equal is not enough: -0.0 == 0.0"
     connection.close()
+
+
+EDGES: list[int | float | bytes | str | None] = [
+    -0.0, 0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, float("inf"), float("-inf"),
+    -9223372036854775808.0, 9223372036854775808.0, 9007199254740993.0, 1e22, 1e23, 0, -1, (1 << 63) - 1, -(1 << 63),
+    b"", b"\0", "", "\0", "a\0b", "\\0\0", "\r\n\0'", None,
+]  # fmt: skip
+
+
+def test_values_at_the_edges_come_back_with_their_types_and_bits(
+    database: Database, other: Database, tmp_path: Path
+) -> None:
+    """In columns of every affinity, through a dump."""
+
+    def stored(at: Database) -> list[str]:
+        rows = at.query("SELECT typeof(a), a, typeof(b), b, typeof(c), c FROM t ORDER BY id").rows
+        return [repr(row) for row in rows]
+
+    database.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b REAL, c NUMERIC)")
+    database.executemany("INSERT INTO t(a, b, c) VALUES (?1, ?1, ?1)", [(value,) for value in EDGES])
+    assert "'real', -0.0" in stored(database)[0]
+    export_file(database, tmp_path / "x.sql")
+    import_file(other, tmp_path / "x.sql")
+    assert stored(other) == stored(database)
+
+
+def test_a_counter_without_a_table_that_counts_comes_back(database: Database, other: Database, tmp_path: Path) -> None:
+    """The last table with AUTOINCREMENT was dropped: the dump, and the shell's, speaks of a table that nothing makes."""
+    database.run_script("CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO t VALUES (7); DROP TABLE t")
+    database.run_script("CREATE TABLE k(y); INSERT INTO k VALUES (1)")
+    export_file(database, tmp_path / "x.sql")
+    assert import_file(other, tmp_path / "x.sql").rows == 1
+    assert content(other) == content(database)
+    other.run_script("CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO u DEFAULT VALUES")
+    assert other.query("SELECT * FROM sqlite_sequence").rows == [("u", 1)]
+
+
+def test_statistics_that_this_sqlite_does_not_keep_are_passed_over(database: Database, write: Write) -> None:
+    text = "CREATE TABLE t(a);\nANALYZE sqlite_schema;\nINSERT INTO sqlite_stat3 VALUES('t','i',1,1,1,1);\nINSERT INTO t VALUES(1);"
+    import_file(database, write("x.sql", text))
+    assert database.query("SELECT a FROM t").rows == [(1,)]
+    with pytest.raises(Invalid, match="line 1: no such table: t2"):
+        import_file(database, write("y.sql", "INSERT INTO t2 VALUES(1);"))
+
+
+REQUESTS = (
+    "CREATE TABLE virke_requests(key TEXT PRIMARY KEY, hash BLOB, answer BLOB) WITHOUT ROWID;"
+    "INSERT INTO virke_requests VALUES('{}', x'00', x'01');"
+)
+
+
+def test_keyed_writes_are_in_no_schema_and_no_dump(database: Database, tmp_path: Path) -> None:
+    """They belong to this database and its clients; migrations stay in sight."""
+    database.run_script(REQUESTS.format("k") + "CREATE TABLE virke_migrations(n); CREATE TABLE t(a); ANALYZE")
+    assert [entry.name for entry in database.schema()] == ["virke_migrations", "t"]
+    with pytest.raises(NotFound):
+        database.schema("virke_requests")
+    export_file(database, tmp_path / "x.sql")
+    text = (tmp_path / "x.sql").read_text()
+    assert "virke_requests" not in text
+    assert "virke_migrations" in text
+
+
+def test_a_dump_with_keyed_writes_leaves_those_of_the_database_alone(database: Database, write: Write) -> None:
+    """The shell's dump of an exported file has them; they are another database's."""
+    dump = write(
+        "x.sql", REQUESTS.format("theirs").replace(";", ";\n") + "CREATE TABLE t(a);\nINSERT INTO t VALUES(1);\n"
+    )
+    import_file(database, dump)
+    assert database.query("SELECT name FROM sqlite_schema").rows == [("t",)]
+    database.run_script("DROP TABLE t;" + REQUESTS.format("ours"))
+    import_file(database, dump)
+    assert database.query("SELECT key FROM virke_requests").rows == [("ours",)]
+    assert database.query("SELECT a FROM t").rows == [(1,)]
 
 
 def test_a_file_that_is_there_is_kept(database: Database, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Knows SQLite's schema table; knows nothing of where it is read.
 
 1. Tables come before what is built on them; views and triggers come last, in the order of their creation.
-2. SQLite's own tables and a virtual table's shadow tables are left out: the statement that made them makes them again.
+2. SQLite's own tables and a virtual table's shadow tables are left out: the statement that made them makes them again. So
+   is `REQUESTS_TABLE`, which is Virke's own.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from virke.engine.results import SchemaEntry
 from virke.engine.sqlite import Row
 from virke.errors import NotFound
 
-QUERY: Final = """
+REQUESTS_TABLE: Final = "virke_requests"
+"""Keyed writes and their answers: belongs to this database and its clients, and goes into no schema and no dump."""
+QUERY: Final = f"""
 SELECT type, name, tbl_name, sql FROM sqlite_schema
-WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND lower(tbl_name) <> '{REQUESTS_TABLE}'
   AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')
 ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, rowid
 """

@@ -6,7 +6,8 @@ Knows SQLite's schema table and the shell's way of quoting; writes nothing and k
 2. It is the shell's text byte for byte but for two things, on which shells differ and which lose nothing here:
    a REAL is written with the fewest digits that give it back (the shell: 20 digits, other ones in each version), and
    text that holds a NUL or is no UTF-8 is written whole (the shell cuts it at the NUL).
-3. As in the shell's, rowids are not kept where no INTEGER PRIMARY KEY names them.
+3. As in the shell's, rowids are not kept where no INTEGER PRIMARY KEY names them. Unlike in the shell's, Virke's table of
+   keyed writes is left out.
 4. Memory holds one row and one piece of text of about `PIECE_CHARS`.
 """
 
@@ -14,12 +15,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from math import copysign
 from typing import Final
 
+from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Row, Value
 from virke.transfer.statements import is_complete
 
 PIECE_CHARS: Final = 256 << 10
+_NOT_OURS: Final = f"lower(tbl_name)<>'{REQUESTS_TABLE}'"
+_WITHOUT_OURS: Final = {
+    **{f"sqlite_stat{n}": f" WHERE tbl IS NOT '{REQUESTS_TABLE}'" for n in (1, 3, 4)},
+    "sqlite_sequence": f" WHERE name IS NOT '{REQUESTS_TABLE}'",
+}
 _INT64_MIN: Final = -(1 << 63)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _AWKWARD = re.compile("['\n\r\0]").search
@@ -60,7 +68,8 @@ def _lines(connection: Connection) -> Iterator[str]:
     yield "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n"
     schema_open = False
     tables = connection.execute(
-        "SELECT name, sql FROM sqlite_schema WHERE type='table' AND sql NOT NULL ORDER BY tbl_name='sqlite_sequence', rowid"
+        f"SELECT name, sql FROM sqlite_schema WHERE type='table' AND sql NOT NULL AND {_NOT_OURS} "
+        "ORDER BY tbl_name='sqlite_sequence', rowid"
     ).fetchall()
     for name, sql in tables:
         assert isinstance(name, str), "sqlite_schema holds text"
@@ -76,7 +85,7 @@ def _lines(connection: Connection) -> Iterator[str]:
         elif (made := _made(name, sql)) is not None:
             yield made
             yield from _rows(connection, name)
-    others = "SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND type IN ('index','trigger','view')"
+    others = f"SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND type IN ('index','trigger','view') AND {_NOT_OURS}"
     for (sql,) in connection.execute(others).fetchall():
         yield f"{sql}\n;\n" if "--" in str(sql) else f"{sql};\n"
     if schema_open:
@@ -102,9 +111,10 @@ def _made(name: str, sql: str) -> str | None:
 def _rows(connection: Connection, table: str) -> Iterator[str]:
     columns = [str(row[1]) for row in connection.execute(f"PRAGMA table_info({quoted_text(table)})").fetchall()]
     names, start = ",".join(map(quoted_name, columns)), f"INSERT INTO {quoted_name(table)} VALUES("
+    origin = quoted_name(table) + _WITHOUT_OURS.get(table, "")
     done = 0
     try:
-        for row in connection.execute(f"SELECT {names} FROM {quoted_name(table)}"):
+        for row in connection.execute(f"SELECT {names} FROM {origin}"):
             yield f"{start}{','.join([_LITERALS[type(value)](value) for value in row])});\n"
             done += 1
     except UnicodeDecodeError:
@@ -114,7 +124,7 @@ def _rows(connection: Connection, table: str) -> Iterator[str]:
             for name in map(quoted_name, columns)
         )
         [(encoding,)] = connection.execute("PRAGMA encoding").fetchall()
-        for row in connection.execute(f"SELECT {pairs} FROM {quoted_name(table)} LIMIT -1 OFFSET {done}"):
+        for row in connection.execute(f"SELECT {pairs} FROM {origin} LIMIT -1 OFFSET {done}"):
             yield f"{start}{','.join(_raw_literals(row, str(encoding)))});\n"
 
 
@@ -186,7 +196,7 @@ def _real(value: float) -> str:
     if value in (float("inf"), float("-inf")):
         return "1e999" if value > 0 else "-1e999"
     if _INT64_MIN <= value < -_INT64_MIN and value == int(value):
-        return f"{int(value)}.0"
+        return f"{'-' if not value and copysign(1, value) < 0 else ''}{int(value)}.0"
     return repr(value)
 
 

@@ -6,15 +6,20 @@ knows no database of Virke: the caller gives a scratch connection with a transac
 1. The whole dump is one transaction: BEGIN, COMMIT, SAVEPOINT, RELEASE and VACUUM are skipped, ROLLBACK is an error,
    and a dump that ends inside the transaction that it began is cut short: an error too.
 2. Every error names the line and the statement, shortened.
-3. PRAGMA foreign_keys has no effect inside a transaction: constraints between tables are not checked, as in a dump.
+3. What a dump of Virke or of the shell says of tables that SQLite or Virke keep for themselves is no error where they are
+   not there: `sqlite_sequence` is made (the last table with AUTOINCREMENT was dropped), statistics that this SQLite does
+   not keep are passed over, and so are the keyed writes of the database that was dumped: they are not this one's.
+4. PRAGMA foreign_keys has no effect inside a transaction: constraints between tables are not checked, as in a dump.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Error, Guard, total_changes, translate
 from virke.errors import Corrupt, Denied, Invalid, SqlError, VirkeError
 from virke.transfer.sniff import CONVERT, foreign
@@ -22,6 +27,11 @@ from virke.transfer.statements import Statement, split
 
 SHOWN_CHARS: Final = 120
 _CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE", "ROLLBACK", "VACUUM"})
+_KEYED_WRITES = re.compile(
+    rf"(?:CREATE TABLE (?:IF NOT EXISTS )?|INSERT INTO )[\"'`\[]?{REQUESTS_TABLE}\b", re.IGNORECASE
+).match
+_MISSING = re.compile(r"no such table: (?:main\.)?sqlite_(sequence|stat[1-4])$").search
+_MAKE_SEQUENCE: Final = "CREATE TABLE virke_sequence(id INTEGER PRIMARY KEY AUTOINCREMENT); DROP TABLE virke_sequence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +57,19 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
         TooLarge: a statement or value is beyond the limits.
     """
     before = total_changes(connection)
-    execute = connection.cursor().execute
-    count, began, wrote_schema = 0, None, False
+    count, began, wrote_schema, has_keyed = 0, None, False, False
     for statement in split(chunks):
         sql, _, keyword = statement
         if keyword in _CONTROL:
             _refuse(statement)
             began = statement if keyword == "BEGIN" else None if keyword in ("COMMIT", "END") else began
             continue
+        if (keyword == "CREATE" or (has_keyed and keyword == "INSERT")) and _KEYED_WRITES(sql):
+            has_keyed = True
+            continue
         wrote_schema |= keyword == "PRAGMA" and "writable_schema" in sql.lower()
         try:
-            for _ in execute(sql):
-                pass  # the rows of a SELECT are nobody's; what it calls may matter
+            _run(connection, sql)
         except (Error, ValueError, TypeError, UnicodeError, MemoryError) as error:
             raise _failure(error, guard, statement) from error
         count += 1
@@ -69,6 +80,20 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             line=began.line,
         )
     return Loaded(count, total_changes(connection) - before, wrote_schema)
+
+
+def _run(connection: Connection, sql: str) -> None:
+    """Run one statement; its rows go nowhere, what it calls may matter. Raises apsw's errors."""
+    try:
+        for _ in connection.execute(sql):
+            pass
+    except Error as error:
+        missing = _MISSING(str(error))  # a table of SQLite's own that is not there (rule 3)
+        if missing is None:
+            raise
+        if missing[1] == "sequence":
+            connection.execute(_MAKE_SEQUENCE).fetchall()
+            connection.execute(sql).fetchall()
 
 
 def _refuse(statement: Statement) -> None:
