@@ -18,6 +18,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from urllib.parse import unquote_to_bytes
 from virke.errors import Exists, UsageError
 
 FILE_NAME: Final = "virke.toml"
+FILE_BYTES_MAX: Final = 1 << 20
 STORE_FOLDER: Final = ".virke"
 DB_VARIABLE: Final = "VIRKE_DB"
 STORE_VARIABLE: Final = "VIRKE_STORE"
@@ -122,11 +124,15 @@ def is_cache_off(text: str) -> bool:
 
 
 def find(start: Path) -> Path | None:
-    """The `virke.toml` in `start` or its nearest parent that has one."""
+    """The `virke.toml` in `start` or its nearest parent that has one.
+
+    A folder above that this user may not search (in some containers) has none for this user.
+    """
     for folder in (start, *start.parents):
         candidate = folder / FILE_NAME
-        if candidate.is_file():
-            return candidate
+        with suppress(PermissionError):
+            if candidate.is_file():
+                return candidate
     return None
 
 
@@ -141,7 +147,11 @@ def load(start: Path | None = None) -> Config:
     if path is None:
         return Config(folder)
     try:
-        text = path.read_text("utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+        if len(data) > FILE_BYTES_MAX:
+            raise UsageError(f"{path}: can't be read: it is longer than {FILE_BYTES_MAX >> 20} MiB")
+        text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise UsageError(f"{path}: can't be read: {reason}") from error

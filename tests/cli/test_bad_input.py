@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,12 @@ import pytest
 from tests.cli.conftest import Virke, start
 from tests.servers.proxy import Answer, proxy
 from tests.servers.s3 import CREDENTIALS, S3Server
+from virke.config import find
+from virke.engine.database import Database
+from virke.errors import Invalid
+from virke.migrations import migrate
+from virke.opening import create
+from virke.transfer import export_file, import_file
 
 CASES = [
     (1, "create it with", ["db", "query", "SELECT 1", "--db", "missing"]),
@@ -93,6 +101,56 @@ def test_a_web_server_is_no_empty_store(folder: Path, virke: Virke, monkeypatch:
         found = virke("db", "list", "--store", S3Server("web", way.endpoint).url("x"))
     assert (found.exit_code > 0, found.stdout) == (True, "")
     assert found.stderr.count("\n") == 1
+
+
+@contextmanager
+def without_rights(path: Path) -> Iterator[None]:
+    """A folder that this user may not search; root, who may, is another user meanwhile."""
+    path.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda folder, database: import_file(database, folder / "x.sql"), "can't read .*x.sql: Permission denied"),
+        (lambda folder, database: export_file(database, folder / "x.sql"), "can't write .*x.sql: Permission denied"),
+        (lambda folder, database: migrate(database, folder / "m"), "can't read .*m: Permission denied"),
+    ],
+    ids=["import", "export", "migrate"],
+)
+def test_a_folder_that_may_not_be_searched_is_an_error_of_ours(
+    tmp_path: Path, call: Callable[[Path, Database], object], words: str
+) -> None:
+    with create("rights", "memory://") as database:
+        database.execute("CREATE TABLE t(a)")
+        folder = tmp_path / "closed"
+        folder.mkdir()
+        with without_rights(folder), pytest.raises(Invalid, match=words):
+            call(folder, database)
+
+
+def test_a_virke_toml_that_may_not_be_looked_for_is_none(tmp_path: Path) -> None:
+    """A process may work below folders that it may not search."""
+    (tmp_path / "closed" / "inner").mkdir(parents=True)
+    with without_rights(tmp_path / "closed"):
+        assert find(tmp_path / "closed" / "inner") is None
+
+
+def test_a_virke_toml_without_end_is_an_error(folder: Path, virke: Virke) -> None:
+    (folder / "virke.toml").touch()
+    os.truncate(folder / "virke.toml", 30 << 30)
+    found = virke("db", "status")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "it is longer than 1 MiB" in found.stderr
 
 
 def test_an_error_of_our_own_is_one_line_unless_asked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,7 +45,7 @@ def import_(state: State, file: str, table: str | None, replace: bool) -> None:
     changed.
     """
     path = Path(file)
-    if file != "-" and not path.exists():
+    if file != "-" and not os.path.lexists(file):
         raise NotFound(f"no such file: {file}")
     start = time.perf_counter()
     with open_database(state) as database, progress(state, f"Importing {path.name}", in_bytes=True) as report:

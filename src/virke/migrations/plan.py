@@ -56,11 +56,16 @@ def plan(folder: Path) -> list[MigrationFile]:
 
     Raises:
         NotFound: there is no such folder.
-        Invalid: a `.sql` file has a wrong name, a number is missing or taken twice, a text is not UTF-8.
+        Invalid: a `.sql` file has a wrong name, a number is missing or taken twice, a text is not UTF-8 or can't be read.
     """
-    if not folder.is_dir():
-        raise NotFound(f"no migrations folder {str(folder)!r}: make it and add 001_name.sql, or name one with --dir")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".sql" and p.name[0] != "." and p.is_file())
+    try:
+        if not folder.is_dir():
+            raise NotFound(
+                f"no migrations folder {str(folder)!r}: make it and add 001_name.sql, or name one with --dir"
+            )
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".sql" and p.name[0] != "." and p.is_file())
+    except OSError as error:
+        raise Invalid(f"can't read {error.filename or folder}: {error.strerror}") from error
     undo_paths = {path.name: path for path in paths if path.name.lower().endswith(_UNDO)}
     files = sorted((_read(path) for path in paths if path.name not in undo_paths), key=lambda file: file.number)
     for before, after in itertools.pairwise(files):
@@ -103,6 +108,8 @@ def _text(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise Invalid(f"{path.name} is not UTF-8: {error.reason} at byte {error.start}") from error
+    except OSError as error:
+        raise Invalid(f"can't read {path}: {error.strerror}") from error
 
 
 def check(files: Sequence[MigrationFile], records: Sequence[Record]) -> None:
