@@ -133,7 +133,7 @@ def registers(roots: Iterable[Root]) -> tuple[bytes | None, ...]:
 # Actors
 
 
-def _read() -> Generator[Step, Outcome, RootAt]:
+def read_root() -> Generator[Step, Outcome, RootAt]:
     for _ in range(READS_MAX):
         seen = yield ReadRoot()
         if isinstance(seen, Record):
@@ -151,7 +151,7 @@ def writer(
         for number in range(writes if life == 0 else 1):
             attempt = sends = 0
             while attempt < tries:
-                at = at or (yield from _read())
+                at = at or (yield from read_root())
                 write = f"{name}.{life}.{number}"
                 commit_id = id_of(f"{write}.{attempt}.{sends}", at.root)
                 verdict = yield from protocol(at, make(at.root, commit_id), "world")
@@ -188,7 +188,7 @@ def merger(*, tries: int = 3, plan: PlanMerge = real_plan_merge) -> Program:
     """Merges all segments that it finds into one, rebased when it loses."""
 
     def program(life: int) -> Actor:
-        at = yield from _read()
+        at = yield from read_root()
         if len(at.root.segments) < 2:
             return
         commit_id = id_of(f"merge.{life}", at.root)
@@ -234,7 +234,7 @@ def collector(name: str = "collect", rules: Collecting | None = None) -> Program
 
 
 def _collect(parts: Collecting, name: str) -> Actor:
-    at = yield from _read()
+    at = yield from read_root()
     marked = yield from parts.mark(at.root)
     for attempt in range(2):  # what was marked is good for newer roots too
         horizon = advance(at.root, marked, TIME_MS)
@@ -242,7 +242,7 @@ def _collect(parts: Collecting, name: str) -> Actor:
         if not isinstance(verdict, Conflicted):
             break
         at = verdict.at
-    at = yield from _read()
+    at = yield from read_root()
     if not may_sweep(at.root, TIME_MS, 0):
         return
     marked = yield from parts.mark(at.root)

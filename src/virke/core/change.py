@@ -7,6 +7,7 @@ Pure. Knows roots, segments and sizes; knows no store but its largest part.
    a larger commit takes them along into its own segment. Either way: one round of puts, one swap (B2).
 3. A spill or a segment never drops a version: each commit stays a group of its own.
 4. The new root's version is the base's plus one; its ring ends in its own commit id.
+5. A commit removes the turn that it sees and leaves a rest, unless it takes or renews one (core/turntaking).
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from virke.core.root import (
     JournalMark,
     RingEntry,
     Root,
+    has_same_pages,
 )
 from virke.core.segment import Frame, Head, Identity, Ref, encode_frame, frame_pages
 from virke.core.settings import Settings
+from virke.core.turn import Turn
 
 INLINE_COMMIT_MAX: Final = 64 << 10
 INLINE_TOTAL_MIN: Final = 48 << 10
@@ -44,7 +47,11 @@ PART_BYTES: Final = {Tier.KV: 1 << 20, Tier.OBJECT: 16 << 20}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one commit brings: changed pages, and the state after it."""
+    """What one commit brings: changed pages, and the state after it.
+
+    `turn` is the one that it takes or renews; `rest_ms` what the holder of a turn leaves behind it. A fence (`keeps_turn`)
+    proves that a root is the newest, and lets the turn in it be: its holder loses nothing (`plan_again`).
+    """
 
     pages: Mapping[PageNo, bytes]
     page_size: int
@@ -55,6 +62,9 @@ class Change:
     marks: tuple[JournalMark, ...] = ()
     settings: Settings | None = None
     tier: Tier | None = None
+    turn: Turn | None = None
+    rest_ms: int = 0
+    keeps_turn: bool = False
     part_bytes: Mapping[Tier, int] = field(default_factory=lambda: PART_BYTES)
 
 
@@ -77,7 +87,18 @@ def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
         marks_dropped=head.version if len(journals) > JOURNALS_MAX else root.marks_dropped,
         settings=change.settings or root.settings,
         tier=change.tier or root.tier,
+        turn=change.turn or (root.turn if change.keeps_turn else None),
+        rest_ms=_rest_ms(root, change),
     )
+
+
+def _rest_ms(root: Root, change: Change) -> int:
+    """The rest after a turn that this commit ends: its holder's measure, or the length of one that expired."""
+    if change.turn:
+        return 0
+    if root.turn is None or change.keeps_turn:
+        return root.rest_ms
+    return change.rest_ms or root.turn.length_ms
 
 
 def untouched(root: Root, time_ms: int, *, settings: Settings | None = None) -> Change:
@@ -105,6 +126,20 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     else:
         puts, ref = _segment(root, commit_id, root.inline, change, state=new.head)
     return Plan(replace(new, segments=(*root.segments, ref), inline=()), puts)
+
+
+def plan_again(base: Root, now: Root, commit_id: CommitId, change: Change) -> Plan | None:
+    """How to commit on `now` what was computed on `base`, without running it again; None if it has to be run again.
+
+    A turn, a fence, a merge and a change of settings move the root, and no page: what SQL saw is still there. It is not
+    for pages that were uploaded while they were written: their segment says which version they are of.
+    """
+    passed = now.head.version - base.head.version
+    if not 0 < passed <= len(now.ring) or not has_same_pages(base, now) or base.journals != now.journals:
+        return None
+    if any(entry.answers for entry in now.ring[-passed:]):  # perhaps to a keyed request that is in `change` as well
+        return None
+    return plan_change(now, commit_id, change)
 
 
 def tier_for(root: Root, size_bytes: int) -> Tier:
