@@ -106,7 +106,7 @@ def refuse_new(before: Counter[Violation], after: Counter[Violation]) -> None:
     """Raise `SqlError` if `after` has violations that `before` does not have."""
     new = sorted((after - before).elements(), key=repr)
     if new:
-        shown = ", ".join(_told(violation) for violation in new[:SHOWN_MAX])
+        shown = ", ".join(_described(violation) for violation in new[:SHOWN_MAX])
         more = f" and {len(new) - SHOWN_MAX:,} more" if len(new) > SHOWN_MAX else ""
         raise SqlError(
             f"foreign keys that hold now would be broken: {shown}{more}",
@@ -115,7 +115,7 @@ def refuse_new(before: Counter[Violation], after: Counter[Violation]) -> None:
         )
 
 
-def _told(violation: Violation) -> str:
+def _described(violation: Violation) -> str:
     if len(violation) == 2:
         return str(violation[1])
     table, rowid, parent, _ = violation
