@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.servers.proxy import Answer, IgnoreConditions, proxy
+from tests.servers.proxy import Alter, Answer, IgnoreConditions, proxy
 from tests.servers.running import free_ports
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.wrong_stores import (
@@ -21,6 +22,7 @@ from tests.wrong_stores import (
     CallsOff,
     LosesAnswers,
     LosesDeletes,
+    OneSwapASecond,
     RightRegister,
     SaysLittle,
     SendsAgain,
@@ -239,6 +241,43 @@ def test_reads_that_are_old_for_seconds_are_warned_of() -> None:
     report = examine(with_register(lambda inner: ShowsLate(inner, hours, 3)), environment=hours.environment)
     assert report.named(Status.FAIL) == []
     assert "stale reads" in report.named(Status.WARN)
+
+
+def test_a_store_of_one_swap_a_second_is_fit_and_says_what_it_means() -> None:
+    """Each check waits for its turn; how many commits a second that makes, and the cure, is a warning."""
+    hours = Hours()
+    store = with_register(lambda inner: OneSwapASecond(inner, lambda: hours.slept_s))
+    report = examine(store, environment=hours.environment)
+    assert report.is_fit
+    assert report.named(Status.WARN) == ["swap rate"]
+    (rate,) = [one for one in report.checks if one.name == "swap rate"]
+    told = re.match(r"about ([0-9.]+) swaps of one key in a second, [0-9]+ came too soon and were refused$", rate.found)
+    assert told, rate.found
+    assert 0.5 <= float(told[1]) <= 1.1
+    assert "share the next commit" in rate.means
+    assert "KV_URL,OBJECT_URL" in rate.means
+    assert left_in(store) == []
+    assert report.calls < CALLS_MAX
+
+
+ODD: Final[dict[str, tuple[Alter, str]]] = {
+    "no ETag": (Alter(answer_without="etag"), "swap"),
+    "the whole object for a range": (Alter(request_without="range"), "object: ranges"),
+    "one byte less than asked for": (Alter(fewer_bytes=1), "object: ranges"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_server_that_answers_the_same_wrong_way_each_time_is_refused(moto: S3Server, name: str) -> None:
+    """It is there, so nobody is told to come again when it answers."""
+    alter, check = ODD[name]
+    with proxy(moto.endpoint) as way:
+        way.fault = lambda request: (
+            alter if request.method == "GET" and (alter.answer_without or "range" in request.headers) else None
+        )
+        report = examine(on(S3Server("proxy", way.endpoint)))
+    assert report.is_refused
+    assert check in report.named(Status.FAIL)
 
 
 def test_what_could_not_be_removed_is_named() -> None:

@@ -27,7 +27,7 @@ from virke.core.effects import (
     Tier,
     Unchanged,
 )
-from virke.errors import Corrupt, Exists, Unavailable
+from virke.errors import Corrupt, Exists, RateLimited, Unavailable
 from virke.stores.base import Blobs, Consistency, Listed, Range, Register, Store
 from virke.stores.memory import memory_store
 
@@ -144,6 +144,39 @@ class ReadsAreStale(RightRegister):
             return self.inner.read(key, known)
         del self._old[key]
         return old
+
+
+class ReadsAreRarelyStale(RightRegister):
+    """One read in a hundred answers the value before the last, whoever asks; says that it is linearizable."""
+
+    def __init__(self, inner: Register) -> None:
+        super().__init__(inner)
+        self._before: dict[str, ReadOutcome] = {}
+        self._reads = itertools.count(1)
+
+    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
+        before = self.inner.read(key)
+        outcome = self.inner.swap(key, data, base)
+        if isinstance(outcome, Swapped):
+            self._before[key] = before
+        return outcome
+
+    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
+        if known is None and next(self._reads) % 100 == 0 and key in self._before:
+            return self._before[key]
+        return self.inner.read(key, known)
+
+
+class OldIsUnchanged(RightRegister):
+    """As a server that answers 304 to three in ten who know an older state."""
+
+    def __init__(self, inner: Register) -> None:
+        super().__init__(inner)
+        self._reads = itertools.count(1)
+
+    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
+        answer = self.inner.read(key, known)
+        return Unchanged() if known and isinstance(answer, Record) and next(self._reads) % 10 > 6 else answer
 
 
 class NothingIsNew(RightRegister):
@@ -300,6 +333,30 @@ class CallsOff(RightRegister):
         return self.inner.swap(key, data, base)
 
 
+class OneSwapASecond(RightRegister):
+    """Right: takes one change of a key a second by its clock, as R2 and Google Cloud Storage document it."""
+
+    def __init__(self, inner: Register, clock: Callable[[], float]) -> None:
+        super().__init__(inner)
+        self._clock = clock
+        self._free_at: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
+        self._take_turn(key)
+        return self.inner.swap(key, data, base)
+
+    def remove(self, key: str, base: Generation) -> SwapOutcome:
+        self._take_turn(key)
+        return self.inner.remove(key, base)
+
+    def _take_turn(self, key: str) -> None:
+        with self._lock:
+            if self._clock() < self._free_at.get(key, 0.0):
+                raise RateLimited("slow down", retry_after_s=1.0)
+            self._free_at[key] = self._clock() + 1.0
+
+
 class LosesAnswers(RightRegister):
     """Right: every swap is carried out, no answer comes."""
 
@@ -329,7 +386,9 @@ WRONG_REGISTERS: Final[dict[Callable[[Register], Register], set[str]]] = {
     NothingIsApplied: {"swap"},
     RepeatsGenerations: {"generations"},
     ReadsAreStale: {"stale reads"},
-    NothingIsNew: {"conditional read"},
+    ReadsAreRarelyStale: {"stale reads"},
+    OldIsUnchanged: {"stale conditional reads"},
+    NothingIsNew: {"conditional read", "stale conditional reads"},
     RemovesAnything: {"remove"},
     KeepsWhatIsRemoved: {"remove", "list of registers"},
     HidesKeys: {"list of registers"},

@@ -35,7 +35,7 @@ def test_a_fit_store_is_a_table_and_exit_code_0(users: Path, virke: Virke) -> No
     lines = found.stdout.splitlines()
     assert lines[0].split() == ["check", "verdict", "found"]
     assert lines[2].split()[:3] == ["create", "only", "ok"]
-    assert lines[-1].startswith(f"{(users / '.virke').as_uri()}: fit for Virke (33 checks, ")
+    assert lines[-1].startswith(f"{(users / '.virke').as_uri()}: fit for Virke (35 checks, ")
     assert max(map(len, lines[:-1])) <= 100
     assert virke("db", "status").stdout == before
 

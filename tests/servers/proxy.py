@@ -66,7 +66,16 @@ class CutAnswer:
     """The answer's body ends halfway."""
 
 
-Fault = DropAnswer | DropRequest | Answer | IgnoreConditions | CutAnswer
+@dataclass(frozen=True, slots=True)
+class Alter:
+    """The request is carried out without a header, or answered without one, or with a body that has fewer bytes."""
+
+    request_without: str = ""
+    answer_without: str = ""
+    fewer_bytes: int = 0
+
+
+Fault = DropAnswer | DropRequest | Answer | IgnoreConditions | CutAnswer | Alter
 
 
 class Proxy:
@@ -146,6 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
             case DropAnswer():
                 self._forward(headers, body)
                 self.close_connection = True
+            case Alter(request_without, answer_without, fewer_bytes):
+                headers.pop(request_without, None)
+                status, answered, data = self._forward(headers, body)
+                answered.pop(answer_without, None)
+                self._answer(status, answered, data[: max(0, len(data) - fewer_bytes)])
             case _:
                 if isinstance(fault, IgnoreConditions):
                     headers = {name: value for name, value in headers.items() if name not in _CONDITIONS}

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from virke.core.effects import Tier
-from virke.doctor import measures, objects, races, registers
+from virke.doctor import freshness, measures, objects, races, registers
 from virke.doctor.trial import Trial
 from virke.doctor.verdict import Finding, Latency
 from virke.stores.base import Store
@@ -125,10 +125,17 @@ _REGISTER: Final = (
     ),
     Check(
         "stale reads",
-        races.stale_reads,
+        freshness.stale_reads,
         "Readers see a commit as soon as this store promises to show it (P5).",
         "`strong` reads would answer old data, and nobody would know (P5).",
     ),
+    Check(
+        "stale conditional reads",
+        freshness.stale_conditional_reads,
+        "Whoever knows an old state is told of the new one (P5).",
+        "`strong` reads would answer old data for as long as their process knows an old state (P5).",
+    ),
+    Check("swap rate", measures.swap_rate, measures.RATE_HOLDS, _UNUSABLE),
 )
 
 

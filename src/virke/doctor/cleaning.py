@@ -16,6 +16,7 @@ from typing import Final
 
 from virke.core.effects import Record, Swapped, Tier
 from virke.doctor.traces import TracedRegister, Traces
+from virke.doctor.trial import wait_for_turn
 from virke.doctor.verdict import Status, Verdict
 from virke.engine.environment import Environment
 from virke.stores.base import Consistency, Register, Store
@@ -39,7 +40,7 @@ class _Failures:
 
 def clean(store: Store, traces: Traces, environment: Environment) -> Verdict:
     """Remove what `traces` name, and say what could not be."""
-    register = TracedRegister(store.register, traces)
+    register = TracedRegister(store.register, traces, partial(wait_for_turn, environment))
     steps: list[tuple[Sequence[str], Callable[[], Sequence[str]]]] = [
         ([key], partial(_remove, register, key, environment)) for key in traces.there
     ]

@@ -5,7 +5,8 @@ Knows when a check is made again and when all is given up; which checks there ar
 1. The store itself is tried, not a cache in front of it.
 2. An error of the store ends a check, never the examination, unless nothing was proved yet: then it is the caller's.
 3. A check that could not be finished is made once more under fresh keys. After `SKIPPED_MAX` in a row that could not,
-   the store is away, and the rest is not tried.
+   the store is away, and the rest is not tried. A store that answers, each time something that no such store may, is
+   not away: that is a verdict.
 4. Whatever happens, all that was written is removed; what could not be is named.
 """
 
@@ -96,6 +97,7 @@ def _made(checks: Sequence[Check], trial: Callable[[], Trial], progress: Progres
 def _verdict(check: Check, trial: Callable[[], Trial], *, is_proved: bool) -> Verdict:
     """How one check ended (invariants 2 and 3)."""
     why: Exception = Unproved("it was not tried")
+    answers = 0
     for attempt in range(TRIES):
         this = trial()
         if attempt:
@@ -104,6 +106,7 @@ def _verdict(check: Check, trial: Callable[[], Trial], *, is_proved: bool) -> Ve
             finding = check.run(this)
         except (Unproved, Unavailable) as error:
             why = error
+            answers += isinstance(error, Unavailable) and bool(error.context.get("is_answer"))
             continue
         except (Denied, NotFound) as error:
             if not is_proved:
@@ -119,6 +122,8 @@ def _verdict(check: Check, trial: Callable[[], Trial], *, is_proved: bool) -> Ve
         if finding.warning:
             return Verdict(check.name, Status.WARN, finding.found, finding.warning)
         return Verdict(check.name, Status.OK, finding.found, check.holds)
+    if answers == TRIES:
+        return Verdict(check.name, Status.FAIL, f"answers what is not to be understood, each time: {why}", check.broken)
     if isinstance(why, Unavailable) and not is_proved:
         raise why
     return Verdict(check.name, Status.SKIPPED, str(why), UNFINISHED)

@@ -1,10 +1,11 @@
-"""What is measured and not judged: latencies; and the store's clock beside this machine's.
+"""What is measured and not judged: latencies, swaps a second; and the store's clock beside this machine's.
 
 Knows which calls a database makes most; knows nothing of what a good number is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from statistics import median
 from typing import Final
@@ -19,6 +20,19 @@ SKEWED: Final = (
     "Times in history, and the age at which garbage may go, are the writer's clock: set this machine's clock by a time "
     "server, or `AS OF` a time and grace periods are off by as much (P8)."
 )
+RATE_HOLDS: Final = "So many commits of one database in a second; writes that arrive at once share one (P15)."
+RATE_WARN: Final = 2.0
+_RATE_MEANS: Final = (
+    "A database here commits no oftener than that, from all processes together. Writes that arrive meanwhile share the next "
+    "commit, so rows are not limited by it, but each write waits for its turn."
+)
+_RATE_CURE: Final = (
+    "If that is too slow, put a store that is quick with one key before this one: KV_URL,OBJECT_URL (P15)."
+)
+RATE_LIMITED: Final = f"{_RATE_MEANS} {_RATE_CURE}"
+RATE_LOW: Final = f"The store did not refuse any, it is slow. {_RATE_MEANS} {_RATE_CURE}"
+_RATE_SWAPS: Final = 50
+_RATE_S: Final = 5.0
 _SECOND_MS: Final = 1000
 """Listings of object storage cut times to whole seconds."""
 _CALLS: Final = 20
@@ -45,6 +59,22 @@ def clock(trial: Trial, tier: Tier) -> Finding:
         return Finding(f"at most {max(skew_ms, ended_ms - began_ms, _SECOND_MS) / 1000:.0f} s from this machine's")
     side = "ahead of" if ahead_ms > 0 else "behind"
     return Finding(f"the store's clock is {skew_ms / 1000:,.0f} s {side} this machine's", SKEWED)
+
+
+def swap_rate(trial: Trial) -> Finding:
+    """How many swaps of one key the store takes in a second from one caller."""
+    key, register = trial.register_key(), trial.register
+    base = trial.applied(key, b"0", None)
+    began = trial.environment.monotonic()
+    swaps, took_s = 0, 0.0
+    while swaps < _RATE_SWAPS and took_s < _RATE_S and not trial.is_over:
+        base = trial.applied(key, b"%d" % (swaps + 1), base)
+        swaps, took_s = swaps + 1, trial.environment.monotonic() - began
+    a_second = swaps / took_s if took_s else math.inf
+    rate = f"about {a_second:.{0 if a_second >= 10 else 1}f} swaps of one key in a second"
+    if register.too_soon:
+        return Finding(f"{rate}, {register.too_soon} came too soon and were refused", RATE_LIMITED)
+    return Finding(rate, RATE_LOW if a_second < RATE_WARN else "")
 
 
 def register_latency(trial: Trial, add: Callable[[Latency], None]) -> Finding:

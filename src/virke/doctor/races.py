@@ -1,6 +1,6 @@
-"""What holds when many call at once: creations, increments, and readers beside a writer.
+"""What holds when many call at once: creations and increments.
 
-Knows threads and R2, R5, B2 and what a store declares of its reads; knows nothing of a single caller.
+Knows threads and R2, R5, B2; knows nothing of a single caller.
 
 1. A race is bounded by attempts and by time. One that was cut short says how far it came.
 2. A call that the store called off (`Unavailable`) was not applied, and one whose answer was lost may have been: neither
@@ -28,11 +28,6 @@ INCREMENTS: Final = 4
 ATTEMPTS_MAX: Final = 40
 """Swaps that each thread tries."""
 LAST_READS_MAX: Final = 20
-WRITES: Final = 12
-READERS: Final = 4
-READS_MAX: Final = 100
-STALE_WARN_MS: Final = 1000.0
-_LATE: Final = "Others see a commit more than a second late; where that matters, read with `strong` or a bookmark (P5)."
 
 
 # Creations
@@ -176,67 +171,3 @@ def _last_value(trial: Trial, key: str) -> int:
             return _number(record)
         trial.pause(attempt)
     raise Unproved("the counter could not be read without somebody else's swap between")
-
-
-# Stale reads
-
-
-@dataclass(frozen=True)
-class _Behind:
-    """How one reader came to see a write: old reads before it did, milliseconds until then, and the generation."""
-
-    reads: int
-    waited_ms: float
-    seen: Generation | None
-
-
-def stale_reads(trial: Trial) -> Finding:
-    """What the register declares of its reads: after each write several readers read until they see it."""
-    key, readers = trial.register_key(), list[_Behind]()
-    base = trial.applied(key, b"0", None)
-    for number in range(1, WRITES + 1):
-        data = b"%d" % number
-        match trial.register.swap(key, data, base):
-            case Mismatch():
-                raise Refuted("a swap with the right generation was refused")
-            case Lost(reason):
-                raise Unproved(f"the answer to a swap was lost: {reason}")
-        since = trial.environment.monotonic()
-        found = trial.together(partial(_read_until, trial, key, data, since=since), READERS)
-        readers += found
-        seen = next((one.seen for one in found if one.seen), None)
-        if seen is None or trial.is_over:
-            break
-        base = seen
-    return _staleness(readers, is_eventual=trial.is_eventual)
-
-
-def _read_until(trial: Trial, key: str, data: bytes, _: int, *, since: float) -> _Behind:
-    old, seen = 0, None
-    for attempt in range(READS_MAX):
-        try:
-            record = trial.register.read(key)
-            if isinstance(record, Record) and record.data == data:
-                seen = record.generation
-                break
-            old += 1
-        except Unavailable:
-            pass  # no answer is no old answer
-        if trial.is_over:
-            break
-        trial.pause(attempt)
-    return _Behind(old, (trial.environment.monotonic() - since) * 1000, seen)
-
-
-def _staleness(readers: Sequence[_Behind], *, is_eventual: bool) -> Finding:
-    worst = max(readers, key=lambda one: (one.reads > 0, one.waited_ms))
-    if not worst.reads:
-        if all(one.seen is None for one in readers):
-            raise Unproved("no read was answered")
-        return Finding(f"{len(readers)} reads right after a write, none was old")
-    shown = "" if worst.seen else ", and it was still not shown"
-    found = f"{worst.reads} old read{'s'[: worst.reads != 1]} in {worst.waited_ms:.0f} ms after a write{shown}"
-    if not is_eventual:
-        raise Refuted(f"declares that no read is old: {found}")
-    late = worst.waited_ms > STALE_WARN_MS or not worst.seen
-    return Finding(f"at worst {found}", _LATE if late else "")

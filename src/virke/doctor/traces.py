@@ -5,16 +5,23 @@ Knows the register protocol; knows no check.
 1. Every key that a check writes was handed out here, so that it can be removed again.
 2. Registers are `doctor/RUN.N`, objects `doctor/RUN/N`, with 64 random bits for RUN: no database has such keys, no two
    runs share one, and no key is also the folder of another.
-3. A register may be there from the first write that was not surely refused until a removal was answered.
+3. A change that came too soon after others (`RateLimited`) was not made. It is tried again for as long as `wait` has
+   patience, and counted.
+4. A register may be there from the first write that was not surely refused until a removal was answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from virke.core.effects import Generation, Lost, ReadOutcome, SwapOutcome, Swapped, Tier
+from virke.errors import RateLimited
 from virke.stores.base import Consistency, Register
+
+Wait = Callable[[RateLimited, int], bool]
+"""Waits before the next of several attempts (0, 1, 2 …); False if there shall be none."""
 
 
 @dataclass
@@ -49,11 +56,13 @@ class Traces:
 
 
 class TracedRegister:
-    """`inner`, whose changes are written down in `traces` (invariant 3)."""
+    """`inner`, whose changes are written down in `traces` (invariants 3 and 4)."""
 
-    def __init__(self, inner: Register, traces: Traces) -> None:
+    def __init__(self, inner: Register, traces: Traces, wait: Wait) -> None:
         self._inner = inner
         self._there = traces.there
+        self._wait = wait
+        self.too_soon = 0
 
     @property
     def consistency(self) -> Consistency:
@@ -66,14 +75,14 @@ class TracedRegister:
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         """Swap; the key may be there afterwards."""
-        outcome = self._inner.swap(key, data, base)
+        outcome = self._patiently(lambda: self._inner.swap(key, data, base))
         if isinstance(outcome, (Swapped, Lost)):
             self._there[key] = None
         return outcome
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         """Remove; then the key is not there any more."""
-        outcome = self._inner.remove(key, base)
+        outcome = self._patiently(lambda: self._inner.remove(key, base))
         if isinstance(outcome, Swapped):
             self._there.pop(key, None)
         return outcome
@@ -81,3 +90,13 @@ class TracedRegister:
     def keys(self, prefix: str) -> Iterator[str]:
         """What the inner register lists."""
         return self._inner.keys(prefix)
+
+    def _patiently(self, change: Callable[[], SwapOutcome]) -> SwapOutcome:
+        for attempt in count():
+            try:
+                return change()
+            except RateLimited as error:
+                self.too_soon += 1
+                if not self._wait(error, attempt):
+                    raise
+        raise AssertionError("it ends only by an answer or an error")

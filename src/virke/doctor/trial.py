@@ -3,7 +3,7 @@
 Knows the contract of stores; knows no check.
 
 1. A check writes under keys that were handed out for it, and under no other.
-2. A trial ends: whoever repeats or waits asks `is_over`.
+2. A trial ends: whoever repeats or waits asks `is_over`. A change that came too soon waits for its turn all the same.
 3. An eventual place is asked again until it shows what was written; a linearizable one is asked once.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 from typing import Final, TypeVar
 
@@ -18,10 +19,15 @@ from virke.core.effects import Absent, Generation, Lost, Mismatch, PutOutcome, R
 from virke.doctor.traces import TracedRegister, Traces
 from virke.doctor.verdict import Refuted, Unproved
 from virke.engine.environment import Environment
+from virke.errors import RateLimited
 from virke.stores.base import Blobs, Consistency, Range, Store
 
 THREADS: Final = 16
 _BEGIN_S: Final = 30.0
+TURNS_MAX: Final = 30
+TURN_S: Final = 1.0
+"""What a store that takes so many changes of one key a second is given, unless it says how long."""
+TURN_MOST_S: Final = 10.0
 _PAUSES_S: Final = {Consistency.LINEARIZABLE: (0.002, 0.25), Consistency.EVENTUAL: (0.05, 2.0)}
 """The first pause and the longest, before jitter."""
 T = TypeVar("T")
@@ -34,7 +40,7 @@ class Trial:
         self, store: Store, traces: Traces, environment: Environment, *, seconds_max: float, large: bool = False
     ) -> None:
         self.store = store
-        self.register = TracedRegister(store.register, traces)
+        self.register = TracedRegister(store.register, traces, partial(wait_for_turn, environment))
         self.environment = environment
         self.large = large
         self.seconds_max = seconds_max
@@ -156,6 +162,15 @@ class Trial:
     def blobs(self, tier: Tier) -> Blobs:
         """The objects of a tier that the store has."""
         return self.store.blobs[tier]
+
+
+def wait_for_turn(environment: Environment, error: RateLimited, attempt: int) -> bool:
+    """Wait before a change is tried again that came too soon; False after `TURNS_MAX` times."""
+    if attempt >= TURNS_MAX:
+        return False
+    longest_s = min(error.retry_after_s or TURN_S, TURN_MOST_S)
+    environment.pause(attempt, first_s=longest_s / 8, longest_s=longest_s / 4)  # a rate is measured no finer than this
+    return True
 
 
 def refused(outcome: SwapOutcome | PutOutcome, what: str) -> None:

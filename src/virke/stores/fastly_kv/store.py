@@ -95,7 +95,7 @@ class FastlyRegister:
         if item is None:
             return Absent()
         if item.generation is None:
-            raise Unavailable(f"Fastly KV told no generation of {key!r}; is this its API?")
+            raise Unavailable(f"Fastly KV told no generation of {key!r}; is this its API?", is_answer=True)
         return Unchanged() if item.generation == known else Record(item.data, item.generation)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:

@@ -60,6 +60,8 @@ _NO_BUCKET: Final = ("<Code>NoSuchBucket", "<Code>ContainerNotFound")
 _SLOW_DOWN: Final = "<Code>SlowDown"
 _BARE_REDIRECT: Final = "redirect without LOCATION"
 """A 3xx that names no other place: with AWS, what a wrong region is answered with."""
+_NO_ODD_ANSWER: Final = ("HTTP error", "Error performing", "gave up", "Unable to", "redential")
+"""Errors without a status that are none of an answer: of connections, panics and credentials."""
 _METADATA_SERVICES: Final = ("/latest/api/token", "169.254.169.254", "metadata.google.internal")
 """Where the client looks for credentials when it was given none."""
 
@@ -285,7 +287,12 @@ def translated(error: Exception, what: str) -> VirkeError:
         return RateLimited(message)
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status_of(error) in (401, 403):
         return Denied(f"the object store refused: {message}")
-    return Unavailable(message)
+    return Unavailable(message, is_answer=_is_odd_answer(error))
+
+
+def _is_odd_answer(error: Exception) -> bool:
+    """Whether the library got an answer, and can make nothing of it: of other bytes than were asked for, for instance."""
+    return not status_of(error) and not any(words in str(error) for words in _NO_ODD_ANSWER)
 
 
 def _short(error: Exception) -> str:

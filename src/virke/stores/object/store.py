@@ -105,7 +105,7 @@ class ObjectRegister:
             raise translated(error, f"read {key}") from error
         generation = self._generation(found.etag, found.version)
         if generation is None:
-            raise Unavailable(f"read {key}: the store names no ETag, so it can't compare and swap")
+            raise Unavailable(f"read {key}: the store names no ETag, so it can't compare and swap", is_answer=True)
         kind, data = _opened(found.data, key)
         return Absent() if kind == _TOMBSTONE else Record(data, generation)
 
