@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 
 from tests.core.actors import empty, id_of
 from virke.core.change import next_root, untouched
-from virke.core.ids import TAG_BYTES, CommitId, Version
+from virke.core.ids import TAG_BYTES, CommitId
 from virke.core.pace import Look, Send, Sleep
 from virke.core.root import Root
 
@@ -36,8 +36,8 @@ class Rule(Protocol):
     def accepted(self, root: Root, *, sent_s: float, now_s: float) -> Rule:
         """The swap of `root` was applied."""
 
-    def refused(self, base: Version, *, sent_s: float, retry_after_s: float | None, chance: float) -> Rule:
-        """A swap on `base` came too soon."""
+    def refused(self, *, sent_s: float, retry_after_s: float | None, chance: float) -> Rule:
+        """A swap came too soon."""
 
 
 MakeRule = Callable[[bytes], Rule]
@@ -139,7 +139,6 @@ class Process:
         yield from self.reads()
         if applied is None:
             self.rule = self.rule.refused(
-                base.head.version,
                 sent_s=sent_s,
                 retry_after_s=self.run.store.retry_after_s,
                 chance=self.run.chance(),

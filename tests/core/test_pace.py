@@ -101,7 +101,7 @@ class Rate:
         """A little more."""
         return replace(self, rate=self.rate and self.rate + 0.05, sent_s=sent_s)
 
-    def refused(self, base: Version, *, sent_s: float, retry_after_s: float | None, chance: float) -> Rate:
+    def refused(self, *, sent_s: float, retry_after_s: float | None, chance: float) -> Rate:
         """Half of it."""
         return replace(self, rate=max(0.1, self.rate / 2) if self.rate else 1.0, sent_s=sent_s)
 
@@ -122,7 +122,7 @@ class Second(Rate):
         """From here on a second."""
         return replace(self, version=root.head.version, sent_s=sent_s)
 
-    def refused(self, base: Version, *, sent_s: float, retry_after_s: float | None, chance: float) -> Second:
+    def refused(self, *, sent_s: float, retry_after_s: float | None, chance: float) -> Second:
         """Try again at once if the second had passed."""
         return replace(self, rate=1.0)
 
@@ -194,7 +194,7 @@ def test_a_collision_does_not_make_the_gap_longer() -> None:
     root = after(empty(), MINE)
     begun = Pace(MINE, gap_s=1.0, safe_gap_s=1.0).accepted(root, sent_s=10.0, now_s=10.05)
     moved = begun.seen(after(root, OTHER), asked_s=11.05, now_s=11.1)
-    refused = partial(Pace.refused, base=root.head.version, sent_s=11.03, retry_after_s=None, chance=0.5)
+    refused = partial(Pace.refused, sent_s=11.03, retry_after_s=None, chance=0.5)
     assert refused(moved).gap_s == 1.0
     assert refused(begun.seen(root, asked_s=11.05, now_s=11.1)).gap_s == pace.GROWTH
 
@@ -215,3 +215,30 @@ def test_the_process_that_committed_longest_ago_comes_first() -> None:
     ]
     assert slots[3] < slots[1] < slots[2]
     assert slots[0] < slots[1]
+
+
+def test_the_store_s_own_word_is_waited_for() -> None:
+    root = after(empty(), MINE)
+    begun = Pace(MINE).accepted(root, sent_s=10.0, now_s=10.05).seen(root, asked_s=10.2, now_s=10.25)
+    refused = begun.refused(sent_s=10.1, retry_after_s=5.0, chance=0.5)
+    assert refused.slot_s() == 15.25
+    assert begun.refused(sent_s=10.1, retry_after_s=None, chance=0.5).slot_s() < 12
+
+
+def test_a_shorter_gap_is_tried_alone_only() -> None:
+    """While others write, a try that fails would cost them a second as well."""
+    alone = shared = Pace(MINE, gap_s=1.0, safe_gap_s=1.0)
+    mine, both = empty(), empty()
+    for number in range(pace.GOOD_FIRST + pace.SEEN_LAST):
+        mine, both = after(mine, MINE), after(after(both, OTHER), MINE)
+        alone = alone.accepted(mine, sent_s=2.0 * number, now_s=2.0 * number + 0.05)
+        shared = shared.accepted(both, sent_s=2.0 * number, now_s=2.0 * number + 0.05)
+    assert alone.gap_s == pace.SHRINKING
+    assert shared.gap_s == 1.0
+
+
+def test_a_shorter_gap_that_is_refused_is_taken_back_and_tried_later() -> None:
+    root = after(empty(), MINE)
+    trying = Pace(MINE, gap_s=0.9, safe_gap_s=1.0, is_trying=True).accepted(root, sent_s=10.0, now_s=10.05)
+    settled = trying.refused(sent_s=10.93, retry_after_s=None, chance=0.5)
+    assert (settled.gap_s, settled.is_trying, settled.good_needed) == (1.0, False, 2 * pace.GOOD_FIRST)

@@ -168,7 +168,7 @@ def test_a_rest_that_was_not_watched_begins_again() -> None:
     assert isinstance(move(later(root), Watch().saw(root, 10.0), 15.0), Wait)
     seen = Watch().saw(root, 10.0).saw(later(root, turn=Turn(OTHER, 1, 4000, NOW_MS), rest_ms=0), 10.1)
     again = later(later(root))
-    assert isinstance(move(again, seen, 10.35), Wait)
+    assert isinstance(move(again, seen.saw(again, 10.2), 10.32), Wait)
 
 
 def test_lengths_and_rests_are_bounded() -> None:

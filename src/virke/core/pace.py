@@ -133,16 +133,15 @@ class Pace:
         )
         return pace._tried() if pace.is_paced and not pace._others() else pace
 
-    def refused(self, base: Version, *, sent_s: float, retry_after_s: float | None, chance: float) -> Pace:
-        """A swap on `base` was refused for its rate, and the root was read since then (`seen`); `chance` is from 0 to 1."""
-        moved = self.version > base
+    def refused(self, *, sent_s: float, retry_after_s: float | None, chance: float) -> Pace:
+        """A swap was refused for its rate, and the root was read since then (`seen`); `chance` is from 0 to 1."""
         pace = replace(self, strikes=min(self.strikes + 1, STRIKES_MOST))
         if not self.is_paced:
             last_s = sent_s - FIRST_GAP_S / 2 if self.last_s == NEVER else self.last_s
             pace = replace(pace, gap_s=FIRST_GAP_S, safe_gap_s=FIRST_GAP_S, last_s=last_s)
         elif self.is_trying:
             pace = pace._settled()
-        elif not moved and sent_s - self.last_s >= HAS_PASSED * self.gap_s:
+        elif sent_s - self.last_s >= HAS_PASSED * self.gap_s:  # so no other swap was accepted meanwhile (rule 3)
             gap_s = min(GROWTH * self.gap_s, GAP_MOST_S)
             pace = replace(pace, gap_s=gap_s, safe_gap_s=gap_s, good=0)
         if self.is_paced and self._others():
