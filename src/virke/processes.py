@@ -101,12 +101,17 @@ try_lock, unlock, sync_file = _system_locks()
 
 
 def lock(fd: int, timeout_s: float | None = None, retry_s: float = RETRY_S) -> bool:
-    """Wait for the lock of a file, at most `timeout_s`, and look every `retry_s`; whether it was got. Raises `OSError`."""
+    """Wait for the lock of a file, at most `timeout_s`; whether it was got. Raises `OSError`.
+
+    It looks every `retry_s`, and ever more rarely, up to ten times that.
+    """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    pause_s = retry_s
     while not try_lock(fd):
         if deadline is not None and time.monotonic() > deadline:
             return False
-        time.sleep(retry_s)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.1, 10 * retry_s)
     return True
 
 

@@ -235,6 +235,8 @@ def test_a_folder_made_anew_is_used(tmp_path: Path) -> None:
     (tmp_path / "place").rename(tmp_path / "old")
     other = local_store(tmp_path / "place")
     other.register.swap("k", b"2", None)
+    assert store.blobs[Tier.KV].get([Range("k")]) == [Absent()]
+    assert record_of(store, "k").data == b"2"
     assert store.register.swap("k", b"3", old) == Mismatch()
     assert record_of(store, "k").data == b"2"
     (tmp_path / "place").rename(tmp_path / "older")

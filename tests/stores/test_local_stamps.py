@@ -13,7 +13,7 @@ import pytest
 from tests.stores.conformance import generation_of
 from tests.stores.local_worker import record_of
 from tests.stores.test_local import LosingConnection, lines_of, worker
-from virke.core.effects import Generation, Lost, Mismatch, Record, Swapped
+from virke.core.effects import Absent, Generation, Lost, Mismatch, Record, Swapped
 from virke.errors import Unavailable
 from virke.stores.base import Store, Watch
 from virke.stores.local import stamps
@@ -107,8 +107,10 @@ def test_l2_a_store_that_was_removed_and_made_again_has_other_stamps(tmp_path: P
     assert before is not None
     place.rename(tmp_path / "old")
     assert stamp() is None
+    assert store.register.read("k") == Absent()
     swap(local_store(place), b"2")
     assert stamp() not in (None, before)
+    assert record_of(store, "k").data == b"2", "what is read under the new stamp is of the new store"
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -12,7 +12,7 @@ WAL does not work across machines, so the folder must not be shared over a netwo
 5. No connection lives through a fork: SQLite's locks would not hold in the child. The fork waits for calls under way.
 6. Reading never creates anything. No file, or no folder, reads as empty; but a log without its file is damage.
 7. Before the first change the file's name is synced, whoever made it. A file that is no longer at its path is
-   not written to; a change that was made while the file went away is `Lost`. Reads notice with the next change.
+   not written to, and not read; a change that was made while the file went away is `Lost`.
 8. An error says what is certain: `Unavailable` (nothing was changed), `Lost` (I/O error while writing), `Corrupt`.
 """
 
@@ -46,6 +46,7 @@ _IDLE_MAX: Final = 8
 """Connections that are kept for the next readers; each has two descriptors and a cache of its own."""
 
 Row = tuple[object, ...]
+_FileId = tuple[int, int]
 Parameter = str | int | bytes | None
 Connect = Callable[[str], sqlite3.Connection]
 
@@ -111,6 +112,7 @@ class KvFile:
 
     def __init__(self, folder: Path, *, create: bool, system: System, connect: Connect = connect_sqlite) -> None:
         self.path = folder / KV_FILE
+        self._path = str(self.path)
         self._folder = folder
         self._create = create
         self._system = system
@@ -120,10 +122,11 @@ class KvFile:
         self._quiet = threading.Condition(self._gate)
         self._awaited = False
         self._idle: list[sqlite3.Connection] = []
+        self._idle_id: _FileId | None = None
         self._writer: sqlite3.Connection | None = None
         self._busy = 0
         self._lock_fd: int | None = None
-        self._settled: tuple[int, int] | None = None
+        self._settled: _FileId | None = None
         self._is_new = False
         self._is_stamped = False
         self._lock_path = folder / LOCK_FILE
@@ -142,7 +145,7 @@ class KvFile:
             Unavailable: the file can't be read now.
             Corrupt: the file is damaged or gone.
         """
-        connection = self._take()
+        connection, there = self._take()
         try:
             if connection is None:
                 connection = self._open()
@@ -154,7 +157,7 @@ class KvFile:
             if isinstance(error, sqlite3.Error):
                 raise _readable(_translate(error, self.path)) from error
             raise
-        self._give_back(connection)
+        self._give_back(connection, there)
         return rows
 
     def change(
@@ -199,20 +202,25 @@ class KvFile:
 
     # Connections
 
-    def _take(self) -> sqlite3.Connection | None:
-        """An idle connection if there is one; from here to `_give_back` a fork waits."""
+    def _take(self) -> tuple[sqlite3.Connection | None, _FileId | None]:
+        """Which file is at the path, and an idle connection to it, if there is one; until `_give_back` a fork waits."""
+        there = self._id()
         with self._gate:
             self._busy += 1
-            return self._idle.pop() if self._idle else None
+            if there != self._idle_id:
+                self._close_idle()
+                self._idle_id = there
+            return (self._idle.pop() if self._idle else None), there
 
-    def _give_back(self, connection: sqlite3.Connection | None) -> None:
-        if connection is not None and len(self._idle) >= _IDLE_MAX:
-            connection.close()
-            connection = None
+    def _give_back(self, connection: sqlite3.Connection | None, of: _FileId | None = None) -> None:
+        """The end of a call; `connection`, to the file `of`, is kept for the next one if there is use for it."""
         with self._gate:
-            self._busy -= 1
             if connection is not None:
-                self._idle.append(connection)
+                if of == self._idle_id and len(self._idle) < _IDLE_MAX:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+            self._busy -= 1
             if self._awaited:
                 self._quiet.notify_all()
 
@@ -248,10 +256,10 @@ class KvFile:
 
     # The file
 
-    def _id(self) -> tuple[int, int] | None:
+    def _id(self) -> _FileId | None:
         """Which file is at the path, None if there is none. Raises `Unavailable`."""
         try:
-            info = os.stat(self.path)
+            info = os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
