@@ -114,7 +114,10 @@ def dump_image(data: bytes) -> list[str]:
     try:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         extra = [repr(connection.execute(f"PRAGMA {name}").fetchone()) for name in ("user_version", "encoding")]
-        return [*connection.iterdump(), *extra]
+        lines = list(connection.iterdump())
+        # ANALYZE writes its rows in an order that depends on when the schema was read
+        statistics = [line for line in lines if line.startswith('INSERT INTO "sqlite_stat')]
+        return [*(line for line in lines if line not in statistics), *sorted(statistics), *extra]
     finally:
         connection.close()
 
