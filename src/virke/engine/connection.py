@@ -1,30 +1,43 @@
 """One SQLite connection on a snapshot: pinned for reading, or writing into its overlay.
 
-Knows SQL statements, limits and one paged file; knows no root and no commit. Used by one thread at a time.
+Knows SQL statements, limits and one paged file; knows no root and no commit. Used by one thread at a time, except for
+`interrupt`.
 
 1. A pinned connection holds a read transaction, so that SQLite's page cache answers without a single callback.
 2. Parameters are checked against the statement before anything runs.
-3. A result larger than the limit is `TooLarge`, however it comes: many rows or long values.
+3. A result larger than the budget is `TooLarge`, however it comes: many rows or long values, in one result or in all
+   those of a request.
 4. After any error the connection is usable again: the failed statement left nothing behind.
+5. A statement runs with short values first, and again with care if that is too little (`sqlite.care`). What the engine
+   itself runs has the full length always: a transaction is never ended by a limit of a statement.
+6. No statement begins past the deadline of its request.
+7. Statistics are part of the schema: a statement that writes them raises the schema cookie, so that every connection
+   in every process reads them before it plans again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Final, TypeVar
 
 from virke.engine import sqlite
-from virke.engine.sqlite import Cursor, Guard, Parameters, Row, Statement
+from virke.engine.budget import ResultBudget, collect_rows
+from virke.engine.sqlite import Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS
-from virke.errors import Invalid, TooLarge, VirkeError
+from virke.errors import Denied, Invalid, TooLarge, VirkeError
 
 CACHE_KIB: Final = 8 << 10
 OVERLAY_BYTES_MAX: Final = 1 << 30
 STATEMENTS_MAX: Final = 1000
 STATEMENT_CHARS_KEPT: Final = 4096
+LONG_TEXT: Final = 256 << 10
+"""An SQL text above this length is prepared with care: a parse tree takes a hundred times its text."""
 _CHECK_SCHEMA: Final = "SELECT 1 FROM sqlite_schema LIMIT 1"
-_NUMBER_BYTES: Final = 8
+_SCHEMA_WORDS: Final = frozenset({"CREATE", "DROP", "ALTER", "VACUUM", "PRAGMA", "ROLLBACK"})
+_FULL_LENGTH: Final = _SCHEMA_WORDS | {"SAVEPOINT", "RELEASE", "ANALYZE", "REINDEX"}
+"""What works on the whole database, or ends a part of a transaction, is not tried with short values first."""
 T = TypeVar("T")
 
 
@@ -38,6 +51,7 @@ class Connection:
         value_bytes_max: int,
         overlay_bytes_max: int = OVERLAY_BYTES_MAX,
         monotonic: Callable[[], float] = time.monotonic,
+        on_connect: OnConnect | None = None,
     ) -> None:
         self.file = PagedFile(snapshot, overlay_bytes_max)
         self.vfs = SnapshotVFS(self.file)
@@ -52,9 +66,15 @@ class Connection:
         if not snapshot.head.page_count:  # the file has no header yet to tell it
             self.raw.pragma("page_size", snapshot.head.page_size)
         self.pinned: Pages | None = None
-        self._value_bytes_max = value_bytes_max
-        self._schema_checked = False
+        self._value_bytes_max = self._length = value_bytes_max
+        self._write_bytes = overlay_bytes_max
+        self._schema_checked = self._is_linear = False
+        self._changes_before = 0
         self._statements: dict[str, Statement] = {}
+        self._long: set[str] = set()
+        sqlite.count_per_request(self.raw, self.changes, lambda: self.raw.total_changes() - self._changes_before)
+        if on_connect:
+            on_connect(sqlite.Extensions(self.raw))
 
     def pin(self, snapshot: Pages) -> None:
         """Show `snapshot` and hold a read transaction on it."""
@@ -63,6 +83,7 @@ class Connection:
         self.control(_CHECK_SCHEMA)
         self._schema_checked = True
         self.pinned = snapshot
+        self._limit_hot()
 
     def unpin(self) -> None:
         """End the read transaction, if any."""
@@ -75,11 +96,14 @@ class Connection:
         self.unpin()
         if self.file.snapshot is not snapshot or self.file.is_dirty:
             self._schema_checked = False
+            page_size = self.file.snapshot.head.page_size
             same_history = not self.file.is_dirty and self.file.snapshot.lineage == snapshot.lineage
             self.file.move(snapshot)
             self._statements.clear()
             if not same_history:
                 self._reload_schema()
+            if snapshot.head.page_size != page_size:  # SQLite would bring the old one back with its next VACUUM
+                self.raw.pragma("page_size", snapshot.head.page_size)
 
     def _reload_schema(self) -> None:
         """SQLite keeps its schema while the schema cookie stays the same, which means nothing in another history."""
@@ -89,9 +113,34 @@ class Connection:
         finally:
             self.guard.allow_schema_writes = False
 
+    def begin_request(
+        self, *, now_ms: int, deadline: float, result_bytes: int, foreign_keys: bool | None = None
+    ) -> ResultBudget:
+        """The settings of one request, before its first statement (and outside a transaction, for `foreign_keys`)."""
+        self.vfs.now_ms = now_ms
+        self.guard.deadline = deadline
+        self.guard.allow_transactions = False
+        self.limit_values(result_bytes)
+        if foreign_keys is not None:
+            self.raw.pragma("foreign_keys", foreign_keys)
+        self.start_request()
+        return ResultBudget(result_bytes)
+
     def start_request(self) -> None:
-        """`last_insert_rowid()` tells nothing of the request before."""
+        """`last_insert_rowid()`, `changes()` and `total_changes()` tell nothing of the request before."""
         self.raw.set_last_insert_rowid(0)
+        self._changes_before = self.raw.total_changes()
+
+    def changes(self) -> int:
+        """Rows changed by the last statement of this request that changes rows."""
+        return self.raw.changes() if self._has_changed() else 0
+
+    def _has_changed(self) -> bool:
+        return self.raw.total_changes() > self._changes_before
+
+    def interrupt(self) -> bool:
+        """From any thread: end the statement that runs now, which raises `TimedOut`; False if none does."""
+        return self.guard.interrupt()
 
     def end_request(self) -> None:
         """Let nothing of this request be seen by the next one: temporary tables, modes set by PRAGMA."""
@@ -103,8 +152,18 @@ class Connection:
     def limit_values(self, value_bytes_max: int) -> None:
         """Let no value be longer than `value_bytes_max`."""
         if value_bytes_max != self._value_bytes_max:
-            sqlite.limit_values(self.raw, value_bytes_max)
+            sqlite.limit_text(self.raw, value_bytes_max)
             self._value_bytes_max = value_bytes_max
+            self._limit(min(self._length, value_bytes_max))
+
+    def _limit_hot(self) -> None:
+        self._limit(min(sqlite.HOT_VALUE_BYTES, self._value_bytes_max))
+
+    def _limit(self, length: int) -> None:
+        """Let no value be longer than this for now."""
+        if length != self._length:
+            sqlite.limit_values(self.raw, length)
+            self._length = length
 
     def close(self) -> None:
         """Close SQLite's connection and unregister the VFS."""
@@ -115,10 +174,15 @@ class Connection:
         """The first statement of `sql`, prepared but not run. Raises `SqlError`, `Denied`."""
         known = self._statements.get(sql)
         if known is None:
+            self._limit(self._value_bytes_max)
             if not self._schema_checked:  # preparing alone trusts the schema that SQLite has in memory
                 self.guarded(lambda: self.raw.execute(_CHECK_SCHEMA).fetchall())
                 self._schema_checked = True
-            known = self.guarded(lambda: sqlite.describe(self.raw, self.guard, sql))
+            with ExitStack() as stack:
+                if len(sql) > LONG_TEXT:
+                    stack.enter_context(sqlite.careful(self.raw, sqlite.WORK_BYTES))
+                known = self.guarded(lambda: sqlite.describe(self.raw, self.guard, sql))
+            self._limit_hot()
             if known.keyword not in _SCHEMA_WORDS and len(sql) <= STATEMENT_CHARS_KEPT:
                 if len(self._statements) >= STATEMENTS_MAX:
                     self._statements.clear()
@@ -138,33 +202,111 @@ class Connection:
             raise Invalid("there is no SQL statement in the text")
         return statement
 
-    def fetch(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row]]:
+    def fetch(
+        self, sql: str, params: Parameters, budget: ResultBudget | int, *, read_only: bool = False
+    ) -> tuple[list[str], list[Row]]:
         """Run one statement and return its columns and rows.
 
         Raises:
             VirkeError: what SQLite, the guard or a limit said; the statement left nothing behind.
+            Denied: with `read_only`, it would change something (`Statement.read_only`).
         """
         statement = self.prepare_single(sql)
+        if read_only and not statement.read_only:
+            raise Denied(f"{statement.keyword} is not allowed: this connection only reads")
         sqlite.check_parameters(statement, params)
+        spent = budget.spent if isinstance(budget, ResultBudget) else 0
+        return list(statement.columns), self._run(statement, lambda: self._rows(statement, params, budget), spent)
 
-        def run() -> tuple[list[str], list[Row]]:
-            cursor = self.raw.execute(sql, params)
-            return list(statement.columns), collect_rows(cursor, result_bytes_max)
+    def _rows(self, statement: Statement, params: Parameters, budget: ResultBudget | int) -> list[Row]:
+        # SQLite lists an EXPLAIN that it has prepared once without a look at the schema of now
+        cursor = self.raw.execute(statement.runs, params, can_cache=not statement.is_explain)
+        return collect_rows(cursor, budget)
 
+    def _run(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
+        """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""
+        self.guard.check()
+        is_write = not statement.read_only and statement.keyword != "PRAGMA"
+        # a value that is answered is in memory twice: SQLite's and Python's
+        read_bytes = max(sqlite.WORK_BYTES, self._value_bytes_max) - spent // 2
+        self.guard.allow_memory(self._write_bytes if is_write else read_bytes)
+        self.guard.analyzed = False
         allowed = self.guard.allow_transactions
         if statement.keyword == "VACUUM":  # SQLite runs ATTACH, BEGIN and COMMIT inside it
             self.guard.allow_vacuum = self.guard.allow_transactions = True
+        if statement.checks and not self.file.is_dirty and not self._has_changed():
+            self._reload_schema()  # FTS5 would check the index of today by its structure of an earlier snapshot
+        self.guard.start()
         try:
-            return self.guarded(run)
+            result = self._run_within(statement, action)
+            if statement.analyzes or self.guard.analyzed:
+                self._raise_schema_cookie()
+            return result
         finally:
+            self.guard.stop()
             self.guard.allow_vacuum, self.guard.allow_transactions = False, allowed
             if statement.keyword in _SCHEMA_WORDS:
                 self._statements.clear()
+            self._limit_hot()
 
-    def change(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row], int]:
+    def _run_within(self, statement: Statement, action: Callable[[], T]) -> T:
+        """Run with short values, then with care if that is not enough (invariant 5)."""
+        sql = statement.sql
+        if statement.keyword in _FULL_LENGTH:
+            self._limit(self._value_bytes_max)
+            return self.guarded(action)
+        if sql not in self._long and len(sql) <= LONG_TEXT and len(statement.columns) <= sqlite.HOT_COLUMNS:
+            self._limit(min(statement.value_bytes_max, self._value_bytes_max))
+            try:
+                return self.guarded(action)
+            except TooLarge as error:
+                if not isinstance(error.__cause__, sqlite.TooBigError) or self._length == self._value_bytes_max:
+                    raise
+            self.remember_long(sql)
+        return self._run_carefully(statement, action)
+
+    def remember_long(self, sql: str) -> None:
+        """The values of this statement are long: the next time it is run with care at once."""
+        if len(self._long) >= STATEMENTS_MAX:
+            self._long.clear()
+        if len(sql) <= STATEMENT_CHARS_KEPT:
+            self._long.add(sql)
+
+    def is_hot(self, statement: Statement) -> bool:
+        """Whether the text may be given to SQLite as it is, again and again, on a pinned connection."""
+        return statement.is_hot and statement.sql not in self._long
+
+    def _run_carefully(self, statement: Statement, action: Callable[[], T]) -> T:
+        if not self._is_linear:
+            self.guarded(lambda: sqlite.install_linear(self.raw))
+            self._is_linear = True
+        capped = statement.functions & sqlite.CAPPED
+        self._limit(min(self._value_bytes_max, sqlite.CAPPED_VALUE_BYTES) if capped else self._value_bytes_max)
+        self.guard.look_every(sqlite.CAREFUL_STEPS)
+        try:
+            with sqlite.careful(self.raw, self.guard.bytes_max):
+                return self.guarded(action)
+        except TooLarge as error:
+            if capped and isinstance(error.__cause__, sqlite.TooBigError):
+                kib = sqlite.CAPPED_VALUE_BYTES >> 10
+                raise TooLarge(f"{min(capped)}() takes no value that is longer than {kib} KiB") from error
+            raise
+        finally:
+            self.guard.look_every(sqlite.PROGRESS_STEPS)
+
+    def _raise_schema_cookie(self) -> None:
+        """Let every other connection read the schema again, and with it the statistics (invariant 7)."""
+        self.guard.allow_schema_writes = True
+        try:
+            version = int(self.guarded(lambda: self.raw.pragma("schema_version")))
+            self.guarded(lambda: self.raw.pragma("schema_version", (version + 1) & 0x7FFFFFFF))
+        finally:
+            self.guard.allow_schema_writes = self.guard.analyzed = False
+
+    def change(self, sql: str, params: Parameters, budget: ResultBudget | int) -> tuple[list[str], list[Row], int]:
         """As `fetch`, and the rows inserted, updated or deleted by the statement itself (its triggers not counted)."""
         before = self.raw.total_changes()
-        columns, rows = self.fetch(sql, params, result_bytes_max)
+        columns, rows = self.fetch(sql, params, budget)
         return columns, rows, self.raw.changes() if self.raw.total_changes() > before else 0
 
     def many(self, sql: str, rows: Sequence[Parameters]) -> int:
@@ -178,29 +320,29 @@ class Connection:
             raise Invalid("executemany takes a statement that writes")
         for params in rows:
             sqlite.check_parameters(statement, params)
+        left = iter(rows)
+        affected, before, given = 0, self.raw.total_changes(), next(left, None)
 
-        def run() -> int:
-            affected, before = 0, self.raw.total_changes()
-            for params in rows:
-                for _ in self.raw.execute(sql, params):
+        def run() -> None:
+            nonlocal affected, before, given
+            while given is not None:  # where a row was too long, the careful run goes on with that row
+                for _ in self.raw.execute(statement.runs, given):
                     pass
                 if (after := self.raw.total_changes()) > before:
                     affected, before = affected + self.raw.changes(), after
-            return affected
+                given = next(left, None)
 
-        try:
-            return self.guarded(run)
-        finally:
-            if statement.keyword in _SCHEMA_WORDS:
-                self._statements.clear()
+        self._run(statement, run)
+        return affected
 
-    def script(self, sql: str, params: Parameters, result_bytes_max: int) -> tuple[list[str], list[Row], int]:
+    def script(self, sql: str, params: Parameters, budget: ResultBudget | int) -> tuple[list[str], list[Row], int]:
         """Run every statement of `sql`; returns columns and rows of the last one that has any, and all rows affected.
 
         `BEGIN` and `COMMIT` around it are passed over: a script is one transaction anyway, begun here before the first
         statement that can stand in one, if it is not yet. Parameters are for its first statement that takes any, and
         must fit it.
         """
+        budget = budget if isinstance(budget, ResultBudget) else ResultBudget(budget)
         result: tuple[list[str], list[Row]] = ([], [])
         total = 0
         left: Parameters | None = params
@@ -216,7 +358,7 @@ class Connection:
             given: Parameters = ()
             if left is not None and statement.parameter_count:
                 given, left = left, None
-            columns, rows, affected = self.change(text, given, result_bytes_max)
+            columns, rows, affected = self.change(text, given, budget)
             result = (columns, rows) if columns else result
             total += affected
         if left:
@@ -237,6 +379,7 @@ class Connection:
     def control(self, sql: str) -> None:
         """Run transaction control of our own, which the guard denies to requests."""
         self.guard.deadline = sqlite.NO_DEADLINE
+        self._limit(self._value_bytes_max)
         allowed, self.guard.allow_transactions = self.guard.allow_transactions, True
         try:
             # not cached: a request with the same text would find it prepared and past the guard
@@ -245,29 +388,3 @@ class Connection:
             self.guard.allow_transactions = allowed
             if sql.startswith("ROLLBACK"):  # what was described may have been of a schema that is gone
                 self._statements.clear()
-
-
-_SCHEMA_WORDS: Final = frozenset({"CREATE", "DROP", "ALTER", "VACUUM", "PRAGMA", "ROLLBACK"})
-
-
-def collect_rows(cursor: Cursor, result_bytes_max: int) -> list[Row]:
-    """All rows of a cursor.
-
-    Raises:
-        TooLarge: their values have more than `result_bytes_max` bytes together.
-    """
-    rows: list[Row] = []
-    append, total = rows.append, 0
-    for row in cursor:
-        append(row)
-        for value in row:  # this loop is most of what a long result costs
-            if type(value) is str or type(value) is bytes:
-                total += len(value)
-            else:
-                total += _NUMBER_BYTES
-        if total > result_bytes_max:
-            cursor.close(True)
-            raise TooLarge(
-                f"the result is larger than {result_bytes_max >> 20} MiB; ask for less (LIMIT) or raise max_result_mb"
-            )
-    return rows

@@ -22,8 +22,9 @@ from virke.core.root import Root
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, status, upkeep
 from virke.engine.branch import Branch
+from virke.engine.budget import collect_rows
 from virke.engine.committing import Committing
-from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection, collect_rows
+from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection
 from virke.engine.deferred import Deferred, Journal, push_all
 from virke.engine.environment import Environment
 from virke.engine.results import (
@@ -154,7 +155,7 @@ class Database:
             connection.vfs.now_ms = self._now_ms()
             connection.guard.deadline = self._monotonic() + shown.timeout_s
             columns, rows = connection.fetch(sql, params, shown.result_bytes)
-            if len(known) < STATEMENTS_MAX and len(sql) <= STATEMENT_CHARS_KEPT:
+            if connection.is_hot(statement) and len(known) < STATEMENTS_MAX and len(sql) <= STATEMENT_CHARS_KEPT:
                 known[sql] = columns
             return QueryResult(columns, rows, shown.root)
         except SnapshotGone:
@@ -170,6 +171,9 @@ class Database:
         """Translate an error of the fast path; a collected snapshot or an unchecked parameter starts over."""
         connection, known = reader
         known.pop(sql, None)
+        if isinstance(error, sqlite.TooBigError):
+            connection.remember_long(sql)
+            return self._query_first(sql, params, reader, self._view.shown)
         failure, connection.file.failure = connection.file.failure, None
         if isinstance(error, SnapshotGone):
             connection.unpin()

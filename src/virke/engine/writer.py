@@ -26,6 +26,7 @@ from virke.core.commit import Committed, Conflicted
 from virke.core.ids import ID_BYTES, Version
 from virke.core.root import Answer, JournalMark, RootAt
 from virke.engine import sqlite
+from virke.engine.budget import ResultBudget
 from virke.engine.committing import Committing, settled
 from virke.engine.connection import Connection
 from virke.engine.results import QueryResult, Request
@@ -344,13 +345,13 @@ def execute(connection: Connection, write: Write, base: RootAt, volume: Volume) 
         connection.guard.deadline = sqlite.NO_DEADLINE
     else:
         connection.guard.deadline = volume.environment.monotonic() + settings.query_timeout_ms / 1000
-    result_bytes = settings.max_result_mb << 20
+    budget = ResultBudget(settings.max_result_mb << 20)
     if write.many:
         return [_execute_many(connection, write, base)]
     results = []
     for sql, params in write.requests:
         run = connection.script if write.script else connection.change
-        columns, rows, affected = run(sql, params, result_bytes)
+        columns, rows, affected = run(sql, params, budget)
         rowid = connection.raw.last_insert_rowid() if affected else None
         results.append(QueryResult(columns, rows, base.root, rows_affected=affected, last_insert_rowid=rowid))
     return results

@@ -4,26 +4,44 @@ The only package that imports apsw. Knows SQL statements and limits; knows nothi
 Callers import from here; its files (`guard`, `opening`, `statement`, `parameters`, `translation`, `pragmas`) are rooms.
 """
 
-from virke.engine.sqlite.guard import NO_DEADLINE, PROGRESS_STEPS, RESERVED_PREFIX, Guard, is_reserved
+from virke.engine.sqlite.care import CAPPED, CAPPED_VALUE_BYTES, CAREFUL_STEPS, HOT_COLUMNS, HOT_VALUE_BYTES, careful
+from virke.engine.sqlite.extending import Aggregate, Extensions, OnConnect, SqlFunction, SqlValue, count_per_request
+from virke.engine.sqlite.guard import (
+    NO_DEADLINE,
+    PROGRESS_STEPS,
+    RESERVED_PREFIX,
+    WORK_BYTES,
+    Guard,
+    interrupt_overdue,
+    is_reserved,
+)
+from virke.engine.sqlite.linear import install_linear
 from virke.engine.sqlite.opening import (
     SQLITE_VERSION,
     VFS,
     Connection,
     Cursor,
     forget,
+    limit_text,
     limit_values,
     open_connection,
     total_changes,
 )
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row, Value, check_parameters, check_value
-from virke.engine.sqlite.pragmas import ALLOWED, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
-from virke.engine.sqlite.statement import ALONE, Statement, check_text, describe, keyword, split
-from virke.engine.sqlite.translation import Error, ReadOnlyError, translate
+from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
+from virke.engine.sqlite.statement import ALONE, Column, Description, Statement, check_text, describe, keyword, split
+from virke.engine.sqlite.translation import Error, ReadOnlyError, TooBigError, translate
 
 __all__ = [
     "ALLOWED",
     "ALONE",
+    "ANSWERING",
+    "CAPPED",
+    "CAPPED_VALUE_BYTES",
+    "CAREFUL_STEPS",
     "DENIED_FUNCTIONS",
+    "HOT_COLUMNS",
+    "HOT_VALUE_BYTES",
     "MODES",
     "NO_DEADLINE",
     "PROGRESS_STEPS",
@@ -33,23 +51,37 @@ __all__ = [
     "SQLITE_VERSION",
     "VFS",
     "WITH_ARGUMENT",
+    "WORK_BYTES",
+    "Aggregate",
+    "Column",
     "Connection",
     "Cursor",
+    "Description",
     "Error",
+    "Extensions",
     "Guard",
+    "OnConnect",
     "Parameter",
     "Parameters",
     "ReadOnlyError",
     "Row",
+    "SqlFunction",
+    "SqlValue",
     "Statement",
+    "TooBigError",
     "Value",
+    "careful",
     "check_parameters",
     "check_text",
     "check_value",
+    "count_per_request",
     "describe",
     "forget",
+    "install_linear",
+    "interrupt_overdue",
     "is_reserved",
     "keyword",
+    "limit_text",
     "limit_values",
     "open_connection",
     "split",

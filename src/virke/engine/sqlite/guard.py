@@ -1,39 +1,80 @@
-"""What one connection may do right now: SQLite's authorizer, and the deadline of the current request.
+"""What one connection may do right now: SQLite's authorizer, and the time and memory of the request that it runs.
 
 1. A guarded connection reaches no other database, no file and no extension (ATTACH, DETACH, VACUUM INTO,
    `load_extension`, `fts3_tokenizer`, and every PRAGMA that is not in a list of `pragmas` are `Denied`).
 2. A PRAGMA of `QUIET` that would change how SQLite stores pages has no effect and is no error, because
    dumps and clients send them; its reading form works.
-3. A statement past its deadline is interrupted at the next of every `PROGRESS_STEPS` steps: `TimedOut`.
+3. Every `PROGRESS_STEPS` steps the request is looked at. One past its deadline is interrupted (`TimedOut`); so is one
+   that made SQLite's memory, without its own page cache, grow by more than `bytes_max` (`TooLarge`).
+4. SQLite counts memory for the whole process. Where several requests run, all of them together may take the sum of
+   what each may, and of those the one in whose steps most growth was seen is stopped.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 import apsw
 
 from virke.engine.sqlite.pragmas import ALLOWED, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
+from virke.errors import TimedOut
 
-PROGRESS_STEPS: Final = 4000
+PROGRESS_STEPS: Final = 500
+RUNNING_S: Final = 0.25
+"""A request that was looked at in the last so many seconds still runs."""
+WORK_BYTES: Final = 64 << 20
+"""What SQLite may take for one read, besides the page cache and the rows that it answered."""
+_NO_CEILING: Final = 1 << 62
+_CACHE_USED: Final = apsw.SQLITE_DBSTATUS_CACHE_USED
 NO_DEADLINE: Final = float("inf")
 RESERVED_PREFIX: Final = "virke_"
+_STATISTICS: Final = frozenset({"sqlite_stat1", "sqlite_stat4"})
+_CHANGES: Final = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
+_CHECKING: Final = frozenset({"pragma_integrity_check", "pragma_quick_check"})
 _SCHEMA_TABLES: Final = frozenset({"sqlite_master", "sqlite_temp_master"})
 
 
+@dataclass(slots=True)
+class Seen:
+    """What the authorizer sees of a statement that is described."""
+
+    functions: set[str] = field(default_factory=set)
+    pragmas: list[tuple[str, str | None]] = field(default_factory=list)
+    checks: bool = False
+
+
 class Guard:
-    """What one connection may do right now: the authorizer and the deadline of its current statement."""
+    """What one connection may do right now: the authorizer, and the deadline and memory of its current request.
+
+    A request begins with a new `deadline` object: whoever sets it needs to do nothing else.
+    """
 
     __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_connection",
+        "_floor",
+        "_growth",
+        "_is_running",
+        "_lock",
         "_monotonic",
+        "_seen_at",
         "allow_schema_writes",
         "allow_transactions",
         "allow_vacuum",
+        "analyzed",
+        "bytes_max",
+        "ceiling",
         "deadline",
         "denied",
+        "is_greedy",
         "left_behind",
+        "seen",
     )
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -44,10 +85,25 @@ class Guard:
         self.allow_vacuum = False
         self.allow_schema_writes = False
         self.denied: str | None = None
+        self.seen: Seen | None = None
+        self.analyzed = False
+        self.bytes_max = WORK_BYTES
+        self.ceiling = 0
+        self.is_greedy = False
+        self._begun: float | None = None
+        self._floor = self._growth = 0
+        self._seen_at = -RUNNING_S
+        self._connection: weakref.ref[apsw.Connection] | None = None
+        self._is_running = False
+        self._lock = threading.Lock()
 
     def authorize(self, operation: int, first: str | None, second: str | None, *where: str | None) -> int:
         """SQLite's authorizer callback; remembers why it refused in `denied`, and what will have to be forgotten."""
         reason = self._refusal(operation, first, second)
+        if operation == apsw.SQLITE_ANALYZE or (operation in _CHANGES and first in _STATISTICS):
+            self.analyzed = True
+        if operation == apsw.SQLITE_READ and self.seen and first in _CHECKING:
+            self.seen.checks = True
         if operation == apsw.SQLITE_INSERT and where[0] == "temp" and first in _SCHEMA_TABLES:
             self.left_behind = True
         if reason is None:
@@ -60,9 +116,13 @@ class Guard:
     def _refusal(self, operation: int, first: str | None, second: str | None) -> str | None:
         """None to allow, "" to ignore quietly, else the reason to deny."""
         if operation == apsw.SQLITE_PRAGMA:
+            if self.seen:
+                self.seen.pragmas.append(((first or "").lower(), second))
             return self._refuse_pragma((first or "").lower(), second)
         if operation == apsw.SQLITE_FUNCTION:
             name = (second or "").lower()
+            if self.seen:
+                self.seen.functions.add(name)
             return f"function {name}() is not available" if name in DENIED_FUNCTIONS else None
         if operation == apsw.SQLITE_ATTACH:
             return None if self.allow_vacuum and first == "" else "ATTACH is not allowed: SQL stays inside its database"
@@ -75,7 +135,7 @@ class Guard:
         return None
 
     def _refuse_pragma(self, name: str, argument: str | None) -> str | None:
-        if name in ALLOWED or (name == "writable_schema" and self.allow_schema_writes):
+        if name in ALLOWED or (name in ("writable_schema", "schema_version") and self.allow_schema_writes):
             self.left_behind = self.left_behind or (argument is not None and name in MODES)
             return None
         if name in QUIET:
@@ -86,9 +146,99 @@ class Guard:
             return f"PRAGMA {name} can only be read"
         return f"PRAGMA {name} is not allowed (docs/sql.md lists those that are)"
 
-    def expired(self) -> bool:
-        """SQLite's progress callback: True interrupts the statement."""
+    # Time and memory
+
+    def attach(self, connection: apsw.Connection) -> None:
+        """Watch what runs on `connection`."""
+        self._connection = weakref.ref(connection)
+        connection.set_authorizer(self.authorize)
+        self.look_every(PROGRESS_STEPS)
+        _guards.add(self)
+
+    def look_every(self, steps: int) -> None:
+        """Look at the request every so many steps of SQLite's machine."""
+        if self._connection and (connection := self._connection()):
+            connection.set_progress_handler(_watch(self), steps)
+
+    def allow_memory(self, bytes_max: int) -> None:
+        """Let SQLite's memory grow by `bytes_max` in this request, counted from its beginning."""
+        self.ceiling += bytes_max - self.bytes_max
+        self.bytes_max = bytes_max
+
+    def check(self) -> None:
+        """Raise `TimedOut` if the time of the request is over: between two statements SQLite does not look."""
+        if self._monotonic() > self.deadline:
+            raise TimedOut("the request ran longer than query_timeout_ms and was stopped; nothing was changed")
+
+    def start(self) -> None:
+        """A statement runs from here on, which another thread may interrupt."""
+        self._is_running = True
+
+    def stop(self) -> None:
+        """The statement ended: an interrupt that comes now must not hit the next one."""
+        with self._lock:
+            self._is_running = False
+
+    def interrupt(self, late_s: float | None = None) -> bool:
+        """From any thread: end the statement that runs, if any; with `late_s` only if it is that late."""
+        connection = self._connection and self._connection()
+        with self._lock:
+            if not connection or not self._is_running:
+                return False
+            if late_s is not None and self._monotonic() <= self.deadline + late_s:
+                return False
+            connection.interrupt()
+        return True
+
+    def must_stop(self) -> bool:
+        """A closer look: another request than at the last one, or SQLite took more memory than this one may."""
+        if self.deadline is not self._begun:
+            self._begun = self.deadline
+            self._floor = apsw.memory_used()
+            self._growth = 0
+            self.ceiling = self._floor + self.bytes_max if self.deadline != NO_DEADLINE else _NO_CEILING
+        elif apsw.memory_used() > self.ceiling and self._takes_too_much():
+            self.is_greedy = True
+            return True
         return self._monotonic() > self.deadline
+
+    def _takes_too_much(self) -> bool:
+        """Whether this request is the one to stop (invariant 4)."""
+        global _last_seen
+        used, now = apsw.memory_used(), time.monotonic()
+        connection = self._connection and self._connection()
+        grown = used - self._floor - (connection.status(_CACHE_USED)[0] if connection else 0)
+        self._growth, _last_seen = self._growth + used - (_last_seen or used), used
+        self._seen_at = now
+        others = [guard for guard in list(_guards) if guard is not self and now - guard._seen_at < RUNNING_S]
+        may_take = self.bytes_max + sum(guard.bytes_max for guard in others)
+        if grown <= may_take:
+            return False
+        return grown > 2 * may_take or all(self._growth >= guard._growth for guard in others)
+
+
+_guards: Final[weakref.WeakSet[Guard]] = weakref.WeakSet()
+_last_seen = 0
+
+
+def interrupt_overdue(late_s: float = 0.1) -> int:
+    """Interrupt every statement of this process that runs past its deadline; returns how many.
+
+    For a thread outside the engine: a step of SQLite's machine that takes long is never looked at from inside.
+    """
+    return sum(guard.interrupt(late_s) for guard in list(_guards))
+
+
+def _watch(guard: Guard) -> Callable[[], bool]:
+    """SQLite's progress callback: True interrupts the statement. It runs often, so the usual case is two comparisons."""
+    monotonic, used = guard._monotonic, apsw.memory_used
+
+    def look() -> bool:
+        if guard.deadline is not guard._begun or used() > guard.ceiling:
+            return guard.must_stop()
+        return monotonic() > guard.deadline
+
+    return look
 
 
 def is_reserved(name: str) -> bool:

@@ -6,7 +6,8 @@ from typing import Final
 
 import apsw
 
-from virke.engine.sqlite.guard import PROGRESS_STEPS, Guard
+from virke.engine.sqlite.care import LIKE_PATTERN_BYTES
+from virke.engine.sqlite.guard import Guard
 from virke.engine.sqlite.pragmas import MODES
 
 Connection = apsw.Connection
@@ -32,9 +33,10 @@ def open_connection(
     ).fetchall()
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches its own scratch database
     limit_values(connection, value_bytes_max)
+    limit_text(connection, value_bytes_max)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 1)
-    connection.set_authorizer(guard.authorize)
-    connection.set_progress_handler(guard.expired, PROGRESS_STEPS)
+    connection.limit(apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES)
+    guard.attach(connection)
     return connection
 
 
@@ -49,8 +51,12 @@ def forget(connection: Connection, guard: Guard) -> None:
 
 
 def limit_values(connection: Connection, value_bytes_max: int) -> None:
-    """Let no value, and no SQL text, be longer than `value_bytes_max`."""
+    """Let no value be longer than `value_bytes_max`."""
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(value_bytes_max, LENGTH_MAX))
+
+
+def limit_text(connection: Connection, value_bytes_max: int) -> None:
+    """Let no SQL text be longer than `value_bytes_max`, and never longer than `SQL_BYTES_MAX`."""
     connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, min(SQL_BYTES_MAX, value_bytes_max))
 
 

@@ -23,6 +23,11 @@ QUIET: Final = frozenset(
     "locking_mode max_page_count mmap_size secure_delete synchronous temp_store threads wal_autocheckpoint "
     "wal_checkpoint".split()
 )
+ANSWERING: Final = frozenset(
+    "busy_timeout journal_mode journal_size_limit locking_mode max_page_count secure_delete threads "
+    "wal_autocheckpoint wal_checkpoint".split()
+)
+"""Of `QUIET`, what SQLite answers with a row when it is set: here the row says what holds."""
 MODES: Final = frozenset(
     "analysis_limit case_sensitive_like cell_size_check ignore_check_constraints legacy_alter_table recursive_triggers "
     "reverse_unordered_selects".split()

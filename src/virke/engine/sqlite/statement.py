@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import apsw
 
-from virke.engine.sqlite.guard import Guard
+from virke.engine.sqlite.care import HOT_COLUMNS, HOT_VALUE_BYTES, SLOW, SLOW_VALUE_BYTES
+from virke.engine.sqlite.guard import Guard, Seen
 from virke.engine.sqlite.opening import Connection
+from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, MODES
 from virke.engine.sqlite.translation import translate
 from virke.errors import Invalid
 
@@ -21,8 +23,36 @@ _UNBOUND: Final = apsw._null_bindings  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a result: its name, and for a plain column of a table its declared type and where it comes from."""
+
+    name: str
+    decltype: str | None = None
+    table: str | None = None
+    origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """One statement as SQLite understands it, without running it; see `Statement` for `read_only`.
+
+    `parameter_names` has one entry for each parameter: its name without the sign, or None for `?`.
+    """
+
+    columns: tuple[Column, ...]
+    parameter_count: int
+    parameter_names: tuple[str | None, ...]
+    read_only: bool
+    is_explain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """What SQLite says of the first statement of an SQL text, without running it."""
+    """What SQLite says of the first statement of an SQL text, without running it.
+
+    `read_only` is false for all that would change the database, a temporary table, or a value that outlives the
+    request (`PRAGMA foreign_keys = …`). `checks` is true for PRAGMA integrity_check and quick_check. `runs` is the text that is run: another one for a quiet PRAGMA with an answer.
+    """
 
     sql: str
     rest: str
@@ -31,11 +61,38 @@ class Statement:
     parameter_count: int
     parameter_names: tuple[str | None, ...]
     columns: tuple[str, ...]
+    described: tuple[Column, ...] = ()
+    is_explain: bool = False
+    runs: str = ""
+    functions: frozenset[str] = frozenset()
+    analyzes: bool = False
+    checks: bool = False
 
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to run: white space, comments or `;` only."""
         return self.keyword == ""
+
+    @property
+    def value_bytes_max(self) -> int:
+        """How long values may be for SQLite's own functions to be fast."""
+        return SLOW_VALUE_BYTES if self.functions & SLOW else HOT_VALUE_BYTES
+
+    @property
+    def description(self) -> Description:
+        """What a caller may know of it."""
+        return Description(self.described, self.parameter_count, self.parameter_names, self.read_only, self.is_explain)
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether its text may be run as it is, again and again, with values of `HOT_VALUE_BYTES`."""
+        return not (
+            self.is_explain
+            or self.checks
+            or self.runs != self.sql
+            or self.functions & SLOW
+            or len(self.columns) > HOT_COLUMNS
+        )
 
 
 def describe(connection: Connection, guard: Guard, sql: str) -> Statement:
@@ -46,32 +103,59 @@ def describe(connection: Connection, guard: Guard, sql: str) -> Statement:
         Denied: the guard refuses it.
     """
     found: list[Statement] = []
+    seen = Seen()
 
     def trace(cursor: apsw.Cursor, text: str, _: object) -> bool:
-        # getdescription fails for statements that were expired by a schema change; exec tracers run before that.
-        columns = tuple(str(column[0]) for column in cursor.get_description())
+        # after the run it is too late: a statement that was expired by a schema change has no description any more
+        described = tuple(Column(full[0], full[1], full[3], full[4]) for full in cursor.description_full)
         found.append(
             Statement(
                 sql=text,
                 rest=sql[len(text) :],
                 keyword=keyword(text),
-                read_only=cursor.is_readonly,
+                read_only=bool(cursor.is_explain) or (cursor.is_readonly and not any(map(_sets, seen.pragmas))),
                 parameter_count=cursor.bindings_count,
                 parameter_names=cursor.bindings_names,
-                columns=columns,
+                columns=tuple(column.name for column in described),
+                described=described,
+                is_explain=bool(cursor.is_explain),
+                runs=text,
+                functions=frozenset(seen.functions),
+                analyzes=guard.analyzed,
+                checks=seen.checks or any(name in ("integrity_check", "quick_check") for name, _ in seen.pragmas),
             )
         )
         return False
 
     cursor = connection.cursor()
     cursor.exec_trace = trace
+    guard.seen, guard.analyzed = seen, False
     try:
         cursor.execute(sql, _UNBOUND, can_cache=False)  # a cached one has the columns of the schema of its day
     except apsw.ExecTraceAbort:
-        return found[0]
+        return _answering(connection, guard, found[0], seen)
     except (apsw.Error, ValueError, TypeError) as error:
         raise translate(error, guard, sql) from error
-    return Statement(sql, "", "", True, 0, (), ())
+    finally:
+        guard.seen = None
+    return Statement(sql, "", "", True, 0, (), (), runs=sql)
+
+
+def _sets(pragma: tuple[str, str | None]) -> bool:
+    """Whether this PRAGMA changes what outlives the request; SQLite calls some of those read-only."""
+    name, argument = pragma
+    return name == "optimize" or (argument is not None and name in ALLOWED - MODES)
+
+
+def _answering(connection: Connection, guard: Guard, statement: Statement, seen: Seen) -> Statement:
+    """A PRAGMA that is passed over but answers with a row in SQLite answers with the value that holds."""
+    quiet = [name for name, argument in seen.pragmas if argument is not None and name in ANSWERING]
+    if statement.keyword != "PRAGMA" or statement.columns or statement.is_explain or not quiet:
+        return statement
+    reading = describe(connection, guard, "SELECT 0 AS busy, -1 AS log, -1 AS checkpointed")
+    if quiet[0] != "wal_checkpoint":  # which is refused inside a transaction
+        reading = describe(connection, guard, f"PRAGMA {quiet[0]}")
+    return replace(statement, runs=reading.sql, columns=reading.columns, described=reading.described, read_only=True)
 
 
 def check_text(sql: object) -> None:

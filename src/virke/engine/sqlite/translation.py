@@ -9,24 +9,34 @@ from virke.errors import Corrupt, Denied, Invalid, SqlError, TimedOut, TooLarge,
 
 Error = apsw.Error
 ReadOnlyError = apsw.ReadOnlyError
+TooBigError = apsw.TooBigError
 
 
 def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> VirkeError:
     """The Virke error that `error`, raised while SQLite ran `sql`, means to the caller."""
-    denied = guard.denied if guard else None
+    denied, is_greedy = (guard.denied, guard.is_greedy) if guard else (None, False)
     if guard:
-        guard.denied = None
+        guard.denied, guard.is_greedy = None, False
     match error:
         case VirkeError():
             return error
+        case apsw.InterruptError() if is_greedy:
+            return TooLarge(
+                "the request needs more memory than it may take for sorting, grouping and temporary tables; "
+                "add an index or a LIMIT, or raise max_result_mb"
+            )
         case apsw.InterruptError():
             return TimedOut("the statement ran longer than query_timeout_ms and was interrupted; nothing was changed")
         case apsw.AuthError():
             return Denied(denied or "this statement is not allowed")
         case apsw.BindingsError() | apsw.RangeError():
             return Invalid(f"wrong parameters: {error}")
-        case apsw.TooBigError() | apsw.NoMemError():
+        case apsw.TooBigError():
             return TooLarge(f"{error}: a value or statement is larger than the limit")
+        case apsw.NoMemError() | MemoryError():
+            return TooLarge("the request needs more memory than it may take; ask for fewer or shorter values at once")
+        case apsw.SQLError() if "pattern too complex" in str(error):
+            return TooLarge(f"{error}: the pattern is longer than the limit (docs/sql.md)")
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt(f"{error}")
         case apsw.IOError() | apsw.CantOpenError() | apsw.FullError() | apsw.BusyError():
@@ -39,8 +49,6 @@ def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> Vi
             return SqlError(f"{error}{_near(sql, offset)}", code=code)
         case UnicodeError():
             return Invalid(f"text is not valid Unicode: {error}")
-        case MemoryError():
-            return TooLarge("out of memory")
         case _:
             return Invalid(f"{error}")
 

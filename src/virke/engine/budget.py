@@ -1,0 +1,96 @@
+"""What a request may answer: one budget for all its results.
+
+Knows rows and what they cost in memory; knows no SQL.
+
+1. A row costs what Python keeps for it: the tuple, a place in it for each value, and each value, be it empty.
+2. The results of one request share one budget: a batch of many small results is stopped as one large result is.
+"""
+
+from __future__ import annotations
+
+from sys import getsizeof
+from typing import Final
+
+from virke.engine.sqlite import Cursor, Row
+from virke.errors import TooLarge
+
+ROW_BYTES: Final = 64
+VALUE_BYTES: Final = 36
+"""A number or NULL: its place in the tuple, and itself."""
+TEXT_BYTES: Final = 58
+"""A text or blob without its content."""
+SPARE_BYTES: Final = 4096
+"""Beyond the limit, so that the longest value that can be stored can also be read."""
+_EXACT_FROM: Final = 1 << 20
+"""From here on texts are measured: until then a character may be four bytes and count as one."""
+
+
+class ResultBudget:
+    """How many bytes of rows a request may still answer."""
+
+    __slots__ = ("bytes_max", "left")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.left = bytes_max + SPARE_BYTES
+
+    @property
+    def spent(self) -> int:
+        """What the results so far cost."""
+        return self.bytes_max + SPARE_BYTES - self.left
+
+    def error(self) -> TooLarge:
+        """What a request is told whose rows do not fit."""
+        return TooLarge(
+            f"the result is larger than {self.bytes_max >> 20} MiB; ask for less (LIMIT) or raise max_result_mb"
+        )
+
+
+def collect_rows(cursor: Cursor, budget: ResultBudget | int) -> list[Row]:
+    """All rows of a cursor, paid from `budget` (a number: a budget for this result alone).
+
+    Raises:
+        TooLarge: they cost more than is left.
+    """
+    rows: list[Row] = []
+    append, total = rows.append, 0
+    for row in cursor:
+        append(row)
+        for value in row:  # this loop is most of what a long result costs
+            if type(value) is str or type(value) is bytes:
+                total += len(value) + TEXT_BYTES
+            else:
+                total += VALUE_BYTES
+        total += ROW_BYTES
+        if total > _EXACT_FROM:
+            break
+    if total > _EXACT_FROM or type(budget) is not int or total > budget:
+        return _pay(cursor, rows, budget if isinstance(budget, ResultBudget) else ResultBudget(budget))
+    return rows
+
+
+def _pay(cursor: Cursor, rows: list[Row], budget: ResultBudget) -> list[Row]:
+    """Count what was collected, and collect the rest."""
+    left = budget.left - sum(map(_cost, rows))
+    for row in cursor:
+        if left < 0:
+            break
+        rows.append(row)
+        left -= _cost(row)
+    if left < 0:
+        cursor.close(True)
+        raise budget.error()
+    budget.left = left
+    return rows
+
+
+def _cost(row: Row) -> int:
+    total = ROW_BYTES
+    for value in row:
+        if type(value) is str:
+            total += len(value) + TEXT_BYTES if value.isascii() else getsizeof(value) + 8
+        elif type(value) is bytes:
+            total += len(value) + TEXT_BYTES
+        else:
+            total += VALUE_BYTES
+    return total

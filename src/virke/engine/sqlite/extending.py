@@ -1,0 +1,107 @@
+"""What an application may add to every connection of its database: functions, aggregates, collations.
+
+Knows SQLite's registration; knows no request. The facade is what a hook is given, so that it needs no apsw.
+
+1. An exception of such a function is an `SqlError` that names the function; the statement is undone as after any error.
+2. A function is not for views, triggers, indexes and generated columns unless it says `innocuous`: a schema may come
+   from anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
+
+import apsw
+
+from virke.engine.sqlite.guard import is_reserved
+from virke.errors import Invalid, SqlError, VirkeError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+SqlValue = None | int | float | str | bytes
+SqlFunction = Callable[..., SqlValue]
+
+
+class Aggregate(Protocol):
+    """One group: `step` for each of its rows, then `finalize`."""
+
+    def step(self, *arguments: SqlValue) -> None:
+        """Take one row."""
+
+    def finalize(self) -> SqlValue:
+        """The value of the group."""
+
+
+class Extensions:
+    """What a hook adds to one connection; the next connection calls the hook again."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def add_function(
+        self,
+        name: str,
+        function: SqlFunction,
+        *,
+        arguments: int = -1,
+        deterministic: bool = False,
+        innocuous: bool = False,
+    ) -> None:
+        """Add a scalar function (-1 `arguments`: any number). `deterministic` ones may be used in indexes."""
+        _check_name(name)
+        self._connection.create_scalar_function(
+            name, _named(name, function), arguments, deterministic=deterministic, flags=_flags(innocuous)
+        )
+
+    def add_aggregate(
+        self, name: str, factory: Callable[[], Aggregate], *, arguments: int = -1, innocuous: bool = False
+    ) -> None:
+        """Add an aggregate function; `factory` makes one `Aggregate` for each group."""
+        _check_name(name)
+
+        def start() -> tuple[Aggregate, Callable[..., None], Callable[[Aggregate], SqlValue]]:
+            group = _named(name, factory)()
+            step, finalize = _named(name, group.step), _named(name, group.finalize)
+            return group, lambda _, *given: step(*given), lambda _: finalize()
+
+        self._connection.create_aggregate_function(name, start, arguments, flags=_flags(innocuous))
+
+    def add_collation(self, name: str, compare: Callable[[str, str], int]) -> None:
+        """Add an order of texts: `compare` answers below 0, 0 or above 0, and never changes its mind."""
+        _check_name(name)
+        self._connection.create_collation(name, _named(name, compare))
+
+
+OnConnect = Callable[[Extensions], None]
+"""A hook that is called with every new connection of a database."""
+
+
+def count_per_request(
+    connection: apsw.Connection, changes: Callable[[], int], total_changes: Callable[[], int]
+) -> None:
+    """Let SQL's `changes()` and `total_changes()` answer with these."""
+    for name, count in (("changes", changes), ("total_changes", total_changes)):
+        function: SqlFunction = count
+        connection.create_scalar_function(name, function, 0, flags=_flags(True))
+
+
+def _flags(innocuous: bool) -> int:
+    return apsw.SQLITE_INNOCUOUS if innocuous else 0
+
+
+def _check_name(name: str) -> None:
+    if is_reserved(name):
+        raise Invalid(f"names that start with virke_ are reserved: {name}")
+
+
+def _named(name: str, function: Callable[P, T]) -> Callable[P, T]:
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except VirkeError:
+            raise
+        except Exception as error:
+            raise SqlError(f"{name}() raised {type(error).__name__}: {error}") from error
+
+    return call
