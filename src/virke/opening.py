@@ -2,9 +2,7 @@
 
 Which store a URL means is `stores.opening`'s matter; everything else is given a `Store`.
 
-1. Creating is one create-only swap: of two who create the same name at once, one gets `Exists`.
-2. Deleting removes the root first, if it is still the one that was read; then the objects, best effort. Before it, the
-   root must be whole and all that it names within reach; after it, whatever fails, the answer is that it is deleted.
+1. How a database is created and deleted is in core/creating; here that is only driven.
 """
 
 from __future__ import annotations
@@ -13,24 +11,24 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from virke.config import StoreChoice, load, local_path, scheme_of, store_choice
-from virke.core.effects import Absent, Lost, Mismatch, ReadOutcome, Record, Swapped, Tier
+from virke.core.creating import create_database, delete_database
+from virke.core.effects import Tier
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
-from virke.core.root import Root, check_place, decode_root, encode_root, first_root
-from virke.engine.branch import root_key
+from virke.core.pins import root_key
+from virke.core.root import first_root
+from virke.engine.branch import Branch
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, VirkeError
+from virke.errors import Exists, Invalid, OutcomeUnknown, VirkeError
 from virke.journal import FileJournal, Flusher
-from virke.stores.base import Consistency, Store
+from virke.stores.base import Store
 from virke.stores.opening import open_url, place_of
 from virke.stores.parallel import beside
 from virke.stores.receipt import metered
 
-SHOWN_TRIES: Final = 8
 Where = str | StoreChoice | Store | None
 """A store URL, what a configuration says, an open store, or None: ask the environment and the nearest `virke.toml`."""
 
@@ -144,47 +142,22 @@ def create(
 
 def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, page_size: int) -> DatabaseId | None:
     """Create the database; its id, or None if it was there already."""
-    tier = Tier.KV if Tier.KV in store.blobs else Tier.OBJECT
     root = first_root(
         name=name,
         database_id=DatabaseId(env.random_bytes(16)),
         commit_id=env.commit_id(),
         time_ms=env.now_ms(),
         page_size=page_size,
-        tier=tier,
+        tier=Tier.KV if Tier.KV in store.blobs else Tier.OBJECT,
     )
-    key = root_key(name)
-    match store.register.swap(key, encode_root(root), None):
-        case Swapped():
-            return root.database_id
-        case Lost(reason):
-            why = reason
-        case Mismatch():
-            why = ""
     try:
-        found = _shown(store, key, env)
-    except VirkeError:
-        if not why:
-            raise
-        found = Absent()
-    if isinstance(found, Record):
-        if decode_root(found.data, name).database_id == root.database_id:
-            return root.database_id
+        branch = Branch(store, name, env)
+        branch.driver.run(create_database(root, is_read_enough=if_not_exists or branch.is_linearizable))
+    except Exists:
         if if_not_exists:
             return None
-        raise Exists(f"database {name!r} exists already")
-    raise OutcomeUnknown(f"it is not known whether {name!r} was created: {why or 'the store does not show it'}")
-
-
-def _shown(store: Store, key: str, env: Environment) -> ReadOutcome:
-    """What the register holds; an eventual store is given a few seconds to show something."""
-    found = store.register.read(key)
-    for attempt in range(SHOWN_TRIES if store.register.consistency is Consistency.EVENTUAL else 0):
-        if isinstance(found, Record):
-            break
-        env.pause(attempt, longest_s=1.0)
-        found = store.register.read(key)
-    return found
+        raise
+    return root.database_id
 
 
 def delete(name: str, store: Where = None) -> None:
@@ -192,50 +165,13 @@ def delete(name: str, store: Where = None) -> None:
 
     Raises:
         NotFound: it does not exist, or the store does not serve the tier of its objects. Corrupt: its root is damaged.
-        Conflict: somebody commits at this moment; repeat it. Unavailable: the store does not answer. After all of
-            these nothing was deleted.
+        Invalid: it has branches. Conflict: another client commits at this moment; repeat it. Unavailable: the store does
+            not answer. After all of these nothing was deleted.
         OutcomeUnknown: that is not known, or it is deleted and objects of it may be left; the message says which.
     """
     opened = open_store(store)
-    key = root_key(check_name(name))
-    found = opened.register.read(key)
-    if not isinstance(found, Record):
-        raise NotFound(f"database {name!r} does not exist")
-    root = _within_reach(opened, name, found.data)
-    match opened.register.remove(key, found.generation):
-        case Mismatch():
-            raise Conflict(f"somebody commits to {name!r} at this moment; nothing was deleted, repeat it")
-        case Lost(reason):
-            raise OutcomeUnknown(f"it is not known whether {name!r} was deleted: {reason}")
-        case Swapped():
-            _delete_objects(opened, name, f"seg/{root.database_id.hex()}/")
-
-
-def _within_reach(store: Store, name: str, data: bytes) -> Root:
-    """The root of a database, if it is whole and the store serves all that it names. Raises `Corrupt`, `NotFound`."""
-    try:
-        root = check_place(decode_root(data, name), name)
-    except Corrupt as error:
-        raise Corrupt(f"{error.message}; nothing was deleted", **error.context) from error
-    for tier in {root.tier, *(ref.tier for ref in root.segments)} - store.blobs.keys():
-        raise NotFound(
-            f"store {store.url} has no {tier.value} tier, where objects of {name!r} lie; nothing was deleted, "
-            "name the other store too (KV_URL,OBJECT_URL)"
-        )
-    return root
-
-
-def _delete_objects(store: Store, name: str, prefix: str) -> None:
-    """Delete what is left of a database whose root is gone, in every tier. Raises `OutcomeUnknown`."""
-    failed: list[VirkeError] = []
-    for blobs in store.blobs.values():
-        try:
-            blobs.delete([item.key for item in blobs.list(prefix)])
-        except VirkeError as error:
-            failed.append(error)
-    if failed:
-        left = f"objects below {prefix} may be left in {store.url}, where no collection finds them"
-        raise OutcomeUnknown(f"{name!r} is deleted, but {left}: {failed[0].message}") from failed[0]
+    branch = Branch(opened, check_name(name), Environment())
+    branch.driver.run(delete_database(branch.world, opened.url))
 
 
 def list_databases(store: Where = None) -> list[str]:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.engine.world import NAME, Clock, make, reopen
 from virke.core.effects import Absent, Generation, Lost, ReadOutcome, SwapOutcome, Swapped, Tier
+from virke.core.pins import root_key
 from virke.core.root import RING_LENGTH
-from virke.engine.branch import root_key
 from virke.engine.database import Database
 from virke.errors import Corrupt, Denied, NotFound, OutcomeUnknown, SqlError, Unavailable
 from virke.opening import connect, delete
@@ -167,7 +167,7 @@ def test_fences_push_no_answer_out_of_the_ring() -> None:
 def test_a_database_created_anew_never_shows_the_one_before() -> None:
     """A read that is behind shows the deleted one of the same name: it is asked again, by the new one's handle too."""
     inner = memory_store()
-    faulty = FaultyStore(inner, [At(n, ReadStale(2), Call.READ) for n in (4, 5, 8)], eventual=True)
+    faulty = FaultyStore(inner, [At(n, ReadStale(2), Call.READ) for n in (6, 7, 10)], eventual=True)
     env = Clock().environment
     with connect("db", faulty.store, create=True, environment=env, background=False) as old:
         old.execute("CREATE TABLE old (v)")

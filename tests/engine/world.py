@@ -12,8 +12,8 @@ from typing import Final
 
 from virke.core.ids import CommitId, DatabaseId
 from virke.core.page import PAGE_SIZE_DEFAULT, lock_page, page_hash
+from virke.core.pins import root_key
 from virke.core.root import encode_root, first_root
-from virke.engine.branch import root_key
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.volume import Snapshot

@@ -9,7 +9,7 @@ import pytest
 from tests.promises.ledger import LARGE, NAME, TABLE, insert, opened
 from tests.promises.moody import Moody
 from virke.core.effects import Absent, Record, Tier
-from virke.engine.branch import root_key
+from virke.core.pins import root_key
 from virke.errors import Corrupt, Denied, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.opening import delete, list_databases
 from virke.stores.base import Call, Store

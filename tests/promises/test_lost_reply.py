@@ -10,10 +10,11 @@ from typing import Final
 import pytest
 
 from tests.promises.ledger import LARGE, NAME, TABLE, check_integrity, check_store, environment, insert, opened
+from virke.core.effects import ReadOutcome
 from virke.engine.database import Database
 from virke.errors import Denied, Exists, OutcomeUnknown
 from virke.migrations import migrate
-from virke.opening import connect, create
+from virke.opening import connect, create, list_databases
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, Fault, FaultyStore, LoseAnswer, LoseRequest, Refuse
 from virke.stores.memory import memory_store
@@ -159,18 +160,22 @@ def test_p2_a_database_is_created_once() -> None:
 
 
 def test_p3_a_creation_that_nobody_can_prove_is_unknown() -> None:
-    """The answer is lost and so is every look at the root: it may be there."""
-    silent = [*_lost(Call.SWAP), *(At(n, Refuse(), Call.READ) for n in range(1, 9))]
+    """The answer is lost and so is every look at the root after it: it may be there."""
+    silent = [*_lost(Call.SWAP), *(At(n, Refuse(), Call.READ) for n in range(2, 10))]
     with pytest.raises(OutcomeUnknown):
         connect(NAME, FaultyStore(memory_store(), silent).store, create=True, environment=environment())
 
 
 def test_p3_a_creation_whose_database_may_not_be_read_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who may write a root and not read it is not told that nothing was done."""
+    """A right to read that is lost once the database was created: the error does not say that nothing was done."""
     store = memory_store()
+    read, reads = type(store.register).read, [0]
 
-    def refuse(*_: object) -> None:
-        raise Denied("you may not read")
+    def refuse(*args: object) -> ReadOutcome:
+        reads[0] += 1
+        if reads[0] > 1:
+            raise Denied("you may not read")
+        return read(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(type(store.register), "read", refuse)
@@ -178,6 +183,31 @@ def test_p3_a_creation_whose_database_may_not_be_read_is_told_of(monkeypatch: py
             create(NAME, store)
     with pytest.raises(Exists):
         create(NAME, store)
+
+
+def test_a_creation_that_may_not_read_creates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads first, and says why it stopped."""
+    store = memory_store()
+
+    def refuse(*_: object) -> None:
+        raise Denied("you may not read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store.register), "read", refuse)
+        with pytest.raises(Denied):
+            create(NAME, store)
+    assert list_databases(store) == []
+
+
+def test_opening_a_database_that_exists_with_create_writes_nothing(tmp_path: Path) -> None:
+    """Some stores take one write a second to one key: asking for what is there already must not use it up."""
+    store = begun(tmp_path)
+    deaf = FaultyStore(store, [At(n, Refuse(), Call.SWAP) for n in range(1, 9)]).store
+    with connect(NAME, deaf, create=True, background=False) as database:
+        assert database.version
+    create(NAME, deaf, if_not_exists=True).close()
+    with pytest.raises(Exists):
+        create(NAME, deaf)
 
 
 def test_p3_a_request_that_never_arrived_is_sent_again(tmp_path: Path) -> None:

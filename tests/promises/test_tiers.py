@@ -13,7 +13,7 @@ from tests.promises.ledger import check_integrity, check_store
 from tests.servers.s3 import CREDENTIALS, S3Server
 from tests.servers.valkey import ValkeyServer
 from virke.core.effects import Record, Tier
-from virke.engine.branch import root_key
+from virke.core.pins import root_key
 from virke.engine.database import Database
 from virke.opening import connect, open_store
 from virke.stores.base import Store

@@ -13,7 +13,12 @@ before its own `hi` is inside the history window. `Horizon` in the root says how
    below it belongs to a writer whose base the watermark's swap has made stale. (A merge that would be rebased over a
    watermark is abandoned: core/merge.py, rule 4.)
 4. Garbage is deleted from the innermost outwards: `Marked.garbage` is in that order, so that a killed sweep is found again.
-5. The walk needs no LIST: garbage is found below the segments that hold it. Leftovers of killed writers are found by
+5. What a pin holds is needed, whatever the horizon says, and also below merges that were swept: the segments that
+   showed its version when it was set. A merge that came later is read through its inputs; as its index names them, it
+   is kept as well, while the pin lives (`merge.choose` leaves pinned segments alone, so few such merges come to be).
+6. A branch deletes only what it wrote itself, in this life: segments that it took over are its parent's. What an
+   earlier life of its name left behind is garbage: that life ended without anything that pinned it.
+7. The walk needs no LIST: garbage is found below the segments that hold it. Leftovers of killed writers are found by
    `leftovers`, which takes a listing and is used by `db gc` alone.
 """
 
@@ -28,6 +33,7 @@ from virke.core.change import next_root, untouched
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Effect, Outcome, Tier
 from virke.core.ids import CommitId, Version
+from virke.core.pins import Pin
 from virke.core.reading import read
 from virke.core.root import Horizon, Root
 from virke.core.segment import Index, Ref, decode_index
@@ -35,7 +41,7 @@ from virke.errors import Corrupt
 
 GRACE_MS: Final = 10 * 60 * 1000
 DAY_MS: Final = 86_400_000
-_CREATED = re.compile(r"[0-9a-f]{8}-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
+_CREATED = re.compile(r"([0-9a-f]{8})-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,42 @@ def swept(ref: Ref, horizon: Horizon) -> bool:
     return ref.hi <= horizon.swept_version and ref.identity.created <= horizon.swept_watermark
 
 
+def pins_through(pin: Pin, ref: Ref) -> bool:
+    """True if `pin` reads `ref` through its inputs: it goes past the pinned version, or is a merge of after the pin."""
+    return ref.has_inputs and (ref.hi > pin.version or ref.identity.created > pin.pinned_at)
+
+
+def is_own(root: Root, ref: Ref) -> bool:
+    """True if the branch of `root` wrote `ref` itself, in this life (rule 6)."""
+    return ref.identity.branch == root.branch and ref.identity.epoch >= root.birth_epoch
+
+
 def mark(root: Root) -> Generator[Effect, Outcome, Marked]:
-    """Walk from `root` to everything that it keeps and everything that it let go."""
+    """Walk from `root` to everything that it keeps and everything of its own that it let go."""
+    marked = yield from _mark_history(root)
+    pinned = yield from mark_pinned(root)
+    needed = dict.fromkeys((*marked.needed, *pinned))
+    return Marked(tuple(needed), tuple(ref for ref in marked.garbage if ref not in needed and is_own(root, ref)))
+
+
+def mark_pinned(root: Root) -> Generator[Effect, Outcome, tuple[Ref, ...]]:
+    """Everything that the pins of `root` hold (rule 5), the merges on the way included."""
+    needed: dict[Ref, None] = {}
+    waiting = [(pin, ref) for pin in root.pins for ref in root.segments]
+    while waiting:
+        held_by = [(pin, ref) for pin, ref in waiting if ref.lo <= pin.version]
+        needed |= dict.fromkeys(ref for _, ref in held_by)
+        inner = [(pin, ref) for pin, ref in held_by if pins_through(pin, ref)]
+        indexes = yield from find_indexes(list(dict.fromkeys(ref for _, ref in inner)))
+        for _, ref in inner:
+            if ref not in indexes:
+                raise Corrupt(f"segment {ref.index_key} is missing")
+        waiting = [(pin, child) for pin, ref in inner for child in indexes[ref].inputs]
+    return tuple(needed)
+
+
+def _mark_history(root: Root) -> Generator[Effect, Outcome, Marked]:
+    """What the newest version and the history window need, and what they let go."""
     horizon = root.horizon
     needed: dict[Ref, None] = {}
     garbage: dict[Ref, None] = {}
@@ -145,11 +185,16 @@ def swept_horizon(horizon: Horizon) -> Horizon:
 
 
 def leftovers(root: Root, marked: Marked, keys: Iterable[str]) -> list[str]:
-    """Of the listed `keys`, those of `root`'s branch that it does not need and whose writers can't come back (rule 3)."""
+    """Of the listed `keys`, those of `root`'s branch that it does not need and whose writers can't come back.
+
+    They can't if what they would commit on is past (rule 3), or was an earlier life of the branch (rule 6).
+    """
     needed, mine = marked.needed_keys, f"seg/{root.database_id.hex()}/{root.branch}/"
     found = []
     for key in keys:
         parsed = _CREATED.fullmatch(key.removeprefix(mine)) if key.startswith(mine) else None
-        if parsed and key not in needed and int(parsed[1], 16) <= root.horizon.watermark:
+        if parsed is None or key in needed:
+            continue
+        if int(parsed[1], 16) < root.birth_epoch or int(parsed[2], 16) <= root.horizon.watermark:
             found.append(key)
     return found

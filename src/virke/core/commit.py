@@ -23,6 +23,7 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
 11. A swap that came too soon for the store's rate (`Paced`) is not a send, and losing the race meanwhile is not a try: the
    caller is told `TooSoon`, and plans anew with all that waits by then. What can't be planned anew, because it was
    uploaded or because an earlier request may have been applied, waits here for its slot and is sent again.
+12. A tombstone of the base's epoch, or of a later one, ends this life of the branch: gone. An older one is a stale read.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ from virke.core.effects import (
     SwapRoot,
 )
 from virke.core.lineage import AskAgain, Forgot, Keep, Replaced, Same, judge
-from virke.core.root import Root, RootAt, decode_root, encode_root
-from virke.errors import NotFound, VirkeError
+from virke.core.pins import Tombstone
+from virke.core.root import Root, RootAt, decode_record, decode_root, encode_root
+from virke.errors import VirkeError
 
 SENDS: Final = 8
 PUT_SENDS: Final = 4
@@ -124,11 +126,14 @@ Verdict = Committed | Conflicted | Unknown | Failed | Gone | Forgot | TooSoon
 Protocol = Generator[Effect, Outcome, Verdict]
 
 
-def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False) -> Protocol:
-    """Commit `plan` on `base`; `name` is for error messages. `linearizable`: reads of the register are never stale."""
+def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False, key: str | None = None) -> Protocol:
+    """Commit `plan` on `base`; `name` is for error messages. `linearizable`: reads of the register are never stale.
+
+    `key`: of the register, where it is not the one that the driver works on.
+    """
     try:
         failed = (yield from store_objects(plan.puts)) if plan.puts else ""
-        verdict = Failed(failed) if failed else (yield from _swap(base, plan, name, linearizable))
+        verdict = Failed(failed) if failed else (yield from _swap(base, plan, name, linearizable, key))
     except VirkeError:  # rule 9
         yield from _remove(plan)
         raise
@@ -163,9 +168,9 @@ def _remove(plan: Plan) -> Generator[Effect, Outcome, None]:
             yield delete
 
 
-def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool) -> Protocol:
+def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool, key: str | None) -> Protocol:
     root, has_uploads = plan.root, bool(plan.puts or plan.uploaded)
-    swap = SwapRoot(encode_root(root), base.generation)
+    swap = SwapRoot(encode_root(root), base.generation, key)
     surely_not_applied, reason = True, ""
     sends = slots = 0
     while sends < SENDS and slots < SLOTS:
@@ -182,7 +187,7 @@ def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool) -> Protocol:
                     surely_not_applied, reason = False, why
                 case Mismatch():
                     surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
-            seen = yield ReadRoot()
+            seen = yield ReadRoot(key)
             found = look(base, root, seen, name, linearizable=linearizable)
             if surely_not_applied:
                 found = _planned_anew(base, answer, seen, found, keeps=has_uploads, name=name)
@@ -226,14 +231,14 @@ def look(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bo
     """What the root as `seen` proves about the swap of `root` on `base`; None if nothing yet. `Gone` needs rule 8."""
     match seen:
         case Record(data, generation):
-            try:
-                now = decode_root(data, name)
-            except NotFound:  # the tombstone of a branch
-                return Gone()
+            now = decode_record(data, name)
         case Absent():
             return Gone()
         case _:
             return None
+    if isinstance(now, Tombstone):  # rule 12
+        is_other = now.database_id != root.database_id
+        return Gone() if is_other or now.epoch >= base.root.epoch else None
     match judge(base.root, now, began_after=True, linearizable=linearizable):
         case Replaced() | AskAgain():
             return Gone()

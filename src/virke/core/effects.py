@@ -87,10 +87,17 @@ class Stored:
     """The immutable object is there, whole, and will survive a crash."""
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of objects, as a LIST shows them."""
+
+    keys: tuple[str, ...]
+
+
 ReadOutcome = Record | Unchanged | Absent | Lost
 SwapOutcome = Swapped | Mismatch | Lost
 PutOutcome = Stored | Lost
-Outcome = Record | Absent | Swapped | Mismatch | Lost | Refused | Paced | Stored | list[bytes | Absent] | None
+Outcome = Record | Absent | Swapped | Mismatch | Lost | Refused | Paced | Stored | Keys | list[bytes | Absent] | None
 """What a protocol is sent back; each effect says which of them."""
 
 
@@ -99,18 +106,37 @@ Outcome = Record | Absent | Swapped | Mismatch | Lost | Refused | Paced | Stored
 
 @dataclass(frozen=True, slots=True)
 class ReadRoot:
-    """Read the root's register. Answered with `Record`, `Absent` or `Lost` (no answer)."""
+    """Read a register: of the branch that is worked on, or the one under `key`. `Record`, `Absent` or `Lost`."""
+
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SwapRoot:
-    """Replace the root if its generation is still `base` (None: if it does not exist).
+    """Replace what a register holds if its generation is still `base` (None: if it does not exist); `key` as above.
 
     Answered with `Swapped`, `Mismatch`, `Lost`, `Refused` or `Paced`.
     """
 
     data: bytes
     base: Generation | None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRoot:
+    """Make the register under `key` absent if its generation is still `base`. Answered as `SwapRoot`."""
+
+    key: str
+    base: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class ListKeys:
+    """List the keys of the objects of one tier that begin with `prefix`. Answered with `Keys`; errors are raised."""
+
+    tier: Tier
+    prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +170,11 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete objects, best effort. Answered with None."""
+    """Delete objects, best effort; with `must` an error is raised. Answered with None."""
 
     tier: Tier
     keys: tuple[str, ...]
+    must: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,4 +194,4 @@ class AwaitSlot:
     refused: Paced
 
 
-Effect = ReadRoot | SwapRoot | PutNew | PutAll | Get | Delete | Pause | AwaitSlot
+Effect = ReadRoot | SwapRoot | RemoveRoot | ListKeys | PutNew | PutAll | Get | Delete | Pause | AwaitSlot

@@ -8,12 +8,14 @@ Pure: generators of effects. Knows the segment format and which runs are worth m
 3. Write amplification is bounded: a run is merged when `FAN_IN` segments of like size stand together, or when what
    came later is half of the oldest.
 4. A merge that lost the race to a commit is rebased while its inputs are still a run of the new root, but never past
-   a collection watermark: then its upload might be garbage already (core/collect.py, rule 3).
+   a collection watermark: then its upload might be garbage already (core/collect.py, rule 3). Nor past a pin: a merge
+   that is older than the pin passes for what the pin holds, and its inputs would go.
+5. Segments that pins hold are left alone while they are few: they are kept anyway, and a merge of them is kept twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,6 +26,7 @@ from virke.core.hot import HotPages
 from virke.core.ids import CommitId, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page
+from virke.core.pins import Pin
 from virke.core.reading import read
 from virke.core.root import Root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame
@@ -34,6 +37,8 @@ FAN_IN: Final = 4
 TIER_RATIO: Final = 4
 SMALLEST_BYTES: Final = 64 << 10
 BATCH_PAGES: Final = 1024
+PINNED_MAX: Final = 32
+"""Of more segments than these, pinned ones are merged too: reads would suffer."""
 WINDOW_PAGES: Final = 64 << 10
 """How many pages are sorted out at a time: what bounds the memory of a merge."""
 
@@ -44,6 +49,22 @@ class Run:
 
     start: int
     stop: int
+
+
+def choose_in(root: Root) -> Run | None:
+    """The run of `root` most worth merging, or None; among segments that no pin holds, unless too many are held."""
+    pinned = max((at for pin in root.pins for at in _held_by(pin, root.segments)), default=0)
+    if pinned > PINNED_MAX:
+        return choose(root.segments)
+    run = choose(root.segments[pinned:])
+    return run and Run(run.start + pinned, run.stop + pinned)
+
+
+def _held_by(pin: Pin, segments: tuple[Ref, ...]) -> Iterator[int]:
+    """For each of the segments that `pin` holds as they are, how many there are up to it."""
+    for at, ref in enumerate(segments, 1):
+        if ref.lo <= pin.version and ref.identity.created <= pin.pinned_at:
+            yield at
 
 
 def choose(segments: tuple[Ref, ...]) -> Run | None:
@@ -119,8 +140,10 @@ def _write(job: Merge, upload: Upload, part_bytes: int) -> Generator[Effect, Out
 
 def plan_merge(root: Root, job: Merge, ref: Ref, *, commit_id: CommitId, time_ms: int) -> Plan | None:
     """The commit that puts `ref` in the place of its inputs on `root`; None if that may not be done any more."""
-    inputs = job.inputs
-    if root.horizon.watermark > job.root.head.version or root.epoch != job.root.epoch:
+    inputs, begun_at = job.inputs, job.root.head.version
+    if root.horizon.watermark > begun_at or root.epoch != job.root.epoch:
+        return None
+    if any(pin.pinned_at > begun_at for pin in root.pins):
         return None
     for start in range(len(root.segments) - len(inputs) + 1):
         if root.segments[start : start + len(inputs)] == inputs:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import threading
 from typing import Final
 
+from virke.core.branching import World
 from virke.core.effects import Record, Unchanged
 from virke.core.ids import MAIN_BRANCH, DatabaseId
+from virke.core.pins import root_key
 from virke.core.root import NOT_TOLD, RootAt, check_place, decode_root
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
@@ -23,11 +25,6 @@ from virke.stores.base import Consistency, Store
 BASE_TRIES: Final = 12
 ABSENT_TRIES_KNOWN: Final = 8
 ABSENT_TRIES_NEW: Final = 5
-
-
-def root_key(name: str, branch: str = MAIN_BRANCH) -> str:
-    """The register key of a branch of a database."""
-    return f"root/{name}/{branch}"
 
 
 class Branch:
@@ -52,6 +49,18 @@ class Branch:
         self._lock = threading.Lock()
         self._latest: RootAt | None = None
         self._database_id = database_id
+
+    @property
+    def world(self) -> World:
+        """What the protocols of creation and deletion are told."""
+        environment = self.environment
+        return World(
+            self.name,
+            tuple(self.store.blobs),
+            environment.commit_id,
+            environment.now_ms,
+            linearizable=self.is_linearizable,
+        )
 
     @property
     def is_linearizable(self) -> bool:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final
 
 from virke.core.collect import GRACE_MS
-from virke.core.ids import DatabaseId
+from virke.core.ids import MAIN_BRANCH, DatabaseId
 from virke.core.root import Root
 from virke.core.settings import Settings
 from virke.engine import schema, sqlite, status, upkeep
@@ -68,13 +68,14 @@ class Database:
         on_close: Callable[[], None] | None = None,
         upkeep_beside: bool = False,
         database_id: DatabaseId | None = None,
+        branch: str = MAIN_BRANCH,
     ) -> None:
         self.name = name
         self._on_close = on_close
         self._env = environment or Environment()
         self._monotonic = self._env.monotonic
         self._now_ms = self._env.now_ms
-        self._volume = Volume(Branch(store, name, self._env, database_id=database_id))
+        self._volume = Volume(Branch(store, name, self._env, branch=branch, database_id=database_id))
         self._volume.branch.refresh()
         self._committing = Committing(self._volume)
         self._writer = Writer(self._volume, self._committing, self._connection)

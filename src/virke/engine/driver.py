@@ -24,6 +24,8 @@ from virke.core.effects import (
     Delete,
     Effect,
     Get,
+    Keys,
+    ListKeys,
     Lost,
     Outcome,
     Pause,
@@ -31,6 +33,7 @@ from virke.core.effects import (
     PutNew,
     ReadRoot,
     Refused,
+    RemoveRoot,
     SwapRoot,
     Tier,
     Unchanged,
@@ -70,11 +73,16 @@ class Driver:
 
     def _perform(self, effect: Effect) -> Outcome:
         match effect:
-            case ReadRoot():
-                return self._read_root()
-            case SwapRoot(data, base):
+            case ReadRoot(key):
+                return self._read_root(key or self._root_key)
+            case SwapRoot(data, base, key):
                 try:
-                    return self._store.register.swap(self._root_key, data, base)
+                    return self._store.register.swap(key or self._root_key, data, base)
+                except Unavailable as error:
+                    return Refused(error.message)
+            case RemoveRoot(key, base):
+                try:
+                    return self._store.register.remove(key, base)
                 except Unavailable as error:
                     return Refused(error.message)
             case PutNew(tier, key, data):
@@ -89,6 +97,11 @@ class Driver:
                     return Refused(error.message)
             case Get(tier, ranges, fresh):
                 return self.get(tier, [Range(key, offset, length, fresh) for key, offset, length in ranges])
+            case ListKeys(tier, prefix):
+                return Keys(tuple(item.key for item in self.blobs(tier).list(prefix)))
+            case Delete(tier, keys, must=True):
+                self.blobs(tier).delete(keys)
+                return None
             case Delete():
                 with suppress(VirkeError):  # invariant 3
                     self.sweep([effect])
@@ -112,9 +125,9 @@ class Driver:
                 with suppress(Unavailable):
                     self.blobs(effect.tier).delete(effect.keys)
 
-    def _read_root(self) -> Outcome:
+    def _read_root(self, key: str) -> Outcome:
         try:
-            outcome = self._store.register.read(self._root_key)
+            outcome = self._store.register.read(key)
         except Unavailable as error:
             return Lost(error.message)
         assert not isinstance(outcome, Unchanged), "no known generation was named"

@@ -16,13 +16,15 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 
-from virke.core import collect, merge
+from virke.core import branching, collect, merge
 from virke.core.change import next_root, plan_change, tier_for, untouched
 from virke.core.commit import Committed, Plan
 from virke.core.effects import Delete, Effect, Outcome, Tier
 from virke.core.ids import Version
+from virke.core.pins import Pin
 from virke.core.root import Horizon, Root
 from virke.core.settings import Settings
 from virke.engine.committing import Committing
@@ -107,7 +109,7 @@ class Upkeep:
         root = self._volume.branch.latest().root
         if promotes_itself(root) and Tier.OBJECT in self._volume.branch.store.blobs:
             self.promote()
-        while run := merge.choose(self._volume.branch.latest().root.segments):
+        while run := merge.choose_in(self._volume.branch.latest().root):
             if not self.compact(run):
                 return
             self.collect_step()
@@ -195,11 +197,16 @@ class Upkeep:
     # Collection
 
     def collect_step(self, grace_ms: int = collect.GRACE_MS) -> None:
-        """Sweep what is due, then advance the horizon; both at most once, neither with a LIST."""
+        """Drop dead pins, sweep what is due, then advance the horizon; each at most once, without a LIST.
+
+        (Objects of a branch whose deletion was interrupted are found by one.)
+        """
         volume = self._volume
-        root, now_ms = volume.branch.latest().root, volume.environment.now_ms()
-        if not collect.may_be_due(root, now_ms, grace_ms):
+        now_ms = volume.environment.now_ms()
+        if not collect.may_be_due(volume.branch.latest().root, now_ms, grace_ms):
             return
+        self._settle_pins(now_ms, grace_ms)
+        root = volume.branch.latest().root
         marked = self._run(collect.mark(root))
         if collect.may_sweep(root, now_ms, grace_ms):
             volume.driver.sweep(merge.uploaded(ref) for ref in marked.garbage)
@@ -215,7 +222,10 @@ class Upkeep:
             Unavailable, Corrupt: from the store; repeat it, nothing needed was deleted.
         """
         volume = self._volume
-        root, now_ms = volume.branch.refresh().root, volume.environment.now_ms()
+        volume.branch.refresh()
+        now_ms = volume.environment.now_ms()
+        has_open_pins = not dry_run and self._settle_pins(now_ms, grace_ms)
+        root = volume.branch.latest().root
         marked = self._run(collect.mark(root))
         due = collect.may_sweep(root, now_ms, grace_ms)
         listed = {tier: self._listed(tier) for tier in volume.branch.store.blobs}
@@ -230,7 +240,7 @@ class Upkeep:
                 for tier, items in listed.items()
             )
             self.collect_step(grace_ms)
-            if waiting and not volume.branch.latest().root.horizon.is_pending:
+            if (waiting or has_open_pins) and not volume.branch.latest().root.horizon.is_pending:
                 self._write_horizon(lambda now: _new_watermark(now, now_ms))
             if volume.branch.store.tidy is not None:
                 volume.branch.store.tidy()
@@ -240,7 +250,26 @@ class Upkeep:
 
     def _listed(self, tier: Tier) -> list[Listed]:
         root = self._volume.branch.latest().root
-        return list(self._volume.driver.blobs(tier).list(f"seg/{root.database_id.hex()}/"))
+        return list(self._volume.driver.blobs(tier).list(f"seg/{root.database_id.hex()}/{root.branch}/"))
+
+    def _settle_pins(self, now_ms: int, grace_ms: int) -> bool:
+        """Drop the pins of branches that are no more; True if one is left whose branch may still come.
+
+        Such a one is only kept from coming once it had a grace period: since a watermark that is newer than the pin.
+        """
+        volume, root = self._volume, self._volume.branch.latest().root
+        world, has_open = volume.branch.world, False
+        for pin in root.pins:
+            is_old = pin.pinned_at <= root.horizon.watermark and now_ms - root.horizon.since_ms >= grace_ms
+            hold = self._run(branching.settle(world, root, pin, may_fence=is_old))
+            has_open |= hold is branching.Hold.OPEN
+            if hold is branching.Hold.DEAD:
+                self._committing.commit_newest(partial(self._unpinned, pin))
+        return has_open
+
+    def _unpinned(self, pin: Pin, root: Root) -> Plan | None:
+        environment = self._volume.environment
+        return branching.plan_unpin(root, pin, environment.commit_id(), environment.now_ms())
 
     def _write_horizon(self, horizon: Callable[[Root], Horizon | None]) -> None:
         environment = self._volume.environment

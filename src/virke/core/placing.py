@@ -1,0 +1,117 @@
+"""One record into one register, by compare-and-swap, and found out honestly: what creation and deletion are made of.
+
+Pure: a generator of effects. A commit has more to find out (core/commit): here no ring is asked, the caller's `look`
+says whether what the register shows is our record, or makes ours impossible.
+
+1. The swap is sent again (once its slot has come, if that is what it was refused for) only while `look` sees neither: records are such that a repeat is harmless.
+2. `Unproved` says whether some request can have been applied. It is all that is said when the tries are over.
+3. An error that the world raises says nothing of the requests before it: `Unproved`, unless none can have been applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Final
+
+from virke.core.effects import (
+    Absent,
+    AwaitSlot,
+    Effect,
+    Lost,
+    Mismatch,
+    Outcome,
+    Paced,
+    Pause,
+    ReadRoot,
+    Record,
+    Refused,
+    RemoveRoot,
+    Swapped,
+    SwapRoot,
+)
+from virke.errors import Unavailable, VirkeError
+
+SENDS: Final = 8
+SLOTS: Final = 64
+READS: Final = 3
+ABSENT_READS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """It is there, or was and has been replaced since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """The register holds something else, and will never hold ours."""
+
+    by: Record | Absent
+
+
+@dataclass(frozen=True, slots=True)
+class Unproved:
+    """The tries are over. `is_surely_not`: no request was applied, and none is on its way."""
+
+    reason: str
+    is_surely_not: bool
+
+
+Look = Callable[[Record | Absent], Placed | Beaten | None]
+Placing = Generator[Effect, Outcome, Placed | Beaten | Unproved]
+
+
+def place(swap: SwapRoot | RemoveRoot, look: Look) -> Placing:
+    """Perform `swap` until it is known what became of it."""
+    is_surely_not, reason = True, ""
+    sends = slots = 0
+    while sends < SENDS and slots < SLOTS:
+        try:
+            answer = yield swap
+            match answer:
+                case Swapped():
+                    return Placed()
+                case Refused(why):
+                    reason = why
+                case Paced():
+                    reason = "it takes no more swaps at this moment"
+                case Lost(why):
+                    is_surely_not, reason = False, why
+                case Mismatch():  # perhaps the answer to a repeat, on the way, of our own success
+                    is_surely_not, reason = False, "the store does not show it"
+            seen = yield ReadRoot(swap.key)
+            found = look(seen) if isinstance(seen, Record | Absent) else None
+            if found is None and isinstance(answer, Paced):
+                slots += 1
+                yield AwaitSlot(answer)
+                continue
+        except VirkeError as error:
+            if is_surely_not:
+                raise
+            return Unproved(error.message, is_surely_not=False)
+        if found is not None:
+            return found
+        sends += 1
+        if sends < SENDS:
+            yield Pause(sends - 1)
+    return Unproved(reason, is_surely_not)
+
+
+def read_record(key: str, *, expects: bool = False) -> Generator[Effect, Outcome, Record | Absent]:
+    """What the register under `key` holds. With `expects`, absence is asked about again: it may be too new to be shown.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+    reads = ABSENT_READS if expects else READS
+    seen: Outcome = None
+    for attempt in range(reads):
+        if attempt:
+            yield Pause(attempt - 1)
+        seen = yield ReadRoot(key)
+        if isinstance(seen, Record) or (isinstance(seen, Absent) and not expects):
+            return seen
+    if isinstance(seen, Absent):
+        return seen
+    raise Unavailable(f"the store does not answer: {seen.reason if isinstance(seen, Lost) else seen}")
