@@ -88,7 +88,10 @@ def create_branch(
         base = yield from read_root(world, source)
         birth_epoch = _birth_epoch(register, base.root, world.name, branch)
         if held := _pin_of(base.root, branch):
-            if (yield from settle(world, base.root, held)) is not Hold.DEAD:
+            hold = yield from settle(world, base.root, held)
+            if hold is Hold.OPEN:
+                raise Unavailable(f"the store does not show whether branch {branch!r} exists; it was not created")
+            if hold is Hold.LIVES:
                 raise Exists(f"branch {branch!r} of {world.name!r} exists already")
             yield from unpin(world, source, held)
             continue
@@ -143,8 +146,10 @@ def _place_root(world: World, source: Root, pin: Pin, register: Record | Absent)
     try:
         root, puts = yield from inherited(source, pin, world.new_id(), world.now_ms())
         found = yield from _placed(world, root, puts, register)
-    except VirkeError:
+    except VirkeError as error:
         yield from _abandon(world, source, pin, puts)
+        if isinstance(error, Corrupt) and (yield from _is_fenced(world, source, pin)):
+            raise _was_deleted(pin) from error
         raise
     match found:
         case Placed():
@@ -157,7 +162,17 @@ def _place_root(world: World, source: Root, pin: Pin, register: Record | Absent)
             raise Unavailable(f"the store did not take it, branch {pin.name!r} was not created: {reason}")
         case Beaten(Record(data)) if isinstance(decode_record(data, world.name), Root):
             raise Exists(f"branch {pin.name!r} of {world.name!r} exists already")
-    raise Conflict(f"branch {pin.name!r} was deleted while it was created; run it again")
+    raise _was_deleted(pin)
+
+
+def _was_deleted(pin: Pin) -> Conflict:
+    return Conflict(f"branch {pin.name!r} was deleted while it was created; run it again")
+
+
+def _is_fenced(world: World, source: Root, pin: Pin) -> Generator[Effect, Outcome, bool]:
+    """Whether the branch of `pin` was kept from coming: what the pin held may be gone then, and that is no damage."""
+    seen = yield from read_record(root_key(world.name, pin.name))
+    return _hold(source, pin, seen, world.name) is Hold.DEAD
 
 
 def _placed(
@@ -263,6 +278,39 @@ def wipe(world: World, database_id: DatabaseId, branch: str, epoch: Epoch) -> Ge
             dead = tuple(key for key in listed.keys if epoch_of(key.removeprefix(prefix)) <= epoch)
             if dead:
                 yield Delete(tier, dead)
+
+
+def dead_keys(world: World, database_id: DatabaseId) -> Generator[Effect, Outcome, tuple[Delete, ...]]:
+    """What dead lives of branches left behind, such as the uploads of writers that came after `wipe`: by LIST.
+
+    Raises:
+        Unavailable, Denied: from the store.
+    """
+    prefix, last = f"seg/{database_id.hex()}/", dict[str, int]()
+    deletes = []
+    for tier in world.tiers:
+        listed = yield ListKeys(tier, prefix)
+        assert isinstance(listed, Keys), listed
+        dead = []
+        for key in listed.keys:
+            branch, _, rest = key.removeprefix(prefix).partition("/")
+            if branch not in last:
+                last[branch] = yield from _last_dead(world, database_id, branch)
+            if epoch_of(rest) <= last[branch]:
+                dead.append(key)
+        deletes.append(Delete(tier, tuple(dead)))
+    return tuple(deletes)
+
+
+def _last_dead(world: World, database_id: DatabaseId, branch: str) -> Generator[Effect, Outcome, int]:
+    """The last epoch of `branch` that is over for good; -1 if none is known to be. Absence proves nothing."""
+    seen = yield from read_record(root_key(world.name, branch))
+    if isinstance(seen, Absent):
+        return -1
+    found = decode_record(seen.data, world.name)
+    if found.database_id != database_id:
+        return -1
+    return found.epoch if isinstance(found, Tombstone) else found.birth_epoch - 1
 
 
 def epoch_of(rest: str) -> int:
