@@ -13,12 +13,12 @@ from tests.core.actors import TIME_MS, PlanMerge, empty, id_of, real_plan_merge,
 from tests.core.branch_explorer import Actor, Program, Registers
 from virke.core import branching, collect
 from virke.core.branching import Hold, World, read_root
-from virke.core.commit import Committed, Conflicted, Plan, commit, store_objects
+from virke.core.commit import Conflicted, Plan, commit, store_objects
 from virke.core.effects import Delete, Effect, Keys, ListKeys, Outcome, Tier
 from virke.core.ids import MAIN_BRANCH, CommitId, Epoch, Version
 from virke.core.merge import Merge, Run, uploaded
 from virke.core.pins import root_key
-from virke.core.root import Root, RootAt, encode_root
+from virke.core.root import Horizon, Root, RootAt, encode_root
 from virke.errors import VirkeError
 
 NAME = "db"
@@ -34,14 +34,14 @@ def beginning() -> tuple[Registers, dict[str, bytes]]:
     return frozenset({(root_key(NAME), encode_root(root))}), objects
 
 
-def world_of(who: str, *, linearizable: bool = True) -> World:
+def world_of(who: str, *, eventual: bool = False) -> World:
     """What a protocol is told; the ids of one actor are the same in every run of it."""
     numbers = count()
 
     def new_id() -> CommitId:
         return id_of(f"{who} {next(numbers)}")
 
-    return World(NAME, (Tier.KV,), new_id, lambda: TIME_MS, linearizable)
+    return World(NAME, (Tier.KV,), new_id, lambda: TIME_MS, linearizable=not eventual)
 
 
 def _sent(world: World, base: RootAt, plan: Plan) -> Generator[Effect, Outcome, RootAt | None]:
@@ -50,7 +50,7 @@ def _sent(world: World, base: RootAt, plan: Plan) -> Generator[Effect, Outcome, 
     verdict = yield from commit(base, plan, NAME, linearizable=world.linearizable, key=key)
     if isinstance(verdict, Conflicted):
         return verdict.at
-    return None if isinstance(verdict, Committed) else None
+    return None
 
 
 def writer(branch: str, who: str = "w", *, epochs: int = 0) -> Program:
@@ -97,34 +97,40 @@ Create = Callable[[World, str, str, int | None], Actor]
 
 def real_create(world: World, source: str, branch: str, version: int | None) -> Actor:
     """`create_branch` as it is."""
-    return (yield from branching.create_branch(world, source, branch, version=version))
+    yield from branching.create_branch(world, source, branch, version=version)
 
 
 def creator(
-    source: str, branch: str, who: str = "c", *, version: int | None = None, create: Create = real_create
+    source: str,
+    branch: str,
+    who: str = "c",
+    *,
+    version: int | None = None,
+    create: Create = real_create,
+    eventual: bool = False,
 ) -> Program:
     """Makes a branch."""
 
     def program() -> Actor:
-        yield from create(world_of(f"{who} {branch}"), source, branch, version)
+        yield from create(world_of(f"{who} {branch}", eventual=eventual), source, branch, version)
 
     return quietly(program)
 
 
-def deleter(branch: str, delete: Callable[[World, str], Actor] | None = None) -> Program:
+def deleter(branch: str, delete: Callable[[World, str], Actor] | None = None, *, eventual: bool = False) -> Program:
     """Deletes a branch."""
 
     def program() -> Actor:
-        yield from (delete or branching.delete_branch)(world_of(f"d {branch}"), branch)
+        yield from (delete or branching.delete_branch)(world_of(f"d {branch}", eventual=eventual), branch)
 
     return quietly(program)
 
 
-def collector(branch: str, who: str = "gc", *, lists: bool = True) -> Program:
+def collector(branch: str, who: str = "gc", *, lists: bool = True, eventual: bool = False) -> Program:
     """Settles pins, advances the horizon, sweeps; the grace period has always passed. Without `lists`, as upkeep does."""
 
     def program() -> Actor:
-        world = world_of(f"{who} {branch}")
+        world = world_of(f"{who} {branch}", eventual=eventual)
         at = yield from read_root(world, branch)
         for pin in at.root.pins:
             if (yield from branching.settle(world, at.root, pin)) is Hold.DEAD:
@@ -146,14 +152,17 @@ def collector(branch: str, who: str = "gc", *, lists: bool = True) -> Program:
     return quietly(program)
 
 
-def janitor(branch: str) -> Program:
+def janitor(branch: str, *, lists: bool = True) -> Program:
     """What `db gc` does: a collection, and on `main` what dead lives of all branches left behind."""
 
     def program() -> Actor:
-        yield from collector(branch, "janitor")()
-        if branch == MAIN_BRANCH:
+        yield from collector(branch, "janitor", lists=lists)()
+        if lists and branch == MAIN_BRANCH:
             at = yield from read_root(world_of("janitor"), branch)
-            yield from (yield from branching.dead_keys(world_of("janitor"), at.root.database_id))
+            listed = yield ListKeys(Tier.KV, f"seg/{at.root.database_id.hex()}/")
+            assert isinstance(listed, Keys)
+            dead = yield from branching.dead_keys(world_of("janitor"), at.root.database_id, listed.keys)
+            yield Delete(Tier.KV, tuple(sorted(dead)))
 
     return quietly(program)
 
@@ -170,7 +179,7 @@ def _sweep(world: World, at: RootAt, *, lists: bool) -> Generator[Effect, Outcom
     yield from _sent(world, at, _horizon(at.root, collect.swept_horizon(at.root.horizon), world))
 
 
-def _horizon(root: Root, horizon: collect.Horizon, world: World) -> Plan:
+def _horizon(root: Root, horizon: Horizon, world: World) -> Plan:
     return collect.plan_horizon(root, horizon, commit_id=world.new_id(), time_ms=TIME_MS)
 
 
@@ -179,10 +188,9 @@ def quietly(program: Program) -> Program:
 
     def quiet() -> Actor:
         try:
-            return (yield from program())
+            yield from program()
         except VirkeError as error:
             if error.kind == "corrupt":
                 raise
-            return None
 
     return quiet

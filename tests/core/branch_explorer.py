@@ -14,7 +14,7 @@ Effects are atomic. An actor is a generator of effects, a pure function of what 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -49,7 +49,7 @@ from virke.errors import Corrupt, VirkeError
 
 LOST: Final = Lost("no answer")
 ROUNDS: Final = 5
-Actor = Generator[Effect, Outcome, object]
+Actor = Generator[Effect, Outcome, None]
 Program = Callable[[], Actor]
 Registers = frozenset[tuple[str, bytes]]
 
@@ -120,6 +120,8 @@ class Scenario:
     lost: int = 0
     stale: int = 0
     late: bool = False
+    lists: bool = True
+    """Whether what is left in the end may be found by a LIST, as `db gc` does."""
 
 
 @dataclass(slots=True)
@@ -186,8 +188,9 @@ class Explorer:
             if state.lost and isinstance(answer, Swapped):
                 yield f"{name} answer lost", self._with(after._replace(lost=state.lost - 1), number, node.after(LOST))
             if state.stale and isinstance(step, ReadRoot):
-                held = [data for key, data in state.past if key == step.key]
-                for old in (*map(_record, held), Absent()):
+                held = [_record(data) for key, data in state.past if key == step.key]
+                olds: list[Record | Absent] = [*held, Absent()]
+                for old in olds:
                     if old != answer:
                         seen = state._replace(stale=state.stale - 1)
                         yield f"{name} stale", self._with(seen, number, node.after(old))
@@ -195,7 +198,10 @@ class Explorer:
                 dead = state._replace(kills=state.kills - 1)
                 yield f"{number}: killed", self._with(dead, number, KILLED)
                 if self._scenario.late and isinstance(step, SwapRoot) and state.late is None:
-                    yield f"{number}: killed, {name} is on its way", self._with(dead._replace(late=step), number, KILLED)
+                    yield (
+                        f"{number}: killed, {name} is on its way",
+                        self._with(dead._replace(late=step), number, KILLED),
+                    )
 
     def _with(self, state: State, number: int, node: Node) -> State:
         return state._replace(nodes=(*state.nodes[:number], node, *state.nodes[number + 1 :]))
@@ -275,7 +281,10 @@ class Explorer:
                 if isinstance(decoded(data), Root):
                     if key not in self._cleaners:
                         self._cleaners[key] = Node(self._collector(key.rsplit("/", 1)[1]))
-                    state = self._run(state, self._cleaners[key])
+                    try:
+                        state = self._run(state, self._cleaners[key])
+                    except Corrupt as error:
+                        raise self._violation(end, f"P7, when collected: {error}") from error
                     if missing := self._missing(state):
                         raise self._violation(end, f"P8, when collected: {missing}")
         roots = {root.branch: root for _, data in state.registers if isinstance(root := decoded(data), Root)}

@@ -280,26 +280,20 @@ def wipe(world: World, database_id: DatabaseId, branch: str, epoch: Epoch) -> Ge
                 yield Delete(tier, dead)
 
 
-def dead_keys(world: World, database_id: DatabaseId) -> Generator[Effect, Outcome, tuple[Delete, ...]]:
-    """What dead lives of branches left behind, such as the uploads of writers that came after `wipe`: by LIST.
+def dead_keys(world: World, database_id: DatabaseId, keys: Iterable[str]) -> Generator[Effect, Outcome, frozenset[str]]:
+    """Of the listed `keys` of a database, what dead lives of its branches left behind: uploads that came after `wipe`.
 
     Raises:
-        Unavailable, Denied: from the store.
+        Unavailable: the store does not answer. Corrupt: a register is damaged.
     """
-    prefix, last = f"seg/{database_id.hex()}/", dict[str, int]()
-    deletes = []
-    for tier in world.tiers:
-        listed = yield ListKeys(tier, prefix)
-        assert isinstance(listed, Keys), listed
-        dead = []
-        for key in listed.keys:
-            branch, _, rest = key.removeprefix(prefix).partition("/")
-            if branch not in last:
-                last[branch] = yield from _last_dead(world, database_id, branch)
-            if epoch_of(rest) <= last[branch]:
-                dead.append(key)
-        deletes.append(Delete(tier, tuple(dead)))
-    return tuple(deletes)
+    prefix, last, dead = f"seg/{database_id.hex()}/", dict[str, int](), set[str]()
+    for key in keys:
+        branch, _, rest = key.removeprefix(prefix).partition("/")
+        if branch not in last:
+            last[branch] = yield from _last_dead(world, database_id, branch)
+        if epoch_of(rest) <= last[branch]:
+            dead.add(key)
+    return frozenset(dead)
 
 
 def _last_dead(world: World, database_id: DatabaseId, branch: str) -> Generator[Effect, Outcome, int]:

@@ -23,7 +23,7 @@ from virke.core import branching, collect, merge
 from virke.core.change import next_root, plan_change, tier_for, untouched
 from virke.core.commit import Committed, Plan
 from virke.core.effects import Delete, Effect, Outcome, Tier
-from virke.core.ids import Version
+from virke.core.ids import MAIN_BRANCH, Version
 from virke.core.pins import Pin
 from virke.core.root import Horizon, Root
 from virke.core.settings import Settings
@@ -216,7 +216,7 @@ class Upkeep:
         self._write_horizon(lambda now: collect.advance(now, marked, now_ms))
 
     def collect(self, *, dry_run: bool, grace_ms: int = collect.GRACE_MS) -> Collected:
-        """What `db gc` does: `collect_step`, and leftovers of killed writers, found by a LIST.
+        """What `db gc` does: `collect_step`, and leftovers of killed writers and of dead branches, found by a LIST.
 
         Raises:
             Unavailable, Corrupt: from the store; repeat it, nothing needed was deleted.
@@ -228,15 +228,21 @@ class Upkeep:
         root = volume.branch.latest().root
         marked = self._run(collect.mark(root))
         due = collect.may_sweep(root, now_ms, grace_ms)
-        listed = {tier: self._listed(tier) for tier in volume.branch.store.blobs}
+        prefix = f"seg/{root.database_id.hex()}/"
+        mine = f"{prefix}{root.branch}/"
+        looks_at_all = root.branch == MAIN_BRANCH
+        listed = {tier: self._listed(tier, prefix if looks_at_all else mine) for tier in volume.branch.store.blobs}
         sizes = {item.key: item.size_bytes for items in listed.values() for item in items}
+        others = [key for key in sizes if not key.startswith(mine)]
+        dead = self._run(branching.dead_keys(volume.branch.world, root.database_id, others))
         first = {key for ref in marked.garbage for key in ref.keys if key in sizes}
         rest = set(collect.leftovers(root, marked, sizes)) - first if due or not root.horizon.is_pending else set()
         garbage = first | rest if due else (rest if now_ms - root.horizon.since_ms >= grace_ms else set())
-        waiting = len(sizes.keys() - marked.needed_keys - garbage)
+        waiting = len(sizes.keys() - marked.needed_keys - garbage - {*others})
+        garbage |= dead
         if not dry_run:
             volume.driver.sweep(
-                Delete(tier, tuple(item.key for item in items if item.key in rest & garbage))
+                Delete(tier, tuple(item.key for item in items if item.key in (rest & garbage) | dead))
                 for tier, items in listed.items()
             )
             self.collect_step(grace_ms)
@@ -248,9 +254,8 @@ class Upkeep:
             tuple(sorted(garbage)), sum(sizes[key] for key in garbage), len(sizes) - len(garbage), waiting, dry_run
         )
 
-    def _listed(self, tier: Tier) -> list[Listed]:
-        root = self._volume.branch.latest().root
-        return list(self._volume.driver.blobs(tier).list(f"seg/{root.database_id.hex()}/{root.branch}/"))
+    def _listed(self, tier: Tier, prefix: str) -> list[Listed]:
+        return list(self._volume.driver.blobs(tier).list(prefix))
 
     def _settle_pins(self, now_ms: int, grace_ms: int) -> bool:
         """Drop the pins of branches that are no more; True if one is left whose branch may still come.
