@@ -45,9 +45,7 @@ FAST = {
         (creator("main", "dev"),), (merger("main"), collector("main"), collector("main", "gc2"))
     ),
     "branch works": Scenario(BORN, (merger("dev"), collector("dev"), collector("main"))),
-    "creation killed or late": Scenario(
-        (), (creator("main", "dev"), collector("main"), merger("main")), kills=1, late=True
-    ),
+    "creation killed or late": Scenario((), (creator("main", "dev"), collector("main")), kills=1, late=True),
     "delete": Scenario((*BORN, *COMPACTED), (deleter("dev"), collector("main"), writer("dev")), kills=1),
     "delete against child": Scenario(BORN, (deleter("dev"), creator("dev", "kid"), collector("main")), kills=1),
     "child of branch": Scenario(
@@ -73,6 +71,9 @@ FAST = {
     ),
 }
 SLOW = {
+    "creation killed or late, and a merge": Scenario(
+        (), (creator("main", "dev"), collector("main"), merger("main")), kills=1, late=True
+    ),
     "two creators and a collector": Scenario(
         (), (creator("main", "dev"), creator("main", "dev", "c2"), collector("main"))
     ),
@@ -80,7 +81,7 @@ SLOW = {
         BORN, (deleter("dev"), creator("main", "dev", "c2"), collector("main"))
     ),
     "branch works": Scenario(BORN, (merger("dev"), collector("dev"), merger("main"), collector("main")), kills=1),
-    "creation killed or late": Scenario(
+    "creation killed twice or late, answers lost": Scenario(
         (), (creator("main", "dev"), collector("main"), merger("main")), kills=2, late=True, lost=1
     ),
     "child of branch": Scenario(
@@ -234,7 +235,7 @@ PATCHED = {
         branching,
         "settle",
         dropped_after_the_grace,
-        FAST["creation killed or late"],
+        SLOW["creation killed or late, and a merge"],
     ),
     "children are ignored": (branching, "refuse_if_pinned", children_are_ignored, FAST["child lives, branch deleted"]),
     "not below swept merges": (collect, "mark_pinned", not_below_swept, TWICE),

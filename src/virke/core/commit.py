@@ -133,7 +133,7 @@ def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False, k
     """
     try:
         failed = (yield from store_objects(plan.puts)) if plan.puts else ""
-        verdict = Failed(failed) if failed else (yield from _swap(base, plan, name, linearizable, key))
+        verdict = Failed(failed) if failed else (yield from _swap(base, plan, name, linearizable, key=key))
     except VirkeError:  # rule 9
         yield from _remove(plan)
         raise
@@ -168,7 +168,7 @@ def _remove(plan: Plan) -> Generator[Effect, Outcome, None]:
             yield delete
 
 
-def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool, key: str | None) -> Protocol:
+def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: str | None) -> Protocol:
     root, has_uploads = plan.root, bool(plan.puts or plan.uploaded)
     swap = SwapRoot(encode_root(root), base.generation, key)
     surely_not_applied, reason = True, ""
