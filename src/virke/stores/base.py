@@ -22,7 +22,8 @@ What a store may have besides
      that reach the store through this machine. It yields whether one is first, after at most `timeout_s`; the end of
      the block lets the next one through, and so does the death of its process. It is advice, never a lock: a swap
      needs no place in it, and safety is R3's. All who stand in line get through, loops that come back at once included.
-     It makes no request and leaves nothing where nothing was written.
+     A thread that is first does not ask again for that key: it would wait for itself. No request is made for it, and
+     nothing is left where nothing was written.
  L2. `watch(key)` gives a function that costs next to nothing and makes no request: it answers a stamp, or None. While
      it answers an equal stamp, no swap or remove of `key` was applied since, by whomever; None says nothing. So: take
      the stamp, *then* read; what was read is the newest for as long as the stamp stays.
