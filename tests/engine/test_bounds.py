@@ -90,6 +90,25 @@ def test_the_memory_of_a_request_follows_its_setting(limit_mb: int) -> None:
     assert grown <= limit_mb * MIB + BEYOND_BYTES
 
 
+def test_the_request_that_takes_memory_is_stopped_and_not_the_one_next_to_it() -> None:
+    """SQLite counts for the whole process; the sum of both limits holds."""
+    call = f'''
+        import threading
+        kinds = {{}}
+        def run(name, sql):
+            try: kinds[name] = db.query(sql).rows
+            except virke.VirkeError as error: kinds[name] = error.kind
+        greedy = threading.Thread(target=run, args=("greedy", "{NUMBERS}) SELECT i FROM c ORDER BY -i"))
+        greedy.start()
+        run("frugal", "{NUMBERS} LIMIT 20000000) SELECT count(*) FROM c")
+        greedy.join()
+        assert kinds == {{"greedy": "too_large", "frugal": [(20000000,)]}}, kinds
+        break'''
+    kind, grown = measured(call)
+    assert kind == "answered"
+    assert grown <= 2 * (64 * MIB + BEYOND_BYTES)
+
+
 def test_rows_cost_what_python_keeps_for_them(db: Database) -> None:
     """Empty texts and NULLs too: what is counted is at least the tuple and its places."""
     connection = Connection(db.snapshot(), value_bytes_max=MIB)

@@ -257,12 +257,17 @@ class Connection:
             return self.guarded(action)
         if sql not in self._long and len(sql) <= LONG_TEXT and len(statement.columns) <= sqlite.HOT_COLUMNS:
             self._limit(min(statement.value_bytes_max, self._value_bytes_max))
+            is_pinned = self.pinned is not None
             try:
                 return self.guarded(action)
             except TooLarge as error:
-                if not isinstance(error.__cause__, sqlite.TooBigError) or self._length == self._value_bytes_max:
+                # a heap limit that another request set; only a pinned read leaves nothing behind that SQLite undoes
+                is_others = is_pinned and isinstance(error.__cause__, sqlite.MEMORY_ERRORS)
+                is_long = isinstance(error.__cause__, sqlite.TooBigError) and self._length < self._value_bytes_max
+                if not (is_long or is_others):
                     raise
-            self.remember_long(sql)
+            if is_long:
+                self.remember_long(sql)
         return self._run_carefully(statement, action)
 
     def remember_long(self, sql: str) -> None:
@@ -372,6 +377,8 @@ class Connection:
         except (sqlite.Error, ValueError, TypeError, KeyError, MemoryError, VirkeError) as error:
             failure, self.file.failure = self.file.failure, None
             self._statements.clear()  # SQLite may have rolled back, and with it a schema
+            if not self.raw.in_transaction:
+                self.pinned = None
             if failure is not None:
                 raise failure from error
             raise sqlite.translate(error, self.guard) from error

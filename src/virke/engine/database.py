@@ -172,8 +172,10 @@ class Database:
         """Translate an error of the fast path; a collected snapshot or an unchecked parameter starts over."""
         connection, known = reader
         known.pop(sql, None)
-        if isinstance(error, sqlite.TooBigError):
-            connection.remember_long(sql)
+        if isinstance(error, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS)):
+            if isinstance(error, sqlite.TooBigError):
+                connection.remember_long(sql)
+            connection.unpin()
             return self._query_first(sql, params, reader, self._view.shown)
         failure, connection.file.failure = connection.file.failure, None
         if isinstance(error, SnapshotGone):

@@ -30,7 +30,7 @@ from virke.engine.sqlite.opening import (
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row, Value, check_parameters, check_value
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.engine.sqlite.statement import ALONE, Column, Description, Statement, check_text, describe, keyword, split
-from virke.engine.sqlite.translation import Error, ReadOnlyError, TooBigError, translate
+from virke.engine.sqlite.translation import MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
 
 __all__ = [
     "ALLOWED",
@@ -42,6 +42,7 @@ __all__ = [
     "DENIED_FUNCTIONS",
     "HOT_COLUMNS",
     "HOT_VALUE_BYTES",
+    "MEMORY_ERRORS",
     "MODES",
     "NO_DEADLINE",
     "PROGRESS_STEPS",

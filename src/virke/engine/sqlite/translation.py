@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import apsw
 
 from virke.engine.sqlite.guard import Guard
@@ -10,6 +12,7 @@ from virke.errors import Corrupt, Denied, Invalid, SqlError, TimedOut, TooLarge,
 Error = apsw.Error
 ReadOnlyError = apsw.ReadOnlyError
 TooBigError = apsw.TooBigError
+MEMORY_ERRORS: Final = (apsw.NoMemError, MemoryError)
 
 
 def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> VirkeError:
