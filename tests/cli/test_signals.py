@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from tests.cli.conftest import Virke, start
 from tests.cli.test_start import ENVIRON
 from tests.servers.s3 import CREDENTIALS
 from virke.cli.interrupts import Ended
+from virke.transfer.leftovers import GRACE_S, PREFIX, remove_leftovers
 
 LINE = b"SELECT 1;\n" * 1000
 
@@ -59,6 +61,30 @@ def test_p11_an_import_that_is_ended_leaves_nothing_behind(tmp_path: Path, numbe
     assert list((tmp_path / "tmp").iterdir()) == []
     with suppress(BrokenPipeError):
         process.communicate()
+
+
+def test_p11_what_a_killed_import_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is an hour old; not while its process lives, and nothing that an import does not make."""
+    process = importing(tmp_path)
+    temporary = tmp_path / "tmp"
+    [left] = temporary.iterdir()
+    hour_later_s = left.stat().st_mtime + GRACE_S + 1
+    remove_leftovers(temporary, hour_later_s)
+    assert (left / "input").exists(), "its process lives"
+    process.kill()
+    process.communicate()
+    remove_leftovers(temporary, hour_later_s - 2)
+    assert (left / "input").exists(), "it is young"
+    (left / "mine").touch()
+    other = temporary / f"{PREFIX}other"
+    other.mkdir(0o755)
+    remove_leftovers(temporary, hour_later_s + 60)
+    assert sorted(path.name for path in left.iterdir()) == ["mine"]
+    (left / "mine").unlink()
+    for path in (left, other):
+        os.utime(path, (0, 0))
+    assert start("db", "import", "-", "--db", "app", folder=tmp_path, TMPDIR=str(temporary)).returncode == 1
+    assert list(temporary.iterdir()) == [other]
 
 
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path) -> None:

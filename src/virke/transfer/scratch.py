@@ -2,7 +2,7 @@
 
 Knows temporary files, SQLite connections on them and pages; knows no store: a snapshot and a target are protocols.
 
-1. The folder is the user's alone, and is removed whatever happens.
+1. The folder is the user's alone, and is removed whatever happens; after a kill by who comes next (`leftovers`).
 2. The file needs no durability and no journal: after an error it is thrown away, never repaired.
 3. All statements on one connection see one instant (`clock_vfs`).
 4. SQL stays inside the file: the connection is guarded, and only `PRAGMA writable_schema` is let through on top.
@@ -24,6 +24,7 @@ from virke.core.page import PAGE_SIZE_DEFAULT, header_page_size, lock_page
 from virke.engine.clock_vfs import clock_vfs
 from virke.engine.sqlite import Connection, Error, Guard, open_connection, translate
 from virke.errors import Corrupt, Invalid, TooLarge, Unavailable
+from virke.transfer.leftovers import PREFIX, in_use, remove_leftovers
 from virke.transfer.source import Progress, silent
 
 CACHE_KIB: Final = 48 << 10
@@ -204,7 +205,8 @@ def scratch() -> Iterator[Scratch]:
         Unavailable: a file operation inside the block failed, most likely for want of room. TooLarge: memory is used up.
     """
     try:
-        with TemporaryDirectory(prefix="virke-") as folder:
+        remove_leftovers(Path(gettempdir()))
+        with TemporaryDirectory(prefix=PREFIX) as folder, in_use(Path(folder)):
             yield Scratch(Path(folder))
     except BrokenPipeError:
         raise  # the reader of our output has gone; nothing is wrong here

@@ -29,6 +29,7 @@ from virke.transfer.sniff import HEAD_BYTES
 CHUNK_BYTES: Final = 1 << 20
 STREAM_BYTES_MAX: Final = 16 << 30
 WRITER_WAIT_S: Final = 10.0
+_READING: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 STANDARD_INPUT: Final = "standard input"
 
 Progress = Callable[[int, int], None]
@@ -180,12 +181,12 @@ def open_input(path: Path) -> BinaryIO:
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
             what = "a folder" if stat.S_ISDIR(mode) else "a device or a socket, not a file"
             raise Invalid(f"can't read {path}: it is {what} ('-' reads standard input)")
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        fd = os.open(path, os.O_RDONLY | _READING)
     except FileNotFoundError as error:
         raise NotFound(f"no such file: {path}") from error
     except (OSError, ValueError) as error:
         raise Invalid(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         select.select([fd], [], [], WRITER_WAIT_S)  # without a writer it then ends at once, and is empty
-    os.set_blocking(fd, True)
+        os.set_blocking(fd, True)
     return os.fdopen(fd, "rb")

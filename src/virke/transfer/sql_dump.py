@@ -27,6 +27,7 @@ from virke.transfer.statements import Statement, split
 
 SHOWN_CHARS: Final = 120
 _CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE", "ROLLBACK", "VACUUM"})
+_FAILURES: Final = (Error, ValueError, TypeError, UnicodeError, MemoryError)
 _KEYED_WRITES = re.compile(
     rf"(?:CREATE TABLE (?:IF NOT EXISTS )?|INSERT INTO )[\"'`\[]?{REQUESTS_TABLE}\b", re.IGNORECASE
 ).match
@@ -57,6 +58,7 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
         TooLarge: a statement or value is beyond the limits.
     """
     before = total_changes(connection)
+    execute = connection.cursor().execute
     count, began, wrote_schema, has_keyed = 0, None, False, False
     for statement in split(chunks):
         sql, _, keyword = statement
@@ -69,9 +71,13 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             continue
         wrote_schema |= keyword == "PRAGMA" and "writable_schema" in sql.lower()
         try:
-            _run(connection, sql)
-        except (Error, ValueError, TypeError, UnicodeError, MemoryError) as error:
-            raise _failure(error, guard, statement) from error
+            for _ in execute(sql):
+                pass  # the rows of a SELECT go nowhere; what it calls may matter
+        except _FAILURES as error:
+            try:
+                _without_its_table(connection, error, sql)
+            except _FAILURES as failure:
+                raise _failure(failure, guard, statement) from failure
         count += 1
     if began:
         raise Invalid(
@@ -82,18 +88,14 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
     return Loaded(count, total_changes(connection) - before, wrote_schema)
 
 
-def _run(connection: Connection, sql: str) -> None:
-    """Run one statement; its rows go nowhere, what it calls may matter. Raises apsw's errors."""
-    try:
-        for _ in connection.execute(sql):
-            pass
-    except Error as error:
-        missing = _MISSING(str(error))  # a table of SQLite's own that is not there (rule 3)
-        if missing is None:
-            raise
-        if missing[1] == "sequence":
-            connection.execute(_MAKE_SEQUENCE).fetchall()
-            connection.execute(sql).fetchall()
+def _without_its_table(connection: Connection, error: Exception, sql: str) -> None:
+    """Do what is meant by a statement that failed for a table of SQLite's own that is not there (rule 3); else raise `error`."""
+    missing = _MISSING(str(error)) if isinstance(error, Error) else None
+    if missing is None:
+        raise error
+    if missing[1] == "sequence":
+        connection.execute(_MAKE_SEQUENCE).fetchall()
+        connection.execute(sql).fetchall()
 
 
 def _refuse(statement: Statement) -> None:
