@@ -63,6 +63,31 @@ def test_p11_an_import_that_is_ended_leaves_nothing_behind(tmp_path: Path, numbe
         process.communicate()
 
 
+BLOCKED = """
+import os, signal
+from virke.cli.interrupts import Ended, end_by_signals
+end_by_signals()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+print("ready", flush=True)
+try:
+    os.read(0, 1)
+except Ended as end:
+    print(end.number)
+"""
+
+
+def test_a_signal_that_another_thread_met_ends_what_the_main_thread_waits_for(tmp_path: Path) -> None:
+    """Nor does one that came just before a read is begun wake that read by itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BLOCKED], env=ENVIRON, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0, "its standard input is still open"
+    assert process.communicate(timeout=60)[0] == f"{int(signal.SIGTERM)}\n"
+
+
 def test_p11_what_a_killed_import_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is an hour old; not while its process lives, and nothing that an import does not make."""
     process = importing(tmp_path)

@@ -2,7 +2,8 @@
 
 1. The first is `Ended` (or, for Ctrl-C, Python's own `KeyboardInterrupt`) when the main thread runs Python code again, so
    that commands clean up: no temporary file stays. A library that blocks outside of Python holds it back until the store
-   answers or the request times out.
+   answers or the request times out. A read that Python itself waits for doesn't: a signal that came just before it, or to
+   another thread, would not wake it, so the main thread is nudged.
 2. The second, whichever it is, ends the process like a kill, with the exit code of an interrupted command. A store
    survives that at any moment (P1 to P3), whatever the command is.
 3. The exit code is 128 and the signal's number: 130, 143, 129. A signal that was ignored when the process began (as
@@ -12,6 +13,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -20,6 +22,8 @@ from typing import Final
 
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 _SHOW_CURSOR: Final = b"\x1b[?25h"
+_NUDGE_S: Final = 0.05
+_NUDGES_MAX: Final = 100
 _ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -49,19 +53,31 @@ def end_by_signals() -> None:
         return  # whoever started the process wants all of them ignored
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
+    if hasattr(signal, "pthread_kill"):
+        signal.signal(signal.SIGURG, _nudged)
     signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(ours, frozenset(heard)), name="virke-signals", daemon=True).start()
+    arguments = (ours, frozenset(heard), threading.get_ident())
+    threading.Thread(target=_watch, args=arguments, name="virke-signals", daemon=True).start()
 
 
 def _end(number: int, frame: FrameType | None) -> None:
     raise Ended(number)
 
 
-def _watch(signals: int, heard: frozenset[int]) -> None:
-    """Read the numbers of signals as they arrive, whatever the main thread does meanwhile."""
-    seen = 0
+def _nudged(number: int, frame: FrameType | None) -> None:
+    """What waits in the main thread was woken, and the handlers of other signals have run: that is all."""
+
+
+def _watch(signals: int, heard: frozenset[int], main_thread: int) -> None:
+    """Read the numbers of signals as they arrive, whatever the main thread does meanwhile, and see that it meets the first."""
+    seen = nudges = 0
     number = int(signal.SIGINT)
     while seen < 2:
+        is_nudging = seen and nudges < _NUDGES_MAX and hasattr(signal, "pthread_kill")
+        if is_nudging and not select.select([signals], [], [], _NUDGE_S)[0]:
+            signal.pthread_kill(main_thread, signal.SIGURG)
+            nudges += 1
+            continue
         number = os.read(signals, 1)[0]
         seen += number in heard
     if sys.stderr.isatty():
