@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import count
 
 from tests.core.actors import TIME_MS, PlanMerge, empty, id_of, real_plan_merge, small_segment, with_segment
-from tests.core.branch_explorer import Actor, Program, Registers
+from tests.core.branch_explorer import Program, Registers
 from virke.core import branching, collect
 from virke.core.branching import Hold, World, read_root
 from virke.core.commit import Conflicted, Plan, commit, store_objects
@@ -22,6 +22,9 @@ from virke.core.root import Horizon, Root, RootAt, encode_root
 from virke.errors import VirkeError
 
 NAME = "db"
+
+
+Actor = Generator[Effect, Outcome, None]
 
 
 def beginning() -> tuple[Registers, dict[str, bytes]]:

@@ -49,7 +49,7 @@ from virke.errors import Corrupt, VirkeError
 
 LOST: Final = Lost("no answer")
 ROUNDS: Final = 5
-Actor = Generator[Effect, Outcome, None]
+Actor = Generator[Effect, Outcome, object]
 Program = Callable[[], Actor]
 Registers = frozenset[tuple[str, bytes]]
 
@@ -61,13 +61,14 @@ class Violation(AssertionError):
 class Node:
     """An actor as far as it has come; interned, so equal is identical."""
 
-    __slots__ = ("_answers", "_next", "_program", "error", "step")
+    __slots__ = ("_answers", "_next", "_program", "error", "result", "step")
 
     def __init__(self, program: Program, answers: tuple[Outcome, ...] = ()) -> None:
         self._program, self._answers = program, answers
         self._next: dict[object, Node] = {}
         self.error: VirkeError | None = None
         self.step: Effect | None = None
+        self.result: object = None
         actor = program()
         try:
             step = next(actor)
@@ -77,8 +78,8 @@ class Node:
                 self._answers = (*self._answers, None)
                 step = actor.send(None)
             self.step = step
-        except StopIteration:
-            pass
+        except StopIteration as end:
+            self.result = end.value
         except VirkeError as error:
             self.error = error
 
@@ -90,7 +91,7 @@ class Node:
         return self._next[key]
 
 
-def _nothing() -> Actor:
+def _nothing() -> Generator[Effect, Outcome, None]:
     yield from ()
 
 
@@ -133,11 +134,20 @@ class Found:
 
 
 class Explorer:
-    """Searches one scenario, from `registers` and `contents` on; `collector` is what the ends are cleaned by."""
+    """Searches one scenario, from `registers` and `contents` on; `collector` is what the ends are cleaned by.
+
+    `judge` says what is wrong with an end, beyond what is checked of each.
+    """
 
     def __init__(
-        self, scenario: Scenario, registers: Registers, contents: dict[str, bytes], collector: Callable[[str], Program]
+        self,
+        scenario: Scenario,
+        registers: Registers,
+        contents: dict[str, bytes],
+        collector: Callable[[str], Program],
+        judge: Callable[[State], str] = lambda state: "",
     ) -> None:
+        self._judge = judge
         self._scenario = scenario
         self._contents = dict(contents)
         self._collector = collector
@@ -165,6 +175,8 @@ class Explorer:
             found.states += 1
             if all(node.step is None for node in state.nodes):
                 found.ends += 1
+                if wrong := self._judge(state):
+                    raise self._violation(state, wrong)
                 self._clean(state)
             for name, after in self._after(state):
                 if after not in self._came:

@@ -12,8 +12,8 @@ from functools import partial
 import pytest
 
 from tests.core.actors import TIME_MS, real_plan_merge
-from tests.core.branch_actors import NAME, beginning, collector, creator, deleter, janitor, merger, writer
-from tests.core.branch_explorer import Actor, Explorer, Found, Scenario, Violation, decoded
+from tests.core.branch_actors import NAME, Actor, beginning, collector, creator, deleter, janitor, merger, writer
+from tests.core.branch_explorer import Explorer, Found, Scenario, Violation, decoded
 from virke.core import branching, collect, commit
 from virke.core.branching import Hold, World, read_root
 from virke.core.collect import pins_through, swept
