@@ -71,10 +71,10 @@ CASES: dict[str, tuple[Callable[[], Stream], str, int]] = {
         "Imported 768956",
         20,
     ),
-    "a comment of 1 GB": (
-        lambda: Stream(CREATE + b"/*", b"; comment\n", 1000 * MIB, b"*/ INSERT INTO t VALUES(1,2);"),
+    "a comment of 300 MB": (
+        lambda: Stream(CREATE + b"/*", b"; comment\n", 300 * MIB, b"*/ INSERT INTO t VALUES(1,2);"),
         "Imported 1",
-        1010,
+        302,
     ),
     "a header that never ends": (
         lambda: Stream(b"a,b", b",abcdefgh", ENDLESS),
