@@ -17,7 +17,7 @@ _LOOKUP: Final = "SELECT name FROM users WHERE id = ?"
 
 def reads(consistency: str) -> tuple[Tally, Tally]:
     """All requests of `READS` warm reads within the staleness bound, and those of them that read the root."""
-    with counted(environment=Environment(monotonic=lambda: 1000.0)) as bench:
+    with counted("far", environment=Environment(monotonic=lambda: 1000.0)) as bench:
         fill_users(bench.database, 1000)
         bench.database.query(_LOOKUP, (1,))
         bench.counts.reset()
@@ -28,7 +28,7 @@ def reads(consistency: str) -> tuple[Tally, Tally]:
 
 def reads_after_own_writes() -> int:
     """Requests other than the writes' own when each read follows a write of this process."""
-    with counted(environment=Environment(monotonic=lambda: 1000.0)) as bench:
+    with counted("far", environment=Environment(monotonic=lambda: 1000.0)) as bench:
         fill_users(bench.database, 1000)
         bench.counts.reset()
         for number in range(10):

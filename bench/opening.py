@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +30,16 @@ class Counted:
 
 @contextmanager
 def counted(kind: str = "memory", environment: Environment | None = None) -> Iterator[Counted]:
-    """A new, empty database on a store of `kind` (`memory`, `local` or a URL); counting starts from nothing."""
+    """A new, empty database on a store of `kind`; counting starts from nothing.
+
+    `memory`, `local`, a URL, or `far`: in memory, and only a read shows what others changed, as with object storage.
+    """
     with tempfile.TemporaryDirectory(prefix="virke-bench-") as name:
         folder = Path(name)
-        url = {"memory": "memory://", "local": f"local:{folder / 'store'}"}.get(kind, kind)
+        url = {"memory": "memory://", "far": "memory://", "local": f"local:{folder / 'store'}"}.get(kind, kind)
         store = open_store(url, create=True)
+        if kind == "far":
+            store = replace(store, line=None, watch=None)
         counts = CountingStore(store)
         with connected(counts.store, folder, environment) as database:
             counts.reset()

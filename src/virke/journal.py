@@ -27,8 +27,8 @@ from typing import Any, Final
 from zlib import crc32
 
 from virke.engine.deferred import Entry
-from virke.engine.results import RejectedWrite, Request
-from virke.engine.writer import Write
+from virke.engine.programs import Program, Step
+from virke.engine.results import RejectedWrite
 from virke.errors import Corrupt, Unavailable, UsageError, VirkeError
 from virke.processes import holding
 
@@ -75,12 +75,12 @@ class FileJournal:
         """The last sequence number that was given away; 0 if none was."""
         return self._one(_NEWEST)
 
-    def append(self, write: Write, database_id: bytes) -> int:
+    def append(self, program: Program, database_id: bytes) -> int:
         """Keep a write durably. Raises `Unavailable`, `UsageError` if there is no file to write; then it is not kept."""
         with self._open() as connection:
             cursor = connection.execute(
                 "INSERT INTO entry (time_ms, database, write) VALUES (?, ?, ?)",
-                (write.time_ms, database_id, _encode(write)),
+                (program.time_ms, database_id, _encode(program)),
             )
         if self._on_append:
             self._on_append()
@@ -147,7 +147,7 @@ class FileJournal:
             for sequence, time_ms, text, reason in rows
         ]
 
-    def _decode(self, sequence: int, time_ms: int, sealed: str) -> Write:
+    def _decode(self, sequence: int, time_ms: int, sealed: str) -> Program:
         text = str(sealed)[8:]
         if str(sealed)[:8] != _seal(text, time_ms):
             raise Corrupt(f"journal {self._path}: entry {sequence} is not what was written")
@@ -230,26 +230,35 @@ class FileJournal:
         return connection
 
 
-def _encode(write: Write) -> str:
-    requests = [[sql, _packed(params)] for sql, params in write.requests]
-    key = write.key.hex() if write.key else None
-    text = json.dumps({"requests": requests, "key": key, "script": write.script, "many": write.many})
-    return f"{_seal(text, write.time_ms)}{text}"
+def _encode(program: Program) -> str:
+    first = program.steps[0]
+    if first.rows is not None:
+        requests = [[first.sql, _packed(row)] for row in first.rows]
+    else:
+        requests = [[step.sql, _packed(step.params)] for step in program.steps]
+    key = program.key.hex() if program.key else None
+    shape = {"script": first.is_script, "many": first.rows is not None, "foreign_keys": program.foreign_keys}
+    text = json.dumps({"requests": requests, "key": key, **shape})
+    return f"{_seal(text, program.time_ms)}{text}"
 
 
 def _seal(text: str, time_ms: int) -> str:
     return f"{crc32(f'{time_ms} {text}'.encode()):08x}"
 
 
-def _sql_of(write: Write) -> str:
-    return "; ".join(sql for sql, _ in write.requests)
+def _sql_of(program: Program) -> str:
+    return "; ".join(step.sql for step in program.steps)
 
 
-def _decode(text: str, time_ms: int) -> Write:
+def _decode(text: str, time_ms: int) -> Program:
     stored = json.loads(text)
-    requests: list[Request] = [(sql, _unpacked(params)) for sql, params in stored["requests"]]
+    requests = [(sql, _unpacked(params)) for sql, params in stored["requests"]]
+    if stored["many"]:
+        steps: tuple[Step, ...] = (Step(requests[0][0], rows=tuple(params for _, params in requests)),)
+    else:
+        steps = tuple(Step(sql, params, is_script=stored["script"]) for sql, params in requests)
     key = bytes.fromhex(stored["key"]) if stored["key"] else None
-    return Write(requests, time_ms, key, script=stored["script"], many=stored["many"])
+    return Program(steps, time_ms, stored.get("foreign_keys", False), key)
 
 
 def _packed(params: object) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -24,7 +25,9 @@ class World:
     """One database, counted, and a second process that writes to it uncounted."""
 
     def __init__(self, store: Store | None = None) -> None:
-        inner = store or memory_store()
+        inner = store or replace(
+            memory_store(), watch=None
+        )  # as far away as object storage: only a read shows a change
         self.clock = Clock()
         self.counts = CountingStore(inner)
         self.elsewhere = make(inner, clock=self.clock)

@@ -141,7 +141,7 @@ def test_strong_reads_at_once_share_a_fence_and_writers_go_on() -> None:
             thread.start()
         writer = threading.Thread(target=lambda: database.execute("INSERT INTO t VALUES (1)"))
         writer.start()
-        while database._committing.lead.locked() and len(database._writer._queue) < 1:
+        while database._committing.lead.locked() and len(database._writer.queue.waiting) < 1:
             threading.Event().wait(0.001)
         world.clock.pass_s(0.01)
         go_on.set()

@@ -12,7 +12,8 @@ import pytest
 from tests.engine.world import Clock, make, reopen, store_of
 from virke.core.effects import Generation, ReadOutcome, SwapOutcome
 from virke.engine.database import Database
-from virke.engine.writer import Write
+from virke.engine.programs import Program, Step
+from virke.engine.queue import Pending
 from virke.errors import Conflict, Denied, Invalid, SqlError, TooLarge, Unavailable, VirkeError
 from virke.stores.base import Call, Consistency, Register, Store
 from virke.stores.counted import CountingStore
@@ -53,14 +54,14 @@ class GatedRegister:
         return self._inner.keys(prefix)
 
 
-class Queue(list[Write]):
+class Queue(list[Pending]):
     """The writer's queue, with a count of those who came."""
 
     def __init__(self) -> None:
         super().__init__()
         self.arrived = threading.Semaphore(0)
 
-    def append(self, write: Write) -> None:
+    def append(self, write: Pending) -> None:
         super().append(write)
         self.arrived.release()
 
@@ -83,7 +84,7 @@ class Gated:
         with ThreadPoolExecutor(len(works) + 1) as pool:
             first = pool.submit(self.db.execute, "INSERT INTO t VALUES (NULL)")
             assert self.register.waiting.wait(WAIT_S)
-            queue = self.db._writer._queue = Queue()
+            queue = self.db._writer.queue.waiting = Queue()
             futures = [pool.submit(_outcome, work) for work in works]
             for _ in works:
                 assert queue.arrived.acquire(timeout=WAIT_S)
@@ -107,6 +108,10 @@ def _outcome(work: Callable[[], object]) -> object:
 @pytest.fixture
 def gated() -> Gated:
     return Gated()
+
+
+def pending(sql: str) -> Pending:
+    return Pending(Program((Step(sql),), 0))
 
 
 def numbers(db: Database) -> list[object]:
@@ -169,7 +174,7 @@ def test_what_is_too_large_only_when_sqlite_writes_fails_its_own_request_of_a_gr
     connection = database._writer._connection
     assert connection is not None
     connection.file._overlay_bytes_max = 1 << 20
-    writes = [Write([(f"INSERT INTO t VALUES (zeroblob({size}))", ())], 0) for size in (1, 2 << 20, 2)]
+    writes = [pending(f"INSERT INTO t VALUES (zeroblob({size}))") for size in (1, 2 << 20, 2)]
     with database._committing.lead:
         database._writer.commit(writes)
     assert [type(write.error) for write in writes] == [type(None), TooLarge, type(None)]
@@ -184,7 +189,7 @@ def test_what_is_too_large_only_together_is_committed_one_by_one() -> None:
     connection = database._writer._connection
     assert connection is not None
     connection.file._overlay_bytes_max = 20 << 20
-    writes = [Write([("INSERT INTO t VALUES (randomblob(12000000))", ())], 0) for _ in range(3)]
+    writes = [pending("INSERT INTO t VALUES (randomblob(12000000))") for _ in range(3)]
     with database._committing.lead:
         database._writer.commit(writes)
     assert [write.error for write in writes] == [None] * 3

@@ -239,8 +239,8 @@ def test_the_page_cache_is_bounded(db: Database) -> None:
     db._volume._frames._bytes_max = 4 << 20
     for _ in range(2):
         assert db.query("SELECT sum(length(v)) FROM big").rows == [(36_000_000,)]
-    for connection, _known in db._readers:
-        used, _highest = connection.raw.status(1)  # SQLITE_DBSTATUS_CACHE_USED
+    for reader in db._readers.idle:
+        used, _highest = reader.connection.raw.status(1)  # SQLITE_DBSTATUS_CACHE_USED
         assert used <= (CACHE_KIB << 10) * 1.1
     assert db._volume._frames._bytes <= (4 << 20) + (1 << 20)
 

@@ -176,10 +176,10 @@ def test_what_is_of_the_wrong_kind_is_invalid_and_costs_nothing(db: Database) ->
         (lambda: db.change_settings({"max_attempts": 2.9}), "whole number"),  # type: ignore[dict-item]
         (lambda: db.query("SELECT 1", bookmark=5), "not a bookmark"),  # type: ignore[arg-type]
     ]
-    readers, version = len(db._readers), db.version
+    readers, version = len(db._readers.idle), db.version
     for call, message in calls:
         with pytest.raises(Invalid, match=message):
             call()
-    assert (len(db._readers), db.version) == (readers, version)
+    assert (len(db._readers.idle), db.version) == (readers, version)
     db.execute("CREATE TABLE t (v)", idempotency_key="\ud800")
     db.execute("CREATE TABLE t (v)", idempotency_key="\ud800")

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from tests.engine.world import make, reopen
 from virke.engine.database import Database
+from virke.engine.readers import Reader
 from virke.engine.results import Meta
 from virke.stores.base import Store
 from virke.stores.counted import CountingStore
@@ -98,7 +99,7 @@ def test_writes_that_share_a_commit_share_its_receipt() -> None:
         for thread in threads:
             thread.start()
         lead.set()
-        while len(db._writer._queue) < counts:
+        while len(db._writer.queue.waiting) < counts:
             threading.Event().wait(0.001)
     for thread in threads:
         thread.join()
@@ -121,9 +122,9 @@ def test_two_requests_at_once_have_two_receipts() -> None:
             go_on.wait()
             return 1
 
-        connection = reader._connection()
+        connection = reader._new_connection()
         connection.raw.create_scalar_function("pause", wait, 0)
-        reader._readers.append((connection, {}))
+        reader._readers.idle.append(Reader(connection))
         found.append(meta_of(reader.query("SELECT pause()", meta=True).meta))
 
     thread = threading.Thread(target=slow)

@@ -145,18 +145,18 @@ def test_closing_while_others_work_gives_clear_errors() -> None:
     for call in (db.query, db.execute, db.run_script, lambda sql: db.transaction()):
         with pytest.raises(Invalid, match="closed"):
             call("SELECT 1")
-    assert db._readers == []
+    assert db._readers.idle == []
 
 
 def test_a_reader_that_is_lent_while_the_database_is_closed_is_closed_when_it_comes_back() -> None:
     db = make()
     assert db.query("SELECT 1").rows == [(1,)]
-    lent = db._readers.pop()
+    lent = db._readers.idle.pop()
     db.close()
-    db._give_back(lent)
-    assert db._readers == []
+    db._readers.give_back(lent)
+    assert db._readers.idle == []
     with pytest.raises(sqlite.Error):
-        lent[0].raw.total_changes()
+        lent.connection.raw.total_changes()
 
 
 def test_a_transaction_outlives_the_closing_of_its_database() -> None:

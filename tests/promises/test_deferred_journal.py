@@ -14,7 +14,7 @@ import pytest
 
 from tests.promises.ledger import NAME, SOURCE, TABLE, Ledger, environment, insert, opened
 from virke.engine.branch import Branch
-from virke.engine.writer import Write, hash_key
+from virke.engine.programs import Program, Step, hash_key
 from virke.errors import Corrupt, OutcomeUnknown, Unavailable, UsageError
 from virke.journal import FileJournal
 from virke.opening import connect, delete
@@ -145,7 +145,7 @@ def test_p11_more_keys_than_a_commit_may_answer_are_pushed_in_several(store: Sto
         journal = FileJournal(journal_of(state))
         for number in range(4100):
             request = ("INSERT INTO entry VALUES (?, NULL)", (str(number),))
-            journal.append(Write([request], number, hash_key(str(number))), root.database_id)
+            journal.append(Program((Step(*request),), number, key=hash_key(str(number))), root.database_id)
         journal.close()
         assert database.flush().pushed == 4100
         database.close()

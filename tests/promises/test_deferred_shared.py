@@ -13,7 +13,7 @@ from tests.servers.s3 import S3Server
 from virke.core.effects import Absent, Tier
 from virke.engine.database import Database
 from virke.engine.deferred import Entry
-from virke.engine.writer import Write
+from virke.engine.queue import Pending
 from virke.errors import Denied, SqlError, TooLarge, Unavailable
 from virke.opening import connect, delete
 from virke.stores.base import Blobs, Range, Store
@@ -191,7 +191,7 @@ def test_p4_all_of_this_processs_writes_that_another_pushes_stay_in_sight(
         assert pushes is not None
         push = pushes._push
 
-        def with_a_second(entries: list[Entry], writes: list[Write]) -> tuple[int, int]:
+        def with_a_second(entries: list[Entry], writes: list[Pending]) -> tuple[int, int]:
             monkeypatch.setattr(pushes, "_push", push)
             insert(database, "second")
             third.execute("INSERT INTO person VALUES ('Cy')")
@@ -202,7 +202,7 @@ def test_p4_all_of_this_processs_writes_that_another_pushes_stay_in_sight(
 
         monkeypatch.setattr(pushes, "_push", with_a_second)
         assert other.flush().pushed == 1
-        database._view.show()
+        database._freshness.show()
         assert database.query("SELECT token FROM entry").rows == [("first",), ("second",)]
 
 

@@ -14,8 +14,13 @@ import pytest
 
 from tests.promises.ledger import NAME, SOURCE, TABLE, insert, opened
 from virke.core.root import RING_LENGTH
+from virke.engine import keyed
 from virke.engine.database import Database
-from virke.errors import OutcomeUnknown, SqlError
+from virke.engine.environment import Environment
+from virke.engine.keyed import KEPT_MS
+from virke.engine.programs import Program, Step, hash_key
+from virke.engine.queue import Pending
+from virke.errors import Invalid, OutcomeUnknown, SqlError
 from virke.opening import connect
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, FaultyStore, LoseAnswer, Refuse
@@ -146,17 +151,85 @@ def test_p3_a_key_of_a_failed_request_is_free(store: Store, tmp_path: Path) -> N
         assert count(database) == 2
 
 
-def test_p2_a_key_is_remembered_for_as_many_commits_as_the_ring_is_long(store: Store, tmp_path: Path) -> None:
-    """Documented: after `RING_LENGTH` more commits the key is forgotten, and means a new request."""
-    with opened(store, tmp_path) as database:
+def test_p2_a_key_is_remembered_for_a_day_whatever_was_committed_since(tmp_path: Path) -> None:
+    """After a day it means a new request; by then later keyed writes have removed the old answers."""
+    now_ms, store = [1_700_000_000_000], memory_store()
+    environment = Environment(now_ms=lambda: now_ms[0])
+    with connect(NAME, store, create=True, background=False, environment=environment) as database:
+        database.execute(TABLE)
         database.execute(TWO, idempotency_key="k")
-        for number in range(RING_LENGTH - 1):
+        for number in range(RING_LENGTH + 1):
             insert(database, str(number))
+        now_ms[0] += KEPT_MS - 1
         database.execute(TWO, idempotency_key="k")
-        assert count(database) == 2 + RING_LENGTH - 1
-        insert(database, "one more")
+        assert count(database) == 2 + RING_LENGTH + 1
+        now_ms[0] += 1
         database.execute(TWO, idempotency_key="k")
-        assert count(database) == 4 + RING_LENGTH
+        assert count(database) == 4 + RING_LENGTH + 1
+        for number in range(20):
+            now_ms[0] += KEPT_MS
+            database.execute("SELECT 1", idempotency_key=f"later {number}")
+        assert database.query(f"SELECT count(*) FROM {keyed.TABLE}").rows == [(1,)]
+
+
+def test_p2_a_repeated_request_is_answered_as_the_first_time(store: Store, tmp_path: Path) -> None:
+    """Rows, columns and rowid, values of every type; a large answer as the fact and the rows affected."""
+    values = (None, 7, 1 << 60, 1.5, float("inf"), "text", b"\x00\xff")
+    sql = "INSERT INTO wide VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING *"
+    with opened(store, tmp_path) as database:
+        database.execute("CREATE TABLE wide (a, b, c, d, e, f, g)")
+        first = database.run(sql, values, idempotency_key="k")
+        with opened(store, tmp_path) as other:
+            again = other.run(sql, values, idempotency_key="k")
+        assert again.rows == first.rows == [values]
+        assert (again.columns, again.rows_affected, again.last_insert_rowid) == (list("abcdefg"), 1, 1)
+        large = "INSERT INTO wide (a) VALUES (zeroblob(?)) RETURNING a"
+        assert len(database.run(large, (20_000,), idempotency_key="large").rows) == 1
+        assert database.run(large, (20_000,), idempotency_key="large").rows == []
+        assert database.run(large, (20_000,), idempotency_key="large").rows_affected == 1
+        assert database.query("SELECT count(*) FROM wide").rows == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "params"), [("INSERT INTO entry VALUES (?, 2)", ("a",)), ("INSERT INTO entry VALUES (?, 1)", ("b",))]
+)
+def test_p2_a_key_that_comes_with_another_request_is_refused(
+    sql: str, params: tuple[str], store: Store, tmp_path: Path
+) -> None:
+    """Another statement or other parameters: the first answer would be a lie, and running it a double use."""
+    with opened(store, tmp_path) as database:
+        database.execute("INSERT INTO entry VALUES (?, 1)", ("a",), idempotency_key="k")
+        with pytest.raises(Invalid, match="idempotency key"):
+            database.execute(sql, params, idempotency_key="k")
+        assert count(database) == 1
+
+
+def test_p2_a_keyed_request_that_failed_in_a_group_is_run_when_it_comes_again(tmp_path: Path) -> None:
+    """A failed request leaves no answer, though others of its commit are in history."""
+    with opened(memory_store(), tmp_path, create=True) as database:
+        database.execute("CREATE TABLE t (n UNIQUE)")
+        database.execute("INSERT INTO t VALUES (1)")
+        failing = ("INSERT INTO t VALUES (1)", "k")
+        writes = [
+            Pending(Program((Step(sql),), 0, key=hash_key(key) if key else None))
+            for sql, key in (("INSERT INTO t VALUES (2)", ""), failing, ("INSERT INTO t VALUES (3)", "other"))
+        ]
+        with database._committing.lead:
+            database._writer.commit(writes)
+        assert [type(write.error) for write in writes] == [type(None), SqlError, type(None)]
+        database.execute("DELETE FROM t WHERE n = 1")
+        assert database.execute(failing[0], idempotency_key="k") == 1
+        assert database.query("SELECT n FROM t ORDER BY n").rows == [(1,), (2,), (3,)]
+
+
+def test_the_table_of_keyed_requests_is_made_by_the_first_one_and_not_shown(store: Store, tmp_path: Path) -> None:
+    with opened(store, tmp_path) as database:
+        before = database.query("SELECT count(*) FROM sqlite_schema").rows
+        insert(database, "without a key")
+        assert database.query("SELECT count(*) FROM sqlite_schema").rows == before
+        database.execute(TWO, idempotency_key="k")
+        assert database.query(f"SELECT count(*) FROM {keyed.TABLE}").rows == [(1,)]
+        assert [entry.name for entry in database.schema()] == ["entry"]
 
 
 def test_p2_the_same_key_from_two_processes_is_applied_once(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ EDGE_MODULES: Final = frozenset(
     "socket sqlite3 ssl subprocess tempfile urllib.request _thread".split()
 )
 EDGE_NAMES: Final = {
-    "threading": frozenset({"Lock", "RLock", "Condition", "Event"}),  # locks work without threads
+    "threading": frozenset(
+        {"Lock", "RLock", "Condition", "Event", "TIMEOUT_MAX", "get_ident"}
+    ),  # locks work without threads
     "os": frozenset({"urandom"}),
     "io": frozenset({"BytesIO", "StringIO"}),
 }

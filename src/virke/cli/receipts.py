@@ -33,7 +33,7 @@ def receipted(state: State, wanted: bool) -> Iterator[Charge]:
     charged: list[Meta] = []
 
     def charge(result: QueryResult) -> QueryResult:
-        meta = result.charged(receipt, time.perf_counter() - began).meta
+        meta = result.with_receipt(receipt, time.perf_counter() - began).meta
         assert meta is not None, "it was charged"
         charged.append(meta)
         return result

@@ -46,6 +46,9 @@ class Branch:
         self.key = root_key(name, branch)
         self.driver = Driver(store, self.key, environment)
         self.checked_at = float("-inf")
+        self._look = store.watch(self.key) if store.watch else None
+        self._stamp: bytes | None = None
+        """What the store's watch (L2) showed just before the newest root was confirmed; None says nothing."""
         self._lock = threading.Lock()
         self._latest: RootAt | None = None
         self._database_id = database_id
@@ -61,6 +64,11 @@ class Branch:
             environment.now_ms,
             linearizable=self.is_linearizable,
         )
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it costs next to nothing to see if any process committed (`has_moved`)."""
+        return self._look is not None
 
     @property
     def is_linearizable(self) -> bool:
@@ -79,16 +87,28 @@ class Branch:
         for attempt in range(tries):
             if attempt:  # it may only be too new to be shown everywhere, or still hidden by one of its name before it
                 self.environment.pause(attempt)
-            asked_at = self.environment.monotonic()
+            asked_at, stamp = self.environment.monotonic(), self._look() if self._look else None
             match self.store.register.read(self.key, (known.generation or None) if known else None):
                 case Record(data, generation):
                     root = check_place(decode_root(data, self.name), self.name, self.branch)
                     if mine not in (None, root.database_id) and attempt + 1 < tries:
                         continue
-                    return self.offer_root(RootAt(root, generation), asked_at)
+                    return self._confirmed(RootAt(root, generation), asked_at, stamp)
                 case Unchanged() if known:
-                    return self.offer_root(known, asked_at)
+                    return self._confirmed(known, asked_at, stamp)
         raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
+
+    def has_moved(self) -> bool:
+        """Whether a commit of any process may have been answered since the newest root was confirmed."""
+        if self._look is None:
+            return False
+        stamp = self._look()
+        return stamp is None or stamp != self._stamp
+
+    def _confirmed(self, at: RootAt, asked_at: float, stamp: bytes | None) -> RootAt:
+        newest = self.offer_root(at, asked_at)
+        self._stamp = stamp
+        return newest
 
     def latest(self) -> RootAt:
         """The newest root known, asked of the store only if none is known."""

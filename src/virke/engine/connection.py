@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 
 from virke.engine import sqlite
 from virke.engine.budget import ResultBudget, collect_rows
-from virke.engine.sqlite import Guard, OnConnect, Parameters, Row, Statement
+from virke.engine.sqlite import Cursor, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS
 from virke.errors import Denied, Invalid, TooLarge, VirkeError
 
@@ -104,6 +104,10 @@ class Connection:
                 self._reload_schema()
             if snapshot.head.page_size != page_size:  # SQLite would bring the old one back with its next VACUUM
                 self.raw.pragma("page_size", snapshot.head.page_size)
+
+    def schema_cookie(self) -> bytes:
+        """What SQLite changes with every change of the schema: four bytes of page 1; empty without a first page."""
+        return self.file.xRead(4, 40)
 
     def _reload_schema(self) -> None:
         """SQLite keeps its schema while the schema cookie stays the same, which means nothing in another history."""
@@ -270,6 +274,39 @@ class Connection:
                 self.remember_long(sql)
         return self._run_carefully(statement, action)
 
+    def open_stream(self, statement: Statement, params: Parameters) -> Cursor:
+        """Begin a statement whose rows are asked for one by one (`next_row`), until `close_stream`."""
+        sqlite.check_parameters(statement, params)
+        if not self._is_linear:
+            self.guarded(lambda: sqlite.install_linear(self.raw))
+            self._is_linear = True
+        cursor = self.raw.cursor()
+        self._step(statement, lambda: cursor.execute(statement.runs, params, can_cache=not statement.is_explain))
+        self._streams = statement
+        return cursor
+
+    def next_row(self, cursor: Cursor) -> Row | None:
+        """The next row of a stream; None at its end."""
+        row: Row | None = self._step(self._streams, lambda: next(cursor, None))
+        return row
+
+    def close_stream(self, cursor: Cursor) -> None:
+        """End a stream."""
+        cursor.close(True)
+        self._limit_hot()
+
+    def _step(self, statement: Statement, action: Callable[[], T]) -> T:
+        """One step of a stream, within the limits of a statement that is run with care."""
+        self.guard.check()
+        capped = statement.functions & sqlite.CAPPED
+        self._limit(min(self._value_bytes_max, sqlite.CAPPED_VALUE_BYTES) if capped else self._value_bytes_max)
+        self.guard.allow_memory(max(sqlite.WORK_BYTES, self._value_bytes_max))
+        self.guard.start()
+        try:
+            return self.guarded(action)
+        finally:
+            self.guard.stop()
+
     def remember_long(self, sql: str) -> None:
         """The values of this statement are long: the next time it is run with care at once."""
         if len(self._long) >= STATEMENTS_MAX:
@@ -382,6 +419,12 @@ class Connection:
             if failure is not None:
                 raise failure from error
             raise sqlite.translate(error, self.guard) from error
+
+    def internal(self, sql: str, params: Parameters = ()) -> list[Row]:
+        """Run a statement of our own inside the transaction that is open; returns its rows."""
+        if sqlite.keyword(sql) in _SCHEMA_WORDS:
+            self._statements.clear()
+        return self.guarded(lambda: self.raw.execute(sql, params).fetchall())
 
     def control(self, sql: str) -> None:
         """Run transaction control of our own, which the guard denies to requests."""

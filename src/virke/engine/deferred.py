@@ -22,10 +22,12 @@ from virke.core.change import ANSWERS_KEPT
 from virke.core.root import JournalMark, Root
 from virke.engine.committing import Committing
 from virke.engine.connection import Connection
+from virke.engine.programs import Program
+from virke.engine.queue import Pending
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone, Volume
-from virke.engine.writer import Write, Writer, execute
+from virke.engine.writer import Writer, execute
 from virke.errors import Conflict, VirkeError
 
 PUSH_MAX: Final = ANSWERS_KEPT
@@ -37,7 +39,7 @@ class Entry:
     """One journalled write, in the order of `sequence`, and the database (by id) that it was meant for."""
 
     sequence: int
-    write: Write
+    program: Program
     database_id: bytes
 
 
@@ -51,8 +53,8 @@ class Journal(Protocol):
     def newest(self) -> int:
         """The last sequence number that was given away; 0 if none was."""
 
-    def append(self, write: Write, database_id: bytes) -> int:
-        """Keep `write` durably; returns its sequence number."""
+    def append(self, program: Program, database_id: bytes) -> int:
+        """Keep a program durably; returns its sequence number."""
 
     def pending(self) -> list[Entry]:
         """All that is not pushed or rejected, ascending."""
@@ -107,31 +109,28 @@ class Deferred:
         """The last entry of the journal that the layer knows of: other processes append too."""
         self._own: set[int] = set()
         """What this process appended, until it is known what became of it."""
-        self._answers: dict[bytes, list[QueryResult]] = {}
 
-    def submit(self, write: Write) -> list[QueryResult]:
-        """Run a write ahead of the root, journal it, answer. Raises what SQLite says; then nothing is journalled."""
+    def submit(self, program: Program) -> list[QueryResult]:
+        """Run a program ahead of the root, journal it, answer. Raises what SQLite says; then nothing is journalled."""
         with self._lock:
             try:
-                return self._submit(write)
+                return self._submit(program)
             except SnapshotGone:  # the root has moved on: once more, above the newest one
                 self._layer = None
-                return self._submit(write)
+                return self._submit(program)
 
-    def _submit(self, write: Write) -> list[QueryResult]:
+    def _submit(self, program: Program) -> list[QueryResult]:
         self._ready()  # what has to be fetched is fetched before others have to wait
         with self.journal.appending():
             ahead = self._ready()
-            if known := self._known(write):
-                return known
             before, self._layer = self._layer, None  # if it is not kept, `ahead` has to forget it
             try:
-                results = self._run(ahead, write)
+                results = self._run(ahead, Pending(program))
             except VirkeError:
                 self._layer = before  # it left nothing
                 raise
             layer = ahead.file.layer()
-            self._newest = self.journal.append(write, self._volume.branch.latest().root.database_id)
+            self._newest = self.journal.append(program, self._volume.branch.latest().root.database_id)
             self._own.add(self._newest)
             self._layer = layer
             return results
@@ -158,8 +157,6 @@ class Deferred:
             )  # after the entries: what was pushed meanwhile is in it
             self._ahead.move(self._volume.snapshot_of(root))
             self._ahead.limit_values(root.settings.max_result_mb << 20)
-            self._ahead.raw.pragma("foreign_keys", self._writer.foreign_keys)
-            self._answers.clear()
             self._catch_up(self._ahead, root, entries)
         elif newest != self._newest and self._below:  # another process appended
             entries = [one for one in self._pending() if one.sequence > self._newest]
@@ -171,7 +168,7 @@ class Deferred:
         self._layer = None
         pushed = root.pushed(self.journal.journal_id) if entries else 0
         for entry in entries:
-            if entry.sequence <= pushed or self._known(entry.write) or entry.database_id != root.database_id:
+            if entry.sequence <= pushed or entry.database_id != root.database_id:
                 continue  # it is there already, or belongs to another one
             try:
                 self._run(ahead, self._marked(entry))  # a mark: it takes what time it takes
@@ -196,29 +193,19 @@ class Deferred:
         else:
             self._volume.branch.refresh()
 
-    def _known(self, write: Write) -> list[QueryResult] | None:
-        """The first answer to the idempotency key of `write`, from what is pending or from the root below."""
-        if write.key is None or self._below is None:
-            return None
-        if found := self._answers.get(write.key):
-            return found
-        known = self._below.answer_to(write.key)
-        return [QueryResult([], [], self._below, rows_affected=known[1].rows)] if known else None
-
-    def _run(self, ahead: Connection, write: Write) -> list[QueryResult]:
+    def _run(self, ahead: Connection, pending: Pending) -> list[QueryResult]:
+        ahead.raw.pragma("foreign_keys", pending.program.foreign_keys)
         ahead.control("BEGIN IMMEDIATE")
         ahead.start_request()
         try:
-            results = execute(ahead, write, self._volume.branch.latest(), self._volume)
+            answers = execute(ahead, pending, self._volume.branch.latest(), self._volume)
             ahead.control("COMMIT")
         except BaseException:
             ahead.unpin()
             raise
         finally:
             ahead.end_request()
-        if write.key:
-            self._answers[write.key] = results
-        return results
+        return [answer for answer in answers if isinstance(answer, QueryResult)]
 
     def push(self) -> Flushed:
         """Bring every pending write into history, or to the rejected ones.
@@ -248,16 +235,16 @@ class Deferred:
             self.journal.reject(foreign, "the database was deleted before this write was pushed")
         return len(foreign)
 
-    def _push(self, entries: list[Entry], writes: list[Write]) -> tuple[int, int]:
+    def _push(self, entries: list[Entry], writes: list[Pending]) -> tuple[int, int]:
         sequences = {id(write): entry.sequence for entry, write in zip(entries, writes, strict=True)}
         noted: dict[int, str | None] = {}
 
-        def before_swap(tried: list[Write]) -> None:
+        def before_swap(tried: list[Pending]) -> None:
             for write in tried:
                 if write.error and write.error.is_stores:
                     raise write.error  # no fault of the write: it stays pending
             # No results and no error: history has it already, with the fate that was noted then.
-            fates = [(write, write.error.message if write.error else None) for write in tried if write.results != []]
+            fates = [(write, write.error.message if write.error else None) for write in tried if write.answers != []]
             noted.update((sequences[id(write)], reason) for write, reason in fates)
             self.journal.note([(sequences[id(write)], reason) for write, reason in fates])
 
@@ -271,10 +258,9 @@ class Deferred:
                 raise write.error
         return self.journal.settle(entries[-1].sequence)
 
-    def _marked(self, entry: Entry) -> Write:
-        write = entry.write
-        write.mark = JournalMark(self.journal.journal_id, entry.sequence, write.time_ms)
-        return write
+    def _marked(self, entry: Entry) -> Pending:
+        mark = JournalMark(self.journal.journal_id, entry.sequence, entry.program.time_ms)
+        return Pending(entry.program, mark=mark)
 
     def _finish_killed_push(self) -> tuple[int, int]:
         """A push that was killed after its swap: its notes are true, carry them out."""

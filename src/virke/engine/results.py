@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,22 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import Parameters, Row
 
 Request = tuple[str, "Parameters"]
+"""A statement and its parameters."""
 _BOOKMARK: Final = re.compile(r"(.+)\.([0-9a-f]{8})\.([0-9a-f]{16})\.[0-9a-f]{8}")
+
+
+def requests_of(statements: Sequence[str | Request]) -> list[Request]:
+    """A text stands for itself without parameters. Raises `Invalid`: neither a text nor a pair."""
+    requests: list[Request] = []
+    for item in statements:
+        match item:
+            case str():
+                requests.append((item, ()))
+            case (_, _):
+                requests.append(item)
+            case _:
+                raise Invalid("a batch takes texts, and pairs of a text and its parameters")
+    return requests
 
 
 def bookmark_of(root: Root) -> str:
@@ -133,12 +149,12 @@ class QueryResult:
         """Send it with a later read, and that read sees nothing older."""
         return bookmark_of(self._root)
 
-    def charged(self, receipt: Receipt, elapsed_s: float) -> QueryResult:
+    def with_receipt(self, receipt: Receipt, elapsed_s: float) -> QueryResult:
         """This result with its receipt."""
         self.meta = meta_of(receipt, elapsed_s, self._root)
         return self
 
-    def at(self, root: Root) -> QueryResult:
+    def with_root(self, root: Root) -> QueryResult:
         """This result as of another root: the one whose swap made it true."""
         self._root = root
         return self

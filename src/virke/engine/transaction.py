@@ -3,34 +3,46 @@
 State: open → committed | rolled back. Knows its own connection; the database gives it one and takes it back.
 
 1. Every read and write sees the snapshot of the beginning plus its own writes (P4).
-2. `commit` succeeds only if nobody changed a page since: else `Conflict`, and nothing of it is in history. Upkeep and
+2. `commit` succeeds only if no page was changed since: else `Conflict`, and nothing of it is in history. Upkeep and
    settings change references and no pages; after them the same pages are committed on the newer root.
 3. Leaving the `with` block by an exception rolls back.
+4. From its first write to its end it holds the line of the branch (`engine/line`), so that writers of this process,
+   and on a local store those of other processes, wait for it instead of making it lose. `immediate` holds it from the
+   beginning, as BEGIN IMMEDIATE does.
+5. A write of the same thread past an open transaction is an error at that line: it would make the transaction lose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from virke.core.change import plan_change
 from virke.core.commit import Committed, Conflicted
 from virke.core.ids import Version
-from virke.core.root import Answer, RootAt, has_same_pages
-from virke.engine.committing import Committing, error_of, settled
+from virke.core.root import RootAt, has_same_pages
+from virke.engine import keyed
+from virke.engine.committing import error_of, settled
 from virke.engine.connection import Connection
-from virke.engine.results import QueryResult
+from virke.engine.line import Place
+from virke.engine.programs import Program, Step, steps_of
+from virke.engine.queue import Pending
+from virke.engine.results import QueryResult, Request, requests_of
 from virke.engine.sqlite import keyword
-from virke.engine.volume import SnapshotGone, Volume
-from virke.engine.writer import Write, Writer, change_of, execute
-from virke.errors import Conflict, Invalid
+from virke.engine.volume import SnapshotGone
+from virke.engine.writer import Writer, change_of, execute
+from virke.errors import Conflict, Denied, Invalid
 
 if TYPE_CHECKING:
-    from virke.engine.sqlite import Parameters
+    from virke.engine.sqlite import Parameters, Statement
 
 ATTEMPTS: Final = 16
 _MARKS: Final = frozenset({"SAVEPOINT", "RELEASE", "ROLLBACK"})
+_INTERACTIVE: Final = b"interactive tx.."
+"""Stands for the hash of the request, which an interactive transaction does not know before its end."""
+_open_here: ContextVar[tuple[Transaction, ...]] = ContextVar("virke_open_transactions", default=())
 
 
 class Transaction:
@@ -38,28 +50,41 @@ class Transaction:
 
     def __init__(
         self,
-        volume: Volume,
         writer: Writer,
-        committing: Committing,
         connection: Connection,
         *,
         base: RootAt,
         done: Callable[[Connection], None],
-        key: bytes | None,
+        key: bytes | None = None,
+        foreign_keys: bool = False,
+        read_only: bool = False,
+        places: Sequence[Place] = (),
     ) -> None:
-        self._volume = volume
         self._writer = writer
-        self._committing = committing
+        self._volume = writer.volume
         self._connection: Connection | None = connection
         self._base = base
         self._done = done
         self._key = key
+        self._foreign_keys = foreign_keys
+        self._read_only = read_only
+        self._places = list(places)
+        self._has_read = self._writes = False
         self._rows = 0
-        self._time_ms = volume.environment.now_ms()
+        self._time_ms = writer.volume.environment.now_ms()
+        self._token: Token[tuple[Transaction, ...]] | None = None
+        self._begin(base)
+
+    def _begin(self, base: RootAt) -> None:
+        """Begin on a root; what was written before is dropped."""
+        connection = self._open()
         connection.guard.allow_transactions = False
-        connection.move(volume.snapshot_of(base.root))
-        connection.control("BEGIN IMMEDIATE")
+        connection.move(self._volume.snapshot_of(base.root))
+        connection.limit_values(base.root.settings.max_result_mb << 20)
+        connection.raw.pragma("foreign_keys", self._foreign_keys)
+        connection.control("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
         connection.start_request()
+        self._base = base
 
     @property
     def version(self) -> int:
@@ -68,7 +93,7 @@ class Transaction:
 
     def query(self, sql: str, params: Parameters = ()) -> QueryResult:
         """Run one statement of any kind and return its rows. Raises `SqlError`, `Invalid`, `Denied`, `TimedOut`."""
-        return self._run(Write([(sql, params)], self._time_ms))
+        return self._run(steps_of([(sql, params)]))[0]
 
     def execute(self, sql: str, params: Parameters = ()) -> int:
         """Run one statement; returns the rows affected. Raises as `query`."""
@@ -76,15 +101,37 @@ class Transaction:
 
     def run_script(self, sql: str, params: Parameters = ()) -> QueryResult:
         """Run several statements; the result has the rows of the last one and the sum of rows affected."""
-        return self._run(Write([(sql, params)], self._time_ms, script=True))
+        return self._run(steps_of([(sql, params)], is_script=True))[0]
 
-    def _run(self, write: Write) -> QueryResult:
+    def executemany(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """Run one statement with each row of parameters; returns the rows affected. Raises as `query`."""
+        step = Step(sql, rows=tuple(rows))
+        return self._run((step,))[0].rows_affected if step.rows else 0
+
+    def batch(self, statements: Sequence[str | Request]) -> list[QueryResult]:
+        """Run statements, all or none of them; one result for each. Raises as `query`."""
+        steps = steps_of(requests_of(statements))
+        return self._run(steps) if steps else []
+
+    def describe(self, sql: str) -> Statement:
+        """What SQLite says of one statement, without running it. Raises `SqlError`, `Invalid`, `Denied`."""
+        return self._open().prepare_single(sql)
+
+    def interrupt(self) -> None:
+        """End the statement that runs now, from another thread: it raises `TimedOut`."""
+        if (connection := self._connection) is not None:
+            connection.interrupt()
+
+    def _run(self, steps: tuple[Step, ...]) -> list[QueryResult]:
         connection = self._open()
-        is_mark = not write.script and keyword(write.requests[0][0]) in _MARKS  # its own savepoint outlives the call
+        words = {keyword(step.sql) for step in steps if not step.is_script}
+        is_mark = len(steps) == 1 and bool(words & _MARKS)  # its own savepoint outlives the call
+        if not is_mark:
+            self._get_in_line(steps)
         try:
             if not is_mark:
                 connection.control("SAVEPOINT virke_statement")
-            result = execute(connection, write, self._base, self._volume)[0]
+            answers = execute(connection, Pending(Program(steps, self._time_ms)), self._base, self._volume)
             if not is_mark:
                 connection.control("RELEASE virke_statement")
         except SnapshotGone as error:
@@ -96,8 +143,24 @@ class Transaction:
             elif not is_mark:
                 connection.control("ROLLBACK TO virke_statement; RELEASE virke_statement")
             raise
-        self._rows += result.rows_affected
-        return result
+        results = [answer for answer in answers if isinstance(answer, QueryResult)]
+        self._rows += sum(result.rows_affected for result in results)
+        return results
+
+    def _get_in_line(self, steps: tuple[Step, ...]) -> None:
+        """Before the first write: hold the line, and begin on the newest state if nothing was read of an older one."""
+        connection = self._open()
+        if not self._writes:
+            self._writes = any(step.is_script or not connection.prepare_single(step.sql).read_only for step in steps)
+            if self._writes and self._read_only:
+                self._writes = False
+                raise Denied("this transaction is read-only")
+            if self._writes and not self._places:
+                self._places.append(self._writer.line.enter(self._base.root.settings.query_timeout_ms / 1000))
+                now = self._volume.branch.latest()
+                if not self._has_read and not has_same_pages(now.root, self._base.root):
+                    self._begin(now)
+        self._has_read = True
 
     def commit(self) -> int:
         """Commit; returns the version that holds the transaction (its snapshot's if nothing was written).
@@ -111,8 +174,8 @@ class Transaction:
         """
         connection = self._open()
         try:
-            if self._key and (known := self._base.root.answer_to(self._key)):
-                return known[0]
+            if self._key and (known := self._find_answer(connection, self._key)):
+                return known
             connection.control("COMMIT")
             verdict = self._commit_pages(connection)
             if isinstance(verdict, Conflicted):
@@ -121,6 +184,20 @@ class Transaction:
             return verdict.root.head.version
         finally:
             self._end()
+
+    def _find_answer(self, connection: Connection, key: bytes) -> int:
+        """The version of the transaction with this key that is in history; 0 if there is none: then this one is it."""
+        root = self._base.root
+        known = keyed.find_answer(connection, key, _INTERACTIVE, now_ms=self._time_ms, root=root)
+        if known is None:
+            self._keep_answer(connection, key)
+            return 0
+        return int(str(known[0].rows[0][0])) if known[0].rows else root.head.version
+
+    def _keep_answer(self, connection: Connection, key: bytes) -> None:
+        root = self._base.root
+        answer = QueryResult(["version"], [(root.head.version + 1,)], root, rows_affected=self._rows)
+        keyed.keep_answer(connection, key, _INTERACTIVE, now_ms=self._time_ms, results=[answer])
 
     def _commit_pages(self, connection: Connection) -> Committed | Conflicted:
         """Commit the pages that were written, again while only references or settings changed (rule 2)."""
@@ -132,6 +209,10 @@ class Transaction:
             if not has_same_pages(now.root, self._base.root):
                 break
             self._base = now
+            if self._key:  # it names the version that it would be
+                connection.control("BEGIN IMMEDIATE")
+                self._keep_answer(connection, self._key)
+                connection.control("COMMIT")
         return verdict
 
     def _try(self, connection: Connection) -> Committed | Conflicted:
@@ -140,10 +221,10 @@ class Transaction:
         if dirty is None:
             return Committed(self._base.root, self._base)
         self._volume.driver.blobs(self._base.root.tier)  # or the error that says which store is missing
-        changed = change_of(dirty, self._volume, (Answer(self._key, self._rows),) if self._key else ())
-        with self._committing.lead:
+        changed = change_of(dirty, self._volume)
+        with self._writer.committing.lead:
             plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
-            verdict = settled(self._committing.commit(self._base, plan, pages=changed.pages))
+            verdict = settled(self._writer.committing.commit(self._base, plan, pages=changed.pages))
         if isinstance(verdict, Committed):
             self._base = RootAt(verdict.root, self._base.generation)
         return verdict
@@ -160,6 +241,8 @@ class Transaction:
 
     def _end(self) -> None:
         connection, self._connection = self._connection, None
+        for place in reversed(self._places):
+            place.leave()
         if connection is not None:
             connection.unpin()
             connection.end_request()
@@ -167,12 +250,30 @@ class Transaction:
             self._done(connection)
 
     def __enter__(self) -> Transaction:
+        if not self._read_only:
+            self._token = _open_here.set((*_open_here.get(), self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._token is not None:
+            _open_here.reset(self._token)
+            self._token = None
         if kind is None and self._connection is not None:
             self.commit()
         else:
             self.rollback()
+
+    def blocks(self, writer: Writer) -> bool:
+        """Whether a write through `writer` would make this transaction lose."""
+        return self._connection is not None and self._writer is writer
+
+
+def check_no_open_transaction(writer: Writer) -> None:
+    """Raise `Invalid` if this thread (or task) is inside a transaction that a write through `writer` would break."""
+    if any(transaction.blocks(writer) for transaction in _open_here.get()):
+        raise Invalid(
+            "a transaction is open in this thread: this write would make it lose; "
+            "use the transaction's own methods, or write after it"
+        )

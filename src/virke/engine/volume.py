@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -349,6 +350,10 @@ class Snapshot:
     def version(self) -> int:
         """The version that this snapshot shows."""
         return self.head.version
+
+    def as_root(self) -> Root:
+        """The root that it was read from, with this version's head: what results of it carry."""
+        return replace(self.root, head=self.head)
 
     @property
     def page_size(self) -> int:

@@ -1,10 +1,12 @@
 """What reads see: which root, with which pending writes above it, and for how long that is new enough.
 
-Knows the volume and deferred writes; knows no SQL and no connection. Shared by all readers of a database.
+Knows the branch and deferred writes; knows no SQL and no connection. Shared by all readers of a database.
 
 1. What is shown is swapped as one: a reader never mixes two of them. It only ever moves forward, and is never older
    than this process's own writes.
 2. It is new enough for `max_staleness_ms` after the store confirmed its root; `strong` confirms it now.
+3. Where the store shows for next to nothing whether any process committed (`Branch.has_moved`), a `session` read looks
+   each time, so that what one process wrote the next one sees.
 """
 
 from __future__ import annotations
@@ -18,74 +20,92 @@ from virke.engine.committing import Committing
 from virke.engine.deferred import Deferred
 from virke.engine.results import state_of
 from virke.engine.vfs import Pages
-from virke.engine.volume import SnapshotGone, Volume
-from virke.errors import Invalid, Unavailable, VirkeError
+from virke.engine.volume import Snapshot, SnapshotGone, Volume
+from virke.errors import Denied, Invalid, Unavailable, VirkeError
 
 CONSISTENCIES: Final = ("strong", "session", "bounded")
 BOOKMARK_TRIES: Final = 12
-VIEW_TRIES: Final = 8
+SHOW_TRIES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A state to read from, until when (monotonic seconds) it is new enough, and the limits that hold for reads of it."""
+    """A state to read from, until when (monotonic seconds) it is new enough, and the limits that hold for reads of it.
+
+    `is_watched`: a read looks whether a commit came since (`Branch.has_moved`).
+    """
 
     view: Pages
     root: Root
     fresh_until: float
     timeout_s: float
     result_bytes: int
+    is_watched: bool = False
 
 
-class View:
-    """What the reads of one database see."""
+class Freshness:
+    """Which state the reads of one database see."""
 
-    def __init__(self, volume: Volume, committing: Committing, deferred: Deferred | None) -> None:
+    def __init__(
+        self, volume: Volume, committing: Committing, deferred: Deferred | None, *, read_only: bool = False
+    ) -> None:
         self._volume = volume
+        self._branch = volume.branch
         self._committing = committing
         self._deferred = deferred
+        self._read_only = read_only
         self._monotonic = volume.environment.monotonic
         self._lock = threading.Lock()
         self._closed = False
         self.shown = self.show()
 
-    def freshen(self, consistency: str | None, bookmark: str | None) -> Shown:
+    def current(self, consistency: str | None = None, bookmark: str | None = None) -> Shown:
         """What to show: as new as it must be.
 
         Raises:
-            Invalid: there is no such consistency, or the bookmark is none. Unavailable: the store does not answer.
+            Invalid: there is no such consistency, or the bookmark is not one. Unavailable: the store does not answer.
+            Denied: the state can only be confirmed by a write, and this connection may not write.
         """
-        settings = self._volume.branch.latest().root.settings
+        settings = self._branch.latest().root.settings
         level = consistency or settings.read_consistency
         if level not in CONSISTENCIES:
             raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
         if level == "strong":
-            self._committing.confirm()
-        elif self._monotonic() >= self._volume.branch.checked_at + settings.max_staleness_ms / 1000:
-            self._volume.branch.refresh()
+            self._confirm()
+        elif self._monotonic() >= self._branch.checked_at + settings.max_staleness_ms / 1000 or (
+            level == "session" and self._branch.has_moved()
+        ):
+            self._branch.refresh()
         if bookmark is not None:
             self._wait_for(bookmark)
         return self.show()
 
+    def _confirm(self) -> None:
+        if self._read_only and not self._branch.is_linearizable:
+            raise Denied("a strong read of this store needs a write, and this connection is read-only; use a bookmark")
+        self._committing.confirm()
+
     def _wait_for(self, bookmark: str) -> None:
         state = state_of(bookmark)
         for attempt in range(BOOKMARK_TRIES):
-            root = self._volume.branch.latest().root
+            root = self._branch.latest().root
             if state.branch != root.branch:
                 raise Invalid(f"bookmark {bookmark!r} is of another branch than {root.branch!r}")
             if (root.epoch, root.head.version) >= (state.epoch, state.version):
                 return
             if attempt:
                 self._volume.environment.pause(attempt)
-            self._volume.branch.refresh()
+            self._branch.refresh()
         raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
+
+    def shown_at(self, snapshot: Snapshot) -> Shown:
+        """One version to read from, with the limits of now."""
+        return replace(self.shown, view=snapshot, root=snapshot.as_root())
 
     def show(self) -> Shown:
         """Show the newest root known, and pending writes above it."""
         with self._lock:
-            checked_at = (
-                self._volume.branch.checked_at
-            )  # before the view: what is learned meanwhile confirms a newer one
+            checked_at = self._branch.checked_at  # before the view: what is learned meanwhile confirms a newer one
             at, view = self._newest()
             settings = at.root.settings
             fresh = not self._closed and settings.read_consistency != "strong"
@@ -95,6 +115,7 @@ class View:
                 fresh_until=checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
                 timeout_s=settings.query_timeout_ms / 1000,
                 result_bytes=settings.max_result_mb << 20,
+                is_watched=self._branch.is_watched and settings.read_consistency == "session",
             )
             return shown
 
@@ -112,15 +133,15 @@ class View:
 
     def _newest(self) -> tuple[RootAt, Pages]:
         gone: Exception | None = None
-        for _ in range(VIEW_TRIES):
-            at = self._volume.branch.latest()
+        for _ in range(SHOW_TRIES):
+            at = self._branch.latest()
             try:
                 if not self._deferred:
                     return at, self._volume.snapshot_of(at.root)
                 layer = self._deferred.view(at.root)
-                if layer or self._volume.branch.latest().root is at.root:
+                if layer or self._branch.latest().root is at.root:
                     return at, layer or self._volume.snapshot_of(at.root)
                 # Else what was pending has just been pushed: it is in a newer root than `at`.
             except SnapshotGone as error:  # a newer root is known now
                 gone = error
-        raise gone or Unavailable("other commits came faster than this one could be shown; repeat the call")
+        raise gone or Unavailable("the database is changing too fast to read a snapshot; try again")

@@ -1,0 +1,203 @@
+"""A program: a write that can be run again whole, and what each of its steps answered.
+
+Knows statements and one connection; knows no store, no queue and no commit. A client's batch, a script, a migration
+file and a single statement are programs; only an interactive transaction is not (decision 0017).
+
+1. A program is a value: it is run again after a lost race, with the same instant for the clock and the same
+   `foreign_keys`, whoever runs it.
+2. Its steps form one unit: an error ends the program and leaves nothing of it, unless `keeps_going`. Then each step is
+   a unit of its own, and its error is its answer.
+3. A step with a condition that does not hold is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from virke.core.ids import ID_BYTES
+from virke.core.root import Root
+from virke.engine import sqlite
+from virke.engine.results import QueryResult, Request
+from virke.engine.values import Json, encode_value
+from virke.errors import Invalid, VirkeError
+
+if TYPE_CHECKING:
+    from virke.engine.budget import ResultBudget
+    from virke.engine.connection import Connection
+    from virke.engine.sqlite import Parameters
+
+_STEP: Final = "virke_step"
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """Holds if this step ran without an error."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Holds if this step ran and ended in an error."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Holds if its condition does not."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Holds if every condition does."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Holds if at least one condition does."""
+
+    conditions: tuple[Condition, ...]
+
+
+Condition = Succeeded | Failed | Not | AllOf | AnyOf
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The answer of a step whose condition did not hold."""
+
+
+Answer = QueryResult | VirkeError | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One statement; with `rows` it is run once for each of them, with `is_script` it is many statements."""
+
+    sql: str
+    params: Parameters = ()
+    rows: tuple[Parameters, ...] | None = None
+    is_script: bool = False
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Steps that form one unit, the instant of their request (Unix milliseconds), and the modes they run with.
+
+    `key` is the hash of an idempotency key (`hash_key`).
+    """
+
+    steps: tuple[Step, ...]
+    time_ms: int
+    foreign_keys: bool = False
+    key: bytes | None = None
+    keeps_going: bool = False
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it can't be committed together with others: VACUUM and PRAGMA refuse or ignore a transaction."""
+        return len(self.steps) == 1 and sqlite.keyword(self.steps[0].sql) in sqlite.ALONE
+
+    def fingerprint(self) -> bytes:
+        """16 bytes that two programs share only if they ask the same."""
+        steps = [
+            [step.sql, _plain(step.params), step.rows and [_plain(row) for row in step.rows], step.is_script]
+            for step in self.steps
+        ]
+        conditions = [repr(step.condition) for step in self.steps if step.condition]
+        text = json.dumps([steps, conditions, self.keeps_going])
+        return blake2b(text.encode(errors="surrogatepass"), digest_size=ID_BYTES).digest()
+
+
+def steps_of(requests: Sequence[Request], *, is_script: bool = False) -> tuple[Step, ...]:
+    """A step for each pair of a text and its parameters. Raises `Invalid`: a text is not text."""
+    for sql, _ in requests:
+        sqlite.check_text(sql)
+    return tuple(Step(sql, params, is_script=is_script) for sql, params in requests)
+
+
+def hash_key(key: str) -> bytes:
+    """What is kept of an idempotency key: 16 bytes. Raises `Invalid`: it is not text."""
+    if not isinstance(key, str):
+        raise Invalid(f"an idempotency key must be text, not {type(key).__name__}")
+    return blake2b(key.encode(errors="surrogatepass"), digest_size=ID_BYTES).digest()
+
+
+def run_steps(connection: Connection, program: Program, root: Root, budget: ResultBudget) -> list[Answer]:
+    """Run the steps of a program on a connection that is inside a transaction; true only once that is committed.
+
+    Raises:
+        VirkeError: what a step said, unless the program keeps going; the caller takes back what was written.
+    """
+    answers: list[Answer] = []
+    for step in program.steps:
+        if step.condition is not None and not holds(step.condition, answers):
+            answers.append(Skipped())
+        elif program.keeps_going:
+            answers.append(_run_apart(connection, step, root, budget))
+        else:
+            answers.append(_run_step(connection, step, root, budget))
+    return answers
+
+
+def holds(condition: Condition, answers: Sequence[Answer]) -> bool:
+    """Whether a condition holds for the steps that were answered so far. Raises `Invalid`: it names a later step."""
+    match condition:
+        case Succeeded(step) | Failed(step) if not 0 <= step < len(answers):
+            raise Invalid(f"a condition names step {step}, which has not run by then")
+        case Succeeded(step):
+            return isinstance(answers[step], QueryResult)
+        case Failed(step):
+            return isinstance(answers[step], VirkeError)
+        case Not(inner):
+            return not holds(inner, answers)
+        case AllOf(conditions):
+            return all(holds(one, answers) for one in conditions)
+        case AnyOf(conditions):
+            return any(holds(one, answers) for one in conditions)
+
+
+def _run_apart(connection: Connection, step: Step, root: Root, budget: ResultBudget) -> Answer:
+    """One step as a unit of its own; an error that ended SQLite's whole transaction ends the program."""
+    connection.control(f"SAVEPOINT {_STEP}")
+    try:
+        answer = _run_step(connection, step, root, budget)
+    except VirkeError as error:
+        if error.is_stores or not connection.raw.in_transaction:
+            raise
+        connection.control(f"ROLLBACK TO {_STEP}; RELEASE {_STEP}")
+        return error
+    connection.control(f"RELEASE {_STEP}")
+    return answer
+
+
+def _run_step(connection: Connection, step: Step, root: Root, budget: ResultBudget) -> QueryResult:
+    if step.rows is not None:
+        affected = connection.many(step.sql, step.rows)
+        rowid = connection.raw.last_insert_rowid()
+        return QueryResult([], [], root, rows_affected=affected, last_insert_rowid=rowid)
+    run = connection.script if step.is_script else connection.change
+    columns, rows, affected = run(step.sql, step.params, budget)
+    return QueryResult(
+        columns,
+        rows,
+        root,
+        rows_affected=affected,
+        last_insert_rowid=connection.raw.last_insert_rowid() if affected else None,
+    )
+
+
+def _plain(params: Parameters) -> Json:
+    if isinstance(params, Mapping):
+        return {name: encode_value(value) for name, value in params.items()}
+    return [encode_value(value) for value in params]

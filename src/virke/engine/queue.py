@@ -1,0 +1,171 @@
+"""The queue before the writer: programs in line, and which of the waiting callers leads.
+
+Knows pending programs and locks; knows no SQL and no commit. It has no thread of its own: a caller that waits for its
+program may be made to lead, which is to carry out what waits.
+
+1. `enqueue` never blocks. It says whether somebody leads; if not, the caller has to see to it that `lead` is called.
+2. A caller is woken as soon as its own program is done, even if another one leads by then.
+3. Whoever stops leading, by an error too, hands the lead to a caller that waits; with none, the next program brings one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from virke.core.root import JournalMark
+from virke.engine.programs import Answer, Program
+from virke.engine.results import QueryResult
+from virke.errors import VirkeError
+from virke.stores.receipt import Receipt
+
+
+class Pending:
+    """A program in line, and what became of it: `answers` or `error`, once it is `done`.
+
+    `mark` says which journal entry it is. `receipt` is written if the caller wants one. `foreign_keys` is the mode that
+    the program left behind, for the caller's next one.
+    """
+
+    __slots__ = ("_wake", "answers", "done", "error", "foreign_keys", "leads", "mark", "on_done", "program", "receipt")
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        mark: JournalMark | None = None,
+        receipt: Receipt | None = None,
+        on_done: Callable[[Pending], None] | None = None,
+    ) -> None:
+        self.program = program
+        self.mark = mark
+        self.receipt = receipt
+        self.on_done = on_done
+        self.answers: list[Answer] | None = None
+        self.error: VirkeError | None = None
+        self.foreign_keys = program.foreign_keys
+        self.done = False
+        self.leads = False
+        self._wake: threading.Event | None = None
+
+    def wait(self) -> None:
+        """Until it is done, or has to lead. The caller called `expect` before."""
+        assert self._wake is not None, "a caller that waits was expected"
+        self._wake.wait()
+
+    def expect(self) -> None:
+        """A caller will wait for it."""
+        self._wake = threading.Event()
+
+    def forget_caller(self) -> None:
+        """No caller waits any more."""
+        self._wake = None
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether a caller waits for it, and can be made to lead."""
+        return self._wake is not None
+
+    def wake(self) -> None:
+        """Let the waiting caller go on."""
+        if self._wake is not None:
+            self._wake.set()
+
+    def results(self) -> list[QueryResult]:
+        """The results of a program that ends at its first error. Raises its error."""
+        if self.error is not None:
+            raise self.error
+        assert self.answers is not None, "a program without error has answers"
+        return [answer for answer in self.answers if isinstance(answer, QueryResult)]
+
+
+class Queue:
+    """Programs in line. `carry_out` is called by the leader, again and again, to take some of them and see to them."""
+
+    def __init__(self, carry_out: Callable[[], None]) -> None:
+        self._carry_out = carry_out
+        self.waiting: list[Pending] = []
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._is_led = False
+
+    def enqueue(self, pending: Pending) -> bool:
+        """Put a program in line without blocking; True if nobody leads, so that `lead` has to be called."""
+        with self._lock:
+            self.waiting.append(pending)
+            self._arrived.notify()
+            leads, self._is_led = not self._is_led, True
+            return leads
+
+    def finish(self, pending: Pending) -> None:
+        """Put a program in line and return when it is done; the calling thread may have to lead."""
+        pending.expect()
+        if not self.enqueue(pending):
+            try:
+                pending.wait()
+            except BaseException:
+                self._abandon(pending)
+                raise
+        if not pending.done:
+            self._lead_until(pending)
+
+    def lead(self) -> None:
+        """Carry out what waits until nothing does; to be called after `enqueue` said so."""
+        self._lead_until(None)
+
+    def take(self, count_max: int, fit: Callable[[Program, Program], bool]) -> list[Pending]:
+        """The programs at the head of the line that fit the first, at most `count_max`."""
+        with self._lock:
+            count = 0
+            for pending in self.waiting[:count_max]:
+                if count and not fit(self.waiting[0].program, pending.program):
+                    break
+                count += 1
+            taken, self.waiting = self.waiting[:count], self.waiting[count:]
+            return taken
+
+    def wait_for(self, count: int, wait_s: float) -> None:
+        """Until `count` programs are in line, or `wait_s` seconds are over."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: len(self.waiting) >= count, wait_s)
+
+    def _lead_until(self, own: Pending | None) -> None:
+        """Carry out what waits until `own` is done (None: until nothing waits), then hand the lead over."""
+        try:
+            while self._leads_on(own):
+                self._carry_out()
+        except BaseException:
+            self._resign()
+            raise
+
+    def _leads_on(self, own: Pending | None) -> bool:
+        """Whether the leader has more to do; if not, the lead is handed over or ends at this moment."""
+        with self._lock:
+            if self.waiting and (own is None or not own.done):
+                return True
+        return self._hand_over()
+
+    def _hand_over(self) -> bool:
+        """Make a caller that waits the leader; True if only programs without one are left, so that this one goes on."""
+        with self._lock:
+            heir = next((pending for pending in self.waiting if pending.is_expected), None)
+            if heir is None:
+                self._is_led = bool(self.waiting)
+                return self._is_led
+            heir.leads = True
+            heir.wake()
+            return False
+
+    def _resign(self) -> None:
+        """Stop leading, whatever still waits: the next program that comes finds no leader, and brings one."""
+        if self._hand_over():
+            with self._lock:
+                self._is_led = False
+
+    def _abandon(self, pending: Pending) -> None:
+        """The caller goes away without its answer: nothing may wait for it to lead."""
+        with self._lock:
+            was_leading = pending.leads and not pending.done
+            pending.forget_caller()
+        if was_leading:
+            self._resign()

@@ -1,0 +1,103 @@
+"""The rows of one statement, one at a time: results of any size in bounded memory.
+
+Knows one reading connection, which is its own until it is closed; knows no store.
+
+1. A row is read when it is asked for; nothing is collected.
+2. The statement may run for the time limit of a query in all. The time that the caller takes between rows does not count.
+3. The connection goes back when the rows end, an error comes, `close` is called, or the iterator is forgotten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from virke.engine.freshness import Shown
+from virke.engine.results import bookmark_of
+
+if TYPE_CHECKING:
+    from virke.engine.connection import Connection
+    from virke.engine.results import Request
+    from virke.engine.sqlite import Row
+
+
+class Rows:
+    """An iterator over rows; use it as a context manager, or call `close`, unless it is read to its end."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        request: Request,
+        shown: Shown,
+        *,
+        done: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection: Connection | None = connection
+        self._shown = shown
+        self._done = done
+        self._monotonic = monotonic
+        self._left_s = shown.timeout_s
+        statement = connection.prepare_single(request[0])
+        self.columns = list(statement.columns)
+        connection.guard.deadline = monotonic() + self._left_s
+        self._cursor = connection.open_stream(statement, request[1])
+
+    @property
+    def version(self) -> int:
+        """The version that is read."""
+        return self._shown.root.head.version
+
+    @property
+    def bookmark(self) -> str:
+        """Send it with a later read, and that read sees nothing older."""
+        return bookmark_of(self._shown.root)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        """The next row. Raises what SQLite, the guard or the time limit says; then the rows are closed."""
+        connection = self._connection
+        if connection is None:
+            raise StopIteration
+        began_at = self._monotonic()
+        connection.guard.deadline = began_at + self._left_s
+        try:
+            row = connection.next_row(self._cursor)
+        except BaseException:
+            self.close()
+            raise
+        self._left_s -= self._monotonic() - began_at
+        if row is None:
+            self.close()
+            raise StopIteration
+        return row
+
+    def interrupt(self) -> None:
+        """End the statement from another thread: the next row is `TimedOut`."""
+        if (connection := self._connection) is not None:
+            self._left_s = 0.0
+            connection.interrupt()
+
+    def close(self) -> None:
+        """Give the connection back; harmless when done."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close_stream(self._cursor)
+            connection.end_request()
+            self._done()
+
+    def __enter__(self) -> Rows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_connection", None) is not None:
+            self.close()

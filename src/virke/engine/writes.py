@@ -1,0 +1,177 @@
+"""The ways of a write: through the journal or straight to the store, as a program or as an interactive transaction.
+
+Knows the writer, deferred writes and the connections that transactions borrow; knows no store.
+
+1. What is pending in the journal comes before a write that goes straight to the store.
+2. A read-only database refuses every write, and pushes nothing.
+3. After a write is in history nothing that fails may stand in the place of its answer (P13).
+4. Transactions of one process line up at their beginning, for at most `BEGIN_WAIT_S`: one that reads before it writes
+   would lose to another that did the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from virke.core.root import Root
+from virke.engine.connection import Connection
+from virke.engine.deferred import Deferred, push_all
+from virke.engine.line import Line
+from virke.engine.programs import Program, Step, hash_key
+from virke.engine.queue import Pending
+from virke.engine.results import Flushed, QueryResult
+from virke.engine.transaction import Transaction, check_no_open_transaction
+from virke.engine.writer import Writer
+from virke.errors import Conflict, Denied, Invalid
+from virke.stores.receipt import Receipt, current, writing
+
+TRANSACTION_CONNECTIONS_KEPT: Final = 4
+BEGIN_WAIT_S: Final = 1.0
+T = TypeVar("T")
+
+
+class Writes:
+    """What changes one database from this process."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        deferred: Deferred | None,
+        *,
+        connect: Callable[[], Connection],
+        written: Callable[[], None],
+        read_only: bool,
+    ) -> None:
+        self._writer = writer
+        self._branch = writer.volume.branch
+        self._environment = writer.volume.environment
+        self._deferred = deferred
+        self._connect = connect
+        self._written = written
+        self._read_only = read_only
+        self._begin_line = Line(self._branch.store, self._branch.key, ".begin")
+        self._idle: list[Connection] = []
+        self._foreign_keys: bool | None = None
+        self.is_closed = False
+
+    @property
+    def foreign_keys(self) -> bool:
+        """The mode of the next program: what `PRAGMA foreign_keys` set, else the database's setting."""
+        if self._foreign_keys is None:
+            return (
+                getattr(self._branch.latest().root.settings, "foreign_keys", "off") == "on"
+            )  # until the setting lands
+        return self._foreign_keys
+
+    def run(self, steps: tuple[Step, ...], key: str | None, *, meta: bool = False) -> list[QueryResult]:
+        """Run steps as one program. Raises as `Database.run`."""
+        self.check_allowed()
+        program = Program(steps, self._environment.now_ms(), self.foreign_keys, hash_key(key) if key else None)
+        receipt = Receipt() if meta else current()
+        began_at = self._environment.monotonic()
+        pending = Pending(program, receipt=receipt)
+        if self._deferred and self._is_deferred() and not program.stands_alone:
+            with writing(receipt):
+                results = self._deferred.submit(program)
+        else:
+            with writing(receipt):
+                self.push_pending()
+            self._writer.queue.finish(pending)
+            results = pending.results()
+        if pending.foreign_keys != program.foreign_keys:
+            self._foreign_keys = pending.foreign_keys
+        elapsed_s = self._environment.monotonic() - began_at
+        self._written()
+        results = results or [QueryResult([], [], self._branch.latest().root)]
+        return [one.with_receipt(receipt, elapsed_s) for one in results] if meta and receipt else results
+
+    def check_allowed(self) -> None:
+        """Raise unless this connection may write at this moment, from this thread."""
+        if self.is_closed:
+            raise Invalid(f"database {self._branch.name!r} is closed")
+        if self._read_only:
+            raise Denied("this connection is read-only; nothing was changed")
+        check_no_open_transaction(self._writer)
+
+    def transaction(
+        self, *, key: str | None, read_only: bool, immediate: bool, foreign_keys: bool | None, root: Root | None = None
+    ) -> Transaction:
+        """Begin an interactive transaction on the newest state, or, to read, on the state of `root`."""
+        if self.is_closed:
+            raise Invalid(f"database {self._branch.name!r} is closed")
+        reads = read_only or self._read_only
+        places = []
+        if not reads:
+            places.append(self._begin_line.enter(BEGIN_WAIT_S))
+        try:
+            if not reads:
+                self.push_pending()
+                if immediate:
+                    wait_s = self._branch.latest().root.settings.query_timeout_ms / 1000
+                    places.append(self._writer.line.enter(wait_s))
+            base = self._branch.latest() if reads else self._branch.refresh()
+            connection = self._idle.pop() if self._idle else self._connect()
+            connection.unpin()
+            return Transaction(
+                self._writer,
+                connection,
+                base=base,
+                done=self._give_back,
+                key=hash_key(key) if key else None,
+                foreign_keys=self.foreign_keys if foreign_keys is None else foreign_keys,
+                read_only=reads,
+                places=places,
+            )
+        except BaseException:
+            for place in reversed(places):
+                place.leave()
+            raise
+
+    def run_transaction(self, fn: Callable[[Transaction], T], *, key: str | None) -> T:
+        """Run `fn` in a transaction, again after each lost race; see `Database.run_transaction`."""
+        attempts = self._branch.latest().root.settings.max_attempts
+        for attempt in range(attempts):
+            try:
+                with self.transaction(
+                    key=key, read_only=False, immediate=attempt > 0, foreign_keys=None
+                ) as transaction:
+                    return fn(transaction)
+            except Conflict:
+                if attempt == attempts - 1:
+                    raise
+                self._environment.pause(attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _give_back(self, connection: Connection) -> None:
+        if len(self._idle) < TRANSACTION_CONNECTIONS_KEPT and not self.is_closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        if not self.is_closed:
+            self._written()
+
+    def _is_deferred(self) -> bool:
+        return self._branch.latest().root.settings.durability == "deferred"
+
+    def push_pending(self) -> None:
+        """Bring what is pending in the journal into history first (rule 1)."""
+        if self._deferred and not self._read_only and self._deferred.journal.pending_count():
+            push_all(self._deferred)
+
+    def flush(self) -> Flushed:
+        """Push all pending writes; see `Database.flush`."""
+        if self._deferred is None or self._read_only:
+            return Flushed(0, 0, self._branch.latest().root.head.version)
+        flushed = push_all(self._deferred)
+        self._written()
+        return flushed
+
+    def close(self) -> None:
+        """Release the connections."""
+        self.is_closed = True
+        self._writer.close()
+        if self._deferred:
+            self._deferred.close()
+        while self._idle:
+            self._idle.pop().close()
