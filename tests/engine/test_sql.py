@@ -98,18 +98,22 @@ def test_a_trigger_that_raises_rollback_ends_an_interactive_transaction(db: Data
     assert db.query("SELECT n FROM t").rows == []
 
 
-def test_foreign_keys_are_off_until_asked_for_and_then_hold_everywhere(db: Database) -> None:
-    """`PRAGMA foreign_keys` is remembered for every later write of this database object."""
+def test_foreign_keys_hold_everywhere_until_switched_off(db: Database) -> None:
+    """The database's setting says it first; `PRAGMA foreign_keys` is remembered for this database object alone."""
     db.run_script("CREATE TABLE p (id PRIMARY KEY); CREATE TABLE c (p REFERENCES p)")
-    assert db.execute("INSERT INTO c VALUES (1)") == 1
-    db.execute("DELETE FROM c")
-    db.query("PRAGMA foreign_keys = ON")
+    assert db.query("PRAGMA foreign_keys").rows == db.run("PRAGMA foreign_keys").rows == [(1,)]
     for attempt in (db.execute, lambda sql: db.batch([sql]), lambda sql: db.transaction().execute(sql)):
         with pytest.raises(SqlError, match="FOREIGN KEY"):
             attempt("INSERT INTO c VALUES (1)")
-    db.execute("PRAGMA foreign_keys = OFF")
+    db.query("PRAGMA foreign_keys = OFF")
+    assert db.query("PRAGMA foreign_keys").rows == db.run("PRAGMA foreign_keys").rows == [(0,)]
     with db.transaction() as transaction:
         assert transaction.execute("INSERT INTO c VALUES (1)") == 1
+    other = reopen(store_of(db))
+    with pytest.raises(SqlError, match="FOREIGN KEY"):
+        other.execute("INSERT INTO c VALUES (1)")
+    other.change_settings({"foreign_keys": "off"})
+    assert other.execute("INSERT INTO c VALUES (1)") == 1
 
 
 def test_a_deferred_constraint_fails_at_the_end(db: Database) -> None:

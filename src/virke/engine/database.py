@@ -190,6 +190,11 @@ class Database:
         step = Step(sql, rows=tuple(rows))
         return self._writes.run((step,), idempotency_key)[0].rows_affected if step.rows else 0
 
+    @property
+    def foreign_keys(self) -> bool:
+        """Whether the next write checks foreign keys: what `PRAGMA foreign_keys` set here, else the database's setting."""
+        return self._writes.foreign_keys
+
     def transaction(
         self,
         *,

@@ -59,9 +59,7 @@ class Writes:
     def foreign_keys(self) -> bool:
         """The mode of the next program: what `PRAGMA foreign_keys` set, else the database's setting."""
         if self._foreign_keys is None:
-            return (
-                getattr(self._branch.latest().root.settings, "foreign_keys", "off") == "on"
-            )  # until the setting lands
+            return self._branch.latest().root.settings.foreign_keys == "on"
         return self._foreign_keys
 
     def run(self, steps: tuple[Step, ...], key: str | None, *, meta: bool = False) -> list[QueryResult]:
