@@ -122,7 +122,7 @@ def test_two_requests_at_once_have_two_receipts() -> None:
             go_on.wait()
             return 1
 
-        connection = reader._new_connection()
+        connection = reader._readers._connect()
         connection.raw.create_scalar_function("pause", wait, 0)
         reader._readers.idle.append(Reader(connection))
         found.append(meta_of(reader.query("SELECT pause()", meta=True).meta))

@@ -17,18 +17,14 @@ from typing import TypeVar
 
 from virke.core.collect import GRACE_MS
 from virke.core.ids import MAIN_BRANCH, DatabaseId
-from virke.core.root import Root
 from virke.core.settings import Settings
-from virke.engine import schema, status, upkeep
+from virke.engine import schema, status
+from virke.engine.assembly import assemble
 from virke.engine.branch import Branch
-from virke.engine.committing import Committing
-from virke.engine.connection import Connection
-from virke.engine.deferred import Deferred, Journal
+from virke.engine.deferred import Journal
 from virke.engine.environment import Environment
-from virke.engine.freshness import Freshness
-from virke.engine.line import Line
 from virke.engine.programs import Step, steps_of
-from virke.engine.readers import Cancel, Readers, WritesInstead
+from virke.engine.readers import Cancel, WritesInstead
 from virke.engine.results import (
     Collected,
     Flushed,
@@ -43,9 +39,7 @@ from virke.engine.rows import Rows
 from virke.engine.sqlite import Parameters, Statement, check_text
 from virke.engine.streaming import PageStream, base_of
 from virke.engine.transaction import Transaction
-from virke.engine.volume import Snapshot, SnapshotGone, Volume
-from virke.engine.writer import Writer
-from virke.engine.writes import Writes
+from virke.engine.volume import Snapshot
 from virke.errors import Denied
 from virke.stores.base import Store
 from virke.stores.receipt import Receipt, writing
@@ -72,28 +66,12 @@ class Database:
         self.name = name
         self._on_close = on_close
         self._env = environment or Environment()
-        self._branch = Branch(store, name, self._env, branch=branch, database_id=database_id)
-        self._branch.refresh()
-        self._volume = Volume(self._branch)
-        self._committing = Committing(self._volume)
-        self._writer = Writer(
-            self._volume, self._committing, Line(store, self._branch.key), connect=self._new_connection
-        )
-        self._upkeep = upkeep.Upkeep(self._volume, self._committing, self._env.spawn if upkeep_beside else None)
-        self._deferred = (
-            Deferred(self._volume, self._committing, self._writer, journal=journal, connect=self._new_connection)
-            if journal
-            else None
-        )
-        self._freshness = Freshness(self._volume, self._committing, self._deferred, read_only=read_only)
-        self._readers = Readers(self._branch, self._freshness, self._new_connection)
-        self._writes = Writes(
-            self._writer,
-            self._deferred,
-            connect=self._new_connection,
-            written=self._after_commit,
-            read_only=read_only,
-        )
+        branch_ = Branch(store, name, self._env, branch=branch, database_id=database_id)
+        self._parts = parts = assemble(branch_, journal=journal, upkeep_beside=upkeep_beside, read_only=read_only)
+        parts.writes.after_commit = parts.after_commit
+        self._branch, self._volume, self._committing = parts.branch, parts.volume, parts.committing
+        self._readers, self._freshness, self._deferred = parts.readers, parts.freshness, parts.deferred
+        self._writer, self._writes, self._upkeep = parts.writer, parts.writes, parts.upkeep
 
     # Reading
 
@@ -237,27 +215,15 @@ class Database:
         """
         self._writes.check_allowed()
         with self._committing.lead:
-            stream = PageStream(
-                self._volume,
-                self._committing,
-                base_of(self._volume, base),
-                page_size=page_size,
-                page_count=page_count,
-            )
+            at = base_of(self._volume, base)
+            stream = PageStream(self._volume, self._committing, at, page_size=page_size, page_count=page_count)
             version = stream.commit(pages, progress)
-        self._after_commit()
+        self._parts.after_commit()
         return version
 
     def flush(self) -> Flushed:
         """Push all pending writes to the store. Raises `Unavailable`, `Conflict`, `OutcomeUnknown`; nothing is lost."""
         return self._writes.flush()
-
-    def _after_commit(self) -> None:
-        self._upkeep.after_commit()
-        self._freshness.show_if_possible()
-        if self._readers.foreign_keys != self._writes.foreign_keys:
-            self._readers.foreign_keys = self._writes.foreign_keys
-            self._readers.forget_pins()
 
     # Looking at it
 
@@ -294,7 +260,7 @@ class Database:
         """Change settings for every node. Raises `Invalid` (it lists the valid ones); then nothing was changed."""
         self._writes.check_allowed()
         settings = self._upkeep.change_settings(lambda now: now.changed(changes))
-        self._after_commit()
+        self._parts.after_commit()
         return settings
 
     def promote(self, progress: Callable[[int, int], None] | None = None) -> Status:
@@ -313,36 +279,13 @@ class Database:
         """The state of the database, as the store has it now; pending writes are counted, not pushed."""
         return status.of(self._volume, self._upkeep.error, self._deferred, self._writer.conflicts)
 
-    # Connections
-
-    def _new_connection(self) -> Connection:
-        try:
-            return self._connection_on(self._branch.latest().root)
-        except SnapshotGone:
-            return self._connection_on(self._branch.refresh().root)
-
-    def _connection_on(self, root: Root) -> Connection:
-        return Connection(
-            self._volume.snapshot_of(root),
-            value_bytes_max=root.settings.max_result_mb << 20,
-            monotonic=self._env.monotonic,
-        )
-
     def close(self, *, push: bool = True) -> None:
         """Push pending writes (unless told not to) and release connections; harmless when closed."""
         if self._writes.is_closed:
             return
         if self._on_close:
             self._on_close()
-        try:
-            if push:
-                self._writes.push_pending()
-        finally:
-            self._upkeep.finish()
-            self._readers.is_closed = True
-            self._freshness.close()
-            self._writes.close()
-            self._readers.close()
+        self._parts.close(push=push)
 
     def __enter__(self) -> Database:
         return self

@@ -269,9 +269,12 @@ class Readers:
         except IndexError:
             return Reader(self._connect())
 
-    def forget_pins(self) -> None:
-        """Let every idle connection be pinned again before its next read (a mode of theirs changed)."""
-        for reader in self.idle:
+    def use_foreign_keys(self, value: bool) -> None:
+        """What `PRAGMA foreign_keys` reports from now on: connections are pinned again for it before their next read."""
+        if value == self.foreign_keys:
+            return
+        self.foreign_keys = value
+        for reader in list(self.idle):
             with suppress(VirkeError):
                 reader.connection.unpin()
 

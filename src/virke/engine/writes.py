@@ -40,7 +40,6 @@ class Writes:
         deferred: Deferred | None,
         *,
         connect: Callable[[], Connection],
-        written: Callable[[], None],
         read_only: bool,
     ) -> None:
         self._writer = writer
@@ -48,7 +47,8 @@ class Writes:
         self._environment = writer.volume.environment
         self._deferred = deferred
         self._connect = connect
-        self._written = written
+        self.after_commit: Callable[[], None] = lambda: None
+        """Called after each write; set by the database that these writes belong to."""
         self._read_only = read_only
         self._begin_line = Line(self._branch.store, self._branch.key, ".begin")
         self._idle: list[Connection] = []
@@ -80,7 +80,7 @@ class Writes:
         if pending.foreign_keys != program.foreign_keys:
             self._foreign_keys = pending.foreign_keys
         elapsed_s = self._environment.monotonic() - began_at
-        self._written()
+        self.after_commit()
         results = results or [QueryResult([], [], self._branch.latest().root)]
         return [one.with_receipt(receipt, elapsed_s) for one in results] if meta and receipt else results
 
@@ -147,7 +147,7 @@ class Writes:
         else:
             connection.close()
         if not self.is_closed:
-            self._written()
+            self.after_commit()
 
     def _is_deferred(self) -> bool:
         return self._branch.latest().root.settings.durability == "deferred"
@@ -162,7 +162,7 @@ class Writes:
         if self._deferred is None or self._read_only:
             return Flushed(0, 0, self._branch.latest().root.head.version)
         flushed = push_all(self._deferred)
-        self._written()
+        self.after_commit()
         return flushed
 
     def close(self) -> None:

@@ -1,0 +1,86 @@
+"""How the parts of a database are put together, and what they do after a commit.
+
+Knows every part of the engine by name; decides nothing about reads, writes or upkeep itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from virke.core.root import Root
+from virke.engine.branch import Branch
+from virke.engine.committing import Committing
+from virke.engine.connection import Connection
+from virke.engine.deferred import Deferred, Journal
+from virke.engine.freshness import Freshness
+from virke.engine.line import Line
+from virke.engine.readers import Readers
+from virke.engine.upkeep import Upkeep
+from virke.engine.volume import SnapshotGone, Volume
+from virke.engine.writer import Writer
+from virke.engine.writes import Writes
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one database consists of in this process."""
+
+    branch: Branch
+    volume: Volume
+    committing: Committing
+    writer: Writer
+    deferred: Deferred | None
+    freshness: Freshness
+    readers: Readers
+    writes: Writes
+    upkeep: Upkeep
+
+    def after_commit(self) -> None:
+        """Show what was committed, under the modes of the next read, and see to what became due."""
+        self.upkeep.after_commit()
+        self.freshness.show_if_possible()
+        self.readers.use_foreign_keys(self.writes.foreign_keys)
+
+    def close(self, *, push: bool) -> None:
+        """Push what is pending, unless told not to; wait for upkeep, and release connections."""
+        try:
+            if push:
+                self.writes.push_pending()
+        finally:
+            self.upkeep.finish()
+            self.readers.is_closed = True
+            self.freshness.close()
+            self.writes.close()
+            self.readers.close()
+
+
+def assemble(branch: Branch, *, journal: Journal | None, upkeep_beside: bool, read_only: bool) -> Parts:
+    """The parts of the database whose branch this is. Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read."""
+    branch.refresh()
+    environment, volume = branch.environment, Volume(branch)
+    committing = Committing(volume)
+
+    def connect() -> Connection:
+        try:
+            return connect_on(branch.latest().root)
+        except SnapshotGone:
+            return connect_on(branch.refresh().root)
+
+    def connect_on(root: Root) -> Connection:
+        value_bytes_max = root.settings.max_result_mb << 20
+        return Connection(volume.snapshot_of(root), value_bytes_max=value_bytes_max, monotonic=environment.monotonic)
+
+    writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect)
+    deferred = Deferred(volume, committing, writer, journal=journal, connect=connect) if journal else None
+    freshness = Freshness(volume, committing, deferred, read_only=read_only)
+    return Parts(
+        branch=branch,
+        volume=volume,
+        committing=committing,
+        writer=writer,
+        deferred=deferred,
+        freshness=freshness,
+        readers=Readers(branch, freshness, connect),
+        writes=Writes(writer, deferred, connect=connect, read_only=read_only),
+        upkeep=Upkeep(volume, committing, environment.spawn if upkeep_beside else None),
+    )
