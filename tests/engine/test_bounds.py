@@ -152,6 +152,33 @@ def test_no_statement_begins_past_the_deadline_of_its_request(db: Database) -> N
     connection.close()
 
 
+def test_the_rows_of_executemany_end_at_the_deadline(db: Database) -> None:
+    """Each of them is too short a statement to be looked at while it runs."""
+    instants = count()
+    db.execute("CREATE TABLE t (v)")
+    connection = Connection(db.snapshot(), value_bytes_max=MIB, monotonic=lambda: float(next(instants)))
+    connection.begin_request(now_ms=0, deadline=10.0, result_bytes=MIB)
+    with pytest.raises(TimedOut):
+        connection.many("INSERT INTO t VALUES (?)", [(1,)] * 5000)
+    connection.close()
+
+
+def test_a_statement_that_takes_too_long_to_prepare_is_timed_out(db: Database) -> None:
+    """Each view doubles the work of the one before: thirteen are too many, two are not."""
+    db.execute("CREATE VIEW v0 AS SELECT 1 AS x")
+    for number in range(1, 14):
+        below = f"v{number - 1}"
+        db.execute(f"CREATE VIEW v{number} AS SELECT a.x FROM {below} AS a, {below} AS b")
+    instants = count()
+    connection = Connection(db.snapshot(), value_bytes_max=MIB, monotonic=lambda: float(next(instants)))
+    connection.begin_request(now_ms=0, deadline=1000.0, result_bytes=MIB)
+    for _ in range(2):
+        with pytest.raises(TimedOut, match="prepare"):
+            connection.fetch("SELECT * FROM v13", (), MIB)
+        assert connection.fetch("SELECT * FROM v2", (), MIB)[1] == [(1,)]
+    connection.close()
+
+
 @pytest.mark.parametrize("overdue", [False, True])
 def test_another_thread_interrupts_a_statement(db: Database, overdue: bool) -> None:
     """By its connection, or as one of those past their deadline; nothing that ran later is hit."""

@@ -8,8 +8,7 @@ Knows SQL statements, limits and one paged file; knows no root and no commit. Us
 3. A result larger than the budget is `TooLarge`, however it comes: many rows or long values, in one result or in all
    those of a request.
 4. After any error the connection is usable again: the failed statement left nothing behind.
-5. A statement runs with short values first, and again with care if that is too little (`sqlite.care`). What the engine
-   itself runs has the full length always: a transaction is never ended by a limit of a statement.
+5. How long values may be depends on the statement (`lengths`); what the engine itself runs has the full length.
 6. No statement begins past the deadline of its request.
 7. Statistics are part of the schema: a statement that writes them raises the schema cookie, so that every connection
    in every process reads them before it plans again.
@@ -20,24 +19,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import count
 from typing import Final, TypeVar
 
 from virke.engine import sqlite
 from virke.engine.budget import ResultBudget, collect_rows
+from virke.engine.lengths import LONG_TEXT, Lengths
 from virke.engine.sqlite import Cursor, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS
-from virke.errors import Denied, Invalid, TooLarge, VirkeError
+from virke.errors import Denied, Invalid, VirkeError
 
 CACHE_KIB: Final = 8 << 10
 OVERLAY_BYTES_MAX: Final = 1 << 30
 STATEMENTS_MAX: Final = 1000
 STATEMENT_CHARS_KEPT: Final = 4096
-LONG_TEXT: Final = 256 << 10
-"""An SQL text above this length is prepared with care: a parse tree takes a hundred times its text."""
+ROWS_BETWEEN_LOOKS: Final = 100
 _CHECK_SCHEMA: Final = "SELECT 1 FROM sqlite_schema LIMIT 1"
 _SCHEMA_WORDS: Final = frozenset({"CREATE", "DROP", "ALTER", "VACUUM", "PRAGMA", "ROLLBACK"})
-_FULL_LENGTH: Final = _SCHEMA_WORDS | {"SAVEPOINT", "RELEASE", "ANALYZE", "REINDEX"}
-"""What works on the whole database, or ends a part of a transaction, is not tried with short values first."""
 T = TypeVar("T")
 
 
@@ -66,12 +64,11 @@ class Connection:
         if not snapshot.head.page_count:  # the file has no header yet to tell it
             self.raw.pragma("page_size", snapshot.head.page_size)
         self.pinned: Pages | None = None
-        self._value_bytes_max = self._length = value_bytes_max
+        self.lengths = Lengths(self.raw, self.guard, self.guarded, value_bytes_max)
         self._write_bytes = overlay_bytes_max
-        self._schema_checked = self._is_linear = False
+        self._schema_checked = False
         self._changes_before = 0
         self._statements: dict[str, Statement] = {}
-        self._long: set[str] = set()
         sqlite.count_per_request(self.raw, self.changes, lambda: self.raw.total_changes() - self._changes_before)
         if on_connect:
             on_connect(sqlite.Extensions(self.raw))
@@ -83,7 +80,7 @@ class Connection:
         self.control(_CHECK_SCHEMA)
         self._schema_checked = True
         self.pinned = snapshot
-        self._limit_hot()
+        self.lengths.short()
 
     def unpin(self) -> None:
         """End the read transaction, if any."""
@@ -124,7 +121,7 @@ class Connection:
         self.vfs.now_ms = now_ms
         self.guard.deadline = deadline
         self.guard.allow_transactions = False
-        self.limit_values(result_bytes)
+        self.lengths.allow(result_bytes)
         if foreign_keys is not None:
             self.raw.pragma("foreign_keys", foreign_keys)
         self.start_request()
@@ -153,22 +150,6 @@ class Connection:
             self._statements.clear()
             self.guarded(lambda: sqlite.forget(self.raw, self.guard))
 
-    def limit_values(self, value_bytes_max: int) -> None:
-        """Let no value be longer than `value_bytes_max`."""
-        if value_bytes_max != self._value_bytes_max:
-            sqlite.limit_text(self.raw, value_bytes_max)
-            self._value_bytes_max = value_bytes_max
-            self._limit(min(self._length, value_bytes_max))
-
-    def _limit_hot(self) -> None:
-        self._limit(min(sqlite.HOT_VALUE_BYTES, self._value_bytes_max))
-
-    def _limit(self, length: int) -> None:
-        """Let no value be longer than this for now."""
-        if length != self._length:
-            sqlite.limit_values(self.raw, length)
-            self._length = length
-
     def close(self) -> None:
         """Close SQLite's connection and unregister the VFS."""
         self.raw.close(True)
@@ -178,7 +159,7 @@ class Connection:
         """The first statement of `sql`, prepared but not run. Raises `SqlError`, `Denied`."""
         known = self._statements.get(sql)
         if known is None:
-            self._limit(self._value_bytes_max)
+            self.lengths.full()
             if not self._schema_checked:  # preparing alone trusts the schema that SQLite has in memory
                 self.guarded(lambda: self.raw.execute(_CHECK_SCHEMA).fetchall())
                 self._schema_checked = True
@@ -186,7 +167,7 @@ class Connection:
                 if len(sql) > LONG_TEXT:
                     stack.enter_context(sqlite.careful(self.raw, sqlite.WORK_BYTES))
                 known = self.guarded(lambda: sqlite.describe(self.raw, self.guard, sql))
-            self._limit_hot()
+            self.lengths.short()
             if known.keyword not in _SCHEMA_WORDS and len(sql) <= STATEMENT_CHARS_KEPT:
                 if len(self._statements) >= STATEMENTS_MAX:
                     self._statements.clear()
@@ -232,7 +213,7 @@ class Connection:
         self.guard.check()
         is_write = not statement.read_only and statement.keyword != "PRAGMA"
         # a value that is answered is in memory twice: SQLite's and Python's
-        read_bytes = max(sqlite.WORK_BYTES, self._value_bytes_max) - spent // 2
+        read_bytes = max(sqlite.WORK_BYTES, self.lengths.bytes_max) - spent // 2
         self.guard.allow_memory(self._write_bytes if is_write else read_bytes)
         self.guard.analyzed = False
         allowed = self.guard.allow_transactions
@@ -242,7 +223,7 @@ class Connection:
             self._reload_schema()  # FTS5 would check the index of today by its structure of an earlier snapshot
         self.guard.start()
         try:
-            result = self._run_within(statement, action)
+            result = self.lengths.run(statement, action, is_pinned=self.pinned is not None)
             if statement.analyzes or self.guard.analyzed:
                 self._raise_schema_cookie()
             return result
@@ -251,35 +232,11 @@ class Connection:
             self.guard.allow_vacuum, self.guard.allow_transactions = False, allowed
             if statement.keyword in _SCHEMA_WORDS:
                 self._statements.clear()
-            self._limit_hot()
-
-    def _run_within(self, statement: Statement, action: Callable[[], T]) -> T:
-        """Run with short values, then with care if that is not enough (invariant 5)."""
-        sql = statement.sql
-        if statement.keyword in _FULL_LENGTH:
-            self._limit(self._value_bytes_max)
-            return self.guarded(action)
-        if sql not in self._long and len(sql) <= LONG_TEXT and len(statement.columns) <= sqlite.HOT_COLUMNS:
-            self._limit(min(statement.value_bytes_max, self._value_bytes_max))
-            is_pinned = self.pinned is not None
-            try:
-                return self.guarded(action)
-            except TooLarge as error:
-                # a heap limit that another request set; only a pinned read leaves nothing behind that SQLite undoes
-                is_others = is_pinned and isinstance(error.__cause__, sqlite.MEMORY_ERRORS)
-                is_long = isinstance(error.__cause__, sqlite.TooBigError) and self._length < self._value_bytes_max
-                if not (is_long or is_others):
-                    raise
-            if is_long:
-                self.remember_long(sql)
-        return self._run_carefully(statement, action)
+            self.lengths.short()
 
     def open_stream(self, statement: Statement, params: Parameters) -> Cursor:
         """Begin a statement whose rows are asked for one by one (`next_row`), until `close_stream`."""
         sqlite.check_parameters(statement, params)
-        if not self._is_linear:
-            self.guarded(lambda: sqlite.install_linear(self.raw))
-            self._is_linear = True
         cursor = self.raw.cursor()
         self._step(statement, lambda: cursor.execute(statement.runs, params, can_cache=not statement.is_explain))
         self._streams = statement
@@ -293,48 +250,18 @@ class Connection:
     def close_stream(self, cursor: Cursor) -> None:
         """End a stream."""
         cursor.close(True)
-        self._limit_hot()
+        self.lengths.short()
 
     def _step(self, statement: Statement, action: Callable[[], T]) -> T:
         """One step of a stream, within the limits of a statement that is run with care."""
         self.guard.check()
-        capped = statement.functions & sqlite.CAPPED
-        self._limit(min(self._value_bytes_max, sqlite.CAPPED_VALUE_BYTES) if capped else self._value_bytes_max)
-        self.guard.allow_memory(max(sqlite.WORK_BYTES, self._value_bytes_max))
+        self.lengths.prepare_care(statement)
+        self.guard.allow_memory(max(sqlite.WORK_BYTES, self.lengths.bytes_max))
         self.guard.start()
         try:
             return self.guarded(action)
         finally:
             self.guard.stop()
-
-    def remember_long(self, sql: str) -> None:
-        """The values of this statement are long: the next time it is run with care at once."""
-        if len(self._long) >= STATEMENTS_MAX:
-            self._long.clear()
-        if len(sql) <= STATEMENT_CHARS_KEPT:
-            self._long.add(sql)
-
-    def is_hot(self, statement: Statement) -> bool:
-        """Whether the text may be given to SQLite as it is, again and again, on a pinned connection."""
-        return statement.is_hot and statement.sql not in self._long
-
-    def _run_carefully(self, statement: Statement, action: Callable[[], T]) -> T:
-        if not self._is_linear:
-            self.guarded(lambda: sqlite.install_linear(self.raw))
-            self._is_linear = True
-        capped = statement.functions & sqlite.CAPPED
-        self._limit(min(self._value_bytes_max, sqlite.CAPPED_VALUE_BYTES) if capped else self._value_bytes_max)
-        self.guard.look_every(sqlite.CAREFUL_STEPS)
-        try:
-            with sqlite.careful(self.raw, self.guard.bytes_max):
-                return self.guarded(action)
-        except TooLarge as error:
-            if capped and isinstance(error.__cause__, sqlite.TooBigError):
-                kib = sqlite.CAPPED_VALUE_BYTES >> 10
-                raise TooLarge(f"{min(capped)}() takes no value that is longer than {kib} KiB") from error
-            raise
-        finally:
-            self.guard.look_every(sqlite.PROGRESS_STEPS)
 
     def _raise_schema_cookie(self) -> None:
         """Let every other connection read the schema again, and with it the statistics (invariant 7)."""
@@ -367,7 +294,11 @@ class Connection:
 
         def run() -> None:
             nonlocal affected, before, given
-            while given is not None:  # where a row was too long, the careful run goes on with that row
+            for number in count():
+                if given is None:  # where a row was too long, the careful run goes on with that row
+                    break
+                if not number % ROWS_BETWEEN_LOOKS:
+                    self.guard.check()
                 for _ in self.raw.execute(statement.runs, given):
                     pass
                 if (after := self.raw.total_changes()) > before:
@@ -429,7 +360,7 @@ class Connection:
     def control(self, sql: str) -> None:
         """Run transaction control of our own, which the guard denies to requests."""
         self.guard.deadline = sqlite.NO_DEADLINE
-        self._limit(self._value_bytes_max)
+        self.lengths.full()
         allowed, self.guard.allow_transactions = self.guard.allow_transactions, True
         try:
             # not cached: a request with the same text would find it prepared and past the guard

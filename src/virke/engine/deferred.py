@@ -156,7 +156,7 @@ class Deferred:
                 self._volume.branch.latest().root
             )  # after the entries: what was pushed meanwhile is in it
             self._ahead.move(self._volume.snapshot_of(root))
-            self._ahead.limit_values(root.settings.max_result_mb << 20)
+            self._ahead.lengths.allow(root.settings.max_result_mb << 20)
             self._catch_up(self._ahead, root, entries)
         elif newest != self._newest and self._below:  # another process appended
             entries = [one for one in self._pending() if one.sequence > self._newest]

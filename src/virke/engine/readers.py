@@ -157,7 +157,7 @@ class Readers:
         except Exception as error:
             if isinstance(error, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS)):  # with care it may be enough
                 if isinstance(error, sqlite.TooBigError):
-                    connection.remember_long(sql)
+                    connection.lengths.remember(sql)
                 reader.known.pop(sql, None)
                 connection.unpin()
                 return self._run_first(sql, params, reader, shown, cancel=cancel)
@@ -198,11 +198,15 @@ class Readers:
         if connection.pinned is not shown.view:
             reader.pin(shown.view, foreign_keys=self.foreign_keys)
         connection.guard.allow_transactions = False
-        connection.limit_values(shown.result_bytes)
+        connection.lengths.allow(shown.result_bytes)
         statement = connection.prepare_single(sql)
         if not statement.read_only or (statement.keyword == "PRAGMA" and not statement.columns):
             raise WritesInstead
-        if connection.is_hot(statement) and len(reader.known) < STATEMENTS_MAX and len(sql) <= STATEMENT_CHARS_KEPT:
+        if (
+            connection.lengths.is_hot(statement)
+            and len(reader.known) < STATEMENTS_MAX
+            and len(sql) <= STATEMENT_CHARS_KEPT
+        ):
             reader.known[sql] = statement
         connection.vfs.now_ms = self._now_ms()
         return statement

@@ -80,7 +80,7 @@ class Transaction:
         connection = self._open()
         connection.guard.allow_transactions = False
         connection.move(self._volume.snapshot_of(base.root))
-        connection.limit_values(base.root.settings.max_result_mb << 20)
+        connection.lengths.allow(base.root.settings.max_result_mb << 20)
         connection.raw.pragma("foreign_keys", self._foreign_keys)
         connection.control("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
         connection.start_request()

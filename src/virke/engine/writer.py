@@ -266,7 +266,7 @@ class Writer:
         if connection is None:
             connection = self._connection = self._connect()
         connection.guard.allow_transactions = False
-        connection.limit_values(base.root.settings.max_result_mb << 20)
+        connection.lengths.allow(base.root.settings.max_result_mb << 20)
         connection.move(self.volume.snapshot_of(base.root))
         connection.raw.pragma("foreign_keys", foreign_keys)
         return connection

@@ -6,7 +6,8 @@
    dumps and clients send them; its reading form works.
 3. Every `PROGRESS_STEPS` steps the request is looked at. One past its deadline is interrupted (`TimedOut`); so is one
    that made SQLite's memory, without its own page cache, grow by more than `bytes_max` (`TooLarge`).
-4. SQLite counts memory for the whole process. Where several requests run, all of them together may take the sum of
+4. A statement that is described is prepared within `PREPARE_S`, or it is `TimedOut`.
+5. SQLite counts memory for the whole process. Where several requests run, all of them together may take the sum of
    what each may, and of those the one in whose steps most growth was seen is stopped.
 """
 
@@ -29,6 +30,8 @@ RUNNING_S: Final = 0.25
 """A request that was looked at in the last so many seconds still runs."""
 WORK_BYTES: Final = 64 << 20
 """What SQLite may take for one read, besides the page cache and the rows that it answered."""
+PREPARE_S: Final = 2.0
+CALLS_BETWEEN_LOOKS: Final = 64
 _NO_CEILING: Final = 1 << 62
 _CACHE_USED: Final = apsw.SQLITE_DBSTATUS_CACHE_USED
 NO_DEADLINE: Final = float("inf")
@@ -46,6 +49,9 @@ class Seen:
     functions: set[str] = field(default_factory=set)
     pragmas: list[tuple[str, str | None]] = field(default_factory=list)
     checks: bool = False
+    calls: int = 0
+    late_at: float | None = None
+    is_late: bool = False
 
 
 class Guard:
@@ -106,12 +112,23 @@ class Guard:
             self.seen.checks = True
         if operation == apsw.SQLITE_INSERT and where[0] == "temp" and first in _SCHEMA_TABLES:
             self.left_behind = True
+        if self.seen and self._is_late(self.seen):
+            return apsw.SQLITE_DENY
         if reason is None:
             return apsw.SQLITE_OK
         if reason == "":
             return apsw.SQLITE_IGNORE
         self.denied = reason
         return apsw.SQLITE_DENY
+
+    def _is_late(self, seen: Seen) -> bool:
+        """Whether preparing takes too long: views of views double its work, and only this callback is called then."""
+        seen.calls += 1
+        if not seen.calls % CALLS_BETWEEN_LOOKS:
+            now = self._monotonic()
+            seen.late_at = seen.late_at or now + PREPARE_S
+            seen.is_late = seen.is_late or now > seen.late_at
+        return seen.is_late
 
     def _refusal(self, operation: int, first: str | None, second: str | None) -> str | None:
         """None to allow, "" to ignore quietly, else the reason to deny."""
@@ -203,7 +220,7 @@ class Guard:
         return self._monotonic() > self.deadline
 
     def _takes_too_much(self) -> bool:
-        """Whether this request is the one to stop (invariant 4)."""
+        """Whether this request is the one to stop (invariant 5)."""
         global _last_seen
         used, now = apsw.memory_used(), time.monotonic()
         connection = self._connection and self._connection()

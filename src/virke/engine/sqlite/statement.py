@@ -14,7 +14,7 @@ from virke.engine.sqlite.guard import Guard, Seen
 from virke.engine.sqlite.opening import Connection
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, MODES
 from virke.engine.sqlite.translation import translate
-from virke.errors import Invalid
+from virke.errors import Invalid, TimedOut
 
 ALONE: Final = ("VACUUM", "PRAGMA")
 """What refuses a transaction, or has no effect in one."""
@@ -135,6 +135,8 @@ def describe(connection: Connection, guard: Guard, sql: str) -> Statement:
     except apsw.ExecTraceAbort:
         return _answering(connection, guard, found[0], seen)
     except (apsw.Error, ValueError, TypeError) as error:
+        if seen.is_late:
+            raise TimedOut("the statement takes too long to prepare: its views and subqueries are too many") from error
         raise translate(error, guard, sql) from error
     finally:
         guard.seen = None
