@@ -8,6 +8,7 @@ import pytest
 
 from tests.engine.world import make, reopen, store_of
 from virke.engine import sqlite
+from virke.engine.connection import Connection
 from virke.engine.database import Database
 
 FILL: Final = (
@@ -25,6 +26,12 @@ def test_explain_shows_the_plan_of_now(db: Database) -> None:
         assert "SCAN" in str(db.query(sql).rows)
     db.execute("CREATE INDEX i ON t (a)")
     assert "USING" in str(db.query(sql, consistency="strong").rows)
+    connection = Connection(db.snapshot(), value_bytes_max=1 << 20)
+    for step, word in (("DROP INDEX i", "SCAN"), ("CREATE INDEX i ON t (a)", "USING")):
+        db.execute(step)
+        connection.pin(db.snapshot())
+        assert word in str(connection.fetch(sql, (), 1 << 20)[1])
+    connection.close()
 
 
 @pytest.mark.edge
