@@ -92,13 +92,14 @@ SLOW = {
     "a late writer of a dead branch": Scenario(
         BORN, (deleter("dev"), creator("main", "dev", "c2"), writer("dev")), kills=1
     ),
-    "delete, create and collect, stale reads": Scenario(
-        BORN,
-        (deleter("dev", eventual=True), creator("main", "dev", "c2", eventual=True), collector("main", eventual=True)),
-        stale=1,
+    "delete and create again, stale reads": Scenario(
+        BORN, (deleter("dev", eventual=True), creator("main", "dev", "c2", eventual=True)), stale=1
     ),
-    "merge and collect, stale reads": Scenario(
-        (), (creator("main", "dev", eventual=True), merger("main"), collector("main", eventual=True)), stale=1
+    "create and collect, stale reads": Scenario(
+        (merger("main", "m0"),),
+        (creator("main", "dev", eventual=True), collector("main", eventual=True)),
+        stale=1,
+        kills=1,
     ),
 }
 KILLED_AGAIN = Scenario(
