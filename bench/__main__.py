@@ -21,6 +21,7 @@ from bench import (
     b09_many_nodes,
     b11_whole_image,
     b12_imports,
+    deferred_writes,
 )
 from bench.report import Figure, as_json, machine, table
 
@@ -34,6 +35,7 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "B9": b09_many_nodes.run,
     "B11": b11_whole_image.run,
     "B12": b12_imports.run,
+    "DEFERRED": deferred_writes.run,
 }
 
 

@@ -8,8 +8,6 @@ Which store a URL means is `stores.opening`'s matter; everything else is given a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from virke.config import StoreChoice, load, local_path, scheme_of, store_choice
@@ -91,30 +89,16 @@ def _opened(
     background: bool = True,
 ) -> Database:
     """The database with its journal and what works in the background; `made` is its id if it was just created."""
-    flusher = Flusher() if background else None
-    journal = _journal(opened, name, state_dir, flusher.wake if flusher else None)
-    database = Database(
+    journal = journal_of(opened, name, state_dir)
+    return Database(
         opened,
         name,
         environment=env,
         journal=journal,
-        on_close=flusher.stop if flusher else None,
+        flusher=Flusher() if background and journal else None,
         upkeep_beside=background,
         database_id=made,
     )
-    if flusher and journal:
-        flusher.start(
-            partial(_flush, database, journal),
-            lambda: database.known_settings.flush_interval_ms / 1000,
-        )
-        if journal.pending_count():
-            flusher.wake(at_once=True)
-    return database
-
-
-def _flush(database: Database, journal: FileJournal) -> int:
-    database.flush()
-    return journal.pending_count()
 
 
 def create(
@@ -183,13 +167,11 @@ def list_databases(store: Where = None) -> list[str]:
     return names
 
 
-def _journal(
-    store: Store, name: str, state_dir: Path | None, on_append: Callable[[], None] | None
-) -> FileJournal | None:
-    """The journal of one database on this node: beside a local store, else in the user's state folder.
+def journal_of(store: Store, name: str, state_dir: Path | None = None) -> FileJournal | None:
+    """The journal of one database on this node: in the folder of a local store, else in the user's state folder.
 
-    None for a store in memory: nothing can outlive it, so nothing is deferred. Where no home directory is known it has
-    no place, which is an error only for who defers.
+    None for a store in memory: nothing can outlive it, so nothing is deferred. Without a home directory there is nowhere
+    to put it; that is an error only if a write is deferred.
     """
     folder = state_dir
     if folder is None:
@@ -197,7 +179,7 @@ def _journal(
             return None
         local = local_path(store.url) if "," not in store.url else None
         folder = local / "journal" if local else _state_folder(store)
-    return FileJournal(folder / f"{name}.sqlite" if folder else None, on_append)
+    return FileJournal(folder / f"{name}.sqlite" if folder else None, private_folder=state_dir is None)
 
 
 def _state_folder(store: Store) -> Path | None:

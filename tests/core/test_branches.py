@@ -89,8 +89,8 @@ SLOW = {
         (merger("main"), collector("main"), merger("dev"), collector("dev")),
         kills=1,
     ),
-    "a late writer of a dead branch": Scenario(
-        BORN, (deleter("dev"), creator("main", "dev", "c2"), writer("dev")), kills=1
+    "delete and create again": Scenario(
+        BORN, (deleter("dev"), creator("main", "dev", "c2"), writer("dev"), collector("main")), kills=1
     ),
     "delete and create again, stale reads": Scenario(
         BORN, (deleter("dev", eventual=True), creator("main", "dev", "c2", eventual=True)), stale=1

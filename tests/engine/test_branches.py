@@ -17,8 +17,7 @@ from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.errors import Conflict, Exists, Invalid, NotFound
 from virke.opening import connect, delete, list_databases, open_store
-from virke.stores.base import Call, Store
-from virke.stores.faulty import At, FaultyStore, ReadStale
+from virke.stores.base import Store
 from virke.stores.memory import memory_store
 
 NAME = "db"
@@ -218,36 +217,6 @@ def test_who_has_a_branch_open_while_it_is_deleted_is_told(store: Store, later: 
             with pytest.raises((NotFound, Conflict)):
                 dev.execute("INSERT INTO t VALUES (7, 7)")
             assert rows(again) == list(range(6))
-
-
-def test_a_tombstone_of_an_earlier_life_is_not_believed_where_reads_may_be_old(later: Later) -> None:
-    """An eventual store shows it for a while after the name was used again: it is asked again."""
-
-    def twice_born(*plan: At) -> FaultyStore:
-        faulty = FaultyStore(memory_store(), plan, eventual=True)
-        begun(faulty.store, later).close()
-        made(faulty.store, later, "dev").close()
-        dropped(faulty.store, later, "dev")
-        at = Branch(faulty.store, NAME, later.environment)
-        at.driver.run(create_branch(at.world, "main", "dev"))
-        return faulty
-
-    reads = sum(operation.call is Call.READ for operation in twice_born().log)
-    faulty = twice_born(At(reads + 1, ReadStale(1), Call.READ))
-    branch = Branch(faulty.store, NAME, later.environment, branch="dev")
-    assert branch.refresh().root.birth_epoch == 2
-    assert [one.fault for one in faulty.log][-2:] == [ReadStale(1), None]
-
-
-@pytest.mark.parametrize("name", ["", "a/main", "../x", ".", "x" * 129])
-def test_a_name_that_would_reach_into_others_keys_is_refused(store: Store, later: Later, name: str) -> None:
-    with begun(store, later), pytest.raises(Invalid, match="invalid branch name"):
-        made(store, later, name)
-
-
-def test_a_branch_that_never_was_is_not_found(store: Store, later: Later) -> None:
-    with begun(store, later), pytest.raises(NotFound, match="database 'db' has no branch 'dev'"):
-        reopened(store, later, "dev")
 
 
 def test_a_branch_that_holds_others_is_not_deleted(store: Store, later: Later) -> None:

@@ -165,22 +165,33 @@ def test_p7_a_damaged_entry_is_never_run(store: Store, tmp_path: Path) -> None:
     file.execute("UPDATE entry SET write = replace(write, '\"a\"', '\"z\"') WHERE sequence = 1")
     file.commit()
     file.close()
-    with pytest.raises(Corrupt, match="entry 1 is not what was written"):
-        opened(store, tmp_path)
+    with opened(store, tmp_path) as database:
+        for action in (database.flush, lambda: insert(database, "c"), database.transaction):
+            with pytest.raises(Corrupt, match=r"entry 1 is not what was written.*virke db journal --discard"):
+                action()
     assert tokens(store, tmp_path) == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"no database at all, but long enough to be taken for one" * 40])
-def test_p7_a_damaged_file_is_an_error_and_acknowledges_nothing(damage: bytes, store: Store, tmp_path: Path) -> None:
-    """A file that is no journal is `Corrupt`; an empty one (never written) is a new journal."""
+DAMAGES: Final = [b"", b"no database at all, but long enough to be taken for one" * 40]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=["empty", "foreign"])
+def test_p7_a_damaged_journal_blocks_no_read_and_acknowledges_nothing(
+    damage: bytes, store: Store, tmp_path: Path
+) -> None:
+    """An empty file as well: a journal appears whole, so it is never empty."""
+    with opened(store, tmp_path / "elsewhere") as database:
+        insert(database, "there")
     journal_of(tmp_path).write_bytes(damage)
-    if damage:
-        with pytest.raises(Corrupt, match=r"journal .*ledger\.sqlite"):
-            opened(store, tmp_path)
-    else:
-        with opened(store, tmp_path) as database:
+    with opened(store, tmp_path) as database:
+        assert database.query("SELECT token FROM entry").rows == [("there",)]
+        status = database.status()
+        assert (status.pending_writes, status.healthy) == (0, True)
+        assert str(journal_of(tmp_path)) in (status.journal_error or "")
+        with pytest.raises(Corrupt, match=r"journal .*ledger\.sqlite .*virke db journal --discard"):
             insert(database, "a")
-        assert tokens(store, tmp_path) == ["a"]
+    assert journal_of(tmp_path).read_bytes() == damage
+    assert tokens(store, tmp_path) == ["there"]
 
 
 def test_p7_a_journal_cut_short_is_an_error(store: Store, tmp_path: Path) -> None:
@@ -190,8 +201,8 @@ def test_p7_a_journal_cut_short_is_an_error(store: Store, tmp_path: Path) -> Non
         database.close(push=False)
     whole = journal_of(tmp_path).read_bytes()
     journal_of(tmp_path).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises((Corrupt, Unavailable)):
-        opened(store, tmp_path).flush()
+    with opened(store, tmp_path) as database, pytest.raises(Corrupt):
+        database.flush()
     assert tokens(store, tmp_path) == []
 
 

@@ -12,8 +12,7 @@ from tests.promises.places import fresh
 from tests.servers.s3 import S3Server
 from virke.core.effects import Absent, Tier
 from virke.engine.database import Database
-from virke.engine.deferred import Entry
-from virke.engine.queue import Pending
+from virke.engine.entry import Contents, Entry
 from virke.errors import Denied, SqlError, TooLarge, Unavailable
 from virke.opening import connect, delete
 from virke.stores.base import Blobs, Range, Store
@@ -55,14 +54,14 @@ def test_p4_a_write_that_another_process_pushes_meanwhile_stays_in_sight(
         database._volume.branch.refresh()  # the layer has to be built anew
         assert database._deferred is not None
         journal = database._deferred.journal
-        pending = journal.pending
+        read = journal.read
 
-        def pushed_first() -> Sequence[Entry]:
-            monkeypatch.setattr(journal, "pending", pending)
+        def pushed_first() -> Contents:
+            monkeypatch.setattr(journal, "read", read)
             assert other.flush().pushed
-            return pending()
+            return read()
 
-        monkeypatch.setattr(journal, "pending", pushed_first)
+        monkeypatch.setattr(journal, "read", pushed_first)
         assert database.execute("UPDATE entry SET token = 'seen' WHERE token = 'mine'") == 1
         assert database.query("SELECT token FROM entry").rows == [("seen",)]
 
@@ -166,15 +165,15 @@ def test_p4_what_another_process_appends_meanwhile_is_seen_once(
         other._volume.branch.refresh()
         assert database._deferred is not None
         journal = database._deferred.journal
-        pending = journal.pending
+        read = journal.read
         add = "UPDATE entry SET token = token + 1 RETURNING token"
 
-        def appended_first() -> Sequence[Entry]:
-            monkeypatch.setattr(journal, "pending", pending)
+        def appended_first() -> Contents:
+            monkeypatch.setattr(journal, "read", read)
             assert other.run(add).rows == [("1",)]
-            return pending()
+            return read()
 
-        monkeypatch.setattr(journal, "pending", appended_first)
+        monkeypatch.setattr(journal, "read", appended_first)
         assert database.run(add).rows == [("2",)]
         assert database.query("SELECT token FROM entry").rows == [("2",)]
         database.flush()
@@ -187,20 +186,20 @@ def test_p4_all_of_this_processs_writes_that_another_pushes_stay_in_sight(
     """The other's push took the first, the second is still pending; and a third machine's commit came between."""
     with opened(store, tmp_path) as database, opened(store, tmp_path) as other, opened(store, tmp_path / "x") as third:
         insert(database, "first")
-        pushes = other._deferred
-        assert pushes is not None
-        push = pushes._push
+        assert other._deferred is not None
+        pushes = other._deferred._pushing
+        push = pushes._push_part
 
-        def with_a_second(entries: list[Entry], writes: list[Pending]) -> tuple[int, int]:
-            monkeypatch.setattr(pushes, "_push", push)
+        def with_a_second(entries: list[Entry]) -> tuple[int, int]:
+            monkeypatch.setattr(pushes, "_push_part", push)
             insert(database, "second")
             third.execute("INSERT INTO person VALUES ('Cy')")
             third.flush()
             database._volume.branch.refresh()
             other._volume.branch.refresh()
-            return push(entries, writes)
+            return push(entries)
 
-        monkeypatch.setattr(pushes, "_push", with_a_second)
+        monkeypatch.setattr(pushes, "_push_part", with_a_second)
         assert other.flush().pushed == 1
         database._freshness.show()
         assert database.query("SELECT token FROM entry").rows == [("first",), ("second",)]

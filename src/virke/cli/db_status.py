@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from virke.cli import render
 from virke.cli.opening import open_database
 from virke.cli.state import State, counted, global_options, pass_state, printable, size
 from virke.cli.terminal import progress
+from virke.cli.times import instant, one_line
 from virke.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def status(state: State) -> None:
     for label, text in _status_lines(found):
         click.echo(printable(f"{label:<14}{text}"))
     for write in found.rejected_writes:
-        when = _instant(write.at_ms)
-        line = f"{'rejected':<14}{when}: {_one_line(write.sql)}: {_one_line(write.reason)}"
+        when = instant(write.at_ms)
+        line = f"{'rejected':<14}{when}: {one_line(write.sql)}: {one_line(write.reason)}"
         click.echo(printable(line))
 
 
@@ -47,13 +47,14 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         ("version", str(found.version)),
         ("generation", str(found.generation)),
         ("size", f"{size(found.size_bytes)} ({counted(found.page_count, 'page')} of {found.page_size} bytes)"),
-        ("last commit", _instant(found.last_commit_ms)),
+        ("last commit", instant(found.last_commit_ms)),
         ("pending", f"{counted(found.pending_writes, 'write')}, {len(found.rejected_writes)} rejected"),
         ("stored", f"{counted(found.objects, 'object')}, {size(found.stored_bytes)}"),
         ("history", f"from version {found.history_from_version}, {counted(found.history_days, 'day')} kept"),
         ("conflicts", str(found.conflicts)),
         ("health", "ok" if found.healthy else "the store does not answer as it should"),
-        *([("upkeep", _one_line(found.upkeep_error))] if found.upkeep_error else []),
+        *([("upkeep", one_line(found.upkeep_error))] if found.upkeep_error else []),
+        *([("journal", one_line(found.journal_error))] if found.journal_error else []),
     ]
 
 
@@ -77,14 +78,6 @@ def _plain(value: object) -> object:
             return render.json_of(value)
         case _:
             return str(getattr(value, "value", value))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _instant(unix_ms: int) -> str:
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
 @click.command()

@@ -33,6 +33,7 @@ DB_COMMANDS: Final[Table] = {
     "status": ("virke.cli.db_status:status", "Print size, version, tier and pending writes."),
     "settings": ("virke.cli.db_status:settings", "View or change the settings."),
     "flush": ("virke.cli.db_status:flush", "Push pending writes to the store now."),
+    "journal": ("virke.cli.db_journal:journal", "Show the deferred writes that this machine keeps."),
     "promote": ("virke.cli.db_status:promote", "Move the database to object storage."),
     "gc": ("virke.cli.db_status:gc", "Delete stored objects that nothing needs any more."),
 }

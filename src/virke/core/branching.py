@@ -39,7 +39,7 @@ from virke.core.effects import (
     SwapRoot,
     Tier,
 )
-from virke.core.ids import MAIN_BRANCH, CommitId, DatabaseId, Epoch, Version, check_name
+from virke.core.ids import MAIN_BRANCH, CommitId, DatabaseId, Epoch, Version
 from virke.core.inherit import inherited
 from virke.core.lineage import Forgot
 from virke.core.pins import Parent, Pin, PinKind, Tombstone, encode_tombstone, root_key, sorted_pins
@@ -79,11 +79,10 @@ def create_branch(
     """Make `branch` from `source`, as of its newest version or an earlier one; returns the branch's first root.
 
     Raises:
-        Invalid: the name can't be one. Exists: it is taken. NotFound: there is no such source, or its history does not reach that version.
+        Exists: the name is taken. NotFound: there is no such source, or its history does not reach that version.
         Conflict: other commits won every race, or the branch was deleted meanwhile: it was not created.
         Unavailable: the store did not answer, it was not created. OutcomeUnknown: that is not known.
     """
-    check_name(branch, "branch")
     for _ in range(ATTEMPTS):
         register = yield from read_record(root_key(world.name, branch))
         base = yield from read_root(world, source)

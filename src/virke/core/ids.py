@@ -30,8 +30,8 @@ NAME_BYTES_MAX: Final = 128
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def check_name(name: str, what: str = "database") -> str:
-    """Return `name` if it can name a database, or `what` else has its place in keys.
+def check_name(name: str) -> str:
+    """Return `name` if it can name a database.
 
     Raises:
         Invalid: it is empty, longer than 128 bytes, or has a character outside `A-Z a-z 0-9 _ . -`
@@ -39,7 +39,7 @@ def check_name(name: str, what: str = "database") -> str:
     """
     if len(name) > NAME_BYTES_MAX or not _NAME.fullmatch(name):
         raise Invalid(
-            f"invalid {what} name {name!r}: use letters, digits, '_', '-' and '.', "
+            f"invalid database name {name!r}: use letters, digits, '_', '-' and '.', "
             f"starting with a letter, digit or '_', at most {NAME_BYTES_MAX} characters"
         )
     return name

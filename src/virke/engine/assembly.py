@@ -11,7 +11,8 @@ from virke.core.root import Root
 from virke.engine.branch import Branch
 from virke.engine.committing import Committing
 from virke.engine.connection import Connection
-from virke.engine.deferred import Deferred, Journal
+from virke.engine.deferred import Deferred
+from virke.engine.entry import Flusher, Journal
 from virke.engine.freshness import Freshness
 from virke.engine.line import Line
 from virke.engine.readers import Readers
@@ -43,9 +44,11 @@ class Parts:
 
     def close(self, *, push: bool) -> None:
         """Push what is pending, unless told not to; wait for upkeep, and release connections."""
+        if self.deferred:
+            self.deferred.stop()
         try:
             if push:
-                self.writes.push_pending()
+                self.writes.push_pending(may_skip=True)
         finally:
             self.upkeep.finish()
             self.readers.is_closed = True
@@ -54,7 +57,9 @@ class Parts:
             self.readers.close()
 
 
-def assemble(branch: Branch, *, journal: Journal | None, upkeep_beside: bool, read_only: bool) -> Parts:
+def assemble(
+    branch: Branch, *, journal: Journal | None, flusher: Flusher | None, upkeep_beside: bool, read_only: bool
+) -> Parts:
     """The parts of the database whose branch this is. Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read."""
     branch.refresh()
     environment, volume = branch.environment, Volume(branch)
@@ -71,9 +76,9 @@ def assemble(branch: Branch, *, journal: Journal | None, upkeep_beside: bool, re
         return Connection(volume.snapshot_of(root), value_bytes_max=value_bytes_max, monotonic=environment.monotonic)
 
     writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect)
-    deferred = Deferred(volume, committing, writer, journal=journal, connect=connect) if journal else None
+    deferred = Deferred(writer, journal=journal, connect=connect, flusher=flusher) if journal else None
     freshness = Freshness(volume, committing, deferred, read_only=read_only)
-    return Parts(
+    parts = Parts(
         branch=branch,
         volume=volume,
         committing=committing,
@@ -84,3 +89,8 @@ def assemble(branch: Branch, *, journal: Journal | None, upkeep_beside: bool, re
         writes=Writes(writer, deferred, connect=connect, read_only=read_only),
         upkeep=Upkeep(volume, committing, environment.spawn if upkeep_beside else None),
     )
+    if deferred:
+        deferred.after_push = parts.after_commit
+        if not read_only:
+            deferred.start()
+    return parts

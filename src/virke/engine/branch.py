@@ -15,8 +15,8 @@ from typing import Final
 from virke.core.branching import World
 from virke.core.effects import Record, Unchanged
 from virke.core.ids import MAIN_BRANCH, DatabaseId
-from virke.core.pins import Tombstone, root_key
-from virke.core.root import NOT_TOLD, RootAt, check_place, decode_record
+from virke.core.pins import root_key
+from virke.core.root import NOT_TOLD, RootAt, check_place, decode_root
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
 from virke.errors import NotFound, Unavailable
@@ -79,7 +79,7 @@ class Branch:
         """The newest root that the store shows, or the newest known if that is newer (one conditional read).
 
         Raises:
-            NotFound: there is no such database or branch. Unavailable: the store does not answer. Corrupt: the root is damaged.
+            NotFound: there is no such database. Unavailable: the store does not answer. Corrupt: the root is damaged.
         """
         known = self._latest
         mine = known.root.database_id if known else self._database_id
@@ -90,20 +90,12 @@ class Branch:
             asked_at, stamp = self.environment.monotonic(), self._look() if self._look else None
             match self.store.register.read(self.key, (known.generation or None) if known else None):
                 case Record(data, generation):
-                    found = decode_record(data, self.name)
-                    if isinstance(found, Tombstone):
-                        is_over = known is not None and found.epoch >= known.root.epoch
-                        if is_over or attempt + 1 == tries:
-                            raise NotFound(f"branch {self.branch!r} of {self.name!r} was deleted")
-                        continue  # it may be of an earlier life
-                    root = check_place(found, self.name, self.branch)
+                    root = check_place(decode_root(data, self.name), self.name, self.branch)
                     if mine not in (None, root.database_id) and attempt + 1 < tries:
                         continue
                     return self._confirmed(RootAt(root, generation), asked_at, stamp)
                 case Unchanged() if known:
                     return self._confirmed(known, asked_at, stamp)
-        if self.branch != MAIN_BRANCH:
-            raise NotFound(f"database {self.name!r} has no branch {self.branch!r}")
         raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
 
     def has_moved(self) -> bool:

@@ -16,6 +16,7 @@ Knows SQL statements, limits and one paged file; knows no root and no commit. Us
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -69,9 +70,17 @@ class Connection:
         self._schema_checked = False
         self._changes_before = 0
         self._statements: dict[str, Statement] = {}
+        self._draw: Callable[[int], bytes] | None = None
         sqlite.count_per_request(self.raw, self.changes, lambda: self.raw.total_changes() - self._changes_before)
         if on_connect:
             on_connect(sqlite.Extensions(self.raw))
+
+    def draw_random_from(self, draw: Callable[[int], bytes] | None) -> None:
+        """Let `random()` and `randomblob()` take their bytes from `draw(length)`; None: from the system."""
+        if draw is not None and self._draw is None:  # from now on, so that prepared statements stay
+            sqlite.draw_random_from(self.raw, lambda length: (self._draw or os.urandom)(length))
+        if draw is not None or self._draw is not None:
+            self._draw = draw or os.urandom
 
     def pin(self, snapshot: Pages) -> None:
         """Show `snapshot` and hold a read transaction on it."""

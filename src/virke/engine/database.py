@@ -21,7 +21,7 @@ from virke.core.settings import Settings
 from virke.engine import schema, status
 from virke.engine.assembly import assemble
 from virke.engine.branch import Branch
-from virke.engine.deferred import Journal
+from virke.engine.entry import Flusher, Journal
 from virke.engine.environment import Environment
 from virke.engine.programs import Step, steps_of
 from virke.engine.readers import Cancel, WritesInstead
@@ -57,17 +57,18 @@ class Database:
         *,
         environment: Environment | None = None,
         journal: Journal | None = None,
-        on_close: Callable[[], None] | None = None,
+        flusher: Flusher | None = None,
         upkeep_beside: bool = False,
         database_id: DatabaseId | None = None,
         branch: str = MAIN_BRANCH,
         read_only: bool = False,
     ) -> None:
         self.name = name
-        self._on_close = on_close
         self._env = environment or Environment()
         branch_ = Branch(store, name, self._env, branch=branch, database_id=database_id)
-        self._parts = parts = assemble(branch_, journal=journal, upkeep_beside=upkeep_beside, read_only=read_only)
+        self._parts = parts = assemble(
+            branch_, journal=journal, flusher=flusher, upkeep_beside=upkeep_beside, read_only=read_only
+        )
         parts.writes.after_commit = parts.after_commit
         self._branch, self._volume, self._committing = parts.branch, parts.volume, parts.committing
         self._readers, self._freshness, self._deferred = parts.readers, parts.freshness, parts.deferred
@@ -132,7 +133,7 @@ class Database:
 
     def execute(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> int:
         """Run one statement as a transaction; returns the rows affected. Raises as `run`."""
-        return self.run(sql, params, idempotency_key=idempotency_key).rows_affected
+        return self._writes.run(steps_of([(sql, params)]), idempotency_key, counts_only=True)[0].rows_affected
 
     def run(
         self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
@@ -166,7 +167,7 @@ class Database:
         """Run one statement with each row of parameters as one transaction; returns the rows affected. Raises as `run`."""
         check_text(sql)
         step = Step(sql, rows=tuple(rows))
-        return self._writes.run((step,), idempotency_key)[0].rows_affected if step.rows else 0
+        return self._writes.run((step,), idempotency_key, counts_only=True)[0].rows_affected if step.rows else 0
 
     @property
     def foreign_keys(self) -> bool:
@@ -239,7 +240,7 @@ class Database:
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """The whole database as of now, confirmed by the store, or as of an earlier version. Raises `NotFound`."""
-        self._writes.push_pending()
+        self._writes.push_pending(may_skip=True)
         self._branch.refresh()
         return self._volume.snapshot() if version is None else self._volume.snapshot_at(version)
 
@@ -283,8 +284,6 @@ class Database:
         """Push pending writes (unless told not to) and release connections; harmless when closed."""
         if self._writes.is_closed:
             return
-        if self._on_close:
-            self._on_close()
         self._parts.close(push=push)
 
     def __enter__(self) -> Database:

@@ -4,84 +4,46 @@ Knows the journal as a protocol, the writer and one connection that runs ahead o
 
 1. A write is answered only after the journal has it durably; the journal forgets it only when history has it, or when
    it was rejected and is kept as such. It is never dropped.
-2. Pushing runs the journalled statements again, in order, with the instant of their request, on the newest root.
-   The root's mark says how far a journal was pushed, so that a push that was killed is never applied twice.
-3. What became of each write is in the journal before the swap that may make it so.
-4. Reads on this node see the pending writes on top of the newest root it knows.
+2. With each write the journal keeps what was answered, the pages that answer it, the randomness that it drew and the
+   modes that it ran with (engine/entry.py): what is pushed is what was answered, or is rejected (engine/pushing.py).
+3. Reads on this node see the pending writes on top of the newest root it knows.
+4. A write is run on a state that is at most `max_staleness_ms` old. While the store can't be asked it is run on the
+   newest state known, and held against history when it is pushed; an error is not reported from such a state.
+5. A journal that is damaged, or can't be reached, blocks no read: reads see the root alone, and `status` says so.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
-from virke.core.change import ANSWERS_KEPT
-from virke.core.root import JournalMark, Root
-from virke.engine.committing import Committing
+from virke.core.root import Root
+from virke.engine.answers import SEED_BYTES, FirstRun, answered
 from virke.engine.connection import Connection
-from virke.engine.programs import Program
+from virke.engine.entry import (
+    NO_ENTRY,
+    Base,
+    Contents,
+    DamagedJournal,
+    Entry,
+    Flusher,
+    Journal,
+    UnreachableJournal,
+    chain_length,
+    merged,
+)
+from virke.engine.programs import Answer, Program
+from virke.engine.pushing import Pushing, push_all, standing
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
-from virke.engine.vfs import Pages
-from virke.engine.volume import SnapshotGone, Volume
+from virke.engine.vfs import Layer, Pages, Patch
+from virke.engine.volume import SnapshotGone
 from virke.engine.writer import Writer, execute
-from virke.errors import Conflict, VirkeError
+from virke.errors import Unavailable, VirkeError
 
-PUSH_MAX: Final = ANSWERS_KEPT
-"""Writes of one commit: the root keeps no more answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One journalled write, in the order of `sequence`, and the database (by id) that it was meant for."""
-
-    sequence: int
-    program: Program
-    database_id: bytes
-
-
-class Journal(Protocol):
-    """A durable list of writes that the store does not have yet. One per database and node."""
-
-    @property
-    def journal_id(self) -> bytes:
-        """16 bytes that name this journal for ever."""
-
-    def newest(self) -> int:
-        """The last sequence number that was given away; 0 if none was."""
-
-    def append(self, program: Program, database_id: bytes) -> int:
-        """Keep a program durably; returns its sequence number."""
-
-    def pending(self) -> list[Entry]:
-        """All that is not pushed or rejected, ascending."""
-
-    def pending_count(self) -> int:
-        """How many `pending` would return."""
-
-    def note(self, outcomes: Sequence[tuple[int, str | None]]) -> None:
-        """Before a swap: what each write's fate will be if it succeeds (None: applied, else why rejected)."""
-
-    def settle(self, up_to: int) -> tuple[int, int]:
-        """After the swap: carry out the notes up to a sequence number; returns how many were applied and rejected."""
-
-    def reject(self, sequences: Sequence[int], reason: str) -> None:
-        """Set these writes aside."""
-
-    def rejected(self) -> list[RejectedWrite]:
-        """All rejected writes that are kept."""
-
-    def appending(self) -> AbstractContextManager[None]:
-        """Held by whoever appends, across processes: `newest` stays as it is."""
-
-    def pushing(self) -> AbstractContextManager[None]:
-        """Held by whoever pushes, across processes."""
-
-    def close(self) -> None:
-        """Release files."""
+VIEW_TRIES: Final = 8
 
 
 class Deferred:
@@ -89,103 +51,219 @@ class Deferred:
 
     def __init__(
         self,
-        volume: Volume,
-        committing: Committing,
         writer: Writer,
         *,
         journal: Journal,
         connect: Callable[[], Connection],
+        flusher: Flusher | None = None,
     ) -> None:
-        self._volume = volume
-        self._committing = committing
-        self._writer = writer
+        self._volume = writer.volume
+        self._committing = writer.committing
         self.journal = journal
+        self._pushing = Pushing(writer, journal)
         self._connect = connect
+        self._flusher = flusher
+        self.after_push: Callable[[], None] = lambda: None
+        """Called after each push; set by what puts the database together."""
         self._lock = threading.RLock()
         self._ahead: Connection | None = None
-        self._layer: Pages | None = None
+        self._layer: Layer | None = None
         self._below: Root | None = None
+        self._state = Base(NO_ENTRY)
+        """What the layer is: a root, and the last entry that was run on it."""
         self._newest = 0
         """The last entry of the journal that the layer knows of: other processes append too."""
         self._own: set[int] = set()
         """What this process appended, until it is known what became of it."""
+        self._foreign_keys: bool | None = None
+        """As the connection ahead has them."""
+        self._asked_at = float("-inf")
+        self._trouble: str | None = None
 
-    def submit(self, program: Program) -> list[QueryResult]:
-        """Run a program ahead of the root, journal it, answer. Raises what SQLite says; then nothing is journalled."""
+    # Writing
+
+    def submit(self, program: Program, *, counts_only: bool = False) -> list[QueryResult]:
+        """Run a program ahead of the root, journal it, answer; `counts_only`: its caller is answered the rows affected.
+
+        Raises:
+            VirkeError: what SQLite says; nothing is journalled. DamagedJournal, UnreachableJournal: neither.
+            Unavailable: it failed, on a state that is older than promised, because the store does not answer.
+        """
+        unseen = self._look_if_stale()
         with self._lock:
             try:
-                return self._submit(program)
-            except SnapshotGone:  # the root has moved on: once more, above the newest one
-                self._layer = None
-                return self._submit(program)
+                results = self._submit_above_newest(program, counts_only=counts_only)
+            except VirkeError as error:
+                if unseen is None or error.is_stores:
+                    raise
+                raise unseen from error
+        if self._flusher:
+            self._flusher.wake()
+        return results
 
-    def _submit(self, program: Program) -> list[QueryResult]:
-        self._ready()  # what has to be fetched is fetched before others have to wait
-        with self.journal.appending():
-            ahead = self._ready()
-            before, self._layer = self._layer, None  # if it is not kept, `ahead` has to forget it
+    def _submit_above_newest(self, program: Program, *, counts_only: bool) -> list[QueryResult]:
+        for _ in range(VIEW_TRIES - 1):
             try:
-                results = self._run(ahead, Pending(program))
-            except VirkeError:
-                self._layer = before  # it left nothing
-                raise
-            layer = ahead.file.layer()
-            self._newest = self.journal.append(program, self._volume.branch.latest().root.database_id)
-            self._own.add(self._newest)
-            self._layer = layer
-            return results
+                return self._submit(program, counts_only=counts_only)
+            except SnapshotGone:  # the root, or the journal, has moved on
+                self._layer = None
+        return self._submit(program, counts_only=counts_only)
+
+    def _look_if_stale(self) -> Unavailable | None:
+        """Ask for the newest root if the known one is too old; the error if the store does not answer."""
+        branch, now = self._volume.branch, self._volume.environment.monotonic()
+        age_s = branch.latest().root.settings.max_staleness_ms / 1000
+        if now < branch.checked_at + age_s:
+            return None
+        try:
+            if now < self._asked_at + age_s:  # it did not answer a moment ago
+                return Unavailable("the store did not answer; the state that is known may be too old for this write")
+            self._asked_at = now
+            branch.refresh()
+        except Unavailable as error:
+            return error
+        return None
+
+    def _submit(self, program: Program, *, counts_only: bool) -> list[QueryResult]:
+        self._make_ready()  # what has to be fetched is fetched before others have to wait
+        with self.journal.appending():
+            ahead = self._make_ready()
+            random_bytes = self._volume.environment.random_bytes
+            first_run = FirstRun(random_bytes(SEED_BYTES))
+            pending = Pending(program, first_run=first_run)
+            answers = self._run(ahead, pending)
+            if ahead.file.is_dirty:  # else there is nothing that could be pushed
+                self._keep(ahead, program, replace(first_run, answers=answered(answers), counts_only=counts_only))
+            return pending.results()
+
+    def _keep(self, ahead: Connection, program: Program, first_run: FirstRun) -> None:
+        """Journal what was run, and make it part of the layer."""
+        entry_id = self._volume.environment.random_bytes(len(NO_ENTRY))
+        patch, layer = ahead.file.patch(), self._layer
+        self._layer = None  # if it is not kept, `ahead` has to forget it
+        self._newest = self.journal.append(
+            program,
+            self._volume.branch.latest().root.database_id,
+            first_run=first_run,
+            entry_id=entry_id,
+            base=self._state,
+            patch=patch,
+        )
+        self._own.add(self._newest)
+        self._layer = layer
+        self._take(ahead, patch, entry_id)
+
+    def _run(self, ahead: Connection, pending: Pending) -> list[Answer]:
+        """Run a program on top of the layer; an error leaves nothing of it."""
+        foreign_keys = pending.program.foreign_keys
+        if self._foreign_keys != foreign_keys:
+            ahead.raw.pragma("foreign_keys", foreign_keys)
+            self._foreign_keys = foreign_keys
+        ahead.control("BEGIN IMMEDIATE")
+        ahead.start_request()
+        try:
+            pending.answers = answers = execute(ahead, pending, self._volume.branch.latest(), self._volume)
+            ahead.control("COMMIT")
+            return answers
+        except BaseException:
+            ahead.unpin()
+            ahead.file.undo()
+            raise
+        finally:
+            ahead.end_request()
+
+    def _take(self, ahead: Connection, patch: Patch, entry_id: bytes) -> None:
+        """What was run becomes part of the layer."""
+        assert self._layer is not None, "it was run on a layer"
+        self._layer = Layer(self._layer, patch)
+        ahead.file.accept(self._layer)
+        self._state = Base(self._state.commit_id, entry_id)
+
+    # Reading
 
     def view(self, root: Root) -> Pages | None:
         """What reads of `root` should see: the pending writes over it; None if nothing is pending."""
         with self._lock:
             if root is not self._below:
                 self._layer = None
-            if self._layer is not None or self._pending():
-                self._ready()
+            try:
+                if self._layer is not None or self._read().pending:
+                    self._make_ready()
+                self._trouble = None
+            except (DamagedJournal, UnreachableJournal) as error:
+                self._layer, self._trouble = None, error.message
             return self._layer
 
-    def _ready(self) -> Connection:
+    def report(self) -> tuple[int, tuple[RejectedWrite, ...], str | None]:
+        """How many writes are pending, which were rejected, and what is wrong with the journal."""
+        try:
+            return self.journal.pending_count(), tuple(self.journal.rejected()), self._trouble
+        except (DamagedJournal, UnreachableJournal) as error:
+            return 0, (), error.message
+
+    def _make_ready(self) -> Connection:
         """The connection ahead, with every pending write run on a root: the newest known, or the one that it ran on."""
         if self._ahead is None:
             self._ahead = self._connect()
             self._ahead.guard.allow_transactions = False
-        newest, entries = self.journal.newest(), list[Entry]()
+        if self._layer is not None and self._below is not self._volume.branch.latest().root:
+            self._layer = None
         if self._layer is None:
-            entries = self._pending()
-            self._below = root = (
-                self._volume.branch.latest().root
-            )  # after the entries: what was pushed meanwhile is in it
-            self._ahead.move(self._volume.snapshot_of(root))
-            self._ahead.lengths.allow(root.settings.max_result_mb << 20)
-            self._catch_up(self._ahead, root, entries)
-        elif newest != self._newest and self._below:  # another process appended
-            entries = [one for one in self._pending() if one.sequence > self._newest]
-            self._catch_up(self._ahead, self._below, entries)
-        self._newest = max([newest, *(entry.sequence for entry in entries)])
+            contents = self._read()
+            root = self._volume.branch.latest().root  # after the journal: what was pushed meanwhile is in it
+            self._start(self._ahead, root)
+            self._catch_up(self._ahead, root, contents)
+        elif self._below and self.journal.newest() != self._newest:  # another process appended
+            self._catch_up(self._ahead, self._below, self._read(), above=self._newest)
         return self._ahead
 
-    def _catch_up(self, ahead: Connection, root: Root, entries: list[Entry]) -> None:
-        self._layer = None
-        pushed = root.pushed(self.journal.journal_id) if entries else 0
-        for entry in entries:
-            if entry.sequence <= pushed or entry.database_id != root.database_id:
-                continue  # it is there already, or belongs to another one
-            try:
-                self._run(ahead, self._marked(entry))  # a mark: it takes what time it takes
-            except VirkeError as error:
-                if isinstance(error, SnapshotGone) or error.is_stores:
-                    raise
-                continue  # it will be rejected when it is pushed, and shown by status
-        self._layer = ahead.file.layer()
+    def _start(self, ahead: Connection, root: Root) -> None:
+        """An empty layer over a root."""
+        snapshot = self._volume.snapshot_of(root)
+        head = snapshot.head
+        self._layer = Layer(snapshot, Patch({}, head.page_size, head.page_count, head.page_count))
+        self._below, self._state = root, self._pushing.base_of(root)
+        ahead.move(self._layer)
+        ahead.lengths.allow(root.settings.max_result_mb << 20)
 
-    def _pending(self) -> list[Entry]:
-        """All that is pending. What another process pushed of this one's is in the newest root known from here on."""
-        entries = self.journal.pending()
-        if gone := self._own - {entry.sequence for entry in entries}:
-            if self._volume.branch.latest().root.pushed(self.journal.journal_id) < max(gone):
+    def _catch_up(self, ahead: Connection, root: Root, contents: Contents, *, above: int = 0) -> None:
+        """Bring what is pending into the layer: by its pages as far as they stand on it, else by running it again."""
+        layer, self._layer = self._layer, None
+        assert layer is not None, "there is a layer to put it on"
+        said = standing(root, contents)
+        waiting = [
+            one
+            for one in contents.pending
+            if one.sequence > above and said.is_open(one.sequence) and one.database_id == root.database_id
+        ]
+        count = chain_length(waiting, self._state)
+        if patch := merged(self.journal.patches(waiting[:count])):
+            layer = Layer(layer, patch)
+            ahead.move(layer)
+            self._state = Base(self._state.commit_id, waiting[count - 1].entry_id)
+        self._layer = layer
+        for entry in waiting[count:]:
+            self._run_again(ahead, entry)
+        self._newest = contents.newest
+
+    def _run_again(self, ahead: Connection, entry: Entry) -> None:
+        try:
+            self._run(ahead, self._pushing.pending_of(entry))  # a mark: it takes what time it takes
+        except VirkeError as error:
+            if isinstance(error, SnapshotGone) or error.is_stores:
+                self._layer = None
+                raise
+            return  # it will be rejected when it is pushed, and shown by status
+        self._take(ahead, ahead.file.patch(), entry.entry_id)
+
+    def _read(self) -> Contents:
+        """The journal. What another process pushed of this one's is in the newest root known from here on."""
+        contents = self.journal.read()
+        if gone := self._own - {entry.sequence for entry in contents.pending}:
+            if self._volume.branch.latest().root.pushed(contents.journal_id) < max(gone):
                 self._see_newest()
             self._own -= gone
-        return entries
+        return contents
 
     def _see_newest(self) -> None:
         if not self._volume.branch.is_linearizable:  # a plain read may be behind
@@ -193,79 +271,53 @@ class Deferred:
         else:
             self._volume.branch.refresh()
 
-    def _run(self, ahead: Connection, pending: Pending) -> list[QueryResult]:
-        ahead.raw.pragma("foreign_keys", pending.program.foreign_keys)
-        ahead.control("BEGIN IMMEDIATE")
-        ahead.start_request()
-        try:
-            answers = execute(ahead, pending, self._volume.branch.latest(), self._volume)
-            ahead.control("COMMIT")
-        except BaseException:
-            ahead.unpin()
-            raise
-        finally:
-            ahead.end_request()
-        return [answer for answer in answers if isinstance(answer, QueryResult)]
+    # Pushing
 
-    def push(self) -> Flushed:
-        """Bring every pending write into history, or to the rejected ones.
+    def start(self) -> None:
+        """Begin to push in the background: what is pending already at once, and then in time."""
+        if self._flusher is None:
+            return
+        self._flusher.start(
+            self._flush_in_time, lambda: self._volume.branch.latest().root.settings.flush_interval_ms / 1000
+        )
+        if self.report()[0]:
+            self._flusher.wake(at_once=True)
 
-        Raises:
-            Unavailable, Conflict, OutcomeUnknown: nothing is lost, push again.
+    def _flush_in_time(self) -> int:
+        self.flush()
+        return self.journal.pending_count()
+
+    def flush(self) -> Flushed:
+        """Push all pending writes. Raises `Unavailable`, `Conflict`, `OutcomeUnknown`: nothing is lost, push again."""
+        flushed = self._push()
+        self.after_push()
+        return flushed
+
+    def push_before(self, *, may_skip: bool = False) -> None:
+        """Push what is pending before something that has to come after it.
+
+        With `may_skip`, a journal that can't be read is passed over, unless this process has written to it: then there
+        is nothing that the caller was answered and that it could miss.
         """
-        if not self.journal.pending_count():
-            return Flushed(0, 0, self._volume.branch.refresh().root.head.version)
-        with self.journal.pushing():
-            applied, rejected = self._finish_killed_push()
-            rejected += self._reject_foreign()
-            waiting = self.journal.pending()
-            for start in range(0, len(waiting), PUSH_MAX):
-                entries = waiting[start : start + PUSH_MAX]
-                done = self._push(entries, [self._marked(entry) for entry in entries])
-                applied, rejected = applied + done[0], rejected + done[1]
+        try:
+            if self.journal.pending_count():
+                self._push()
+        except (DamagedJournal, UnreachableJournal) as error:
+            self._trouble = error.message
+            if self._own or not may_skip:
+                raise
+
+    def _push(self) -> Flushed:
+        try:
+            return push_all(self._pushing)
+        finally:
             with self._lock:
                 self._layer = None
-        return Flushed(applied, rejected, self._volume.branch.latest().root.head.version)
 
-    def _reject_foreign(self) -> int:
-        """Set aside what was meant for a database that was deleted, when this one got its name."""
-        mine = self._volume.branch.latest().root.database_id
-        foreign = [entry.sequence for entry in self.journal.pending() if entry.database_id != mine]
-        if foreign:
-            self.journal.reject(foreign, "the database was deleted before this write was pushed")
-        return len(foreign)
-
-    def _push(self, entries: list[Entry], writes: list[Pending]) -> tuple[int, int]:
-        sequences = {id(write): entry.sequence for entry, write in zip(entries, writes, strict=True)}
-        noted: dict[int, str | None] = {}
-
-        def before_swap(tried: list[Pending]) -> None:
-            for write in tried:
-                if write.error and write.error.is_stores:
-                    raise write.error  # no fault of the write: it stays pending
-            # No results and no error: history has it already, with the fate that was noted then.
-            fates = [(write, write.error.message if write.error else None) for write in tried if write.answers != []]
-            noted.update((sequences[id(write)], reason) for write, reason in fates)
-            self.journal.note([(sequences[id(write)], reason) for write, reason in fates])
-
-        with self._committing.lead:
-            self._writer.commit(writes, before_swap)
-        for write in writes:
-            if (
-                write.error and noted.get(sequences[id(write)]) != write.error.message
-            ):  # not its own fault, but its swap's
-                self._finish_killed_push()  # it and all later ones stay pending
-                raise write.error
-        return self.journal.settle(entries[-1].sequence)
-
-    def _marked(self, entry: Entry) -> Pending:
-        mark = JournalMark(self.journal.journal_id, entry.sequence, entry.program.time_ms)
-        return Pending(entry.program, mark=mark)
-
-    def _finish_killed_push(self) -> tuple[int, int]:
-        """A push that was killed after its swap: its notes are true, carry them out."""
-        root = self._volume.branch.refresh().root
-        return self.journal.settle(root.pushed(self.journal.journal_id))
+    def stop(self) -> None:
+        """Push nothing more in the background."""
+        if self._flusher:
+            self._flusher.stop()
 
     def close(self) -> None:
         """Close the connection ahead and the journal."""
@@ -274,13 +326,3 @@ class Deferred:
                 self._ahead.close()
                 self._ahead = None
         self.journal.close()
-
-
-def push_all(deferred: Deferred, attempts: int = 3) -> Flushed:
-    """Push, again after a lost race."""
-    for _ in range(attempts - 1):
-        try:
-            return deferred.push()
-        except Conflict:
-            continue
-    return deferred.push()

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 
 from virke.core.root import JournalMark
+from virke.engine.answers import FirstRun
 from virke.engine.programs import Answer, Program
 from virke.engine.results import QueryResult
 from virke.errors import VirkeError
@@ -23,22 +24,36 @@ from virke.stores.receipt import Receipt
 class Pending:
     """A program in line, and what became of it: `answers` or `error`, once it is `done`.
 
-    `mark` says which journal entry it is. `receipt` is written if the caller wants one. `foreign_keys` is the mode that
-    the program left behind, for the caller's next one.
+    `mark` says which journal entry it is, `first_run` what came of it before it was journalled. `receipt` is written if
+    the caller wants one. `foreign_keys` is the mode that the program left behind, for the caller's next one.
     """
 
-    __slots__ = ("_wake", "answers", "done", "error", "foreign_keys", "leads", "mark", "on_done", "program", "receipt")
+    __slots__ = (
+        "_wake",
+        "answers",
+        "done",
+        "error",
+        "first_run",
+        "foreign_keys",
+        "leads",
+        "mark",
+        "on_done",
+        "program",
+        "receipt",
+    )
 
     def __init__(
         self,
         program: Program,
         *,
         mark: JournalMark | None = None,
+        first_run: FirstRun | None = None,
         receipt: Receipt | None = None,
         on_done: Callable[[Pending], None] | None = None,
     ) -> None:
         self.program = program
         self.mark = mark
+        self.first_run = first_run
         self.receipt = receipt
         self.on_done = on_done
         self.answers: list[Answer] | None = None

@@ -184,6 +184,17 @@ class RejectedWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One deferred write in a journal: `state` is pending, rejected or damaged (then its SQL is not known)."""
+
+    sequence: int
+    time_ms: int
+    state: str
+    sql: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Flushed:
     """How many pending writes were pushed and rejected, and the version after."""
 
@@ -228,3 +239,4 @@ class Status:
     conflicts: int
     healthy: bool
     upkeep_error: str | None
+    journal_error: str | None = None

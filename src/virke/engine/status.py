@@ -18,6 +18,7 @@ def of(volume: Volume, upkeep_error: str | None, deferred: Deferred | None, conf
         volume.branch.refresh()
     except Unavailable as failure:
         healthy, error = False, failure.message
+    pending, rejected, journal_error = deferred.report() if deferred else (0, (), None)
     at = volume.branch.latest()
     root, head = at.root, at.root.head
     return Status(
@@ -33,8 +34,8 @@ def of(volume: Volume, upkeep_error: str | None, deferred: Deferred | None, conf
         size_bytes=head.page_count * head.page_size,
         created_ms=root.created_ms,
         last_commit_ms=head.time_ms,
-        pending_writes=deferred.journal.pending_count() if deferred else 0,
-        rejected_writes=tuple(deferred.journal.rejected()) if deferred else (),
+        pending_writes=pending,
+        rejected_writes=rejected,
         objects=sum(ref.parts for ref in root.segments),
         stored_bytes=sum(ref.stored_bytes for ref in root.segments),
         history_from_version=max(1, root.horizon.version),
@@ -42,4 +43,5 @@ def of(volume: Volume, upkeep_error: str | None, deferred: Deferred | None, conf
         conflicts=conflicts,
         healthy=healthy,
         upkeep_error=error,
+        journal_error=journal_error,
     )

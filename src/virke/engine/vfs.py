@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from virke.core.ids import PageCount, PageNo, Version
@@ -58,17 +60,35 @@ class Dirty:
         self.checksum = checksum
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Pages written over a state, and how long it is after; pages beyond `floor` that are not among them are zeros."""
+
+    pages: Mapping[PageNo, bytes]
+    page_size: int
+    page_count: int
+    floor: int
+
+
 class Layer:
-    """A snapshot and committed overlays above it that no root holds yet: what deferred writes left to read."""
+    """A snapshot and committed overlays above it that no root holds yet: what deferred writes left to read.
+
+    Layers that were laid one on another share their lineage: the schema cookie tells them apart. Any other may turn
+    out to be another history.
+    """
 
     __slots__ = ("_below", "_floor", "_pages", "head", "lineage")
 
-    def __init__(self, below: Pages, head: Head, pages: dict[PageNo, bytes], floor: int) -> None:
-        self._below = below
-        self.head = head
-        self._pages = pages
-        self._floor = floor
-        self.lineage: object = object()  # history may still turn out otherwise
+    def __init__(self, below: Pages, patch: Patch) -> None:
+        old, pages, floor = below.head, dict(patch.pages), patch.floor
+        if isinstance(below, Layer):
+            pages = {number: data for number, data in below._pages.items() if number <= floor} | pages
+            floor = min(floor, below._floor)
+        self.head = Head(old.version, old.commit_id, old.time_ms, patch.page_size, PageCount(patch.page_count), 0)
+        self.lineage: object = below.lineage if isinstance(below, Layer) else object()
+        self._below: Pages = below._below if isinstance(below, Layer) else below
+        self._pages: dict[PageNo, bytes] = pages
+        self._floor: int = floor
 
     def page(self, number: PageNo) -> bytes:
         """The bytes of one page."""
@@ -111,13 +131,20 @@ class PagedFile:
         """True if something was written since the last `move` or `accept`."""
         return bool(self._overlay) or self._size != self.snapshot.head.page_count * self.snapshot.head.page_size
 
-    def layer(self) -> Layer:
-        """The snapshot with everything that was written over it, as it is now."""
-        old = self.snapshot.head
-        head = Head(
-            old.version, old.commit_id, old.time_ms, self._page_size, PageCount(self._size // self._page_size), 0
-        )
-        return Layer(self.snapshot, head, dict(self._overlay), self._floor // self._page_size)
+    def patch(self) -> Patch:
+        """What was written since the last `move` or `accept`, as it is now."""
+        size = self._page_size
+        return Patch(dict(self._overlay), size, self._size // size, self._floor // size)
+
+    def put(self, patch: Patch) -> None:
+        """Write a patch over the snapshot, in the place of what was written."""
+        self._page_size = patch.page_size
+        self._size, self._floor = patch.page_count * patch.page_size, patch.floor * patch.page_size
+        self._overlay = dict(patch.pages)
+
+    def undo(self) -> None:
+        """SQLite has rolled back what was written: the file is as it was at the last `move` or `accept`."""
+        self._start(self.snapshot)
 
     def change(self, version: Version) -> Dirty | None:
         """What the transaction changed, to be committed as `version`; None if nothing.

@@ -23,8 +23,9 @@ from typing import Final
 from virke.core.change import Change, plan_change
 from virke.core.commit import Committed, Conflicted
 from virke.core.ids import Version
-from virke.core.root import JournalMark, RootAt
+from virke.core.root import JournalMark, Root, RootAt
 from virke.engine import keyed, sqlite
+from virke.engine.answers import SeededBytes, check_answers
 from virke.engine.budget import ResultBudget
 from virke.engine.committing import Committing, settled
 from virke.engine.connection import Connection
@@ -322,14 +323,21 @@ def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volu
         connection.guard.deadline = sqlite.NO_DEADLINE
     else:
         connection.guard.deadline = volume.environment.monotonic() + settings.query_timeout_ms / 1000
-    budget = ResultBudget(settings.max_result_mb << 20)
+    first_run = pending.first_run
+    connection.draw_random_from(SeededBytes(first_run.seed) if first_run else None)
+    answers = _run_or_find(connection, program, base.root, ResultBudget(settings.max_result_mb << 20))
+    check_answers(first_run, answers)
+    return answers
+
+
+def _run_or_find(connection: Connection, program: Program, root: Root, budget: ResultBudget) -> list[Answer]:
     if program.key is None:
-        return run_steps(connection, program, base.root, budget)
+        return run_steps(connection, program, root, budget)
     fingerprint = program.fingerprint()
-    known = keyed.find_answer(connection, program.key, fingerprint, now_ms=program.time_ms, root=base.root)
+    known = keyed.find_answer(connection, program.key, fingerprint, now_ms=program.time_ms, root=root)
     if known is not None:
         return list(known)
-    answers = run_steps(connection, program, base.root, budget)
+    answers = run_steps(connection, program, root, budget)
     results = [answer for answer in answers if isinstance(answer, QueryResult)]
     keyed.keep_answer(connection, program.key, fingerprint, now_ms=program.time_ms, results=results)
     return answers

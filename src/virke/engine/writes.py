@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from virke.core.root import Root
 from virke.engine.connection import Connection
-from virke.engine.deferred import Deferred, push_all
+from virke.engine.deferred import Deferred
 from virke.engine.line import Line
 from virke.engine.programs import Program, Step, hash_key
 from virke.engine.queue import Pending
@@ -62,8 +62,10 @@ class Writes:
             return self._branch.latest().root.settings.foreign_keys == "on"
         return self._foreign_keys
 
-    def run(self, steps: tuple[Step, ...], key: str | None, *, meta: bool = False) -> list[QueryResult]:
-        """Run steps as one program. Raises as `Database.run`."""
+    def run(
+        self, steps: tuple[Step, ...], key: str | None, *, meta: bool = False, counts_only: bool = False
+    ) -> list[QueryResult]:
+        """Run steps as one program; `counts_only`: the caller is answered the rows affected. Raises as `Database.run`."""
         self.check_allowed()
         program = Program(steps, self._environment.now_ms(), self.foreign_keys, hash_key(key) if key else None)
         receipt = Receipt() if meta else current()
@@ -71,10 +73,10 @@ class Writes:
         pending = Pending(program, receipt=receipt)
         if self._deferred and self._is_deferred() and not program.stands_alone:
             with writing(receipt):
-                results = self._deferred.submit(program)
+                results = self._deferred.submit(program, counts_only=counts_only)
         else:
             with writing(receipt):
-                self.push_pending()
+                self.push_pending(may_skip=not self._is_deferred())
             self._writer.queue.finish(pending)
             results = pending.results()
         if pending.foreign_keys != program.foreign_keys:
@@ -152,18 +154,16 @@ class Writes:
     def _is_deferred(self) -> bool:
         return self._branch.latest().root.settings.durability == "deferred"
 
-    def push_pending(self) -> None:
-        """Bring what is pending in the journal into history first (rule 1)."""
-        if self._deferred and not self._read_only and self._deferred.journal.pending_count():
-            push_all(self._deferred)
+    def push_pending(self, *, may_skip: bool = False) -> None:
+        """Bring what is pending in the journal into history first (rule 1); see `Deferred.push_before`."""
+        if self._deferred and not self._read_only:
+            self._deferred.push_before(may_skip=may_skip)
 
     def flush(self) -> Flushed:
         """Push all pending writes; see `Database.flush`."""
         if self._deferred is None or self._read_only:
             return Flushed(0, 0, self._branch.latest().root.head.version)
-        flushed = push_all(self._deferred)
-        self.after_commit()
-        return flushed
+        return self._deferred.flush()
 
     def close(self) -> None:
         """Release the connections."""

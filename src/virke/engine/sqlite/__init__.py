@@ -29,6 +29,7 @@ from virke.engine.sqlite.opening import (
 )
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row, Value, check_parameters, check_value
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
+from virke.engine.sqlite.randomness import draw_random_from
 from virke.engine.sqlite.statement import ALONE, Column, Description, Statement, check_text, describe, keyword, split
 from virke.engine.sqlite.translation import MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
 
@@ -77,6 +78,7 @@ __all__ = [
     "check_value",
     "count_per_request",
     "describe",
+    "draw_random_from",
     "forget",
     "install_linear",
     "interrupt_overdue",
