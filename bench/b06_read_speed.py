@@ -7,9 +7,11 @@ is shared.
 from __future__ import annotations
 
 import gc
+import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Final
 
 import apsw
@@ -59,7 +61,7 @@ def _plain() -> apsw.Connection:
 def run() -> list[Figure]:
     """Point reads and reads of 100 rows: pinned connection and `Database.query`, each against plain apsw."""
     figures = []
-    with counted() as bench:
+    with counted("far") as bench:
         database = bench.database
         fill_users(database, ROWS)
         database.change_settings({"max_staleness_ms": 3_600_000})
@@ -83,4 +85,24 @@ def run() -> list[Figure]:
         figures.append(Figure("B6", "100 rows, pinned connection", held, "× plain apsw", at_most=1.1))
         figures.append(Figure("B6", "100 rows, Database.query", through, "× plain apsw", at_most=2))
         pinned.close()
-    return figures
+    return [*figures, *_local()]
+
+
+def _local() -> list[Figure]:
+    """`Database.query` on a local store, which looks for newer state at each read, against the standard library."""
+    with counted("local") as bench:
+        fill_users(bench.database, ROWS)
+        with closing(sqlite3.connect(bench.folder / "plain.sqlite")) as plain:
+            plain.execute("PRAGMA journal_mode=WAL")
+            plain.execute(USERS)
+            plain.executemany(INSERT_USER, [user(number) for number in range(1, ROWS + 1)])
+            plain.commit()
+            figures = []
+            for what, sql, reads, width in (("point read", _POINT, READS, 1), ("100 rows", _RANGE, READS // 20, 2)):
+                keys = [(key,) * width for key in range(1, reads + 1)]
+                [ratio] = ratios(
+                    lambda sql=sql, keys=keys: [plain.execute(sql, key).fetchall() for key in keys],  # type: ignore[misc]
+                    [lambda sql=sql, keys=keys: [bench.database.query(sql, key).rows for key in keys]],  # type: ignore[misc]
+                )
+                figures.append(Figure("B6", f"{what}, local store", ratio, "× sqlite3", at_most=1.5))
+        return figures

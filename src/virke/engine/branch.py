@@ -20,7 +20,7 @@ from virke.core.root import NOT_TOLD, RootAt, check_place, decode_root
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
 from virke.errors import NotFound, Unavailable
-from virke.stores.base import Consistency, Store
+from virke.stores.base import Consistency, Store, Watch
 
 BASE_TRIES: Final = 12
 ABSENT_TRIES_KNOWN: Final = 8
@@ -46,9 +46,11 @@ class Branch:
         self.key = root_key(name, branch)
         self.driver = Driver(store, self.key, environment)
         self.checked_at = float("-inf")
-        self._look = store.watch(self.key) if store.watch else None
-        self._stamp: bytes | None = None
-        """What the store's watch (L2) showed just before the newest root was confirmed; None says nothing."""
+        self.is_watched = store.watch is not None
+        """Whether it costs next to nothing to see if any process committed: then `look` differs from `stamp`."""
+        self.look: Watch = store.watch(self.key) if store.watch else lambda: None
+        self.stamp = b""
+        """What `look` (L2) showed just before the newest root was confirmed; empty where it showed nothing."""
         self._lock = threading.Lock()
         self._latest: RootAt | None = None
         self._database_id = database_id
@@ -64,11 +66,6 @@ class Branch:
             environment.now_ms,
             linearizable=self.is_linearizable,
         )
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether it costs next to nothing to see if any process committed (`has_moved`)."""
-        return self._look is not None
 
     @property
     def is_linearizable(self) -> bool:
@@ -87,7 +84,7 @@ class Branch:
         for attempt in range(tries):
             if attempt:  # it may only be too new to be shown everywhere, or still hidden by one of its name before it
                 self.environment.pause(attempt)
-            asked_at, stamp = self.environment.monotonic(), self._look() if self._look else None
+            asked_at, stamp = self.environment.monotonic(), self.look()
             match self.store.register.read(self.key, (known.generation or None) if known else None):
                 case Record(data, generation):
                     root = check_place(decode_root(data, self.name), self.name, self.branch)
@@ -100,14 +97,11 @@ class Branch:
 
     def has_moved(self) -> bool:
         """Whether a commit of any process may have been answered since the newest root was confirmed."""
-        if self._look is None:
-            return False
-        stamp = self._look()
-        return stamp is None or stamp != self._stamp
+        return self.is_watched and self.look() != self.stamp
 
     def _confirmed(self, at: RootAt, asked_at: float, stamp: bytes | None) -> RootAt:
         newest = self.offer_root(at, asked_at)
-        self._stamp = stamp
+        self.stamp = stamp or b""
         return newest
 
     def latest(self) -> RootAt:

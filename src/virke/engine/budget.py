@@ -8,6 +8,8 @@ Knows rows and what they cost in memory; knows no SQL.
 
 from __future__ import annotations
 
+import marshal
+from itertools import islice
 from sys import getsizeof
 from typing import Final
 
@@ -21,6 +23,10 @@ TEXT_BYTES: Final = 58
 """A text or blob without its content."""
 SPARE_BYTES: Final = 4096
 """Beyond the limit, so that the longest value that can be stored can also be read."""
+AT_ONCE_BYTES: Final = 16 << 20
+"""As SQLite counts them; Python may take four times as much."""
+FREE_BYTES: Final = 4 * AT_ONCE_BYTES
+"""A budget from which rows that were fetched at once fit whatever they are."""
 _EXACT_FROM: Final = 1 << 20
 """From here on texts are measured: until then a character may be four bytes and count as one."""
 
@@ -46,24 +52,29 @@ class ResultBudget:
         )
 
 
-def collect_rows(cursor: Cursor, budget: ResultBudget | int) -> list[Row]:
-    """All rows of a cursor, paid from `budget` (a number: a budget for this result alone).
+def rows_at_once(columns: int, value_bytes_max: int) -> int:
+    """How many rows may be fetched before they are looked at: so many that they take `AT_ONCE_BYTES` at worst."""
+    return max(1, AT_ONCE_BYTES // (max(1, columns) * value_bytes_max))
+
+
+def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1) -> list[Row]:
+    """All rows of a cursor, paid from `budget` (a number: a budget for this result alone), fetched `at_once`.
 
     Raises:
         TooLarge: they cost more than is left.
     """
-    rows: list[Row] = []
-    append, total = rows.append, 0
-    for row in cursor:
-        append(row)
-        for value in row:  # this loop is most of what a long result costs
-            if type(value) is str or type(value) is bytes:
-                total += len(value) + TEXT_BYTES
-            else:
-                total += VALUE_BYTES
-        total += ROW_BYTES
-        if total > _EXACT_FROM:
+    if at_once == 1:  # values may be long: no copy is made to count them
+        return _pay(cursor, [], budget if isinstance(budget, ResultBudget) else ResultBudget(budget))
+    rows = list(islice(cursor, at_once))
+    if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
+        return rows  # most results end here
+    came, total = rows, 0
+    while came:
+        total += len(marshal.dumps(came)) + len(came) * (ROW_BYTES + len(came[0]) * VALUE_BYTES)
+        if len(came) < at_once or total > _EXACT_FROM:
             break
+        came = list(islice(cursor, at_once))
+        rows += came
     if total > _EXACT_FROM or type(budget) is not int or total > budget:
         return _pay(cursor, rows, budget if isinstance(budget, ResultBudget) else ResultBudget(budget))
     return rows

@@ -24,7 +24,7 @@ from itertools import count
 from typing import Final, TypeVar
 
 from virke.engine import sqlite
-from virke.engine.budget import ResultBudget, collect_rows
+from virke.engine.budget import ResultBudget, collect_rows, rows_at_once
 from virke.engine.lengths import LONG_TEXT, Lengths
 from virke.engine.sqlite import Cursor, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS
@@ -215,7 +215,7 @@ class Connection:
     def _rows(self, statement: Statement, params: Parameters, budget: ResultBudget | int) -> list[Row]:
         # SQLite lists an EXPLAIN that it has prepared once without a look at the schema of now
         cursor = self.raw.execute(statement.runs, params, can_cache=not statement.is_explain)
-        return collect_rows(cursor, budget)
+        return collect_rows(cursor, budget, rows_at_once(len(statement.columns), self.lengths.now))
 
     def _run(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
         """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""

@@ -39,7 +39,8 @@ class Lengths:
         self._raw = raw
         self._guard = guard
         self._guarded = guarded
-        self._now = self.bytes_max = bytes_max
+        self.now = self.bytes_max = bytes_max
+        """The limit that holds at this moment."""
         self._long: set[str] = set()
         self._is_linear = False
 
@@ -48,7 +49,7 @@ class Lengths:
         if bytes_max != self.bytes_max:
             sqlite.limit_text(self._raw, bytes_max)
             self.bytes_max = bytes_max
-            self._limit(min(self._now, bytes_max))
+            self._limit(min(self.now, bytes_max))
 
     def full(self) -> None:
         """Rule 2, until `short`."""
@@ -59,9 +60,9 @@ class Lengths:
         self._limit(min(sqlite.HOT_VALUE_BYTES, self.bytes_max))
 
     def _limit(self, length: int) -> None:
-        if length != self._now:
+        if length != self.now:
             sqlite.limit_values(self._raw, length)
-            self._now = length
+            self.now = length
 
     def run(self, statement: Statement, action: Callable[[], T], *, is_pinned: bool) -> T:
         """Rule 1. Raises what `action` does."""
@@ -76,7 +77,7 @@ class Lengths:
             except TooLarge as error:
                 # a heap limit that another request set; only a pinned read leaves nothing behind that SQLite undoes
                 is_others = is_pinned and isinstance(error.__cause__, sqlite.MEMORY_ERRORS)
-                is_long = isinstance(error.__cause__, sqlite.TooBigError) and self._now < self.bytes_max
+                is_long = isinstance(error.__cause__, sqlite.TooBigError) and self.now < self.bytes_max
                 if not (is_long or is_others):
                     raise
             if is_long:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from virke.engine import sqlite
 from virke.engine.branch import Branch
-from virke.engine.budget import collect_rows
+from virke.engine.budget import collect_rows, rows_at_once
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection
 from virke.engine.freshness import Freshness, Shown
 from virke.engine.results import QueryResult
@@ -66,7 +66,8 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.known: dict[str, Statement] = {}
+        self.known: dict[str, tuple[list[str], int]] = {}
+        """Of statements that may be given to SQLite as they are: columns, and how many rows to fetch at once."""
         self.schema: object = None
 
     def pin(self, view: Pages, *, foreign_keys: bool) -> None:
@@ -88,6 +89,7 @@ class Readers:
         self._branch = branch
         self._freshness = freshness
         self._connect = connect
+        self._look = branch.look
         self._monotonic = branch.environment.monotonic
         self._now_ms = branch.environment.now_ms
         self.idle: list[Reader] = []
@@ -117,55 +119,65 @@ class Readers:
             now >= shown.fresh_until
             or consistency is not None
             or bookmark is not None
-            or (shown.is_watched and self._branch.has_moved())
+            or (shown.is_watched and self._look() != self._branch.stamp)
         ):
             self._check_open()
             shown = self._freshness.current(consistency, bookmark)
         try:
-            return self._run(sql, params, shown, now=now, cancel=cancel)
+            reader = self.idle.pop()
+        except IndexError:
+            reader = self._new_reader()
+        try:
+            known = reader.known.get(sql)
+            connection = reader.connection
+            if (
+                known is None
+                or connection.pinned is not shown.view
+                or cancel is not None
+                or type(params) not in _PLAIN_PARAMETERS
+            ):
+                return self._run_first(sql, params, reader, shown, cancel=cancel)
+            columns, at_once = known
+            connection.vfs.now_ms = None
+            connection.guard.deadline = now + shown.timeout_s
+            try:
+                rows = collect_rows(connection.raw.execute(sql, params), shown.result_bytes, at_once)
+            except Exception as error:
+                return self._run_again(sql, params, reader, shown, error=error)
         except SnapshotGone:
             self._branch.refresh()
             self._freshness.show()
             return self.query(sql, params, cancel=cancel)
+        self.idle.append(reader)
+        if self.is_closed:
+            self._close_idle()
+        return QueryResult(columns.copy(), rows, shown.root)
 
     def query_at(self, snapshot: Snapshot, sql: str, params: Parameters, cancel: Cancel | None = None) -> QueryResult:
         """As `query`, on one version. Raises `NotFound`: it was collected meanwhile."""
         self._check_open()
         try:
-            return self._run(sql, params, self._freshness.shown_at(snapshot), now=self._monotonic(), cancel=cancel)
+            shown = self._freshness.shown_at(snapshot)
+            return self._run_first(sql, params, self._take(snapshot), shown, cancel=cancel)
         except SnapshotGone as error:
             raise NotFound(f"version {snapshot.version} was collected: history is kept for a while only") from error
 
-    def _run(self, sql: str, params: Parameters, shown: Shown, *, now: float, cancel: Cancel | None) -> QueryResult:
-        try:
-            reader = self.idle.pop()
-        except IndexError:
-            reader = Reader(self._connect())
-        connection = reader.connection
-        statement = reader.known.get(sql)
-        if (
-            statement is None
-            or connection.pinned is not shown.view
-            or cancel is not None
-            or type(params) not in _PLAIN_PARAMETERS
-        ):
-            return self._run_first(sql, params, reader, shown, cancel=cancel)
-        connection.vfs.now_ms = self._now_ms()
-        connection.guard.deadline = now + shown.timeout_s
-        try:
-            rows = collect_rows(connection.raw.execute(sql, params), shown.result_bytes)
-        except Exception as error:
-            if isinstance(error, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS)):  # with care it may be enough
-                if isinstance(error, sqlite.TooBigError):
-                    connection.lengths.remember(sql)
-                reader.known.pop(sql, None)
-                connection.unpin()
-                return self._run_first(sql, params, reader, shown, cancel=cancel)
+    def _run_again(
+        self, sql: str, params: Parameters, reader: Reader, shown: Shown, *, error: Exception
+    ) -> QueryResult:
+        """After an error of the fast path: with care where that may be enough, else what the error means is raised."""
+        if not isinstance(error, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS)):
             raise self._failure(sql, params, reader, error) from error
-        self.idle.append(reader)
-        if self.is_closed:
-            self._close_idle()
-        return QueryResult(list(statement.columns), rows, shown.root)
+        if isinstance(error, sqlite.TooBigError):
+            reader.connection.lengths.remember(sql)
+        reader.known.pop(sql, None)
+        reader.connection.unpin()
+        return self._run_first(sql, params, reader, shown, cancel=None)
+
+    def _new_reader(self) -> Reader:
+        reader = Reader(self._connect())
+        reader.connection.vfs.clock = self._now_ms
+        return reader
 
     def _check_open(self) -> None:
         if self.is_closed:
@@ -207,8 +219,9 @@ class Readers:
             and len(reader.known) < STATEMENTS_MAX
             and len(sql) <= STATEMENT_CHARS_KEPT
         ):
-            reader.known[sql] = statement
-        connection.vfs.now_ms = self._now_ms()
+            at_once = rows_at_once(len(statement.columns), sqlite.HOT_VALUE_BYTES)
+            reader.known[sql] = list(statement.columns), at_once
+        connection.vfs.now_ms = None
         return statement
 
     def _failure(self, sql: str, params: Parameters, reader: Reader, error: Exception) -> VirkeError:
@@ -271,7 +284,7 @@ class Readers:
         try:
             return self.idle.pop()
         except IndexError:
-            return Reader(self._connect())
+            return self._new_reader()
 
     def use_foreign_keys(self, value: bool) -> None:
         """What `PRAGMA foreign_keys` reports from now on: connections are pinned again for it before their next read."""

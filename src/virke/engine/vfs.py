@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -322,7 +322,9 @@ class SnapshotVFS(VFS):
     def __init__(self, file: PagedFile) -> None:
         self.name = f"virke-{os.urandom(4).hex()}-{next(_NUMBERS)}"
         self.file = file
-        self.now_ms = 0
+        self.now_ms: int | None = 0
+        """The request's instant; None: the first moment at which its SQL asks for the time."""
+        self.clock: Callable[[], int] = lambda: 0
         super().__init__(self.name, base="")
 
     def xOpen(self, name: object, flags: list[int]) -> PagedFile:  # type: ignore[override]
@@ -350,10 +352,12 @@ class SnapshotVFS(VFS):
 
     def xCurrentTime(self) -> float:
         """The request's instant as a Julian day."""
-        return (UNIX_EPOCH_JULIAN_MS + self.now_ms) / 86_400_000
+        return self.xCurrentTimeInt64() / 86_400_000
 
     def xCurrentTimeInt64(self) -> int:
         """The request's instant in Julian milliseconds."""
+        if self.now_ms is None:
+            self.now_ms = self.clock()
         return UNIX_EPOCH_JULIAN_MS + self.now_ms
 
     def xGetLastError(self) -> tuple[int, str]:
