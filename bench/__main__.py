@@ -22,6 +22,7 @@ from bench import (
     b11_whole_image,
     b12_imports,
     deferred_writes,
+    b15_group_commit,
 )
 from bench.report import Figure, as_json, machine, table
 
@@ -36,6 +37,7 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "B11": b11_whole_image.run,
     "B12": b12_imports.run,
     "DEFERRED": deferred_writes.run,
+    "B15": b15_group_commit.run,
 }
 
 
