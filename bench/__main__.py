@@ -21,8 +21,8 @@ from bench import (
     b09_many_nodes,
     b11_whole_image,
     b12_imports,
-    deferred_writes,
     b15_group_commit,
+    deferred_writes,
 )
 from bench.report import Figure, as_json, machine, table
 
