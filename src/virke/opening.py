@@ -20,7 +20,8 @@ from virke.core.root import first_root
 from virke.engine.branch import Branch
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.errors import Exists, Invalid, OutcomeUnknown, VirkeError
+from virke.engine.sqlite import OnConnect
+from virke.errors import Exists, Invalid, OutcomeUnknown, UsageError, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.stores.base import Store
 from virke.stores.opening import open_url, place_of
@@ -57,26 +58,42 @@ def connect(
     store: Where = None,
     *,
     create: bool = False,
+    read_only: bool = False,
+    on_connect: OnConnect | None = None,
     state_dir: Path | None = None,
     background: bool = True,
     environment: Environment | None = None,
 ) -> Database:
     """Open a database.
 
-    `create` makes it if it does not exist. `state_dir` is where this node keeps this store's journals of deferred writes.
+    `create` makes it if it does not exist. With `read_only` every write is `Denied`, and the store is never written to:
+    no upkeep, no push of pending writes. `on_connect` is called with every new connection to SQLite, to add functions,
+    aggregates and collations (`Extensions`). `state_dir` is where this node keeps this store's journals of deferred writes.
     With `background`, pending writes are pushed at once and then in time by a thread, and upkeep (compaction, promotion)
     is done beside the writers; without, pending writes are pushed by `flush` alone, and a write does the upkeep that it
     made due after it was answered by the store.
 
     Raises:
-        NotFound: it does not exist. Invalid: the name can't be one. UsageError: the store is not understood.
+        NotFound: it does not exist. Invalid: the name can't be one. UsageError: the store is not understood, or
+            `create` and `read_only` contradict each other.
         Unavailable: the store does not answer. Corrupt: the root is damaged.
     """
     check_name(name)
+    if create and read_only:
+        raise UsageError("create=True and read_only=True contradict each other")
     opened = open_store(store, create=create)
     env = environment or Environment(spawn=beside)
     made = _make(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT) if create else None
-    return _opened(opened, name, env, made=made, state_dir=state_dir, background=background)
+    return _opened(
+        opened,
+        name,
+        env,
+        made=made,
+        read_only=read_only,
+        on_connect=on_connect,
+        state_dir=state_dir,
+        background=background and not read_only,
+    )
 
 
 def _opened(
@@ -85,6 +102,8 @@ def _opened(
     env: Environment,
     *,
     made: DatabaseId | None,
+    read_only: bool = False,
+    on_connect: OnConnect | None = None,
     state_dir: Path | None = None,
     background: bool = True,
 ) -> Database:
@@ -98,6 +117,8 @@ def _opened(
         flusher=Flusher() if background and journal else None,
         upkeep_beside=background,
         database_id=made,
+        read_only=read_only,
+        on_connect=on_connect,
     )
 
 

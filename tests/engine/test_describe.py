@@ -87,8 +87,9 @@ def test_a_description_names_columns_types_and_parameters(connection: Connection
 def test_what_writes_is_denied_to_a_connection_that_only_reads(connection: Connection, sql: str) -> None:
     """Decided by SQLite, and for PRAGMA by what it sets; nothing runs."""
     assert not connection.describe(sql).read_only
+    connection.reads_only = True
     with pytest.raises(Denied, match="only reads"):
-        connection.fetch(sql, (), MIB, read_only=True)
+        connection.fetch(sql, (), MIB)
     assert not connection.file.is_dirty
 
 
@@ -96,7 +97,8 @@ def test_what_writes_is_denied_to_a_connection_that_only_reads(connection: Conne
 @pytest.mark.parametrize("sql", READS)
 def test_what_reads_runs_on_a_connection_that_only_reads(connection: Connection, sql: str) -> None:
     assert connection.describe(sql).read_only
-    connection.fetch(sql, (), MIB, read_only=True)
+    connection.reads_only = True
+    connection.fetch(sql, (), MIB)
     assert not connection.file.is_dirty
 
 

@@ -16,6 +16,7 @@ from virke.engine.entry import Flusher, Journal
 from virke.engine.freshness import Freshness
 from virke.engine.line import Line
 from virke.engine.readers import Readers
+from virke.engine.sqlite import OnConnect
 from virke.engine.upkeep import Upkeep
 from virke.engine.volume import SnapshotGone, Volume
 from virke.engine.writer import Writer
@@ -35,10 +36,13 @@ class Parts:
     readers: Readers
     writes: Writes
     upkeep: Upkeep
+    read_only: bool
+    on_connect: OnConnect | None
 
     def after_commit(self) -> None:
         """Show what was committed, under the modes of the next read, and see to what became due."""
-        self.upkeep.after_commit()
+        if not self.read_only:
+            self.upkeep.after_commit()
         self.freshness.show_if_possible()
         self.readers.use_foreign_keys(self.writes.foreign_keys)
 
@@ -58,7 +62,13 @@ class Parts:
 
 
 def assemble(
-    branch: Branch, *, journal: Journal | None, flusher: Flusher | None, upkeep_beside: bool, read_only: bool
+    branch: Branch,
+    *,
+    journal: Journal | None,
+    flusher: Flusher | None,
+    upkeep_beside: bool,
+    read_only: bool = False,
+    on_connect: OnConnect | None = None,
 ) -> Parts:
     """The parts of the database whose branch this is. Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read."""
     branch.refresh()
@@ -73,7 +83,12 @@ def assemble(
 
     def connect_on(root: Root) -> Connection:
         value_bytes_max = root.settings.max_result_mb << 20
-        return Connection(volume.snapshot_of(root), value_bytes_max=value_bytes_max, monotonic=environment.monotonic)
+        return Connection(
+            volume.snapshot_of(root),
+            value_bytes_max=value_bytes_max,
+            monotonic=environment.monotonic,
+            on_connect=on_connect,
+        )
 
     writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect)
     deferred = Deferred(writer, journal=journal, connect=connect, flusher=flusher) if journal else None
@@ -85,9 +100,11 @@ def assemble(
         writer=writer,
         deferred=deferred,
         freshness=freshness,
-        readers=Readers(branch, freshness, connect),
-        writes=Writes(writer, deferred, connect=connect, read_only=read_only),
+        readers=Readers(branch, freshness, connect, read_only=read_only),
+        writes=Writes(writer, deferred, freshness, connect=connect, read_only=read_only),
         upkeep=Upkeep(volume, committing, environment.spawn if upkeep_beside else None),
+        read_only=read_only,
+        on_connect=on_connect,
     )
     if deferred:
         deferred.after_push = parts.after_commit

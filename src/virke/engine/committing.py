@@ -171,7 +171,7 @@ def error_of(verdict: Conflicted | Unknown | Failed | Gone | Forgot | TooSoon) -
     """What a verdict that is not `Committed` means to the caller of the database."""
     match verdict:
         case Conflicted():
-            return Conflict("another commit came first; run the transaction again")
+            return Conflict("another commit came first; run the transaction again (run_transaction does that)")
         case Unknown(reason):
             return OutcomeUnknown(
                 f"it is not known whether the commit happened ({reason}); ask the data, do not repeat"

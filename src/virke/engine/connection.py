@@ -26,7 +26,7 @@ from typing import Final, TypeVar
 from virke.engine import sqlite
 from virke.engine.budget import ResultBudget, collect_rows, rows_at_once
 from virke.engine.lengths import LONG_TEXT, Lengths
-from virke.engine.sqlite import Cursor, Guard, OnConnect, Parameters, Row, Statement
+from virke.engine.sqlite import Column, Cursor, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS
 from virke.errors import Denied, Invalid, VirkeError
 
@@ -68,12 +68,26 @@ class Connection:
         self.lengths = Lengths(self.raw, self.guard, self.guarded, value_bytes_max)
         self._write_bytes = overlay_bytes_max
         self._schema_checked = False
+        self.reads_only = False
+        """What would change something is `Denied`."""
         self._changes_before = 0
         self._statements: dict[str, Statement] = {}
         self._draw: Callable[[int], bytes] | None = None
         sqlite.count_per_request(self.raw, self.changes, lambda: self.raw.total_changes() - self._changes_before)
+        self.own_functions: frozenset[str] = frozenset()
+        """Names of the functions that the application added, in small letters."""
         if on_connect:
-            on_connect(sqlite.Extensions(self.raw))
+            self._extend(on_connect)
+
+    def _extend(self, on_connect: OnConnect) -> None:
+        """Call the application's hook. Raises `Invalid`, `SqlError`; then the connection is closed."""
+        made = sqlite.Extensions(self.raw)
+        try:
+            made.call(on_connect)
+        except BaseException:
+            self.close()
+            raise
+        self.own_functions = frozenset(made.functions)
 
     def draw_random_from(self, draw: Callable[[int], bytes] | None) -> None:
         """Let `random()` and `randomblob()` take their bytes from `draw(length)`; None: from the system."""
@@ -152,6 +166,10 @@ class Connection:
         """From any thread: end the statement that runs now, which raises `TimedOut`; False if none does."""
         return self.guard.interrupt()
 
+    def expire(self) -> None:
+        """From any thread: the time of the request that runs is over, whether or not SQLite runs at this moment."""
+        self.guard.expire()
+
     def end_request(self) -> None:
         """Let nothing of this request be seen by the next one: temporary tables, modes set by PRAGMA."""
         if self.guard.left_behind:
@@ -196,21 +214,22 @@ class Connection:
             raise Invalid("there is no SQL statement in the text")
         return statement
 
-    def fetch(
-        self, sql: str, params: Parameters, budget: ResultBudget | int, *, read_only: bool = False
-    ) -> tuple[list[str], list[Row]]:
+    def fetch(self, sql: str, params: Parameters, budget: ResultBudget | int) -> tuple[tuple[Column, ...], list[Row]]:
         """Run one statement and return its columns and rows.
 
         Raises:
             VirkeError: what SQLite, the guard or a limit said; the statement left nothing behind.
-            Denied: with `read_only`, it would change something (`Statement.read_only`).
+            Denied: it would change something (`Statement.read_only`), and the connection only reads.
         """
         statement = self.prepare_single(sql)
-        if read_only and not statement.read_only:
-            raise Denied(f"{statement.keyword} is not allowed: this connection only reads")
+        self._check_allowed(statement)
         sqlite.check_parameters(statement, params)
         spent = budget.spent if isinstance(budget, ResultBudget) else 0
-        return list(statement.columns), self._run(statement, lambda: self._rows(statement, params, budget), spent)
+        return statement.described, self._run(statement, lambda: self._rows(statement, params, budget), spent)
+
+    def _check_allowed(self, statement: Statement) -> None:
+        if self.reads_only and not statement.read_only:
+            raise Denied(f"{statement.keyword} is not allowed: only reads are allowed here; nothing was changed")
 
     def _rows(self, statement: Statement, params: Parameters, budget: ResultBudget | int) -> list[Row]:
         # SQLite lists an EXPLAIN that it has prepared once without a look at the schema of now
@@ -281,7 +300,9 @@ class Connection:
         finally:
             self.guard.allow_schema_writes = self.guard.analyzed = False
 
-    def change(self, sql: str, params: Parameters, budget: ResultBudget | int) -> tuple[list[str], list[Row], int]:
+    def change(
+        self, sql: str, params: Parameters, budget: ResultBudget | int
+    ) -> tuple[tuple[Column, ...], list[Row], int]:
         """As `fetch`, and the rows inserted, updated or deleted by the statement itself (its triggers not counted)."""
         before = self.raw.total_changes()
         columns, rows = self.fetch(sql, params, budget)
@@ -296,6 +317,7 @@ class Connection:
         statement = self.prepare_single(sql)
         if statement.read_only:
             raise Invalid("executemany takes a statement that writes")
+        self._check_allowed(statement)
         for params in rows:
             sqlite.check_parameters(statement, params)
         left = iter(rows)
@@ -317,7 +339,9 @@ class Connection:
         self._run(statement, run)
         return affected
 
-    def script(self, sql: str, params: Parameters, budget: ResultBudget | int) -> tuple[list[str], list[Row], int]:
+    def script(
+        self, sql: str, params: Parameters, budget: ResultBudget | int
+    ) -> tuple[tuple[Column, ...], list[Row], int]:
         """Run every statement of `sql`; returns columns and rows of the last one that has any, and all rows affected.
 
         `BEGIN` and `COMMIT` around it are passed over: a script is one transaction anyway, begun here before the first
@@ -325,7 +349,7 @@ class Connection:
         must fit it.
         """
         budget = budget if isinstance(budget, ResultBudget) else ResultBudget(budget)
-        result: tuple[list[str], list[Row]] = ([], [])
+        result: tuple[tuple[Column, ...], list[Row]] = ((), [])
         total = 0
         left: Parameters | None = params
         for _, text in sqlite.split(sql):

@@ -24,7 +24,7 @@ from virke.engine.branch import Branch
 from virke.engine.entry import Flusher, Journal
 from virke.engine.environment import Environment
 from virke.engine.programs import Step, steps_of
-from virke.engine.readers import Cancel, WritesInstead
+from virke.engine.readers import WritesInstead
 from virke.engine.results import (
     Collected,
     Flushed,
@@ -36,8 +36,9 @@ from virke.engine.results import (
     requests_of,
 )
 from virke.engine.rows import Rows
-from virke.engine.sqlite import Parameters, Statement, check_text
+from virke.engine.sqlite import Description, OnConnect, Parameters, check_text
 from virke.engine.streaming import PageStream, base_of
+from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
 from virke.engine.volume import Snapshot
 from virke.errors import Denied
@@ -62,12 +63,18 @@ class Database:
         database_id: DatabaseId | None = None,
         branch: str = MAIN_BRANCH,
         read_only: bool = False,
+        on_connect: OnConnect | None = None,
     ) -> None:
         self.name = name
         self._env = environment or Environment()
         branch_ = Branch(store, name, self._env, branch=branch, database_id=database_id)
         self._parts = parts = assemble(
-            branch_, journal=journal, flusher=flusher, upkeep_beside=upkeep_beside, read_only=read_only
+            branch_,
+            journal=journal,
+            flusher=flusher,
+            upkeep_beside=upkeep_beside,
+            read_only=read_only,
+            on_connect=on_connect,
         )
         parts.writes.after_commit = parts.after_commit
         self._branch, self._volume, self._committing = parts.branch, parts.volume, parts.committing
@@ -86,45 +93,60 @@ class Database:
         meta: bool = False,
         read_only: bool = False,
         at: int | None = None,
+        timeout_ms: int | None = None,
         cancel: Cancel | None = None,
     ) -> QueryResult:
         """Run one statement of any kind and return its rows; one that writes is a transaction of its own (`run`).
 
         `consistency` and `bookmark` override the database's setting. With `read_only` a statement that writes is
-        `Denied`. `at` reads an earlier version. `cancel` lets another thread end the read. With `meta` the result
-        carries a receipt of what it cost (`QueryResult.meta`).
+        `Denied`. `at` reads an earlier version. `timeout_ms` is a shorter time for the statement than the setting
+        `query_timeout_ms`. `cancel` lets another thread end a read; a write that began runs to its end. With `meta`
+        the result carries a receipt of what it cost (`QueryResult.meta`).
 
         Raises:
             SqlError, Invalid, Denied, TimedOut, TooLarge, NotFound: nothing was changed.
             Unavailable: the store does not answer, or does not show the bookmark yet.
         """
-        if meta:
-            receipt, began_at = Receipt(), self._env.monotonic()
-            with writing(receipt):
-                result = self.query(
-                    sql, params, consistency=consistency, bookmark=bookmark, read_only=read_only, at=at, cancel=cancel
-                )
-            return result.with_receipt(receipt, self._env.monotonic() - began_at)
+        terms = self._readers.plain
+        if consistency is not None or bookmark is not None or read_only or timeout_ms is not None or cancel is not None:
+            terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or terms.read_only)
+        if not meta:
+            return self._query(sql, params, terms, at)
+        receipt, began_at = Receipt(), self._env.monotonic()
+        with writing(receipt):
+            result = self._query(sql, params, terms, at)
+        return result.with_receipt(receipt, self._env.monotonic() - began_at)
+
+    def _query(self, sql: str, params: Parameters, terms: Terms, at: int | None) -> QueryResult:
         try:
             if at is not None:
-                return self._readers.query_at(self.snapshot(at), sql, params, cancel)
-            return self._readers.query(sql, params, consistency, bookmark, cancel=cancel)
+                return self._readers.query_at(self.snapshot(at), sql, params, terms)
+            return self._readers.query(sql, params, terms)
         except WritesInstead:
-            if read_only or at is not None:
+            if terms.read_only or at is not None:
                 raise Denied("this statement writes, and only reads are allowed here; nothing was changed") from None
-            return self.run(sql, params)
+        if terms.cancel:
+            terms.cancel.check()
+        return self._writes.run(steps_of([(sql, params)]), None, timeout_ms=terms.timeout_ms)[0]
 
     def query_rows(
-        self, sql: str, params: Parameters = (), *, consistency: str | None = None, bookmark: str | None = None
+        self,
+        sql: str,
+        params: Parameters = (),
+        *,
+        consistency: str | None = None,
+        bookmark: str | None = None,
+        timeout_ms: int | None = None,
+        cancel: Cancel | None = None,
     ) -> Rows:
         """The rows of one reading statement, one at a time: results of any size in bounded memory. Raises as `query`."""
         check_text(sql)
         try:
-            return self._readers.rows(sql, params, consistency, bookmark)
+            return self._readers.rows(sql, params, Terms(consistency, bookmark, timeout_ms, cancel))
         except WritesInstead:
             raise Denied("query_rows takes statements that read; use query or run") from None
 
-    def describe(self, sql: str) -> Statement:
+    def describe(self, sql: str) -> Description:
         """What SQLite says of one statement, without running it. Raises `SqlError`, `Invalid`, `Denied`."""
         check_text(sql)
         return self._readers.describe(sql)
@@ -184,7 +206,8 @@ class Database:
     ) -> Transaction:
         """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`.
 
-        With `read_only` it reads the state that reads see, asks the store nothing, and makes nobody wait. With
+        With `read_only` it reads the state that reads see, asks the store as little as a read does, and makes no
+        writer wait. With
         `immediate` it waits for other writers at once, as BEGIN IMMEDIATE does; else at its first write.
         """
         return self._writes.transaction(
@@ -274,7 +297,14 @@ class Database:
 
     def collect(self, *, dry_run: bool = False, grace_ms: int = GRACE_MS) -> Collected:
         """Delete what nothing needs any more, killed writers' leftovers included; `dry_run` only says what."""
+        if not dry_run:
+            self._writes.check_allowed()
         return self._upkeep.collect(dry_run=dry_run, grace_ms=grace_ms)
+
+    @property
+    def on_connect(self) -> OnConnect | None:
+        """The hook that every connection of this database is given to."""
+        return self._parts.on_connect
 
     def status(self) -> Status:
         """The state of the database, as the store has it now; pending writes are counted, not pushed."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from virke.core.root import Root
 from virke.engine.results import QueryResult
 from virke.engine.schema import REQUESTS_TABLE
+from virke.engine.sqlite import Column
 from virke.engine.values import decode_value, encode_value
 from virke.errors import Corrupt, Invalid
 
@@ -73,6 +74,7 @@ def _encode(results: list[QueryResult]) -> str:
         [
             {
                 "columns": result.columns,
+                "decltypes": result.decltypes,
                 "rows": [[encode_value(value) for value in row] for row in result.rows],
                 "rows_affected": result.rows_affected,
                 "last_insert_rowid": result.last_insert_rowid,
@@ -98,6 +100,7 @@ def _decode(answer: str, root: Root) -> list[QueryResult]:
                 list(one.get("columns", [])),
                 [tuple(decode_value(value) for value in row) for row in one.get("rows", [])],
                 root,
+                [Column("", decltype) for decltype in one.get("decltypes", [])],
                 rows_affected=one["rows_affected"],
                 last_insert_rowid=one.get("last_insert_rowid"),
             )

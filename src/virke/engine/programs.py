@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from virke.core.ids import ID_BYTES
 from virke.core.root import Root
 from virke.engine import sqlite
-from virke.engine.results import QueryResult, Request
+from virke.engine.results import QueryResult, Request, result_of
 from virke.engine.values import Json, encode_value
 from virke.errors import Invalid, VirkeError
 
@@ -94,7 +94,7 @@ class Step:
 class Program:
     """Steps that form one unit, the instant of their request (Unix milliseconds), and the modes they run with.
 
-    `key` is the hash of an idempotency key (`hash_key`).
+    `key` is the hash of an idempotency key (`hash_key`); `timeout_ms` a shorter time than the setting's.
     """
 
     steps: tuple[Step, ...]
@@ -102,6 +102,7 @@ class Program:
     foreign_keys: bool = False
     key: bytes | None = None
     keeps_going: bool = False
+    timeout_ms: int | None = None
 
     @property
     def stands_alone(self) -> bool:
@@ -188,7 +189,7 @@ def _run_step(connection: Connection, step: Step, root: Root, budget: ResultBudg
         return QueryResult([], [], root, rows_affected=affected, last_insert_rowid=rowid)
     run = connection.script if step.is_script else connection.change
     columns, rows, affected = run(step.sql, step.params, budget)
-    return QueryResult(
+    return result_of(
         columns,
         rows,
         root,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from virke.engine import sqlite
@@ -22,14 +23,15 @@ from virke.engine.branch import Branch
 from virke.engine.budget import collect_rows, rows_at_once
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection
 from virke.engine.freshness import Freshness, Shown
-from virke.engine.results import QueryResult
+from virke.engine.results import QueryResult, result_of
 from virke.engine.rows import Rows
+from virke.engine.terms import Terms
 from virke.engine.vfs import Pages
 from virke.engine.volume import Snapshot, SnapshotGone
 from virke.errors import Invalid, NotFound, TimedOut, VirkeError
 
 if TYPE_CHECKING:
-    from virke.engine.sqlite import Parameters, Statement
+    from virke.engine.sqlite import Column, Description, Parameters, Statement
 
 READERS_KEPT: Final = 16
 _PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
@@ -39,26 +41,6 @@ class WritesInstead(Exception):
     """The statement is not a read: the caller sends it to the writer, or refuses it."""
 
 
-class Cancel:
-    """A handle with which another thread may end a read; it holds for one call."""
-
-    def __init__(self) -> None:
-        self.is_cancelled = False
-        self._connection: Connection | None = None
-
-    def cancel(self) -> None:
-        """End the read as soon as SQLite can be interrupted: `TimedOut`."""
-        self.is_cancelled = True
-        if (connection := self._connection) is not None:
-            connection.interrupt()
-
-    def attach(self, connection: Connection | None) -> None:
-        """This connection runs the read from now on (None: no more). Raises `TimedOut`: it was cancelled before."""
-        self._connection = connection
-        if connection is not None and self.is_cancelled:
-            raise TimedOut("the read was cancelled")
-
-
 class Reader:
     """A connection on a pinned snapshot, and what it knows of statements; the key says of which schema."""
 
@@ -66,8 +48,8 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.known: dict[str, tuple[list[str], int]] = {}
-        """Of statements that may be given to SQLite as they are: columns, and how many rows to fetch at once."""
+        self.known: dict[str, tuple[list[str], int, tuple[Column, ...]]] = {}
+        """Of statements that may be given to SQLite as they are: columns, how many rows to fetch at once, descriptions."""
         self.schema: object = None
 
     def pin(self, view: Pages, *, foreign_keys: bool) -> None:
@@ -85,7 +67,11 @@ class Reader:
 class Readers:
     """The reading connections of one database, and what they show."""
 
-    def __init__(self, branch: Branch, freshness: Freshness, connect: Callable[[], Connection]) -> None:
+    def __init__(
+        self, branch: Branch, freshness: Freshness, connect: Callable[[], Connection], *, read_only: bool = False
+    ) -> None:
+        self.plain = Terms(read_only=read_only)
+        """What a call asks for that asks for nothing."""
         self._branch = branch
         self._freshness = freshness
         self._connect = connect
@@ -96,15 +82,7 @@ class Readers:
         self.foreign_keys = False
         self.is_closed = False
 
-    def query(
-        self,
-        sql: str,
-        params: Parameters,
-        consistency: str | None = None,
-        bookmark: str | None = None,
-        *,
-        cancel: Cancel | None = None,
-    ) -> QueryResult:
+    def query(self, sql: str, params: Parameters, terms: Terms) -> QueryResult:
         """Run one reading statement on a state that is new enough; its rows.
 
         Raises:
@@ -116,13 +94,12 @@ class Readers:
         shown = self._freshness.shown
         now = self._monotonic()
         if (
-            now >= shown.fresh_until
-            or consistency is not None
-            or bookmark is not None
+            terms is not self.plain
+            or now >= shown.fresh_until
             or (shown.is_watched and self._look() != self._branch.stamp)
         ):
-            self._check_open()
-            shown = self._freshness.current(consistency, bookmark)
+            shown = self._shown_for(terms)
+            now = self._monotonic()
         try:
             reader = self.idle.pop()
         except IndexError:
@@ -133,11 +110,11 @@ class Readers:
             if (
                 known is None
                 or connection.pinned is not shown.view
-                or cancel is not None
+                or terms.cancel is not None
                 or type(params) not in _PLAIN_PARAMETERS
             ):
-                return self._run_first(sql, params, reader, shown, cancel=cancel)
-            columns, at_once = known
+                return self._run_first(sql, params, reader, shown, terms=terms)
+            columns, at_once, described = known
             connection.vfs.now_ms = None
             connection.guard.deadline = now + shown.timeout_s
             try:
@@ -147,18 +124,24 @@ class Readers:
         except SnapshotGone:
             self._branch.refresh()
             self._freshness.show()
-            return self.query(sql, params, cancel=cancel)
+            return self.query(sql, params, terms)
         self.idle.append(reader)
         if self.is_closed:
             self._close_idle()
-        return QueryResult(columns.copy(), rows, shown.root)
+        return QueryResult(columns.copy(), rows, shown.root, described)
 
-    def query_at(self, snapshot: Snapshot, sql: str, params: Parameters, cancel: Cancel | None = None) -> QueryResult:
+    def _shown_for(self, terms: Terms) -> Shown:
+        """What a call is shown. Raises `Invalid` for its terms, and as `Freshness.current`."""
+        self._check_open()
+        shown = self._freshness.current(terms.consistency, terms.bookmark)
+        return _limited(shown, terms)
+
+    def query_at(self, snapshot: Snapshot, sql: str, params: Parameters, terms: Terms) -> QueryResult:
         """As `query`, on one version. Raises `NotFound`: it was collected meanwhile."""
         self._check_open()
         try:
-            shown = self._freshness.shown_at(snapshot)
-            return self._run_first(sql, params, self._take(snapshot), shown, cancel=cancel)
+            shown = _limited(self._freshness.shown_at(snapshot), terms)
+            return self._run_first(sql, params, self._take(snapshot), shown, terms=terms)
         except SnapshotGone as error:
             raise NotFound(f"version {snapshot.version} was collected: history is kept for a while only") from error
 
@@ -172,7 +155,7 @@ class Readers:
             reader.connection.lengths.remember(sql)
         reader.known.pop(sql, None)
         reader.connection.unpin()
-        return self._run_first(sql, params, reader, shown, cancel=None)
+        return self._run_first(sql, params, reader, shown, terms=self.plain)
 
     def _new_reader(self) -> Reader:
         reader = Reader(self._connect())
@@ -183,44 +166,48 @@ class Readers:
         if self.is_closed:
             raise Invalid(f"database {self._branch.name!r} is closed")
 
-    def _run_first(
-        self, sql: str, params: Parameters, reader: Reader, shown: Shown, *, cancel: Cancel | None
-    ) -> QueryResult:
+    def _run_first(self, sql: str, params: Parameters, reader: Reader, shown: Shown, *, terms: Terms) -> QueryResult:
         """A statement that this reader does not know, or a snapshot that it has not seen."""
-        connection = reader.connection
+        connection, cancel = reader.connection, terms.cancel
         try:
+            self._prepare(reader, sql, shown, read_only=terms.read_only)
             if cancel:
                 cancel.attach(connection)
-            self._prepare(reader, sql, shown)
-            connection.guard.deadline = self._monotonic() + shown.timeout_s
-            columns, rows = connection.fetch(sql, params, shown.result_bytes)
-            return QueryResult(columns, rows, shown.root)
+            described, rows = connection.fetch(sql, params, shown.result_bytes)
+            return result_of(described, rows, shown.root)
         except SnapshotGone:
             connection.unpin()
             raise
+        except TimedOut:
+            if cancel:
+                cancel.check()
+            raise
         finally:
             if cancel:
-                cancel.attach(None)
+                cancel.detach()
             connection.end_request()
             self.give_back(reader)
 
-    def _prepare(self, reader: Reader, sql: str, shown: Shown) -> Statement:
-        """Show what is shown, and know the statement. Raises `WritesInstead`."""
+    def _prepare(self, reader: Reader, sql: str, shown: Shown, *, read_only: bool = False) -> Statement:
+        """Show what is shown, know the statement, and let its time begin. Raises `WritesInstead`."""
         connection = reader.connection
         if connection.pinned is not shown.view:
             reader.pin(shown.view, foreign_keys=self.foreign_keys)
         connection.guard.allow_transactions = False
+        connection.guard.deadline = self._monotonic() + shown.timeout_s
         connection.lengths.allow(shown.result_bytes)
         statement = connection.prepare_single(sql)
-        if not statement.read_only or (statement.keyword == "PRAGMA" and not statement.columns):
+        # a PRAGMA without an answer runs where others of its kind would take effect, unless only reads are allowed
+        if not statement.read_only or (statement.keyword == "PRAGMA" and not statement.columns and not read_only):
             raise WritesInstead
         if (
             connection.lengths.is_hot(statement)
+            and statement.columns
             and len(reader.known) < STATEMENTS_MAX
             and len(sql) <= STATEMENT_CHARS_KEPT
         ):
             at_once = rows_at_once(len(statement.columns), sqlite.HOT_VALUE_BYTES)
-            reader.known[sql] = list(statement.columns), at_once
+            reader.known[sql] = list(statement.columns), at_once, statement.described
         connection.vfs.now_ms = None
         return statement
 
@@ -240,10 +227,9 @@ class Readers:
         finally:
             self.give_back(reader)
 
-    def rows(self, sql: str, params: Parameters, consistency: str | None, bookmark: str | None) -> Rows:
+    def rows(self, sql: str, params: Parameters, terms: Terms) -> Rows:
         """The rows of one reading statement, one at a time. Raises as `query`."""
-        self._check_open()
-        shown = self._freshness.current(consistency, bookmark)
+        shown = self._shown_for(terms)
         reader = self._take(shown.view)
         try:
             self._prepare(reader, sql, shown)
@@ -253,27 +239,37 @@ class Readers:
                 shown,
                 done=lambda: self.give_back(reader),
                 monotonic=self._monotonic,
+                cancel=terms.cancel,
             )
         except SnapshotGone:
             reader.connection.unpin()
             self.give_back(reader)
             self._branch.refresh()
-            return self.rows(sql, params, consistency, bookmark)
+            self._freshness.show()
+            return self.rows(sql, params, terms)
         except BaseException:
             self.give_back(reader)
             raise
 
-    def describe(self, sql: str) -> Statement:
+    def describe(self, sql: str) -> Description:
         """What SQLite says of one statement on the state that is shown, without running it."""
-        self._check_open()
-        shown = self._freshness.current()
+        shown = self._shown_for(self.plain)
         reader = self._take(shown.view)
+        connection = reader.connection
         try:
-            if reader.connection.pinned is not shown.view:
+            if connection.pinned is not shown.view:
                 reader.pin(shown.view, foreign_keys=self.foreign_keys)
-            return reader.connection.prepare_single(sql)
+            connection.guard.allow_transactions = False
+            connection.guard.deadline = self._monotonic() + shown.timeout_s
+            return connection.prepare_single(sql).description
+        except SnapshotGone:
+            connection.unpin()
+            self._branch.refresh()
+            self._freshness.show()
         finally:
+            connection.end_request()
             self.give_back(reader)
+        return self.describe(sql)
 
     def _take(self, view: Pages) -> Reader:
         """An idle connection, one that shows `view` if there is one."""
@@ -313,3 +309,8 @@ class Readers:
         with suppress(IndexError):
             while True:
                 self.idle.pop().connection.close()
+
+
+def _limited(shown: Shown, terms: Terms) -> Shown:
+    """With the time that a call asks for. Raises `Invalid`."""
+    return shown if terms.timeout_ms is None else replace(shown, timeout_s=terms.timeout_s(shown.timeout_s))

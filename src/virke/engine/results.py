@@ -13,7 +13,7 @@ from virke.stores.base import Call
 from virke.stores.receipt import Receipt
 
 if TYPE_CHECKING:
-    from virke.engine.sqlite import Parameters, Row
+    from virke.engine.sqlite import Column, Parameters, Row
 
 Request = tuple[str, "Parameters"]
 """A statement and its parameters."""
@@ -116,28 +116,36 @@ def meta_of(receipt: Receipt, elapsed_s: float, root: Root) -> Meta:
 class QueryResult:
     """Columns, rows and what changed.
 
-    `rows` are tuples of None, int, float, str or bytes. `rows_affected` counts inserted, updated and deleted rows,
+    `rows` are tuples of None, int, float, str or bytes. `decltypes` has the declared type of each column (`INTEGER`),
+    None for an expression. `rows_affected` counts inserted, updated and deleted rows,
     triggers not included. `version` and `bookmark` name the state that was read or written. `meta` is the receipt, if
     it was asked for.
     """
 
-    __slots__ = ("_root", "columns", "last_insert_rowid", "meta", "rows", "rows_affected")
+    __slots__ = ("_described", "_root", "columns", "last_insert_rowid", "meta", "rows", "rows_affected")
 
     def __init__(
         self,
         columns: list[str],
         rows: list[Row],
         root: Root,
+        described: Sequence[Column] = (),
         *,
         rows_affected: int = 0,
         last_insert_rowid: int | None = None,
     ) -> None:
         self.columns = columns
+        self._described = described
         self.rows = rows
         self.rows_affected = rows_affected
         self.last_insert_rowid = last_insert_rowid
         self.meta: Meta | None = None
         self._root = root
+
+    @property
+    def decltypes(self) -> list[str | None]:
+        """The declared type of each column, as `sqlite3_column_decltype` has it; None for an expression."""
+        return [column.decltype for column in self._described] or [None] * len(self.columns)
 
     @property
     def version(self) -> int:
@@ -161,6 +169,19 @@ class QueryResult:
 
     def __repr__(self) -> str:
         return f"QueryResult(columns={self.columns!r}, rows={self.rows!r}, rows_affected={self.rows_affected})"
+
+
+def result_of(
+    described: Sequence[Column],
+    rows: list[Row],
+    root: Root,
+    *,
+    rows_affected: int = 0,
+    last_insert_rowid: int | None = None,
+) -> QueryResult:
+    """The result of a statement with these columns."""
+    columns = [column.name for column in described]
+    return QueryResult(columns, rows, root, described, rows_affected=rows_affected, last_insert_rowid=last_insert_rowid)
 
 
 @dataclass(frozen=True, slots=True)

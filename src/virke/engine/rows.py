@@ -4,7 +4,8 @@ Knows one reading connection, which is its own until it is closed; knows no stor
 
 1. A row is read when it is asked for; nothing is collected.
 2. The statement may run for the time limit of a query in all. The time that the caller takes between rows does not count.
-3. The connection goes back when the rows end, an error comes, `close` is called, or the iterator is forgotten.
+3. `interrupt` ends it, between two rows or within one, and never what its connection runs later.
+4. The connection goes back when the rows end, an error comes, `close` is called, or the iterator is forgotten.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from virke.engine.freshness import Shown
 from virke.engine.results import bookmark_of
+from virke.engine.terms import Cancel
+from virke.errors import TimedOut
 
 if TYPE_CHECKING:
     from virke.engine.connection import Connection
@@ -34,16 +37,25 @@ class Rows:
         *,
         done: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
+        cancel: Cancel | None = None,
     ) -> None:
-        self._connection: Connection | None = connection
+        self._connection: Connection | None = None
+        self._cancel = cancel or Cancel()
         self._shown = shown
         self._done = done
         self._monotonic = monotonic
         self._left_s = shown.timeout_s
         statement = connection.prepare_single(request[0])
         self.columns = list(statement.columns)
+        self.decltypes = [column.decltype for column in statement.described]
         connection.guard.deadline = monotonic() + self._left_s
-        self._cursor = connection.open_stream(statement, request[1])
+        self._cancel.attach(connection)
+        try:
+            self._cursor = connection.open_stream(statement, request[1])
+        except BaseException:
+            self._cancel.detach()
+            raise
+        self._connection = connection
 
     @property
     def version(self) -> int:
@@ -66,7 +78,12 @@ class Rows:
         began_at = self._monotonic()
         connection.guard.deadline = began_at + self._left_s
         try:
+            self._cancel.check()  # after the deadline, which a cancel that comes from here on replaces
             row = connection.next_row(self._cursor)
+        except TimedOut:
+            self.close()
+            self._cancel.check()
+            raise
         except BaseException:
             self.close()
             raise
@@ -78,14 +95,13 @@ class Rows:
 
     def interrupt(self) -> None:
         """End the statement from another thread: the next row is `TimedOut`."""
-        if (connection := self._connection) is not None:
-            self._left_s = 0.0
-            connection.interrupt()
+        self._cancel.cancel()
 
     def close(self) -> None:
         """Give the connection back; harmless when done."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._cancel.detach()
             connection.close_stream(self._cursor)
             connection.end_request()
             self._done()

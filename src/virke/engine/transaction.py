@@ -10,12 +10,16 @@ State: open → committed | rolled back. Knows its own connection; the database 
    and on a local store those of other processes, wait for it instead of making it lose. `immediate` holds it from the
    beginning, as BEGIN IMMEDIATE does.
 5. A write of the same thread past an open transaction is an error at that line: it would make the transaction lose.
+   An adapter that carries a task's calls to other threads says so with `inside`.
+6. One that only reads has a state that reads see (`view`), holds no line, and refuses what would change something.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar, Token
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -30,13 +34,14 @@ from virke.engine.line import Place
 from virke.engine.programs import Program, Step, steps_of
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult, Request, requests_of
-from virke.engine.sqlite import keyword
+from virke.engine.sqlite import check_text, keyword
+from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone
 from virke.engine.writer import Writer, change_of, execute
-from virke.errors import Conflict, Denied, Invalid
+from virke.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
-    from virke.engine.sqlite import Parameters, Statement
+    from virke.engine.sqlite import Description, Parameters
 
 ATTEMPTS: Final = 16
 _MARKS: Final = frozenset({"SAVEPOINT", "RELEASE", "ROLLBACK"})
@@ -55,9 +60,9 @@ class Transaction:
         *,
         base: RootAt,
         done: Callable[[Connection], None],
+        view: Pages | None = None,
         key: bytes | None = None,
         foreign_keys: bool = False,
-        read_only: bool = False,
         places: Sequence[Place] = (),
     ) -> None:
         self._writer = writer
@@ -67,24 +72,31 @@ class Transaction:
         self._done = done
         self._key = key
         self._foreign_keys = foreign_keys
-        self._read_only = read_only
+        self._view = view
+        self._lock = threading.Lock()
+        """Held while the connection is interrupted, so that it is still this transaction's."""
         self._places = list(places)
         self._has_read = self._writes = False
         self._rows = 0
         self._time_ms = writer.volume.environment.now_ms()
-        self._token: Token[tuple[Transaction, ...]] | None = None
         self._begin(base)
 
     def _begin(self, base: RootAt) -> None:
         """Begin on a root; what was written before is dropped."""
         connection = self._open()
         connection.guard.allow_transactions = False
-        connection.move(self._volume.snapshot_of(base.root))
+        connection.reads_only = self.read_only
+        connection.move(self._view or self._volume.snapshot_of(base.root))
         connection.lengths.allow(base.root.settings.max_result_mb << 20)
         connection.raw.pragma("foreign_keys", self._foreign_keys)
-        connection.control("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
+        connection.control("BEGIN" if self.read_only else "BEGIN IMMEDIATE")
         connection.start_request()
         self._base = base
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it may only read."""
+        return self._view is not None
 
     @property
     def version(self) -> int:
@@ -113,14 +125,19 @@ class Transaction:
         steps = steps_of(requests_of(statements))
         return self._run(steps) if steps else []
 
-    def describe(self, sql: str) -> Statement:
+    def describe(self, sql: str) -> Description:
         """What SQLite says of one statement, without running it. Raises `SqlError`, `Invalid`, `Denied`."""
-        return self._open().prepare_single(sql)
+        check_text(sql)
+        return self._open().prepare_single(sql).description
 
     def interrupt(self) -> None:
-        """End the statement that runs now, from another thread: it raises `TimedOut`."""
-        if (connection := self._connection) is not None:
-            connection.interrupt()
+        """End the statement that runs now, from another thread: it raises `TimedOut`.
+
+        Where it was writing, SQLite takes back the whole transaction, which is over then.
+        """
+        with self._lock:
+            if self._connection is not None:
+                self._connection.interrupt()
 
     def _run(self, steps: tuple[Step, ...]) -> list[QueryResult]:
         connection = self._open()
@@ -136,7 +153,9 @@ class Transaction:
                 connection.control("RELEASE virke_statement")
         except SnapshotGone as error:
             self.rollback()
-            raise Conflict("the snapshot of this transaction was collected; run it again") from error
+            raise Conflict(
+                "the snapshot of this transaction was collected; run it again (run_transaction does that)"
+            ) from error
         except BaseException:
             if not connection.raw.in_transaction:
                 self.rollback()
@@ -151,10 +170,9 @@ class Transaction:
         """Before the first write: hold the line, and begin on the newest state if nothing was read of an older one."""
         connection = self._open()
         if not self._writes:
-            self._writes = any(step.is_script or not connection.prepare_single(step.sql).read_only for step in steps)
-            if self._writes and self._read_only:
-                self._writes = False
-                raise Denied("this transaction is read-only")
+            self._writes = not self.read_only and any(
+                step.is_script or not connection.prepare_single(step.sql).read_only for step in steps
+            )
             if self._writes and not self._places:
                 self._places.append(self._writer.line.enter(self._base.root.settings.query_timeout_ms / 1000))
                 now = self._volume.branch.latest()
@@ -240,40 +258,53 @@ class Transaction:
         return self._connection
 
     def _end(self) -> None:
-        connection, self._connection = self._connection, None
+        with self._lock:
+            connection, self._connection = self._connection, None
         for place in reversed(self._places):
             place.leave()
         if connection is not None:
             connection.unpin()
             connection.end_request()
             connection.move(connection.file.snapshot)  # the overlay goes
+            connection.reads_only = False
             self._done(connection)
 
     def __enter__(self) -> Transaction:
-        if not self._read_only:
-            self._token = _open_here.set((*_open_here.get(), self))
+        _open_here.set((*_open_here.get(), self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            _open_here.reset(self._token)
-            self._token = None
-        if kind is None and self._connection is not None:
+        _open_here.set(tuple(one for one in _open_here.get() if one is not self))
+        self.finish(is_good=kind is None)
+
+    def finish(self, *, is_good: bool) -> None:
+        """What the end of a `with` block does: commit, or roll back; harmless when the transaction is over."""
+        if is_good and self._connection is not None:
             self.commit()
         else:
             self.rollback()
 
     def blocks(self, writer: Writer) -> bool:
         """Whether a write through `writer` would make this transaction lose."""
-        return self._connection is not None and self._writer is writer
+        return self._connection is not None and self._writer is writer and not self.read_only
+
+
+@contextmanager
+def inside(transactions: tuple[Transaction, ...]) -> Iterator[None]:
+    """For this call, the thread counts as one in which these transactions are open."""
+    token = _open_here.set(transactions)
+    try:
+        yield
+    finally:
+        _open_here.reset(token)
 
 
 def check_no_open_transaction(writer: Writer) -> None:
     """Raise `Invalid` if this thread (or task) is inside a transaction that a write through `writer` would break."""
     if any(transaction.blocks(writer) for transaction in _open_here.get()):
         raise Invalid(
-            "a transaction is open in this thread: this write would make it lose; "
+            "a transaction is open here: this write would make it lose; "
             "use the transaction's own methods, or write after it"
         )

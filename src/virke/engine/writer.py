@@ -322,7 +322,9 @@ def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volu
     if pending.mark:  # it was answered, and kept within the time: now it takes what it takes
         connection.guard.deadline = sqlite.NO_DEADLINE
     else:
-        connection.guard.deadline = volume.environment.monotonic() + settings.query_timeout_ms / 1000
+        connection.guard.deadline = (
+            volume.environment.monotonic() + (program.timeout_ms or settings.query_timeout_ms) / 1000
+        )
     first_run = pending.first_run
     connection.draw_random_from(SeededBytes(first_run.seed) if first_run else None)
     answers = _run_or_find(connection, program, base.root, ResultBudget(settings.max_result_mb << 20))

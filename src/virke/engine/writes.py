@@ -3,7 +3,7 @@
 Knows the writer, deferred writes and the connections that transactions borrow; knows no store.
 
 1. What is pending in the journal comes before a write that goes straight to the store.
-2. A read-only database refuses every write, and pushes nothing.
+2. A read-only database refuses every write, and pushes nothing. A transaction that only reads sees what reads see.
 3. After a write is in history nothing that fails may stand in the place of its answer (P13).
 4. Transactions of one process line up at their beginning, for at most `BEGIN_WAIT_S`: one that reads before it writes
    would lose to another that did the same.
@@ -11,17 +11,19 @@ Knows the writer, deferred writes and the connections that transactions borrow; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from virke.core.root import Root
+from virke.core.root import NOT_TOLD, RootAt
 from virke.engine.connection import Connection
 from virke.engine.deferred import Deferred
-from virke.engine.line import Line
+from virke.engine.freshness import Freshness
+from virke.engine.line import Line, Place
 from virke.engine.programs import Program, Step, hash_key
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed, QueryResult
 from virke.engine.transaction import Transaction, check_no_open_transaction
+from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
 from virke.errors import Conflict, Denied, Invalid
 from virke.stores.receipt import Receipt, current, writing
@@ -38,6 +40,7 @@ class Writes:
         self,
         writer: Writer,
         deferred: Deferred | None,
+        freshness: Freshness,
         *,
         connect: Callable[[], Connection],
         read_only: bool,
@@ -46,6 +49,7 @@ class Writes:
         self._branch = writer.volume.branch
         self._environment = writer.volume.environment
         self._deferred = deferred
+        self._freshness = freshness
         self._connect = connect
         self.after_commit: Callable[[], None] = lambda: None
         """Called after each write; set by the database that these writes belong to."""
@@ -63,11 +67,23 @@ class Writes:
         return self._foreign_keys
 
     def run(
-        self, steps: tuple[Step, ...], key: str | None, *, meta: bool = False, counts_only: bool = False
+        self,
+        steps: tuple[Step, ...],
+        key: str | None,
+        *,
+        meta: bool = False,
+        counts_only: bool = False,
+        timeout_ms: int | None = None,
     ) -> list[QueryResult]:
         """Run steps as one program; `counts_only`: the caller is answered the rows affected. Raises as `Database.run`."""
         self.check_allowed()
-        program = Program(steps, self._environment.now_ms(), self.foreign_keys, hash_key(key) if key else None)
+        program = Program(
+            steps,
+            self._environment.now_ms(),
+            self.foreign_keys,
+            hash_key(key) if key else None,
+            timeout_ms=timeout_ms,
+        )
         receipt = Receipt() if meta else current()
         began_at = self._environment.monotonic()
         pending = Pending(program, receipt=receipt)
@@ -95,37 +111,58 @@ class Writes:
         check_no_open_transaction(self._writer)
 
     def transaction(
-        self, *, key: str | None, read_only: bool, immediate: bool, foreign_keys: bool | None, root: Root | None = None
+        self, *, key: str | None, read_only: bool, immediate: bool, foreign_keys: bool | None
     ) -> Transaction:
-        """Begin an interactive transaction on the newest state, or, to read, on the state of `root`."""
+        """Begin an interactive transaction on the newest state, or, to read, on the state that reads see."""
         if self.is_closed:
             raise Invalid(f"database {self._branch.name!r} is closed")
-        reads = read_only or self._read_only
-        places = []
-        if not reads:
-            places.append(self._begin_line.enter(BEGIN_WAIT_S))
+        mode = self.foreign_keys if foreign_keys is None else foreign_keys
+        if read_only or self._read_only:
+            if key or immediate:
+                raise Invalid("a transaction that only reads takes no idempotency_key, and is never immediate")
+            shown = self._freshness.current()
+            base = RootAt(shown.root, NOT_TOLD)
+            return self._begun(base, view=shown.view, done=self._keep, foreign_keys=mode)
+        places = [self._begin_line.enter(BEGIN_WAIT_S)]
         try:
-            if not reads:
-                self.push_pending()
-                if immediate:
-                    wait_s = self._branch.latest().root.settings.query_timeout_ms / 1000
-                    places.append(self._writer.line.enter(wait_s))
-            base = self._branch.latest() if reads else self._branch.refresh()
-            connection = self._idle.pop() if self._idle else self._connect()
+            self.push_pending()
+            if immediate:
+                wait_s = self._branch.latest().root.settings.query_timeout_ms / 1000
+                places.append(self._writer.line.enter(wait_s))
+            base, hashed = self._branch.refresh(), hash_key(key) if key else None
+            return self._begun(base, done=self._give_back, key=hashed, foreign_keys=mode, places=places)
+        except BaseException:
+            for place in reversed(places):
+                place.leave()
+            raise
+
+    def _begun(
+        self,
+        base: RootAt,
+        *,
+        done: Callable[[Connection], None],
+        foreign_keys: bool,
+        view: Pages | None = None,
+        key: bytes | None = None,
+        places: Sequence[Place] = (),
+    ) -> Transaction:
+        """A transaction on an idle connection, which stays idle if it can't begin."""
+        connection = self._idle.pop() if self._idle else self._connect()
+        try:
             connection.unpin()
             return Transaction(
                 self._writer,
                 connection,
                 base=base,
-                done=self._give_back,
-                key=hash_key(key) if key else None,
-                foreign_keys=self.foreign_keys if foreign_keys is None else foreign_keys,
-                read_only=reads,
+                view=view,
+                done=done,
+                key=key,
+                foreign_keys=foreign_keys,
                 places=places,
             )
         except BaseException:
-            for place in reversed(places):
-                place.leave()
+            connection.reads_only = False
+            self._keep(connection)
             raise
 
     def run_transaction(self, fn: Callable[[Transaction], T], *, key: str | None) -> T:
@@ -143,11 +180,14 @@ class Writes:
                 self._environment.pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _give_back(self, connection: Connection) -> None:
+    def _keep(self, connection: Connection) -> None:
         if len(self._idle) < TRANSACTION_CONNECTIONS_KEPT and not self.is_closed:
             self._idle.append(connection)
         else:
             connection.close()
+
+    def _give_back(self, connection: Connection) -> None:
+        self._keep(connection)
         if not self.is_closed:
             self.after_commit()
 
@@ -161,7 +201,11 @@ class Writes:
 
     def flush(self) -> Flushed:
         """Push all pending writes; see `Database.flush`."""
-        if self._deferred is None or self._read_only:
+        if self._deferred is None:
+            return Flushed(0, 0, self._branch.latest().root.head.version)
+        if self._read_only:
+            if self._deferred.journal.pending_count():
+                raise Denied("this connection is read-only: the pending writes stay pending")
             return Flushed(0, 0, self._branch.latest().root.head.version)
         return self._deferred.flush()
 

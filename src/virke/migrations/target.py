@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from virke.engine.connection import Connection
-from virke.engine.results import QueryResult
+from virke.engine.results import QueryResult, result_of
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
-    from virke.engine.sqlite import Parameters
+    from virke.engine.sqlite import OnConnect, Parameters
     from virke.engine.volume import Snapshot
 
 _SAVEPOINT: Final = "virke_statement"
@@ -51,7 +51,7 @@ class Target(Protocol):
 @contextmanager
 def rehearsal(database: Database) -> Iterator[Rehearsal]:
     """A rehearsal on the newest state of `database`, dropped at the end of the `with` block."""
-    made = Rehearsal(database.snapshot(), foreign_keys=database.foreign_keys)
+    made = Rehearsal(database.snapshot(), foreign_keys=database.foreign_keys, on_connect=database.on_connect)
     try:
         yield made
     finally:
@@ -61,7 +61,7 @@ def rehearsal(database: Database) -> Iterator[Rehearsal]:
 class Rehearsal:
     """Transactions on an overlay over one snapshot, which no commit will ever hold."""
 
-    def __init__(self, snapshot: Snapshot, *, foreign_keys: bool) -> None:
+    def __init__(self, snapshot: Snapshot, *, foreign_keys: bool, on_connect: OnConnect | None = None) -> None:
         environment, settings = snapshot.volume.environment, snapshot.root.settings
         self._root = snapshot.root
         self._foreign_keys = foreign_keys
@@ -69,13 +69,15 @@ class Rehearsal:
         self._now_ms = environment.now_ms
         self._timeout_s = settings.query_timeout_ms / 1000
         self._result_bytes = settings.max_result_mb << 20
-        self._connection = Connection(snapshot, value_bytes_max=self._result_bytes, monotonic=self._monotonic)
+        self._connection = Connection(
+            snapshot, value_bytes_max=self._result_bytes, monotonic=self._monotonic, on_connect=on_connect
+        )
 
     def query(self, sql: str, params: Parameters = ()) -> QueryResult:
         """Run one statement that reads, on what the transactions so far left."""
         self._connection.guard.deadline = self._monotonic() + self._timeout_s
         columns, rows = self._connection.fetch(sql, params, self._result_bytes)
-        return QueryResult(columns, rows, self._root)
+        return result_of(columns, rows, self._root)
 
     @contextmanager
     def transaction(self, *, foreign_keys: bool | None = None) -> Iterator[Step]:
@@ -106,7 +108,7 @@ class Rehearsal:
             if connection.raw.in_transaction:
                 connection.control(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
             raise
-        return QueryResult(columns, rows, self._root, rows_affected=affected)
+        return result_of(columns, rows, self._root, rows_affected=affected)
 
     def close(self) -> None:
         """Drop the overlay."""

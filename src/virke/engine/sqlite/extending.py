@@ -3,24 +3,28 @@
 Knows SQLite's registration; knows no request. The facade is what a hook is given, so that it needs no apsw.
 
 1. An exception of such a function is an `SqlError` that names the function; the statement is undone as after any error.
-2. A function is not for views, triggers, indexes and generated columns unless it says `innocuous`: a schema may come
+2. A hook that fails is `Invalid` and names the reason; the connection that it was called for is closed.
+3. Functions that the engine replaces when values are long (`linear`), or counts with, can't be replaced.
+4. A function is not for views, triggers, indexes and generated columns unless it says `innocuous`: a schema may come
    from anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 import apsw
 
 from virke.engine.sqlite.guard import is_reserved
+from virke.engine.sqlite.linear import REPLACED
 from virke.errors import Invalid, SqlError, VirkeError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 SqlValue = None | int | float | str | bytes
 SqlFunction = Callable[..., SqlValue]
+_OWN: Final = REPLACED | {"changes", "total_changes"}
 
 
 class Aggregate(Protocol):
@@ -38,6 +42,17 @@ class Extensions:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self.functions: set[str] = set()
+        """Names of what was added, in small letters; aggregates, too."""
+
+    def call(self, hook: OnConnect) -> None:
+        """Let the hook add what it has to. Raises `Invalid`: it failed."""
+        try:
+            hook(self)
+        except VirkeError:
+            raise
+        except Exception as error:
+            raise Invalid(f"on_connect raised {type(error).__name__}: {error}") from error
 
     def add_function(
         self,
@@ -48,8 +63,11 @@ class Extensions:
         deterministic: bool = False,
         innocuous: bool = False,
     ) -> None:
-        """Add a scalar function (-1 `arguments`: any number). `deterministic` ones may be used in indexes."""
-        _check_name(name)
+        """Add a scalar function (-1 `arguments`: any number). `deterministic` ones may be used in indexes.
+
+        It must not call the database that it is called by.
+        """
+        self._take_name(name)
         self._connection.create_scalar_function(
             name, _named(name, function), arguments, deterministic=deterministic, flags=_flags(innocuous)
         )
@@ -58,7 +76,7 @@ class Extensions:
         self, name: str, factory: Callable[[], Aggregate], *, arguments: int = -1, innocuous: bool = False
     ) -> None:
         """Add an aggregate function; `factory` makes one `Aggregate` for each group."""
-        _check_name(name)
+        self._take_name(name)
 
         def start() -> tuple[Aggregate, Callable[..., None], Callable[[Aggregate], SqlValue]]:
             group = _named(name, factory)()
@@ -71,6 +89,12 @@ class Extensions:
         """Add an order of texts: `compare` answers below 0, 0 or above 0, and never changes its mind."""
         _check_name(name)
         self._connection.create_collation(name, _named(name, compare))
+
+    def _take_name(self, name: str) -> None:
+        _check_name(name)
+        if name.lower() in _OWN:
+            raise Invalid(f"{name}() has a form of its own in Virke, which can't be replaced; use another name")
+        self.functions.add(name.lower())
 
 
 OnConnect = Callable[[Extensions], None]
@@ -91,6 +115,8 @@ def _flags(innocuous: bool) -> int:
 
 
 def _check_name(name: str) -> None:
+    if not isinstance(name, str):
+        raise Invalid(f"a name must be text, not {type(name).__name__}")
     if is_reserved(name):
         raise Invalid(f"names that start with virke_ are reserved: {name}")
 

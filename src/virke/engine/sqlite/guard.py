@@ -35,6 +35,7 @@ CALLS_BETWEEN_LOOKS: Final = 64
 _NO_CEILING: Final = 1 << 62
 _CACHE_USED: Final = apsw.SQLITE_DBSTATUS_CACHE_USED
 NO_DEADLINE: Final = float("inf")
+_EXPIRED: Final = float("-inf")
 RESERVED_PREFIX: Final = "virke_"
 _STATISTICS: Final = frozenset({"sqlite_stat1", "sqlite_stat4"})
 _CHANGES: Final = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
@@ -206,6 +207,11 @@ class Guard:
                 return False
             connection.interrupt()
         return True
+
+    def expire(self) -> None:
+        """From any thread: the time of the request that runs is over, whether or not SQLite runs at this moment."""
+        self.deadline = _EXPIRED
+        self.interrupt()
 
     def must_stop(self) -> bool:
         """A closer look: another request than at the last one, or SQLite took more memory than this one may."""

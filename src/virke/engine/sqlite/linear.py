@@ -19,6 +19,8 @@ import apsw
 from virke.errors import TooLarge
 
 _FLAGS: Final = apsw.SQLITE_DETERMINISTIC | apsw.SQLITE_INNOCUOUS
+REPLACED: Final = frozenset({"instr", "replace", "unhex", "trim", "ltrim", "rtrim"})
+"""What `install_linear` replaces."""
 _FEW: Final = 64
 _HEX: Final = "[0-9a-fA-F]"
 _Value = None | int | float | str | bytes
@@ -91,6 +93,7 @@ def install_linear(connection: apsw.Connection) -> None:
         ("ltrim", 2, trims(True, False)),
         ("rtrim", 2, trims(False, True)),
     ]
+    assert {name for name, *_ in functions} == REPLACED
     for name, arguments, function in functions:
         connection.create_scalar_function(name, function, arguments, deterministic=True, flags=_FLAGS)
 

@@ -34,10 +34,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """One statement as SQLite understands it, without running it; see `Statement` for `read_only`.
+    """One statement as SQLite understands it, without running it.
 
-    `parameter_names` has one entry for each parameter: its name without the sign, or None for `?`.
+    `keyword` is its first word in capitals. `parameter_names` has one entry for each parameter: its name without the
+    sign, or None for `?`. `read_only` is false for all that would change the database, a temporary table, or a value
+    that outlives the request (`PRAGMA foreign_keys = …`).
     """
+
+    keyword: str
 
     columns: tuple[Column, ...]
     parameter_count: int
@@ -81,7 +85,14 @@ class Statement:
     @property
     def description(self) -> Description:
         """What a caller may know of it."""
-        return Description(self.described, self.parameter_count, self.parameter_names, self.read_only, self.is_explain)
+        return Description(
+            self.keyword,
+            self.described,
+            self.parameter_count,
+            self.parameter_names,
+            read_only=self.read_only,
+            is_explain=self.is_explain,
+        )
 
     @property
     def is_hot(self) -> bool:
