@@ -73,8 +73,9 @@ def test_a_transaction_commits_rolls_back_and_loses_a_race_honestly() -> None:
                     await tx.execute("no SQL")
             with pytest.raises(Conflict):  # noqa: PT012
                 async with db.transaction() as tx:
+                    await tx.query("SELECT * FROM t")
+                    await asyncio.create_task(db.execute("INSERT INTO t VALUES (4)"))
                     await tx.execute("DELETE FROM t")
-                    await db.execute("INSERT INTO t VALUES (4)")
             async with db.transaction() as tx:
                 await tx.execute("DELETE FROM t")
                 await tx.rollback()

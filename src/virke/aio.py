@@ -5,34 +5,51 @@ An adapter and nothing more (decision 0008): SQLite is synchronous, and there is
 
 1. A call never blocks the event loop.
 2. A cancelled call runs to its end in its thread; what it wrote stays written. Cancel means "do not wait", not "undo".
+   Only rows that are read one by one (`query_rows`) end with the task that waits for them.
 3. All calls of one transaction run on one thread, one after another.
+4. A write past a transaction that the same task has open is an error at that line. Writes of other tasks, those that
+   `asyncio.gather` makes included, wait for the transaction instead.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from virke.core.settings import Settings
 from virke.engine.database import Database
 from virke.engine.results import Flushed, QueryResult, Request, SchemaEntry, Status
-from virke.engine.sqlite import Parameters
-from virke.engine.transaction import Transaction
-from virke.errors import Invalid
+from virke.engine.rows import Rows
+from virke.engine.sqlite import Description, OnConnect, Parameters, Row
+from virke.engine.terms import Cancel
+from virke.engine.transaction import Transaction, inside
+from virke.errors import Conflict, Invalid
 from virke.opening import Where
 from virke.opening import connect as connect_sync
 
 T = TypeVar("T")
-THREADS_MAX = 16
+THREADS_MAX: Final = 16
+CHUNK_ROWS_MAX: Final = 256
+CHUNK_BYTES_MAX: Final = 64 << 10
+"""Rows that are read one by one are fetched in chunks: up to so many, or the one with which so many bytes are reached."""
 
 
-async def connect(name: str, store: Where = None, *, create: bool = False) -> AsyncDatabase:
+async def connect(
+    name: str,
+    store: Where = None,
+    *,
+    create: bool = False,
+    read_only: bool = False,
+    on_connect: OnConnect | None = None,
+) -> AsyncDatabase:
     """Open a database; see `virke.connect` for the arguments and errors."""
-    database = await asyncio.to_thread(connect_sync, name, store, create=create)
+    database = await asyncio.to_thread(
+        connect_sync, name, store, create=create, read_only=read_only, on_connect=on_connect
+    )
     return AsyncDatabase(database)
 
 
@@ -43,11 +60,15 @@ class AsyncDatabase:
         self.sync = database
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="virke-aio")
         self._closed = False
+        self._open: list[tuple[asyncio.Task[object] | None, Transaction]] = []
+        """The transactions that are open, each with the task that began it."""
 
     async def _call(self, call: Callable[[], T]) -> T:
         if self._closed:
             raise Invalid(f"database {self.sync.name!r} is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        task = asyncio.current_task()
+        mine = tuple(transaction for owner, transaction in self._open if owner is task)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(_inside, mine, call))
 
     @property
     def version(self) -> int:
@@ -67,11 +88,52 @@ class AsyncDatabase:
         consistency: str | None = None,
         bookmark: str | None = None,
         meta: bool = False,
+        read_only: bool = False,
+        at: int | None = None,
+        timeout_ms: int | None = None,
+        cancel: Cancel | None = None,
     ) -> QueryResult:
         """See `Database.query`."""
         return await self._call(
-            partial(self.sync.query, sql, params, consistency=consistency, bookmark=bookmark, meta=meta),
+            partial(
+                self.sync.query,
+                sql,
+                params,
+                consistency=consistency,
+                bookmark=bookmark,
+                meta=meta,
+                read_only=read_only,
+                at=at,
+                timeout_ms=timeout_ms,
+                cancel=cancel,
+            ),
         )
+
+    def query_rows(
+        self,
+        sql: str,
+        params: Parameters = (),
+        *,
+        consistency: str | None = None,
+        bookmark: str | None = None,
+        timeout_ms: int | None = None,
+    ) -> AsyncRows:
+        """See `Database.query_rows`; use it with `async for`, or `async with` where it is not read to its end."""
+        cancel = Cancel()
+        begin = partial(
+            self.sync.query_rows,
+            sql,
+            params,
+            consistency=consistency,
+            bookmark=bookmark,
+            timeout_ms=timeout_ms,
+            cancel=cancel,
+        )
+        return AsyncRows(self._call, begin, cancel)
+
+    async def describe(self, sql: str) -> Description:
+        """See `Database.describe`."""
+        return await self._call(partial(self.sync.describe, sql))
 
     async def execute(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> int:
         """See `Database.execute`."""
@@ -99,9 +161,39 @@ class AsyncDatabase:
         """See `Database.executemany`."""
         return await self._call(partial(self.sync.executemany, sql, list(rows), idempotency_key=idempotency_key))
 
-    def transaction(self, *, idempotency_key: str | None = None) -> AsyncTransaction:
+    def transaction(
+        self,
+        *,
+        idempotency_key: str | None = None,
+        read_only: bool = False,
+        immediate: bool = False,
+        foreign_keys: bool | None = None,
+    ) -> AsyncTransaction:
         """See `Database.transaction`; use it with `async with`."""
-        return AsyncTransaction(partial(self.sync.transaction, idempotency_key=idempotency_key))
+        begin = partial(
+            self.sync.transaction,
+            idempotency_key=idempotency_key,
+            read_only=read_only,
+            immediate=immediate,
+            foreign_keys=foreign_keys,
+        )
+        return AsyncTransaction(begin, self._open)
+
+    async def run_transaction(
+        self, fn: Callable[[AsyncTransaction], Awaitable[T]], *, idempotency_key: str | None = None
+    ) -> T:
+        """See `Database.run_transaction`; `fn` is an async function and is given an `AsyncTransaction`."""
+        attempts = self.sync.known_settings.max_attempts
+        for attempt in range(attempts):
+            if attempt:
+                await asyncio.sleep(self.sync.backoff_s(attempt - 1))
+            try:
+                async with self.transaction(idempotency_key=idempotency_key, immediate=attempt > 0) as transaction:
+                    return await fn(transaction)
+            except Conflict:
+                if attempt == attempts - 1:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     async def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """See `Database.schema`."""
@@ -146,11 +238,103 @@ class AsyncDatabase:
         await self.close()
 
 
+def _inside(transactions: tuple[Transaction, ...], call: Callable[[], T]) -> T:
+    with inside(transactions):
+        return call()
+
+
+class AsyncRows:
+    """The rows of one statement, one at a time; see `Rows`."""
+
+    def __init__(
+        self, call: Callable[[Callable[[], object]], Awaitable[object]], begin: Callable[[], Rows], cancel: Cancel
+    ) -> None:
+        self._call = call
+        self._begin = begin
+        self._cancel = cancel
+        self._rows: Rows | None = None
+        self._chunk: list[Row] = []
+        self._is_over = False
+
+    async def columns(self) -> list[str]:
+        """The names of the columns; the statement begins with this or with its first row."""
+        return (await self._started()).columns
+
+    async def decltypes(self) -> list[str | None]:
+        """The declared type of each column; None for an expression."""
+        return (await self._started()).decltypes
+
+    async def _started(self) -> Rows:
+        if self._rows is None:
+            await self._in_thread(self._start)
+        assert self._rows is not None, "it was started, or that raised"
+        return self._rows
+
+    def _start(self) -> None:
+        self._rows = self._begin()
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        """Do it in a thread; if the task does not wait for its end, no row may be missed: the statement ends."""
+        try:
+            await self._call(work)
+        except asyncio.CancelledError:
+            self.interrupt()
+            raise
+
+    def _fetch(self) -> None:
+        if self._rows is None:
+            self._start()
+        assert self._rows is not None, "it was started, or that raised"
+        chunk: list[Row] = []
+        left = CHUNK_BYTES_MAX
+        while left > 0 and len(chunk) < CHUNK_ROWS_MAX:
+            row = next(self._rows, None)
+            if row is None:
+                self._is_over = True
+                break
+            chunk.append(row)
+            left -= sum(len(value) for value in row if isinstance(value, str | bytes))
+        self._chunk = chunk[::-1]
+
+    def __aiter__(self) -> AsyncRows:
+        return self
+
+    async def __anext__(self) -> Row:
+        """The next row. Raises what `Rows` does."""
+        self._cancel.check()
+        if not self._chunk and not self._is_over:
+            await self._in_thread(self._fetch)
+        if not self._chunk:
+            raise StopAsyncIteration
+        return self._chunk.pop()
+
+    def interrupt(self) -> None:
+        """End the statement: the next row is `TimedOut`."""
+        self._cancel.cancel()
+
+    async def close(self) -> None:
+        """Give the connection back; harmless when done."""
+        self._is_over, self._chunk = True, []
+        if self._rows is not None:
+            await self._call(self._rows.close)
+
+    async def __aenter__(self) -> AsyncRows:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
 class AsyncTransaction:
     """A `Transaction` whose calls are awaited, on a thread of its own."""
 
-    def __init__(self, begin: Callable[[], Transaction]) -> None:
+    def __init__(
+        self, begin: Callable[[], Transaction], open_here: list[tuple[asyncio.Task[object] | None, Transaction]]
+    ) -> None:
         self._begin = begin
+        self._open_here = open_here
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="virke-transaction")
         self._transaction: Transaction | None = None
 
@@ -174,6 +358,27 @@ class AsyncTransaction:
         """See `Transaction.run_script`."""
         return await self._call(partial(self._open().run_script, sql, params))
 
+    async def executemany(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """See `Transaction.executemany`."""
+        return await self._call(partial(self._open().executemany, sql, list(rows)))
+
+    async def batch(self, statements: Sequence[str | Request]) -> list[QueryResult]:
+        """See `Transaction.batch`."""
+        return await self._call(partial(self._open().batch, statements))
+
+    async def describe(self, sql: str) -> Description:
+        """See `Transaction.describe`."""
+        return await self._call(partial(self._open().describe, sql))
+
+    def interrupt(self) -> None:
+        """See `Transaction.interrupt`; from another task or thread."""
+        self._open().interrupt()
+
+    @property
+    def version(self) -> int:
+        """See `Transaction.version`."""
+        return self._open().version
+
     async def commit(self) -> int:
         """See `Transaction.commit`."""
         return await self._call(self._open().commit)
@@ -184,12 +389,15 @@ class AsyncTransaction:
 
     async def __aenter__(self) -> AsyncTransaction:
         self._transaction = await self._call(self._begin)
+        self._open_here.append((asyncio.current_task(), self._transaction))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        transaction = self._open()
+        self._open_here[:] = [one for one in self._open_here if one[1] is not transaction]
         try:
-            await self._call(partial(self._open().__exit__, kind, error, trace))
+            await self._call(partial(transaction.finish, is_good=kind is None))
         finally:
             self._thread.shutdown(wait=False)

@@ -221,6 +221,10 @@ class Database:
         """
         return self._writes.run_transaction(fn, key=idempotency_key)
 
+    def backoff_s(self, attempt: int) -> float:
+        """How long `run_transaction` waits after a lost race, the first being 0: for callers with a loop of their own."""
+        return self._env.backoff_s(attempt)
+
     def commit_pages(
         self,
         base: Snapshot,

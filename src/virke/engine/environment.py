@@ -44,7 +44,12 @@ class Environment:
 
     def pause(self, attempt: int, *, first_s: float = 0.01, longest_s: float = 0.5) -> None:
         """Wait before the next of several attempts (0, 1, 2 …): twice as long each time, with jitter."""
-        self.sleep(min(first_s * 2 ** min(attempt, _DOUBLINGS_MAX), longest_s) * self.jitter())
+        self.sleep(self.backoff_s(attempt, first_s=first_s, longest_s=longest_s))
+
+    def backoff_s(self, attempt: int, *, first_s: float = 0.01, longest_s: float = 0.5) -> float:
+        """How long `pause` waits."""
+        doubled: float = first_s * 2 ** min(attempt, _DOUBLINGS_MAX)
+        return min(doubled, longest_s) * self.jitter()
 
     def jitter(self) -> float:
         """A random factor from 0.5 to 1.5."""
