@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
 import pytest
 
-from tests.engine.world import Clock, make, reopen
+from tests.engine.world import NAME, Clock, make, reopen
 from virke.core.effects import Generation, ReadOutcome, SwapOutcome, Unchanged
+from virke.engine.bookmarks import Bookmarks
+from virke.engine.branch import Branch
 from virke.engine.database import Database
+from virke.engine.environment import Environment
+from virke.engine.results import bookmark_of
 from virke.errors import Invalid, Unavailable
 from virke.stores.base import Call, Consistency, Register, Store
 from virke.stores.counted import CountingStore
@@ -166,14 +172,78 @@ def test_what_is_no_bookmark_of_this_branch_is_invalid(world: World, bookmark: s
     assert (world.requests(), world.clock.slept) == ({}, [])
 
 
-def test_a_bookmark_that_never_shows_is_unavailable_after_a_bounded_wait(world: World) -> None:
-    """Tried with growing pauses, then given up; nothing else is harmed."""
+def test_a_bookmark_that_is_not_there_is_known_to_be_wrong_after_one_read(world: World) -> None:
+    """The first read begun after the request decides; nothing else is harmed."""
     future = world.db.bookmark.replace(".0000000000000002.", ".00000000000000ff.")
-    with pytest.raises(Unavailable, match="repeat"):
+    world.requests()
+    with pytest.raises(Invalid, match="newer than this database"):
         world.read(None, future)
-    assert 1 <= world.requests()["read"] <= 12
-    assert 0 < sum(world.clock.slept) < 10
+    assert (world.requests(), world.clock.slept) == ({"read": 1}, [])
     assert world.read() == 0
+
+
+def test_the_root_is_read_at_most_once_in_50_ms_for_bookmarks_that_are_not_known(world: World) -> None:
+    """However many requests ask for them, one after another here."""
+    future = world.db.bookmark.replace(".0000000000000002.", ".00000000000000ff.")
+    began_s = world.clock.monotonic_s
+    for _ in range(10):
+        with pytest.raises(Invalid):
+            world.read(None, future)
+    assert world.requests()["read"] == 10
+    assert world.clock.monotonic_s - began_s == pytest.approx(9 * 0.05)
+
+
+def test_requests_that_wait_for_a_bookmark_together_share_a_read() -> None:
+    """While one is under way seven more come: the next read serves them all."""
+    inner, asked = memory_store(), set[int]()
+    make(inner).close()
+    register, entered, go = HeldRegister(inner.register), threading.Event(), threading.Event()
+
+    def monotonic() -> float:
+        asked.add(threading.get_ident())
+        return time.monotonic()
+
+    environment = Environment(monotonic=monotonic)
+    branch = Branch(Store(inner.url, register, inner.blobs), NAME, environment)
+    bookmarks, future = Bookmarks(branch), bookmark_of(branch.refresh().root).replace(".00000001.", ".000000ff.")
+    future = future.replace(".0000000000000001.", ".00000000000000ff.")
+    register.hold(entered, go)
+    told: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(Invalid) as error:
+            bookmarks.wait_for(future)
+        told.append(error.value.kind)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads[0].start()
+    assert entered.wait(10)
+    asked.clear()
+    for thread in threads[1:]:
+        thread.start()
+    while len(asked) < 7:
+        time.sleep(0)
+    register.reads = 0
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert (told, register.reads) == (["invalid"] * 8, 1)
+
+
+def test_on_an_eventual_store_a_bookmark_is_waited_for_and_then_unavailable() -> None:
+    """Up to a second, a read each 50 ms; as soon as it is shown it is served."""
+    inner, clock = memory_store(), Clock()
+    register = StaleRegister(inner.register)
+    db = make(Store(inner.url, register, inner.blobs), clock=clock)
+    register.frozen = inner.register.read("root/db/main")
+    with reopen(inner, clock=clock) as other:
+        bookmark = other.run("CREATE TABLE t (n)").bookmark
+    began_s = clock.monotonic_s
+    with pytest.raises(Unavailable, match="repeat"):
+        db.query("SELECT 1", bookmark=bookmark)
+    assert 1.0 <= clock.monotonic_s - began_s <= 1.06
+    register.frozen = None
+    assert db.query("SELECT count(*) FROM t", bookmark=bookmark).rows == [(0,)]
 
 
 def test_an_unknown_level_is_invalid(world: World) -> None:
@@ -255,6 +325,31 @@ class StaleRegister:
 
     def keys(self, prefix: str) -> Iterator[str]:
         return self._inner.keys(prefix)
+
+
+class HeldRegister(StaleRegister):
+    """A linearizable register that counts reads, and holds the next one when it is told to."""
+
+    def __init__(self, inner: Register) -> None:
+        super().__init__(inner)
+        self.reads = 0
+        self._held: tuple[threading.Event, threading.Event] | None = None
+
+    @property
+    def consistency(self) -> Consistency:
+        return Consistency.LINEARIZABLE
+
+    def hold(self, entered: threading.Event, go: threading.Event) -> None:
+        """The next read says that it is there, and waits."""
+        self._held = entered, go
+
+    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
+        self.reads += 1
+        held, self._held = self._held, None
+        if held:
+            held[0].set()
+            held[1].wait(10)
+        return super().read(key, known)
 
 
 def test_a_process_never_goes_back_in_time_on_a_stale_store() -> None:

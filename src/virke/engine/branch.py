@@ -5,26 +5,37 @@ reads or commits this branch in one process.
 
 1. `latest` only moves forward; `checked_at` says when the store last confirmed it.
 2. A root whose generation the store did not report is the newest all the same: reads show it, and the next commit asks.
+3. Every root that is shown is held against the one that is known (core/lineage, P14). A store that forgot commits is
+   `Corrupt` until the database is opened again. A root that can't be tied to the known one begins another `lineage`:
+   what was cached of the schema means nothing there.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from virke.core.branching import World
-from virke.core.effects import Record, Unchanged
-from virke.core.ids import MAIN_BRANCH, DatabaseId
-from virke.core.pins import root_key
-from virke.core.root import NOT_TOLD, RootAt, check_place, decode_root
+from virke.core.effects import Absent, Record, Unchanged
+from virke.core.ids import MAIN_BRANCH, DatabaseId, Epoch, Version
+from virke.core.lineage import AskAgain, Forgot, Keep, Mark, Newer, NewLineage, Replaced, Same, Seen, judge
+from virke.core.pins import Tombstone, root_key
+from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_record
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
-from virke.errors import NotFound, Unavailable
+from virke.errors import Corrupt, NotFound, Unavailable
 from virke.stores.base import Consistency, Store, Watch
 
 BASE_TRIES: Final = 12
+KNOWN_HERE_MAX: Final = 1024
 ABSENT_TRIES_KNOWN: Final = 8
 ABSENT_TRIES_NEW: Final = 5
+_Life = tuple[DatabaseId, str, Epoch]
+_known_here: Final[OrderedDict[_Life, tuple[Epoch, Version]]] = OrderedDict()
+"""The newest state of each branch that this process ever knew, through whatever database object."""
+_known_here_lock: Final = threading.Lock()
 
 
 class Branch:
@@ -54,6 +65,11 @@ class Branch:
         self._lock = threading.Lock()
         self._latest: RootAt | None = None
         self._database_id = database_id
+        self._lineage_from = Version(0)
+        """The version at which the newest lineage begins."""
+        self._forgot = ""
+        """What proved that the store lost commits (P14)."""
+        self.on_forgot: Callable[[], None] | None = None
 
     @property
     def world(self) -> World:
@@ -76,36 +92,51 @@ class Branch:
         """The newest root that the store shows, or the newest known if that is newer (one conditional read).
 
         Raises:
-            NotFound: there is no such database. Unavailable: the store does not answer. Corrupt: the root is damaged.
+            NotFound: there is no such database. Unavailable: the store does not answer.
+            Corrupt: the root is damaged, or the store lost commits.
         """
-        known = self._latest
-        mine = known.root.database_id if known else self._database_id
-        tries = 1 if self.is_linearizable else ABSENT_TRIES_KNOWN if mine else ABSENT_TRIES_NEW
+        self._check()
+        patient = ABSENT_TRIES_KNOWN if self._latest or self._database_id else ABSENT_TRIES_NEW
+        tries = 2 if self.is_linearizable else patient  # 2: the first may have shown what was there before this one
         for attempt in range(tries):
             if attempt:  # it may only be too new to be shown everywhere, or still hidden by one of its name before it
                 self.environment.pause(attempt)
+            knew = self._latest
             asked_at, stamp = self.environment.monotonic(), self.look()
-            match self.store.register.read(self.key, (known.generation or None) if known else None):
+            match self.store.register.read(self.key, (knew.generation or None) if knew else None):
                 case Record(data, generation):
-                    root = check_place(decode_root(data, self.name), self.name, self.branch)
-                    if mine not in (None, root.database_id) and attempt + 1 < tries:
+                    record = decode_record(data, self.name)
+                    if isinstance(record, Tombstone):
+                        self._meet_tombstone(record, is_last=attempt + 1 == tries)
                         continue
-                    return self._confirmed(RootAt(root, generation), asked_at, stamp)
-                case Unchanged() if known:
-                    return self._confirmed(known, asked_at, stamp)
+                    at = RootAt(check_place(record, self.name, self.branch), generation)
+                    seen = self._take(at, asked_at, knew)
+                    if isinstance(seen, AskAgain) and attempt + 1 < tries:
+                        continue
+                    self.stamp = stamp or b""
+                    return self._taken(seen)
+                case Unchanged() if knew:
+                    self.stamp = stamp or b""
+                    return self._taken(self._take(knew, asked_at, knew))
+                case Absent() if self.is_linearizable:
+                    break
         raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
+
+    def _meet_tombstone(self, tombstone: Tombstone, *, is_last: bool) -> None:
+        """The register shows that the branch was deleted. An older one may be a stale read: it is asked for again."""
+        known = self._latest
+        is_older = known is not None and tombstone.epoch < known.root.birth_epoch
+        if not is_older or is_last:
+            raise NotFound(f"branch {self.branch!r} of {self.name!r} was deleted")
 
     def has_moved(self) -> bool:
         """Whether a commit of any process may have been answered since the newest root was confirmed."""
         return self.is_watched and self.look() != self.stamp
 
-    def _confirmed(self, at: RootAt, asked_at: float, stamp: bytes | None) -> RootAt:
-        newest = self.offer_root(at, asked_at)
-        self.stamp = stamp or b""
-        return newest
-
     def latest(self) -> RootAt:
-        """The newest root known, asked of the store only if none is known."""
+        """The newest root known, asked of the store only if none is known. Raises `Corrupt`: the store lost commits."""
+        if self._forgot:
+            self._check()
         return self._latest or self.refresh()
 
     def base(self) -> RootAt:
@@ -124,20 +155,94 @@ class Branch:
         raise Unavailable("the store does not show its newest state yet, nothing was changed; repeat the call")
 
     def offer_root(self, at: RootAt, asked_at: float) -> RootAt:
-        """Take over a root that a call begun at `asked_at` brought; returns the newest known.
+        """Take over a root that a call begun at `asked_at` brought, a commit of ours perhaps; returns the newest known.
 
         Raises:
-            NotFound: it is another database's root.
+            NotFound: it is another database's root. Corrupt: it proves that the store lost commits.
+        """
+        return self._taken(self._take(at, asked_at, None))
+
+    def _take(self, at: RootAt, asked_at: float, knew: RootAt | None) -> Seen:
+        """Hold a root against the one that is known, and take it over if it is newer.
+
+        `knew` was known when the read that shows it began: only if it still is did the read begin after it (rule 3).
         """
         with self._lock:
             known = self._latest
-            mine = known.root.database_id if known else self._database_id
-            if mine not in (None, at.root.database_id):
-                raise NotFound(f"database {self.name!r} was deleted and created anew; connect again")
-            if known and known.root.head == at.root.head:
-                if at.generation != NOT_TOLD:
-                    self._latest = known = RootAt(known.root, at.generation)
-            elif known is None or at.root.head.version >= known.root.head.version:
-                self._latest = known = at
+            if known is None:
+                if self._database_id not in (None, at.root.database_id):
+                    return AskAgain()
+                seen: Seen = Newer()
+            elif known.root is at.root:
+                seen = Same()
+            else:
+                began_after = knew is not None and knew.root is known.root
+                seen = judge(known.root, at.root, began_after=began_after, linearizable=self.is_linearizable)
+            match seen:
+                case Forgot() | Replaced() | AskAgain():
+                    return seen
+                case Same() if known is not None:
+                    if at.generation != NOT_TOLD:
+                        self._latest = RootAt(known.root, at.generation)
+                case Keep():
+                    pass
+                case _:
+                    self._latest = at
+                    if isinstance(seen, NewLineage):
+                        self._lineage_from = at.root.head.version
+                    _note(at.root)
             self.checked_at = max(self.checked_at, asked_at)
-            return known
+            return seen
+
+    def _taken(self, seen: Seen) -> RootAt:
+        match seen:
+            case Forgot(reason):
+                raise self.forgot(reason)
+            case Replaced() | AskAgain():
+                raise NotFound(f"database {self.name!r} was deleted and created again; connect again")
+        assert self._latest is not None, "what was taken over is known"
+        return self._latest
+
+    # One history
+
+    def forgot(self, reason: str) -> Corrupt:
+        """The store lost commits: from now on everything is refused with the error that is returned."""
+        if not self._forgot:
+            self._forgot = reason
+            if self.on_forgot:
+                self.on_forgot()
+        return Corrupt(
+            f"the store lost commits: {self._forgot}; bring back its newest copy, "
+            "or open the database again to go on with what it has now"
+        )
+
+    def _check(self) -> None:
+        if self._forgot:
+            raise self.forgot(self._forgot)
+
+    def lineage_of(self, root: Root) -> object:
+        """Equal for two roots only if one history leads from one to the other, and schema counters mean the same in both."""
+        if root.head.version < self._lineage_from:
+            return object()
+        return root.database_id, root.epoch, self._lineage_from
+
+    def was_known_here(self, mark: Mark) -> bool:
+        """Whether this process knew the state that a bookmark names, or a later one, whatever the store shows now."""
+        with _known_here_lock:
+            newest = _known_here.get(_life(self.latest().root))
+        return newest is not None and (mark.epoch, mark.version) <= newest
+
+
+def _life(root: Root) -> _Life:
+    return root.database_id, root.branch, root.birth_epoch
+
+
+def _note(root: Root) -> None:
+    """Remember that this process knew `root`."""
+    life, state = _life(root), (root.epoch, root.head.version)
+    with _known_here_lock:
+        if _known_here.get(life, state) <= state:
+            _known_here[life] = state
+        _known_here.move_to_end(life)
+        if len(_known_here) > KNOWN_HERE_MAX:
+            _known_here.popitem(last=False)

@@ -146,6 +146,8 @@ class Committing:
                 branch.offer_root(at or RootAt(root, NOT_TOLD), asked_at)
             case Conflicted(at):
                 branch.offer_root(at, asked_at)
+            case Forgot(reason):
+                branch.forgot(reason)
         return verdict
 
     def _look_into_history(self, plan: Plan, verdict: Unknown) -> Verdict:
@@ -183,7 +185,7 @@ def error_of(verdict: Conflicted | Unknown | Failed | Gone | Forgot | TooSoon) -
         case TooSoon():
             return Unavailable("the store takes no more commits at this moment, nothing was changed; try again")
         case Forgot(reason):
-            return Corrupt(f"the store lost commits: {reason}; stop writing to it and bring back its newest copy")
+            return Corrupt(f"the store lost commits: {reason}; bring back its newest copy")
 
 
 def settled(verdict: Verdict) -> Committed | Conflicted:

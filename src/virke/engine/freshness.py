@@ -7,6 +7,7 @@ Knows the branch and deferred writes; knows no SQL and no connection. Shared by 
 2. It is new enough for `max_staleness_ms` after the store confirmed its root; `strong` confirms it now.
 3. Where the store shows for next to nothing whether any process committed (`Branch.has_moved`), a `session` read looks
    each time, so that what one process wrote the next one sees.
+4. Nothing is new enough once it is known that the store lost commits (P14).
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from virke.core.root import Root, RootAt
+from virke.engine.bookmarks import Bookmarks
 from virke.engine.committing import Committing
 from virke.engine.deferred import Deferred
-from virke.engine.results import state_of
 from virke.engine.vfs import Pages
 from virke.engine.volume import Snapshot, SnapshotGone, Volume
 from virke.errors import Denied, Invalid, Unavailable, VirkeError
 
 CONSISTENCIES: Final = ("strong", "session", "bounded")
-BOOKMARK_TRIES: Final = 12
 SHOW_TRIES: Final = 8
 
 
@@ -55,15 +55,18 @@ class Freshness:
         self._deferred = deferred
         self._read_only = read_only
         self._monotonic = volume.environment.monotonic
-        self._lock = threading.Lock()
+        self._bookmarks = Bookmarks(self._branch)
+        self._lock = threading.RLock()  # while a state is made to be shown, it may be found out that commits are lost
         self._closed = False
         self.shown = self.show()
+        self._branch.on_forgot = self._expire
 
     def current(self, consistency: str | None = None, bookmark: str | None = None) -> Shown:
         """What to show: as new as it must be.
 
         Raises:
-            Invalid: there is no such consistency, or the bookmark is not one. Unavailable: the store does not answer.
+            Invalid: there is no such consistency, or the bookmark is not one of this history.
+            Unavailable: the store does not answer, or does not show the bookmark yet. Corrupt: it lost commits.
             Denied: the state can only be confirmed by a write, and this connection may not write.
         """
         settings = self._branch.latest().root.settings
@@ -77,26 +80,13 @@ class Freshness:
         ):
             self._branch.refresh()
         if bookmark is not None:
-            self._wait_for(bookmark)
+            self._bookmarks.wait_for(bookmark)
         return self.show()
 
     def _confirm(self) -> None:
         if self._read_only and not self._branch.is_linearizable:
             raise Denied("a strong read of this store needs a write, and this connection is read-only; use a bookmark")
         self._committing.confirm()
-
-    def _wait_for(self, bookmark: str) -> None:
-        state = state_of(bookmark)
-        for attempt in range(BOOKMARK_TRIES):
-            root = self._branch.latest().root
-            if state.branch != root.branch:
-                raise Invalid(f"bookmark {bookmark!r} is of another branch than {root.branch!r}")
-            if (root.epoch, root.head.version) >= (state.epoch, state.version):
-                return
-            if attempt:
-                self._volume.environment.pause(attempt)
-            self._branch.refresh()
-        raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
 
     def shown_at(self, snapshot: Snapshot) -> Shown:
         """One version to read from, with the limits of now."""
@@ -130,6 +120,10 @@ class Freshness:
         """From now on nothing is new enough."""
         self._closed = True
         self.show_if_possible()
+
+    def _expire(self) -> None:
+        with self._lock:
+            self.shown = replace(self.shown, fresh_until=float("-inf"))
 
     def _newest(self) -> tuple[RootAt, Pages]:
         gone: Exception | None = None

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from virke.core.ids import Epoch, Version
+from virke.core.lineage import Mark, mark_of
 from virke.core.root import Root
 from virke.errors import Invalid
 from virke.stores.base import Call
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 Request = tuple[str, "Parameters"]
 """A statement and its parameters."""
-_BOOKMARK: Final = re.compile(r"(.+)\.([0-9a-f]{8})\.([0-9a-f]{16})\.[0-9a-f]{8}")
+_BOOKMARK: Final = re.compile(r"(.+)\.([0-9a-f]{8})\.([0-9a-f]{16})\.([0-9a-f]{8})")
 
 
 def requests_of(statements: Sequence[str | Request]) -> list[Request]:
@@ -36,29 +38,20 @@ def requests_of(statements: Sequence[str | Request]) -> list[Request]:
 
 def bookmark_of(root: Root) -> str:
     """The opaque, sortable token of a version: branch, epoch, version and the first bits of the commit id."""
-    head = root.head
-    return f"{root.branch}.{root.epoch:08x}.{head.version:016x}.{head.commit_id[:4].hex()}"
+    mark = mark_of(root)
+    return f"{root.branch}.{mark.epoch:08x}.{mark.version:016x}.{mark.prefix.hex()}"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a bookmark names."""
-
-    branch: str
-    epoch: int
-    version: int
-
-
-def state_of(bookmark: str) -> State:
-    """The state that `bookmark` names.
+def mark_in(bookmark: str) -> tuple[str, Mark]:
+    """The branch and the state that `bookmark` names.
 
     Raises:
-        Invalid: it is none.
+        Invalid: it is not a bookmark.
     """
     found = _BOOKMARK.fullmatch(str(bookmark))
     if not found:
         raise Invalid(f"{bookmark!r} is not a bookmark; send one exactly as it was received")
-    return State(found[1], int(found[2], 16), int(found[3], 16))
+    return found[1], Mark(Epoch(int(found[2], 16)), Version(int(found[3], 16)), bytes.fromhex(found[4]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,18 +333,15 @@ def _range(place: InSegment) -> tuple[str, int, int]:
 class Snapshot:
     """One version of the database, whole and unchanging."""
 
-    __slots__ = ("head", "map", "root", "volume")
+    __slots__ = ("head", "lineage", "map", "root", "volume")
 
     def __init__(self, volume: Volume, root: Root, page_map: PageMap) -> None:
         self.volume = volume
+        self.lineage = volume.branch.lineage_of(root)
+        """Equal for all snapshots of one history (see `vfs.Pages`)."""
         self.root = root
         self.map = page_map
         self.head: Head = page_map.head
-
-    @property
-    def lineage(self) -> object:
-        """The same for all snapshots of one epoch (see `vfs.Pages`)."""
-        return self.root.database_id, self.root.epoch
 
     @property
     def version(self) -> int:
