@@ -68,8 +68,8 @@ import os, signal
 from virke.cli.interrupts import Ended, end_by_signals
 end_by_signals()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     os.read(0, 1)
 except Ended as end:
     print(end.number)

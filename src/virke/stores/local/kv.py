@@ -121,6 +121,8 @@ class KvFile:
         self._gate = threading.Lock()
         self._quiet = threading.Condition(self._gate)
         self._awaited = False
+        self._reading = threading.Semaphore(_IDLE_MAX)
+        """A closed connection keeps its descriptors for as long as another is open: POSIX locks go with a descriptor."""
         self._idle: list[sqlite3.Connection] = []
         self._idle_id: _FileId | None = None
         self._writer: sqlite3.Connection | None = None
@@ -145,6 +147,10 @@ class KvFile:
             Unavailable: the file can't be read now.
             Corrupt: the file is damaged or gone.
         """
+        with self._reading:
+            return self._select(sql, parameters)
+
+    def _select(self, sql: str, parameters: Sequence[Parameter]) -> list[Row]:
         connection, there = self._take()
         try:
             if connection is None:
@@ -370,6 +376,7 @@ class KvFile:
         self._changing = threading.Lock()
         self._gate = threading.Lock()
         self._quiet = threading.Condition(self._gate)
+        self._reading = threading.Semaphore(_IDLE_MAX)
         self._busy = 0
 
 
