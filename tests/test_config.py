@@ -57,6 +57,8 @@ def test_deploy_and_tables_of_others_are_left_alone(tmp_path: Path) -> None:
         ('[store]\nurl = "local:~nobody-here/x"\n', ["no such home folder"]),
         ("[store]\ncache_mb = 1.5\n", ["'cache_mb' in [store] must be a whole number from 0"]),
         ("[store]\ncache_mb = true\n", ["must be a whole number"]),
+        ("[store]\nmemory_mb = 7\n", ["virke.toml: 'memory_mb' in [store] must be a whole number from 8 to 1048576"]),
+        ('[store]\nmemory_mb = "half"\n', ["not 'half'"]),
         ("[store]\ncache_mb = -1\n", ["must be a whole number"]),
         ('[store]\ncache_mb = ""\n', ["must be a whole number"]),
     ],

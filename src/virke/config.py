@@ -31,6 +31,7 @@ FILE_BYTES_MAX: Final = 1 << 20
 STORE_FOLDER: Final = ".virke"
 DB_VARIABLE: Final = "VIRKE_DB"
 STORE_VARIABLE: Final = "VIRKE_STORE"
+MEMORY_VARIABLE: Final = "VIRKE_MEMORY_MB"
 
 STORE_OPTIONS: Final = frozenset(
     "cdn_url cache_dir cache_mb access_key_id secret_access_key session_token service_account service_account_key "
@@ -40,12 +41,16 @@ STORE_OPTIONS: Final = frozenset(
 KEYS: Final[Mapping[str, frozenset[str]]] = {
     "project": frozenset({"name"}),
     "database": frozenset({"name"}),
-    "store": frozenset({"url", "kv", "object"}) | STORE_OPTIONS,
+    "store": frozenset({"url", "kv", "object", "memory_mb"}) | STORE_OPTIONS,
 }
 """The tables that Virke DB reads, and their keys. `[deploy]` belongs to `virke deploy` and is kept as it is."""
 
 CACHE_OFF: Final = "off"
 CACHE_MB_MAX: Final = 1 << 20
+MEMORY_MB_MIN: Final = 8
+MEMORY_MB_MAX: Final = 1 << 20
+_NUMBERS: Final = frozenset({"cache_mb", "memory_mb"})
+"""Keys of `[store]` whose value may be a number or its text."""
 LOCAL_SCHEMES: Final = ("local", "file")
 _SCHEME: Final = r"[A-Za-z][A-Za-z0-9+._-]+"
 _URL: Final = re.compile(rf"({_SCHEME}):(.*)", re.DOTALL)
@@ -73,6 +78,7 @@ class Config:
     database: str | None = None
     store: str | None = None
     store_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    memory_mb: int | None = None
     deploy: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -186,6 +192,7 @@ def parse(text: str, path: Path) -> Config:
         database=values["database"].get("name"),
         store=store,
         store_options=store_options,
+        memory_mb=_memory_mb(values["store"], path),
         deploy=deploy,
     )
 
@@ -196,6 +203,32 @@ def _check_store(table: Mapping[str, str], path: Path) -> None:
     cache_mb = table.get("cache_mb", "0")
     if not (_WHOLE.fullmatch(cache_mb) and int(cache_mb) <= CACHE_MB_MAX):
         raise UsageError(f"{path}: 'cache_mb' in [store] must be a whole number from 0 to {CACHE_MB_MAX}")
+
+
+def _memory_mb(table: Mapping[str, str], path: Path) -> int | None:
+    return whole_memory_mb(table["memory_mb"], f"{path}: 'memory_mb' in [store]") if "memory_mb" in table else None
+
+
+def whole_memory_mb(text: str, what: str) -> int:
+    """A size of memory in MiB that was given as text.
+
+    Raises:
+        UsageError: it is not one, and `what` says where it is written.
+    """
+    if not (_WHOLE.fullmatch(text) and MEMORY_MB_MIN <= int(text) <= MEMORY_MB_MAX):
+        raise UsageError(f"{what} must be a whole number from {MEMORY_MB_MIN} to {MEMORY_MB_MAX}, not {text!r}")
+    return int(text)
+
+
+def memory_mb_of(config: Config | None, environ: Mapping[str, str] = os.environ) -> int | None:
+    """How much memory this process may use, in MiB: `VIRKE_MEMORY_MB`, else what the file says; None if neither does.
+
+    Raises:
+        UsageError: the variable is not a size.
+    """
+    if text := environ.get(MEMORY_VARIABLE):
+        return whole_memory_mb(text, MEMORY_VARIABLE)
+    return config.memory_mb if config else None
 
 
 def _store(table: Mapping[str, str], folder: Path) -> str | None:
@@ -230,7 +263,7 @@ def _strings(table: object, name: str, path: Path) -> dict[str, str]:
     for key, value in table.items():
         if key not in KEYS[name]:
             raise UsageError(f"{path}: unknown key {key!r} in [{name}]; known: {', '.join(sorted(KEYS[name]))}")
-        if key == "cache_mb":
+        if key in _NUMBERS:
             table = {**table, key: str(value)}
         elif not isinstance(value, str) or not value:
             raise UsageError(f"{path}: {key!r} in [{name}] must be a text that is not empty")

@@ -10,7 +10,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from virke.config import StoreChoice, load, local_path, scheme_of, store_choice
+from virke.config import (
+    MEMORY_MB_MAX,
+    MEMORY_MB_MIN,
+    StoreChoice,
+    load,
+    local_path,
+    memory_mb_of,
+    scheme_of,
+    store_choice,
+)
 from virke.core.creating import create_database, delete_database
 from virke.core.effects import Tier
 from virke.core.ids import DatabaseId, check_name
@@ -20,9 +29,11 @@ from virke.core.root import first_root
 from virke.engine.branch import Branch
 from virke.engine.database import Database
 from virke.engine.environment import Environment
+from virke.engine.memory import PROCESS
 from virke.engine.sqlite import OnConnect
 from virke.errors import Exists, Invalid, OutcomeUnknown, UsageError, VirkeError
 from virke.journal import FileJournal, Flusher
+from virke.machine import default_budget_bytes
 from virke.stores.base import Store
 from virke.stores.opening import open_url, place_of
 from virke.stores.parallel import beside
@@ -63,6 +74,7 @@ def connect(
     state_dir: Path | None = None,
     background: bool = True,
     environment: Environment | None = None,
+    memory_mb: int | None = None,
 ) -> Database:
     """Open a database.
 
@@ -71,16 +83,18 @@ def connect(
     aggregates and collations (`Extensions`). `state_dir` is where this node keeps this store's journals of deferred writes.
     With `background`, pending writes are pushed at once and then in time by a thread, and upkeep (compaction, promotion)
     is done beside the writers; without, pending writes are pushed by `flush` alone, and a write does the upkeep that it
-    made due after it was answered by the store.
+    made due after it was answered by the store. `memory_mb` is what this process holds in memory for all of its databases,
+    from now on; without it, `VIRKE_MEMORY_MB`, `virke.toml` and the size of the machine say it once.
 
     Raises:
-        NotFound: it does not exist. Invalid: the name can't be one. UsageError: the store is not understood, or
+        NotFound: it does not exist. Invalid: the name or the memory can't be one. UsageError: the store is not understood, or
             `create` and `read_only` contradict each other.
         Unavailable: the store does not answer. Corrupt: the root is damaged.
     """
     check_name(name)
     if create and read_only:
         raise UsageError("create=True and read_only=True contradict each other")
+    _size_memory(store, memory_mb)
     opened = open_store(store, create=create)
     env = environment or Environment(spawn=beside)
     made = _make(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT) if create else None
@@ -94,6 +108,21 @@ def connect(
         state_dir=state_dir,
         background=background and not read_only,
     )
+
+
+def _size_memory(where: Where, memory_mb: int | None = None) -> None:
+    """Give this process the memory that is asked for, or, if nothing was yet, what is configured or usual."""
+    if memory_mb is not None:
+        if type(memory_mb) is not int or not MEMORY_MB_MIN <= memory_mb <= MEMORY_MB_MAX:
+            raise Invalid(
+                f"memory_mb must be a whole number from {MEMORY_MB_MIN} to {MEMORY_MB_MAX}, not {memory_mb!r}"
+            )
+    elif not PROCESS.is_sized:
+        memory_mb = memory_mb_of(load() if where is None else None)
+        if memory_mb is None:
+            PROCESS.resize(default_budget_bytes())
+    if memory_mb is not None:
+        PROCESS.resize(memory_mb << 20)
 
 
 def _opened(
@@ -134,6 +163,7 @@ def create(
     if page_size not in PAGE_SIZES:
         raise Invalid(f"page size must be one of {', '.join(map(str, PAGE_SIZES))}, not {page_size}")
     check_name(name)
+    _size_memory(store)
     opened = open_store(store, create=True)
     env = Environment(spawn=beside)
     made = _make(opened, name, env, if_not_exists=if_not_exists, page_size=page_size)

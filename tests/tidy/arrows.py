@@ -21,7 +21,7 @@ from tests.tidy.reading import (
 )
 
 LAYERS: Final[tuple[frozenset[str], ...]] = (
-    frozenset({"errors", "config", "processes"}),
+    frozenset({"errors", "config", "processes", "machine"}),
     frozenset({"core"}),
     frozenset({"stores"}),
     frozenset({"engine"}),

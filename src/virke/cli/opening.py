@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from virke.cli.state import State
-from virke.config import StoreChoice, database_name, load, store_choice
+from virke.config import StoreChoice, database_name, load, memory_mb_of, store_choice
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -31,7 +31,7 @@ def open_database(state: State) -> Iterator[Database]:
     name, store = target(state)
     from virke.opening import connect
 
-    database = connect(name, store, background=False)
+    database = connect(name, store, background=False, memory_mb=memory_mb_of(load()))
     try:
         yield database
     finally:

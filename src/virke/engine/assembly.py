@@ -6,15 +6,17 @@ Knows every part of the engine by name; decides nothing about reads, writes or u
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from virke.core.root import Root
 from virke.engine.branch import Branch
 from virke.engine.committing import Committing
-from virke.engine.connection import Connection
+from virke.engine.connection import CACHE_KIB, READER_CACHE_KIB, Connection
 from virke.engine.deferred import Deferred
 from virke.engine.entry import Flusher, Journal
 from virke.engine.freshness import Freshness
 from virke.engine.line import Line
+from virke.engine.memory import PROCESS, Memory
 from virke.engine.readers import Readers
 from virke.engine.sqlite import OnConnect
 from virke.engine.upkeep import Upkeep
@@ -59,6 +61,7 @@ class Parts:
             self.freshness.close()
             self.writes.close()
             self.readers.close()
+            self.volume.close()
 
 
 def assemble(
@@ -69,30 +72,37 @@ def assemble(
     upkeep_beside: bool,
     read_only: bool = False,
     on_connect: OnConnect | None = None,
+    memory: Memory = PROCESS,
 ) -> Parts:
     """The parts of the database whose branch this is. Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read."""
     branch.refresh()
-    environment, volume = branch.environment, Volume(branch)
+    memory.apply()
+    environment, volume = branch.environment, Volume(branch, memory=memory)
     committing = Committing(volume)
 
-    def connect() -> Connection:
+    def connect(cache_kib: int = CACHE_KIB) -> Connection:
         try:
-            return connect_on(branch.latest().root)
+            connection = connect_on(branch.latest().root, cache_kib)
         except SnapshotGone:
-            return connect_on(branch.refresh().root)
+            connection = connect_on(branch.refresh().root, cache_kib)
+        memory.opened(volume.owner, connection)
+        return connection
 
-    def connect_on(root: Root) -> Connection:
-        value_bytes_max = root.settings.max_result_mb << 20
+    def connect_on(root: Root, cache_kib: int) -> Connection:
         return Connection(
             volume.snapshot_of(root),
-            value_bytes_max=value_bytes_max,
+            value_bytes_max=root.settings.max_result_mb << 20,
             monotonic=environment.monotonic,
+            cache_kib=cache_kib,
             on_connect=on_connect,
+            closed=memory.closed,
         )
 
     writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect)
     deferred = Deferred(writer, journal=journal, connect=connect, flusher=flusher) if journal else None
     freshness = Freshness(volume, committing, deferred, read_only=read_only)
+    writes = Writes(writer, deferred, freshness, connect=connect, read_only=read_only)
+    memory.hold(volume.owner, writes)
     parts = Parts(
         branch=branch,
         volume=volume,
@@ -100,8 +110,8 @@ def assemble(
         writer=writer,
         deferred=deferred,
         freshness=freshness,
-        readers=Readers(branch, freshness, connect, read_only=read_only),
-        writes=Writes(writer, deferred, freshness, connect=connect, read_only=read_only),
+        readers=Readers(volume, freshness, partial(connect, READER_CACHE_KIB), read_only=read_only),
+        writes=writes,
         upkeep=Upkeep(volume, committing, environment.spawn if upkeep_beside else None),
         read_only=read_only,
         on_connect=on_connect,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import count
@@ -27,10 +28,13 @@ from virke.engine import sqlite
 from virke.engine.budget import ResultBudget, collect_rows, rows_at_once
 from virke.engine.lengths import LONG_TEXT, Lengths
 from virke.engine.sqlite import Column, Cursor, Guard, OnConnect, Parameters, Row, Statement
-from virke.engine.vfs import PagedFile, Pages, SnapshotVFS
+from virke.engine.vfs import PagedFile, Pages, SnapshotVFS, release
 from virke.errors import Denied, Invalid, VirkeError
 
 CACHE_KIB: Final = 8 << 10
+"""The page cache of a connection that writes: what it wrote beyond that goes into the overlay."""
+READER_CACHE_KIB: Final = 1 << 30
+"""That of one that reads: no bound of its own, but that of the process (`memory`)."""
 OVERLAY_BYTES_MAX: Final = 1 << 30
 STATEMENTS_MAX: Final = 1000
 STATEMENT_CHARS_KEPT: Final = 4096
@@ -51,17 +55,22 @@ class Connection:
         overlay_bytes_max: int = OVERLAY_BYTES_MAX,
         monotonic: Callable[[], float] = time.monotonic,
         on_connect: OnConnect | None = None,
+        cache_kib: int = CACHE_KIB,
+        closed: Callable[[Connection], None] | None = None,
     ) -> None:
+        self._closed = closed
         self.file = PagedFile(snapshot, overlay_bytes_max)
         self.vfs = SnapshotVFS(self.file)
         self.guard = Guard(monotonic)
         try:
             self.raw = sqlite.open_connection(
-                "main", vfs=self.vfs.name, guard=self.guard, cache_kib=CACHE_KIB, value_bytes_max=value_bytes_max
+                "main", vfs=self.vfs.name, guard=self.guard, cache_kib=cache_kib, value_bytes_max=value_bytes_max
             )
         except BaseException:
             self.vfs.unregister()
             raise
+        self._release = weakref.finalize(self, release, self.raw, self.vfs)
+        self._release.atexit = False
         if not snapshot.head.page_count:  # the file has no header yet to tell it
             self.raw.pragma("page_size", snapshot.head.page_size)
         self.pinned: Pages | None = None
@@ -73,7 +82,8 @@ class Connection:
         self._changes_before = 0
         self._statements: dict[str, Statement] = {}
         self._draw: Callable[[int], bytes] | None = None
-        sqlite.count_per_request(self.raw, self.changes, lambda: self.raw.total_changes() - self._changes_before)
+        self._me = me = weakref.proxy(self)  # for SQLite's functions: a cycle through them is never collected
+        sqlite.count_per_request(self.raw, lambda: me.changes(), lambda: me.raw.total_changes() - me._changes_before)
         self.own_functions: frozenset[str] = frozenset()
         """Names of the functions that the application added, in small letters."""
         if on_connect:
@@ -91,8 +101,9 @@ class Connection:
 
     def draw_random_from(self, draw: Callable[[int], bytes] | None) -> None:
         """Let `random()` and `randomblob()` take their bytes from `draw(length)`; None: from the system."""
+        me = self._me
         if draw is not None and self._draw is None:  # from now on, so that prepared statements stay
-            sqlite.draw_random_from(self.raw, lambda length: (self._draw or os.urandom)(length))
+            sqlite.draw_random_from(self.raw, lambda length: (me._draw or os.urandom)(length))
         if draw is not None or self._draw is not None:
             self._draw = draw or os.urandom
 
@@ -178,9 +189,14 @@ class Connection:
             self.guarded(lambda: sqlite.forget(self.raw, self.guard))
 
     def close(self) -> None:
-        """Close SQLite's connection and unregister the VFS."""
-        self.raw.close(True)
-        self.vfs.unregister()
+        """Close it; harmless when closed."""
+        self._release()
+        if self._closed:
+            self._closed(self)
+
+    def shrink(self) -> None:
+        """Empty the page cache; what is pinned stays pinned."""
+        self.raw.release_memory()
 
     def describe(self, sql: str) -> Statement:
         """The first statement of `sql`, prepared but not run. Raises `SqlError`, `Denied`."""

@@ -1,30 +1,33 @@
 """Frames in memory: decoded, or as they came from the store, within a budget of bytes; and those on their way.
 
-Knows keys and bytes; knows neither the store nor pages' meaning.
+Knows keys and bytes; knows neither the store nor pages' meaning. Shared by all databases of a process.
 
-1. The least recently used frames go first; one frame alone may exceed the budget.
+1. The least recently used frames go first, whichever database they are of; one frame alone may exceed the budget.
 2. A decoded frame is never replaced by an encoded one.
 3. Who asks for a frame that is under way waits for it, and asks the store itself if it did not come.
+4. Frames have an owner, and go with it: what one database holds is not shown to another, even if both name it alike.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-FrameKey = tuple[bytes, int, int, int]
-"""Commit id and ordinal of the segment (−1: the root), part, offset."""
+FrameKey = tuple[int, bytes, int, int, int]
+"""Owner, commit id and ordinal of the segment (−1: the root), part, offset."""
 Cached = list[bytes] | bytes
 """The pages of a frame; or its encoded bytes, as they were read ahead and not asked for yet."""
 
 
 class FrameCache:
-    """The frames that one process holds of one database."""
+    """The frames that one process holds: `bytes_min`, or as much as there is room for (`room`, in bytes) if that is more."""
 
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
+    def __init__(self, bytes_min: int, room: Callable[[], int] | None = None) -> None:
+        self.bytes_min = bytes_min
+        self._room = room
         self._bytes = 0
+        self._left: list[int] = []
         self._frames: OrderedDict[FrameKey, Cached] = OrderedDict()
         self._coming: dict[FrameKey, threading.Event] = {}
         self._lock = threading.Lock()
@@ -53,13 +56,29 @@ class FrameCache:
     def keep(self, frames: Mapping[FrameKey, Cached]) -> None:
         """Take frames in."""
         with self._lock:
+            while self._left:
+                self._drop(self._left.pop())
             for key, cached in frames.items():
                 known = self._frames.get(key, b"")
                 if not isinstance(known, list):
                     self._frames[key] = cached
                     self._bytes += _size(cached) - _size(known)
-            while self._bytes > self._bytes_max and len(self._frames) > 1:
+            bytes_max = max(self.bytes_min, self._room()) if self._room else self.bytes_min
+            while self._bytes > bytes_max and len(self._frames) > 1:
                 self._bytes -= _size(self._frames.popitem(last=False)[1])
+
+    @property
+    def size_bytes(self) -> int:
+        """What all frames hold."""
+        return self._bytes
+
+    def leave(self, owner: int) -> None:
+        """The frames of `owner` may go; takes no lock, so that it may be called when an object is collected."""
+        self._left.append(owner)
+
+    def _drop(self, owner: int) -> None:
+        for key in [key for key in self._frames if key[0] == owner]:
+            self._bytes -= _size(self._frames.pop(key))
 
     def announce(self, keys: Iterable[FrameKey]) -> threading.Event:
         """These frames are under way, until the event that is returned is passed to `arrived`."""

@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from virke.engine import sqlite
-from virke.engine.branch import Branch
 from virke.engine.budget import collect_rows, rows_at_once
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection
 from virke.engine.freshness import Freshness, Shown
@@ -27,7 +26,7 @@ from virke.engine.results import QueryResult, result_of
 from virke.engine.rows import Rows
 from virke.engine.terms import Terms
 from virke.engine.vfs import Pages
-from virke.engine.volume import Snapshot, SnapshotGone
+from virke.engine.volume import Snapshot, SnapshotGone, Volume
 from virke.errors import Invalid, NotFound, TimedOut, VirkeError
 
 if TYPE_CHECKING:
@@ -68,10 +67,12 @@ class Readers:
     """The reading connections of one database, and what they show."""
 
     def __init__(
-        self, branch: Branch, freshness: Freshness, connect: Callable[[], Connection], *, read_only: bool = False
+        self, volume: Volume, freshness: Freshness, connect: Callable[[], Connection], *, read_only: bool = False
     ) -> None:
         self.plain = Terms(read_only=read_only)
         """What a call asks for that asks for nothing."""
+        branch = volume.branch
+        self._volume = volume
         self._branch = branch
         self._freshness = freshness
         self._connect = connect
@@ -79,6 +80,7 @@ class Readers:
         self._monotonic = branch.environment.monotonic
         self._now_ms = branch.environment.now_ms
         self.idle: list[Reader] = []
+        volume.memory.hold(volume.owner, self)
         self.foreign_keys = False
         self.is_closed = False
 
@@ -127,7 +129,7 @@ class Readers:
             return self.query(sql, params, terms)
         self.idle.append(reader)
         if self.is_closed:
-            self._close_idle()
+            self.close_idle()
         return QueryResult(columns.copy(), rows, shown.root, described)
 
     def _shown_for(self, terms: Terms) -> Shown:
@@ -192,7 +194,7 @@ class Readers:
         """Show what is shown, know the statement, and let its time begin. Raises `WritesInstead`."""
         connection = reader.connection
         if connection.pinned is not shown.view:
-            reader.pin(shown.view, foreign_keys=self.foreign_keys)
+            self._pin(reader, shown.view)
         connection.guard.allow_transactions = False
         connection.guard.deadline = self._monotonic() + shown.timeout_s
         connection.lengths.allow(shown.result_bytes)
@@ -258,7 +260,7 @@ class Readers:
         connection = reader.connection
         try:
             if connection.pinned is not shown.view:
-                reader.pin(shown.view, foreign_keys=self.foreign_keys)
+                self._pin(reader, shown.view)
             connection.guard.allow_transactions = False
             connection.guard.deadline = self._monotonic() + shown.timeout_s
             return connection.prepare_single(sql).description
@@ -271,12 +273,17 @@ class Readers:
             self.give_back(reader)
         return self.describe(sql)
 
+    def _pin(self, reader: Reader, view: Pages) -> None:
+        self._volume.memory.shown(self._volume.owner)
+        reader.pin(view, foreign_keys=self.foreign_keys)
+
     def _take(self, view: Pages) -> Reader:
         """An idle connection, one that shows `view` if there is one."""
-        for number in range(len(self.idle) - 1, -1, -1):
-            if self.idle[number].connection.pinned is view:
-                with suppress(IndexError):
-                    return self.idle.pop(number)
+        for reader in reversed(self.idle.copy()):
+            if reader.connection.pinned is view:
+                with suppress(ValueError):  # another thread took it
+                    self.idle.remove(reader)
+                    return reader
         try:
             return self.idle.pop()
         except IndexError:
@@ -298,17 +305,26 @@ class Readers:
         else:
             reader.connection.close()
         if self.is_closed:
-            self._close_idle()
+            self.close_idle()
 
     def close(self) -> None:
         """Close the idle connections, and the others when they come back."""
         self.is_closed = True
-        self._close_idle()
+        self.close_idle()
 
-    def _close_idle(self) -> None:
+    def close_idle(self) -> None:
+        """Close the connections that no call uses at this moment."""
         with suppress(IndexError):
             while True:
                 self.idle.pop().connection.close()
+
+    def shrink_idle(self) -> None:
+        """Empty the page caches of the connections that no call uses at this moment."""
+        for _ in range(len(self.idle)):
+            with suppress(IndexError):
+                reader = self.idle.pop(0)
+                reader.connection.shrink()
+                self.give_back(reader)
 
 
 def _limited(shown: Shown, terms: Terms) -> Shown:

@@ -24,7 +24,7 @@ from typing import Final, Protocol
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, stamped
 from virke.core.segment import Head
-from virke.engine.sqlite import VFS
+from virke.engine.sqlite import VFS, Connection
 from virke.errors import Corrupt, TooLarge, VirkeError
 
 UNIX_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
@@ -363,3 +363,9 @@ class SnapshotVFS(VFS):
     def xGetLastError(self) -> tuple[int, str]:
         """No operating system below."""
         return 0, ""
+
+
+def release(raw: Connection, vfs: SnapshotVFS) -> None:
+    """End a connection that was closed, or just dropped, and its VFS, which stays registered until this is called."""
+    raw.close(True)
+    vfs.unregister()

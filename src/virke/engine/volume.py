@@ -12,6 +12,7 @@ a database in one process.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,13 +28,13 @@ from virke.core.reading import read
 from virke.core.root import Root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index
 from virke.engine.branch import Branch
-from virke.engine.frames import Cached, FrameCache, FrameKey
+from virke.engine.frames import Cached, FrameKey
+from virke.engine.memory import PROCESS, Memory
 from virke.engine.readahead import IsHere, ReadAhead, runs
 from virke.errors import Conflict, Corrupt, NotFound, VirkeError
 from virke.stores.base import Range
 from virke.stores.receipt import current
 
-FRAME_CACHE_BYTES: Final = 64 << 20
 READ_AHEAD_PAGES: Final = 512
 LEFT_ENCODED: Final = 8
 """Of what is fetched ahead, each eighth frame is left to the query: coming to one, it sets off the next window."""
@@ -51,7 +52,7 @@ class SnapshotGone(Conflict):
 class Volume:
     """The state that all connections of one database share."""
 
-    def __init__(self, branch: Branch, *, cache_bytes: int = FRAME_CACHE_BYTES) -> None:
+    def __init__(self, branch: Branch, *, memory: Memory = PROCESS) -> None:
         self.branch = branch
         self.name = branch.name
         self.environment = branch.environment
@@ -59,8 +60,10 @@ class Volume:
         self._snapshot: Snapshot | None = None
         self._indexes: dict[Ref, Index] = {}
         self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
-        self._frames = FrameCache(cache_bytes)
-        self._read_ahead = ReadAhead(cache_bytes // 4)
+        self.memory, self.owner = memory, memory.new_owner()
+        self._frames = memory.frames
+        weakref.finalize(self, self._frames.leave, self.owner).atexit = False
+        self._read_ahead = ReadAhead(memory.frames.bytes_min // 4)
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
         }
@@ -144,7 +147,7 @@ class Volume:
             ref, start = here[at], starts[at]
             index = decode_index(data[ref.index_offset - start :], ref)
             frames = index.tail(ref.parts - 1, start)
-            cut = {_key_in(ref, one): data[one.offset - start : one.offset - start + one.length] for one in frames}
+            cut = {self._key_in(ref, one): data[one.offset - start : one.offset - start + one.length] for one in frames}
             self._frames.keep(cut)
             return index
 
@@ -164,7 +167,7 @@ class Volume:
         if receipt := current():
             receipt.add_pages(1)
         place = snapshot.map.locate(number)
-        key = _frame_key(place)
+        key = self._frame_key(place)
         cached = self._frames.find(key)
         if isinstance(cached, list):
             return cached[place.slot]
@@ -175,9 +178,9 @@ class Volume:
     def pages(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[bytes]:
         """Many pages at once: missing frames are fetched in one round, and not kept."""
         places = [snapshot.map.locate(number) for number in numbers]
-        unique = {_frame_key(place): place for place in places}
+        unique = {self._frame_key(place): place for place in places}
         decoded = dict(zip(unique, self._decode(snapshot, list(unique.values())), strict=True))
-        return [decoded[_frame_key(place)][place.slot] for place in places]
+        return [decoded[self._frame_key(place)][place.slot] for place in places]
 
     def _load(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
         """The pages of the frame at `place`; `encoded` are its bytes if they were read ahead."""
@@ -198,7 +201,7 @@ class Volume:
         came = self._fetch_frames(
             place.ref, self._read_ahead.missed(place.ref, place.index, place.frame, self._has(place.ref))
         )
-        found = came.pop(_key_in(place.ref, place.frame), None)
+        found = came.pop(self._key_in(place.ref, place.frame), None)
         if found is None:
             raise self._missing(snapshot, place)
         self._frames.keep(came)
@@ -215,7 +218,7 @@ class Volume:
             if isinstance(data, bytes):
                 start = run[0].offset
                 for frame in run:
-                    found[_key_in(ref, frame)] = data[frame.offset - start : frame.offset - start + frame.length]
+                    found[self._key_in(ref, frame)] = data[frame.offset - start : frame.offset - start + frame.length]
         return found
 
     def _go_on(self, snapshot: Snapshot, place: InSegment) -> None:
@@ -224,7 +227,7 @@ class Volume:
         if spawn is None:
             return
         while frames := self._read_ahead.next(ref, place.index, place.frame, self._has(ref)):
-            coming = self._frames.announce(_key_in(ref, frame) for frame in frames)
+            coming = self._frames.announce(self._key_in(ref, frame) for frame in frames)
             try:
                 spawn(partial(self._fetch_ahead, snapshot, ref, frames, coming=coming))
             except RuntimeError:  # the interpreter is about to end
@@ -239,7 +242,7 @@ class Volume:
         finally:
             self._frames.arrived(coming)
         for number, frame in enumerate(frames):
-            key = _key_in(ref, frame)
+            key = self._key_in(ref, frame)
             encoded = self._frames.peek(key)
             if number % LEFT_ENCODED and isinstance(encoded, bytes):
                 with suppress(Corrupt):  # as above
@@ -247,7 +250,7 @@ class Volume:
                     self._frames.keep({key: pages})
 
     def _has(self, ref: Ref) -> IsHere:
-        return lambda frame: self._frames.has(_key_in(ref, frame))
+        return lambda frame: self._frames.has(self._key_in(ref, frame))
 
     def cache_committed(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
         """Keep what a commit of this process has stored, so that nothing of it is read back from the store.
@@ -266,14 +269,14 @@ class Volume:
                     if group.head == root.head:
                         known = [pages[page] for page in frame.pages]
                     else:
-                        known = self._frames.peek((group.head.commit_id, -1, 0, offset)) or []
+                        known = self._frames.peek((self.owner, group.head.commit_id, -1, 0, offset)) or []
                     if known:
-                        kept[_key_in(ref, frame)] = known
+                        kept[self._key_in(ref, frame)] = known
                     offset += frame.length
         if root.inline and root.inline[-1].head == root.head:
             commit = root.inline[-1]
             kept |= {
-                (commit.head.commit_id, -1, 0, frame.offset): [pages[page] for page in frame.pages]
+                (self.owner, commit.head.commit_id, -1, 0, frame.offset): [pages[page] for page in frame.pages]
                 for frame in commit.frames
             }
         self._frames.keep(kept)
@@ -305,6 +308,19 @@ class Volume:
                 raise self._missing(snapshot, place)
             yield pages
 
+    def _frame_key(self, place: Place) -> FrameKey:
+        if isinstance(place, InRoot):
+            return self.owner, place.commit.head.commit_id, -1, 0, place.frame.offset
+        return self._key_in(place.ref, place.frame)
+
+    def _key_in(self, ref: Ref, frame: Frame) -> FrameKey:
+        return self.owner, ref.identity.commit_id, ref.identity.ordinal, frame.part, frame.offset
+
+    def close(self) -> None:
+        """Let the frames go."""
+        self._frames.leave(self.owner)
+        self._frames.keep({})
+
     def _missing(self, snapshot: Snapshot, place: InSegment) -> Exception:
         now = self.branch.refresh().root
         if place.ref in now.segments or now.head.version == snapshot.root.head.version:
@@ -314,16 +330,6 @@ class Volume:
 
 def _gone() -> SnapshotGone:
     return SnapshotGone("the snapshot was collected while it was read; start over")
-
-
-def _frame_key(place: Place) -> FrameKey:
-    if isinstance(place, InRoot):
-        return place.commit.head.commit_id, -1, 0, place.frame.offset
-    return _key_in(place.ref, place.frame)
-
-
-def _key_in(ref: Ref, frame: Frame) -> FrameKey:
-    return ref.identity.commit_id, ref.identity.ordinal, frame.part, frame.offset
 
 
 def _range(place: InSegment) -> tuple[str, int, int]:

@@ -272,6 +272,16 @@ class Writer:
         connection.raw.pragma("foreign_keys", foreign_keys)
         return connection
 
+    def close_idle(self) -> None:
+        """Close the writing connection, unless a commit uses it at this moment; the next commit opens another."""
+        if self.committing.lead.acquire(blocking=False):
+            try:
+                connection, self._connection = self._connection, None
+            finally:
+                self.committing.lead.release()
+            if connection is not None:
+                connection.close()
+
     def close(self) -> None:
         """Close the writing connection; what still waits in line is refused."""
         with self.committing.lead:

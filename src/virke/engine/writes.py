@@ -12,6 +12,7 @@ Knows the writer, deferred writes and the connections that transactions borrow; 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from virke.core.root import NOT_TOLD, RootAt
@@ -147,7 +148,10 @@ class Writes:
         places: Sequence[Place] = (),
     ) -> Transaction:
         """A transaction on an idle connection, which stays idle if it can't begin."""
-        connection = self._idle.pop() if self._idle else self._connect()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
         try:
             connection.unpin()
             return Transaction(
@@ -215,5 +219,17 @@ class Writes:
         self._writer.close()
         if self._deferred:
             self._deferred.close()
-        while self._idle:
-            self._idle.pop().close()
+        self._close_transactions()
+
+    def close_idle(self) -> None:
+        """Close the connections that no call uses at this moment."""
+        self._writer.close_idle()
+        self._close_transactions()
+
+    def shrink_idle(self) -> None:
+        """Page caches of connections that write are small."""
+
+    def _close_transactions(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()

@@ -4,7 +4,16 @@ The only package that imports apsw. Knows SQL statements and limits; knows nothi
 Callers import from here; its files (`guard`, `opening`, `statement`, `parameters`, `translation`, `pragmas`) are rooms.
 """
 
-from virke.engine.sqlite.care import CAPPED, CAPPED_VALUE_BYTES, CAREFUL_STEPS, HOT_COLUMNS, HOT_VALUE_BYTES, careful
+from virke.engine.sqlite.care import (
+    CAPPED,
+    CAPPED_VALUE_BYTES,
+    CAREFUL_STEPS,
+    HOT_COLUMNS,
+    HOT_VALUE_BYTES,
+    careful,
+    limit_caches,
+    memory_used,
+)
 from virke.engine.sqlite.extending import Aggregate, Extensions, OnConnect, SqlFunction, SqlValue, count_per_request
 from virke.engine.sqlite.guard import (
     NO_DEADLINE,
@@ -84,8 +93,10 @@ __all__ = [
     "interrupt_overdue",
     "is_reserved",
     "keyword",
+    "limit_caches",
     "limit_text",
     "limit_values",
+    "memory_used",
     "open_connection",
     "split",
     "total_changes",

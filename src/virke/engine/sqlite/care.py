@@ -9,6 +9,8 @@ cost is bounded by the length of what it works on.
    at time and memory, and `install_linear` functions in place of SQLite's quadratic ones. It is still the same statement:
    what fails for a length leaves nothing behind.
 3. The heap limit is the process's. It leaves room for everything that is careful at the moment.
+4. Page caches grow up to a soft limit, which is the process's too: above it each makes room among its own pages. While
+   something is careful they hardly grow, so that they leave it its room below the hard limit.
 """
 
 from __future__ import annotations
@@ -34,6 +36,35 @@ _SLACK_BYTES: Final = 16 << 20
 
 _lock = threading.Lock()
 _careful: list[int] = []
+_caches_bytes_max = 0
+
+
+def limit_caches(bytes_max: int) -> None:
+    """Let page caches grow until SQLite's heap has this size (invariant 4)."""
+    global _caches_bytes_max
+    with _lock:
+        _caches_bytes_max = bytes_max
+        _set_limits()
+
+
+def cache_room() -> int:
+    """The size of SQLite's heap up to which page caches grow."""
+    return _caches_bytes_max
+
+
+def memory_used() -> int:
+    """Bytes of SQLite's heap, that of all connections of the process."""
+    return apsw.memory_used()
+
+
+def _set_limits() -> None:
+    """Limits for what is careful now. The soft limit is set last: it follows the hard one down, never up."""
+    used = apsw.memory_used()
+    apsw.hard_heap_limit(used + sum(_careful) + _SLACK_BYTES if _careful else 0)
+    soft = _caches_bytes_max
+    if _careful:
+        soft = min(soft or used + _SLACK_BYTES, used + _SLACK_BYTES // 2)
+    apsw.soft_heap_limit(soft)
 
 
 @contextmanager
@@ -42,13 +73,11 @@ def careful(connection: apsw.Connection, bytes_max: int) -> Iterator[None]:
     connection.limit(apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, CAREFUL_PATTERN_BYTES)
     with _lock:
         _careful.append(bytes_max)
-        apsw.hard_heap_limit(apsw.memory_used() + sum(_careful) + _SLACK_BYTES)
+        _set_limits()
     try:
         yield
     finally:
         with _lock:
             _careful.remove(bytes_max)
-            # the soft limit follows the hard one down, never up
-            apsw.hard_heap_limit(apsw.memory_used() + sum(_careful) + _SLACK_BYTES if _careful else 0)
-            apsw.soft_heap_limit(0)
+            _set_limits()
         connection.limit(apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES)

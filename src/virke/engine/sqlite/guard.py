@@ -5,10 +5,11 @@
 2. A PRAGMA of `QUIET` that would change how SQLite stores pages has no effect and is no error, because
    dumps and clients send them; its reading form works.
 3. Every `PROGRESS_STEPS` steps the request is looked at. One past its deadline is interrupted (`TimedOut`); so is one
-   that made SQLite's memory, without its own page cache, grow by more than `bytes_max` (`TooLarge`).
+   that made SQLite's memory, without its page cache of the database, grow by more than `bytes_max` (`TooLarge`).
 4. A statement that is described is prepared within `PREPARE_S`, or it is `TimedOut`.
 5. SQLite counts memory for the whole process. Where several requests run, all of them together may take the sum of
-   what each may, and of those the one in whose steps most growth was seen is stopped.
+   what each may, and of those the one in whose steps most growth was seen is stopped. Their page caches may grow
+   meanwhile as far as the process lets them (`care`), and what they grew is not seen: it counts as all of that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Final
 
 import apsw
 
+from virke.engine.sqlite.care import cache_room
 from virke.engine.sqlite.pragmas import ALLOWED, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.errors import TimedOut
 
@@ -34,6 +36,8 @@ PREPARE_S: Final = 2.0
 CALLS_BETWEEN_LOOKS: Final = 64
 _NO_CEILING: Final = 1 << 62
 _CACHE_USED: Final = apsw.SQLITE_DBSTATUS_CACHE_USED
+_LOOK_AGAIN_BYTES: Final = 1 << 20
+"""A request that was looked at closely is again when it grew by so much."""
 NO_DEADLINE: Final = float("inf")
 _EXPIRED: Final = float("-inf")
 RESERVED_PREFIX: Final = "virke_"
@@ -64,6 +68,7 @@ class Guard:
     __slots__ = (
         "__weakref__",
         "_begun",
+        "_cached",
         "_connection",
         "_floor",
         "_growth",
@@ -76,6 +81,7 @@ class Guard:
         "allow_vacuum",
         "analyzed",
         "bytes_max",
+        "cache_bytes_max",
         "ceiling",
         "deadline",
         "denied",
@@ -96,9 +102,10 @@ class Guard:
         self.analyzed = False
         self.bytes_max = WORK_BYTES
         self.ceiling = 0
+        self.cache_bytes_max = 0
         self.is_greedy = False
         self._begun: float | None = None
-        self._floor = self._growth = 0
+        self._floor = self._cached = self._growth = 0
         self._seen_at = -RUNNING_S
         self._connection: weakref.ref[apsw.Connection] | None = None
         self._is_running = False
@@ -196,6 +203,7 @@ class Guard:
         """The statement ended: an interrupt that comes now must not hit the next one."""
         with self._lock:
             self._is_running = False
+        self._seen_at = -RUNNING_S
 
     def interrupt(self, late_s: float | None = None) -> bool:
         """From any thread: end the statement that runs, if any; with `late_s` only if it is that late."""
@@ -217,7 +225,7 @@ class Guard:
         """A closer look: another request than at the last one, or SQLite took more memory than this one may."""
         if self.deadline is not self._begun:
             self._begun = self.deadline
-            self._floor = apsw.memory_used()
+            self._floor, self._cached = apsw.memory_used(), self._cache_used()
             self._growth = 0
             self.ceiling = self._floor + self.bytes_max if self.deadline != NO_DEADLINE else _NO_CEILING
         elif apsw.memory_used() > self.ceiling and self._takes_too_much():
@@ -229,15 +237,22 @@ class Guard:
         """Whether this request is the one to stop (invariant 5)."""
         global _last_seen
         used, now = apsw.memory_used(), time.monotonic()
-        connection = self._connection and self._connection()
-        grown = used - self._floor - (connection.status(_CACHE_USED)[0] if connection else 0)
+        # temporary tables are in the same figure, and only connections with a small cache have any
+        cached = min(self._cache_used() - self._cached, self.cache_bytes_max)
         self._growth, _last_seen = self._growth + used - (_last_seen or used), used
         self._seen_at = now
         others = [guard for guard in list(_guards) if guard is not self and now - guard._seen_at < RUNNING_S]
-        may_take = self.bytes_max + sum(guard.bytes_max for guard in others)
+        if others:
+            cached = max(cached, cache_room() - self._floor)
+        grown, may_take = used - self._floor - cached, self.bytes_max + sum(guard.bytes_max for guard in others)
         if grown <= may_take:
+            self.ceiling = max(self.ceiling, used + _LOOK_AGAIN_BYTES)
             return False
         return grown > 2 * may_take or all(self._growth >= guard._growth for guard in others)
+
+    def _cache_used(self) -> int:
+        connection = self._connection and self._connection()
+        return connection.status(_CACHE_USED)[0] if connection else 0
 
 
 _guards: Final[weakref.WeakSet[Guard]] = weakref.WeakSet()

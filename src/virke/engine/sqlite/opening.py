@@ -36,6 +36,7 @@ def open_connection(
     limit_text(connection, value_bytes_max)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 1)
     connection.limit(apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES)
+    guard.cache_bytes_max = cache_kib << 10
     guard.attach(connection)
     return connection
 
