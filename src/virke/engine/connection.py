@@ -110,8 +110,7 @@ class Connection:
     def pin(self, snapshot: Pages) -> None:
         """Show `snapshot` and hold a read transaction on it."""
         self.move(snapshot)
-        self.control("BEGIN")
-        self.control(_CHECK_SCHEMA)
+        self.control(f"BEGIN; {_CHECK_SCHEMA}")
         self._schema_checked = True
         self.pinned = snapshot
         self.lengths.short()

@@ -36,6 +36,9 @@ READERS_KEPT: Final = 16
 _PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
 
 
+_Known = tuple[list[str], int, "tuple[Column, ...]"]
+
+
 class WritesInstead(Exception):
     """The statement is not a read: the caller sends it to the writer, or refuses it."""
 
@@ -43,19 +46,22 @@ class WritesInstead(Exception):
 class Reader:
     """A connection on a pinned snapshot, and what it knows of statements; the key says of which schema."""
 
-    __slots__ = ("connection", "known", "schema")
+    __slots__ = ("_foreign_keys", "connection", "known", "schema")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.known: dict[str, tuple[list[str], int, tuple[Column, ...]]] = {}
+        self.known: dict[str, _Known] = {}
         """Of statements that may be given to SQLite as they are: columns, how many rows to fetch at once, descriptions."""
         self.schema: object = None
+        self._foreign_keys: bool | None = None
 
     def pin(self, view: Pages, *, foreign_keys: bool) -> None:
         """Show `view`; forget the statements of another schema."""
         connection = self.connection
-        connection.unpin()
-        connection.raw.pragma("foreign_keys", foreign_keys)  # what `PRAGMA foreign_keys` reports; reads check nothing
+        if foreign_keys != self._foreign_keys:  # what `PRAGMA foreign_keys` reports; reads check nothing
+            connection.unpin()
+            connection.raw.pragma("foreign_keys", foreign_keys)
+            self._foreign_keys = foreign_keys
         connection.pin(view)
         schema = view.lineage, connection.schema_cookie()
         if schema != self.schema:
@@ -110,11 +116,10 @@ class Readers:
             known = reader.known.get(sql)
             connection = reader.connection
             if (
-                known is None
-                or connection.pinned is not shown.view
-                or terms.cancel is not None
-                or type(params) not in _PLAIN_PARAMETERS
-            ):
+                known is not None and connection.pinned is not shown.view
+            ):  # a commit came: known if the schema is the same
+                known = self._pin_again(reader, sql, shown)
+            if known is None or terms.cancel is not None or type(params) not in _PLAIN_PARAMETERS:
                 return self._run_first(sql, params, reader, shown, terms=terms)
             columns, at_once, described = known
             connection.vfs.now_ms = None
@@ -131,6 +136,16 @@ class Readers:
         if self.is_closed:
             self.close_idle()
         return QueryResult(columns.copy(), rows, shown.root, described)
+
+    def _pin_again(self, reader: Reader, sql: str, shown: Shown) -> _Known | None:
+        """Show what is shown to a reader that showed another snapshot; what it still knows of a statement."""
+        try:
+            reader.pin(shown.view, foreign_keys=self.foreign_keys)
+        except BaseException:
+            reader.connection.unpin()
+            self.give_back(reader)
+            raise
+        return reader.known.get(sql)
 
     def _shown_for(self, terms: Terms) -> Shown:
         """What a call is shown. Raises `Invalid` for its terms, and as `Freshness.current`."""
