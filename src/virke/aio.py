@@ -109,6 +109,10 @@ class AsyncDatabase:
             ),
         )
 
+    def query_here(self, sql: str, params: Parameters = (), *, bookmark: str | None = None) -> QueryResult:
+        """See `Database.query_here`; it is not awaited, because it never waits."""
+        return self.sync.query_here(sql, params, bookmark=bookmark)
+
     def query_rows(
         self,
         sql: str,

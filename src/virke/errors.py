@@ -101,6 +101,13 @@ class TimedOut(VirkeError):
     kind = "timed_out"
 
 
+class NotHere(VirkeError):
+    """`query_here` can't answer without waiting, or not fast enough; `query` can."""
+
+    kind = "not_here"
+    retryable = True
+
+
 class TooLarge(VirkeError):
     """A bound was reached (result, transaction, value, object); ask for less or raise the setting."""
 
@@ -129,6 +136,7 @@ EXIT_CODES: Final[dict[str, int]] = {
     "sql_error": 1,
     "denied": 1,
     "timed_out": 1,
+    "not_here": 1,
     "too_large": 1,
     "usage": 2,
     "unavailable": 3,

@@ -14,6 +14,7 @@ from tests.engine.world import make, pages_of
 from virke.engine import sqlite
 from virke.engine.budget import ROW_BYTES, TEXT_BYTES, VALUE_BYTES, ResultBudget, collect_rows
 from virke.engine.connection import Connection
+from virke.engine.programs import run_script
 from virke.engine.database import Database
 from virke.errors import TimedOut, TooLarge
 
@@ -145,7 +146,7 @@ def test_no_statement_begins_past_the_deadline_of_its_request(db: Database) -> N
     connection = Connection(db.snapshot(), value_bytes_max=MIB, monotonic=lambda: float(next(instants)))
     budget = connection.begin_request(now_ms=0, deadline=10.0, result_bytes=MIB)
     with pytest.raises(TimedOut):
-        connection.script("SELECT 1;" * 50, (), budget)
+        run_script(connection, "SELECT 1;" * 50, (), budget)
     connection.move(db.snapshot())
     connection.begin_request(now_ms=0, deadline=float(next(instants) + 10), result_bytes=MIB)
     assert connection.fetch("SELECT 1", (), budget)[1] == [(1,)]

@@ -130,7 +130,8 @@ def test_a_hook_adds_functions_aggregates_and_collations() -> None:
     db = make()
     connection = Connection(db.snapshot(), value_bytes_max=MIB, on_connect=_extend)
     connection.control("BEGIN IMMEDIATE")
-    connection.script("CREATE TABLE t (v); CREATE INDEX i ON t (twice(v)); INSERT INTO t VALUES ('a'), ('bb')", (), MIB)
+    for sql in ["CREATE TABLE t (v)", "CREATE INDEX i ON t (twice(v))", "INSERT INTO t VALUES ('a'), ('bb')"]:
+        connection.fetch(sql, (), MIB)
     assert connection.fetch("SELECT longest(v) FROM t", (), MIB)[1] == [("bb",)]
     assert connection.fetch("SELECT v FROM t ORDER BY v COLLATE backwards", (), MIB)[1] == [("bb",), ("a",)]
     assert connection.fetch("SELECT v FROM t WHERE twice(v) = 'aa'", (), MIB)[1] == [("a",)]

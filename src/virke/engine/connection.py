@@ -354,38 +354,6 @@ class Connection:
         self._run(statement, run)
         return affected
 
-    def script(
-        self, sql: str, params: Parameters, budget: ResultBudget | int
-    ) -> tuple[tuple[Column, ...], list[Row], int]:
-        """Run every statement of `sql`; returns columns and rows of the last one that has any, and all rows affected.
-
-        `BEGIN` and `COMMIT` around it are passed over: a script is one transaction anyway, begun here before the first
-        statement that can stand in one, if it is not yet. Parameters are for its first statement that takes any, and
-        must fit it.
-        """
-        budget = budget if isinstance(budget, ResultBudget) else ResultBudget(budget)
-        result: tuple[tuple[Column, ...], list[Row]] = ((), [])
-        total = 0
-        left: Parameters | None = params
-        for _, text in sqlite.split(sql):
-            word = sqlite.keyword(text)
-            if word in ("BEGIN", "COMMIT", "END"):
-                continue
-            if word not in sqlite.ALONE and not self.raw.in_transaction:
-                deadline = self.guard.deadline
-                self.control("BEGIN IMMEDIATE")
-                self.guard.deadline = deadline
-            statement = self.prepare_single(text)
-            given: Parameters = ()
-            if left is not None and statement.parameter_count:
-                given, left = left, None
-            columns, rows, affected = self.change(text, given, budget)
-            result = (columns, rows) if columns else result
-            total += affected
-        if left:
-            raise Invalid(f"{len(left)} parameters given, but no statement takes any")
-        return *result, total
-
     def guarded(self, action: Callable[[], T]) -> T:
         """Do something with SQLite; every error leaves as one of Virke's, the one a page read failed with first."""
         try:

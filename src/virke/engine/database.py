@@ -23,6 +23,7 @@ from virke.engine.assembly import assemble
 from virke.engine.branch import Branch
 from virke.engine.entry import Flusher, Journal
 from virke.engine.environment import Environment
+from virke.engine.here import STEPS_MAX, query_here
 from virke.engine.programs import Step, steps_of
 from virke.engine.readers import WritesInstead
 from virke.engine.results import (
@@ -145,6 +146,15 @@ class Database:
             return self._readers.rows(sql, params, Terms(consistency, bookmark, timeout_ms, cancel))
         except WritesInstead:
             raise Denied("query_rows takes statements that read; use query or run") from None
+
+    def query_here(
+        self, sql: str, params: Parameters = (), *, bookmark: str | None = None, steps_max: int = STEPS_MAX
+    ) -> QueryResult:
+        """As `query`, from what is in memory and within about so many steps of SQLite, without waiting for anything.
+
+        For servers: a warm read needs no thread. Raises `NotHere` where `query` has to be called; else as `query`.
+        """
+        return query_here(self._readers, sql, params, bookmark, steps_max=steps_max)
 
     def describe(self, sql: str) -> Description:
         """What SQLite says of one statement, without running it. Raises `SqlError`, `Invalid`, `Denied`."""

@@ -35,15 +35,21 @@ class FrameCache:
     def find(self, key: FrameKey) -> Cached | None:
         """The frame, if it is here; waits for it if it is under way."""
         while True:
+            if (found := self.find_here(key)) is not None:
+                return found
             with self._lock:
-                found = self._frames.get(key)
-                if found is not None:
-                    self._frames.move_to_end(key)
-                    return found
                 coming = self._coming.get(key)
             if coming is None:
-                return None
+                return self.find_here(key)  # it may have come between
             coming.wait()
+
+    def find_here(self, key: FrameKey) -> Cached | None:
+        """The frame, if it is here now."""
+        with self._lock:
+            found = self._frames.get(key)
+            if found is not None:
+                self._frames.move_to_end(key)
+            return found
 
     def peek(self, key: FrameKey) -> Cached | None:
         """The frame, if it is here; as if nobody had asked."""

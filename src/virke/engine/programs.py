@@ -28,7 +28,7 @@ from virke.errors import Invalid, VirkeError
 if TYPE_CHECKING:
     from virke.engine.budget import ResultBudget
     from virke.engine.connection import Connection
-    from virke.engine.sqlite import Parameters
+    from virke.engine.sqlite import Column, Parameters, Row
 
 _STEP: Final = "virke_step"
 
@@ -187,8 +187,10 @@ def _run_step(connection: Connection, step: Step, root: Root, budget: ResultBudg
         affected = connection.many(step.sql, step.rows)
         rowid = connection.raw.last_insert_rowid()
         return QueryResult([], [], root, rows_affected=affected, last_insert_rowid=rowid)
-    run = connection.script if step.is_script else connection.change
-    columns, rows, affected = run(step.sql, step.params, budget)
+    if step.is_script:
+        columns, rows, affected = run_script(connection, step.sql, step.params, budget)
+    else:
+        columns, rows, affected = connection.change(step.sql, step.params, budget)
     return result_of(
         columns,
         rows,
@@ -196,6 +198,38 @@ def _run_step(connection: Connection, step: Step, root: Root, budget: ResultBudg
         rows_affected=affected,
         last_insert_rowid=connection.raw.last_insert_rowid() if affected else None,
     )
+
+
+def run_script(
+    connection: Connection, sql: str, params: Parameters, budget: ResultBudget
+) -> tuple[tuple[Column, ...], list[Row], int]:
+    """Run every statement of `sql`; returns columns and rows of the last one that has any, and all rows affected.
+
+    `BEGIN` and `COMMIT` around it are passed over: a script is one transaction anyway, begun here before the first
+    statement that can stand in one, if it is not yet. Parameters are for its first statement that takes any, and
+    must fit it.
+    """
+    result: tuple[tuple[Column, ...], list[Row]] = ((), [])
+    total = 0
+    left: Parameters | None = params
+    for _, text in sqlite.split(sql):
+        word = sqlite.keyword(text)
+        if word in ("BEGIN", "COMMIT", "END"):
+            continue
+        if word not in sqlite.ALONE and not connection.raw.in_transaction:
+            deadline = connection.guard.deadline
+            connection.control("BEGIN IMMEDIATE")
+            connection.guard.deadline = deadline
+        statement = connection.prepare_single(text)
+        given: Parameters = ()
+        if left is not None and statement.parameter_count:
+            given, left = left, None
+        columns, rows, affected = connection.change(text, given, budget)
+        result = (columns, rows) if columns else result
+        total += affected
+    if left:
+        raise Invalid(f"{len(left)} parameters given, but no statement takes any")
+    return *result, total
 
 
 def _plain(params: Parameters) -> Json:

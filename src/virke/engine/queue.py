@@ -6,6 +6,8 @@ program may be made to lead, which is to carry out what waits.
 1. `enqueue` never blocks. It says whether somebody leads; if not, the caller has to see to it that `lead` is called.
 2. A caller is woken as soon as its own program is done, even if another one leads by then.
 3. Whoever stops leading, by an error too, hands the lead to a caller that waits; with none, the next program brings one.
+4. A caller that goes away without its answer takes its program out of the line, if nothing has begun it.
+5. `on_done` is called once for each program, after it is done and outside of every lock; it should not raise.
 """
 
 from __future__ import annotations
@@ -35,7 +37,6 @@ class Pending:
         "error",
         "first_run",
         "foreign_keys",
-        "leads",
         "mark",
         "on_done",
         "program",
@@ -60,7 +61,6 @@ class Pending:
         self.error: VirkeError | None = None
         self.foreign_keys = program.foreign_keys
         self.done = False
-        self.leads = False
         self._wake: threading.Event | None = None
 
     def wait(self) -> None:
@@ -102,31 +102,39 @@ class Queue:
         self.waiting: list[Pending] = []
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
-        self._is_led = False
+        self._leader: Pending | None = None
+        """The program whose caller leads; one that came by `enqueue` stands for the caller of `lead`."""
 
     def enqueue(self, pending: Pending) -> bool:
         """Put a program in line without blocking; True if nobody leads, so that `lead` has to be called."""
         with self._lock:
             self.waiting.append(pending)
             self._arrived.notify()
-            leads, self._is_led = not self._is_led, True
-            return leads
+            self._leader = self._leader or pending
+            return self._leader is pending
 
     def finish(self, pending: Pending) -> None:
-        """Put a program in line and return when it is done; the calling thread may have to lead."""
+        """Put a program in line and return when it is done; the calling thread may have to lead.
+
+        If that is interrupted, or leading fails, a program that still waits is taken out of the line and never run.
+        """
         pending.expect()
-        if not self.enqueue(pending):
-            try:
+        try:
+            if not self.enqueue(pending):
                 pending.wait()
-            except BaseException:
-                self._abandon(pending)
-                raise
-        if not pending.done:
-            self._lead_until(pending)
+            if not pending.done:
+                self._lead_until(pending)
+        except BaseException:
+            self._abandon(pending)
+            raise
 
     def lead(self) -> None:
         """Carry out what waits until nothing does; to be called after `enqueue` said so."""
-        self._lead_until(None)
+        try:
+            self._lead_until(None)
+        except BaseException:
+            self._resign()
+            raise
 
     def take(self, count_max: int, fit: Callable[[Program, Program], bool]) -> list[Pending]:
         """The programs at the head of the line that fit the first, at most `count_max`."""
@@ -146,41 +154,37 @@ class Queue:
 
     def _lead_until(self, own: Pending | None) -> None:
         """Carry out what waits until `own` is done (None: until nothing waits), then hand the lead over."""
-        try:
-            while self._leads_on(own):
-                self._carry_out()
-        except BaseException:
-            self._resign()
-            raise
+        while self._leads_on(own):
+            self._carry_out()
 
     def _leads_on(self, own: Pending | None) -> bool:
         """Whether the leader has more to do; if not, the lead is handed over or ends at this moment."""
         with self._lock:
             if self.waiting and (own is None or not own.done):
                 return True
-        return self._hand_over()
+        return self._hand_over(goes_on=True)
 
-    def _hand_over(self) -> bool:
-        """Make a caller that waits the leader; True if only programs without one are left, so that this one goes on."""
+    def _hand_over(self, *, goes_on: bool) -> bool:
+        """Make a caller that waits the leader; True if only programs without one are left, and this leader goes on."""
         with self._lock:
             heir = next((pending for pending in self.waiting if pending.is_expected), None)
-            if heir is None:
-                self._is_led = bool(self.waiting)
-                return self._is_led
-            heir.leads = True
-            heir.wake()
+            if heir is None and self.waiting and goes_on:
+                return True
+            self._leader = heir
+            if heir:
+                heir.wake()
             return False
 
     def _resign(self) -> None:
         """Stop leading, whatever still waits: the next program that comes finds no leader, and brings one."""
-        if self._hand_over():
-            with self._lock:
-                self._is_led = False
+        self._hand_over(goes_on=False)
 
     def _abandon(self, pending: Pending) -> None:
-        """The caller goes away without its answer: nothing may wait for it to lead."""
+        """The caller goes away without its answer: nothing may wait for it to lead, and nothing runs behind its back."""
         with self._lock:
-            was_leading = pending.leads and not pending.done
             pending.forget_caller()
+            if pending in self.waiting:
+                self.waiting.remove(pending)
+            was_leading = self._leader is pending
         if was_leading:
             self._resign()

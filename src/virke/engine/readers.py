@@ -33,14 +33,18 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import Column, Description, Parameters, Statement
 
 READERS_KEPT: Final = 16
+COUNTED_PAGES_MAX: Final = 2048
+"""SQLite counts a table in one step, which may read every page of the database."""
+_ANY_PAGES: Final = 1 << 32
 _PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
-
-
-_Known = tuple[list[str], int, "tuple[Column, ...]"]
 
 
 class WritesInstead(Exception):
     """The statement is not a read: the caller sends it to the writer, or refuses it."""
+
+
+Known = tuple[list[str], int, "tuple[Column, ...]", int]
+"""Of a statement: names of its columns, how many rows to fetch at once, its columns, and `Readers._pages_here`."""
 
 
 class Reader:
@@ -50,8 +54,8 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.known: dict[str, _Known] = {}
-        """Of statements that may be given to SQLite as they are: columns, how many rows to fetch at once, descriptions."""
+        self.known: dict[str, Known] = {}
+        """Of statements that may be given to SQLite as they are."""
         self.schema: object = None
         self._foreign_keys: bool | None = None
 
@@ -83,7 +87,7 @@ class Readers:
         self._freshness = freshness
         self._connect = connect
         self._look = branch.look
-        self._monotonic = branch.environment.monotonic
+        self.monotonic = branch.environment.monotonic
         self._now_ms = branch.environment.now_ms
         self.idle: list[Reader] = []
         volume.memory.hold(volume.owner, self)
@@ -100,14 +104,14 @@ class Readers:
         if type(sql) is not str:
             sqlite.check_text(sql)
         shown = self._freshness.shown
-        now = self._monotonic()
+        now = self.monotonic()
         if (
             terms is not self.plain
             or now >= shown.fresh_until
             or (shown.is_watched and self._look() != self._branch.stamp)
         ):
             shown = self._shown_for(terms)
-            now = self._monotonic()
+            now = self.monotonic()
         try:
             reader = self.idle.pop()
         except IndexError:
@@ -121,7 +125,7 @@ class Readers:
                 known = self._pin_again(reader, sql, shown)
             if known is None or terms.cancel is not None or type(params) not in _PLAIN_PARAMETERS:
                 return self._run_first(sql, params, reader, shown, terms=terms)
-            columns, at_once, described = known
+            columns, at_once, described, _ = known
             connection.vfs.now_ms = None
             connection.guard.deadline = now + shown.timeout_s
             try:
@@ -137,7 +141,7 @@ class Readers:
             self.close_idle()
         return QueryResult(columns.copy(), rows, shown.root, described)
 
-    def _pin_again(self, reader: Reader, sql: str, shown: Shown) -> _Known | None:
+    def _pin_again(self, reader: Reader, sql: str, shown: Shown) -> Known | None:
         """Show what is shown to a reader that showed another snapshot; what it still knows of a statement."""
         try:
             reader.pin(shown.view, foreign_keys=self.foreign_keys)
@@ -187,7 +191,7 @@ class Readers:
         """A statement that this reader does not know, or a snapshot that it has not seen."""
         connection, cancel = reader.connection, terms.cancel
         try:
-            self._prepare(reader, sql, shown, read_only=terms.read_only)
+            self.prepare(reader, sql, shown, read_only=terms.read_only)
             if cancel:
                 cancel.attach(connection)
             described, rows = connection.fetch(sql, params, shown.result_bytes)
@@ -205,13 +209,13 @@ class Readers:
             connection.end_request()
             self.give_back(reader)
 
-    def _prepare(self, reader: Reader, sql: str, shown: Shown, *, read_only: bool = False) -> Statement:
+    def prepare(self, reader: Reader, sql: str, shown: Shown, *, read_only: bool = False) -> Statement:
         """Show what is shown, know the statement, and let its time begin. Raises `WritesInstead`."""
         connection = reader.connection
         if connection.pinned is not shown.view:
             self._pin(reader, shown.view)
         connection.guard.allow_transactions = False
-        connection.guard.deadline = self._monotonic() + shown.timeout_s
+        connection.guard.deadline = self.monotonic() + shown.timeout_s
         connection.lengths.allow(shown.result_bytes)
         statement = connection.prepare_single(sql)
         # a PRAGMA without an answer runs where others of its kind would take effect, unless only reads are allowed
@@ -224,9 +228,27 @@ class Readers:
             and len(sql) <= STATEMENT_CHARS_KEPT
         ):
             at_once = rows_at_once(len(statement.columns), sqlite.HOT_VALUE_BYTES)
-            reader.known[sql] = list(statement.columns), at_once, statement.described
+            pages = self._pages_here(statement, connection)
+            reader.known[sql] = list(statement.columns), at_once, statement.described, pages
         connection.vfs.now_ms = None
         return statement
+
+    def _pages_here(self, statement: Statement, connection: Connection) -> int:
+        """For `here`: how large a database may be so that its steps say how long the statement takes."""
+        if statement.functions & connection.own_functions:
+            return -1
+        return COUNTED_PAGES_MAX if "count" in statement.functions else _ANY_PAGES
+
+    def shown_now(self) -> Shown | None:
+        """What a read is shown without asking the store; None if it has to be confirmed first."""
+        shown = self._freshness.shown
+        if (
+            self.is_closed
+            or self.monotonic() >= shown.fresh_until
+            or (shown.is_watched and self._look() != self._branch.stamp)
+        ):
+            return None
+        return shown
 
     def _failure(self, sql: str, params: Parameters, reader: Reader, error: Exception) -> VirkeError:
         """What an error of the fast path means; an unchecked parameter is named."""
@@ -249,13 +271,13 @@ class Readers:
         shown = self._shown_for(terms)
         reader = self._take(shown.view)
         try:
-            self._prepare(reader, sql, shown)
+            self.prepare(reader, sql, shown)
             return Rows(
                 reader.connection,
                 (sql, params),
                 shown,
                 done=lambda: self.give_back(reader),
-                monotonic=self._monotonic,
+                monotonic=self.monotonic,
                 cancel=terms.cancel,
             )
         except SnapshotGone:
@@ -277,7 +299,7 @@ class Readers:
             if connection.pinned is not shown.view:
                 self._pin(reader, shown.view)
             connection.guard.allow_transactions = False
-            connection.guard.deadline = self._monotonic() + shown.timeout_s
+            connection.guard.deadline = self.monotonic() + shown.timeout_s
             return connection.prepare_single(sql).description
         except SnapshotGone:
             connection.unpin()
@@ -293,7 +315,11 @@ class Readers:
         reader.pin(view, foreign_keys=self.foreign_keys)
 
     def _take(self, view: Pages) -> Reader:
-        """An idle connection, one that shows `view` if there is one."""
+        """A connection, one that shows `view` if one that does is idle."""
+        return self.take_idle(view) or self._new_reader()
+
+    def take_idle(self, view: Pages) -> Reader | None:
+        """An idle connection, one that shows `view` if there is one; None if every one is busy."""
         for reader in reversed(self.idle.copy()):
             if reader.connection.pinned is view:
                 with suppress(ValueError):  # another thread took it
@@ -302,7 +328,7 @@ class Readers:
         try:
             return self.idle.pop()
         except IndexError:
-            return self._new_reader()
+            return None
 
     def use_foreign_keys(self, value: bool) -> None:
         """What `PRAGMA foreign_keys` reports from now on: connections are pinned again for it before their next read."""

@@ -25,7 +25,7 @@ from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, stamped
 from virke.core.segment import Head
 from virke.engine.sqlite import VFS, Connection
-from virke.errors import Corrupt, TooLarge, VirkeError
+from virke.errors import Corrupt, NotHere, TooLarge, VirkeError
 
 UNIX_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
 SECTOR_BYTES: Final = 512
@@ -46,6 +46,9 @@ class Pages(Protocol):
 
     def page(self, number: PageNo) -> bytes:
         """The bytes of one page."""
+
+    def page_here(self, number: PageNo) -> bytes | None:
+        """The bytes of one page if they are in memory; it never waits."""
 
 
 class Dirty:
@@ -97,6 +100,11 @@ class Layer:
             return data
         return self._below.page(number) if number <= self._floor else bytes(self.head.page_size)
 
+    def page_here(self, number: PageNo) -> bytes | None:
+        """The bytes of one page if they are in memory; it never waits."""
+        below = number in self._pages or number > self._floor
+        return self.page(number) if below else self._below.page_here(number)
+
 
 class PagedFile:
     """SQLite's view of one snapshot plus overlay."""
@@ -105,6 +113,8 @@ class PagedFile:
         self._overlay_bytes_max = overlay_bytes_max
         self._counter = 1
         self.failure: VirkeError | None = None
+        self.pages_left: int | None = None
+        """How many more pages may be read, from memory only (`NotHere`); None: as many as it takes, from anywhere."""
         self._start(snapshot)
 
     def _start(self, snapshot: Pages) -> None:
@@ -220,10 +230,18 @@ class PagedFile:
         size = self._page_size
         if (number - 1) * size >= self._floor or size != self.snapshot.head.page_size or number == lock_page(size):
             return bytes(size)
-        data = self.snapshot.page(number)
+        data = self.snapshot.page(number) if self.pages_left is None else self._page_here(number)
         if number == 1:
             counter = self._counter.to_bytes(4, "big")
             return b"".join((data[:24], counter, data[28:92], counter, data[96:]))
+        return data
+
+    def _page_here(self, number: PageNo) -> bytes:
+        assert self.pages_left is not None, "the caller looked"
+        self.pages_left -= 1
+        data = self.snapshot.page_here(number) if self.pages_left >= 0 else None
+        if data is None:
+            raise NotHere("a page has to be fetched")
         return data
 
     # SQLite's calls

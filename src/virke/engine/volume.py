@@ -38,8 +38,7 @@ from virke.stores.receipt import current
 READ_AHEAD_PAGES: Final = 512
 LEFT_ENCODED: Final = 8
 """Of what is fetched ahead, each eighth frame is left to the query: coming to one, it sets off the next window."""
-PART_BYTES_MAX: Final = 8 << 20
-"""Of what is written; parts of any size are read."""
+PART_BYTES_MAX: Final = 8 << 20  # of what is written; parts of any size are read
 TAIL_BYTES: Final = 256 << 10
 """What is read before an index along with it: the hot pages of a large segment, all of a small one."""
 Pairs = tuple[tuple[Ref, Index], ...]
@@ -175,6 +174,18 @@ class Volume:
         self._frames.keep({key: pages})
         return pages[place.slot]
 
+    def page_here(self, snapshot: Snapshot, number: PageNo) -> bytes | None:
+        """One page of a snapshot if it is in memory, decoded or not; never waits, and fetches nothing ahead."""
+        place = snapshot.map.locate(number)
+        cached = self._frames.find_here(self._frame_key(place))
+        if cached is None and isinstance(place, InSegment):
+            return None
+        if not isinstance(cached, list):
+            pages = self._decoded(snapshot, place, cached or b"")
+            self._frames.keep({self._frame_key(place): pages})
+            return pages[place.slot]
+        return cached[place.slot]
+
     def pages(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[bytes]:
         """Many pages at once: missing frames are fetched in one round, and not kept."""
         places = [snapshot.map.locate(number) for number in numbers]
@@ -184,23 +195,24 @@ class Volume:
 
     def _load(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
         """The pages of the frame at `place`; `encoded` are its bytes if they were read ahead."""
-        if isinstance(place, InRoot):
-            return self._decode(snapshot, [place])[0]
-        if encoded is None:
-            encoded = self._fetch(snapshot, place)
-        self._go_on(snapshot, place)
+        if isinstance(place, InSegment):
+            encoded = encoded or self._fetch(snapshot, place)
+            self._go_on(snapshot, place)
         try:
-            return decode_frame(
-                place.frame, encoded, snapshot.head.page_size, place.ref.identity.part_key(place.frame.part)
-            )
+            return self._decoded(snapshot, place, encoded or b"")
         except Corrupt:  # of a copy, perhaps: `read` asks the store itself
             return self._decode(snapshot, [place])[0]
 
+    def _decoded(self, snapshot: Snapshot, place: Place, encoded: bytes) -> list[bytes]:
+        """The pages of the frame at `place`, whose bytes in a segment are `encoded`."""
+        if isinstance(place, InRoot):
+            return self._decode(snapshot, [place])[0]
+        return decode_frame(place.frame, encoded, snapshot.head.page_size, _range(place)[0])
+
     def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
         """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
-        came = self._fetch_frames(
-            place.ref, self._read_ahead.missed(place.ref, place.index, place.frame, self._has(place.ref))
-        )
+        wanted = self._read_ahead.missed(place.ref, place.index, place.frame, self._has(place.ref))
+        came = self._fetch_frames(place.ref, wanted)
         found = came.pop(self._key_in(place.ref, place.frame), None)
         if found is None:
             raise self._missing(snapshot, place)
@@ -377,6 +389,12 @@ class Snapshot:
         if number == lock_page(self.head.page_size):
             return bytes(self.head.page_size)
         return self.volume.page(self, PageNo(number))
+
+    def page_here(self, number: int) -> bytes | None:
+        """As `page`, if the bytes are in memory; it never waits."""
+        if number == lock_page(self.head.page_size):
+            return bytes(self.head.page_size)
+        return self.volume.page_here(self, PageNo(number))
 
     def pages(self) -> Iterator[tuple[int, bytes]]:
         """All stored pages, ascending, with read-ahead; the lock page is left out."""

@@ -17,7 +17,7 @@ Knows programs, one writing connection and `committing`; knows no threads but it
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from virke.core.change import Change, plan_change
@@ -66,8 +66,11 @@ class Writer:
         """See to the programs at the head of the line. They are taken when the commit begins: what waits rides along."""
         settings = self.volume.branch.latest().root.settings
         self._wait_for_company(settings.commit_window_ms)
-        with self.line.enter(settings.query_timeout_ms / 1000), self.committing.lead:
+        with ExitStack() as answering, self.line.enter(settings.query_timeout_ms / 1000), self.committing.lead:
             group = self.queue.take(GROUP_MAX, _fit)
+            for pending in reversed(group):  # each is called, in order, whatever the others raise
+                if pending.on_done:
+                    answering.callback(pending.on_done, pending)
             began_at = self.volume.environment.monotonic()
             try:
                 self._commit_group(group)
@@ -77,9 +80,6 @@ class Writer:
                 for pending in group:
                     pending.done = True
                     pending.wake()
-        for pending in group:
-            if pending.on_done:
-                pending.on_done(pending)
 
     def _wait_for_company(self, window_ms: str | int) -> None:
         """Give others the time to come along: other nodes by a gap, this process's callers by `commit_window_ms`."""

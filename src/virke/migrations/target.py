@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
+from virke.engine.budget import ResultBudget
 from virke.engine.connection import Connection
+from virke.engine.programs import run_script
 from virke.engine.results import QueryResult, result_of
 
 if TYPE_CHECKING:
@@ -101,8 +103,11 @@ class Rehearsal:
         connection.control(f"SAVEPOINT {_SAVEPOINT}")
         try:
             connection.guard.deadline = self._monotonic() + self._timeout_s
-            act = connection.script if script else connection.change
-            columns, rows, affected = act(sql, params, self._result_bytes)
+            budget = ResultBudget(self._result_bytes)
+            if script:
+                columns, rows, affected = run_script(connection, sql, params, budget)
+            else:
+                columns, rows, affected = connection.change(sql, params, budget)
             connection.control(f"RELEASE {_SAVEPOINT}")
         except BaseException:
             if connection.raw.in_transaction:

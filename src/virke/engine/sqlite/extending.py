@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 SqlValue = None | int | float | str | bytes
 SqlFunction = Callable[..., SqlValue]
-_OWN: Final = REPLACED | {"changes", "total_changes"}
+_OWN: Final = REPLACED | {"changes", "total_changes", "random", "randomblob"}
 
 
 class Aggregate(Protocol):

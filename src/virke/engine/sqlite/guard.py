@@ -87,6 +87,7 @@ class Guard:
         "denied",
         "is_greedy",
         "left_behind",
+        "ran_out",
         "seen",
     )
 
@@ -104,6 +105,7 @@ class Guard:
         self.ceiling = 0
         self.cache_bytes_max = 0
         self.is_greedy = False
+        self.ran_out = False
         self._begun: float | None = None
         self._floor = self._cached = self._growth = 0
         self._seen_at = -RUNNING_S
@@ -184,6 +186,20 @@ class Guard:
         """Look at the request every so many steps of SQLite's machine."""
         if self._connection and (connection := self._connection()):
             connection.set_progress_handler(_watch(self), steps)
+
+    def count_steps(self, steps: int) -> None:
+        """Interrupt what takes more steps of SQLite's machine than so many, or `PROGRESS_STEPS` more; until `look_every`."""
+        looks, look = steps // PROGRESS_STEPS + 1, _watch(self)
+        self.ran_out = False
+
+        def count() -> bool:
+            nonlocal looks
+            looks -= 1
+            self.ran_out = looks < 0
+            return self.ran_out or look()
+
+        if self._connection and (connection := self._connection()):
+            connection.set_progress_handler(count, PROGRESS_STEPS)
 
     def allow_memory(self, bytes_max: int) -> None:
         """Let SQLite's memory grow by `bytes_max` in this request, counted from its beginning."""
