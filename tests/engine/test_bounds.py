@@ -14,8 +14,8 @@ from tests.engine.world import make, pages_of
 from virke.engine import sqlite
 from virke.engine.budget import ROW_BYTES, TEXT_BYTES, VALUE_BYTES, ResultBudget, collect_rows
 from virke.engine.connection import Connection
-from virke.engine.programs import run_script
 from virke.engine.database import Database
+from virke.engine.programs import run_script
 from virke.errors import TimedOut, TooLarge
 
 MIB: Final = 1 << 20

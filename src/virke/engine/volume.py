@@ -36,11 +36,9 @@ from virke.stores.base import Range
 from virke.stores.receipt import current
 
 READ_AHEAD_PAGES: Final = 512
-LEFT_ENCODED: Final = 8
-"""Of what is fetched ahead, each eighth frame is left to the query: coming to one, it sets off the next window."""
+LEFT_ENCODED: Final = 8  # each eighth frame that is fetched ahead is left to the query: it sets off the next window
 PART_BYTES_MAX: Final = 8 << 20  # of what is written; parts of any size are read
-TAIL_BYTES: Final = 256 << 10
-"""What is read before an index along with it: the hot pages of a large segment, all of a small one."""
+TAIL_BYTES: Final = 256 << 10  # read before an index along with it: hot pages of a large segment, all of a small one
 Pairs = tuple[tuple[Ref, Index], ...]
 
 
@@ -105,10 +103,8 @@ class Volume:
         found += [commit.head for commit in root.inline if commit.head.version <= version]
         if root.head.version <= version:
             found.append(root.head)
-        head = (
-            found[-1] if found else Head(Version(version), root.head.commit_id, root.created_ms, 4096, PageCount(0), 0)
-        )
-        return Snapshot(self, root, PageMap(head, pairs, root.inline))
+        empty = Head(Version(version), root.head.commit_id, root.created_ms, 4096, PageCount(0), 0)
+        return Snapshot(self, root, PageMap(found[-1] if found else empty, pairs, root.inline))
 
     def _as_of(self, refs: Sequence[Ref], version: Version) -> Pairs:
         """Segments for `version`: a merge that spans it is replaced by its inputs."""
@@ -180,11 +176,10 @@ class Volume:
         cached = self._frames.find_here(self._frame_key(place))
         if cached is None and isinstance(place, InSegment):
             return None
-        if not isinstance(cached, list):
-            pages = self._decoded(snapshot, place, cached or b"")
+        pages = cached if isinstance(cached, list) else self._decoded(snapshot, place, cached or b"")
+        if pages is not cached:
             self._frames.keep({self._frame_key(place): pages})
-            return pages[place.slot]
-        return cached[place.slot]
+        return pages[place.slot]
 
     def pages(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[bytes]:
         """Many pages at once: missing frames are fetched in one round, and not kept."""
