@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from tests.tidy import RULES
-from tests.tidy.shape import FILE_LINES_AIM, FILE_LINES_MAX, FUNCTION_LINES_MAX, grown_files
+from tests.tidy.shape import ENGINE_LINES_MAX, FILE_LINES_AIM, FILE_LINES_MAX, FUNCTION_LINES_MAX, grown_files
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 BUILT: Final = frozenset(
@@ -45,12 +45,20 @@ def test_the_tree_keeps(rule: str, tree: dict[str, str]) -> None:
 
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_the_tree_is_read_and_grown_files_are_named(tree: dict[str, str]) -> None:
-    assert {"pyproject.toml", "src/virke/errors.py", "src/virke/core/ids.py", "tests/test_tidy.py"} <= tree.keys()
+    assert {
+        "pyproject.toml",
+        "ARCHITECTURE.md",
+        "src/virke/errors.py",
+        "src/virke/core/ids.py",
+        "tests/test_tidy.py",
+    } <= tree.keys()
     for advice in grown_files(tree):
         warnings.warn(advice, stacklevel=1)
 
 
 CORE, ENGINE, STORE, CLI = (f"src/virke/{name}.py" for name in ("core/x", "engine/x", "stores/x", "cli/x"))
+DATABASE: Final = "src/virke/engine/database.py"
+MAP: Final = "  engine/     all\n    x sqlite/      some\n  other/ b\n    y    more\n"
 WORK: Final = "/" + "work/main"
 
 BAD: Final[list[tuple[str, dict[str, str], str]]] = [
@@ -90,6 +98,8 @@ BAD: Final[list[tuple[str, dict[str, str], str]]] = [
     ("one_importer", {STORE: "import fcntl", CLI: "import fcntl"}, "one file imports 'fcntl'"),
     ("one_importer", {CLI: "import click", ENGINE: "import click"}, "one file imports 'click'"),
     ("sizes", {CORE: "x = 1\n" * (FILE_LINES_MAX + 1)}, "501 lines"),
+    ("sizes", {ENGINE: "x = 1\n" * (ENGINE_LINES_MAX + 1)}, "engine/x.py:401: 401 lines, 400 is the end"),
+    ("sizes", {DATABASE: "class Database:\n" + "    x = 1\n" * 290}, "class Database has 291 lines of 290"),
     ("sizes", {"tests/test_x.py": "def f():\n" + "    pass\n" * FUNCTION_LINES_MAX}, "f() has 71 lines of 70"),
     ("sizes", {CORE: "def f(a, b, /, c, d, e=1): ..."}, "f() takes 5 positional parameters"),
     ("sizes", {CORE: "class A:\n    @staticmethod\n    def f(a, b, c, d, e): ..."}, "takes 5 positional"),
@@ -107,6 +117,18 @@ BAD: Final[list[tuple[str, dict[str, str], str]]] = [
     ("no_junk", {CORE: "x = 1  # type: ignore"}, "a type ignore names its code"),
     ("no_junk", {CORE: "x = 1  # TODO later"}, "finish it"),
     ("no_junk", {CORE: '"""FIXME."""'}, "finish it"),
+    (
+        "rooms",
+        {"ARCHITECTURE.md": MAP, ENGINE: "", DATABASE: ""},
+        "database.py:1: ARCHITECTURE.md does not name 'database'",
+    ),
+    ("rooms", {"ARCHITECTURE.md": MAP, ENGINE: ""}, "ARCHITECTURE.md:2: engine/ has no 'sqlite'"),
+    ("rooms", {"ARCHITECTURE.md": MAP, ENGINE: "", CORE: ""}, "core/x.py:1: ARCHITECTURE.md does not name 'x'"),
+    (
+        "rooms",
+        {"ARCHITECTURE.md": MAP, "src/virke/engine/y.py": ""},
+        "engine/y.py:1: ARCHITECTURE.md does not name 'y'",
+    ),
     ("no_machine", {"README.md": f"one\nsee {WORK}/x"}, "README.md:2:"),
     ("no_machine", {"a.toml": "path = '" + "/" + "home/me/x'"}, "a.toml:1:"),
     ("no_machine", {"docs/x.md": "https:" + "//pypi.example.internal/simple"}, "docs/x.md:1:"),
@@ -147,6 +169,7 @@ GOOD: Final[list[dict[str, str]]] = [
     },
     {CORE: '"""Narrow errors are fine."""\ntry:\n    x = 1  # type: ignore[misc]\nexcept KeyError:\n    pass'},
     {"tests/test_x.py": "class A:\n    def f(self, a, b, c, d, e): ...\n" + "x = 1\n" * FILE_LINES_AIM},
+    {"ARCHITECTURE.md": MAP, ENGINE: '"""It is an engine."""', "src/virke/engine/sqlite/x.py": '"""A part of it."""'},
     {"README.md": "See docs/work/x, ./home/x, https://example.org/home/x and http://localhost:8080/root."},
 ]
 

@@ -12,6 +12,7 @@ Each rule takes files as `path → text` (paths relative to the repository, with
 6. Modules, classes, functions and methods that are public say what they are for.
 7. No junk-drawer names, no swallowed errors, no blanket type ignores, no open ends.
 8. No text names somebody's machine.
+9. ARCHITECTURE.md names every module of `core` and `engine`, and no other.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from typing import Final
 
 from tests.tidy.arrows import core_is_pure, edge_clean, import_arrows, one_importer
 from tests.tidy.reading import Rule
+from tests.tidy.rooms import rooms
 from tests.tidy.shape import docstrings, no_junk, no_machine, sizes
 
 RULES: Final[dict[str, Rule]] = {
     rule.__name__: rule
-    for rule in (import_arrows, core_is_pure, edge_clean, one_importer, sizes, docstrings, no_junk, no_machine)
+    for rule in (import_arrows, core_is_pure, edge_clean, one_importer, sizes, docstrings, no_junk, no_machine, rooms)
 }

@@ -14,6 +14,10 @@ from tests.tidy.reading import FUNCTIONS, SOURCE, Files, trees
 
 FILE_LINES_MAX: Final = 500
 FILE_LINES_AIM: Final = 350
+ENGINE: Final = "src/virke/engine/"
+ENGINE_LINES_MAX: Final = 400
+CLASS_LINES_MAX: Final = {"src/virke/engine/database.py": ("Database", 290)}
+"""Facades, which grow most easily, and how long they may become."""
 FUNCTION_LINES_MAX: Final = 70
 POSITIONAL_MAX: Final = 4
 
@@ -37,8 +41,10 @@ def sizes(files: Files) -> list[str]:
     found = []
     for path, tree in trees(files):
         lines = len(files[path].splitlines())
-        if lines > FILE_LINES_MAX:
-            found.append(f"{path}:{FILE_LINES_MAX + 1}: {lines} lines, {FILE_LINES_MAX} is the end: split it")
+        end = ENGINE_LINES_MAX if path.startswith(ENGINE) else FILE_LINES_MAX
+        if lines > end:
+            found.append(f"{path}:{end + 1}: {lines} lines, {end} is the end: split it")
+        found += _long_classes(path, tree)
         for node in ast.walk(tree):
             if isinstance(node, FUNCTIONS):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -47,6 +53,15 @@ def sizes(files: Files) -> list[str]:
         if path.startswith(SOURCE):
             found += _long_signatures(path, tree)
     return found
+
+
+def _long_classes(path: str, tree: ast.Module) -> Iterator[str]:
+    name, end = CLASS_LINES_MAX.get(path, ("", 0))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > end:
+                yield f"{path}:{node.lineno}: class {name} has {length} lines of {end}"
 
 
 def _long_signatures(path: str, tree: ast.Module) -> Iterator[str]:
