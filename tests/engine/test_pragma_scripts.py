@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.engine.world import make, reopen, store_of
-from virke.core.commit import Committed, Conflicted
+from virke.core.commit import Committed, Conflicted, TooSoon
 from virke.engine.database import Database
 from virke.errors import SqlError, Unavailable
 
@@ -79,12 +79,12 @@ def test_a_mode_is_taken_over_only_with_the_commit_that_set_it(db: Database, mon
     db.run("PRAGMA foreign_keys=ON")
     other, settle = reopen(store_of(db)), db._writer._settle
 
-    def overtaken(*arguments: Any) -> Committed | Conflicted:
+    def overtaken(*arguments: Any, **named: Any) -> Committed | Conflicted | TooSoon:
         monkeypatch.setattr(db._writer, "_settle", settle)
         other.execute("INSERT INTO u VALUES (1)")
-        return settle(*arguments)
+        return settle(*arguments, **named)
 
-    def down(*arguments: Any) -> Committed | Conflicted:
+    def down(*arguments: Any, **named: Any) -> Committed | Conflicted:
         monkeypatch.setattr(db._writer, "_settle", settle)
         raise Unavailable("down")
 

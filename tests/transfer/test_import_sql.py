@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from tests.transfer.conftest import ZOO, content, needs_shell, shell_dump
 from virke.engine.database import Database
-from virke.engine.volume import Snapshot
+from virke.engine.long_writes import LongWrite
 from virke.errors import Conflict, Denied, Invalid, NotFound, SqlError, Unavailable, VirkeError
 from virke.opening import create
 from virke.transfer import export_file, import_file
@@ -204,16 +205,19 @@ class Raced:
         self._database = database
         self._rival = rival
         self._times = times
-        self.snapshot = database.snapshot
-        self.settings = database.settings
 
-    def commit_pages(
-        self, base: Snapshot, *, page_size: int, page_count: int, pages: Iterable[tuple[int, bytes]]
-    ) -> int:
-        if self._times:
-            self._times -= 1
-            self._rival.execute("INSERT INTO race VALUES (1)")
-        return self._database.commit_pages(base, page_size=page_size, page_count=page_count, pages=pages)
+    def long_write(self) -> LongWrite:
+        write = self._database.long_write()
+        commit_pages = write.commit_pages
+
+        def raced(*args: Any, **named: Any) -> int:
+            if self._times:
+                self._times -= 1
+                self._rival.execute("INSERT INTO race VALUES (1)")
+            return commit_pages(*args, **named)
+
+        write.commit_pages = raced  # type: ignore[method-assign]
+        return write
 
 
 def test_a_lost_race_is_run_again_on_the_new_state(tmp_path: Path, write: Write) -> None:

@@ -25,6 +25,7 @@ from virke.core.pins import Tombstone, root_key
 from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_record
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
+from virke.engine.pacing import Pacing
 from virke.errors import Corrupt, NotFound, Unavailable
 from virke.stores.base import Consistency, Store, Watch
 
@@ -56,6 +57,8 @@ class Branch:
         self.environment = environment
         self.key = root_key(name, branch)
         self.driver = Driver(store, self.key, environment)
+        self.pacing = Pacing(environment, self.refresh)
+        self.driver.await_refused = self.pacing.await_refused
         self.checked_at = float("-inf")
         self.is_watched = store.watch is not None
         """Whether it costs next to nothing to see if any process committed: then `look` differs from `stamp`."""

@@ -12,14 +12,16 @@ upkeep and deferred writes all come here, and a verdict stays a value until it r
    slow stores too.
 5. That a root is the newest is proved by one conditional read where reads are linearizable. On an eventual store only
    a swap proves it: the root is replaced by itself, with the next version (decision 0011). A caller that waits while
-   another's swap, begun after it asked, succeeds needs none of its own.
+   another's swap, begun after it asked, succeeds needs none of its own. What is proved is which pages are the newest: a
+   turn, another fence or a change of settings in between makes no difference.
+6. Who commits waits for others' turns (`taking_turns`) and for the store's pace (`pacing`) without the lead where it can.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from virke.core.change import next_root, untouched
@@ -27,8 +29,9 @@ from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, TooSoon
 from virke.core.effects import Delete
 from virke.core.ids import PageNo
 from virke.core.lineage import Forgot
-from virke.core.root import NOT_TOLD, Root, RootAt
+from virke.core.root import NOT_TOLD, Root, RootAt, has_same_pages
 from virke.engine.fairness import Fairness
+from virke.engine.taking_turns import Claimant, Turns
 from virke.engine.volume import Volume
 from virke.errors import Conflict, Corrupt, NotFound, OutcomeUnknown, Unavailable, VirkeError
 
@@ -49,23 +52,61 @@ class Committing:
         self._volume = volume
         self._branch = volume.branch
         self._environment = volume.environment
+        self.pacing = self._branch.pacing
+        self.turns = Turns(self._branch, self.commit, self.lead)
+        self.turns.pace_s = self.pacing.gap_s
         self._proved_from = float("-inf")
         """When the newest swap of ours that succeeded was begun: the root was the newest after that."""
 
+    def claim(self, *, leads: bool = False, may_take: bool = True, losses: int = 0, work_s: float = 0.0) -> Claimant:
+        """The claim of one write to its turn; `leads`: the caller holds the lead."""
+        wait_s = self._branch.latest().root.settings.query_timeout_ms / 1000
+        return Claimant(self.turns, wait_s=wait_s, leads=leads, may_take=may_take, losses=losses, work_s=work_s)
+
+    def gives_up_at(self) -> float:
+        """When (monotonic seconds) a write that begins now has waited long enough for the store's pace."""
+        return self._environment.monotonic() + self._branch.latest().root.settings.query_timeout_ms / 1000
+
     def commit(
-        self, base: RootAt, plan: Plan, *, pages: Mapping[PageNo, bytes] | None = None, in_row: bool = False
+        self,
+        base: RootAt,
+        plan: Plan,
+        *,
+        pages: Mapping[PageNo, bytes] | None = None,
+        in_row: bool = False,
+        may_be_too_soon: bool = False,
     ) -> Verdict:
         """Commit `plan` on `base`; the caller leads. What a lost race had uploaded is deleted.
 
         `pages` are those that the plan changes: they are kept in memory once they are history. `in_row`: the caller
-        commits again and again, so it has to leave gaps for others (`engine/fairness`).
+        commits again and again, so it has to leave gaps for others (`engine/fairness`). `may_be_too_soon`: it plans
+        again after `TooSoon`, with what waits by then; for others that ends only their time.
         """
-        began_at = self._environment.monotonic()
-        verdict = self._sent(base, plan)
+        self.pacing.until_s = self.gives_up_at()
+        while True:
+            if not self.pacing.await_slot(self.pacing.until_s):
+                self._volume.driver.remove(plan.uploaded)
+                return TooSoon(None, None)
+            began_at = self._environment.monotonic()
+            verdict = self._sent(base, plan)
+            if isinstance(verdict, TooSoon):
+                self.pacing.refused(self._volume.driver.sent_s, verdict.retry_after_s)
+                if not may_be_too_soon:
+                    continue
+            self._note(verdict, plan, began_at, pages=pages, in_row=in_row)
+            return verdict
+
+    def _note(
+        self, verdict: Verdict, plan: Plan, began_at: float, *, pages: Mapping[PageNo, bytes] | None, in_row: bool
+    ) -> None:
+        """What a verdict says of the store and of others."""
         match verdict:
             case Committed(root):
+                now_s, sent_s = self._environment.monotonic(), self._volume.driver.sent_s
+                self.pacing.accepted(root, sent_s)
+                self.turns.took(now_s - sent_s)
                 if in_row:
-                    self.fairness.won(root.head.commit_id, began_at, self._environment.monotonic())
+                    self.fairness.won(root.head.commit_id, began_at, now_s)
                 else:
                     self.fairness.took(root.head.commit_id)
                 self._proved_from = max(self._proved_from, began_at)
@@ -73,7 +114,6 @@ class Committing:
                     self._volume.cache_committed(plan, pages)
             case Conflicted() if in_row:
                 self.fairness.lost()
-        return verdict
 
     def commit_newest(self, make: Callable[[Root], Plan | None]) -> Committed | Conflicted | Dropped:
         """Commit what `make` plans on the newest root, again after each lost race, at most `ATTEMPTS` times.
@@ -81,31 +121,43 @@ class Committing:
         Raises:
             OutcomeUnknown, Unavailable, NotFound: as `error_of` has it.
         """
-        for attempt in range(ATTEMPTS):
+        claimant, attempt = self.claim(may_take=False), 0
+        while True:
+            claimant.ready()
+            self.pacing.await_slot(self.gives_up_at())
             with self.lead:
                 base = self._branch.latest()
+                if not claimant.is_free():
+                    continue
                 plan = make(base.root)
                 if plan is None:
                     return Dropped()
                 verdict = settled(self.commit(base, plan))
-            if isinstance(verdict, Committed) or attempt == ATTEMPTS - 1:
+            attempt += 1
+            if isinstance(verdict, Committed) or attempt == ATTEMPTS:
                 return verdict
-        raise AssertionError("the last attempt returns")
 
     def prove_newest(self, base: RootAt) -> Committed | Conflicted:
-        """Whether `base` was the newest root at some moment during the call (`Committed`); the caller leads.
+        """Whether the pages of `base` were the newest at some moment during the call (`Committed`); the caller leads.
 
         Raises:
             Unavailable: that can't be known now.
         """
         if self._branch.is_linearizable:
             now = self._branch.refresh()
-            return Committed(base.root, now) if now.root is base.root else Conflicted(now)
-        same = next_root(base.root, self._environment.commit_id(), untouched(base.root, self._environment.now_ms()))
-        try:
-            return settled(self.commit(base, Plan(same)))
-        except OutcomeUnknown as error:  # whether it happened does not matter: it changes nothing
-            raise Unavailable(f"the store does not show its newest state: {error.message}") from error
+            return Committed(base.root, now) if has_same_pages(now.root, base.root) else Conflicted(now)
+        for _ in range(ATTEMPTS):
+            now = self._branch.latest()
+            if not has_same_pages(now.root, base.root):
+                return Conflicted(now)
+            fence = replace(untouched(now.root, self._environment.now_ms()), keeps_turn=True)
+            plan = Plan(next_root(now.root, self._environment.commit_id(), fence))
+            try:
+                if isinstance(verdict := settled(self.commit(now, plan)), Committed):
+                    return verdict
+            except OutcomeUnknown as error:  # whether it happened does not matter: it changes nothing
+                raise Unavailable(f"the store does not show its newest state: {error.message}") from error
+        return verdict
 
     def confirm(self) -> None:
         """Make the newest root known, as of some moment during the call.

@@ -24,6 +24,7 @@ from virke.engine.branch import Branch
 from virke.engine.entry import Flusher, Journal
 from virke.engine.environment import Environment
 from virke.engine.here import STEPS_MAX, query_here
+from virke.engine.long_writes import LongWrite
 from virke.engine.programs import Step, steps_of
 from virke.engine.readers import WritesInstead
 from virke.engine.results import (
@@ -38,7 +39,6 @@ from virke.engine.results import (
 )
 from virke.engine.rows import Rows
 from virke.engine.sqlite import Description, OnConnect, Parameters, check_text
-from virke.engine.streaming import PageStream, base_of
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
 from virke.engine.volume import Snapshot
@@ -251,13 +251,15 @@ class Database:
         Raises:
             Conflict: the database moved past `base`. Unavailable: the store failed. Nothing was changed.
         """
-        self._writes.check_allowed()
-        with self._committing.lead:
-            at = base_of(self._volume, base)
-            stream = PageStream(self._volume, self._committing, at, page_size=page_size, page_count=page_count)
-            version = stream.commit(pages, progress)
-        self._parts.after_commit()
-        return version
+        with self.long_write() as write:
+            return write.commit_pages(base, page_size=page_size, page_count=page_count, pages=pages, progress=progress)
+
+    def long_write(self) -> LongWrite:
+        """A write whose pages are made outside and committed by its `commit_pages`; it gets through (`LongWrite`)."""
+        parts = self._parts
+        return LongWrite(
+            parts.volume, parts.committing, parts.writer.line, parts.writes, after_commit=parts.after_commit
+        )
 
     def flush(self) -> Flushed:
         """Push all pending writes to the store. Raises `Unavailable`, `Conflict`, `OutcomeUnknown`; nothing is lost."""

@@ -34,13 +34,14 @@ from virke.engine.entry import (
     chain_length,
     merged,
 )
+from virke.engine.executing import execute
 from virke.engine.programs import Answer, Program
 from virke.engine.pushing import Pushing, push_all, standing
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.vfs import Layer, Pages, Patch
 from virke.engine.volume import SnapshotGone
-from virke.engine.writer import Writer, execute
+from virke.engine.writer import Writer
 from virke.errors import Unavailable, VirkeError
 
 VIEW_TRIES: Final = 8

@@ -3,7 +3,8 @@
 Knows effects, stores and the environment; knows no pages and no SQL.
 
 1. An effect is performed exactly as asked, once: repeats are the protocol's decision.
-2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`; on a read it becomes `Lost`
+2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`, or `Paced` if a swap only came too
+   soon; on a read it becomes `Lost`
    for the root, and stays an error for objects.
 3. Deleting is best effort: what stays behind is garbage, which collection finds.
 4. Any other error is raised inside the protocol, at its effect: only the protocol knows what was sent before.
@@ -28,6 +29,7 @@ from virke.core.effects import (
     ListKeys,
     Lost,
     Outcome,
+    Paced,
     Pause,
     PutAll,
     PutNew,
@@ -39,7 +41,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.engine.environment import Environment
-from virke.errors import Corrupt, NotFound, Unavailable, VirkeError
+from virke.errors import Corrupt, NotFound, RateLimited, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Range, Store
 
 PAUSE_MOST_S: Final = 1.0
@@ -56,6 +58,10 @@ class Driver:
         self._store = store
         self._root_key = root_key
         self._environment = environment
+        self.sent_s = 0.0
+        """When the last swap was sent."""
+        self.await_refused: Callable[[float, float | None], None] | None = None
+        """What waits for the slot of a swap, sent then, that came too soon; the server may say for how long."""
 
     def run(self, protocol: Generator[Effect, Outcome, T]) -> T:
         """Drive `protocol` to its end and return what it returns."""
@@ -76,15 +82,9 @@ class Driver:
             case ReadRoot(key):
                 return self._read_root(key or self._root_key)
             case SwapRoot(data, base, key):
-                try:
-                    return self._store.register.swap(key or self._root_key, data, base)
-                except Unavailable as error:
-                    return Refused(error.message)
-            case RemoveRoot(key, base):
-                try:
-                    return self._store.register.remove(key, base)
-                except Unavailable as error:
-                    return Refused(error.message)
+                return self._swap(lambda: self._store.register.swap(key or self._root_key, data, base))
+            case RemoveRoot(name, base):
+                return self._swap(lambda: self._store.register.remove(name, base))
             case PutNew(tier, key, data):
                 try:
                     return self.blobs(tier).put_new(key, data)
@@ -106,12 +106,24 @@ class Driver:
                 with suppress(VirkeError):  # invariant 3
                     self.sweep([effect])
                 return None
-            case AwaitSlot(refused):
-                self._environment.sleep(refused.retry_after_s or PAUSE_MOST_S)
+            case AwaitSlot(Paced(retry_after_s)):
+                if self.await_refused:
+                    self.await_refused(self.sent_s, retry_after_s)
+                else:
+                    self._environment.sleep(retry_after_s or PAUSE_MOST_S)
                 return None
             case Pause(attempt):
                 self._environment.pause(attempt, longest_s=PAUSE_MOST_S)
                 return None
+
+    def _swap(self, swap: Callable[[], Outcome]) -> Outcome:
+        self.sent_s = self._environment.monotonic()
+        try:
+            return swap()
+        except RateLimited as error:
+            return Paced(error.retry_after_s)
+        except Unavailable as error:
+            return Refused(error.message)
 
     def remove(self, deletes: Iterable[Delete]) -> None:
         """Delete objects that nothing names, best effort."""

@@ -9,9 +9,10 @@ node that always has something to write it would never win. So a node whose comm
 leaves one from time to time, of one to two round trips; whoever waits wins it.
 
 1. Where others wrote lately (the ring shows commits that are not ours), after every second commit in a row.
-2. Where nobody else is seen, after every sixteenth: somebody may be there who never won yet.
-3. A gap that nobody used may have been too short for a loser with long SQL, or with a store that is slow to refuse:
-   the next is twice as long, after twice as many commits, up to eight times. Whoever loses a race starts over.
+2. Where no other writer is seen, after every 128th: one may be there that never won yet. It needs no more: the swap of
+   a turn is as short as a swap gets, and a loser takes one (core/turntaking, rule T8).
+3. Where others are seen, a gap that was not used may have been too short for a loser with long SQL, or with a store that
+   is slow to refuse: the next is twice as long, after twice as many commits, up to eight times. A lost race starts over.
 4. A node whose commits do not follow each other, or whose store is near, never waits.
 """
 
@@ -24,7 +25,7 @@ from virke.core.ids import CommitId
 from virke.core.root import RING_LENGTH, Root
 
 SHARED_ROW: Final = 2
-LONE_ROW: Final = 16
+LONE_ROW: Final = 128
 STRETCH_MAX: Final = 8
 GAP_MOST_S: Final = 2.0
 NEAR_S: Final = 0.003
@@ -36,6 +37,9 @@ class Fairness:
 
     def __init__(self) -> None:
         self._own: deque[CommitId] = deque(maxlen=RING_LENGTH)
+        self._has_lost = False
+        self._first: CommitId | None = None
+        """What is older in the ring than this process's first commit says nothing of who writes now."""
         self._row = 0
         self._stretch = 1
         self._swap_s = 0.0
@@ -52,18 +56,29 @@ class Fairness:
 
     def took(self, commit_id: CommitId) -> None:
         """A commit of ours is in history; on its own it stands in no row (upkeep, a transaction, a fence)."""
+        if not self._own and not self._has_lost:
+            self._first = commit_id
         self._own.append(commit_id)
 
     def lost(self) -> None:
         """Another commit came first."""
-        self._row, self._stretch = 0, 1
+        self._row, self._stretch, self._first, self._has_lost = 0, 1, None, True
 
     def gap_s(self, root: Root, now: float, jitter: float) -> float:
         """How long to wait before the next commit on `root`; `jitter` is from 0.5 to 1.5."""
         if self._swap_s < NEAR_S or not self._row or now - self._ended_at > self._swap_s:
             return 0.0
-        is_shared = any(entry.commit_id not in self._own for entry in root.ring)
-        if self._row < (SHARED_ROW if is_shared else LONE_ROW) * self._stretch:
+        is_shared = self._sees_others(root)
+        stretch = self._stretch if is_shared else 1
+        if self._row < (SHARED_ROW * stretch if is_shared else LONE_ROW):
             return 0.0
-        stretch, self._stretch = self._stretch, min(self._stretch * 2, STRETCH_MAX)
+        if is_shared:
+            self._stretch = min(stretch * 2, STRETCH_MAX)
         return min(self._swap_s * (0.5 + jitter) * stretch, GAP_MOST_S)
+
+    def _sees_others(self, root: Root) -> bool:
+        """Whether others committed lately: since this process's first commit, if it never lost a race."""
+        ids = [entry.commit_id for entry in root.ring]
+        if self._first in ids:
+            ids = ids[ids.index(self._first) :]
+        return any(commit_id not in self._own for commit_id in ids)

@@ -203,6 +203,7 @@ class Pushing:
 
     def _push_pages(self, entries: list[Entry], mark: JournalMark) -> bool:
         """Commit the pages that were answered; False if they do not stand on the newest root, or it has moved since."""
+        self._committing.claim(may_take=False).ready()
         with self._committing.lead:
             base = self._volume.branch.latest()
             state = self.base_of(base.root)

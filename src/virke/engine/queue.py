@@ -136,12 +136,15 @@ class Queue:
             self._resign()
             raise
 
-    def take(self, count_max: int, fit: Callable[[Program, Program], bool]) -> list[Pending]:
-        """The programs at the head of the line that fit the first, at most `count_max`."""
+    def take(
+        self, count_max: int, fit: Callable[[Program, Program], bool], first: Program | None = None
+    ) -> list[Pending]:
+        """The programs at the head of the line that fit the first (or `first`), at most `count_max`."""
         with self._lock:
             count = 0
             for pending in self.waiting[:count_max]:
-                if count and not fit(self.waiting[0].program, pending.program):
+                first = first or pending.program
+                if pending.program is not first and not fit(first, pending.program):
                     break
                 count += 1
             taken, self.waiting = self.waiting[:count], self.waiting[count:]

@@ -30,13 +30,21 @@ class PageStream:
     """One streamed commit on one base."""
 
     def __init__(
-        self, volume: Volume, committing: Committing, base: RootAt, *, page_size: int, page_count: int
+        self,
+        volume: Volume,
+        committing: Committing,
+        base: RootAt,
+        *,
+        page_size: int,
+        page_count: int,
+        rest_ms: int = 0,
     ) -> None:
         self._volume = volume
         self._committing = committing
         self._base = base
         self._page_size = page_size
         self._page_count = page_count
+        self._rest_ms = rest_ms
         self._checksum = 0
         belongs = tier_for(base.root, page_size * page_count)
         self._tier = belongs if belongs in volume.branch.store.blobs else base.root.tier
@@ -75,7 +83,9 @@ class PageStream:
         yield from upload.put(copy_inline(writer, root.inline))
         yield from upload.put(writer.pages(self._page_size, hot.cold(pages)))
         count, now_ms = PageCount(self._page_count), self._volume.environment.now_ms()
-        new = next_root(root, commit_id, Change({}, self._page_size, count, self._checksum, now_ms))
+        new = next_root(
+            root, commit_id, Change({}, self._page_size, count, self._checksum, now_ms, rest_ms=self._rest_ms)
+        )
         yield from upload.put(hot.finish(writer, new.head))
         parts, ref = writer.finish(())
         yield from upload.put(parts)

@@ -9,7 +9,9 @@ State: open → committed | rolled back. Knows its own connection; the database 
 4. From its first write to its end it holds the line of the branch (`engine/line`), so that writers of this process,
    and on a local store those of other processes, wait for it instead of making it lose. `immediate` holds it from the
    beginning, as BEGIN IMMEDIATE does.
-5. A write of the same thread past an open transaction is an error at that line: it would make the transaction lose.
+5. It waits for others' turns, when it begins to write and when it commits; one that lost takes a turn, if it says
+   `immediate` (`run_transaction` does), and gives it back if it changes nothing.
+6. A write of the same thread past an open transaction is an error at that line: it would make the transaction lose.
    An adapter that carries a task's calls to other threads says so with `inside`.
 6. One that only reads has a state that reads see (`view`), holds no line, and refuses what would change something.
 """
@@ -30,14 +32,16 @@ from virke.core.root import RootAt, has_same_pages
 from virke.engine import keyed
 from virke.engine.committing import error_of, settled
 from virke.engine.connection import Connection
+from virke.engine.executing import execute
 from virke.engine.line import Place
 from virke.engine.programs import Program, Step, steps_of
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult, Request, requests_of
 from virke.engine.sqlite import check_text, keyword
+from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Pages
 from virke.engine.volume import SnapshotGone
-from virke.engine.writer import Writer, change_of, execute
+from virke.engine.writer import Writer, change_of
 from virke.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -64,8 +68,10 @@ class Transaction:
         key: bytes | None = None,
         foreign_keys: bool = False,
         places: Sequence[Place] = (),
+        claimant: Claimant | None = None,
     ) -> None:
         self._writer = writer
+        self._claimant = claimant
         self._volume = writer.volume
         self._connection: Connection | None = connection
         self._base = base
@@ -79,6 +85,7 @@ class Transaction:
         self._has_read = self._writes = False
         self._rows = 0
         self._time_ms = writer.volume.environment.now_ms()
+        self._began_s = writer.volume.environment.monotonic()
         self._begin(base)
 
     def _begin(self, base: RootAt) -> None:
@@ -89,6 +96,7 @@ class Transaction:
         connection.move(self._view or self._volume.snapshot_of(base.root))
         connection.lengths.allow(base.root.settings.max_result_mb << 20)
         connection.raw.pragma("foreign_keys", self._foreign_keys)
+        connection.guard.on_look = self._claimant.renew_if_due if self._claimant else None
         connection.control("BEGIN" if self.read_only else "BEGIN IMMEDIATE")
         connection.start_request()
         self._base = base
@@ -175,8 +183,7 @@ class Transaction:
             )
             if self._writes and not self._places:
                 self._places.append(self._writer.line.enter(self._base.root.settings.query_timeout_ms / 1000))
-                now = self._volume.branch.latest()
-                if not self._has_read and not has_same_pages(now.root, self._base.root):
+                if not self._has_read and not has_same_pages((now := self._newest()).root, self._base.root):
                     self._begin(now)
         self._has_read = True
 
@@ -196,9 +203,12 @@ class Transaction:
                 return known
             connection.control("COMMIT")
             verdict = self._commit_pages(connection)
+            turns, environment = self._writer.committing.turns, self._volume.environment
             if isinstance(verdict, Conflicted):
                 self._writer.conflicts += 1
+                turns.lost_s = environment.monotonic() - self._began_s
                 raise error_of(verdict)
+            turns.lost_s = None
             return verdict.root.head.version
         finally:
             self._end()
@@ -219,13 +229,16 @@ class Transaction:
 
     def _commit_pages(self, connection: Connection) -> Committed | Conflicted:
         """Commit the pages that were written, again while only references or settings changed (rule 2)."""
+        verdict: Committed | Conflicted = Conflicted(self._base)
         for _ in range(ATTEMPTS):
-            verdict = self._try(connection)
-            if isinstance(verdict, Committed):
-                return verdict
-            now = self._volume.branch.latest()
+            now = self._newest() if connection.file.is_dirty else self._base
             if not has_same_pages(now.root, self._base.root):
-                break
+                return Conflicted(now)
+            if now.root.head == self._base.root.head:
+                verdict = self._try(connection)
+                if isinstance(verdict, Committed):
+                    return verdict
+                continue
             self._base = now
             if self._key:  # it names the version that it would be
                 connection.control("BEGIN IMMEDIATE")
@@ -239,13 +252,17 @@ class Transaction:
         if dirty is None:
             return Committed(self._base.root, self._base)
         self._volume.driver.blobs(self._base.root.tier)  # or the error that says which store is missing
-        changed = change_of(dirty, self._volume)
+        changed = change_of(dirty, self._volume, rest_ms=self._claimant.rest_ms if self._claimant else 0)
         with self._writer.committing.lead:
             plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
             verdict = settled(self._writer.committing.commit(self._base, plan, pages=changed.pages))
         if isinstance(verdict, Committed):
             self._base = RootAt(verdict.root, self._base.generation)
         return verdict
+
+    def _newest(self) -> RootAt:
+        """The newest root, once no foreign turn is in the way."""
+        return self._claimant.ready() if self._claimant else self._volume.branch.latest()
 
     def rollback(self) -> None:
         """Forget everything; harmless when the transaction is over."""
@@ -260,13 +277,15 @@ class Transaction:
     def _end(self) -> None:
         with self._lock:
             connection, self._connection = self._connection, None
+        if self._claimant:
+            self._claimant.release()
         for place in reversed(self._places):
             place.leave()
         if connection is not None:
             connection.unpin()
             connection.end_request()
             connection.move(connection.file.snapshot)  # the overlay goes
-            connection.reads_only = False
+            connection.reads_only, connection.guard.on_look = False, None
             self._done(connection)
 
     def __enter__(self) -> Transaction:

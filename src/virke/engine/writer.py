@@ -10,7 +10,8 @@ Knows programs, one writing connection and `committing`; knows no threads but it
 4. No program is answered before the swap that holds its write is proved (P1), or before the state that its error or
    empty result was computed on is proved to be the newest.
 5. A lost race runs every program again on the new root, with the same instant for the clock; after `max_attempts`
-   each gets `Conflict`.
+   each gets `Conflict`. A race lost to a root with the same pages (a turn, a fence, settings) only plans them again.
+   A group that keeps losing takes a turn (`taking_turns`, P15).
 6. A program whose idempotency key was seen is answered from the table of keyed requests and not run (P2).
 """
 
@@ -20,19 +21,18 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Final
 
-from virke.core.change import Change, plan_change
-from virke.core.commit import Committed, Conflicted
+from virke.core.change import Change, plan_again, plan_change
+from virke.core.commit import Committed, Conflicted, TooSoon
 from virke.core.ids import Version
-from virke.core.root import JournalMark, Root, RootAt
-from virke.engine import keyed, sqlite
-from virke.engine.answers import SeededBytes, check_answers
-from virke.engine.budget import ResultBudget
-from virke.engine.committing import Committing, settled
+from virke.core.root import JournalMark, RootAt
+from virke.engine.committing import ATTEMPTS, Committing, error_of, settled
 from virke.engine.connection import Connection
+from virke.engine.executing import execute
 from virke.engine.line import Line
-from virke.engine.programs import Answer, Program, run_steps
+from virke.engine.programs import Program
 from virke.engine.queue import Pending, Queue
 from virke.engine.results import QueryResult
+from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Dirty
 from virke.engine.volume import SnapshotGone, Volume
 from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
@@ -66,26 +66,40 @@ class Writer:
         """See to the programs at the head of the line. They are taken when the commit begins: what waits rides along."""
         settings = self.volume.branch.latest().root.settings
         self._wait_for_company(settings.commit_window_ms)
-        with ExitStack() as answering, self.line.enter(settings.query_timeout_ms / 1000), self.committing.lead:
-            group = self.queue.take(GROUP_MAX, _fit)
-            for pending in reversed(group):  # each is called, in order, whatever the others raise
-                if pending.on_done:
-                    answering.callback(pending.on_done, pending)
-            began_at = self.volume.environment.monotonic()
-            try:
-                self._commit_group(group)
-            finally:
-                self._last_group = len(group)
-                self._last_commit_s = self.volume.environment.monotonic() - began_at
-                for pending in group:
-                    pending.done = True
-                    pending.wake()
+        timeout_s = settings.query_timeout_ms / 1000
+        with ExitStack() as answering, self.line.enter(timeout_s):
+            self._commit_in_slot(self.volume.environment.monotonic() + timeout_s, answering)
+
+    def _commit_in_slot(self, until_s: float, answering: ExitStack) -> None:
+        """Commit what waits once the store's pace allows it; it is taken then, not before."""
+        pacing = self.committing.pacing
+        while True:
+            is_time = pacing.await_slot(until_s)
+            with self.committing.lead:
+                if is_time and not pacing.has_slot():  # upkeep came first
+                    continue
+                group = self.queue.take(GROUP_MAX, _fit)
+                began_at = self.volume.environment.monotonic()
+                try:
+                    self._commit_group(group)
+                finally:
+                    self._last_group = len(group)
+                    self._last_commit_s = self.volume.environment.monotonic() - began_at
+                    for pending in group:
+                        pending.done = True
+                        pending.wake()
+                    for pending in reversed(group):  # each is called, in order, whatever the others raise
+                        if pending.on_done:
+                            answering.callback(pending.on_done, pending)
+                return
 
     def _wait_for_company(self, window_ms: str | int) -> None:
         """Give others the time to come along: other nodes by a gap, this process's callers by `commit_window_ms`."""
         environment = self.volume.environment
         root = self.volume.branch.latest().root
-        gap_s = self.committing.fairness.gap_s(root, environment.monotonic(), environment.jitter())
+        gap_s = 0.0
+        if not self.committing.pacing.is_paced:  # the pace leaves room for others
+            gap_s = self.committing.fairness.gap_s(root, environment.monotonic(), environment.jitter())
         if window_ms == "auto":
             if gap_s:
                 environment.sleep(gap_s)
@@ -96,11 +110,10 @@ class Writer:
             environment.sleep(wait_s)
 
     def _commit_group(self, group: list[Pending]) -> None:
-        receipts = [pending.receipt for pending in group if pending.receipt]
-        together = Receipt() if receipts else None
+        together = Receipt() if any(pending.receipt for pending in group) else None
         try:
             with writing(together):
-                self.commit(group)
+                self.commit(group, takes_along=True)
         except VirkeError as error:
             for pending in group:
                 if not pending.done:
@@ -111,29 +124,59 @@ class Writer:
                     pending.error = pending.error or OutcomeUnknown("the commit was interrupted; ask the data")
             raise
         finally:
-            if together:
-                for receipt in receipts:
-                    receipt.take(together, len(group))
+            for pending in group:
+                if together and pending.receipt:
+                    pending.receipt.take(together, len(group))
 
     # One commit
 
-    def commit(self, group: list[Pending], before_swap: Callable[[list[Pending]], None] | None = None) -> None:
+    def commit(
+        self,
+        group: list[Pending],
+        before_swap: Callable[[list[Pending]], None] | None = None,
+        *,
+        takes_along: bool = False,
+    ) -> None:
         """Answer every program (the caller leads). Raises what concerns all of them alike.
 
-        `before_swap` is told what became of each in this attempt, before it can get into history.
+        `before_swap` is told what became of each in this attempt, before it can get into history. With `takes_along`
+        what waits in the queue joins the group when it has to wait for the store's pace.
         """
-        attempts = self.volume.branch.latest().root.settings.max_attempts
-        for attempt in range(attempts):
-            if attempt:
-                self.conflicts += 1
+        claimant = self.committing.claim(leads=True)
+        try:
+            self._commit_as(claimant, group, before_swap, takes_along=takes_along)
+        finally:
+            claimant.release()
+
+    def _commit_as(
+        self,
+        claimant: Claimant,
+        group: list[Pending],
+        before_swap: Callable[[list[Pending]], None] | None,
+        *,
+        takes_along: bool,
+    ) -> None:
+        attempts, attempt = self.volume.branch.latest().root.settings.max_attempts, 0
+        until_s = self.committing.gives_up_at()
+        while attempt < attempts:
             try:
-                if isinstance(self._try(group, before_swap), Committed):
-                    return
+                match self._try(claimant, group, before_swap):
+                    case Committed():
+                        return
+                    case TooSoon() as verdict:  # not an attempt
+                        if not self.committing.pacing.await_slot(until_s):
+                            raise error_of(verdict)
+                        if takes_along:
+                            group += self.queue.take(GROUP_MAX - len(group), _fit, group[0].program)
+                        continue
+                    case Conflicted():
+                        self.conflicts += 1
             except SnapshotGone:
                 self.volume.branch.refresh()
             except _GroupFailed:
                 self._commit_each(group, before_swap)
                 return
+            attempt += 1
         raise Conflict(
             f"gave up after {attempts} attempts because other writers kept committing first; nothing was changed, "
             "run it again (run_transaction does that)"
@@ -152,34 +195,44 @@ class Writer:
                     later.error, later.answers = Unavailable(why), None
                 return
 
-    def _try(self, group: list[Pending], before_swap: Callable[[list[Pending]], None] | None) -> Committed | Conflicted:
+    def _try(
+        self, claimant: Claimant, group: list[Pending], before_swap: Callable[[list[Pending]], None] | None
+    ) -> Committed | Conflicted | TooSoon:
         """One attempt on the newest root known."""
         first = group[0].program
         if any(not _fit(first, pending.program) for pending in group[1:]):
             raise _GroupFailed
-        base = self.volume.branch.latest()
+        base = claimant.ready()
         connection = self._writing(base, foreign_keys=first.foreign_keys)
         for pending in group:
             pending.answers, pending.error = None, None
         run = self._run_alone if first.stands_alone else self._run_all
-        dirty = run(connection, base, group)
+        began_s = self.volume.environment.monotonic()
+        connection.guard.on_look = claimant.renew_if_due if claimant.has_turn else None
+        try:
+            dirty = run(connection, base, group)
+        finally:
+            connection.guard.on_look = None
+        claimant.work_s = self.volume.environment.monotonic() - began_s
         if before_swap:
             before_swap(group)
-        verdict = self._settle(connection, base, dirty, group)
+        verdict = self._settle(connection, base, dirty, group, claimant=claimant)
         if isinstance(verdict, Committed) and first.stands_alone and not group[0].error:
             group[0].foreign_keys = bool(connection.raw.pragma("foreign_keys"))
         return verdict
 
     def _settle(
-        self, connection: Connection, base: RootAt, dirty: Dirty | None, group: list[Pending]
-    ) -> Committed | Conflicted:
+        self, connection: Connection, base: RootAt, dirty: Dirty | None, group: list[Pending], *, claimant: Claimant
+    ) -> Committed | Conflicted | TooSoon:
         """Bring what was run into history, or prove that nothing had to be."""
         if dirty is None:
-            return self.committing.prove_newest(base)
-        changed = change_of(dirty, self.volume, _marks(group))
-        plan = plan_change(base.root, self.volume.environment.commit_id(), changed)
-        verdict = settled(self.committing.commit(base, plan, pages=changed.pages, in_row=True))
-        if isinstance(verdict, Conflicted):
+            proved = self.committing.prove_newest(base)
+            if isinstance(proved, Conflicted):
+                claimant.lost()
+            return proved
+        changed = change_of(dirty, self.volume, _marks(group), rest_ms=claimant.rest_ms)
+        verdict = self._swap(base, changed, claimant)
+        if not isinstance(verdict, Committed):
             return verdict
         with suppress(VirkeError):  # it is history: what can't be read now is read when somebody needs it
             connection.file.accept(self.volume.snapshot_of(verdict.root))
@@ -188,6 +241,27 @@ class Writer:
                 if isinstance(answer, QueryResult):
                     answer.with_root(verdict.root)
         return verdict
+
+    def _swap(self, base: RootAt, changed: Change, claimant: Claimant) -> Committed | Conflicted | TooSoon:
+        """Commit pages that were computed on `base`; again, without running anything, while no page was changed since."""
+        now, has_tried = claimant.ready(), False  # a turn of ours may have been renewed, or have expired
+        for _ in range(ATTEMPTS):
+            commit_id = self.volume.environment.commit_id()
+            if now.root.head == base.root.head:
+                plan = plan_change(base.root, commit_id, changed)
+            elif again := plan_again(base.root, now.root, commit_id, changed):
+                plan = again
+            else:
+                if not has_tried:
+                    claimant.lost()
+                return Conflicted(now)
+            verdict = self.committing.commit(now, plan, pages=changed.pages, in_row=True, may_be_too_soon=True)
+            if isinstance(verdict, TooSoon) or isinstance(settled(verdict), Committed):
+                assert isinstance(verdict, Committed | TooSoon)
+                return verdict
+            claimant.lost()
+            now, has_tried = claimant.ready(), True
+        return Conflicted(now)
 
     def _run_all(self, connection: Connection, base: RootAt, group: list[Pending]) -> Dirty | None:
         connection.control("BEGIN IMMEDIATE")
@@ -312,7 +386,7 @@ def _marks(group: list[Pending]) -> tuple[JournalMark, ...]:
     return tuple(last.values())
 
 
-def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = ()) -> Change:
+def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = (), *, rest_ms: int = 0) -> Change:
     """What is to be committed: the pages that a connection wrote, and what the root shall remember with them."""
     return Change(
         dirty.pages,
@@ -321,35 +395,6 @@ def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = ())
         dirty.checksum,
         time_ms=volume.environment.now_ms(),
         marks=marks,
+        rest_ms=rest_ms,
         part_bytes=volume.part_bytes,
     )
-
-
-def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volume) -> list[Answer]:
-    """Run one program on a connection, or find its first answer; not true before the commit."""
-    settings, program = base.root.settings, pending.program
-    connection.vfs.now_ms = program.time_ms
-    if pending.mark:  # it was answered, and kept within the time: now it takes what it takes
-        connection.guard.deadline = sqlite.NO_DEADLINE
-    else:
-        connection.guard.deadline = (
-            volume.environment.monotonic() + (program.timeout_ms or settings.query_timeout_ms) / 1000
-        )
-    first_run = pending.first_run
-    connection.draw_random_from(SeededBytes(first_run.seed) if first_run else None)
-    answers = _run_or_find(connection, program, base.root, ResultBudget(settings.max_result_mb << 20))
-    check_answers(first_run, answers)
-    return answers
-
-
-def _run_or_find(connection: Connection, program: Program, root: Root, budget: ResultBudget) -> list[Answer]:
-    if program.key is None:
-        return run_steps(connection, program, root, budget)
-    fingerprint = program.fingerprint()
-    known = keyed.find_answer(connection, program.key, fingerprint, now_ms=program.time_ms, root=root)
-    if known is not None:
-        return list(known)
-    answers = run_steps(connection, program, root, budget)
-    results = [answer for answer in answers if isinstance(answer, QueryResult)]
-    keyed.keep_answer(connection, program.key, fingerprint, now_ms=program.time_ms, results=results)
-    return answers

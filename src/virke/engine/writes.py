@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from virke.core.root import NOT_TOLD, RootAt
+from virke.core.turntaking import LOSSES
 from virke.engine.connection import Connection
 from virke.engine.deferred import Deferred
 from virke.engine.freshness import Freshness
@@ -23,6 +24,7 @@ from virke.engine.line import Line, Place
 from virke.engine.programs import Program, Step, hash_key
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed, QueryResult
+from virke.engine.taking_turns import Claimant
 from virke.engine.transaction import Transaction, check_no_open_transaction
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
@@ -131,8 +133,20 @@ class Writes:
                 wait_s = self._branch.latest().root.settings.query_timeout_ms / 1000
                 places.append(self._writer.line.enter(wait_s))
             base, hashed = self._branch.refresh(), hash_key(key) if key else None
-            return self._begun(base, done=self._give_back, key=hashed, foreign_keys=mode, places=places)
+            lost_s = self._writer.committing.turns.lost_s if immediate else None
+            claimant = self._writer.committing.claim(losses=0 if lost_s is None else LOSSES, work_s=lost_s or 0.0)
+            if immediate:
+                base = claimant.ready()
         except BaseException:
+            for place in reversed(places):
+                place.leave()
+            raise
+        try:
+            return self._begun(
+                base, done=self._give_back, key=hashed, foreign_keys=mode, places=places, claimant=claimant
+            )
+        except BaseException:
+            claimant.release()
             for place in reversed(places):
                 place.leave()
             raise
@@ -146,6 +160,7 @@ class Writes:
         view: Pages | None = None,
         key: bytes | None = None,
         places: Sequence[Place] = (),
+        claimant: Claimant | None = None,
     ) -> Transaction:
         """A transaction on an idle connection, which stays idle if it can't begin."""
         try:
@@ -163,9 +178,10 @@ class Writes:
                 key=key,
                 foreign_keys=foreign_keys,
                 places=places,
+                claimant=claimant,
             )
         except BaseException:
-            connection.reads_only = False
+            connection.reads_only, connection.guard.on_look = False, None
             self._keep(connection)
             raise
 

@@ -3,7 +3,8 @@
 Knows the order of things: tell the kind → copy the snapshot → run the file on the copy → commit what differs.
 
 1. The database is touched once, by `commit_pages`; every error before that leaves it as it was.
-2. A lost race starts again from the new snapshot, with the same instant, up to the setting `max_attempts`.
+2. A lost race starts again from the new snapshot, with the same instant, up to the setting `max_attempts`. From the
+   second try on other writers wait for it, so that it gets through however busy they are (P15).
 3. A file that changes nothing makes no version.
 4. An SQLite file takes the place of the whole database, so a database that holds something needs `replace`.
 """
@@ -11,14 +12,12 @@ Knows the order of things: tell the kind → copy the snapshot → run the file 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from os import PathLike
-from typing import BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from virke.core.settings import Settings
 from virke.engine.sqlite import Error, translate
 from virke.errors import Conflict, Invalid
 from virke.transfer.csv_table import load_csv
@@ -28,20 +27,15 @@ from virke.transfer.sniff import Kind, Sniffed, sniff
 from virke.transfer.source import Progress, Source, open_source, silent
 from virke.transfer.sql_dump import Loaded, load_sql
 
-Base = TypeVar("Base", bound=Pages)
+if TYPE_CHECKING:
+    from virke.engine.long_writes import LongWrite
 
 
-class Target(Protocol[Base]):
+class Target(Protocol):
     """The database that takes an import."""
 
-    def snapshot(self) -> Base:
-        """Its newest snapshot, pending writes pushed before."""
-
-    def settings(self) -> Settings:
-        """Its settings."""
-
-    def commit_pages(self, base: Base, *, page_size: int, page_count: int, pages: Iterable[tuple[int, bytes]]) -> int:
-        """Commit the pages that differ from `base`, ascending; the new version, or `Conflict`."""
+    def long_write(self) -> LongWrite:
+        """A write that is tried until it gets through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +60,11 @@ class _Job:
     now_ms: int
     scratch: Scratch
     progress: Progress
+    write: LongWrite
 
 
 def import_file(
-    database: Target[Base],
+    database: Target,
     path: str | PathLike[str] | BinaryIO,
     *,
     table: str | None = None,
@@ -96,22 +91,27 @@ def import_file(
             )
         if replace and sniffed.kind is not Kind.IMAGE:
             raise Invalid(f"--replace is for SQLite files; {source.name} is {_named(sniffed.kind)}")
-        job = _Job(source, sniffed, table or "", time.time_ns() // 1_000_000, work, report)
-        attempts = database.settings().max_attempts
-        for _ in range(attempts - 1):
-            try:
-                return _attempt(database, job, replace)
-            except Conflict:
-                work.remove()
-        return _attempt(database, job, replace)
+        with database.long_write() as write:
+
+            def reported(done: int, total: int) -> None:
+                write.renew_if_due()
+                report(done, total)
+
+            job = _Job(source, sniffed, table or "", time.time_ns() // 1_000_000, work, reported, write)
+            for _ in range(write.settings().max_attempts - 1):
+                try:
+                    return _attempt(job, replace)
+                except Conflict:
+                    work.remove()
+            return _attempt(job, replace)
 
 
 def _named(kind: Kind) -> str:
     return {Kind.IMAGE: "an SQLite file", Kind.SQL: "SQL text", Kind.CSV: "a CSV file"}[kind]
 
 
-def _attempt(database: Target[Base], job: _Job, replace: bool) -> Imported:
-    base = database.snapshot()
+def _attempt(job: _Job, replace: bool) -> Imported:
+    base = job.write.snapshot()
     if job.sniffed.kind is Kind.IMAGE:
         marks, loaded = _take_image(base, job, replace)
     else:
@@ -122,7 +122,7 @@ def _attempt(database: Target[Base], job: _Job, replace: bool) -> Imported:
     same = count == base.page_count and all(marks.has(number, data) for number, data in job.scratch.changes(marks))
     if count and not same:
         pages = job.scratch.changes(marks, job.progress)
-        version = database.commit_pages(base, page_size=size, page_count=count, pages=pages)
+        version = job.write.commit_pages(base, page_size=size, page_count=count, pages=pages)
     return Imported(job.sniffed.kind.value, loaded.statements, loaded.rows, version, job.source.size, loaded.warnings)
 
 
@@ -146,6 +146,7 @@ def _load(base: Pages, job: _Job) -> Loaded:
     with job.scratch.opened(job.now_ms, base.page_size) as (connection, guard):
         connection.execute("BEGIN").fetchall()
         guard.allow_transactions = False
+        guard.on_look = job.write.renew_if_due
         if job.sniffed.kind is Kind.CSV:
             loaded = load_csv(connection, guard, source, encoding=encoding, table=job.table, progress=job.progress)
         else:

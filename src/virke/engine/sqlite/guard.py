@@ -87,6 +87,7 @@ class Guard:
         "denied",
         "is_greedy",
         "left_behind",
+        "on_look",
         "ran_out",
         "seen",
     )
@@ -106,6 +107,8 @@ class Guard:
         self.cache_bytes_max = 0
         self.is_greedy = False
         self.ran_out = False
+        self.on_look: Callable[[], None] | None = None
+        """Called at each look: what a statement that runs long has to see to in between."""
         self._begun: float | None = None
         self._floor = self._cached = self._growth = 0
         self._seen_at = -RUNNING_S
@@ -288,6 +291,8 @@ def _watch(guard: Guard) -> Callable[[], bool]:
     monotonic, used = guard._monotonic, apsw.memory_used
 
     def look() -> bool:
+        if guard.on_look is not None:
+            guard.on_look()
         if guard.deadline is not guard._begun or used() > guard.ceiling:
             return guard.must_stop()
         return monotonic() > guard.deadline

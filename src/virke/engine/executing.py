@@ -1,0 +1,46 @@
+"""Running one program on a connection: its time, its instant, its random bytes, and its first answer if it is keyed.
+
+Knows connections and programs; knows no commit.
+"""
+
+from __future__ import annotations
+
+from virke.core.root import Root, RootAt
+from virke.engine import keyed, sqlite
+from virke.engine.answers import SeededBytes, check_answers
+from virke.engine.budget import ResultBudget
+from virke.engine.connection import Connection
+from virke.engine.programs import Answer, Program, run_steps
+from virke.engine.queue import Pending
+from virke.engine.results import QueryResult
+from virke.engine.volume import Volume
+
+
+def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volume) -> list[Answer]:
+    """Run one program on a connection, or find its first answer; not true before the commit."""
+    settings, program = base.root.settings, pending.program
+    connection.vfs.now_ms = program.time_ms
+    if pending.mark:  # it was answered, and kept within the time: now it takes what it takes
+        connection.guard.deadline = sqlite.NO_DEADLINE
+    else:
+        connection.guard.deadline = (
+            volume.environment.monotonic() + (program.timeout_ms or settings.query_timeout_ms) / 1000
+        )
+    first_run = pending.first_run
+    connection.draw_random_from(SeededBytes(first_run.seed) if first_run else None)
+    answers = _run_or_find(connection, program, base.root, ResultBudget(settings.max_result_mb << 20))
+    check_answers(first_run, answers)
+    return answers
+
+
+def _run_or_find(connection: Connection, program: Program, root: Root, budget: ResultBudget) -> list[Answer]:
+    if program.key is None:
+        return run_steps(connection, program, root, budget)
+    fingerprint = program.fingerprint()
+    known = keyed.find_answer(connection, program.key, fingerprint, now_ms=program.time_ms, root=root)
+    if known is not None:
+        return list(known)
+    answers = run_steps(connection, program, root, budget)
+    results = [answer for answer in answers if isinstance(answer, QueryResult)]
+    keyed.keep_answer(connection, program.key, fingerprint, now_ms=program.time_ms, results=results)
+    return answers

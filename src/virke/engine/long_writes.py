@@ -1,0 +1,101 @@
+"""A long write whose pages are made outside of the engine (an import), tried until it gets through (P15).
+
+Knows snapshots, the line of the branch and its turns; knows no file and no SQL of the one who makes the pages.
+
+1. From its second try on it holds the line of the branch: writers of this process, and on a local store those of other
+   processes, wait for it. From its third on it holds a turn, for which all others wait.
+2. A turn is renewed while the pages are made (`renew_if_due`), and once more before they are stored. What takes longer
+   to store than a turn can last may lose the race all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+from virke.core.settings import Settings
+from virke.engine.committing import Committing
+from virke.engine.line import Line, Place
+from virke.engine.streaming import PageStream, base_of
+from virke.engine.volume import Snapshot, Volume
+from virke.engine.writes import Writes
+from virke.errors import Conflict
+
+
+class LongWrite:
+    """Use as a context manager: `snapshot`, make the pages, `commit_pages`; after a `Conflict` again from the beginning."""
+
+    def __init__(
+        self, volume: Volume, committing: Committing, line: Line, writes: Writes, *, after_commit: Callable[[], None]
+    ) -> None:
+        self._volume = volume
+        self._committing = committing
+        self._line = line
+        self._writes = writes
+        self._after_commit = after_commit
+        self._claimant = committing.claim()
+        self._place: Place | None = None
+        self._losses = 0
+        self._began_s = 0.0
+
+    def settings(self) -> Settings:
+        """The settings as the store has them now."""
+        return self._volume.branch.refresh().root.settings
+
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot to make the pages from, pending writes pushed before; others' turns are waited for."""
+        self._writes.check_allowed()
+        self._writes.push_pending()
+        if self._losses and self._place is None:
+            settings = self._volume.branch.latest().root.settings
+            self._place = self._line.enter(settings.query_timeout_ms / 1000)
+        self._volume.branch.refresh()
+        base = self._claimant.ready()
+        self._began_s = self._volume.environment.monotonic()
+        return self._volume.snapshot_of(base.root)
+
+    def renew_if_due(self) -> None:
+        """To be called often while the pages are made: keep the turn, if there is one."""
+        self._claimant.renew_if_due()
+
+    def commit_pages(
+        self,
+        base: Snapshot,
+        *,
+        page_size: int,
+        page_count: int,
+        pages: Iterable[tuple[int, bytes]],
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Commit a stream of changed pages; see `Database.commit_pages`."""
+        self._writes.check_allowed()
+        self._claimant.ready()
+        self._claimant.renew()
+        try:
+            with self._committing.lead:
+                stream = PageStream(
+                    self._volume,
+                    self._committing,
+                    base_of(self._volume, base),
+                    page_size=page_size,
+                    page_count=page_count,
+                    rest_ms=self._claimant.rest_ms,
+                )
+                version = stream.commit(pages, progress)
+        except Conflict:
+            self._losses += 1
+            self._claimant.lost()
+            self._claimant.work_s = self._volume.environment.monotonic() - self._began_s
+            raise
+        self._after_commit()
+        return version
+
+    def __enter__(self) -> LongWrite:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._claimant.release()
+        if self._place:
+            self._place.leave()
