@@ -308,7 +308,7 @@ def test_a_statement_that_fails_gives_its_turn_back() -> None:
     assert now_of(store).rest_ms >= 200
     claim = committing.claim
     clock.pass_s(1)
-    committing.claim = lambda **named: claim(**{**named, "losses": 2})  # type: ignore[method-assign, arg-type]
+    committing.claim = lambda **named: claim(**{**named, "losses": 2})  # type: ignore[method-assign]
     with pytest.raises(SqlError, match="UNIQUE"):
         database.execute("INSERT INTO t VALUES (1), (1)")
     assert now_of(store).turn is None
