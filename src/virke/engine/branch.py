@@ -20,7 +20,7 @@ from typing import Final
 from virke.core.branching import World
 from virke.core.effects import Absent, Record, Unchanged
 from virke.core.ids import MAIN_BRANCH, DatabaseId, Epoch, Version
-from virke.core.lineage import AskAgain, Forgot, Keep, Mark, Newer, NewLineage, Replaced, Same, Seen, judge
+from virke.core.lineage import AskAgain, Forgot, Keep, Mark, Newer, NewerEpoch, NewLineage, Replaced, Same, Seen, judge
 from virke.core.pins import Tombstone, root_key
 from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_record
 from virke.engine.driver import Driver
@@ -72,7 +72,8 @@ class Branch:
         """The version at which the newest lineage begins."""
         self._forgot = ""
         """What proved that the store lost commits (P14)."""
-        self.on_forgot: Callable[[], None] | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a newer root is known, or that the store lost commits; before `stamp` says so."""
 
     @property
     def world(self) -> World:
@@ -116,11 +117,11 @@ class Branch:
                     seen = self._take(at, asked_at, knew)
                     if isinstance(seen, AskAgain) and attempt + 1 < tries:
                         continue
-                    self.stamp = stamp or b""
-                    return self._taken(seen)
+                    newest, self.stamp = self._taken(seen), stamp or b""
+                    return newest
                 case Unchanged() if knew:
-                    self.stamp = stamp or b""
-                    return self._taken(self._take(knew, asked_at, knew))
+                    newest, self.stamp = self._taken(self._take(knew, asked_at, knew)), stamp or b""
+                    return newest
                 case Absent() if self.is_linearizable:
                     break
         raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
@@ -135,6 +136,10 @@ class Branch:
     def has_moved(self) -> bool:
         """Whether a commit of any process may have been answered since the newest root was confirmed."""
         return self.is_watched and self.look() != self.stamp
+
+    def is_latest(self, root: Root) -> bool:
+        """Whether `root` is the newest known, and nothing says that the store lost commits."""
+        return not self._forgot and self._latest is not None and self._latest.root is root
 
     def latest(self) -> RootAt:
         """The newest root known, asked of the store only if none is known. Raises `Corrupt`: the store lost commits."""
@@ -203,6 +208,8 @@ class Branch:
                 raise self.forgot(reason)
             case Replaced() | AskAgain():
                 raise NotFound(f"database {self.name!r} was deleted and created again; connect again")
+            case Newer() | NewerEpoch() | NewLineage():
+                self.on_change()
         assert self._latest is not None, "what was taken over is known"
         return self._latest
 
@@ -212,8 +219,7 @@ class Branch:
         """The store lost commits: from now on everything is refused with the error that is returned."""
         if not self._forgot:
             self._forgot = reason
-            if self.on_forgot:
-                self.on_forgot()
+            self.on_change()
         return Corrupt(
             f"the store lost commits: {self._forgot}; bring back its newest copy, "
             "or open the database again to go on with what it has now"

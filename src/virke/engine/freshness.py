@@ -6,8 +6,10 @@ Knows the branch and deferred writes; knows no SQL and no connection. Shared by 
    than this process's own writes.
 2. It is new enough for `max_staleness_ms` after the store confirmed its root; `strong` confirms it now.
 3. Where the store shows for next to nothing whether any process committed (`Branch.has_moved`), a `session` read looks
-   each time, so that what one process wrote the next one sees.
-4. Nothing is new enough once it is known that the store lost commits (P14).
+   each time, so that what one process wrote the next one sees. What it looks for is what was seen with the state that
+   is shown: another call may have learned of a newer root and shown nothing.
+4. Whatever makes this process know a newer root, no read that begins later is shown an older one.
+5. Nothing is new enough once it is known that the store lost commits (P14).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ SHOW_TRIES: Final = 8
 class Shown:
     """A state to read from, until when (monotonic seconds) it is new enough, and the limits that hold for reads of it.
 
-    `is_watched`: a read looks whether a commit came since (`Branch.has_moved`).
+    `is_watched`: a read looks whether a commit came since (`Branch.look` shows something else than `stamp`).
     """
 
     view: Pages
@@ -41,6 +43,8 @@ class Shown:
     timeout_s: float
     result_bytes: int
     is_watched: bool = False
+    stamp: bytes = b""
+    """What the look showed when this state was confirmed (rule 3)."""
 
 
 class Freshness:
@@ -56,10 +60,10 @@ class Freshness:
         self._read_only = read_only
         self._monotonic = volume.environment.monotonic
         self._bookmarks = Bookmarks(self._branch)
-        self._lock = threading.RLock()  # while a state is made to be shown, it may be found out that commits are lost
+        self._lock = threading.Lock()
         self._closed = False
         self.shown = self.show()
-        self._branch.on_forgot = self._expire
+        self._branch.on_change = self._expire
 
     def current(self, consistency: str | None = None, bookmark: str | None = None) -> Shown:
         """What to show: as new as it must be.
@@ -95,7 +99,8 @@ class Freshness:
     def show(self) -> Shown:
         """Show the newest root known, and pending writes above it."""
         with self._lock:
-            checked_at = self._branch.checked_at  # before the view: what is learned meanwhile confirms a newer one
+            # before the view: what is learned meanwhile confirms a newer one
+            checked_at, stamp = self._branch.checked_at, self._branch.stamp
             at, view = self._newest()
             settings = at.root.settings
             fresh = not self._closed and settings.read_consistency != "strong"
@@ -106,7 +111,10 @@ class Freshness:
                 timeout_s=settings.query_timeout_ms / 1000,
                 result_bytes=settings.max_result_mb << 20,
                 is_watched=self._branch.is_watched and settings.read_consistency == "session",
+                stamp=stamp,
             )
+            if not self._branch.is_latest(at.root):  # learned meanwhile: what it expired was the state before this one
+                self._expire()
             return shown
 
     def show_if_possible(self) -> None:
@@ -122,8 +130,8 @@ class Freshness:
         self.show_if_possible()
 
     def _expire(self) -> None:
-        with self._lock:
-            self.shown = replace(self.shown, fresh_until=float("-inf"))
+        """Let the next read look again. Without the lock: the caller may hold one that `show` waits for."""
+        self.shown = replace(self.shown, fresh_until=float("-inf"))
 
     def _newest(self) -> tuple[RootAt, Pages]:
         gone: Exception | None = None

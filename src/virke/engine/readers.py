@@ -108,7 +108,7 @@ class Readers:
         if (
             terms is not self.plain
             or now >= shown.fresh_until
-            or (shown.is_watched and self._look() != self._branch.stamp)
+            or (shown.is_watched and self._look() != shown.stamp)
         ):
             shown = self._shown_for(terms)
             now = self.monotonic()
@@ -245,7 +245,7 @@ class Readers:
         if (
             self.is_closed
             or self.monotonic() >= shown.fresh_until
-            or (shown.is_watched and self._look() != self._branch.stamp)
+            or (shown.is_watched and self._look() != shown.stamp)
         ):
             return None
         return shown
