@@ -5,11 +5,13 @@ Knows what the store offers for it (L1), or a lock of its own where the store ha
 1. Standing in line is for liveness only: safety stays with compare-and-swap. A caller that waited its whole time goes
    on without a place.
 2. A thread that has a place is never made to wait for itself.
-3. A transaction holds its place from its first write to its end; a group of programs while it is committed.
+3. A transaction holds its place from its first write to its end, or until it is forgotten; a group of programs while
+   it is committed.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -18,9 +20,9 @@ from typing import Final
 
 from virke.stores.base import Store
 
-_Key = tuple[int, str, str]
+_Key = tuple[int, int, str, str]
 _held: Final[set[_Key]] = set()
-"""Thread, store and line of every place that is held: what rule 2 asks."""
+"""Process, thread, store and line of every place that is held: what rule 2 asks. A forked child holds none."""
 
 
 class Place:
@@ -30,12 +32,20 @@ class Place:
         self._key = key
         self._held = held
 
+    @property
+    def is_first(self) -> bool:
+        """Whether it is a place of its own; not after a wait that was over, nor within another place of the thread."""
+        return self._key is not None
+
     def leave(self) -> None:
         """Let the next one through; harmless when done."""
         key, self._key = self._key, None
         if key is not None:
             _held.discard(key)
             self._held.close()
+
+    def __del__(self) -> None:
+        self.leave()
 
     def __enter__(self) -> Place:
         return self
@@ -56,7 +66,7 @@ class Line:
 
     def enter(self, wait_s: float) -> Place:
         """A place, once those before have left; after `wait_s` seconds without one."""
-        key = (threading.get_ident(), self._url, self._key)
+        key = (os.getpid(), threading.get_ident(), self._url, self._key)
         if key in _held:
             return Place(None, ExitStack())
         held = ExitStack()

@@ -289,7 +289,8 @@ class Transaction:
             self._done(connection)
 
     def __enter__(self) -> Transaction:
-        _open_here.set((*_open_here.get(), self))
+        still_open = (one for one in _open_here.get() if one._connection is not None)  # some end in other threads
+        _open_here.set((*still_open, self))
         return self
 
     def __exit__(

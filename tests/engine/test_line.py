@@ -1,0 +1,83 @@
+"""The line before a branch: a place ends with whoever holds it, however that ends."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.engine.world import Clock, make
+from virke.engine.database import Database
+from virke.engine.line import Line
+from virke.engine.transaction import _open_here
+from virke.stores.memory import memory_store
+
+KEY = "root/db/main"
+
+
+def _in_another_thread(line: Line) -> bool:
+    """Whether another thread finds itself first, without waiting."""
+    found = list[bool]()
+
+    def stand() -> None:
+        place = line.enter(0)
+        found.append(place.is_first)
+        place.leave()
+
+    thread = threading.Thread(target=stand)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_a_place_that_is_forgotten_lets_the_next_one_through() -> None:
+    line = Line(memory_store(), KEY)
+    place = line.enter(0)
+    assert not _in_another_thread(line)
+    del place
+    assert _in_another_thread(line)
+
+
+def test_a_thread_stands_in_line_again_after_its_place_was_forgotten() -> None:
+    """A thread that counted as first for ever would never line up: others would lose to it."""
+    line = Line(memory_store(), KEY)
+    line.enter(0)
+    again = line.enter(0)
+    assert again.is_first
+    assert not _in_another_thread(line)
+
+
+def test_a_place_that_another_thread_leaves_is_free_for_all() -> None:
+    line = Line(memory_store(), KEY)
+    place = line.enter(0)
+    thread = threading.Thread(target=place.leave)
+    thread.start()
+    thread.join()
+    assert _in_another_thread(line)
+    assert line.enter(0).is_first
+
+
+def test_a_transaction_that_is_forgotten_keeps_no_writer_waiting() -> None:
+    clock = Clock()
+    database = make(clock=clock)
+    database.execute("CREATE TABLE t (n)")
+    transaction = database.transaction()
+    transaction.execute("INSERT INTO t VALUES (1)")
+    del transaction
+    assert _in_another_thread(database._writer.line)
+    assert database.execute("INSERT INTO t VALUES (2)") == 1
+    assert database.query("SELECT n FROM t").rows == [(2,)]
+
+
+def _end_elsewhere(database: Database) -> None:
+    transaction = database.transaction()
+    transaction.__enter__()
+    thread = threading.Thread(target=transaction.finish, kwargs={"is_good": True})
+    thread.start()
+    thread.join()
+
+
+def test_a_thread_keeps_nothing_of_transactions_that_ended_in_another() -> None:
+    """A server begins a transaction in one thread and ends it in another, thousands of times."""
+    database = make()
+    for _ in range(20):
+        _end_elsewhere(database)
+    assert len(_open_here.get()) <= 1
