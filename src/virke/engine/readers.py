@@ -105,17 +105,14 @@ class Readers:
             sqlite.check_text(sql)
         shown = self._freshness.shown
         now = self.monotonic()
-        if (
-            terms is not self.plain
-            or now >= shown.fresh_until
-            or (shown.is_watched and self._look() != shown.stamp)
-        ):
+        if terms is not self.plain or now >= shown.fresh_until or (shown.is_watched and self._look() != shown.stamp):
             shown = self._shown_for(terms)
             now = self.monotonic()
         try:
-            reader = self.idle.pop()
+            idle = self.idle.pop()
         except IndexError:
-            reader = self._new_reader()
+            idle = None
+        reader = idle or self._new_reader()  # not above: its errors have nothing to do with that one
         try:
             known = reader.known.get(sql)
             connection = reader.connection
