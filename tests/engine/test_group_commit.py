@@ -273,3 +273,25 @@ def test_a_transaction_that_many_commits_passed_is_a_conflict(gated: Gated) -> N
         with pytest.raises(Conflict):
             transaction.commit()
     assert numbers(db) == []
+
+
+def test_p13_what_a_callback_raises_is_not_the_answer_to_the_write_that_led(gated: Gated) -> None:
+    """The leader's own write is committed: an error in its place would have it run again."""
+    told: list[object] = []
+
+    def fails(_: Pending) -> None:
+        raise RuntimeError("the event loop is closed")
+
+    def enqueue(sql: str, on_done: Callable[[Pending], object]) -> None:
+        write = pending(sql)
+        write.on_done = on_done  # type: ignore[assignment]
+        assert not gated.db._writer.queue.enqueue(write)
+
+    outcomes = gated.group(
+        lambda: enqueue("INSERT INTO t VALUES (1)", fails),
+        lambda: gated.db.execute("INSERT INTO t VALUES (2)"),
+        lambda: enqueue("INSERT INTO t VALUES (3)", lambda one: told.append(one.answers is not None)),
+    )
+    assert outcomes == [None, 1, None]
+    assert told == [True]
+    assert numbers(gated.db) == [1, 2, 3]

@@ -11,7 +11,6 @@ Knows what the store offers for it (L1), or a lock of its own where the store ha
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,9 +19,9 @@ from typing import Final
 
 from virke.stores.base import Store
 
-_Key = tuple[int, int, str, str]
+_Key = tuple[int, str, str]
 _held: Final[set[_Key]] = set()
-"""Process, thread, store and line of every place that is held: what rule 2 asks. A forked child holds none."""
+"""Thread, store and line of every place that is held: what rule 2 asks."""
 
 
 class Place:
@@ -66,7 +65,7 @@ class Line:
 
     def enter(self, wait_s: float) -> Place:
         """A place, once those before have left; after `wait_s` seconds without one."""
-        key = (os.getpid(), threading.get_ident(), self._url, self._key)
+        key = (threading.get_ident(), self._url, self._key)
         if key in _held:
             return Place(None, ExitStack())
         held = ExitStack()

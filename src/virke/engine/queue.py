@@ -7,13 +7,15 @@ program may be made to lead, which is to carry out what waits.
 2. A caller is woken as soon as its own program is done, even if another one leads by then.
 3. Whoever stops leading, by an error too, hands the lead to a caller that waits; with none, the next program brings one.
 4. A caller that goes away without its answer takes its program out of the line, if nothing has begun it.
-5. `on_done` is called once for each program, after it is done and outside of every lock; it should not raise.
+5. `on_done` is called once for each program, after it is done and outside of every lock. What it
+   raises is dropped: it concerns no other caller, and must not stand in the place of the leader's own answer.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from virke.core.root import JournalMark
 from virke.engine.answers import FirstRun
@@ -85,6 +87,12 @@ class Pending:
         """Let the waiting caller go on."""
         if self._wake is not None:
             self._wake.set()
+
+    def tell(self) -> None:
+        """Call `on_done` (rule 4)."""
+        if self.on_done is not None:
+            with suppress(Exception):
+                self.on_done(self)
 
     def results(self) -> list[QueryResult]:
         """The results of a program that ends at its first error. Raises its error."""

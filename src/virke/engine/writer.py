@@ -89,8 +89,7 @@ class Writer:
                         pending.done = True
                         pending.wake()
                     for pending in reversed(group):  # each is called, in order, whatever the others raise
-                        if pending.on_done:
-                            answering.callback(pending.on_done, pending)
+                        answering.callback(pending.tell)
                 return
 
     def _wait_for_company(self, window_ms: str | int) -> None:
