@@ -10,44 +10,38 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from virke.aio import AsyncDatabase as AsyncDatabase
+    from virke.aio import AsyncRows as AsyncRows
+    from virke.aio import AsyncTransaction as AsyncTransaction
+    from virke.core.settings import Settings as Settings
     from virke.engine.database import Database as Database
+    from virke.engine.results import Collected as Collected
+    from virke.engine.results import Flushed as Flushed
+    from virke.engine.results import Meta as Meta
     from virke.engine.results import QueryResult as QueryResult
-    from virke.errors import (
-        Conflict as Conflict,
-    )
-    from virke.errors import (
-        Corrupt as Corrupt,
-    )
-    from virke.errors import (
-        Denied as Denied,
-    )
-    from virke.errors import (
-        Exists as Exists,
-    )
-    from virke.errors import (
-        Invalid as Invalid,
-    )
-    from virke.errors import (
-        NotFound as NotFound,
-    )
-    from virke.errors import (
-        OutcomeUnknown as OutcomeUnknown,
-    )
-    from virke.errors import (
-        SqlError as SqlError,
-    )
-    from virke.errors import (
-        TimedOut as TimedOut,
-    )
-    from virke.errors import (
-        TooLarge as TooLarge,
-    )
-    from virke.errors import (
-        Unavailable as Unavailable,
-    )
-    from virke.errors import (
-        VirkeError as VirkeError,
-    )
+    from virke.engine.results import RejectedWrite as RejectedWrite
+    from virke.engine.results import SchemaEntry as SchemaEntry
+    from virke.engine.results import Status as Status
+    from virke.engine.rows import Rows as Rows
+    from virke.engine.sqlite import Aggregate as Aggregate
+    from virke.engine.sqlite import Column as Column
+    from virke.engine.sqlite import Description as Description
+    from virke.engine.sqlite import Extensions as Extensions
+    from virke.engine.terms import Cancel as Cancel
+    from virke.engine.transaction import Transaction as Transaction
+    from virke.errors import Conflict as Conflict
+    from virke.errors import Corrupt as Corrupt
+    from virke.errors import Denied as Denied
+    from virke.errors import Exists as Exists
+    from virke.errors import Invalid as Invalid
+    from virke.errors import NotFound as NotFound
+    from virke.errors import NotHere as NotHere
+    from virke.errors import OutcomeUnknown as OutcomeUnknown
+    from virke.errors import SqlError as SqlError
+    from virke.errors import TimedOut as TimedOut
+    from virke.errors import TooLarge as TooLarge
+    from virke.errors import Unavailable as Unavailable
+    from virke.errors import UsageError as UsageError
+    from virke.errors import VirkeError as VirkeError
     from virke.opening import connect as connect
     from virke.opening import create as create
     from virke.opening import delete as delete
@@ -55,19 +49,19 @@ if TYPE_CHECKING:
 
 __version__: Final = "0.1.0"
 
-_ERRORS: Final = (
-    "Conflict Corrupt Denied Exists Invalid NotFound OutcomeUnknown SqlError TimedOut TooLarge Unavailable VirkeError"
-).split()
-_HOMES: Final = {
-    "AsyncDatabase": "virke.aio",
-    "Database": "virke.engine.database",
-    "QueryResult": "virke.engine.results",
-    "connect": "virke.opening",
-    "create": "virke.opening",
-    "delete": "virke.opening",
-    "list_databases": "virke.opening",
-    **dict.fromkeys(_ERRORS, "virke.errors"),
+_NAMES: Final = {
+    "virke.aio": "AsyncDatabase AsyncRows AsyncTransaction",
+    "virke.core.settings": "Settings",
+    "virke.engine.database": "Database",
+    "virke.engine.results": "Collected Flushed Meta QueryResult RejectedWrite SchemaEntry Status",
+    "virke.engine.rows": "Rows",
+    "virke.engine.sqlite": "Aggregate Column Description Extensions",
+    "virke.engine.terms": "Cancel",
+    "virke.engine.transaction": "Transaction",
+    "virke.errors": "Conflict Corrupt Denied Exists Invalid NotFound NotHere OutcomeUnknown SqlError TimedOut TooLarge Unavailable UsageError VirkeError",
+    "virke.opening": "connect create delete list_databases",
 }
+_HOMES: Final = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

@@ -307,6 +307,20 @@ def test_p8_a_reader_of_a_collected_snapshot_starts_over(tmp_path: Path) -> None
         assert count(reader) == ALL
 
 
+@pytest.mark.usefixtures("nothing_comes_along")
+def test_p8_rows_and_descriptions_of_a_collected_snapshot_start_over(tmp_path: Path) -> None:
+    """A version that the caller named is not found instead."""
+    store, asked = old_database(tmp_path), "SELECT token, filler FROM entry"
+    with opened(store, tmp_path) as reader, opened(store, tmp_path) as another:
+        snapshot = reader.snapshot()
+        collected(store, tmp_path)
+        assert len(another.describe(asked).columns) == 2
+        assert len(list(another.query_rows(asked))) == ALL
+        with pytest.raises(NotFound, match="collected"):
+            reader._readers.query_at(snapshot, asked, (), reader._readers.plain)
+        assert len(list(reader.query_rows(asked))) == ALL
+
+
 def test_p8_a_snapshot_that_was_collected_is_a_conflict_not_corruption(tmp_path: Path) -> None:
     """Also when this process has seen the newer root already."""
     store = old_database(tmp_path)
