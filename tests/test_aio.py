@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from virke import aio
-from virke.errors import Conflict, Invalid, SqlError
+from virke.errors import Conflict, Denied, Invalid, SqlError, TimedOut
 from virke.stores.memory import memory_store
 
 T = TypeVar("T")
@@ -102,5 +102,89 @@ def test_a_closed_database_says_so_and_may_be_closed_again() -> None:
         await db.close()
         with pytest.raises(Invalid, match="closed"):
             await db.query("SELECT 1")
+
+    run(work())
+
+
+def test_a_write_past_a_transaction_of_the_same_task_is_an_error_at_that_line() -> None:
+    """Those of other tasks wait for it."""
+
+    async def work() -> object:
+        async with await aio.connect("db", memory_store(), create=True) as db:
+            await db.run_script("CREATE TABLE t(x); INSERT INTO t VALUES (1)")
+            async with db.transaction() as tx:
+                await tx.execute("UPDATE t SET x = x + 1")
+                for call in (db.execute, db.query, db.run_script):
+                    with pytest.raises(Invalid, match="a transaction is open here"):
+                        await call("UPDATE t SET x = 0")
+                assert (await db.query("SELECT x FROM t")).rows == [(1,)]
+                waiting = asyncio.create_task(db.execute("UPDATE t SET x = x * 10"))
+                await asyncio.sleep(0)
+            await waiting
+            async with db.transaction(read_only=True):
+                await db.execute("UPDATE t SET x = x + 1")
+            return (await db.query("SELECT x FROM t")).rows
+
+    assert run(work()) == [(21,)]
+
+
+def test_run_transaction_awaits_its_function_again_after_a_lost_race() -> None:
+    async def work() -> object:
+        store = memory_store()
+        async with await aio.connect("db", store, create=True) as db, await aio.connect("db", store) as rival:
+            await db.run_script("CREATE TABLE t(x); INSERT INTO t VALUES (1)")
+            runs: list[object] = []
+
+            async def add(tx: aio.AsyncTransaction) -> str:
+                runs.append((await tx.query("SELECT x FROM t")).rows[0][0])
+                if len(runs) == 1:
+                    await rival.execute("UPDATE t SET x = 10")
+                assert await tx.executemany("UPDATE t SET x = x + ?", [(1,), (2,)]) == 2
+                return "done"
+
+            return await db.run_transaction(add), runs, (await db.query("SELECT x FROM t")).rows
+
+    assert run(work()) == ("done", [1, 10], [(13,)])
+
+
+def test_rows_come_one_by_one_and_end_with_the_task_that_waits_for_them() -> None:
+    """An endless result is read as far as it is asked for; the connection comes back each time."""
+
+    async def work() -> object:
+        async with await aio.connect("db", memory_store(), create=True) as db:
+            numbers = "WITH c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c"
+            total, seen = 0, 0
+            async with db.query_rows(numbers) as rows:
+                assert (await rows.columns(), await rows.decltypes()) == (["n"], [None])
+                async for (n,) in rows:
+                    assert isinstance(n, int)
+                    total, seen = total + n, seen + 1
+                    if seen == 1000:
+                        break
+            assert [row async for row in db.query_rows(f"{numbers} LIMIT 3")] == [(1,), (2,), (3,)]
+            blocked = db.query_rows(f"{numbers} WHERE n < 0")
+            task = asyncio.ensure_future(anext(blocked))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(TimedOut):
+                await anext(blocked)
+            while not db.sync._readers.idle:
+                await asyncio.sleep(0.01)
+            assert (await db.describe("SELECT 1")).read_only
+            assert db.query_here("SELECT 1").rows == [(1,)]
+            return total, (await db.query("SELECT 2", read_only=True, timeout_ms=1000)).rows
+
+    assert run(work()) == (500_500, [(2,)])
+
+
+def test_an_async_database_that_only_reads_refuses_writes() -> None:
+    async def work() -> None:
+        store = memory_store()
+        await (await aio.connect("db", store, create=True)).close()
+        async with await aio.connect("db", store, read_only=True) as db:
+            with pytest.raises(Denied):
+                await db.execute("CREATE TABLE t (n)")
 
     run(work())

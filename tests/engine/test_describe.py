@@ -152,3 +152,55 @@ def test_a_schema_can_t_call_a_function_that_is_not_for_it() -> None:
     connection.close()
     with pytest.raises(Invalid, match="reserved"):
         Connection(db.snapshot(), value_bytes_max=MIB, on_connect=lambda made: made.add_function("virke_x", lambda: 1))
+
+
+def test_results_carry_the_declared_types_of_their_columns() -> None:
+    """Whichever call brought them: the first read, a warm one, a write, a batch, a keyed answer, rows."""
+    with make() as db:
+        db.run_script(SCHEMA)
+        asked = "SELECT id, v AS name, v || 'x' FROM t"
+        expected = ["INTEGER", "VARCHAR(10)", None]
+        for _ in range(3):
+            assert db.query(asked).decltypes == expected
+        assert db.batch([asked, "DELETE FROM t"])[0].decltypes == expected
+        assert db.run_script(f"DELETE FROM t; {asked}").decltypes == expected
+        assert db.query_rows(asked).decltypes == expected
+        assert db.query("DELETE FROM t").decltypes == []
+        keyed = [db.run("INSERT INTO t VALUES (1, 'a') RETURNING id, v", idempotency_key="k") for _ in range(2)]
+        assert keyed[0].decltypes == keyed[1].decltypes
+        assert (keyed[0].columns, keyed[1].rows) == (["id", "v"], [(1, "a")])
+        db.execute("ALTER TABLE t RENAME COLUMN v TO w")
+        assert db.query("SELECT w FROM t").decltypes == ["VARCHAR(10)"]
+
+
+def test_query_runs_any_one_statement_and_returns_rows_and_rows_affected() -> None:
+    with make() as db:
+        db.run_script(SCHEMA)
+        made = db.query("INSERT INTO t VALUES (7, 'a'), (8, 'b') RETURNING id")
+        assert (made.columns, made.rows, made.rows_affected) == (["id"], [(7,), (8,)], 2)
+        assert db.query("UPDATE t SET v = 'c'").rows_affected == 2
+        assert db.query("SELECT v FROM t").rows == [("c",), ("c",)]
+        with pytest.raises(Invalid, match="more than one"):
+            db.query("DELETE FROM t; DELETE FROM t")
+
+
+def test_a_database_describes_without_running() -> None:
+    """On the state that is shown; a mistake is the error that running it would raise."""
+    with make() as db:
+        db.run_script(SCHEMA)
+        version = db.version
+        found = db.describe("INSERT INTO t VALUES (:id, ?) RETURNING id")
+        assert (found.keyword, found.read_only, found.parameter_names) == ("INSERT", False, ("id", None))
+        assert [column.name for column in found.columns] == ["id"]
+        assert db.describe("EXPLAIN SELECT 1").is_explain
+        for sql, error in [
+            ("SELEC", SqlError),
+            ("SELECT * FROM nothing", SqlError),
+            ("", Invalid),
+            ("SELECT 1; SELECT 2", Invalid),
+            ("ATTACH 'x' AS y", Denied),
+            ("BEGIN", Denied),
+        ]:
+            with pytest.raises(error):
+                db.describe(sql)
+        assert (db.version, db.query("SELECT count(*) FROM t").rows) == (version, [(0,)])

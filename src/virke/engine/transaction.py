@@ -69,6 +69,7 @@ class Transaction:
         foreign_keys: bool = False,
         places: Sequence[Place] = (),
         claimant: Claimant | None = None,
+        is_in_line: bool = False,
     ) -> None:
         self._writer = writer
         self._claimant = claimant
@@ -82,6 +83,7 @@ class Transaction:
         self._lock = threading.Lock()
         """Held while the connection is interrupted, so that it is still this transaction's."""
         self._places = list(places)
+        self._is_in_line = is_in_line
         self._has_read = self._writes = False
         self._rows = 0
         self._time_ms = writer.volume.environment.now_ms()
@@ -181,7 +183,8 @@ class Transaction:
             self._writes = not self.read_only and any(
                 step.is_script or not connection.prepare_single(step.sql).read_only for step in steps
             )
-            if self._writes and not self._places:
+            if self._writes and not self._is_in_line:
+                self._is_in_line = True
                 self._places.append(self._writer.line.enter(self._base.root.settings.query_timeout_ms / 1000))
                 if not self._has_read and not has_same_pages((now := self._newest()).root, self._base.root):
                     self._begin(now)

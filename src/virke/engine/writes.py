@@ -143,7 +143,13 @@ class Writes:
             raise
         try:
             return self._begun(
-                base, done=self._give_back, key=hashed, foreign_keys=mode, places=places, claimant=claimant
+                base,
+                done=self._give_back,
+                key=hashed,
+                foreign_keys=mode,
+                places=places,
+                is_in_line=immediate,
+                claimant=claimant,
             )
         except BaseException:
             claimant.release()
@@ -161,6 +167,7 @@ class Writes:
         key: bytes | None = None,
         places: Sequence[Place] = (),
         claimant: Claimant | None = None,
+        is_in_line: bool = False,
     ) -> Transaction:
         """A transaction on an idle connection, which stays idle if it can't begin."""
         try:
@@ -179,6 +186,7 @@ class Writes:
                 foreign_keys=foreign_keys,
                 places=places,
                 claimant=claimant,
+                is_in_line=is_in_line,
             )
         except BaseException:
             connection.reads_only, connection.guard.on_look = False, None
