@@ -222,3 +222,14 @@ def test_meta_says_what_a_command_cost(users: Path, virke: Virke) -> None:
     assert "commit" in virke("db", "execute", "INSERT INTO users (name) VALUES ('x')", "--meta").stderr
     assert virke("db", "query", "SELECT 1", "--meta", "--quiet").stderr == ""
     assert "meta" in json.loads(virke("db", "query", "SELECT 1", "--meta", "--quiet", "--json").stdout)
+
+
+def test_query_prints_the_rows_of_a_statement_that_writes(folder: Path, virke: Virke) -> None:
+    """And has written them."""
+    assert virke("db", "create", "made").exit_code == 0
+    assert virke("db", "execute", "CREATE TABLE t (id INTEGER PRIMARY KEY, n)", "--db", "made").exit_code == 0
+    found = json.loads(
+        virke("db", "query", "INSERT INTO t (n) VALUES (7) RETURNING id, n", "--db", "made", "--json").stdout
+    )
+    assert (found["rows"], found["rows_affected"]) == ([[1, 7]], 1)
+    assert json.loads(virke("db", "query", "SELECT n FROM t", "--db", "made", "--json").stdout)["rows"] == [[7]]

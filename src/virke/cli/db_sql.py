@@ -45,7 +45,7 @@ _META = click.option("--meta", is_flag=True, help="Say what the command cost: re
 @global_options
 @pass_state
 def query(state: State, sql: str, values: tuple[str, ...], *, form: str | None, meta: bool) -> None:
-    """Run a read query and print its rows."""
+    """Run one statement and print its rows."""
     if state.json and form not in (None, "json"):
         raise UsageError(f"--json and {form} contradict each other")
     names = _names(sql) if values else []

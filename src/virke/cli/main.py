@@ -24,7 +24,7 @@ DB_COMMANDS: Final[Table] = {
     "create": ("virke.cli.db_create:create", "Create a database."),
     "list": ("virke.cli.db_create:list_", "List the databases of the store."),
     "delete": ("virke.cli.db_create:delete", "Delete a database and all of its history."),
-    "query": ("virke.cli.db_sql:query", "Run a read query and print its rows."),
+    "query": ("virke.cli.db_sql:query", "Run one statement and print its rows."),
     "execute": ("virke.cli.db_sql:execute", "Run statements that write, as one transaction."),
     "schema": ("virke.cli.db_sql:schema", "Print the CREATE statements."),
     "import": ("virke.cli.db_transfer:import_", "Import a SQL dump, a SQLite file or a CSV file."),

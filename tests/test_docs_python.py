@@ -1,0 +1,27 @@
+"""The page about the Python API is true: its examples run, and it names what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import virke
+
+PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_examples_run_from_top_to_bottom() -> None:
+    """Each goes on where the one before it ended; what they assert holds."""
+    names: dict[str, object] = {}
+    for number, example in enumerate(EXAMPLES):
+        exec(compile(example, f"docs/python.md, example {number + 1}", "exec"), names)
+    assert len(EXAMPLES) > 5
+
+
+def test_the_page_names_every_error_that_a_call_raises() -> None:
+    """And no name that `virke` does not have."""
+    errors = {name for name, home in virke._HOMES.items() if home == "virke.errors"} - {"VirkeError"}
+    named = set(re.findall(r"`([A-Z]\w+)`", PAGE))
+    assert errors - named == set()
+    assert {name for name in named if name[1:].lower() != name[1:]} <= {*virke._HOMES}
