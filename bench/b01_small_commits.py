@@ -13,7 +13,7 @@ from random import Random
 from typing import Final
 
 from bench.data import fill_users, user
-from bench.opening import WRITES, Counted, counted
+from bench.opening import WRITES, Counted, connected, counted
 from bench.report import Figure
 from virke.core.change import INLINE_COMMIT_MAX
 from virke.engine.database import Database
@@ -84,8 +84,10 @@ def measure(kind: str, step: Step, commits: int) -> Costs:
         for number in range(commits):
             step(bench.database, number)
             page_bytes += _changed(bench)
+            if bench.database.upkeep_due:
+                bench.database.upkeep()
         counts = bench.counts
-        looked = counts.of(Call.READ).requests  # by `_changed`, once for each commit
+        looked = counts.of(Call.READ).requests  # by `_changed` for each commit, and by each step of upkeep
         return Costs(
             commits,
             counts.of(*WRITES).requests,
@@ -93,6 +95,23 @@ def measure(kind: str, step: Step, commits: int) -> Costs:
             counts.total.bytes_up,
             page_bytes,
         )
+
+
+def measure_processes(step: Step, commits: int) -> Costs:
+    """As many processes, one after the other: each opens, commits once, does one step of what is due, and closes."""
+    with counted("memory") as bench:
+        fill_users(bench.database, USERS)
+        bench.database.execute("CREATE TABLE blobs (id INTEGER PRIMARY KEY, data BLOB)")
+        bench.counts.reset()
+        page_bytes = 0
+        for number in range(commits):
+            with connected(bench.counts.store, bench.folder) as database:
+                step(database, number)
+                if database.upkeep_due:
+                    database.upkeep()
+            page_bytes += _changed(bench)
+        writes, total = bench.counts.of(*WRITES).requests, bench.counts.total
+        return Costs(commits, writes, total.requests - writes, total.bytes_up, page_bytes)
 
 
 def _changed(bench: Counted) -> int:

@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 
 from virke.core.settings import Settings
 from virke.engine.database import Database
-from virke.engine.results import Flushed, QueryResult, Request, SchemaEntry, Status
+from virke.engine.results import Flushed, QueryResult, Request, SchemaEntry, Status, Upkept
 from virke.engine.rows import Rows
 from virke.engine.sqlite import Description, OnConnect, Parameters, Row
 from virke.engine.terms import Cancel
@@ -206,6 +206,10 @@ class AsyncDatabase:
     async def status(self) -> Status:
         """See `Database.status`."""
         return await self._call(self.sync.status)
+
+    async def upkeep(self, limit: int | None = 1) -> Upkept:
+        """See `Database.upkeep`."""
+        return await self._call(partial(self.sync.upkeep, limit))
 
     async def settings(self) -> Settings:
         """See `Database.settings`."""

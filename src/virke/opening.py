@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Final
 
 from virke.config import (
     MEMORY_MB_MAX,
@@ -39,6 +40,7 @@ from virke.stores.opening import open_url, place_of
 from virke.stores.parallel import beside
 from virke.stores.receipt import metered
 
+UPKEEP: Final = ("beside", "leave")
 Where = str | StoreChoice | Store | None
 """A store URL, what a configuration says, an open store, or None: ask the environment and the nearest `virke.toml`."""
 
@@ -73,6 +75,7 @@ def connect(
     on_connect: OnConnect | None = None,
     state_dir: Path | None = None,
     background: bool = True,
+    upkeep: str | None = None,
     environment: Environment | None = None,
     memory_mb: int | None = None,
 ) -> Database:
@@ -81,9 +84,9 @@ def connect(
     `create` makes it if it does not exist. With `read_only` every write is `Denied`, and the store is never written to:
     no upkeep, no push of pending writes. `on_connect` is called with every new connection to SQLite, to add functions,
     aggregates and collations (`Extensions`). `state_dir` is where this node keeps this store's journals of deferred writes.
-    With `background`, pending writes are pushed at once and then in time by a thread, and upkeep (compaction, promotion)
-    is done beside the writers; without, pending writes are pushed by `flush` alone, and a write does the upkeep that it
-    made due after it was answered by the store. `memory_mb` is what this process holds in memory for all of its databases,
+    With `background`, pending writes are pushed at once and then in time by a thread; without, by `flush` alone. `upkeep`
+    (compaction, promotion, collection) is done by a thread next to the writers (`beside`, the default with `background`), or
+    by `Database.upkeep` alone (`leave`, the default without): no call does it before it answers. `memory_mb` is what this process holds in memory for all of its databases,
     from now on; without it, `VIRKE_MEMORY_MB`, `virke.toml` and the size of the machine say it once.
 
     Raises:
@@ -94,6 +97,8 @@ def connect(
     check_name(name)
     if create and read_only:
         raise UsageError("create=True and read_only=True contradict each other")
+    if upkeep not in (None, *UPKEEP):
+        raise UsageError(f"upkeep must be one of {', '.join(UPKEEP)}, not {upkeep!r}")
     _size_memory(store, memory_mb)
     opened = open_store(store, create=create)
     env = environment or Environment(spawn=beside)
@@ -107,6 +112,7 @@ def connect(
         on_connect=on_connect,
         state_dir=state_dir,
         background=background and not read_only,
+        upkeep=upkeep or ("beside" if background else "leave"),
     )
 
 
@@ -135,6 +141,7 @@ def _opened(
     on_connect: OnConnect | None = None,
     state_dir: Path | None = None,
     background: bool = True,
+    upkeep: str = "beside",
 ) -> Database:
     """The database with its journal and what works in the background; `made` is its id if it was just created."""
     journal = journal_of(opened, name, state_dir)
@@ -144,7 +151,7 @@ def _opened(
         environment=env,
         journal=journal,
         flusher=Flusher() if background and journal else None,
-        upkeep_beside=background,
+        upkeep_beside=upkeep == "beside" and not read_only,
         database_id=made,
         read_only=read_only,
         on_connect=on_connect,

@@ -31,6 +31,13 @@ def test_b1_a_small_commit_is_one_write_and_few_bytes(step: small.Step, commits:
     assert costs.bytes_of_budget <= 1
 
 
+def test_b1_holds_for_processes_that_write_once_each() -> None:
+    """What a thread does in a process that stays, each of them does one step of after its answer."""
+    costs = small.measure_processes(small.update_one_row, 1_000)
+    assert costs.writes_each <= small.WRITES_MOST
+    assert costs.bytes_of_budget <= 1
+
+
 @pytest.mark.slow
 def test_b1_holds_on_the_local_store() -> None:
     costs = small.measure("local", small.update_one_row, FAST)

@@ -92,6 +92,7 @@ def churn(database: Database, later: Later) -> None:
     for turn in range(3):
         for number in range(ROWS):
             database.execute("REPLACE INTO t VALUES (?, randomblob(?))", (100 * turn + number, LARGE))
+            database.upkeep()
         database.execute("DELETE FROM t WHERE n < ?", (100 * turn,))
         for _ in range(3):
             later.ms += DAYS_MS

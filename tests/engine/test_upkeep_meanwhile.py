@@ -168,6 +168,7 @@ def test_who_may_not_delete_is_told_of_it_by_collection_alone(db: Database, monk
     base = db.snapshot()
     other = reopen(store_of(db))
     other.execute(LARGE)
+    other.upkeep()
 
     def refuse(*_: object) -> None:
         raise Denied("you may not delete")

@@ -91,14 +91,18 @@ def test_a_database_that_grows_promotes_itself_beside_readers_and_writers(both: 
         moved(both, database)
 
 
-def test_the_command_promotes_at_its_end(both: Store) -> None:
-    """Without a background the write that crosses the border moves the database before it returns."""
+def test_without_a_background_a_database_moves_by_steps_of_upkeep(both: Store) -> None:
+    """The write that crosses the border is answered at once, and changes nothing else."""
     with connect(NAME, both, create=True, background=False) as database:
         database.change_settings({"promote_at_mb": 1})
         database.execute("CREATE TABLE t (v)")
         database.executemany("INSERT INTO t VALUES (randomblob(50000))", [()] * 10)
         assert database.status().tier == "kv"
         database.executemany("INSERT INTO t VALUES (randomblob(50000))", [()] * 20)
+        assert database.status().upkeep_due == ("promote",)
+        assert database.status().tier == "kv"
+        while database.upkeep().due:
+            check_integrity(database)
         moved(both, database)
 
 

@@ -1,10 +1,10 @@
-"""`virke db status`, `settings`, `flush`, `promote` and `gc`: a database's state and its care."""
+"""`virke db status`, `settings`, `flush`, `promote`, `upkeep` and `gc`: a database's state and its care."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -54,6 +54,7 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         ("conflicts", str(found.conflicts)),
         ("health", "ok" if found.healthy else "the store does not answer as it should"),
         *([("upkeep", one_line(found.upkeep_error))] if found.upkeep_error else []),
+        *([("upkeep due", f"{_words(found.upkeep_due)} ('virke db upkeep' does it)")] if found.upkeep_due else []),
         *([("journal", one_line(found.journal_error))] if found.journal_error else []),
     ]
 
@@ -147,6 +148,38 @@ def promote(state: State) -> None:
         state.result(f"{after.name} is in tier {after.tier} already, version {after.version}")
     else:
         state.result(f"promoted {after.name}: tier {before} -> {after.tier}, version {after.version}")
+
+
+@click.command()
+@click.option("--all", "all_of_it", is_flag=True, help="Go on until nothing is due.")
+@global_options
+@pass_state
+def upkeep(state: State, all_of_it: bool) -> None:
+    """Merge and move stored objects, as far as that is due.
+
+    One step, or all of them with --all; readers and writers go on. A command that writes does one step by itself, after
+    its output, so this is for programs that leave it (connect(upkeep="leave")), and after a step that failed.
+    """
+    with open_database(state) as database:
+        done = database.upkeep(None if all_of_it else 1)
+    if state.json:
+        state.data({"steps": done.steps, "due": list(done.due)})
+    elif done.steps or done.due:
+        left = f"still due: {_words(done.due)}" if done.due else "nothing is due any more"
+        state.result(f"did {counted(done.steps, 'step')}, {left}")
+    else:
+        state.result("nothing was due")
+
+
+_WORDS: Final = {
+    "promote": "moving to object storage",
+    "compact": "merging segments",
+    "collect": "deleting old objects",
+}
+
+
+def _words(due: Sequence[str]) -> str:
+    return ", ".join(_WORDS[name] for name in due)
 
 
 @click.command()

@@ -5,6 +5,7 @@ Imports click and nothing heavier, so that help and completion are fast.
 1. Help and completion of names load no command.
 2. Nothing leaves `RootGroup.main` but `SystemExit`: no traceback, unless `VIRKE_DEBUG` asks for it.
 3. One error is one line on stderr, or one JSON object with `--json`.
+4. What comes after the output (upkeep) changes neither it nor the exit code.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from traceback import format_exception
 from typing import Any, Final, NoReturn
 
@@ -79,6 +81,7 @@ class RootGroup(LazyGroup):
         try:
             code = self._run(line, state)
             sys.stdout.flush()
+            _finish(state)
         except KeyboardInterrupt as end:
             code = _interrupted(end)
         except (SystemExit, GeneratorExit):
@@ -95,6 +98,14 @@ class RootGroup(LazyGroup):
         except click.exceptions.Exit as end:
             return end.exit_code
         return 0
+
+
+def _finish(state: State) -> None:
+    """Do what is left to do after the output; `virke db status` shows what stays due."""
+    sys.stderr.flush()
+    if state.after_output:
+        with suppress(Exception, KeyboardInterrupt):
+            state.after_output()
 
 
 def _ready_streams() -> None:

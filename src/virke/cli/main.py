@@ -35,6 +35,7 @@ DB_COMMANDS: Final[Table] = {
     "flush": ("virke.cli.db_status:flush", "Push pending writes to the store now."),
     "journal": ("virke.cli.db_journal:journal", "Show the deferred writes that this machine keeps."),
     "promote": ("virke.cli.db_status:promote", "Move the database to object storage."),
+    "upkeep": ("virke.cli.db_status:upkeep", "Merge and move stored objects, as far as that is due."),
     "gc": ("virke.cli.db_status:gc", "Delete stored objects that nothing needs any more."),
 }
 

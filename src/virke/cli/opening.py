@@ -4,12 +4,15 @@ The engine is imported here, when a command runs, and not before.
 
 1. Pending writes are pushed by `virke db flush`, and by what must come after them (a migration, an import, an export,
    a promotion); any other command leaves them as it found them.
+2. A command that committed does one step of the upkeep that is due, after its output (`State.after_output`): it may fail
+   or take its time without a change to what the command said (P13).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from virke.cli.state import State
@@ -34,6 +37,18 @@ def open_database(state: State) -> Iterator[Database]:
     database = connect(name, store, background=False, memory_mb=memory_mb_of(load()))
     try:
         yield database
+    except BaseException:
+        database.close(push=False)
+        raise
+    if database.upkeep_due:
+        state.after_output = partial(_step, database)
+    else:
+        database.close(push=False)
+
+
+def _step(database: Database) -> None:
+    try:
+        database.upkeep()
     finally:
         database.close(push=False)
 

@@ -43,6 +43,8 @@ class State:
     store: str | None = None
     json: bool = False
     quiet: bool = False
+    after_output: Callable[[], None] | None = None
+    """What is left to do when all output is written; whether it succeeds changes neither output nor exit code."""
 
     def result(self, text: str) -> None:
         """Print what a command did, for people; nothing with `--quiet`."""

@@ -34,6 +34,7 @@ from virke.engine.results import (
     Request,
     SchemaEntry,
     Status,
+    Upkept,
     bookmark_of,
     requests_of,
 )
@@ -324,7 +325,26 @@ class Database:
 
     def status(self) -> Status:
         """The state of the database, as the store has it now; pending writes are counted, not pushed."""
-        return status.of(self._volume, self._upkeep.error, self._deferred, self._writer.conflicts)
+        return status.of(self._volume, self._upkeep, self._deferred, self._writer.conflicts)
+
+    def upkeep(self, limit: int | None = 1) -> Upkept:
+        """Do what is due, in at most `limit` steps (None: all of it); what is still due.
+
+        A step merges some segments, moves some to object storage, or deletes what nothing needs any more.
+
+        Raises:
+            Unavailable, Corrupt: from the store; what was done stays done, and repeating it goes on.
+        """
+        self._writes.check_allowed()
+        self._branch.refresh()
+        steps = self._upkeep.run(limit)
+        self._freshness.show_if_possible()
+        return Upkept(steps, self._upkeep.due())
+
+    @property
+    def upkeep_due(self) -> tuple[str, ...]:
+        """What upkeep there is to do, if this object committed anything; asks the store nothing. Words as in `Upkept`."""
+        return self._upkeep.due() if self._upkeep.has_work else ()
 
     def close(self, *, push: bool = True) -> None:
         """Push pending writes (unless told not to) and release connections; harmless when closed."""

@@ -229,6 +229,14 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True)
+class Upkept:
+    """How many steps of upkeep were done, and what is still due: `promote`, `compact`, `collect`."""
+
+    steps: int
+    due: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The state of a database; times in Unix milliseconds, sizes in bytes."""
 
@@ -253,4 +261,5 @@ class Status:
     conflicts: int
     healthy: bool
     upkeep_error: str | None
+    upkeep_due: tuple[str, ...]
     journal_error: str | None = None

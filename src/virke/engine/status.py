@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from virke.engine.deferred import Deferred
 from virke.engine.results import Status
+from virke.engine.upkeep import Upkeep
 from virke.engine.volume import Volume
 from virke.errors import Unavailable
 
 
-def of(volume: Volume, upkeep_error: str | None, deferred: Deferred | None, conflicts: int) -> Status:
+def of(volume: Volume, upkeep: Upkeep, deferred: Deferred | None, conflicts: int) -> Status:
     """The state of a database, as the store has it now; if it does not answer, as this process knew it."""
-    healthy, error = True, upkeep_error
+    healthy, error = True, upkeep.error
     try:
         volume.branch.refresh()
     except Unavailable as failure:
@@ -43,5 +44,6 @@ def of(volume: Volume, upkeep_error: str | None, deferred: Deferred | None, conf
         conflicts=conflicts,
         healthy=healthy,
         upkeep_error=error,
+        upkeep_due=upkeep.due(),
         journal_error=journal_error,
     )

@@ -1,12 +1,13 @@
 """Upkeep when work asks for it: compaction, settings, promotion and collection, each a commit of references.
 
-Knows the pure plans of core/ and drives them; knows no SQL. Never runs inside a commit, and never makes one fail.
+Knows the pure plans of core/ and drives them; knows no SQL. Never makes a commit fail.
 
-1. Upkeep loses races gladly: it is rebased or given up, and tried again when a later commit asks.
-2. What it uploaded and could not name it deletes, best effort.
-3. One thread at a time does what is due: beside the writers where `spawn` is given, else in the thread of the commit
-   that made it due. What becomes due meanwhile is done by the same thread.
-4. Its swaps and those of this process's writers never race each other (`committing`), and one swap is all that either
+1. No request does upkeep (P13): a thread does what a commit made due, where `spawn` is given; else it is left to whoever
+   calls `run`.
+2. Upkeep loses races gladly: it is rebased or given up, and tried again when a later commit asks.
+3. What it uploaded and could not name it deletes, best effort.
+4. One thread at a time does a step. What becomes due meanwhile is done by the same thread.
+5. Its swaps and those of this process's writers never race each other (`committing`), and one swap is all that either
    waits for.
 """
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -47,15 +47,19 @@ class Upkeep:
         self._committing = committing
         self._spawn = spawn
         self.error: str | None = None
+        self.has_work = False
+        """Whether this process committed anything."""
         self._seen = (-1, False)
         self._lock = threading.Lock()
+        self._stepping = threading.Lock()
         self._is_wanted = self._is_busy = False
         self._idle = threading.Event()
         self._idle.set()
 
     def after_commit(self) -> None:
-        """See to what the newest commit made due; errors are kept for `status` and never raised."""
-        if self._shape() == self._seen:
+        """Let a thread see to what the newest commit made due, if there is one; never raises, and never does it here."""
+        self.has_work = True
+        if self._spawn is None or self._shape() == self._seen:
             return
         with self._lock:
             self._is_wanted = True
@@ -63,11 +67,12 @@ class Upkeep:
                 return
             self._is_busy = True
             self._idle.clear()
-        if self._spawn is not None:
-            with suppress(RuntimeError):  # the interpreter is about to end: no more threads
-                self._spawn(self._work)
-                return
-        self._work()
+        try:
+            self._spawn(self._work)
+        except RuntimeError:  # the interpreter is about to end: no more threads, and what is due is left
+            with self._lock:
+                self._is_wanted = self._is_busy = False
+            self._idle.set()
 
     def finish(self) -> None:
         """Wait until nothing is due any more."""
@@ -94,7 +99,7 @@ class Upkeep:
 
     def _attempt(self) -> None:
         try:
-            self._due()
+            self.run(None)
             self.error = None
         except VirkeError as error:
             self.error = f"{error.kind}: {error.message}"
@@ -105,14 +110,56 @@ class Upkeep:
         root = self._volume.branch.latest().root
         return len(root.segments), promotes_itself(root)
 
-    def _due(self) -> None:
+    def due(self) -> tuple[str, ...]:
+        """What there is to do by the newest root known: `promote`, `compact`, `collect`; asks the store nothing."""
         root = self._volume.branch.latest().root
-        if promotes_itself(root) and Tier.OBJECT in self._volume.branch.store.blobs:
-            self.promote()
-        while run := merge.choose_in(self._volume.branch.latest().root):
-            if not self.compact(run):
-                return
-            self.collect_step()
+        found = {
+            "promote": self._promotes(root),
+            "compact": merge.choose_in(root) is not None,
+            "collect": collect.may_sweep(root, self._volume.environment.now_ms(), collect.GRACE_MS),
+        }
+        return tuple(name for name, is_due in found.items() if is_due)
+
+    def run(self, limit: int | None) -> int:
+        """Do what is due, in at most `limit` steps; how many were done.
+
+        A step moves or merges one run of segments, or deletes what a merge before let go: memory is bounded, and so is
+        the time by the size of what it merges.
+
+        Raises:
+            Unavailable, Corrupt: from the store; what was done stays done, and the rest stays due.
+        """
+        done = 0
+        while (limit is None or done < limit) and self._step():
+            done += 1
+        return done
+
+    def _step(self) -> bool:
+        """Do the most urgent thing; False if nothing is due, or other commits were faster."""
+        with self._stepping:
+            root = self._volume.branch.latest().root
+            if self._promotes(root):
+                return self._promote_step(root)
+            if run := merge.choose_in(root):
+                done = self.compact(run)
+                if done:
+                    self.collect_step()
+                return done
+            if "collect" in self.due():
+                self.collect_step()
+                return self._volume.branch.latest().root.horizon != root.horizon
+            return False
+
+    def _promotes(self, root: Root) -> bool:
+        return promotes_itself(root) and Tier.OBJECT in self._volume.branch.store.blobs
+
+    def _promote_step(self, root: Root) -> bool:
+        """Let new segments go to object storage, then move the segments that are there, run by run."""
+        if root.tier is Tier.KV:
+            self._switch(Tier.OBJECT)
+            return True
+        run = _first_in_kv(root)
+        return run is not None and self.compact(run, Tier.OBJECT)
 
     def compact(self, run: merge.Run, tier: Tier | None = None) -> bool:
         """Merge one run of segments; False if another commit made that impossible."""
@@ -153,15 +200,12 @@ class Upkeep:
         total = sum(ref.tier is Tier.KV for ref in root.segments)
         for _ in range(ATTEMPTS * (total + 1)):
             root = self._volume.branch.refresh().root
-            waiting = [number for number, ref in enumerate(root.segments) if ref.tier is Tier.KV]
             if progress:
-                progress(max(0, total - len(waiting)), total)
-            if not waiting:
+                progress(max(0, total - sum(ref.tier is Tier.KV for ref in root.segments)), total)
+            run = _first_in_kv(root)
+            if run is None:
                 return
-            first = last = waiting[0]
-            while last + 1 in waiting:
-                last += 1
-            self.compact(merge.Run(first, last + 1), Tier.OBJECT)
+            self.compact(run, Tier.OBJECT)
         raise Conflict("other commits won every race while promoting; run it again to go on")
 
     def _switch(self, tier: Tier) -> None:
@@ -296,6 +340,16 @@ def promotes_itself(root: Root) -> bool:
     if tier_for(root, root.head.page_count * root.head.page_size) is Tier.KV:
         return False
     return root.tier is Tier.KV or any(ref.tier is Tier.KV for ref in root.segments)
+
+
+def _first_in_kv(root: Root) -> merge.Run | None:
+    """The first segments in the KV tier that stand together."""
+    in_kv = [ref.tier is Tier.KV for ref in root.segments]
+    if True not in in_kv:
+        return None
+    first = in_kv.index(True)
+    stop = in_kv.index(False, first) if False in in_kv[first:] else len(in_kv)
+    return merge.Run(first, stop)
 
 
 def _new_watermark(root: Root, now_ms: int) -> Horizon:
