@@ -18,7 +18,14 @@ before its own `hi` is inside the history window. `Horizon` in the root says how
    is kept as well, while the pin lives (`merge.choose` leaves pinned segments alone, so few such merges come to be).
 6. A branch deletes only what it wrote itself, in this life: segments that it took over are its parent's. What an
    earlier life of its name left behind is garbage: that life ended without anything that pinned it.
-7. The walk needs no LIST: garbage is found below the segments that hold it. Leftovers of killed writers are found by
+7. Clocks may be wrong. A commit's time is never before the time of the one before it, so one by a clock that is behind
+   counts from there, and a clock that is ahead makes what comes after it look too young. To a collector, a time
+   that is more than `SKEW_MS` in its own future says nothing: such a segment is as old as the first observation after it, which is the watermark. If
+   there is none, or none by a plausible time, one is written for that alone, and history is let go when that is
+   `history_days` old: where a clock was ahead, up to twice as much history is kept, and never less. An observation is
+   never taken to be older than the newest commit that no clock disputes. (A collector believes its own clock: one that is
+   ahead lets go too early. After a clock that was ahead, one that is behind may shorten history by as much as it is behind.)
+8. The walk needs no LIST: garbage is found below the segments that hold it. Leftovers of killed writers are found by
    `leftovers`, which takes a listing and is used by `db gc` alone.
 """
 
@@ -41,6 +48,8 @@ from virke.errors import Corrupt
 
 GRACE_MS: Final = 10 * 60 * 1000
 DAY_MS: Final = 86_400_000
+SKEW_MS: Final = DAY_MS
+"""A time that is further in the future than this is not waited for (rule 7)."""
 _CREATED = re.compile(r"([0-9a-f]{8})-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
 
 
@@ -148,25 +157,43 @@ def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
 
     `marked` may be of an older root: commits that came since only add to what is needed, and the sweep walks anew.
     """
-    if root.horizon.is_pending:
-        return None
+    horizon = root.horizon
+    if horizon.is_pending:  # a grace period that seems to begin in a year begins now
+        return replace(horizon, since_ms=now_ms) if is_ahead(horizon.since_ms, now_ms) else None
     cutoff_ms = now_ms - root.settings.history_days * DAY_MS
-    old = [
-        ref.hi
-        for ref in marked.needed
-        if ref.has_inputs and ref.hi_time_ms <= cutoff_ms and not swept(ref, root.horizon)
-    ]
-    if not old:
-        return None
+    merges = [ref for ref in marked.needed if ref.has_inputs and not swept(ref, horizon)]
+    seen_ms = _seen_ms(root, marked, now_ms)
+    old = [ref.hi for ref in merges if _time_of(ref, horizon, seen_ms, now_ms) <= cutoff_ms]
     watermark = Version(root.head.version + 1)
-    return replace(root.horizon, version=max(*old, root.horizon.version), watermark=watermark, since_ms=now_ms)
+    if old:
+        return replace(horizon, version=max(*old, horizon.version), watermark=watermark, since_ms=now_ms)
+    ahead = [ref for ref in merges if is_ahead(ref.hi_time_ms, now_ms)]
+    are_seen = any(ref.hi < horizon.watermark for ref in ahead) and not is_ahead(horizon.since_ms, now_ms)
+    return replace(horizon, watermark=watermark, since_ms=now_ms) if ahead and not are_seen else None
+
+
+def is_ahead(time_ms: int, now_ms: int) -> bool:
+    """True if a clock that was ahead wrote `time_ms`, as far as a collector can tell (rule 7)."""
+    return time_ms > now_ms + SKEW_MS
+
+
+def _time_of(ref: Ref, horizon: Horizon, seen_ms: int, now_ms: int) -> int:
+    """When the newest version of `ref` was there at the latest."""
+    is_seen = is_ahead(ref.hi_time_ms, now_ms) and ref.hi < horizon.watermark
+    return seen_ms if is_seen else ref.hi_time_ms
+
+
+def _seen_ms(root: Root, marked: Marked, now_ms: int) -> int:
+    """When the watermark was written: not before what is known to have been there."""
+    times = (root.created_ms, *(ref.hi_time_ms for ref in marked.needed))
+    return max((root.horizon.since_ms, *(time_ms for time_ms in times if time_ms <= now_ms)))
 
 
 def may_be_due(root: Root, now_ms: int, grace_ms: int) -> bool:
     """False if the root alone tells that there is nothing to sweep or to advance: then the walk can be spared."""
-    if may_sweep(root, now_ms, grace_ms):
-        return True
-    return not root.horizon.is_pending and root.created_ms <= now_ms - root.settings.history_days * DAY_MS
+    if root.horizon.is_pending:
+        return may_sweep(root, now_ms, grace_ms) or is_ahead(root.horizon.since_ms, now_ms)
+    return not now_ms - root.settings.history_days * DAY_MS < root.created_ms <= now_ms + SKEW_MS
 
 
 def may_sweep(root: Root, now_ms: int, grace_ms: int) -> bool:
