@@ -269,6 +269,7 @@ def collected(store: Store, folder: Path) -> None:
         for number in range(4):
             insert(other, f"more-{number}", LARGE)
         other.flush()
+        other.upkeep(None)
         for _ in range(3):
             other.collect(grace_ms=0)
 

@@ -27,7 +27,7 @@ def create(state: State, name: str | None, if_not_exists: bool, page_size: int) 
 
     database = create_database(chosen, store, if_not_exists=if_not_exists, page_size=page_size)
     try:
-        status = database.status()
+        status = database.status(history=False)
     finally:
         database.close(push=False)
     if state.json:

@@ -108,7 +108,7 @@ def execute(state: State, sql: str | None, path: Path | None, *, values: tuple[s
         start = time.perf_counter()
         result = charge(database.run_script(text, params))
         elapsed_ms = (time.perf_counter() - start) * 1000
-        pending = database.status().pending_writes > 0
+        pending = database.status(history=False).pending_writes > 0
     if state.json:
         rest = {
             "rows_affected": result.rows_affected,

@@ -49,7 +49,7 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         ("size", f"{size(found.size_bytes)} ({counted(found.page_count, 'page')} of {found.page_size} bytes)"),
         ("last commit", instant(found.last_commit_ms)),
         ("pending", f"{counted(found.pending_writes, 'write')}, {len(found.rejected_writes)} rejected"),
-        ("stored", f"{counted(found.objects, 'object')}, {size(found.stored_bytes)}"),
+        ("stored", f"{counted(found.objects, 'object')}, {size(found.stored_bytes)}{_of_history(found)}"),
         ("history", f"from version {found.history_from_version}, {counted(found.history_days, 'day')} kept"),
         ("conflicts", str(found.conflicts)),
         ("health", "ok" if found.healthy else "the store does not answer as it should"),
@@ -57,6 +57,12 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         *([("upkeep due", f"{_words(found.upkeep_due)} ('virke db upkeep' does it)")] if found.upkeep_due else []),
         *([("journal", one_line(found.journal_error))] if found.journal_error else []),
     ]
+
+
+def _of_history(found: Status) -> str:
+    if not found.history_objects:
+        return ""
+    return f", of which history keeps {counted(found.history_objects, 'object')}, {size(found.history_bytes)}"
 
 
 def _status_json(found: Status) -> dict[str, object]:
@@ -140,7 +146,7 @@ def promote(state: State) -> None:
     Readers and writers go on while it runs; stopped at any point, the database is whole and it can be run again.
     """
     with open_database(state) as database, progress(state, "Promoting", in_bytes=False) as report:
-        before = database.status().tier
+        before = database.status(history=False).tier
         after = database.promote(report)
     if state.json:
         state.data(_status_json(after))

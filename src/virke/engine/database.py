@@ -323,9 +323,12 @@ class Database:
         """The hook that every connection of this database is given to."""
         return self._parts.on_connect
 
-    def status(self) -> Status:
-        """The state of the database, as the store has it now; pending writes are counted, not pushed."""
-        return status.of(self._volume, self._upkeep, self._deferred, self._writer.conflicts)
+    def status(self, *, history: bool = True) -> Status:
+        """The state of the database, as the store has it now; pending writes are counted, not pushed.
+
+        Without `history`, objects are counted without those that only history keeps, which asks the store for less.
+        """
+        return status.of(self._volume, self._upkeep, self._deferred, conflicts=self._writer.conflicts, history=history)
 
     def upkeep(self, limit: int | None = 1) -> Upkept:
         """Do what is due, in at most `limit` steps (None: all of it); what is still due.

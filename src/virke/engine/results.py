@@ -255,7 +255,11 @@ class Status:
     pending_writes: int
     rejected_writes: tuple[RejectedWrite, ...]
     objects: int
+    """All that the newest version, history and branches keep, and what is let go and not deleted yet."""
     stored_bytes: int
+    history_objects: int
+    """Of those, the ones that the newest version does not need."""
+    history_bytes: int
     history_from_version: int
     history_days: int
     conflicts: int

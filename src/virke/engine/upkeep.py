@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 
 from virke.core import branching, collect, merge
 from virke.core.change import next_root, plan_change, tier_for, untouched
+from virke.core.collect import Marked
 from virke.core.commit import Committed, Plan
 from virke.core.effects import Delete, Effect, Outcome, Tier
 from virke.core.ids import MAIN_BRANCH, Version
@@ -47,6 +48,7 @@ class Upkeep:
         self._committing = committing
         self._spawn = spawn
         self.error: str | None = None
+        self._kept: tuple[object, Marked] | None = None
         self.has_work = False
         """Whether this process committed anything."""
         self._seen = (-1, False)
@@ -119,6 +121,17 @@ class Upkeep:
             "collect": collect.may_sweep(root, self._volume.environment.now_ms(), collect.GRACE_MS),
         }
         return tuple(name for name, is_due in found.items() if is_due)
+
+    def kept(self, root: Root) -> Marked:
+        """What `root` and its history keep in the store; by the indexes of its merges, without a LIST.
+
+        Raises:
+            Unavailable, Corrupt: an index can't be read.
+        """
+        asked = root.segments, root.horizon, root.pins
+        if self._kept is None or self._kept[0] != asked:
+            self._kept = asked, self._run(collect.mark(root))
+        return self._kept[1]
 
     def run(self, limit: int | None) -> int:
         """Do what is due, in at most `limit` steps; how many were done.
