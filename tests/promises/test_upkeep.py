@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
@@ -214,7 +215,9 @@ def test_the_step_of_a_command_comes_after_its_output(folder: Path, monkeypatch:
 
     def watched(database: Database, limit: int | None = 1) -> object:
         sys.stdout.flush()
-        seen.append(b"row affected" in sys.stdout.buffer.getvalue())  # type: ignore[attr-defined]
+        out = sys.stdout.buffer
+        assert isinstance(out, io.BytesIO)
+        seen.append(b"row affected" in out.getvalue())
         return step(database, limit)
 
     monkeypatch.setattr(Database, "upkeep", watched)

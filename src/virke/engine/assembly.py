@@ -5,6 +5,7 @@ Knows every part of the engine by name; decides nothing about reads, writes or u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +17,10 @@ from virke.engine.deferred import Deferred
 from virke.engine.entry import Flusher, Journal
 from virke.engine.freshness import Freshness
 from virke.engine.line import Line
+from virke.engine.long_writes import LongWrite
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readers import Readers
+from virke.engine.results import Collected, Upkept
 from virke.engine.sqlite import OnConnect
 from virke.engine.upkeep import Upkeep
 from virke.engine.volume import SnapshotGone, Volume
@@ -47,6 +50,31 @@ class Parts:
             self.upkeep.after_commit()
         self.freshness.show_if_possible()
         self.readers.use_foreign_keys(self.writes.foreign_keys)
+
+    def long_write(self) -> LongWrite:
+        """See `Database.long_write`."""
+        return LongWrite(self.volume, self.committing, self.writer.line, self.writes, after_commit=self.after_commit)
+
+    def collect(self, *, dry_run: bool, grace_ms: int) -> Collected:
+        """See `Database.collect`."""
+        if not dry_run:
+            self.writes.check_allowed()
+        return self.upkeep.collect(dry_run=dry_run, grace_ms=grace_ms)
+
+    def tend(self, limit: int | None) -> Upkept:
+        """Do steps of upkeep; see `Database.upkeep`."""
+        self.writes.check_allowed()
+        self.branch.refresh()
+        steps = self.upkeep.run(limit)
+        self.freshness.show_if_possible()
+        return Upkept(steps, self.upkeep.due())
+
+    def promote(self, progress: Callable[[int, int], None] | None) -> None:
+        """Move the database to object storage; see `Database.promote`."""
+        self.writes.check_allowed()
+        self.writes.push_pending()
+        self.upkeep.promote(progress)
+        self.freshness.show_if_possible()
 
     def close(self, *, push: bool) -> None:
         """Push what is pending, unless told not to; wait for upkeep, and release connections."""

@@ -69,9 +69,9 @@ class Database:
     ) -> None:
         self.name = name
         self._env = environment or Environment()
-        branch_ = Branch(store, name, self._env, branch=branch, database_id=database_id)
+        at = Branch(store, name, self._env, branch=branch, database_id=database_id)
         self._parts = parts = assemble(
-            branch_,
+            at,
             journal=journal,
             flusher=flusher,
             upkeep_beside=upkeep_beside,
@@ -218,8 +218,7 @@ class Database:
         """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`.
 
         With `read_only` it reads the state that reads see, asks the store as little as a read does, and makes no
-        writer wait. With
-        `immediate` it waits for other writers at once, as BEGIN IMMEDIATE does; else at its first write.
+        writer wait. With `immediate` it waits for other writers at once, as BEGIN IMMEDIATE does; else at its first write.
         """
         return self._writes.transaction(
             key=idempotency_key, read_only=read_only, immediate=immediate, foreign_keys=foreign_keys
@@ -257,10 +256,7 @@ class Database:
 
     def long_write(self) -> LongWrite:
         """A write whose pages are made outside and committed by its `commit_pages`; it gets through (`LongWrite`)."""
-        parts = self._parts
-        return LongWrite(
-            parts.volume, parts.committing, parts.writer.line, parts.writes, after_commit=parts.after_commit
-        )
+        return self._parts.long_write()
 
     def flush(self) -> Flushed:
         """Push all pending writes to the store. Raises `Unavailable`, `Conflict`, `OutcomeUnknown`; nothing is lost."""
@@ -306,17 +302,12 @@ class Database:
 
     def promote(self, progress: Callable[[int, int], None] | None = None) -> Status:
         """Move the database to object storage; readers and writers go on. Raises `Conflict`, `NotFound`."""
-        self._writes.check_allowed()
-        self._writes.push_pending()
-        self._upkeep.promote(progress)
-        self._freshness.show_if_possible()
+        self._parts.promote(progress)
         return self.status()
 
     def collect(self, *, dry_run: bool = False, grace_ms: int = GRACE_MS) -> Collected:
         """Delete what nothing needs any more, killed writers' leftovers included; `dry_run` only says what."""
-        if not dry_run:
-            self._writes.check_allowed()
-        return self._upkeep.collect(dry_run=dry_run, grace_ms=grace_ms)
+        return self._parts.collect(dry_run=dry_run, grace_ms=grace_ms)
 
     @property
     def on_connect(self) -> OnConnect | None:
@@ -324,29 +315,16 @@ class Database:
         return self._parts.on_connect
 
     def status(self, *, history: bool = True) -> Status:
-        """The state of the database, as the store has it now; pending writes are counted, not pushed.
-
-        Without `history`, objects are counted without those that only history keeps, which asks the store for less.
-        """
+        """The state of the database, as the store has it now; without `history`, and with fewer reads, of its newest version."""
         return status.of(self._volume, self._upkeep, self._deferred, conflicts=self._writer.conflicts, history=history)
 
     def upkeep(self, limit: int | None = 1) -> Upkept:
-        """Do what is due, in at most `limit` steps (None: all of it); what is still due.
-
-        A step merges some segments, moves some to object storage, or deletes what nothing needs any more.
-
-        Raises:
-            Unavailable, Corrupt: from the store; what was done stays done, and repeating it goes on.
-        """
-        self._writes.check_allowed()
-        self._branch.refresh()
-        steps = self._upkeep.run(limit)
-        self._freshness.show_if_possible()
-        return Upkept(steps, self._upkeep.due())
+        """Do upkeep in at most `limit` steps (None: all); says what is still due. Raises `Unavailable`: repeat it."""
+        return self._parts.tend(limit)
 
     @property
     def upkeep_due(self) -> tuple[str, ...]:
-        """What upkeep there is to do, if this object committed anything; asks the store nothing. Words as in `Upkept`."""
+        """What is due, if this object committed anything; asks the store nothing. Words as in `Upkept`."""
         return self._upkeep.due() if self._upkeep.has_work else ()
 
     def close(self, *, push: bool = True) -> None:

@@ -141,7 +141,7 @@ class Readers:
     def _pin_again(self, reader: Reader, sql: str, shown: Shown) -> Known | None:
         """Show what is shown to a reader that showed another snapshot; what it still knows of a statement."""
         try:
-            reader.pin(shown.view, foreign_keys=self.foreign_keys)
+            self._pin(reader, shown.view)
         except BaseException:
             reader.connection.unpin()
             self.give_back(reader)
