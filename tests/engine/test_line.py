@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from tests.engine.world import Clock, make
 from virke.engine.database import Database
 from virke.engine.line import Line
@@ -81,3 +83,20 @@ def test_a_thread_keeps_nothing_of_transactions_that_ended_in_another() -> None:
     for _ in range(20):
         _end_elsewhere(database)
     assert len(_open_here.get()) <= 1
+
+
+def test_a_transaction_whose_end_is_interrupted_keeps_no_writer_waiting() -> None:
+    """A turn is given back over the network; a signal that comes meanwhile must not leave the line closed."""
+    database = make()
+    database.execute("CREATE TABLE t (n)")
+    transaction = database.transaction()
+    transaction.execute("INSERT INTO t VALUES (1)")
+
+    class Interrupted:
+        def release(self) -> None:
+            raise KeyboardInterrupt
+
+    transaction._claimant = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        transaction.rollback()
+    assert _in_another_thread(database._writer.line)

@@ -61,3 +61,15 @@ def test_p5_a_read_is_not_older_than_what_any_call_before_it_learned(
     assert here.query(READ).rows == [(1,)]
     assert here.query_here(READ).rows == [(1,)]
     del kept
+
+
+def test_p15_a_transaction_that_writes_first_begins_on_what_others_wrote_before_it_was_in_line() -> None:
+    """Where a look shows that another process committed, a transaction that has read nothing yet does not have to lose."""
+    store = memory_store()
+    elsewhere = make(store)
+    elsewhere.run_script("CREATE TABLE t (n); INSERT INTO t VALUES (0)")
+    here = reopen(store)
+    with here.transaction() as transaction:
+        elsewhere.execute("UPDATE t SET n = n + 1")
+        transaction.execute("UPDATE t SET n = n + 1")
+    assert here.query(READ).rows == [(2,)]

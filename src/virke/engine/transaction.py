@@ -186,8 +186,11 @@ class Transaction:
             if self._writes and not self._is_in_line:
                 self._is_in_line = True
                 self._places.append(self._writer.line.enter(self._base.root.settings.query_timeout_ms / 1000))
-                if not self._has_read and not has_same_pages((now := self._newest()).root, self._base.root):
-                    self._begin(now)
+                if not self._has_read:
+                    if self._volume.branch.has_moved():  # by those of other processes that were first in line
+                        self._volume.branch.refresh()
+                    if not has_same_pages((now := self._newest()).root, self._base.root):
+                        self._begin(now)
         self._has_read = True
 
     def commit(self) -> int:
@@ -280,10 +283,12 @@ class Transaction:
     def _end(self) -> None:
         with self._lock:
             connection, self._connection = self._connection, None
-        if self._claimant:
-            self._claimant.release()
-        for place in reversed(self._places):
-            place.leave()
+        try:
+            if self._claimant:
+                self._claimant.release()
+        finally:  # a signal may come while the store is asked
+            for place in reversed(self._places):
+                place.leave()
         if connection is not None:
             connection.unpin()
             connection.end_request()
