@@ -185,7 +185,9 @@ def test_an_interrupt_of_rows_ends_the_step_that_runs_and_nothing_later(real: Da
     rows.interrupt()
     thread.join(WAIT_S)
     assert [type(one) for one in outcome] == [TimedOut]
+    connection.guard.deadline = deadline = real._env.monotonic() + 9
     rows.interrupt()  # it is over: its connection runs other reads
+    assert connection.guard.deadline is deadline
     assert real.query(NUMBERS, (10_000,)).rows[-1] == (10_000,)
 
 

@@ -90,6 +90,7 @@ def test_an_error_that_ends_sqlite_s_transaction_ends_the_program(table: Databas
     insert = Step("INSERT INTO u VALUES (1)")
     pending = run(table, Step(GOOD), insert, insert, Step(GOOD), keeps_going=True)
     assert (type(pending.error), pending.answers) == (SqlError, None)
+    assert "UNIQUE" in str(pending.error)
     assert rows(table) == []
     assert kinds(run(table, Step(GOOD), keeps_going=True)) == [QueryResult]
     assert rows(table) == [(1,)]
