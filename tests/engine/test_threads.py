@@ -240,3 +240,14 @@ def test_requests_that_wait_for_a_bookmark_together_share_a_read() -> None:
     for thread in threads:
         thread.join(10)
     assert (told, register.reads) == (["invalid"] * 8, 1)
+
+
+def test_a_reader_that_was_lent_while_foreign_keys_changed_reports_the_new_mode() -> None:
+    database = make()
+    database.query("PRAGMA foreign_keys")
+    for mode in (1, 0, 1):
+        with database.query_rows("SELECT 1 UNION SELECT 2") as rows:
+            next(rows)
+            database.query(f"PRAGMA foreign_keys = {mode}")
+        assert database.query("PRAGMA foreign_keys").rows == [(mode,)]
+        assert database.query("SELECT foreign_keys FROM pragma_foreign_keys").rows == [(mode,)]

@@ -50,22 +50,22 @@ Known = tuple[list[str], int, "tuple[Column, ...]", int]
 class Reader:
     """A connection on a pinned snapshot, and what it knows of statements; the key says of which schema."""
 
-    __slots__ = ("_foreign_keys", "connection", "known", "schema")
+    __slots__ = ("connection", "foreign_keys", "known", "schema")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.known: dict[str, Known] = {}
         """Of statements that may be given to SQLite as they are."""
         self.schema: object = None
-        self._foreign_keys: bool | None = None
+        self.foreign_keys: bool | None = None
 
     def pin(self, view: Pages, *, foreign_keys: bool) -> None:
         """Show `view`; forget the statements of another schema."""
         connection = self.connection
-        if foreign_keys != self._foreign_keys:  # what `PRAGMA foreign_keys` reports; reads check nothing
+        if foreign_keys != self.foreign_keys:  # what `PRAGMA foreign_keys` reports; reads check nothing
             connection.unpin()
             connection.raw.pragma("foreign_keys", foreign_keys)
-            self._foreign_keys = foreign_keys
+            self.foreign_keys = foreign_keys
         connection.pin(view)
         schema = view.lineage, connection.schema_cookie()
         if schema != self.schema:
@@ -133,6 +133,8 @@ class Readers:
             self._branch.refresh()
             self._freshness.show()
             return self.query(sql, params, terms)
+        if reader.foreign_keys is not self.foreign_keys:  # changed meanwhile
+            connection.unpin()
         self.idle.append(reader)
         if self.is_closed:
             self.close_idle()
@@ -332,12 +334,15 @@ class Readers:
         if value == self.foreign_keys:
             return
         self.foreign_keys = value
-        for reader in list(self.idle):
-            with suppress(VirkeError):
-                reader.connection.unpin()
+        for _ in range(len(self.idle)):
+            with suppress(IndexError):  # a connection belongs to one thread at a time: those that are lent come back
+                self.give_back(self.idle.pop(0))
 
     def give_back(self, reader: Reader) -> None:
         """Keep the connection for the next read, or close it."""
+        if reader.foreign_keys is not self.foreign_keys:
+            with suppress(VirkeError):
+                reader.connection.unpin()
         if len(self.idle) < READERS_KEPT:
             self.idle.append(reader)
         else:
