@@ -83,6 +83,7 @@ class World:
         if horizon is None:
             return False
         self.must_stay_readable(horizon.version)
+        assert horizon.version >= model.root.horizon.version, "what was let go of does not come back"
         model.apply(plan_horizon(model.root, horizon, commit_id=model.commit_id(), time_ms=model.now_ms))
         model.moved()
         return True
@@ -402,3 +403,22 @@ def test_a_merge_after_the_first_observation_starts_a_grace_period_of_its_own() 
     assert world.sweep()
     world.check()
     assert len(world.readers) == 1
+
+
+@small_limits()
+def test_the_horizon_never_goes_back() -> None:
+    """Versions below it were deleted: a later merge of old segments, which have their own inputs, does not bring them back."""
+    world = filled()
+    spill(world)
+    world.model.merge(Run(1, len(world.model.root.segments)))
+    world.model.now_ms += 30 * DAY_MS
+    assert world.advance()
+    world.model.now_ms += GRACE_MS
+    assert world.sweep()
+    before = world.model.root.horizon.version
+    world.model.merge(Run(0, 1), Tier.OBJECT)
+    assert world.model.root.segments[0].hi < before
+    world.model.now_ms += 30 * DAY_MS
+    assert world.advance()
+    assert world.model.root.horizon.version == before
+    world.check()

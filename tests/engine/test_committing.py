@@ -148,3 +148,14 @@ def test_history_that_can_not_be_read_proves_nothing(world: World, error: VirkeE
         world.db.execute("INSERT INTO t VALUES (1)")
     blobs.get = get  # type: ignore[method-assign]
     assert reopen(store_of(world.db)).query("SELECT count(*) FROM t").rows == [(1,)]
+
+
+def test_an_error_is_told_only_once_its_state_was_proved_to_be_the_newest(world: World) -> None:
+    """Another process took away what stood in the way, and this one has not heard of it."""
+    world.db.run_script("CREATE TABLE u (v UNIQUE); INSERT INTO u VALUES (1)")
+    world.elsewhere.execute("DELETE FROM u")
+    assert world.db.execute("INSERT INTO u VALUES (1)") == 1
+    world.elsewhere.execute("DELETE FROM u")
+    assert world.db.run("INSERT INTO u SELECT 2 WHERE NOT EXISTS (SELECT * FROM u)").rows_affected == 1
+    world.elsewhere.execute("DELETE FROM u")
+    assert world.db.run("DELETE FROM u").rows_affected == 0

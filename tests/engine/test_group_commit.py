@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from tests.engine.world import Clock, make, reopen, store_of
+from virke.core.commit import SENDS
 from virke.core.effects import Generation, ReadOutcome, SwapOutcome
 from virke.engine.database import Database
 from virke.engine.programs import Program, Step
@@ -17,6 +18,7 @@ from virke.engine.queue import Pending
 from virke.errors import Conflict, Denied, Invalid, SqlError, TooLarge, Unavailable, VirkeError
 from virke.stores.base import Call, Consistency, Register, Store
 from virke.stores.counted import CountingStore
+from virke.stores.faulty import At, FaultyStore, Refuse
 from virke.stores.memory import memory_store
 
 WAIT_S: Final = 60
@@ -221,6 +223,25 @@ def test_a_store_that_fails_half_way_through_a_group_takes_no_answer_back(gated:
     gated.register.swaps_left = 1 << 30
     assert len(numbers(db)) == 1
     assert db.execute("INSERT INTO t VALUES (3)") == 1
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_no_write_is_applied_after_one_before_it_failed(failing: int) -> None:
+    """The store refuses one commit of several and works again at once: later writes in the queue may depend on that one."""
+    inner = memory_store()
+    make(inner).run_script("CREATE TABLE t (n UNIQUE)")
+    refused = [At(failing + again, Refuse(), Call.SWAP) for again in range(SENDS)]
+    db = reopen(FaultyStore(inner, refused).store, clock=Clock())
+    writes = [
+        pending(sql) for sql in ("INSERT INTO t VALUES (1)", "PRAGMA user_version = 7", "INSERT INTO t VALUES (3)")
+    ]
+    with db._committing.lead:
+        db._writer.commit(writes)
+    kinds = [write.error and write.error.kind for write in writes]
+    assert kinds == [None] * (failing - 1) + ["unavailable"] * (4 - failing)
+    seen = reopen(inner)
+    assert numbers(seen) == ([1] if failing > 1 else [])
+    assert seen.query("PRAGMA user_version").rows == [(7 if failing == 3 else 0,)]
 
 
 def test_modes_and_temporary_tables_of_one_request_do_not_reach_its_group(gated: Gated) -> None:

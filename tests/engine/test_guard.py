@@ -293,3 +293,14 @@ def test_the_documented_pragmas_are_those_of_the_guard() -> None:
     assert sqlite.MODES <= sqlite.ALLOWED
     assert not sqlite.ALLOWED & sqlite.READ_ONLY
     assert not sqlite.QUIET & (sqlite.ALLOWED | sqlite.READ_ONLY)
+
+
+def test_a_transaction_may_change_1_gib_of_pages_and_no_page_more() -> None:
+    """As the documents say; the pages are one object here, so that the test needs no such memory."""
+    size = 65_536
+    file = Connection(make(page_size=size).snapshot(), value_bytes_max=1 << 24).file
+    page, count = bytes(size), (1 << 30) // size
+    for number in range(count):
+        file.xWrite(page, number * size)
+    with pytest.raises(TooLarge, match="1024 MiB"):
+        file.xWrite(page, count * size)

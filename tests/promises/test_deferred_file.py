@@ -73,8 +73,9 @@ def test_p1_the_journal_is_written_ahead_and_synced_with_each_commit(tmp_path: P
     journal = FileJournal(tmp_path / "j.sqlite", system=watched.system, connect=watched.connect)
     journal.append(write(1), DATABASE)
     connection = watched.connections[-1]
-    settings = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
-    assert settings == ["wal", 2]
+    names = ("journal_mode", "synchronous", "fullfsync", "checkpoint_fullfsync")
+    settings = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+    assert settings == ["wal", 2, 1, 1]
     journal.append(write(2), DATABASE)
     assert len(watched.connections) == 2, "one to make the file, and one that stays open"
     journal.close()

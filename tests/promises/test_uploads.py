@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.promises.ledger import (
     LARGE,
@@ -16,9 +18,12 @@ from tests.promises.ledger import (
     exercise,
     opened,
 )
+from virke.core.commit import SENDS
 from virke.core.effects import PutOutcome, Tier
 from virke.engine.branch import Branch
-from virke.stores.base import Blobs, Listed, Range, Store, put_each
+from virke.errors import Conflict, OutcomeUnknown, Unavailable
+from virke.stores.base import Blobs, Call, Listed, Range, Store, put_each
+from virke.stores.faulty import At, Fault, FaultyStore, LoseRequest, Refuse
 from virke.stores.memory import memory_store
 
 
@@ -104,3 +109,42 @@ def test_p8_a_merge_below_the_watermark_is_never_named(tmp_path: Path) -> None:
     """Two collections doom and delete the upload; the merge is given up, and another one succeeds."""
     _, seen = play(tmp_path, collections=2, watermark_first=False)
     assert len(seen) == 4, "the upload is gone"
+
+
+def objects(store: Store) -> set[str]:
+    """Every object of every tier."""
+    return {item.key for blobs in store.blobs.values() for item in blobs.list("")}
+
+
+@pytest.mark.parametrize("fault", [Refuse(), LoseRequest()], ids=["refused", "lost"])
+def test_a_commit_that_the_store_did_not_take_leaves_an_object_only_where_it_may_be_needed(
+    fault: Fault, tmp_path: Path
+) -> None:
+    """Refused for good, it is not in history and never will be; unanswered, it may still arrive."""
+    inner = memory_store()
+    with opened(inner, tmp_path, create=True) as database:
+        database.execute(TABLE)
+    before = objects(inner)
+    faulty = FaultyStore(inner, [At(again + 1, fault, Call.SWAP) for again in range(SENDS)])
+    with opened(faulty.store, tmp_path) as database, pytest.raises((Unavailable, OutcomeUnknown)) as told:
+        database.execute("INSERT INTO entry VALUES ('large', randomblob(?))", (LARGE,))
+    assert any(operation.call is Call.PUT for operation in faulty.log)
+    assert bool(objects(inner) - before) == (told.value.kind == "outcome_unknown")
+
+
+def test_an_import_that_is_known_to_have_lost_its_race_leaves_no_object(tmp_path: Path) -> None:
+    """Another process committed while it uploaded, and this one has heard of that: the swap is not even sent."""
+    inner = memory_store()
+    with opened(inner, tmp_path, create=True) as database, opened(inner, tmp_path) as other:
+        database.execute(TABLE)
+        database.execute("INSERT INTO entry VALUES ('large', randomblob(?))", (LARGE,))
+        before, base = objects(inner), database.snapshot()
+
+        def pages() -> Iterator[tuple[int, bytes]]:
+            yield from base.pages()
+            other.execute("INSERT INTO entry VALUES ('other', NULL)")
+            database.query("SELECT 1", consistency="strong")
+
+        with pytest.raises(Conflict):
+            database.commit_pages(base, page_size=base.page_size, page_count=base.page_count, pages=pages())
+        assert objects(inner) == before
