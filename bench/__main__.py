@@ -21,7 +21,9 @@ from bench import (
     b09_many_nodes,
     b11_whole_image,
     b12_imports,
+    b14_larger_databases,
     b15_group_commit,
+    b18_memory,
     deferred_writes,
 )
 from bench.report import Figure, as_json, machine, table
@@ -37,7 +39,9 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "B11": b11_whole_image.run,
     "B12": b12_imports.run,
     "DEFERRED": deferred_writes.run,
+    "B14": b14_larger_databases.run,
     "B15": b15_group_commit.run,
+    "B18": b18_memory.run,
 }
 
 

@@ -10,25 +10,12 @@ from typing import Final
 
 import pytest
 
+from bench import b18_memory as memory
 from tests.promises.ledger import SOURCE
 from virke.engine.memory import PROCESS
 from virke.errors import Invalid, UsageError
 from virke.opening import connect
 
-RSS_MIB_MAX: Final = 45
-DESCRIPTORS_MAX: Final = 210
-MANY: Final = """
-import os, sys
-from virke import connect
-databases = [connect(f"db{number}", sys.argv[1], create=True) for number in range(100)]
-for number, database in enumerate(databases):
-    database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
-    database.execute("INSERT INTO t VALUES (?, 'x')", (number,))
-for number, database in enumerate(databases):
-    assert database.query("SELECT id FROM t").rows == [(number,)]
-pages = int(open("/proc/self/statm").read().split()[1])
-print(pages * os.sysconf("SC_PAGE_SIZE") >> 20, len(os.listdir("/proc/self/fd")))
-"""
 BUDGET: Final = """
 import sys
 from virke import connect
@@ -54,11 +41,11 @@ def python(code: str, *arguments: str, cwd: Path, **variables: str) -> str:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc, to see what a process holds")
-def test_a_hundred_open_databases_take_little_memory_and_few_descriptors(tmp_path: Path) -> None:
+def test_b18_a_hundred_open_databases_take_little_memory_and_few_descriptors() -> None:
     """B18: each was written and read, and answers at once."""
-    mib, descriptors = map(int, python(MANY, f"local:{tmp_path / 'store'}", cwd=tmp_path).split())
-    assert mib <= RSS_MIB_MAX
-    assert descriptors <= DESCRIPTORS_MAX
+    mib, descriptors = memory.held()
+    assert mib <= memory.RSS_MIB_MAX
+    assert descriptors <= memory.DESCRIPTORS_MAX
 
 
 def test_the_variable_beats_the_file_and_the_file_the_machine(tmp_path: Path) -> None:
