@@ -39,9 +39,10 @@ def test_every_call_of_the_twin_answers_as_the_database_does() -> None:
             answers.append((await db.status()).version == db.version)
             answers.append((await db.query("SELECT 1", bookmark=db.bookmark)).rows)
             answers.append((await db.promote()).tier)
+            answers.append((await db.upkeep(None)).due)
             return answers
 
-    expected = [1, [(2,)], [[], [("c",)]], 2, [(4,)], ["t"], 3, 3, 0, True, [(1,)], "object"]
+    expected = [1, [(2,)], [[], [("c",)]], 2, [(4,)], ["t"], 3, 3, 0, True, [(1,)], "object", ()]
     assert run(work()) == expected
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from virke.engine.results import RejectedWrite as RejectedWrite
     from virke.engine.results import SchemaEntry as SchemaEntry
     from virke.engine.results import Status as Status
+    from virke.engine.results import Upkept as Upkept
     from virke.engine.rows import Rows as Rows
     from virke.engine.sqlite import Aggregate as Aggregate
     from virke.engine.sqlite import Column as Column
@@ -53,7 +54,7 @@ _NAMES: Final = {
     "virke.aio": "AsyncDatabase AsyncRows AsyncTransaction",
     "virke.core.settings": "Settings",
     "virke.engine.database": "Database",
-    "virke.engine.results": "Collected Flushed Meta QueryResult RejectedWrite SchemaEntry Status",
+    "virke.engine.results": "Collected Flushed Meta QueryResult RejectedWrite SchemaEntry Status Upkept",
     "virke.engine.rows": "Rows",
     "virke.engine.sqlite": "Aggregate Column Description Extensions",
     "virke.engine.terms": "Cancel",

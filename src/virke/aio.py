@@ -45,10 +45,19 @@ async def connect(
     create: bool = False,
     read_only: bool = False,
     on_connect: OnConnect | None = None,
+    upkeep: str | None = None,
+    memory_mb: int | None = None,
 ) -> AsyncDatabase:
     """Open a database; see `virke.connect` for the arguments and errors."""
     database = await asyncio.to_thread(
-        connect_sync, name, store, create=create, read_only=read_only, on_connect=on_connect
+        connect_sync,
+        name,
+        store,
+        create=create,
+        read_only=read_only,
+        on_connect=on_connect,
+        upkeep=upkeep,
+        memory_mb=memory_mb,
     )
     return AsyncDatabase(database)
 
