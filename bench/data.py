@@ -59,7 +59,9 @@ def _orders(random: Random) -> Iterator[tuple[int, int, int, str]]:
 def load_image(database: Database, image: bytes) -> None:
     """Make `image` the content of an empty database, as one streamed commit."""
     pages = ((at // PAGE_BYTES + 1, image[at : at + PAGE_BYTES]) for at in range(0, len(image), PAGE_BYTES))
-    database.commit_pages(database.snapshot(), page_size=PAGE_BYTES, page_count=len(image) // PAGE_BYTES, pages=pages)
+    database.long_write().commit_pages(
+        database.snapshot(), page_size=PAGE_BYTES, page_count=len(image) // PAGE_BYTES, pages=pages
+    )
 
 
 CATALOGUE: Final = (

@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 
 from virke.core.settings import Settings
 from virke.engine.database import Database
+from virke.engine.environment import Environment
 from virke.engine.results import Flushed, QueryResult, Request, SchemaEntry, Status, Upkept
 from virke.engine.rows import Rows
 from virke.engine.sqlite import Description, OnConnect, Parameters, Row
@@ -199,7 +200,7 @@ class AsyncDatabase:
         attempts = self.sync.known_settings.max_attempts
         for attempt in range(attempts):
             if attempt:
-                await asyncio.sleep(self.sync.backoff_s(attempt - 1))
+                await asyncio.sleep(Environment().backoff_s(attempt - 1))
             try:
                 async with self.transaction(idempotency_key=idempotency_key, immediate=attempt > 0) as transaction:
                     return await fn(transaction)

@@ -74,7 +74,7 @@ def needed(url: str) -> frozenset[str]:
 def compacted(snapshot: Snapshot) -> int:
     """Bytes of the same pages as one segment."""
     with tempfile.TemporaryDirectory() as folder, connected(memory_store(), Path(folder)) as copy:
-        copy.commit_pages(
+        copy.long_write().commit_pages(
             copy.snapshot(), page_size=snapshot.page_size, page_count=snapshot.page_count, pages=snapshot.pages()
         )
         return copy.status().stored_bytes

@@ -54,7 +54,7 @@ def test_a_database_beyond_the_lock_page_is_read_and_written_on_both_sides(tmp_p
     assert count > SKIP + 10
     db = make(page_size=PAGE_SIZE)
     pages = pages_of_file(tmp_path / "in.sqlite", count)
-    db.commit_pages(db.snapshot(), page_size=PAGE_SIZE, page_count=count, pages=pages)
+    db.long_write().commit_pages(db.snapshot(), page_size=PAGE_SIZE, page_count=count, pages=pages)
     ends = "SELECT id, v FROM t WHERE typeof(v) = 'text' AND id IN (1, 2000)"
     assert db.query(ends).rows == [(1, "before"), (2000, "behind")]
     assert db.snapshot().page(SKIP) == bytes(PAGE_SIZE)

@@ -215,7 +215,7 @@ def commit_image(db: Database, data: bytes, page_size: int) -> int:
     """Commit a raw file as the whole database."""
     skip, count = lock_page(page_size), len(data) // page_size
     pages = ((n, data[(n - 1) * page_size : n * page_size]) for n in range(1, count + 1) if n != skip)
-    return db.commit_pages(db.snapshot(), page_size=page_size, page_count=count, pages=pages)
+    return db.long_write().commit_pages(db.snapshot(), page_size=page_size, page_count=count, pages=pages)
 
 
 def raw_file(path: Path, page_size: int, *, wal: bool) -> bytes:
@@ -252,7 +252,7 @@ def test_a_raw_file_on_a_moved_base_is_a_conflict(tmp_path: Path) -> None:
     base = db.snapshot()
     db.execute("INSERT INTO t (v) VALUES (1)")
     with pytest.raises(Conflict):
-        db.commit_pages(base, page_size=4096, page_count=1, pages=[(1, data[:4096])])
+        db.long_write().commit_pages(base, page_size=4096, page_count=1, pages=[(1, data[:4096])])
     assert db.query("SELECT v FROM t").rows == [(1,)]
 
 

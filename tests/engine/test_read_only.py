@@ -119,7 +119,7 @@ def test_whatever_else_writes_is_denied(reading: Database) -> None:
         reading.promote,
         reading.collect,
         lambda: reading.executemany("INSERT INTO t VALUES (?)", [(1,)]),
-        lambda: reading.commit_pages(reading.snapshot(), page_size=4096, page_count=0, pages=[]),
+        lambda: reading.long_write().commit_pages(reading.snapshot(), page_size=4096, page_count=0, pages=[]),
     ]
     for call in calls:
         with pytest.raises(Denied):

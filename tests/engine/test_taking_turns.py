@@ -198,7 +198,7 @@ def _with_transaction(database: Database) -> None:
 
 def _by_pages(database: Database) -> None:
     base = database.snapshot()
-    database.commit_pages(
+    database.long_write().commit_pages(
         base, page_size=base.page_size, page_count=base.page_count, pages=[(1, base.page(1)), (2, base.page(2))]
     )
 

@@ -159,7 +159,7 @@ def test_a_process_without_the_object_store_says_so(db: Database) -> None:
     with pytest.raises(NotFound, match="no object tier"):
         near._upkeep.compact(Run(0, 2))
     with pytest.raises(NotFound, match="no object tier"):
-        near.commit_pages(near.snapshot(), page_size=4096, page_count=1, pages=[])
+        near.long_write().commit_pages(near.snapshot(), page_size=4096, page_count=1, pages=[])
 
 
 def test_who_may_not_delete_is_told_of_it_by_collection_alone(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

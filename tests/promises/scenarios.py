@@ -155,7 +155,7 @@ def _commit_again(database: Database, snapshot: Snapshot, midway: Callable[[], N
                 midway()
 
     size, count = snapshot.page_size, snapshot.page_count
-    database.commit_pages(snapshot, page_size=size, page_count=count, pages=pages())
+    database.long_write().commit_pages(snapshot, page_size=size, page_count=count, pages=pages())
 
 
 def _stall(stage: Stage) -> None:

@@ -146,5 +146,7 @@ def test_an_import_that_is_known_to_have_lost_its_race_leaves_no_object(tmp_path
             database.query("SELECT 1", consistency="strong")
 
         with pytest.raises(Conflict):
-            database.commit_pages(base, page_size=base.page_size, page_count=base.page_count, pages=pages())
+            database.long_write().commit_pages(
+                base, page_size=base.page_size, page_count=base.page_count, pages=pages()
+            )
         assert objects(inner) == before

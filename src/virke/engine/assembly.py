@@ -77,7 +77,9 @@ class Parts:
         self.freshness.show_if_possible()
 
     def close(self, *, push: bool) -> None:
-        """Push what is pending, unless told not to; wait for upkeep, and release connections."""
+        """Push what is pending, unless told not to; wait for upkeep, and release connections. Harmless when closed."""
+        if self.writes.is_closed:
+            return
         if self.deferred:
             self.deferred.stop()
         try:
@@ -144,6 +146,7 @@ def assemble(
         read_only=read_only,
         on_connect=on_connect,
     )
+    writes.after_commit = parts.after_commit
     if deferred:
         deferred.after_push = parts.after_commit
         if not read_only:

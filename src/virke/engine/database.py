@@ -12,7 +12,7 @@ Knows which part does what; knows no store's name, no file and no thread of its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
+from functools import partial
 from typing import TypeVar
 
 from virke.core.collect import GRACE_MS
@@ -36,6 +36,7 @@ from virke.engine.results import (
     Status,
     Upkept,
     bookmark_of,
+    receipted,
     requests_of,
 )
 from virke.engine.rows import Rows
@@ -45,7 +46,6 @@ from virke.engine.transaction import Transaction
 from virke.engine.volume import Snapshot
 from virke.errors import Denied
 from virke.stores.base import Store
-from virke.stores.receipt import Receipt, writing
 
 T = TypeVar("T")
 
@@ -78,12 +78,9 @@ class Database:
             read_only=read_only,
             on_connect=on_connect,
         )
-        parts.writes.after_commit = parts.after_commit
         self._branch, self._volume, self._committing = parts.branch, parts.volume, parts.committing
         self._readers, self._freshness, self._deferred = parts.readers, parts.freshness, parts.deferred
         self._writer, self._writes, self._upkeep = parts.writer, parts.writes, parts.upkeep
-
-    # Reading
 
     def query(
         self,
@@ -100,26 +97,20 @@ class Database:
     ) -> QueryResult:
         """Run one statement of any kind and return its rows; one that writes is a transaction of its own (`run`).
 
-        `consistency` and `bookmark` override the database's setting. With `read_only` a statement that writes is
-        `Denied`. `at` reads an earlier version. `timeout_ms` is a shorter time for the statement than the setting
-        `query_timeout_ms`. `cancel` lets another thread end a read; a write that began runs to its end. With `meta`
-        the result carries a receipt of what it cost (`QueryResult.meta`).
+        `consistency` and `bookmark` override the database's setting, `timeout_ms` shortens it. With `read_only` a
+        statement that writes is `Denied`. `at` reads an earlier version. `cancel` lets another thread end a read. With
+        `meta` the result carries a receipt of what it cost (`QueryResult.meta`).
 
         Raises:
             SqlError, Invalid, Denied, TimedOut, TooLarge, NotFound: nothing was changed.
             Unavailable: the store does not answer, or does not show the bookmark yet.
         """
+        if meta:
+            call = partial(self.query, sql, params, consistency=consistency, bookmark=bookmark, read_only=read_only)
+            return receipted(partial(call, at=at, timeout_ms=timeout_ms, cancel=cancel), self._env.monotonic)
         terms = self._readers.plain
         if consistency is not None or bookmark is not None or read_only or timeout_ms is not None or cancel is not None:
             terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or terms.read_only)
-        if not meta:
-            return self._query(sql, params, terms, at)
-        receipt, began_at = Receipt(), self._env.monotonic()
-        with writing(receipt):
-            result = self._query(sql, params, terms, at)
-        return result.with_receipt(receipt, self._env.monotonic() - began_at)
-
-    def _query(self, sql: str, params: Parameters, terms: Terms, at: int | None) -> QueryResult:
         try:
             if at is not None:
                 return self._readers.query_at(self.snapshot(at), sql, params, terms)
@@ -142,7 +133,6 @@ class Database:
         cancel: Cancel | None = None,
     ) -> Rows:
         """The rows of one reading statement, one at a time: results of any size in bounded memory. Raises as `query`."""
-        check_text(sql)
         try:
             return self._readers.rows(sql, params, Terms(consistency, bookmark, timeout_ms, cancel))
         except WritesInstead:
@@ -159,10 +149,7 @@ class Database:
 
     def describe(self, sql: str) -> Description:
         """What SQLite says of one statement, without running it. Raises `SqlError`, `Invalid`, `Denied`."""
-        check_text(sql)
         return self._readers.describe(sql)
-
-    # Writing
 
     def execute(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> int:
         """Run one statement as a transaction; returns the rows affected. Raises as `run`."""
@@ -231,29 +218,6 @@ class Database:
         """
         return self._writes.run_transaction(fn, key=idempotency_key)
 
-    def backoff_s(self, attempt: int) -> float:
-        """How long `run_transaction` waits after a lost race, the first being 0: for callers with a loop of their own."""
-        return self._env.backoff_s(attempt)
-
-    def commit_pages(
-        self,
-        base: Snapshot,
-        *,
-        page_size: int,
-        page_count: int,
-        pages: Iterable[tuple[int, bytes]],
-        progress: Callable[[int], None] | None = None,
-    ) -> int:
-        """Commit a stream of changed pages, ascending, as one version; returns it.
-
-        A changed page size, or an empty base, needs every page but the lock page.
-
-        Raises:
-            Conflict: the database moved past `base`. Unavailable: the store failed. Nothing was changed.
-        """
-        with self.long_write() as write:
-            return write.commit_pages(base, page_size=page_size, page_count=page_count, pages=pages, progress=progress)
-
     def long_write(self) -> LongWrite:
         """A write whose pages are made outside and committed by its `commit_pages`; it gets through (`LongWrite`)."""
         return self._parts.long_write()
@@ -261,8 +225,6 @@ class Database:
     def flush(self) -> Flushed:
         """Push all pending writes to the store. Raises `Unavailable`, `Conflict`, `OutcomeUnknown`; nothing is lost."""
         return self._writes.flush()
-
-    # Looking at it
 
     @property
     def version(self) -> int:
@@ -329,14 +291,10 @@ class Database:
 
     def close(self, *, push: bool = True) -> None:
         """Push pending writes (unless told not to) and release connections; harmless when closed."""
-        if self._writes.is_closed:
-            return
         self._parts.close(push=push)
 
     def __enter__(self) -> Database:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *ending: object) -> None:
         self.close()

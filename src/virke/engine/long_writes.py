@@ -67,7 +67,13 @@ class LongWrite:
         pages: Iterable[tuple[int, bytes]],
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Commit a stream of changed pages; see `Database.commit_pages`."""
+        """Commit a stream of changed pages, ascending, as one version; returns it.
+
+        A changed page size, or an empty base, needs every page but the lock page.
+
+        Raises:
+            Conflict: the database moved past `base`. Unavailable: the store failed. Nothing was changed.
+        """
         self._writes.check_allowed()
         self._claimant.ready()
         self._claimant.renew()

@@ -138,7 +138,7 @@ class Readers:
         self.idle.append(reader)
         if self.is_closed:
             self.close_idle()
-        return QueryResult(columns.copy(), rows, shown.root, described)
+        return QueryResult(columns, rows, shown.root, described)
 
     def _pin_again(self, reader: Reader, sql: str, shown: Shown) -> Known | None:
         """Show what is shown to a reader that showed another snapshot; what it still knows of a statement."""
@@ -267,6 +267,7 @@ class Readers:
 
     def rows(self, sql: str, params: Parameters, terms: Terms) -> Rows:
         """The rows of one reading statement, one at a time. Raises as `query`."""
+        sqlite.check_text(sql)
         shown = self._shown_for(terms)
         reader = self._take(shown.view)
         try:
@@ -291,6 +292,7 @@ class Readers:
 
     def describe(self, sql: str) -> Description:
         """What SQLite says of one statement on the state that is shown, without running it."""
+        sqlite.check_text(sql)
         shown = self._shown_for(self.plain)
         reader = self._take(shown.view)
         connection = reader.connection

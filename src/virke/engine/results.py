@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ from virke.core.lineage import Mark, mark_of
 from virke.core.root import Root
 from virke.errors import Invalid
 from virke.stores.base import Call
-from virke.stores.receipt import Receipt
+from virke.stores.receipt import Receipt, writing
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Column, Parameters, Row
@@ -175,6 +175,14 @@ def result_of(
     """The result of a statement with these columns."""
     columns = [column.name for column in described]
     return QueryResult(columns, rows, root, described, rows_affected=rows_affected, last_insert_rowid=last_insert_rowid)
+
+
+def receipted(call: Callable[[], QueryResult], monotonic: Callable[[], float]) -> QueryResult:
+    """The result of `call` with a receipt of what it cost."""
+    receipt, began_at = Receipt(), monotonic()
+    with writing(receipt):
+        result = call()
+    return result.with_receipt(receipt, monotonic() - began_at)
 
 
 @dataclass(frozen=True, slots=True)
