@@ -154,7 +154,7 @@ class Upkeep:
             if self._promotes(root):
                 return self._promote_step(root)
             if run := merge.choose_in(root):
-                done = self.compact(run)
+                done = self.compact(run, root=root)
                 if done:
                     self.collect_step()
                 return done
@@ -172,12 +172,12 @@ class Upkeep:
             self._switch(Tier.OBJECT)
             return True
         run = _first_in_kv(root)
-        return run is not None and self.compact(run, Tier.OBJECT)
+        return run is not None and self.compact(run, Tier.OBJECT, root)
 
-    def compact(self, run: merge.Run, tier: Tier | None = None) -> bool:
-        """Merge one run of segments; False if another commit made that impossible."""
+    def compact(self, run: merge.Run, tier: Tier | None = None, root: Root | None = None) -> bool:
+        """Merge one run of segments, of the newest root if not of `root`; False if another commit made that impossible."""
         volume = self._volume
-        root = volume.branch.latest().root
+        root = root or volume.branch.latest().root
         refs = root.segments[run.start : run.stop]
         commit_id = volume.environment.commit_id()
         volume.driver.blobs(tier or root.tier)  # or the error that says which store is missing
