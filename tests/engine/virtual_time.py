@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 import threading
 from collections.abc import Callable, Iterator
 
@@ -77,28 +78,33 @@ class VirtualTime:
 class FarRegister:
     """A register half a round trip away, on virtual time."""
 
-    def __init__(self, inner: Register, time: VirtualTime, trip_s: float) -> None:
+    def __init__(self, inner: Register, time: VirtualTime, trip_s: float, seed: int | None = None) -> None:
         self._inner = inner
         self._time = time
         self._half_s = trip_s / 2
+        self._random = None if seed is None else random.Random(seed)
         self.reads = self.swaps = 0
 
     @property
     def consistency(self) -> Consistency:
         return self._inner.consistency
 
+    def _travel(self) -> None:
+        """Half a round trip: with a seed 0.8 to 1.4 times as long as usual."""
+        self._time.sleep(self._half_s * (self._random.uniform(0.8, 1.4) if self._random else 1.0))
+
     def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
         self.reads += 1
-        self._time.sleep(self._half_s)
+        self._travel()
         outcome = self._inner.read(key, known)
-        self._time.sleep(self._half_s)
+        self._travel()
         return outcome
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         self.swaps += 1
-        self._time.sleep(self._half_s)
+        self._travel()
         outcome = self._swap(key, data, base)
-        self._time.sleep(self._half_s)
+        self._travel()
         return outcome
 
     def _swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:

@@ -88,9 +88,14 @@ class Committing:
                 self._volume.driver.remove(plan.uploaded)
                 return TooSoon(None, None)
             began_at = self._environment.monotonic()
+            self.pacing.begins(base.root)
             verdict = self._sent(base, plan)
             if isinstance(verdict, TooSoon):
-                self.pacing.refused(self._volume.driver.sent_s, verdict.retry_after_s)
+                driver = self._volume.driver
+                self.pacing.seen(verdict.at.root if verdict.at else None, driver.read_s)
+                self.pacing.refused(driver.sent_s, verdict.retry_after_s)
+                if self.pacing.is_silent:
+                    return Failed("it takes no commits at this moment, and does not show its root")
                 if not may_be_too_soon:
                     continue
             self._note(verdict, plan, began_at, pages=pages, in_row=in_row)
@@ -112,8 +117,11 @@ class Committing:
                 self._proved_from = max(self._proved_from, began_at)
                 if pages is not None:
                     self._volume.cache_committed(plan, pages)
-            case Conflicted() if in_row:
-                self.fairness.lost()
+            case Conflicted(at):
+                if self.pacing.is_paced and self._volume.driver.sent_s >= began_at:  # else nothing was sent or read
+                    self.pacing.seen(at.root, self._volume.driver.read_s)
+                if in_row:
+                    self.fairness.lost()
 
     def commit_newest(self, make: Callable[[Root], Plan | None]) -> Committed | Conflicted | Dropped:
         """Commit what `make` plans on the newest root, again after each lost race, at most `ATTEMPTS` times.

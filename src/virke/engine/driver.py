@@ -60,6 +60,8 @@ class Driver:
         self._environment = environment
         self.sent_s = 0.0
         """When the last swap was sent."""
+        self.read_s = (0.0, 0.0)
+        """When the last read of a root was begun, and when it was answered."""
         self.await_refused: Callable[[float, float | None], None] | None = None
         """What waits for the slot of a swap, sent then, that came too soon; the server may say for how long."""
 
@@ -138,10 +140,13 @@ class Driver:
                     self.blobs(effect.tier).delete(effect.keys)
 
     def _read_root(self, key: str) -> Outcome:
+        began_s = self._environment.monotonic()
         try:
             outcome = self._store.register.read(key)
         except Unavailable as error:
             return Lost(error.message)
+        finally:
+            self.read_s = began_s, self._environment.monotonic()
         assert not isinstance(outcome, Unchanged), "no known generation was named"
         return outcome
 

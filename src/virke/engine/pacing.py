@@ -3,7 +3,8 @@
 Knows the clock, and how to look at the root; the rules are in core/pace. Knows no SQL and no queue.
 
 1. Until a store refuses a swap for its rate nothing is asked and nothing is held back.
-2. A refused swap is not a try: the caller waits for its slot, for as long as its own time allows.
+2. A refused swap is not a try: the caller waits for its slot, for as long as its own time allows. But a store that does
+   not show its root either is down.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from virke.core.root import Root, RootAt
 from virke.engine.environment import Environment
 from virke.errors import Unavailable
 
+IN_VAIN_MAX: Final = 3
 NO_LIMIT: Final = float("inf")
 
 
@@ -29,7 +31,11 @@ class Pacing:
         self._pace: Pace | None = None
         self._last: tuple[Root, float, float] | None = None
         """The last accepted swap, its sending and its answer, before there was a pace to tell of it."""
+        self._first: tuple[Root, float] | None = None
+        """The root of the first commit, and when it was known."""
         self._lock = threading.Lock()
+        self._in_vain = 0
+        """How often in a row the store did not show its root after a refusal."""
         self.until_s = NO_LIMIT
         """When the caller of the commit that is under way gives up."""
 
@@ -37,6 +43,11 @@ class Pacing:
     def is_paced(self) -> bool:
         """Whether the store has said that swaps come too fast."""
         return self._pace is not None and self._pace.is_paced
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the store refuses swaps and reads alike: it is down, and that is not a pace."""
+        return self._in_vain >= IN_VAIN_MAX
 
     def gap_s(self) -> float:
         """The time between two accepted swaps, 0 where there is no limit."""
@@ -61,6 +72,11 @@ class Pacing:
                     self._look()
         return True
 
+    def begins(self, root: Root) -> None:
+        """A commit on `root` is about to be sent: what is newer than the first of them came after it."""
+        if self._pace is None and self._first is None:
+            self._first = root, self._environment.monotonic()
+
     def accepted(self, root: Root, sent_s: float) -> None:
         """The swap of `root`, sent at `sent_s`, was applied."""
         now_s = self._environment.monotonic()
@@ -71,8 +87,7 @@ class Pacing:
                 self._pace = self._pace.accepted(root, sent_s=sent_s, now_s=now_s)
 
     def refused(self, sent_s: float, retry_after_s: float | None) -> None:
-        """The swap that was sent at `sent_s` came too soon."""
-        self._look()
+        """The swap that was sent at `sent_s` came too soon; what was read after that is told by `seen` before."""
         with self._lock:
             chance = self._environment.jitter() - 0.5
             self._pace = self._known().refused(sent_s=sent_s, retry_after_s=retry_after_s, chance=chance)
@@ -83,30 +98,39 @@ class Pacing:
         Raises:
             Unavailable: the time of the caller is over.
         """
+        self._look()
         self.refused(sent_s, retry_after_s)
-        if not self.await_slot(self.until_s):
+        if self.is_silent or not self.await_slot(self.until_s):
             raise Unavailable("the store takes no more commits at this moment; try again")
+
+    def seen(self, root: Root | None, read_s: tuple[float, float]) -> None:
+        """A read that was begun and answered then showed `root`; None: it was not answered."""
+        asked_s, now_s = read_s
+        with self._lock:
+            pace = self._known()
+            if root is None:
+                self._in_vain += 1
+                self._pace = pace.looked_in_vain(asked_s=asked_s, now_s=now_s)
+            else:
+                self._in_vain = 0
+                self._pace = pace.seen(root, asked_s=asked_s, now_s=now_s)
 
     def _look(self) -> None:
         asked_s = self._environment.monotonic()
-        root: Root | None = None
+        root: Root | None
         try:
             root = self._look_at_root().root
         except Unavailable:
             root = None
-        now_s = self._environment.monotonic()
-        with self._lock:
-            pace = self._known()
-            self._pace = (
-                pace.looked_in_vain(asked_s=asked_s, now_s=now_s)
-                if root is None
-                else pace.seen(root, asked_s=asked_s, now_s=now_s)
-            )
+        self.seen(root, (asked_s, self._environment.monotonic()))
 
     def _known(self) -> Pace:
         if self._pace is not None:
             return self._pace
         pace = Pace(self._environment.tag())
+        if self._first:
+            root, now_s = self._first
+            pace = pace.seen(root, asked_s=now_s, now_s=now_s)
         if self._last:
             root, sent_s, now_s = self._last
             pace = pace.accepted(root, sent_s=sent_s, now_s=now_s)
