@@ -12,6 +12,7 @@ from tests.promises.ledger import NAME
 from tests.promises.places import fresh
 from tests.servers.proxy import Answer, Fault, Request, proxy
 from tests.servers.s3 import S3Server
+from virke.core.pins import root_key
 from virke.opening import connect
 
 TOO_MANY = b"<?xml version='1.0'?><Error><Code>TooManyRequests</Code><Message>Reduce your rate.</Message></Error>"
@@ -27,7 +28,7 @@ class OneASecond:
         self.through = self.refused = 0
 
     def __call__(self, request: Request) -> Fault | None:
-        if request.method != "PUT" or "/root/" not in request.path:
+        if request.method != "PUT" or f"/{root_key(NAME)}" not in request.path:
             return None
         with self._lock:
             now_s = time.monotonic()
