@@ -167,14 +167,18 @@ class JournalFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
-        """The connection, or None if there is no file; failures become Virke's errors."""
-        with self.lock, self._translated():
+        """The connection, or None if there is no file; failures become Virke's errors.
+
+        The caller holds `lock`, by a `with` of its own: a signal that comes before the block of this one begins would
+        leave what is held here held for as long as its traceback is kept.
+        """
+        with self._translated():
             yield self._connection if self._is_current() else self._opened()
 
     @contextmanager
     def changing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """The connection inside a transaction that no other process's overlaps."""
-        with self.lock, self._translated(), self._change_lock():
+        """The connection inside a transaction that no other process's overlaps; the caller holds `lock`."""
+        with self._translated(), self._change_lock():
             connection = self._connection if self._is_current() else self._opened(is_locked=True)
             if connection is None:
                 if not create:
@@ -185,8 +189,8 @@ class JournalFile:
             if self._durable != self._file:
                 place.sync_name(self.system, self.where())
                 self._durable = self._file
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:

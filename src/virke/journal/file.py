@@ -78,14 +78,14 @@ class FileJournal:
 
     def read(self) -> Contents:
         """All that it has, as of one moment."""
-        with self._file.reading() as connection:
+        with self._file.lock, self._file.reading() as connection:
             if connection is None:
                 return Contents()
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
                 return self._read(connection)
             finally:
-                connection.execute("COMMIT")
+                connection.rollback()
 
     def _read(self, connection: sqlite3.Connection) -> Contents:
         [[journal_id, settled, settled_id, copied_at]] = connection.execute(
@@ -106,7 +106,7 @@ class FileJournal:
     def patches(self, entries: Sequence[Entry]) -> Iterator[Patch]:
         """The pages of entries that have a base, one after another."""
         for entry in entries:
-            with self._file.reading() as connection:
+            with self._file.lock, self._file.reading() as connection:
                 rows = list(_rows(connection, f"sequence = {entry.sequence}")) if connection else []
             if not rows:
                 raise EntryGone(f"journal {self.path}: entry {entry.sequence} was settled at the same time")
@@ -130,7 +130,7 @@ class FileJournal:
     def listing(self, condition: str = "true") -> list[JournalEntry]:
         """Everything that is in it, or meets an SQL condition; what is damaged is there as such. Raises `DamagedJournal`: it can't be read at all."""
         found = []
-        with self._file.reading() as connection:
+        with self._file.lock, self._file.reading() as connection:
             for row in _rows(connection, condition) if connection else ():
                 state, reason = ("rejected", row.reason) if row.is_rejected else ("pending", None)
                 try:
@@ -150,7 +150,7 @@ class FileJournal:
         return DamagedJournal(f"journal {self.path}: entry {row.sequence} is not what was written; {HINT}")
 
     def _one(self, sql: str) -> int:
-        with self._file.reading() as connection:
+        with self._file.lock, self._file.reading() as connection:
             return int(connection.execute(sql).fetchone()[0]) if connection else 0
 
     # Changing it
@@ -166,7 +166,7 @@ class FileJournal:
         patch: Patch | None = None,
     ) -> int:
         """Keep a program durably. Raises `Unavailable`, `UsageError` if there is no file to write; then it is not kept."""
-        with self._file.changing(create=True) as connection:
+        with self._file.lock, self._file.changing(create=True) as connection:
             sequence = int(connection.execute(NEWEST).fetchone()[0]) + 1
             row = encode(Entry(sequence, program, database_id, first_run, entry_id or os.urandom(16), base), patch)
             connection.execute(
@@ -177,7 +177,7 @@ class FileJournal:
 
     def note(self, outcomes: Sequence[tuple[int, str | None]], version: int) -> None:
         """Write down each fate before it can become true by a swap of the root of that version."""
-        with self._file.changing() as connection:
+        with self._file.lock, self._file.changing() as connection:
             connection.executemany(
                 "UPDATE entry SET noted = 1, noted_at = ?, reason = ? WHERE sequence = ? AND NOT rejected",
                 [(version, reason, sequence) for sequence, reason in outcomes],
@@ -185,7 +185,7 @@ class FileJournal:
 
     def forget_notes(self, sequences: Sequence[int]) -> None:
         """The swap did not happen, and never will."""
-        with self._file.changing() as connection:
+        with self._file.lock, self._file.changing() as connection:
             connection.executemany(
                 "UPDATE entry SET noted = 0, reason = NULL WHERE sequence = ? AND NOT rejected",
                 [(sequence,) for sequence in sequences],
@@ -193,7 +193,7 @@ class FileJournal:
 
     def settle(self, up_to: int) -> tuple[int, int]:
         """Carry out the notes up to an entry; returns how many were applied and rejected."""
-        with self._file.changing() as connection:
+        with self._file.lock, self._file.changing() as connection:
             last = connection.execute("SELECT entry_id FROM entry WHERE sequence = ?", (up_to,)).fetchone()
             applied = connection.execute(
                 "DELETE FROM entry WHERE sequence <= ? AND noted AND reason IS NULL AND NOT rejected", (up_to,)
@@ -207,12 +207,12 @@ class FileJournal:
 
     def drop(self, sequences: Sequence[int]) -> None:
         """Forget entries that another copy of this journal has settled."""
-        with self._file.changing() as connection:
+        with self._file.lock, self._file.changing() as connection:
             connection.executemany("DELETE FROM entry WHERE sequence = ?", [(sequence,) for sequence in sequences])
 
     def reject(self, sequences: Sequence[int], reason: str) -> None:
         """Set these writes aside."""
-        with self._file.changing() as connection:
+        with self._file.lock, self._file.changing() as connection:
             connection.executemany(
                 "UPDATE entry SET rejected = 1, noted = 1, reason = ? WHERE sequence = ?",
                 [(reason, sequence) for sequence in sequences],
@@ -220,7 +220,7 @@ class FileJournal:
 
     def rename(self) -> None:
         """Become another journal, of which no root says anything."""
-        with self._file.changing() as connection:
+        with self._file.lock, self._file.changing() as connection:
             rename(connection)
 
     def discard(self) -> Path | None:
@@ -237,10 +237,10 @@ class FileJournal:
             if not gone:
                 return None
             aside = place.free_name(self._file.where())
-            with self._file.reading() as reading:
+            with self._file.lock, self._file.reading() as reading:
                 assert reading is not None, "there are entries"
                 place.copy(self._file.system, reading, aside)
-            with self._file.changing() as connection:
+            with self._file.lock, self._file.changing() as connection:
                 connection.executemany("DELETE FROM entry WHERE sequence = ?", [(sequence,) for sequence in gone])
             return aside
 
