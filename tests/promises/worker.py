@@ -83,6 +83,33 @@ def transfers(database: Database, seed: str, times: str) -> None:
     _until_won(lambda: database.execute("INSERT INTO done VALUES (?)", (seed,)))
 
 
+def hits(database: Database, times: str) -> None:
+    """Count hits by single statements; says what became of each."""
+    for _ in range(int(times)):
+        _tell(lambda: database.execute("UPDATE hits SET n = n + 1"))
+
+
+def looks(database: Database, times: str) -> None:
+    """Count hits by transactions that read the number before they write it; says what became of each."""
+
+    def look() -> None:
+        with database.transaction() as transaction:
+            [(number,)] = transaction.query("SELECT n FROM hits").rows
+            transaction.execute("UPDATE hits SET n = ?", (int(str(number)) + 1,))
+
+    for _ in range(int(times)):
+        _tell(look)
+
+
+def _tell(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Conflict:
+        say("conflict")
+    else:
+        say("hit")
+
+
 def _until_won(work: Callable[[], T]) -> T:
     """Do `work`, again after each lost race."""
     while True:
@@ -172,7 +199,7 @@ def promotes(database: Database, start: str) -> None:
 
 WORKS = {
     work.__name__: work
-    for work in (rows, attempts, transfers, reads, inserts, imports, flushes, deferred, upkeep, promotes)
+    for work in (rows, attempts, hits, looks, transfers, reads, inserts, imports, flushes, deferred, upkeep, promotes)
 }
 
 if __name__ == "__main__":
