@@ -247,3 +247,17 @@ def test_p2_the_same_key_from_two_processes_is_applied_once(tmp_path: Path) -> N
     assert [worker.communicate(timeout=120)[0].strip() for worker in workers] == ["40"] * 3
     with connect(NAME, local_store(tmp_path), background=False) as database:
         assert count(database) == 40
+
+
+def test_p2_a_key_that_is_used_again_after_its_day_is_remembered_for_another(tmp_path: Path) -> None:
+    """Though older answers than its own have to be removed first."""
+    now_ms = [1_700_000_000_000]
+    environment = Environment(now_ms=lambda: now_ms[0])
+    with connect(NAME, memory_store(), create=True, background=False, environment=environment) as database:
+        database.execute(TABLE)
+        for number in range(3 * keyed.TRIMMED_AT_ONCE):
+            database.execute("SELECT 1", idempotency_key=f"older {number}")
+        database.execute(TWO, idempotency_key="k")
+        now_ms[0] += KEPT_MS
+        assert [database.execute(TWO, idempotency_key="k") for _ in range(3)] == [2, 2, 2]
+        assert count(database) == 4
