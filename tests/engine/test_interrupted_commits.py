@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.engine.world import Clock, make, reopen
+from tests.engine.world import Clock, make, reopen, store_of
 from virke.core.effects import Generation, ReadOutcome, SwapOutcome
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.programs import Program, Step
 from virke.engine.queue import Pending
-from virke.errors import VirkeError
+from virke.errors import NotFound, VirkeError
 from virke.stores.base import Consistency, Register, Store
 from virke.stores.memory import memory_store
 
@@ -103,13 +103,14 @@ def test_p3_a_write_that_was_committed_before_the_leader_was_interrupted_keeps_i
     assert reopen(inner).query("SELECT id FROM p").rows == [(1,), (2,)]
 
 
-def test_a_write_on_a_snapshot_that_was_collected_is_run_on_the_newest_state() -> None:
-    """The process was idle while others rewrote and collected everything that it knew."""
+@pytest.fixture
+def idle() -> Database:
+    """A database of a process that was idle while others rewrote and collected everything that it knew."""
     inner, clock = memory_store(), Clock()
     writer = make(inner, clock=clock)
     writer.execute("CREATE TABLE t (n, filler)")
     writer.execute("INSERT INTO t VALUES (1, randomblob(300000))")
-    idle = reopen(inner, clock=clock)
+    found = reopen(inner, clock=clock)
     writer.change_settings({"history_days": 0})
     for _ in range(12):
         writer.execute("UPDATE t SET filler = randomblob(300000)")
@@ -117,8 +118,20 @@ def test_a_write_on_a_snapshot_that_was_collected_is_run_on_the_newest_state() -
         writer.upkeep()
         writer.collect(grace_ms=0)
     writer.collect(grace_ms=0)
+    return found
+
+
+def test_a_write_on_a_snapshot_that_was_collected_is_run_on_the_newest_state(idle: Database) -> None:
     assert idle.execute("UPDATE t SET n = n + 1") == 1
-    assert reopen(inner).query("SELECT n FROM t").rows == [(2,)]
+    assert reopen(store_of(idle)).query("SELECT n FROM t").rows == [(2,)]
+
+
+def test_a_read_of_a_version_that_was_collected_meanwhile_is_an_error(idle: Database) -> None:
+    """The caller named it: the newest state is not the answer."""
+    known = idle._volume.snapshot()
+    with pytest.raises(NotFound, match=f"version {known.version} was collected"):
+        idle._readers.query_at(known, "SELECT length(filler) FROM t", (), idle._readers.plain)
+    assert idle.query("SELECT n FROM t").rows == [(1,)]
 
 
 def test_p5_a_strong_read_is_not_proved_by_a_swap_that_began_before_it_was_asked() -> None:

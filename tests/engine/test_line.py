@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from tests.engine.world import Clock, make
+from tests.engine.world import Clock, make, reopen
 from virke.engine.database import Database
-from virke.engine.line import Line
+from virke.engine.line import Line, Place
 from virke.engine.transaction import _open_here
+from virke.errors import Unavailable
+from virke.stores.base import Call
+from virke.stores.faulty import At, FaultyStore, Refuse
 from virke.stores.memory import memory_store
 
 KEY = "root/db/main"
@@ -45,6 +51,52 @@ def test_a_thread_stands_in_line_again_after_its_place_was_forgotten() -> None:
     again = line.enter(0)
     assert again.is_first
     assert not _in_another_thread(line)
+
+
+def test_a_thread_that_has_a_place_does_not_wait_for_itself() -> None:
+    """And the inner place ends without the outer one."""
+    waits = list[str]()
+
+    @contextmanager
+    def wait(key: str, timeout_s: float) -> Iterator[bool]:
+        waits.append(key)
+        yield True
+
+    line = Line(replace(memory_store(), line=wait), KEY)
+    outer = line.enter(30)
+    for _ in range(2):
+        line.enter(30).leave()
+    assert waits == [KEY]
+    outer.leave()
+    line.enter(30).leave()
+    assert waits == [KEY, KEY]
+
+
+def test_a_thread_that_waited_in_vain_stands_in_line_the_next_time() -> None:
+    line, places = Line(memory_store(), KEY), list[Place]()
+    other = threading.Thread(target=lambda: places.append(line.enter(0)))
+    other.start()
+    other.join()
+    late = line.enter(0)
+    assert not late.is_first
+    places.pop().leave()
+    again = line.enter(0)
+    assert again.is_first
+    assert not _in_another_thread(line)
+    late.leave()
+    assert not _in_another_thread(line)
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+def test_a_transaction_that_can_not_begin_keeps_no_other_waiting(immediate: bool) -> None:
+    inner = memory_store()
+    make(inner).close()
+    faulty = FaultyStore(inner, [At(2, Refuse(), Call.READ)])
+    with reopen(faulty.store, clock=Clock()) as database:
+        with pytest.raises(Unavailable):
+            database.transaction(immediate=immediate)
+        assert _in_another_thread(database._writes._begin_line)
+        assert _in_another_thread(database._writer.line)
 
 
 def test_a_place_that_another_thread_leaves_is_free_for_all() -> None:

@@ -127,6 +127,29 @@ def test_after_more_commits_than_the_ring_remembers_the_schema_is_read_again() -
     assert database.query("SELECT count(*) FROM b").rows == [(RING_LENGTH + 2,)]
 
 
+def test_a_result_of_another_history_never_has_the_columns_of_the_one_that_is_gone() -> None:
+    """Both have a table of that name, with the same root page and the same schema cookie, and the statement was known."""
+    store = memory_store()
+    database = make(store)
+    before = held(store)
+    database.execute("CREATE TABLE a (x INTEGER, secret TEXT)")
+    for _ in range(3):
+        assert database.query("SELECT * FROM a").columns == ["x", "secret"]
+    put_back(store, before)
+    with reopen(store) as other:
+        other.execute("CREATE TABLE a (y TEXT, z INTEGER, more)")
+        for number in range(RING_LENGTH + 2):
+            other.execute("INSERT INTO a VALUES (?, 2, 3)", (f"y{number}",))
+    found = database.query("SELECT * FROM a", consistency="strong")
+    assert (found.columns, found.decltypes, found.rows[0]) == (
+        ["y", "z", "more"],
+        ["TEXT", "INTEGER", None],
+        ("y0", 2, 3),
+    )
+    again = database.query("SELECT * FROM a")
+    assert (again.columns, again.rows) == (found.columns, found.rows)
+
+
 def test_on_an_eventual_store_an_older_root_is_a_stale_read() -> None:
     """What is known stays; another commit under a known version is a loss there, too."""
     inner, clock = memory_store(), Clock()
