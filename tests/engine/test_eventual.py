@@ -9,8 +9,10 @@ import pytest
 
 from tests.engine.world import NAME, Clock, make, reopen
 from virke.core.effects import Absent, Generation, Lost, ReadOutcome, SwapOutcome, Swapped, Tier
+from virke.core.ids import DatabaseId
 from virke.core.pins import root_key
 from virke.core.root import RING_LENGTH
+from virke.engine.branch import Branch
 from virke.engine.database import Database
 from virke.errors import Corrupt, Denied, NotFound, OutcomeUnknown, SqlError, Unavailable
 from virke.opening import connect, delete
@@ -298,3 +300,13 @@ def test_a_store_that_never_shows_its_newest_state_is_unavailable() -> None:
         with pytest.raises(Unavailable, match="newest state"):
             database.execute("INSERT INTO t VALUES (1)")
         assert rows(database) == []
+
+
+def test_the_root_of_a_database_that_had_the_name_before_is_not_taken_for_the_one_that_was_created() -> None:
+    """Until the store shows the new one, there is nothing to read."""
+    store, clock = memory_store(), Clock()
+    with make(store) as before:
+        branch = Branch(store, before.name, clock.environment, database_id=DatabaseId(bytes(16)))
+        with pytest.raises(NotFound):
+            branch.refresh()
+        assert Branch(store, before.name, clock.environment).refresh().root.head.version == before.version

@@ -112,3 +112,18 @@ def test_programs_that_ask_something_else_have_other_fingerprints() -> None:
     ]
     assert len({program.fingerprint() for program in programs}) == len(programs)
     assert programs[0].fingerprint() == Program((Step("SELECT 1"),), 99).fingerprint()
+
+
+def test_a_step_that_fails_halfway_leaves_nothing_of_itself_where_the_program_goes_on() -> None:
+    """Rows before the one that failed, statements of a script before the one that failed."""
+    database = make()
+    database.execute("CREATE TABLE t (n UNIQUE)")
+    steps = (
+        Step("INSERT INTO t VALUES (?)", rows=((1,), (2,), (1,))),
+        Step("INSERT INTO t VALUES (3); INSERT INTO t VALUES (3)", is_script=True),
+        Step("INSERT INTO t VALUES (4)"),
+    )
+    pending = Pending(Program(steps, 0, keeps_going=True))
+    database._writer.queue.finish(pending)
+    assert [isinstance(answer, SqlError) for answer in pending.answers or ()] == [True, True, False]
+    assert database.query("SELECT n FROM t").rows == [(4,)]
