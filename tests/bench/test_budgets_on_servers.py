@@ -47,6 +47,9 @@ def commit_and_collect(step: small.Step, commits: int, url: str) -> Used:
         database.change_settings({"history_days": 0})
         for number in range(commits):
             step(database, number)
+            if database.upkeep_due:  # as a command does after its output
+                database.upkeep()
+        database.upkeep(None)
         for _ in range(2):
             database.collect(grace_ms=0)
         check_integrity(database)

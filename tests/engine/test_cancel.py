@@ -216,6 +216,7 @@ def test_an_earlier_version_can_be_read_and_a_collected_one_is_not_found(clock: 
     db.execute("UPDATE t SET filler = randomblob(300000)")
     with pytest.raises(NotFound, match="newest"):
         db.query("SELECT n FROM t", at=db.version + 1)
+    db.upkeep(None)
     for _ in range(3):
         db.collect(grace_ms=0)
     with pytest.raises(NotFound, match="older than the history"):
