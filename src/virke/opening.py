@@ -27,6 +27,7 @@ from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
 from virke.core.pins import root_key
 from virke.core.root import first_root
+from virke.engine.assembly import after_fork_in_child
 from virke.engine.branch import Branch
 from virke.engine.database import Database
 from virke.engine.environment import Environment
@@ -35,12 +36,14 @@ from virke.engine.sqlite import OnConnect
 from virke.errors import Exists, Invalid, OutcomeUnknown, UsageError, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.machine import default_budget_bytes
+from virke.processes import at_fork
 from virke.stores.base import Store
 from virke.stores.opening import open_url, place_of
 from virke.stores.parallel import beside
 from virke.stores.receipt import metered
 
 UPKEEP: Final = ("beside", "leave")
+at_fork(in_child=after_fork_in_child)
 Where = str | StoreChoice | Store | None
 """A store URL, what a configuration says, an open store, or None: ask the environment and the nearest `virke.toml`."""
 

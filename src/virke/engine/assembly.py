@@ -5,9 +5,11 @@ Knows every part of the engine by name; decides nothing about reads, writes or u
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from virke.core.root import Root
 from virke.engine.branch import Branch
@@ -28,7 +30,7 @@ from virke.engine.writer import Writer
 from virke.engine.writes import Writes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Parts:
     """What one database consists of in this process."""
 
@@ -75,6 +77,15 @@ class Parts:
         self.writes.push_pending()
         self.upkeep.promote(progress)
         self.freshness.show_if_possible()
+
+    def refuse_if_busy(self) -> None:
+        """In a forked child: what another thread was doing here is never finished, so calls are refused and do not wait."""
+        parts = (self.branch, self.freshness, self.writer.queue)
+        if self.committing.lead.locked() or any(part.is_busy for part in parts):
+            why = "was in use by another thread when this process was forked; connect again in the child"
+            self.readers.why_closed = self.writes.why_closed = why
+            self.readers.is_closed = self.writes.is_closed = True
+            self.freshness.expire()
 
     def close(self, *, push: bool) -> None:
         """Push what is pending, unless told not to; wait for upkeep, and release connections. Harmless when closed."""
@@ -151,4 +162,14 @@ def assemble(
         deferred.after_push = parts.after_commit
         if not read_only:
             deferred.start()
+    _assembled.add(parts)
     return parts
+
+
+_assembled: Final[weakref.WeakSet[Parts]] = weakref.WeakSet()
+
+
+def after_fork_in_child() -> None:
+    """Let databases be refused that a thread of the parent was using: to be called in each child."""
+    for parts in list(_assembled):
+        parts.refuse_if_busy()

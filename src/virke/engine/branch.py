@@ -88,6 +88,11 @@ class Branch:
         )
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a thread takes over a root at this moment."""
+        return self._lock.locked()
+
+    @property
     def is_linearizable(self) -> bool:
         """Whether a read of the register shows its newest root."""
         return self.store.register.consistency is Consistency.LINEARIZABLE

@@ -63,7 +63,7 @@ class Freshness:
         self._lock = threading.Lock()
         self._closed = False
         self.shown = self.show()
-        self._branch.on_change = self._expire
+        self._branch.on_change = self.expire
 
     def current(self, consistency: str | None = None, bookmark: str | None = None) -> Shown:
         """What to show: as new as it must be.
@@ -114,7 +114,7 @@ class Freshness:
                 stamp=stamp,
             )
             if not self._branch.is_latest(at.root):  # learned meanwhile: what it expired was the state before this one
-                self._expire()
+                self.expire()
             return shown
 
     def show_if_possible(self) -> None:
@@ -129,7 +129,12 @@ class Freshness:
         self._closed = True
         self.show_if_possible()
 
-    def _expire(self) -> None:
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread is about to show something at this moment."""
+        return self._lock.locked()
+
+    def expire(self) -> None:
         """Let the next read look again. Without the lock: the caller may hold one that `show` waits for."""
         self.shown = replace(self.shown, fresh_until=float("-inf"))
 

@@ -113,6 +113,11 @@ class Queue:
         self._leader: Pending | None = None
         """The program whose caller leads; one that came by `enqueue` stands for the caller of `lead`."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread leads, or has the lock at this moment."""
+        return self._leader is not None or self._lock.locked()
+
     def enqueue(self, pending: Pending) -> bool:
         """Put a program in line without blocking; True if nobody leads, so that `lead` has to be called."""
         with self._lock:

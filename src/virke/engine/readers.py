@@ -93,6 +93,7 @@ class Readers:
         volume.memory.hold(volume.owner, self)
         self.foreign_keys = False
         self.is_closed = False
+        self.why_closed = "is closed"
 
     def query(self, sql: str, params: Parameters, terms: Terms) -> QueryResult:
         """Run one reading statement on a state that is new enough; its rows.
@@ -184,7 +185,7 @@ class Readers:
 
     def _check_open(self) -> None:
         if self.is_closed:
-            raise Invalid(f"database {self._branch.name!r} is closed")
+            raise Invalid(f"database {self._branch.name!r} {self.why_closed}")
 
     def _run_first(self, sql: str, params: Parameters, reader: Reader, shown: Shown, *, terms: Terms) -> QueryResult:
         """A statement that this reader does not know, or a snapshot that it has not seen."""

@@ -61,6 +61,7 @@ class Writes:
         self._idle: list[Connection] = []
         self._foreign_keys: bool | None = None
         self.is_closed = False
+        self.why_closed = "is closed"
 
     @property
     def foreign_keys(self) -> bool:
@@ -108,7 +109,7 @@ class Writes:
     def check_allowed(self) -> None:
         """Raise unless this connection may write at this moment, from this thread."""
         if self.is_closed:
-            raise Invalid(f"database {self._branch.name!r} is closed")
+            raise Invalid(f"database {self._branch.name!r} {self.why_closed}")
         if self._read_only:
             raise Denied("this connection is read-only; nothing was changed")
         check_no_open_transaction(self._writer)
@@ -118,7 +119,7 @@ class Writes:
     ) -> Transaction:
         """Begin an interactive transaction on the newest state, or, to read, on the state that reads see."""
         if self.is_closed:
-            raise Invalid(f"database {self._branch.name!r} is closed")
+            raise Invalid(f"database {self._branch.name!r} {self.why_closed}")
         mode = self.foreign_keys if foreign_keys is None else foreign_keys
         if read_only or self._read_only:
             if key or immediate:
