@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -162,9 +163,9 @@ def test_a_branch_of_an_earlier_version_shows_that_version(store: Store, later: 
 def snapshot_rows(database: Database, version: int) -> list[tuple[int]]:
     """What `t` held as of a version, read by another SQLite."""
     snapshot = database._volume.snapshot_at(version)
-    connection = sqlite3.connect(":memory:")
-    connection.deserialize(b"".join(data for _, data in snapshot.pages()))
-    return connection.execute("SELECT n FROM t").fetchall()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(b"".join(data for _, data in snapshot.pages()))
+        return connection.execute("SELECT n FROM t").fetchall()
 
 
 def test_a_version_that_history_does_not_keep_can_not_be_branched_from(store: Store, later: Later) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +72,8 @@ def test_random_functions_answer_as_sqlites_do_whatever_they_are_given(store: St
     """Types and lengths, for the arguments that SQLite takes."""
     asked = ["0", "-3", "NULL", "7", "2.9", "'5 apples'", "' 12'", "x'3233'", "'none'"]
     columns = ", ".join(f"length(randomblob({one})), typeof(randomblob({one}))" for one in asked)
-    [plain] = sqlite3.connect(":memory:").execute(f"SELECT {columns}, typeof(random())").fetchall()
+    with closing(sqlite3.connect(":memory:")) as memory:
+        [plain] = memory.execute(f"SELECT {columns}, typeof(random())").fetchall()
     with opened(store, tmp_path) as database:
         result = database.run(f"INSERT INTO entry VALUES ('a', NULL) RETURNING {columns}, typeof(random())")
         assert result.rows == [plain]
