@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.core.model import small_limits
@@ -165,6 +165,7 @@ def test_p8_whoever_writes_an_honest_collector_keeps_the_window(history: list[tu
 
 @settings(max_examples=60)
 @given(st.lists(st.tuples(passes, behind), min_size=10, max_size=30))
+@example([(0, 0)] * 10 + [(0, -10 * YEAR_MS), (0, -2 * DAY_MS)])
 @small_limits()
 def test_p8_a_collector_that_is_behind_keeps_the_window_and_so_do_honest_ones_after_it(
     history: list[tuple[int, int]],

@@ -48,8 +48,9 @@ from virke.errors import Corrupt
 
 GRACE_MS: Final = 10 * 60 * 1000
 DAY_MS: Final = 86_400_000
-SKEW_MS: Final = DAY_MS
-"""A time that is further in the future than this is not waited for (rule 7)."""
+SKEW_MS: Final = 7 * DAY_MS
+"""A time that is further in the future than this is not waited for (rule 7). Below it, the commit's own time is believed: the
+collector's clock may be the one that is wrong, by days, and an observation by one that was behind by years says little."""
 _CREATED = re.compile(r"([0-9a-f]{8})-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
 
 
