@@ -9,7 +9,7 @@ from virke.engine.database import Database
 from virke.engine.programs import AllOf, AnyOf, Condition, Failed, Not, Program, Skipped, Step, Succeeded, holds
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult
-from virke.errors import Invalid, SqlError
+from virke.errors import Invalid, SqlError, TimedOut
 
 GOOD = "INSERT INTO t VALUES (1)"
 BAD = "INSERT INTO t VALUES (NULL)"
@@ -127,3 +127,12 @@ def test_a_step_that_fails_halfway_leaves_nothing_of_itself_where_the_program_go
     database._writer.queue.finish(pending)
     assert [isinstance(answer, SqlError) for answer in pending.answers or ()] == [True, True, False]
     assert database.query("SELECT n FROM t").rows == [(4,)]
+
+
+def test_a_program_that_keeps_going_has_the_time_of_a_request(table: Database) -> None:
+    """Each of its steps begins with a savepoint of the engine's own, which has no limit; the step has."""
+    table.change_settings({"query_timeout_ms": 50})
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000000) SELECT count(*) FROM n"
+    pending = run(table, Step(slow), Step("SELECT 1"), keeps_going=True)
+    told = pending.answers if pending.error is None else [pending.error]
+    assert isinstance(told and told[0], TimedOut)

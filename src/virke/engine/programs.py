@@ -170,15 +170,15 @@ def holds(condition: Condition, answers: Sequence[Answer]) -> bool:
 
 def _run_apart(connection: Connection, step: Step, root: Root, budget: ResultBudget) -> Answer:
     """One step as a unit of its own; an error that ended SQLite's whole transaction ends the program."""
-    connection.control(f"SAVEPOINT {_STEP}")
+    connection.control_within(f"SAVEPOINT {_STEP}")
     try:
         answer = _run_step(connection, step, root, budget)
     except VirkeError as error:
         if error.is_stores or not connection.raw.in_transaction:
             raise
-        connection.control(f"ROLLBACK TO {_STEP}; RELEASE {_STEP}")
+        connection.control_within(f"ROLLBACK TO {_STEP}; RELEASE {_STEP}")
         return error
-    connection.control(f"RELEASE {_STEP}")
+    connection.control_within(f"RELEASE {_STEP}")
     return answer
 
 
@@ -217,9 +217,7 @@ def run_script(
         if word in ("BEGIN", "COMMIT", "END"):
             continue
         if word not in sqlite.ALONE and not connection.raw.in_transaction:
-            deadline = connection.guard.deadline
-            connection.control("BEGIN IMMEDIATE")
-            connection.guard.deadline = deadline
+            connection.control_within("BEGIN IMMEDIATE")
         statement = connection.prepare_single(text)
         given: Parameters = ()
         if left is not None and statement.parameter_count:
