@@ -62,6 +62,7 @@ class Connection:
         self.file = PagedFile(snapshot, overlay_bytes_max)
         self.vfs = SnapshotVFS(self.file)
         self.guard = Guard(monotonic)
+        self.guard.allow_transactions = False  # but for our own (`control`)
         try:
             self.raw = sqlite.open_connection(
                 "main", vfs=self.vfs.name, guard=self.guard, cache_kib=cache_kib, value_bytes_max=value_bytes_max
@@ -147,17 +148,11 @@ class Connection:
         finally:
             self.guard.allow_schema_writes = False
 
-    def begin_request(
-        self, *, now_ms: int, deadline: float, result_bytes: int, foreign_keys: bool | None = None
-    ) -> ResultBudget:
-        """The settings of one request, before its first statement (and outside a transaction, for `foreign_keys`)."""
+    def begin_request(self, *, now_ms: int, deadline: float, result_bytes: int) -> ResultBudget:
+        """The instant, the time limit and the lengths of one request, before its first statement; what it may answer."""
         self.vfs.now_ms = now_ms
         self.guard.deadline = deadline
-        self.guard.allow_transactions = False
         self.lengths.allow(result_bytes)
-        if foreign_keys is not None:
-            self.raw.pragma("foreign_keys", foreign_keys)
-        self.start_request()
         return ResultBudget(result_bytes)
 
     def start_request(self) -> None:

@@ -206,7 +206,6 @@ class Deferred:
         """The connection ahead, with every pending write run on a root: the newest known, or the one that it ran on."""
         if self._ahead is None:
             self._ahead = self._connect()
-            self._ahead.guard.allow_transactions = False
         if self._layer is not None and self._below is not self._volume.branch.latest().root:
             self._layer = None
         if self._layer is None:

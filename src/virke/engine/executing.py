@@ -19,16 +19,15 @@ from virke.engine.volume import Volume
 def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volume) -> list[Answer]:
     """Run one program on a connection, or find its first answer; not true before the commit."""
     settings, program = base.root.settings, pending.program
-    connection.vfs.now_ms = program.time_ms
-    if pending.mark:  # it was answered, and kept within the time: now it takes what it takes
-        connection.guard.deadline = sqlite.NO_DEADLINE
-    else:
-        connection.guard.deadline = (
-            volume.environment.monotonic() + (program.timeout_ms or settings.query_timeout_ms) / 1000
-        )
+    deadline = sqlite.NO_DEADLINE
+    if not pending.mark:  # one of a journal was answered, and kept within the time: now it takes what it takes
+        deadline = volume.environment.monotonic() + (program.timeout_ms or settings.query_timeout_ms) / 1000
+    budget = connection.begin_request(
+        now_ms=program.time_ms, deadline=deadline, result_bytes=settings.max_result_mb << 20
+    )
     first_run = pending.first_run
     connection.draw_random_from(SeededBytes(first_run.seed) if first_run else None)
-    answers = _run_or_find(connection, program, base.root, ResultBudget(settings.max_result_mb << 20))
+    answers = _run_or_find(connection, program, base.root, budget)
     check_answers(first_run, answers)
     return answers
 

@@ -214,7 +214,6 @@ class Readers:
         connection = reader.connection
         if connection.pinned is not shown.view:
             self._pin(reader, shown.view)
-        connection.guard.allow_transactions = False
         connection.guard.deadline = self.monotonic() + shown.timeout_s
         connection.lengths.allow(shown.result_bytes)
         statement = connection.prepare_single(sql)
@@ -300,8 +299,7 @@ class Readers:
         try:
             if connection.pinned is not shown.view:
                 self._pin(reader, shown.view)
-            connection.guard.allow_transactions = False
-            connection.guard.deadline = self.monotonic() + shown.timeout_s
+                connection.guard.deadline = self.monotonic() + shown.timeout_s
             return connection.prepare_single(sql).description
         except SnapshotGone:
             connection.unpin()

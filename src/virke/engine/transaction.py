@@ -93,7 +93,6 @@ class Transaction:
     def _begin(self, base: RootAt) -> None:
         """Begin on a root; what was written before is dropped."""
         connection = self._open()
-        connection.guard.allow_transactions = False
         connection.reads_only = self.read_only
         connection.move(self._view or self._volume.snapshot_of(base.root))
         connection.lengths.allow(base.root.settings.max_result_mb << 20)

@@ -339,8 +339,6 @@ class Writer:
             raise Invalid(f"database {self.volume.name!r} is closed")
         if connection is None:
             connection = self._connection = self._connect()
-        connection.guard.allow_transactions = False
-        connection.lengths.allow(base.root.settings.max_result_mb << 20)
         connection.move(self.volume.snapshot_of(base.root))
         connection.raw.pragma("foreign_keys", foreign_keys)
         return connection

@@ -85,7 +85,6 @@ class Rehearsal:
     def transaction(self, *, foreign_keys: bool | None = None) -> Iterator[Step]:
         """A transaction that the next ones see, unless the block is left by an exception."""
         connection = self._connection
-        connection.guard.allow_transactions = False
         connection.raw.pragma("foreign_keys", self._foreign_keys if foreign_keys is None else foreign_keys)
         connection.control("BEGIN IMMEDIATE")
         connection.start_request()
