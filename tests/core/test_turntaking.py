@@ -31,6 +31,7 @@ from virke.core.turntaking import (
     Take,
     Wait,
     Watch,
+    is_clear,
     length_ms,
     next_move,
     plan_turn,
@@ -276,3 +277,18 @@ def test_a_turn_without_a_version_of_its_own_is_rejected() -> None:
     assert "Unknown" in Unjudged(planted).run().verdicts
     with pytest.raises(Violation):
         Explorer(planted).run()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [empty(), with_turn(), with_turn(MINE), later(empty(), rest_ms=300)],
+    ids=["nothing", "another's", "its own", "a rest"],
+)
+def test_a_root_without_turn_and_rest_stops_no_writer_that_lost_nothing(before: Root) -> None:
+    """Whatever was seen before it: so it need not be watched. With a turn, a rest or a lost race it is."""
+    claim = Claim(MINE)
+    clear = later(before, turn=None, rest_ms=0)
+    assert is_clear(clear, claim)
+    assert move(clear, Watch().saw(before, 1.0), 1.0, claim) == Go()
+    for root, other in ((with_turn(), claim), (later(empty(), rest_ms=300), claim), (clear, replace(claim, losses=1))):
+        assert not is_clear(root, other)

@@ -100,6 +100,11 @@ class Take:
 Move = Go | Wait | Take
 
 
+def is_clear(root: Root, claim: Claim) -> bool:
+    """Whether a root has nothing that this writer would have to watch: then it goes on, whatever was seen before."""
+    return root.turn is None and not root.rest_ms and not claim.losses
+
+
 def next_move(root: Root, watch: Watch, claim: Claim, *, now_s: float, now_ms: int) -> Move:
     """What a writer does on the newest root that it knows; `watch` has seen it."""
     turn = root.turn
