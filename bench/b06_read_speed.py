@@ -10,6 +10,7 @@ import gc
 import sqlite3
 import statistics
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Final
@@ -105,4 +106,7 @@ def _local() -> list[Figure]:
                     [lambda sql=sql, keys=keys: [bench.database.query(sql, key).rows for key in keys]],  # type: ignore[misc]
                 )
                 figures.append(Figure("B6", f"{what}, local store", ratio, "× sqlite3", at_most=1.5))
+        branch = bench.database._branch
+        looks = min(timeit.repeat(branch.has_moved, number=10_000, repeat=5)) / 10_000 * 1e6
+        figures.append(Figure("B6", "local store: look for a commit of another process", looks, "µs"))
         return figures
