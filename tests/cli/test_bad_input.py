@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,9 +129,11 @@ def without_rights(path: Path) -> Iterator[None]:
     ids=["import", "export", "migrate"],
 )
 def test_a_folder_that_may_not_be_searched_is_an_error_of_ours(
-    tmp_path: Path, call: Callable[[Path, Database], object], words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Path, Database], object], words: str
 ) -> None:
-    with create("rights", "memory://") as database:
+    with tempfile.TemporaryDirectory(dir="/tmp") as open_to_all, create("rights", "memory://") as database:
+        Path(open_to_all).chmod(0o777)
+        monkeypatch.setattr(tempfile, "tempdir", open_to_all)  # the one of this run may be closed to the other user
         database.execute("CREATE TABLE t(a)")
         folder = tmp_path / "closed"
         folder.mkdir()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -16,6 +18,8 @@ from virke.engine.entry import Contents, Entry
 from virke.errors import Denied, SqlError, TooLarge, Unavailable
 from virke.opening import connect, delete
 from virke.stores.base import Blobs, Range, Store
+
+ALL: Final = "SELECT token FROM entry"
 
 
 @pytest.fixture
@@ -203,6 +207,48 @@ def test_p4_all_of_this_processs_writes_that_another_pushes_stay_in_sight(
         assert other.flush().pushed == 1
         database._freshness.show()
         assert database.query("SELECT token FROM entry").rows == [("first",), ("second",)]
+
+
+def test_p1_a_write_is_run_above_all_that_another_process_pushed_meanwhile(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other pushed two of its writes and answered a third, while this process was about to append one."""
+    with opened(store, tmp_path) as database, opened(store, tmp_path) as other:
+        insert(other, "other-0")
+        insert(database, "mine-0")
+        assert database._deferred is not None
+        journal = database._deferred.journal
+        appending = journal.appending
+
+        def pushed_first() -> AbstractContextManager[None]:
+            monkeypatch.setattr(journal, "appending", appending)
+            insert(other, "other-1")
+            assert other.flush().pushed == 3
+            insert(other, "other-2")
+            return appending()
+
+        monkeypatch.setattr(journal, "appending", pushed_first)
+        assert database.execute("UPDATE entry SET filler = 1") == 4
+        assert other.flush().pushed == 2
+        assert tokens(other) == ["other-0", "mine-0", "other-1", "other-2"]
+        assert journalled(other) == (0, 0)
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_p4_of_anothers_writes_a_prefix_is_seen_that_only_grows(rebuilt: bool, store: Store, tmp_path: Path) -> None:
+    """Some are pushed by now, and the root that this process knows does not have them yet."""
+    with opened(store, tmp_path) as database, opened(store, tmp_path) as other:
+        insert(other, "first")
+        database._freshness.show()
+        assert database.query(ALL, consistency="bounded").rows == [("first",)]
+        insert(other, "second")
+        assert other.flush().pushed == 2
+        insert(other, "third")
+        if rebuilt:
+            assert database._deferred is not None
+            database._deferred._layer = None
+        database._freshness.show()
+        assert database.query(ALL, consistency="bounded").rows == [("first",), ("second",), ("third",)]
 
 
 def test_p11_a_deferred_value_is_as_long_as_the_settings_say(store: Store, tmp_path: Path) -> None:

@@ -70,12 +70,14 @@ class Deferred:
         self._ahead: Connection | None = None
         self._layer: Layer | None = None
         self._below: Root | None = None
-        self._state = Base(NO_ENTRY)
-        """What the layer is: a root, and the last entry that was run on it."""
+        self._state: Base | None = None
+        """What the layer is; None once an entry in it was run again: it is then no state that pages may stand on."""
         self._newest = 0
         """The last entry of the journal that the layer knows of: other processes append too."""
         self._own: set[int] = set()
         """What this process appended, until it is known what became of it."""
+        self._seen = (NO_ENTRY, 0)
+        """A journal, and its last entry that left it and is known to be in the newest root known."""
         self._foreign_keys: bool | None = None
         """As the connection ahead has them."""
         self._asked_at = float("-inf")
@@ -148,7 +150,7 @@ class Deferred:
             first_run=first_run,
             entry_id=entry_id,
             base=self._state,
-            patch=patch,
+            patch=patch if self._state else None,
         )
         self._own.add(self._newest)
         self._layer = layer
@@ -178,7 +180,7 @@ class Deferred:
         assert self._layer is not None, "it was run on a layer"
         self._layer = Layer(self._layer, patch)
         ahead.file.accept(self._layer)
-        self._state = Base(self._state.commit_id, entry_id)
+        self._state = self._state and Base(self._state.commit_id, entry_id)
 
     # Reading
 
@@ -206,15 +208,18 @@ class Deferred:
         """The connection ahead, with every pending write run on a root: the newest known, or the one that it ran on."""
         if self._ahead is None:
             self._ahead = self._connect()
-        if self._layer is not None and self._below is not self._volume.branch.latest().root:
-            self._layer = None
-        if self._layer is None:
-            contents = self._read()
-            root = self._volume.branch.latest().root  # after the journal: what was pushed meanwhile is in it
-            self._start(self._ahead, root)
-            self._catch_up(self._ahead, root, contents)
-        elif self._below and self.journal.newest() != self._newest:  # another process appended
-            self._catch_up(self._ahead, self._below, self._read(), above=self._newest)
+        if self._layer is not None and self._below is self._volume.branch.latest().root:
+            if self.journal.newest() == self._newest:
+                return self._ahead
+            contents, next_entry = self._read(), self._newest + 1  # another process appended
+            has_all = contents.ids.keys() >= set(range(next_entry, contents.newest + 1))
+            if has_all and self._below is self._volume.branch.latest().root:
+                self._catch_up(self._ahead, self._below, contents, above=self._newest)
+                return self._ahead
+        contents = self._read()
+        root = self._volume.branch.latest().root  # after the journal: what was pushed meanwhile is in it
+        self._start(self._ahead, root)
+        self._catch_up(self._ahead, root, contents)
         return self._ahead
 
     def _start(self, ahead: Connection, root: Root) -> None:
@@ -237,7 +242,7 @@ class Deferred:
             if one.sequence > above and said.is_open(one.sequence) and one.database_id == root.database_id
         ]
         count = chain_length(waiting, self._state)
-        if patch := merged(self.journal.patches(waiting[:count])):
+        if self._state and (patch := merged(self.journal.patches(waiting[:count]))):
             layer = Layer(layer, patch)
             ahead.move(layer)
             self._state = Base(self._state.commit_id, waiting[count - 1].entry_id)
@@ -247,6 +252,7 @@ class Deferred:
         self._newest = contents.newest
 
     def _run_again(self, ahead: Connection, entry: Entry) -> None:
+        self._state = None
         try:
             self._run(ahead, self._pushing.pending_of(entry))  # a mark: it takes what time it takes
         except VirkeError as error:
@@ -257,12 +263,15 @@ class Deferred:
         self._take(ahead, ahead.file.patch(), entry.entry_id)
 
     def _read(self) -> Contents:
-        """The journal. What another process pushed of this one's is in the newest root known from here on."""
+        """The journal. What another process pushed of it is in the newest root known from here on."""
         contents = self.journal.read()
-        if gone := self._own - {entry.sequence for entry in contents.pending}:
-            if self._volume.branch.latest().root.pushed(contents.journal_id) < max(gone):
+        gone = self._own - {entry.sequence for entry in contents.pending}
+        left = (contents.journal_id, max(contents.settled, *gone, 0))
+        if left[0] != self._seen[0] or left[1] > self._seen[1]:
+            if self._volume.branch.latest().root.pushed(contents.journal_id) < left[1]:
                 self._see_newest()
-            self._own -= gone
+            self._seen = left
+        self._own -= gone
         return contents
 
     def _see_newest(self) -> None:

@@ -2,8 +2,9 @@
 
 Pure values. Knows writes and pages; knows no file and no root but by its commit id.
 
-1. Pages stand on a base: the commit of a root, and the entry that was run on it last. They may be committed only where
-   that base is what history has (`chain_length`); anywhere else the statements are run again.
+1. Pages stand on a base: the commit of a root, and the last of the entries whose pages were put on it. They may be
+   committed only where that base is what history has (`chain_length`); anywhere else the statements are run again. A
+   state that holds an entry run again is no base: two processes may have run it on different ones.
 2. A write that is run again must answer what it answered before (engine/answers.py), or it counts as rejected.
 """
 
@@ -42,7 +43,7 @@ class EntryGone(SnapshotGone):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A state: the root of that commit, with this journal's pending entries up to `previous` run on it."""
+    """A state: the root of that commit, with the pages of this journal's entries up to `previous` on it."""
 
     commit_id: bytes
     previous: bytes = NO_ENTRY
@@ -84,10 +85,10 @@ class Contents:
     copied_at: int = 0
 
 
-def chain_length(entries: Sequence[Entry], state: Base) -> int:
-    """How many of the first entries can be applied to `state` by their pages."""
+def chain_length(entries: Sequence[Entry], state: Base | None) -> int:
+    """How many of the first entries can be applied to `state` by their pages; None is a state that none stands on."""
     for number, entry in enumerate(entries):
-        if entry.base is None or entry.base != state:
+        if state is None or entry.base != state:
             return number
         state = Base(state.commit_id, entry.entry_id)
     return len(entries)
