@@ -177,7 +177,10 @@ def test_a_file_with_keys_off_may_not_break_keys(database: Database, tmp_path: P
     folder = write(tmp_path, **{"001_a": OWNERS, "002_b": ORPHANING})
     with pytest.raises(SqlError, match=r"002_b\.sql: .*pet row 11 → owner") as caught:
         migrate(database, folder)
-    assert (caught.value.code, caught.value.context["file"]) == (787, "002_b.sql")
+    assert (caught.value.sqlite_code, caught.value.context["file"]) == (
+        "SQLITE_CONSTRAINT_FOREIGNKEY",
+        "002_b.sql",
+    )
     assert caught.value.context["applied"] == ["001_a.sql"]
     assert database.query("SELECT count(*) FROM owner").rows == [(2,)]
     assert database.query("SELECT max(number) FROM virke_migrations").rows == [(1,)]

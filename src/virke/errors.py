@@ -80,13 +80,13 @@ class Invalid(VirkeError):
 
 
 class SqlError(Invalid):
-    """SQLite refused the statement; nothing was changed. `code` is SQLite's extended result code."""
+    """SQLite refused the statement; nothing was changed. `sqlite_code` names SQLite's extended result code."""
 
     kind = "sql_error"
 
-    def __init__(self, message: str, *, code: int = 1, **context: object) -> None:
+    def __init__(self, message: str, *, sqlite_code: str = "SQLITE_ERROR", **context: object) -> None:
         super().__init__(message, **context)
-        self.code = code
+        self.sqlite_code = sqlite_code
 
 
 class Denied(VirkeError):
@@ -102,9 +102,20 @@ class TimedOut(VirkeError):
 
 
 class NotHere(VirkeError):
-    """`query_here` can't answer without waiting, or not fast enough; `query` can."""
+    """`query_here` can't answer without waiting, or not fast enough; `query` can. `writes`: because the statement writes."""
 
     kind = "not_here"
+    retryable = True
+
+    def __init__(self, message: str, *, writes: bool = False, **context: object) -> None:
+        super().__init__(message, **context)
+        self.writes = writes
+
+
+class Busy(VirkeError):
+    """Too many requests wait already; nothing was changed. Send it again in a moment."""
+
+    kind = "busy"
     retryable = True
 
 
@@ -137,6 +148,7 @@ EXIT_CODES: Final[dict[str, int]] = {
     "denied": 1,
     "timed_out": 1,
     "not_here": 1,
+    "busy": 3,
     "too_large": 1,
     "usage": 2,
     "unavailable": 3,

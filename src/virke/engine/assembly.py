@@ -158,6 +158,7 @@ def assemble(
         on_connect=on_connect,
     )
     writes.after_commit = parts.after_commit
+    writer.before_telling = freshness.show_if_possible
     if deferred:
         deferred.after_push = parts.after_commit
         if not read_only:

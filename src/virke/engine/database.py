@@ -40,6 +40,7 @@ from virke.engine.results import (
     requests_of,
 )
 from virke.engine.rows import Rows
+from virke.engine.serving import Serving
 from virke.engine.sqlite import Description, OnConnect, Parameters, check_text
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
@@ -81,6 +82,7 @@ class Database:
         self._branch, self._volume, self._committing = parts.branch, parts.volume, parts.committing
         self._readers, self._freshness, self._deferred = parts.readers, parts.freshness, parts.deferred
         self._writer, self._writes, self._upkeep = parts.writer, parts.writes, parts.upkeep
+        self.serving = Serving(parts)
 
     def query(
         self,

@@ -90,7 +90,7 @@ def _meaning(error: Exception, guard: sqlite.Guard) -> VirkeError:
     """What an error is to the caller."""
     needs_care = isinstance(error.__cause__, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS))
     if isinstance(error, WritesInstead):
-        return NotHere("the statement writes")
+        return NotHere("the statement writes", writes=True)
     if isinstance(error, NotHere) or not isinstance(error, VirkeError):
         return NotHere(str(error))
     if guard.ran_out or needs_care or error.is_stores or isinstance(error, TimedOut | SnapshotGone):

@@ -14,8 +14,8 @@ program may be made to lead, which is to carry out what waits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 
 from virke.core.root import JournalMark
 from virke.engine.answers import FirstRun
@@ -102,6 +102,16 @@ class Pending:
         return [answer for answer in self.answers if isinstance(answer, QueryResult)]
 
 
+def tell_all(group: Sequence[Pending], before: Callable[[], None]) -> None:
+    """Tell each, in order, whatever the others raise; `before` is called first, if any wants to be told."""
+    told = [pending for pending in group if pending.on_done is not None]
+    with ExitStack() as answering:
+        for pending in reversed(told):
+            answering.callback(pending.tell)
+        if told:
+            before()
+
+
 class Queue:
     """Programs in line. `carry_out` is called by the leader, again and again, to take some of them and see to them."""
 
@@ -148,6 +158,15 @@ class Queue:
         except BaseException:
             self._resign()
             raise
+
+    def refuse(self, error: VirkeError) -> None:
+        """End every program that waits with this error; to be called instead of `lead`."""
+        with self._lock:
+            refused, self.waiting, self._leader = self.waiting, [], None
+        for pending in refused:
+            pending.error, pending.done = error, True
+            pending.wake()
+        tell_all(refused, lambda: None)
 
     def take(
         self, count_max: int, fit: Callable[[Program, Program], bool], first: Program | None = None

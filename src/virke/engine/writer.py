@@ -30,7 +30,7 @@ from virke.engine.connection import Connection
 from virke.engine.executing import execute
 from virke.engine.line import Line
 from virke.engine.programs import Program
-from virke.engine.queue import Pending, Queue
+from virke.engine.queue import Pending, Queue, tell_all
 from virke.engine.results import QueryResult
 from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Dirty
@@ -60,6 +60,8 @@ class Writer:
         self._last_commit_s = 0.0
         self.company_share = EMBEDDED_SHARE
         self.conflicts = 0
+        self.before_telling: Callable[[], None] = lambda: None
+        """Called before those who gave `on_done` are told; set by what puts the database together."""
         self._closed = False
 
     def _commit_waiting(self) -> None:
@@ -88,8 +90,7 @@ class Writer:
                     for pending in group:
                         pending.done = True
                         pending.wake()
-                    for pending in reversed(group):  # each is called, in order, whatever the others raise
-                        answering.callback(pending.tell)
+                    answering.callback(tell_all, group, self.before_telling)
                 return
 
     def _wait_for_company(self, window_ms: str | int) -> None:

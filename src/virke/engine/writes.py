@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeVar
 
 from virke.core.root import NOT_TOLD, RootAt
@@ -28,7 +29,7 @@ from virke.engine.taking_turns import Claimant
 from virke.engine.transaction import Transaction, check_no_open_transaction
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
-from virke.errors import Conflict, Denied, Invalid
+from virke.errors import Conflict, Denied, Invalid, VirkeError
 from virke.stores.receipt import Receipt, current, writing
 
 TRANSACTION_CONNECTIONS_KEPT: Final = 4
@@ -105,6 +106,41 @@ class Writes:
         self.after_commit()
         results = results or [QueryResult([], [], self._branch.latest().root)]
         return [one.with_receipt(receipt, elapsed_s) for one in results] if meta and receipt else results
+
+    def enqueue(self, program: Program, on_done: Callable[[Pending], None]) -> Callable[[], None] | None:
+        """Put a program in line without waiting; what has to be called, in a thread, to lead, or None if somebody does.
+
+        `on_done` is called once, by whichever thread leads, when it is done. With `durability=deferred` there is no line:
+        what is returned runs this one program.
+        """
+        self.check_allowed()
+        pending = Pending(program, on_done=on_done)
+        if self._deferred and self._is_deferred():
+            return partial(self._run_deferred, pending)
+        return self._lead if self._writer.queue.enqueue(pending) else None
+
+    def _lead(self) -> None:
+        try:
+            self.push_pending(may_skip=True)
+        except VirkeError as error:
+            self._writer.queue.refuse(error)
+            return
+        self._writer.queue.lead()
+        self.after_commit()
+
+    def _run_deferred(self, pending: Pending) -> None:
+        assert self._deferred is not None, "it is deferred"
+        try:
+            if pending.program.stands_alone:
+                self.push_pending()
+                self._writer.queue.finish(pending)
+                return
+            pending.answers = list(self._deferred.submit(pending.program))
+        except VirkeError as error:
+            pending.error = error
+        self.after_commit()
+        pending.done = True
+        pending.tell()
 
     def check_allowed(self) -> None:
         """Raise unless this connection may write at this moment, from this thread."""

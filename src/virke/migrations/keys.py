@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import Connection
     from virke.migrations.target import Step
 
-CONSTRAINT_FOREIGN_KEY: Final = 787
+CONSTRAINT_FOREIGN_KEY: Final = "SQLITE_CONSTRAINT_FOREIGNKEY"
 """SQLite's extended result code SQLITE_CONSTRAINT_FOREIGNKEY."""
 SHOWN_MAX: Final = 3
 
@@ -110,7 +110,7 @@ def refuse_new(before: Counter[Violation], after: Counter[Violation]) -> None:
         more = f" and {len(new) - SHOWN_MAX:,} more" if len(new) > SHOWN_MAX else ""
         raise SqlError(
             f"foreign keys that hold now would be broken: {shown}{more}",
-            code=CONSTRAINT_FOREIGN_KEY,
+            sqlite_code=CONSTRAINT_FOREIGN_KEY,
             hint="keep the rows that are referred to, or delete or change those that refer to them, in the same file",
         )
 

@@ -67,7 +67,7 @@ def load_csv(
 def _refused(where: str, error: Exception, guard: Guard) -> VirkeError:
     meant = translate(error, guard)
     message = f"{where}: {meant.message}; nothing was changed"
-    return SqlError(message, code=meant.code) if isinstance(meant, SqlError) else type(meant)(message)
+    return SqlError(message, sqlite_code=meant.sqlite_code) if isinstance(meant, SqlError) else type(meant)(message)
 
 
 def quoted(name: str) -> str:

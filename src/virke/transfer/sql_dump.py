@@ -118,7 +118,7 @@ def _failure(error: Exception, guard: Guard, statement: Statement) -> VirkeError
     offset = getattr(error, "error_offset", -1)
     line = statement.line + sql.encode()[:offset].count(b"\n") if offset > 0 else statement.line
     if isinstance(meant, SqlError) and (product := foreign(sql[:100_000])):
-        meant = SqlError(f"{meant.message} (this looks like {product}: {CONVERT})", code=meant.code)
+        meant = SqlError(f"{meant.message} (this looks like {product}: {CONVERT})", sqlite_code=meant.sqlite_code)
     return named(meant, statement, line)
 
 
@@ -128,7 +128,7 @@ def named(error: VirkeError, statement: Statement, line: int | None = None) -> V
     begins = f" (the statement begins on line {statement.line})" if at != statement.line else ""
     message = printable(f"line {at}: {error.message}{begins}, in: {shortened(statement.sql)}; nothing was changed")
     if isinstance(error, SqlError):
-        return SqlError(message, code=error.code, line=at)
+        return SqlError(message, sqlite_code=error.sqlite_code, line=at)
     # Scratch pages that don't fit together are the dump's fault (PRAGMA writable_schema), not a store's.
     kind = Invalid if isinstance(error, Corrupt) else type(error)
     return kind(message, line=at)

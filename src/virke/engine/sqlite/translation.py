@@ -47,13 +47,18 @@ def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> Vi
         case apsw.Error():
             if denied:
                 return Denied(denied)
-            code = getattr(error, "extendedresult", 1)
+            code = apsw.mapping_extended_result_codes.get(getattr(error, "extendedresult", 1))
             offset = getattr(error, "error_offset", -1)
-            return SqlError(f"{error}{_near(sql, offset)}", code=code)
+            return SqlError(f"{error}{_near(sql, offset)}", sqlite_code=str(code or _result_name(error)))
         case UnicodeError():
             return Invalid(f"text is not valid Unicode: {error}")
         case _:
             return Invalid(f"{error}")
+
+
+def _result_name(error: apsw.Error) -> object:
+    """The name of a code that is not an extended one."""
+    return apsw.mapping_result_codes.get(getattr(error, "result", 1), "SQLITE_ERROR")
 
 
 def _near(sql: str, offset: int) -> str:
