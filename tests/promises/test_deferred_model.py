@@ -73,7 +73,9 @@ class World:
                     self._is_between = True
                     try:
                         for _ in range(self.dice.randrange(1, 5)):
-                            self._step((machine, (process + 1) % PROCESSES), ("insert", "count", "count", "flush", "flush"))
+                            self._step(
+                                (machine, (process + 1) % PROCESSES), ("insert", "count", "count", "flush", "flush")
+                            )
                     finally:
                         self._is_between = False
                 return lock()

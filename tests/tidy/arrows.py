@@ -21,13 +21,14 @@ from tests.tidy.reading import (
 )
 
 LAYERS: Final[tuple[frozenset[str], ...]] = (
-    frozenset({"errors", "config", "processes", "machine"}),
+    frozenset({"errors", "config", "processes", "machine", "scopes"}),
     frozenset({"core"}),
     frozenset({"stores"}),
     frozenset({"engine"}),
-    frozenset({"transfer", "journal", "migrations", "doctor"}),
-    frozenset({"opening"}),
+    frozenset({"transfer", "journal", "migrations", "doctor", "tokens"}),
     frozenset({"api"}),
+    frozenset({"client"}),
+    frozenset({"opening"}),
     frozenset({PUBLIC}),
     frozenset({"node", "edge", "runtime", "dbapi", "aio"}),
     frozenset({"cli", "__main__"}),

@@ -1,0 +1,124 @@
+"""Virke's own language: the bodies of requests as statements, results as JSON.
+
+Knows operations' parts and the engine's results; knows no route.
+
+1. A value is JSON's own, or an object with one key (`engine.values`): nothing is lost, in either direction.
+2. A body may have no other fields than those that are read: a misspelt one is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from virke.api.codec import Codec
+from virke.api.failures import describe
+from virke.engine.programs import Answer
+from virke.engine.results import QueryResult, Request
+from virke.engine.values import Json, decode_value, encode_value
+from virke.errors import Invalid, VirkeError
+
+if TYPE_CHECKING:
+    from virke.engine.rows import Rows
+    from virke.engine.sqlite import Parameters, Value
+
+STATEMENT_FIELDS: Final = frozenset({"sql", "params"})
+INT64: Final = 1 << 63
+ROWS_OF_A_PART: Final = 256
+PARAMS: Final = "`params` is a list of values, or an object of values by name"
+
+
+def object_of(body: Json, fields: frozenset[str], what: str = "the body") -> dict[str, Json]:
+    """An object that has no other fields than these. Raises `Invalid`."""
+    if not isinstance(body, dict):
+        raise Invalid(f"{what} must be a JSON object")
+    if unknown := sorted(body.keys() - fields):
+        raise Invalid(f"{what} has a field {unknown[0]!r} that means nothing; it may have {', '.join(sorted(fields))}")
+    return body
+
+
+def statement_of(body: Json, more: frozenset[str] = frozenset()) -> Request:
+    """A statement and its parameters. Raises `Invalid`: it is none."""
+    found = {"sql": body} if isinstance(body, str) else object_of(body, STATEMENT_FIELDS | more, "a statement")
+    sql = found.get("sql")
+    if not isinstance(sql, str):
+        raise Invalid("a statement is an object with the text `sql` and, if it takes any, `params`")
+    return sql, parameters_of(found.get("params"))
+
+
+def parameters_of(body: Json) -> Parameters:
+    """Parameters by place or by name. Raises `Invalid`."""
+    match body:
+        case None:
+            return ()
+        case list():
+            return tuple(parameter_of(value) for value in body)
+        case dict():
+            return {name.lstrip(":@$"): parameter_of(value) for name, value in body.items()}
+        case _:
+            raise Invalid(PARAMS)
+
+
+def parameter_of(body: Json) -> Value:
+    """One value. Raises `Invalid`: SQLite has no such value."""
+    try:
+        value = decode_value(body)
+    except (ValueError, TypeError) as error:
+        raise Invalid(f"{body!r} is not a value: {error}") from error
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int) and not -INT64 <= value < INT64:
+        raise Invalid(f"{value} does not fit SQLite's 64-bit integers")
+    return value
+
+
+def result_of(result: QueryResult) -> dict[str, object]:
+    """A result as JSON."""
+    found: dict[str, object] = {
+        "columns": result.columns,
+        "decltypes": result.decltypes,
+        "rows": rows_of(result.rows),
+        "rows_affected": result.rows_affected,
+        "last_insert_rowid": encode_value(result.last_insert_rowid),
+        "version": result.version,
+        "bookmark": result.bookmark,
+    }
+    if result.meta is not None:
+        found["meta"] = asdict(result.meta)
+    return found
+
+
+def rows_of(rows: Sequence[Sequence[Value]]) -> list[list[Json]]:
+    """Rows as JSON."""
+    return [[encode_value(value) for value in row] for row in rows]
+
+
+def answer_of(answer: Answer) -> dict[str, object]:
+    """What became of one step of a program."""
+    if isinstance(answer, QueryResult):
+        return result_of(answer)
+    return {"error": describe(answer)} if isinstance(answer, VirkeError) else {"skipped": True}
+
+
+def lines_of(rows: Rows, codec: Codec) -> Iterator[bytes]:
+    """A result of any size: a head, a line for each row, and a last line that says how it ended.
+
+    The status has been sent by the time that something fails, so an error is the last line; without a last line the
+    answer was cut off.
+    """
+    count = 0
+    with rows:
+        yield codec.dumps({"columns": rows.columns, "decltypes": rows.decltypes, "version": rows.version}) + b"\n"
+        part: list[bytes] = []
+        try:
+            for row in rows:
+                part.append(codec.dumps([encode_value(value) for value in row]))
+                count += 1
+                if len(part) == ROWS_OF_A_PART:
+                    yield b"\n".join(part) + b"\n"
+                    part.clear()
+            end: Mapping[str, object] = {"rows": count, "bookmark": rows.bookmark}
+        except VirkeError as error:
+            end = {"error": describe(error)}
+        yield b"".join(line + b"\n" for line in (*part, codec.dumps(end)))

@@ -1,0 +1,262 @@
+"""What a request asks for, as values: each says which database it is of and which scope it needs.
+
+Knows programs and scopes; knows no HTTP and no server.
+
+1. `Run` needs `read` alone: what its statements may do is held against the token's scope by SQLite (`Program.scope`).
+2. An operation holds what was asked, checked for its form; whether it can be done shows when it is performed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from virke.engine.programs import Step
+from virke.engine.results import Request
+from virke.scopes import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Statements on one database: a single one of any kind, or with `is_batch` several as one unit.
+
+    `streams`: the rows are wanted line by line, without a bound on how many. `key` is an idempotency key.
+    """
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+    requests: tuple[Request, ...]
+    is_batch: bool = False
+    bookmark: str | None = None
+    consistency: str | None = None
+    key: str | None = None
+    timeout_ms: int | None = None
+    meta: bool = False
+    streams: bool = False
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The requests as steps of a program."""
+        return tuple(Step(sql, params) for sql, params in self.requests)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it may be a read that is answered from what is shown."""
+        return not (self.is_batch or self.streams or self.meta or self.key or self.consistency or self.timeout_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeStatement:
+    """What SQLite says of one statement."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetSchema:
+    """The schema, or that of one table."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+    table: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatus:
+    """The state of a database."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetSettings:
+    """The settings."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSettings:
+    """Settings to change."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: str
+    changes: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Push pending writes."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Move a database to object storage."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Delete what nothing needs."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: str
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DoUpkeep:
+    """Upkeep in at most `limit` steps; None is all."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: str
+    limit: int | None = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GetMigrations:
+    """What was applied."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class Migrate:
+    """Migration files, as (name, SQL): applied, rehearsed, or the last `undo` of them taken back."""
+
+    scope: ClassVar[Scope] = Scope.SCHEMA
+    database: str
+    files: tuple[tuple[str, str], ...]
+    dry_run: bool = False
+    undo: int | None = None
+    report: bool = False
+    """Only say which of these files are applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A file to import; its bytes come with the request, part by part."""
+
+    scope: ClassVar[Scope] = Scope.SCHEMA
+    database: str
+    table: str | None = None
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """The whole database as `sql` or `sqlite`; as `csv` one table."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+    format: str = "sql"
+    table: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListDatabases:
+    """The names of the databases that the token may see."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: ClassVar[None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDatabase:
+    """A new database."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: str
+    if_not_exists: bool = False
+    page_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDatabase:
+    """A database and its history."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTokens:
+    """The tokens, without their secrets."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: ClassVar[None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateToken:
+    """A new token for databases that fit `databases` (`app-*`); `expires_s` seconds from now, None: never."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: ClassVar[None] = None
+    databases: tuple[str, ...]
+    grants: Scope
+    expires_s: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken:
+    """A token that is no longer good."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: ClassVar[None] = None
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetMetrics:
+    """The counters of this server, in Prometheus' text form."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: ClassVar[None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetHealth:
+    """Whether the process answers; with `ready`, how the last call to the store ended. Neither asks the store."""
+
+    scope: ClassVar[None] = None
+    database: ClassVar[None] = None
+    ready: bool = False
+
+
+Operation = (
+    Run
+    | DescribeStatement
+    | GetSchema
+    | GetStatus
+    | GetSettings
+    | ChangeSettings
+    | Flush
+    | Promote
+    | Collect
+    | DoUpkeep
+    | GetMigrations
+    | Migrate
+    | Import
+    | Export
+    | ListDatabases
+    | CreateDatabase
+    | DeleteDatabase
+    | ListTokens
+    | CreateToken
+    | RevokeToken
+    | GetMetrics
+    | GetHealth
+)

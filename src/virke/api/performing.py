@@ -1,0 +1,158 @@
+"""Carries operations out by blocking: for WSGI, for the edge, and in the threads of a node.
+
+Knows databases and the place that has them; knows no HTTP.
+
+1. A statement does no more than the scope of its token allows; SQLite decides what it does.
+2. What is returned is what `routes.answer` takes: results, or a value of JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from typing import Any, Protocol
+
+from virke.api.operations import (
+    ChangeSettings,
+    Collect,
+    CreateDatabase,
+    DeleteDatabase,
+    DescribeStatement,
+    DoUpkeep,
+    Flush,
+    GetSchema,
+    GetSettings,
+    GetStatus,
+    ListDatabases,
+    Operation,
+    Promote,
+    Run,
+)
+from virke.engine.database import Database
+from virke.engine.results import QueryResult, Status
+from virke.engine.terms import Cancel
+from virke.errors import Invalid
+from virke.scopes import Scope
+
+
+class Place(Protocol):
+    """What has databases, by name."""
+
+    def database(self, name: str) -> Database:
+        """An open database. Raises `NotFound`, `Unavailable`."""
+
+    def names(self) -> list[str]:
+        """The names of all. Raises `Unavailable`."""
+
+    def create(self, name: str, *, if_not_exists: bool, page_size: int | None) -> bool:
+        """Create one; False if it was there. Raises `Exists`, `Invalid`, `Unavailable`, `OutcomeUnknown`."""
+
+    def delete(self, name: str) -> None:
+        """Delete one. Raises `NotFound`, `Conflict`, `Unavailable`, `OutcomeUnknown`."""
+
+
+def perform(operation: Operation, place: Place, scope: Scope, cancel: Cancel | None = None) -> object:
+    """Do what an operation asks, with what `scope` allows; `cancel` ends a read from another thread.
+
+    Raises:
+        VirkeError: what became of it, if it was not done.
+    """
+    do = _PERFORMERS.get(type(operation))
+    if do is None:
+        raise Invalid("this server does not do that here")
+    return do(operation, place, scope, cancel)
+
+
+def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult]:
+    database = place.database(run.database)
+    if run.is_batch:
+        return database.batch(run.requests, idempotency_key=run.key, meta=run.meta)
+    [(sql, params)] = run.requests
+    if run.key is not None:
+        return database.run(sql, params, idempotency_key=run.key, meta=run.meta)
+    return database.query(
+        sql,
+        params,
+        consistency=run.consistency,
+        bookmark=run.bookmark,
+        meta=run.meta,
+        read_only=scope < Scope.WRITE,
+        timeout_ms=run.timeout_ms,
+        cancel=cancel,
+    )
+
+
+def _describe(operation: DescribeStatement, place: Place, *_: object) -> object:
+    found = place.database(operation.database).describe(operation.sql)
+    return asdict(found)
+
+
+def _schema(operation: GetSchema, place: Place, *_: object) -> object:
+    return [asdict(entry) for entry in place.database(operation.database).schema(operation.table)]
+
+
+def _status(operation: GetStatus, place: Place, *_: object) -> object:
+    return status_of(place.database(operation.database).status())
+
+
+def status_of(status: Status) -> Mapping[str, object]:
+    """The state of a database as JSON."""
+    found = {field.name: getattr(status, field.name) for field in fields(status)}
+    found["rejected_writes"] = [asdict(write) for write in status.rejected_writes]
+    found["upkeep_due"] = list(status.upkeep_due)
+    return {name: value if isinstance(value, int | list | None) else str(value) for name, value in found.items()}
+
+
+def _settings(operation: GetSettings, place: Place, *_: object) -> object:
+    return place.database(operation.database).settings().as_dict()
+
+
+def _change_settings(operation: ChangeSettings, place: Place, *_: object) -> object:
+    return place.database(operation.database).change_settings(operation.changes).as_dict()
+
+
+def _flush(operation: Flush, place: Place, *_: object) -> object:
+    return asdict(place.database(operation.database).flush())
+
+
+def _promote(operation: Promote, place: Place, *_: object) -> object:
+    return status_of(place.database(operation.database).promote())
+
+
+def _collect(operation: Collect, place: Place, *_: object) -> object:
+    return asdict(place.database(operation.database).collect(dry_run=operation.dry_run))
+
+
+def _upkeep(operation: DoUpkeep, place: Place, *_: object) -> object:
+    return asdict(place.database(operation.database).upkeep(operation.limit))
+
+
+def _list(operation: ListDatabases, place: Place, *_: object) -> object:
+    return {"databases": [{"name": name} for name in place.names()]}
+
+
+def _create(operation: CreateDatabase, place: Place, *_: object) -> object:
+    created = place.create(operation.database, if_not_exists=operation.if_not_exists, page_size=operation.page_size)
+    return {"name": operation.database, "created": created}
+
+
+def _delete(operation: DeleteDatabase, place: Place, *_: object) -> object:
+    place.delete(operation.database)
+    return {"name": operation.database, "deleted": True}
+
+
+_PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = {
+    Run: _run,
+    DescribeStatement: _describe,
+    GetSchema: _schema,
+    GetStatus: _status,
+    GetSettings: _settings,
+    ChangeSettings: _change_settings,
+    Flush: _flush,
+    Promote: _promote,
+    Collect: _collect,
+    DoUpkeep: _upkeep,
+    ListDatabases: _list,
+    CreateDatabase: _create,
+    DeleteDatabase: _delete,
+}

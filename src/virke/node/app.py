@@ -1,0 +1,187 @@
+"""The node as an ASGI application: reads the request, holds it against its token, performs it the cheapest way, answers.
+
+Knows ASGI, `api` and the ways to perform; knows no socket and no process.
+
+1. A read that can be answered from memory is answered on the loop; any other in a bounded pool of threads.
+2. A single statement or a batch that writes is put in line; no thread waits for it.
+3. A client that went away ends the read that it asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from virke.api.codec import Codec
+from virke.api.failures import failed
+from virke.api.messages import Request, Response
+from virke.api.operations import Operation, Run
+from virke.api.performing import perform
+from virke.api.routes import answer, has_endless_body, parse
+from virke.engine.results import QueryResult
+from virke.engine.terms import Cancel
+from virke.errors import NotHere, TooLarge, VirkeError
+from virke.node.databases import Databases
+from virke.node.writing import Writing
+from virke.scopes import Scope
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+log: Final = logging.getLogger("virke.node")
+READERS_MAX: Final = 16
+BODY_MB: Final = 16
+INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
+
+
+class ClientGone(Exception):
+    """The client went away before its request was answered."""
+
+
+class App:
+    """An ASGI application for the databases of one store."""
+
+    def __init__(self, databases: Databases, codec: Codec, *, body_mb: int = BODY_MB) -> None:
+        self.databases = databases
+        self.codec = codec
+        self._body_bytes = body_mb << 20
+        self._threads = ThreadPoolExecutor(READERS_MAX, "virke-reader")
+        self._writing: Writing | None = None
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One connection's request, or the life of the server."""
+        match scope["type"]:
+            case "http":
+                await self._serve(scope, receive, send)
+            case "lifespan":
+                await self._live(receive, send)
+            case _:
+                raise NotImplementedError(scope["type"])
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+                continue
+            await asyncio.get_running_loop().run_in_executor(None, self.close)
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+    def close(self) -> None:
+        """Finish what was begun, push what is pending, close every database."""
+        if self._writing:
+            self._writing.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self.databases.close()
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._respond(scope, receive)
+        except ClientGone:
+            return
+        except VirkeError as error:
+            response = failed(error, self.codec)
+        except Exception:
+            log.exception("a request failed for a reason of the server's own")
+            response = failed(INTERNAL, self.codec)
+        await self._send(response, send, with_body=scope["method"] != "HEAD")
+
+    async def _respond(self, scope: Message, receive: Receive) -> Response:
+        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        is_endless = has_endless_body(scope["method"], path)
+        body = b"" if is_endless else await self._body(headers, receive)
+        request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body)
+        operation = parse(request, self.codec)
+        if isinstance(operation, Response):
+            return operation
+        outcome = await self._perform(operation, Scope.ADMIN, receive)
+        return answer(operation, outcome, self.codec)
+
+    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
+        """The whole body. Raises `TooLarge`, `ClientGone`."""
+        if int(headers.get("content-length") or 0) > self._body_bytes:
+            raise self._too_large()
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._body_bytes:
+                raise self._too_large()
+            parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts) if len(parts) > 1 else part
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._body_bytes >> 20} MiB (--max-body-mb)")
+
+    async def _perform(self, operation: Operation, scope: Scope, receive: Receive) -> object:
+        try:
+            if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
+                writes = operation.is_batch
+                if operation.is_plain:
+                    [(sql, params)] = operation.requests
+                    try:
+                        return database.query_here(sql, params, bookmark=operation.bookmark)
+                    except NotHere as error:
+                        writes = error.writes and scope >= Scope.WRITE
+                if writes and not operation.meta:
+                    program = database.serving.program(
+                        operation.steps, key=operation.key, timeout_ms=operation.timeout_ms
+                    )
+                    answers = await self._writer().run(database, program)
+                    results = [one for one in answers if isinstance(one, QueryResult)]
+                    return results if operation.is_batch else results[0]
+            return await self._in_thread(operation, scope, receive)
+        except VirkeError as error:
+            return error
+
+    def _writer(self) -> Writing:
+        if self._writing is None:
+            self._writing = Writing(asyncio.get_running_loop())
+        return self._writing
+
+    async def _in_thread(self, operation: Operation, scope: Scope, receive: Receive) -> object:
+        """Perform it in a thread; a client that goes away meanwhile ends the read."""
+        cancel = Cancel()
+        loop = asyncio.get_running_loop()
+        working = loop.run_in_executor(self._threads, perform, operation, self.databases, scope, cancel)
+        watching = asyncio.ensure_future(_gone(receive))
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            watching.cancel()
+            return await working
+        cancel.cancel()
+        await asyncio.wait((working,))
+        working.exception()
+        raise ClientGone
+
+    async def _send(self, response: Response, send: Send, *, with_body: bool) -> None:
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        body = response.body
+        if isinstance(body, bytes):
+            headers.append((b"content-length", b"%d" % len(body)))
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send({"type": "http.response.body", "body": body if with_body else b""})
+            return
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        loop = asyncio.get_running_loop()
+        while with_body and (part := await loop.run_in_executor(self._threads, _next, body)) is not None:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _next(parts: Iterator[bytes]) -> bytes | None:
+    return next(parts, None)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,122 @@
+"""The databases of a node that are open, by name.
+
+Knows one store and how databases are opened in it; knows no request.
+
+1. A database is opened by the first request for it and stays open; the one unused for longest is closed beyond `OPEN_MAX`,
+   never one that a request has at this moment.
+2. A name that does not exist is asked for in the store each time: another node may just have created it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from virke.core.page import PAGE_SIZE_DEFAULT
+from virke.engine.database import Database
+from virke.errors import Exists
+from virke.opening import connect, create, delete, list_databases, open_store
+from virke.stores.base import Store
+
+OPEN_MAX: Final = 1000
+
+
+class Databases:
+    """What `api.performing` calls a place."""
+
+    def __init__(self, store: Store, *, journals: Path | None = None, open_max: int = OPEN_MAX) -> None:
+        self.store = store
+        self._journals = journals
+        self._open_max = open_max
+        self._open: OrderedDict[str, Database] = OrderedDict()
+        self._in_use: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._opening: dict[str, threading.Lock] = {}
+
+    def known(self, name: str) -> Database | None:
+        """An open database, or None; never waits for the store."""
+        return self._open.get(name)
+
+    def database(self, name: str) -> Database:
+        """An open database; opens it. Raises `NotFound`, `Invalid`, `Unavailable`, `Corrupt`."""
+        with self._lock:
+            if database := self._open.get(name):
+                self._open.move_to_end(name)
+                return database
+            one_at_a_time = self._opening.setdefault(name, threading.Lock())
+        try:
+            with one_at_a_time:
+                if database := self._open.get(name):
+                    return database
+                database = connect(name, self.store, state_dir=self._journals)
+                database.serving.take_over()
+                with self._lock:
+                    self._open[name] = database
+                self._close_unused()
+                return database
+        finally:
+            with self._lock:
+                self._opening.pop(name, None)
+
+    @contextmanager
+    def in_use(self, name: str) -> Iterator[None]:
+        """Meanwhile the database of this name is not closed for want of room."""
+        with self._lock:
+            self._in_use[name] = self._in_use.get(name, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_use[name] -= 1
+                if not self._in_use[name]:
+                    del self._in_use[name]
+
+    def names(self) -> list[str]:
+        """The names of all databases. Raises `Unavailable`."""
+        return list_databases(self.store)
+
+    def create(self, name: str, *, if_not_exists: bool, page_size: int | None) -> bool:
+        """Create a database; False if it was there. Raises `Exists`, `Invalid`, `Unavailable`, `OutcomeUnknown`."""
+        try:
+            create(name, self.store, page_size=page_size or PAGE_SIZE_DEFAULT).close()
+        except Exists:
+            if if_not_exists:
+                return False
+            raise
+        return True
+
+    def delete(self, name: str) -> None:
+        """Delete a database. Raises `NotFound`, `Conflict`, `Unavailable`, `OutcomeUnknown`."""
+        delete(name, self.store)
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """Close a database that was deleted or replaced; the next request opens what is there by then."""
+        with self._lock:
+            database = self._open.pop(name, None)
+        if database is not None:
+            database.close(push=False)
+
+    def close(self) -> None:
+        """Push what is pending, and close all."""
+        with self._lock:
+            databases = list(self._open.values())
+            self._open.clear()
+        for database in databases:
+            database.close()
+
+    def _close_unused(self) -> None:
+        with self._lock:
+            unused = [name for name in self._open if name not in self._in_use]
+            closed = [self._open.pop(name) for name in unused[: max(0, len(self._open) - self._open_max)]]
+        for database in closed:
+            database.close()
+
+
+def of_url(url: str | None, *, journals: Path | None) -> Databases:
+    """The databases of a store. Raises `UsageError`."""
+    return Databases(open_store(url, create=True), journals=journals)

@@ -1,0 +1,130 @@
+"""Virke's own routes, on everything that serves them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.conftest import Call
+
+
+@pytest.fixture
+def shop(call: Call) -> Call:
+    """A server with a database `shop` that has two rows."""
+    assert call("PUT", "/db/shop").status == 201
+    statements = [
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE)",
+        {"sql": "INSERT INTO item (name) VALUES (?), (?)", "params": ["pen", "ink"]},
+    ]
+    assert call("POST", "/db/shop/batch", {"statements": statements}).status == 200
+    return call
+
+
+def test_query_answers_columns_rows_and_a_bookmark(shop: Call) -> None:
+    for _ in range(3):  # cold, and then from memory
+        found = shop("POST", "/db/shop/query", {"sql": "SELECT * FROM item WHERE id > ?", "params": [1]})
+        assert found.status == 200
+        assert (found.json["columns"], found.json["rows"], found.json["rows_affected"]) == (
+            ["id", "name"],
+            [[2, "ink"]],
+            0,
+        )
+        assert found.headers["virke-bookmark"] == found.json["bookmark"]
+
+
+@pytest.mark.parametrize("route", ["query", "execute"])
+def test_either_route_runs_a_write_and_the_next_read_sees_it(shop: Call, route: str) -> None:
+    for name in ("cup", "mug"):
+        sql = "INSERT INTO item (name) VALUES (:name) RETURNING id, name"
+        found = shop("POST", f"/db/shop/{route}", {"sql": sql, "params": {":name": name}})
+        assert (found.status, found.json["rows"][0][1], found.json["rows_affected"]) == (200, name, 1)
+        assert found.json["last_insert_rowid"] == found.json["rows"][0][0]
+        seen = shop("POST", "/db/shop/query", {"sql": "SELECT name FROM item ORDER BY id DESC LIMIT 1"})
+        assert seen.json["rows"] == [[name]]
+
+
+def test_a_batch_is_all_or_nothing(shop: Call) -> None:
+    bad = {"statements": ["INSERT INTO item (name) VALUES ('new')", "INSERT INTO item (name) VALUES ('pen')"]}
+    found = shop("POST", "/db/shop/batch", bad)
+    assert (found.status, found.json["error"]["code"], found.json["error"]["sqlite_code"]) == (
+        400,
+        "sql_error",
+        "SQLITE_CONSTRAINT_UNIQUE",
+    )
+    assert shop("POST", "/db/shop/query", {"sql": "SELECT count(*) FROM item"}).json["rows"] == [[2]]
+
+
+def test_a_write_with_a_key_is_done_once(shop: Call) -> None:
+    body = {"sql": "INSERT INTO item (name) VALUES (hex(randomblob(8))) RETURNING name"}
+    first = shop("POST", "/db/shop/execute", body, idempotency_key="k")
+    again = shop("POST", "/db/shop/execute", body, idempotency_key="k")
+    assert (first.status, first.json["rows"]) == (200, again.json["rows"])
+    other = shop("POST", "/db/shop/execute", {"sql": "DELETE FROM item"}, idempotency_key="k")
+    assert (other.status, other.json["error"]["code"]) == (400, "invalid")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        0,
+        -1,
+        1.5,
+        "a\x00ü",
+        {"int64": "9223372036854775807"},
+        {"base64": "AP8="},
+        {"real": "inf"},
+    ],
+)
+def test_every_value_comes_back_as_it_was_sent(shop: Call, value: object) -> None:
+    for _ in range(2):
+        found = shop("POST", "/db/shop/query", {"sql": "SELECT ?", "params": [value]})
+        assert (found.status, found.json["rows"]) == (200, [[value]])
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "method", "path", "body"),
+    [
+        (404, "not_found", "GET", "/nothing", b""),
+        (404, "not_found", "GET", "/db/shop/nothing", b""),
+        (404, "not_found", "POST", "/db/none/query", {"sql": "SELECT 1"}),
+        (405, "invalid", "POST", "/db/shop%2Fquery", {"sql": "SELECT 1"}),
+        (405, "invalid", "GET", "/db/shop/query", b""),
+        (409, "exists", "PUT", "/db/shop", b""),
+        (400, "invalid", "PUT", "/db/a%20b", b""),
+        (400, "invalid", "POST", "/db/shop/query", b"{"),
+        (400, "invalid", "POST", "/db/shop/query", b"\xff"),
+        (400, "invalid", "POST", "/db/shop/query", []),
+        (400, "invalid", "POST", "/db/shop/query", {}),
+        (400, "invalid", "POST", "/db/shop/query", {"sql": 1}),
+        (400, "invalid", "POST", "/db/shop/query", {"sql": "SELECT 1", "parms": []}),
+        (400, "invalid", "POST", "/db/shop/query", {"sql": "SELECT ?", "params": [{"int64": "x"}]}),
+        (400, "invalid", "POST", "/db/shop/query", {"sql": "SELECT ?", "params": [1 << 70]}),
+        (400, "invalid", "POST", "/db/shop/query", {"sql": "SELECT ?"}),
+        (400, "sql_error", "POST", "/db/shop/query", {"sql": "SELEC 1"}),
+        (403, "denied", "POST", "/db/shop/query", {"sql": "ATTACH 'x' AS y"}),
+        (400, "invalid", "PATCH", "/db/shop/settings", {"nope": 1}),
+    ],
+)
+def test_what_is_wrong_is_said(shop: Call, status: int, code: str, method: str, path: str, body: object) -> None:
+    found = shop(method, path, body)
+    assert (found.status, found.json["error"]["code"]) == (status, code)
+    assert {"code", "message", "hint", "retryable"} <= found.json["error"].keys()
+    assert found.headers["content-type"] == "application/json"
+
+
+def test_databases_are_listed_created_and_deleted(shop: Call) -> None:
+    assert shop("PUT", "/db/shop?if_not_exists=1").status == 200
+    assert shop("PUT", "/db/other").json == {"name": "other", "created": True}
+    assert shop("GET", "/db").json == {"databases": [{"name": "other"}, {"name": "shop"}]}
+    assert shop("DELETE", "/db/other").status == 200
+    assert shop("POST", "/db/other/query", {"sql": "SELECT 1"}).status == 404
+
+
+def test_state_settings_and_care(shop: Call) -> None:
+    assert shop("GET", "/db/shop/status").json["name"] == "shop"
+    assert shop("PATCH", "/db/shop/settings", {"history_days": 3}).json["history_days"] == 3
+    assert shop("GET", "/db/shop/settings").json["history_days"] == 3
+    assert shop("GET", "/db/shop/schema/item").json[0]["name"] == "item"
+    assert shop("GET", "/db/shop/schema/none").status == 404
+    for route in ("flush", "gc", "upkeep"):
+        assert shop("POST", f"/db/shop/{route}").status == 200
