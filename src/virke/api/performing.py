@@ -70,7 +70,7 @@ def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryRe
     [(sql, params)] = run.requests
     if run.key is not None:
         return database.run(sql, params, idempotency_key=run.key, meta=run.meta)
-    return database.query(
+    result = database.query(
         sql,
         params,
         consistency=run.consistency,
@@ -80,6 +80,8 @@ def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryRe
         timeout_ms=run.timeout_ms,
         cancel=cancel,
     )
+    result.stale_ms = database.serving.stale_ms
+    return result
 
 
 def _describe(operation: DescribeStatement, place: Place, *_: object) -> object:

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 BOOKMARK: Final = "virke-bookmark"
 CONSISTENCY: Final = "virke-consistency"
 KEY: Final = "idempotency-key"
+STALE: Final = "virke-stale"
+"""The age in milliseconds of a state that is older than allowed, because the store is down."""
 _SETTINGS: Final = frozenset(Settings().as_dict())
 _SQL_FIELDS: Final = frozenset({"sql", "params", "timeout_ms", "meta"})
 _TRUE: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
@@ -293,7 +295,10 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
             found, bookmark = native.result_of(outcome), outcome.bookmark
         case _:
             found, bookmark = outcome, None
+    stale_ms = outcome.stale_ms if isinstance(outcome, QueryResult) else None
     response = Response(201 if isinstance(operation, CreateDatabase) and _is_new(outcome) else 200, codec.dumps(found))
+    if stale_ms is not None:
+        response = response.with_headers((STALE, str(stale_ms)))
     return response.with_headers((BOOKMARK, bookmark)) if bookmark else response
 
 

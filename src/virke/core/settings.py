@@ -34,6 +34,7 @@ BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "history_days": (0, 3650),
     "query_timeout_ms": (1, 3_600_000),
     "max_result_mb": (1, 4096),
+    "stale_if_down_ms": (0, 86_400_000),
 }
 
 
@@ -52,6 +53,7 @@ class Settings:
     history_days: int = 7
     query_timeout_ms: int = 30000
     max_result_mb: int = 64
+    stale_if_down_ms: int = 0
     foreign_keys: str = "on"
     unknown: tuple[tuple[str, str], ...] = ()
 

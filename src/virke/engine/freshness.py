@@ -10,6 +10,8 @@ Knows the branch and deferred writes; knows no SQL and no connection. Shared by 
    is shown: another call may have learned of a newer root and shown nothing.
 4. Whatever makes this process know a newer root, no read that begins later is shown an older one.
 5. Nothing is new enough once it is known that the store lost commits (P14).
+6. While the store is down, reads that are neither `strong` nor carry a bookmark that is not met go on from what is held,
+   if that is at most `stale_if_down_ms` old.
 """
 
 from __future__ import annotations
@@ -82,10 +84,24 @@ class Freshness:
         elif self._monotonic() >= self._branch.checked_at + settings.max_staleness_ms / 1000 or (
             level == "session" and self._branch.has_moved()
         ):
-            self._branch.refresh()
+            self._refresh(settings.stale_if_down_ms / 1000)
         if bookmark is not None:
             self._bookmarks.wait_for(bookmark)
         return self.show()
+
+    def _refresh(self, stale_s: float) -> None:
+        """Ask for the newest root; while the store is down, what is held is new enough for `stale_s` (rule 6)."""
+        try:
+            self._branch.refresh()
+        except Unavailable:
+            if self._monotonic() >= self._branch.checked_at + stale_s:
+                raise
+
+    @property
+    def stale_ms(self) -> int | None:
+        """How old the state is that reads see, where that is older than `max_staleness_ms` allows: the store is down."""
+        age_ms = (self._monotonic() - self._branch.checked_at) * 1000
+        return round(age_ms) if age_ms > self._branch.latest().root.settings.max_staleness_ms else None
 
     def _confirm(self) -> None:
         if self._read_only and not self._branch.is_linearizable:

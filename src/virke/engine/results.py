@@ -115,7 +115,7 @@ class QueryResult:
     it was asked for.
     """
 
-    __slots__ = ("_described", "_root", "columns", "last_insert_rowid", "meta", "rows", "rows_affected")
+    __slots__ = ("_described", "_root", "columns", "last_insert_rowid", "meta", "rows", "rows_affected", "stale_ms")
 
     def __init__(
         self,
@@ -133,6 +133,8 @@ class QueryResult:
         self.rows_affected = rows_affected
         self.last_insert_rowid = last_insert_rowid
         self.meta: Meta | None = None
+        self.stale_ms: int | None = None
+        """How old the state is that was read, if it is older than allowed: the store was down; set by servers."""
         self._root = root
 
     @property

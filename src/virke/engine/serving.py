@@ -60,6 +60,11 @@ class Serving:
         """Put a program in line; see `Writes.enqueue`. Raises `Denied`, `Invalid`: it may not write, or is closed."""
         return self._parts.writes.enqueue(program, on_done)
 
+    @property
+    def stale_ms(self) -> int | None:
+        """How old the state is that reads see, if it is older than allowed (`stale_if_down_ms`)."""
+        return self._parts.freshness.stale_ms
+
     def bookmark(self) -> str:
         """The bookmark of the newest state that this process knows."""
         return bookmark_of(self._parts.branch.latest().root)

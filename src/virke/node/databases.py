@@ -21,6 +21,7 @@ from virke.engine.database import Database
 from virke.errors import Exists
 from virke.opening import connect, create, delete, list_databases, open_store
 from virke.stores.base import Store
+from virke.stores.breaker import Breaker
 
 OPEN_MAX: Final = 1000
 
@@ -29,7 +30,8 @@ class Databases:
     """What `api.performing` calls a place."""
 
     def __init__(self, store: Store, *, journals: Path | None = None, open_max: int = OPEN_MAX) -> None:
-        self.store = store
+        self.breaker = Breaker(store)
+        self.store = self.breaker.store
         self._journals = journals
         self._open_max = open_max
         self._open: OrderedDict[str, Database] = OrderedDict()

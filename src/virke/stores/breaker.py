@@ -1,0 +1,134 @@
+"""A breaker: while a store is down, calls fail at once instead of each waiting for it; and how the last call ended.
+
+Knows the calls of the contract and nothing of why they are made.
+
+1. What fails at once was surely not done: nothing of it was sent.
+2. After `PAUSE_S` one call goes through to see; the others go on failing at once until it ends.
+3. A store that asks for patience (`RateLimited`) is not down, and neither is one that says no.
+4. Each register and each store of objects has its own: one may be down while the other answers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from virke.core.effects import Absent, Generation, Lost, PutOutcome, ReadOutcome, SwapOutcome, Tier
+from virke.errors import RateLimited, Unavailable
+from virke.stores.base import Blobs, Consistency, Listed, Range, Register, Store
+
+PAUSE_S: Final = 0.5
+T = TypeVar("T")
+
+
+class Breaker:
+    """`inner` behind a breaker: pass `.store` on; `.failure` says how the last call ended."""
+
+    def __init__(self, inner: Store, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._circuits: list[_Circuit] = [_Circuit(monotonic)]
+        blobs: dict[Tier, Blobs] = {}
+        for tier, one in inner.blobs.items():
+            self._circuits.append(_Circuit(monotonic))
+            blobs[tier] = _Blobs(one, self._circuits[-1])
+        self.store = replace(inner, register=_Register(inner.register, self._circuits[0]), blobs=blobs)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last call of a part of the store failed; None if each part's last call did not. Asks nothing."""
+        return next((circuit.reason for circuit in self._circuits if circuit.reason), None)
+
+
+class _Circuit:
+    """Whether one part of a store answers."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._failed_at = 0.0
+        self._trying = threading.Lock()
+        self.reason = ""
+
+    def call(self, send: Callable[[], T]) -> T:
+        """What `send` returns. Raises `Unavailable` at once while the store is down, else what it raises."""
+        if not self.reason:
+            return self._send(send)
+        if self._monotonic() < self._failed_at + PAUSE_S or not self._trying.acquire(blocking=False):
+            raise Unavailable(f"the store did not answer a moment ago ({self.reason}); nothing was sent to it")
+        try:
+            return self._send(send)
+        finally:
+            self._trying.release()
+
+    def _send(self, send: Callable[[], T]) -> T:
+        try:
+            outcome = send()
+        except RateLimited:
+            raise
+        except Unavailable as error:
+            self._fail(error.message)
+            raise
+        if isinstance(outcome, Lost):
+            self._fail(outcome.reason or "its answer was lost")
+        else:
+            self.reason = ""
+        return outcome
+
+    def _fail(self, reason: str) -> None:
+        self._failed_at, self.reason = self._monotonic(), reason
+
+
+class _Register:
+    def __init__(self, inner: Register, circuit: _Circuit) -> None:
+        self._inner = inner
+        self._call = circuit.call
+
+    @property
+    def consistency(self) -> Consistency:
+        return self._inner.consistency
+
+    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
+        return self._call(lambda: self._inner.read(key, known))
+
+    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
+        return self._call(lambda: self._inner.swap(key, data, base))
+
+    def remove(self, key: str, base: Generation) -> SwapOutcome:
+        return self._call(lambda: self._inner.remove(key, base))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return self._call(lambda: self._inner.keys(prefix))
+
+
+class _Blobs:
+    def __init__(self, inner: Blobs, circuit: _Circuit) -> None:
+        self._inner = inner
+        self._call = circuit.call
+
+    @property
+    def consistency(self) -> Consistency:
+        return self._inner.consistency
+
+    @property
+    def has_ranges(self) -> bool:
+        return self._inner.has_ranges
+
+    @property
+    def part_bytes_max(self) -> int:
+        return self._inner.part_bytes_max
+
+    def put_new(self, key: str, data: bytes) -> PutOutcome:
+        return self._call(lambda: self._inner.put_new(key, data))
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        return self._call(lambda: self._inner.put_all(objects))
+
+    def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
+        return self._call(lambda: self._inner.get(ranges))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._call(lambda: self._inner.delete(keys))
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        return self._call(lambda: self._inner.list(prefix))
