@@ -21,7 +21,8 @@ from virke.core.change import INLINE_TOTAL_MIN
 from virke.core.effects import Tier
 from virke.core.merge import FAN_IN
 from virke.engine.branch import Branch
-from virke.engine.volume import Snapshot, Volume
+from virke.engine.snapshot import Snapshot
+from virke.engine.volume import Volume
 from virke.opening import open_store
 from virke.stores.memory import memory_store
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.world import make, reopen, store_of
 from virke.core.page import lock_page, page_hash
-from virke.engine.volume import Snapshot
+from virke.engine.snapshot import Snapshot
 
 PAGE_SIZE: Final = 65536
 SKIP: Final = lock_page(PAGE_SIZE)

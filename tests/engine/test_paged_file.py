@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.engine.world import image, make
 from virke.core.ids import PageNo, Version
+from virke.engine.snapshot import Snapshot
 from virke.engine.vfs import PagedFile
-from virke.engine.volume import Snapshot
 
 SIZE: Final = 512
 PAGES_MAX: Final = 12

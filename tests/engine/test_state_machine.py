@@ -25,7 +25,7 @@ from tests.engine.world import Clock, dump_image, dump_of, make, reopen
 from virke.core.collect import DAY_MS
 from virke.core.merge import Run
 from virke.core.page import PAGE_SIZES
-from virke.engine.volume import Snapshot
+from virke.engine.snapshot import Snapshot
 from virke.errors import Invalid, NotFound, SqlError
 from virke.stores.base import Store
 from virke.stores.local.store import local_store

@@ -16,7 +16,7 @@ from virke.core.pins import root_key
 from virke.core.root import encode_root, first_root
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.engine.volume import Snapshot
+from virke.engine.snapshot import Snapshot
 from virke.stores.base import Store
 from virke.stores.memory import memory_store
 

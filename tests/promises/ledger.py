@@ -19,7 +19,8 @@ from virke.core.page import page_hash
 from virke.engine.branch import Branch
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.engine.volume import Snapshot, Volume
+from virke.engine.snapshot import Snapshot
+from virke.engine.volume import Volume
 from virke.errors import OutcomeUnknown, VirkeError
 from virke.opening import connect
 from virke.stores.base import Store

@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.promises.ledger import LARGE, SMALL, TABLE, Ledger, opened
 from virke.engine.database import Database
-from virke.engine.volume import Snapshot
+from virke.engine.snapshot import Snapshot
 from virke.migrations import migrate
 from virke.stores.base import Store
 from virke.transfer import import_file

@@ -108,7 +108,9 @@ class Merge:
         return self.root.segments[self.run.start : self.run.stop]
 
 
-def merge(job: Merge, part_bytes: dict[Tier, int] | None = None) -> Generator[Effect, Outcome, Ref]:
+def merge(
+    job: Merge, part_bytes: dict[Tier, int] | None = None, *, plain: frozenset[Tier] = frozenset()
+) -> Generator[Effect, Outcome, Ref]:
     """Write the merged segment; returns its reference. Nothing names it yet.
 
     Raises:
@@ -116,15 +118,16 @@ def merge(job: Merge, part_bytes: dict[Tier, int] | None = None) -> Generator[Ef
     """
     upload = Upload(job.tier)
     try:
-        return (yield from _write(job, upload, (part_bytes or PART_BYTES)[job.tier]))
+        most, is_plain = (part_bytes or PART_BYTES)[job.tier], job.tier in plain
+        writer = SegmentWriter(identity_of(job.root, job.commit_id), job.tier, most, is_plain=is_plain)
+        return (yield from _write(job, upload, writer))
     except VirkeError:
         yield upload.removal()
         raise
 
 
-def _write(job: Merge, upload: Upload, part_bytes: int) -> Generator[Effect, Outcome, Ref]:
+def _write(job: Merge, upload: Upload, writer: SegmentWriter) -> Generator[Effect, Outcome, Ref]:
     newest = job.indexes[-1].groups[-1].head
-    writer = SegmentWriter(identity_of(job.root, job.commit_id), job.tier, part_bytes)
     hot = HotPages(newest.page_count)
     for first in range(1, newest.page_count + 1, WINDOW_PAGES):
         winners = _winners(job, newest, first, min(first + WINDOW_PAGES - 1, newest.page_count))

@@ -31,9 +31,13 @@ from virke.core.segment import (
 
 
 class SegmentWriter:
-    """Builds one segment; the caller stores each part that a method yields, in order."""
+    """Builds one segment; the caller stores each part that a method yields, in order.
 
-    def __init__(self, identity: Identity, tier: Tier, part_bytes: int) -> None:
+    `is_plain`: frames are not compressed, for a store on a disk of this machine (`Store.plain`).
+    """
+
+    def __init__(self, identity: Identity, tier: Tier, part_bytes: int, *, is_plain: bool = False) -> None:
+        self._is_plain = is_plain
         self._identity = identity
         self._tier = tier
         self._part_bytes = part_bytes
@@ -46,7 +50,7 @@ class SegmentWriter:
 
     def frame(self, pages: tuple[PageNo, ...], raw: bytes) -> Iterator[tuple[str, bytes]]:
         """Add one frame of the group in progress; yields a finished part, if any."""
-        frame, data = encode_frame(pages, raw, part=self._part, offset=len(self._buffer))
+        frame, data = encode_frame(pages, raw, part=self._part, offset=len(self._buffer), is_plain=self._is_plain)
         yield from self._append(frame, data)
 
     def copy(self, frame: Frame, data: bytes) -> Iterator[tuple[str, bytes]]:

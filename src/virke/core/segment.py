@@ -238,9 +238,11 @@ def frame_pages(page_size: int) -> int:
     return max(1, min(16, 32768 // page_size))
 
 
-def encode_frame(pages: tuple[PageNo, ...], raw: bytes, *, part: int, offset: int) -> tuple[Frame, bytes]:
-    """One frame for the concatenated bytes of `pages`."""
-    kind, data = codec.encode(raw)
+def encode_frame(
+    pages: tuple[PageNo, ...], raw: bytes, *, part: int, offset: int, is_plain: bool = False
+) -> tuple[Frame, bytes]:
+    """One frame for the concatenated bytes of `pages`; `is_plain`: not compressed."""
+    kind, data = (codec.STORED, raw) if is_plain else codec.encode(raw)
     return Frame(pages, part, offset, len(data), crc32(data), kind), data
 
 
@@ -254,6 +256,11 @@ def decode_frame(frame: Frame, data: bytes, page_size: int, what: str) -> list[b
         raise Corrupt(f"{what}: frame has {len(data)} encoded bytes, not {frame.length}")
     raw = codec.decode(frame.codec, data, crc=frame.crc, raw_bytes=len(frame.pages) * page_size, what=what)
     return [raw[at : at + page_size] for at in range(0, len(raw), page_size)]
+
+
+def decode_plain(frame: Frame, data: bytes, page_size: int, what: str) -> bytes:
+    """The pages of a frame that is not compressed, one after another. Raises `Corrupt` as `decode_frame`."""
+    return codec.decode(frame.codec, data, crc=frame.crc, raw_bytes=len(frame.pages) * page_size, what=what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +287,18 @@ class Group:
 class Index:
     """A segment's index: which page is in which frame, as of which version."""
 
-    __slots__ = ("_blocks", "_is_small", "_newest", "groups", "identity", "inputs", "is_one_state", "what")
+    __slots__ = (
+        "_block_firsts",
+        "_blocks",
+        "_firsts",
+        "_is_small",
+        "_newest",
+        "groups",
+        "identity",
+        "inputs",
+        "is_one_state",
+        "what",
+    )
 
     def __init__(self, identity: Identity, inputs: tuple[Ref, ...], groups: tuple[Group, ...]) -> None:
         self.identity = identity
@@ -288,6 +306,9 @@ class Index:
         self.groups = groups
         self.what = f"segment {identity.part_key(0)}"
         self._blocks: dict[tuple[int, int], tuple[Frame, ...]] = {}
+        self._block_firsts = [[block.first for block in group.blocks] for group in groups]
+        self._firsts: dict[tuple[int, int], list[PageNo]] = {}
+        """The first page of each frame of a decoded block."""
         self._newest: dict[PageNo, tuple[Frame, int]] | None = None
         self.is_one_state = groups[0].head.version == groups[-1].head.version
         """Whether all groups are of one state: then no page is in two of them."""
@@ -345,19 +366,18 @@ class Index:
             yield from frames[:at]
             return
         for number, group in enumerate(self.groups):
-            at = bisect_right(group.blocks, frame.pages[0], key=lambda block: block.first) - 1
+            at = bisect_right(self._block_firsts[number], frame.pages[0]) - 1
             if at >= 0 and frame in self._block(number, at):
                 for block in range(at, len(group.blocks)):
                     yield from (other for other in self._block(number, block) if other.pages[0] > frame.pages[0])
                 return
 
     def _find_in(self, number: int, group: Group, page: PageNo) -> tuple[Frame, int] | None:
-        at = bisect_right(group.blocks, page, key=lambda block: block.first) - 1
+        at = bisect_right(self._block_firsts[number], page) - 1
         if at < 0 or page > group.blocks[at].last:
             return None
         frames = self._block(number, at)
-        place = bisect_right(frames, page, key=lambda frame: frame.pages[0]) - 1
-        frame = frames[place]
+        frame = frames[bisect_right(self._firsts[number, at], page) - 1]
         if page in frame.pages:
             return frame, frame.pages.index(page)
         return None
@@ -366,7 +386,9 @@ class Index:
         cached = self._blocks.get((group, number))
         if cached is None:
             block, page_size = self.groups[group].blocks[number], self.groups[group].head.page_size
-            cached = self._blocks[group, number] = _decode_block(block, page_size, self.what)
+            cached = _decode_block(block, page_size, self.what)
+            self._firsts[group, number] = [frame.pages[0] for frame in cached]
+            self._blocks[group, number] = cached
         return cached
 
 

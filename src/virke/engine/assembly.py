@@ -23,9 +23,10 @@ from virke.engine.long_writes import LongWrite
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readers import Readers
 from virke.engine.results import Collected, Upkept
+from virke.engine.snapshot import SnapshotGone
 from virke.engine.sqlite import OnConnect
 from virke.engine.upkeep import Upkeep
-from virke.engine.volume import SnapshotGone, Volume
+from virke.engine.volume import Volume
 from virke.engine.writer import Writer
 from virke.engine.writes import Writes
 

@@ -41,10 +41,10 @@ from virke.engine.results import (
 )
 from virke.engine.rows import Rows
 from virke.engine.serving import Serving
+from virke.engine.snapshot import Snapshot
 from virke.engine.sqlite import Description, OnConnect, Parameters, check_text
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
-from virke.engine.volume import Snapshot
 from virke.errors import Denied
 from virke.stores.base import Store
 

@@ -19,8 +19,8 @@ from virke.core.ids import ID_BYTES, PageNo
 from virke.engine.answers import FirstRun
 from virke.engine.programs import Program
 from virke.engine.results import RejectedWrite
+from virke.engine.snapshot import SnapshotGone
 from virke.engine.vfs import Patch
-from virke.engine.volume import SnapshotGone
 from virke.errors import Corrupt, Unavailable
 
 NO_ENTRY: Final = bytes(ID_BYTES)

@@ -13,7 +13,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Final
 
+NEAR_KEPT: Final = 16
 FrameKey = tuple[int, bytes, int, int, int]
 """Owner, commit id and ordinal of the segment (−1: the root), part, offset."""
 Cached = list[bytes] | bytes
@@ -102,5 +105,25 @@ class FrameCache:
         coming.set()
 
 
+class NearFrames:
+    """The last few frames of files of this machine, verified and not compressed: the system's cache holds the others."""
+
+    def __init__(self) -> None:
+        self._raw: dict[FrameKey, bytes] = {}
+        self.get = self._raw.get
+
+    def keep(self, key: FrameKey, raw: bytes) -> None:
+        """Take one in; the one that came first goes."""
+        self._raw[key] = raw
+        if len(self._raw) > NEAR_KEPT:
+            with suppress(StopIteration, RuntimeError):  # another thread was first
+                self._raw.pop(next(iter(self._raw)), None)
+
+    def leave(self, owner: int) -> None:
+        """The frames of `owner` go."""
+        for key in [key for key in list(self._raw) if key[0] == owner]:
+            self._raw.pop(key, None)
+
+
 def _size(cached: Cached) -> int:
-    return len(cached) if isinstance(cached, bytes) else sum(map(len, cached))
+    return len(cached) if isinstance(cached, bytes) else len(cached) * len(cached[0])

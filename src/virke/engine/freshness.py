@@ -24,8 +24,9 @@ from virke.core.root import Root, RootAt
 from virke.engine.bookmarks import Bookmarks
 from virke.engine.committing import Committing
 from virke.engine.deferred import Deferred
+from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.vfs import Pages
-from virke.engine.volume import Snapshot, SnapshotGone, Volume
+from virke.engine.volume import Volume
 from virke.errors import Denied, Invalid, Unavailable, VirkeError
 
 CONSISTENCIES: Final = ("strong", "session", "bounded")

@@ -20,7 +20,7 @@ from virke.engine.connection import STATEMENT_CHARS_KEPT
 from virke.engine.freshness import Shown
 from virke.engine.readers import Known, Reader, Readers, WritesInstead
 from virke.engine.results import QueryResult, mark_in
-from virke.engine.volume import SnapshotGone
+from virke.engine.snapshot import SnapshotGone
 from virke.errors import Invalid, NotHere, TimedOut, VirkeError
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from types import TracebackType
 from virke.core.settings import Settings
 from virke.engine.committing import Committing
 from virke.engine.line import Line, Place
+from virke.engine.snapshot import Snapshot
 from virke.engine.streaming import PageStream, base_of
-from virke.engine.volume import Snapshot, Volume
+from virke.engine.volume import Volume
 from virke.engine.writes import Writes
 from virke.errors import Conflict
 

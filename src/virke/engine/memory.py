@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from virke.engine import sqlite
-from virke.engine.frames import FrameCache
+from virke.engine.frames import FrameCache, NearFrames
 
 if TYPE_CHECKING:
     from virke.engine.connection import Connection
@@ -52,6 +52,7 @@ class Memory:
         self.is_sized = False
         """Whether it is more than a guess."""
         self.frames = FrameCache(bytes_max // FRAMES_SHARE, self._left_for_frames)
+        self.near = NearFrames()
         self._owners = itertools.count(1)
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._holders: OrderedDict[int, list[weakref.ref[Holder]]] = OrderedDict()

@@ -32,8 +32,8 @@ from virke.engine.connection import OVERLAY_BYTES_MAX
 from virke.engine.entry import NO_ENTRY, Base, Contents, Entry, Journal, chain_length, merged
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed
+from virke.engine.snapshot import SnapshotGone
 from virke.engine.vfs import PagedFile
-from virke.engine.volume import SnapshotGone
 from virke.engine.writer import Writer, change_of
 from virke.errors import Conflict, OutcomeUnknown, VirkeError
 

@@ -64,11 +64,11 @@ class ReadAhead:
 
     def __init__(self, small_bytes: int) -> None:
         self._small_bytes = small_bytes
-        self._courses: dict[Ref, list[_Course]] = {}
+        self._courses: dict[Index, list[_Course]] = {}
 
     def missed(self, ref: Ref, index: Index, missing: Frame, is_here: IsHere) -> list[Frame]:
         """The frames to fetch in one round, `missing` first."""
-        known = self._courses.get(ref, [])
+        known = self._courses.get(index, [])
         course = next((one for one in known if one.leads_to(missing)), None)
         steps = course.steps + 1 if course else 0
         if course is None and known and ref.stored_bytes <= self._small_bytes:
@@ -78,7 +78,7 @@ class ReadAhead:
         if len(self._courses) >= SEGMENTS_MAX:
             self._courses.clear()
         made = _Course(window, steps, missing, chosen[-1], [])
-        self._courses[ref] = [made, *(one for one in known if one is not course)][:COURSES_MAX]
+        self._courses[index] = [made, *(one for one in known if one is not course)][:COURSES_MAX]
         return chosen
 
     def next(self, ref: Ref, index: Index, frame: Frame, is_here: IsHere) -> list[Frame]:
@@ -86,7 +86,7 @@ class ReadAhead:
 
         To be asked again until it is none.
         """
-        for course in self._courses.get(ref, ()):
+        for course in self._courses.get(index, ()):
             if course.steps >= SCAN_STEPS and course.window >= AHEAD_FROM_BYTES and course.has(frame):
                 course.ahead = [start for start in course.ahead if start > _place(frame)]
                 return _go_on(course, index, is_here) if len(course.ahead) < AHEAD_WINDOWS else []

@@ -24,9 +24,10 @@ from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connec
 from virke.engine.freshness import Freshness, Shown
 from virke.engine.results import QueryResult, result_of
 from virke.engine.rows import Rows
+from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.terms import Terms
 from virke.engine.vfs import Pages
-from virke.engine.volume import Snapshot, SnapshotGone, Volume
+from virke.engine.volume import Volume
 from virke.errors import Invalid, NotFound, TimedOut, VirkeError
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from virke.core.root import Root, RootAt, has_same_pages
 from virke.core.segment import Ref
 from virke.core.upload import Upload
 from virke.engine.committing import Committing, settled
-from virke.engine.volume import Snapshot, Volume
+from virke.engine.snapshot import Snapshot
+from virke.engine.volume import Volume
 from virke.errors import Conflict
 
 
@@ -62,7 +63,12 @@ class PageStream:
         if self._keeps_pages:
             self._checksum = root.head.checksum ^ self._cut()
         commit_id = volume.environment.commit_id()
-        writer = SegmentWriter(identity_of(root, commit_id), self._tier, volume.part_bytes[self._tier])
+        writer = SegmentWriter(
+            identity_of(root, commit_id),
+            self._tier,
+            volume.part_bytes[self._tier],
+            is_plain=self._tier in volume.branch.store.plain,
+        )
         upload = Upload(self._tier)
         try:
             new, ref = volume.driver.run(self._write(writer, upload, commit_id, self._hashed(pages, progress)))

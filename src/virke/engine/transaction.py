@@ -37,10 +37,10 @@ from virke.engine.line import Place
 from virke.engine.programs import Program, Step, steps_of
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult, Request, requests_of
+from virke.engine.snapshot import SnapshotGone
 from virke.engine.sqlite import check_text, keyword
 from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Pages
-from virke.engine.volume import SnapshotGone
 from virke.engine.writer import Writer, change_of
 from virke.errors import Conflict, Invalid
 

@@ -7,6 +7,8 @@ a database in one process.
 2. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
 3. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
 4. Where the environment has threads, a scan's next windows are fetched, and most of them inflated, in the background.
+5. What lies on a disk of this machine and is not compressed is read as it is asked for: its cache is the system's, and
+   the memory is SQLite's.
 """
 
 from __future__ import annotations
@@ -15,35 +17,30 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from virke.core.codec import STORED
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Tier
 from virke.core.ids import PageCount, PageNo, Version
-from virke.core.page import lock_page
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
 from virke.core.reading import read
 from virke.core.root import Root
-from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index
+from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index, decode_plain
 from virke.engine.branch import Branch
 from virke.engine.frames import Cached, FrameKey
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readahead import IsHere, ReadAhead, runs
-from virke.errors import Conflict, Corrupt, NotFound, VirkeError
+from virke.engine.snapshot import Snapshot, gone
+from virke.errors import Corrupt, NotFound, VirkeError
 from virke.stores.base import Range
 from virke.stores.receipt import current
 
-READ_AHEAD_PAGES: Final = 512
 LEFT_ENCODED: Final = 8  # each eighth frame that is fetched ahead is left to the query: it sets off the next window
 PART_BYTES_MAX: Final = 8 << 20  # of what is written; parts of any size are read
 TAIL_BYTES: Final = 256 << 10  # read before an index along with it: hot pages of a large segment, all of a small one
 Pairs = tuple[tuple[Ref, Index], ...]
-
-
-class SnapshotGone(Conflict):
-    """The snapshot's objects were collected while it was read: start over on the newest root."""
 
 
 class Volume:
@@ -80,7 +77,7 @@ class Volume:
             pairs = self._pairs(root.segments)
         except Corrupt as error:
             if self.branch.refresh().root.head.version > root.head.version:
-                raise _gone() from error
+                raise gone() from error
             raise
         made = Snapshot(self, root, PageMap(root.head, pairs, root.inline))
         if self.branch.latest().root is root:
@@ -163,12 +160,27 @@ class Volume:
             receipt.add_pages(1)
         place = snapshot.map.locate(number)
         key = self._frame_key(place)
+        if isinstance(place, InSegment) and place.frame.codec == STORED and place.ref.tier in self.branch.store.plain:
+            return self._near_page(snapshot, place, key)
         cached = self._frames.find(key)
         if isinstance(cached, list):
             return cached[place.slot]
         pages = self._load(snapshot, place, cached)
         self._frames.keep({key: pages})
         return pages[place.slot]
+
+    def _near_page(self, snapshot: Snapshot, place: InSegment, key: FrameKey) -> bytes:
+        """One page of a file of this machine that is not compressed (rule 5)."""
+        size, near = snapshot.head.page_size, self.memory.near
+        raw = near.get(key)
+        if raw is None:
+            asked = Range(place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length)
+            [data] = self.driver.get(place.ref.tier, [asked])
+            if isinstance(data, Absent):
+                raise self._missing(snapshot, place)
+            raw = decode_plain(place.frame, data, size, asked.key)
+            near.keep(key, raw)
+        return raw[place.slot * size : (place.slot + 1) * size]
 
     def page_here(self, snapshot: Snapshot, number: PageNo) -> bytes | None:
         """One page of a snapshot if it is in memory, decoded or not; never waits, and fetches nothing ahead."""
@@ -202,7 +214,7 @@ class Volume:
         """The pages of the frame at `place`, whose bytes in a segment are `encoded`."""
         if isinstance(place, InRoot):
             return self._decode(snapshot, [place])[0]
-        return decode_frame(place.frame, encoded, snapshot.head.page_size, _range(place)[0])
+        return decode_frame(place.frame, encoded, snapshot.head.page_size, place.index.what)
 
     def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
         """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
@@ -211,7 +223,8 @@ class Volume:
         found = came.pop(self._key_in(place.ref, place.frame), None)
         if found is None:
             raise self._missing(snapshot, place)
-        self._frames.keep(came)
+        if came:
+            self._frames.keep(came)
         return found
 
     def _fetch_frames(self, ref: Ref, frames: list[Frame]) -> dict[FrameKey, bytes]:
@@ -327,74 +340,14 @@ class Volume:
         """Let the frames go."""
         self._frames.leave(self.owner)
         self._frames.keep({})
+        self.memory.near.leave(self.owner)
 
     def _missing(self, snapshot: Snapshot, place: InSegment) -> Exception:
         now = self.branch.refresh().root
         if place.ref in now.segments or now.head.version == snapshot.root.head.version:
             return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
-        return _gone()
-
-
-def _gone() -> SnapshotGone:
-    return SnapshotGone("the snapshot was collected while it was read; start over")
+        return gone()
 
 
 def _range(place: InSegment) -> tuple[str, int, int]:
     return place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length
-
-
-class Snapshot:
-    """One version of the database, whole and unchanging."""
-
-    __slots__ = ("head", "lineage", "map", "root", "volume")
-
-    def __init__(self, volume: Volume, root: Root, page_map: PageMap) -> None:
-        self.volume = volume
-        self.lineage = volume.branch.lineage_of(root)
-        """Equal for all snapshots of one history (see `vfs.Pages`)."""
-        self.root = root
-        self.map = page_map
-        self.head: Head = page_map.head
-
-    @property
-    def version(self) -> int:
-        """The version that this snapshot shows."""
-        return self.head.version
-
-    def as_root(self) -> Root:
-        """The root that it was read from, with this version's head: what results of it carry."""
-        return replace(self.root, head=self.head)
-
-    @property
-    def page_size(self) -> int:
-        """Bytes of a page."""
-        return self.head.page_size
-
-    @property
-    def page_count(self) -> int:
-        """Pages, the lock page included."""
-        return self.head.page_count
-
-    def page(self, number: int) -> bytes:
-        """The bytes of page `number` (1-based); the lock page reads as zeros.
-
-        Raises:
-            Corrupt: the page is missing or damaged.
-        """
-        if number == lock_page(self.head.page_size):
-            return bytes(self.head.page_size)
-        return self.volume.page(self, PageNo(number))
-
-    def page_here(self, number: int) -> bytes | None:
-        """As `page`, if the bytes are in memory; it never waits."""
-        if number == lock_page(self.head.page_size):
-            return bytes(self.head.page_size)
-        return self.volume.page_here(self, PageNo(number))
-
-    def pages(self) -> Iterator[tuple[int, bytes]]:
-        """All stored pages, ascending, with read-ahead; the lock page is left out."""
-        skip = lock_page(self.head.page_size)
-        for start in range(1, self.head.page_count + 1, READ_AHEAD_PAGES):
-            stop = min(start + READ_AHEAD_PAGES, self.head.page_count + 1)
-            numbers = [PageNo(number) for number in range(start, stop) if number != skip]
-            yield from zip(numbers, self.volume.pages(self, numbers), strict=True)

@@ -32,9 +32,10 @@ from virke.engine.line import Line
 from virke.engine.programs import Program
 from virke.engine.queue import Pending, Queue, tell_all
 from virke.engine.results import QueryResult
+from virke.engine.snapshot import SnapshotGone
 from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Dirty
-from virke.engine.volume import SnapshotGone, Volume
+from virke.engine.volume import Volume
 from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
 from virke.stores.receipt import Receipt, writing
 

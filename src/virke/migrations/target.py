@@ -21,8 +21,8 @@ from virke.engine.results import QueryResult, result_of
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
+    from virke.engine.snapshot import Snapshot
     from virke.engine.sqlite import OnConnect, Parameters
-    from virke.engine.volume import Snapshot
 
 _SAVEPOINT: Final = "virke_statement"
 

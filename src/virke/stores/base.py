@@ -178,6 +178,8 @@ class Store:
     """The queue of those who write one key (L1); None where the store has none."""
     watch: Callable[[str], Watch] | None = None
     """How to see for next to nothing whether a key was changed (L2); None where only a read shows it."""
+    plain: frozenset[Tier] = frozenset()
+    """The tiers whose large segments are not worth compressing: their objects are files of this machine."""
     tidy: Callable[[], int] | None = None
     """Remove what killed writers left (L3); None where they leave nothing."""
 

@@ -27,7 +27,9 @@ def composite(kv: Store, objects: Store) -> Store:
     if Tier.KV in kv.blobs:
         blobs[Tier.KV] = kv.blobs[Tier.KV]
     tidy = partial(_tidy, [one.tidy for one in (kv, objects) if one.tidy is not None])
-    return Store(f"{kv.url},{objects.url}", kv.register, blobs, line=kv.line, watch=kv.watch, tidy=tidy)
+    return Store(
+        f"{kv.url},{objects.url}", kv.register, blobs, line=kv.line, watch=kv.watch, plain=objects.plain, tidy=tidy
+    )
 
 
 def _tidy(calls: Sequence[Callable[[], int]]) -> int:

@@ -43,9 +43,9 @@ Add = Callable[[Call, Tally], None]
 """Told of each call: once when it is made, once when it ended."""
 
 
-def counting(inner: Store, add: Add) -> Store:
-    """`inner`, whose every call is reported to `add`."""
-    blobs: dict[Tier, Blobs] = {tier: _CountedBlobs(one, add) for tier, one in inner.blobs.items()}
+def counting(inner: Store, add: Add, is_wanted: Callable[[], bool] = lambda: True) -> Store:
+    """`inner`, whose every call is reported to `add`; reads of objects only while that is wanted."""
+    blobs: dict[Tier, Blobs] = {tier: _CountedBlobs(one, add, is_wanted) for tier, one in inner.blobs.items()}
     return replace(inner, register=_CountedRegister(inner.register, add), blobs=blobs)
 
 
@@ -119,9 +119,10 @@ class _CountedRegister:
 
 
 class _CountedBlobs:
-    def __init__(self, inner: Blobs, add: Add) -> None:
+    def __init__(self, inner: Blobs, add: Add, is_wanted: Callable[[], bool]) -> None:
         self._inner = inner
         self._add = add
+        self._is_wanted = is_wanted
 
     @property
     def consistency(self) -> Consistency:
@@ -144,6 +145,8 @@ class _CountedBlobs:
             return self._inner.put_all(objects)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
+        if not self._is_wanted():
+            return self._inner.get(ranges)
         with _made(self._add, Call.GET, len(ranges)) as down:
             answers = self._inner.get(ranges)
             down += [len(one) for one in answers if isinstance(one, bytes)]

@@ -92,6 +92,10 @@ def _add(call: Call, tally: Tally) -> None:
         receipt.add(call, tally)
 
 
+def _is_written() -> bool:
+    return _current.get() is not None
+
+
 def metered(store: Store) -> Store:
     """`store`, whose calls are counted on receipts; one that does so already is left as it is."""
-    return store if store.is_metered else replace(counting(store, _add), is_metered=True)
+    return store if store.is_metered else replace(counting(store, _add, _is_written), is_metered=True)

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,7 @@ TEMPS: Final = "tmp"
 TEMP_AGE_MS: Final = 24 * 3_600_000
 """A temporary file that was not written to for so long is nobody's any more."""
 _NAME_CHARS_MAX: Final = 200
+_NAMES_KEPT: Final = 1024
 _SYNCED_MAX: Final = 4096
 _UNCLEAR: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 """After these the call may have been carried out all the same."""
@@ -142,6 +144,11 @@ def name_of(key: str) -> str:
     return "/".join(_directories(key.split("/"))) + "~"
 
 
+@lru_cache(_NAMES_KEPT)
+def _checked_name_of(key: str) -> str:
+    return name_of(check_key(key))
+
+
 def key_of(name: str) -> str:
     """The key whose file `name` is: the inverse of `name_of`."""
     return unquote(name.removesuffix("~").replace("/+", ""))
@@ -205,7 +212,7 @@ class FileBlobs:
         """Every range in the order asked. Raises `Unavailable`, `Corrupt`, `Invalid`."""
         answers: list[bytes | Absent] = []
         for key, asked in groupby(ranges, key=lambda one: one.key):
-            answers += self._cut(self._objects / name_of(check_key(key)), list(asked))
+            answers += self._cut(f"{self._objects}/{_checked_name_of(key)}", list(asked))
         return answers
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -283,7 +290,7 @@ class FileBlobs:
             return False
         return True
 
-    def _cut(self, path: Path, ranges: Sequence[Range]) -> Sequence[bytes | Absent]:
+    def _cut(self, path: str | Path, ranges: Sequence[Range]) -> Sequence[bytes | Absent]:
         try:
             fd = os.open(path, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):

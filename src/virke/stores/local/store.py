@@ -256,7 +256,15 @@ def local_store(
 
 def _store(folder: Path, register: LocalRegister, kv: KvBlobs, files: FileBlobs, *, line: FileLine) -> Store:
     blobs: dict[Tier, Blobs] = {Tier.KV: kv, Tier.OBJECT: files}
-    return Store(folder.as_uri(), register, blobs, line=line, watch=register.watch, tidy=files.tidy)
+    return Store(
+        folder.as_uri(),
+        register,
+        blobs,
+        line=line,
+        watch=register.watch,
+        plain=frozenset({Tier.OBJECT}),
+        tidy=files.tidy,
+    )
 
 
 def _checked(folder: Path, *, create: bool, system: System) -> Path:
