@@ -103,7 +103,7 @@ def call(request: pytest.FixtureRequest) -> Iterator[Call]:
     def send(method: str, path: str, body: object = b"", **headers: str) -> Answered:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         path, _, query = path.partition("?")
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
         return serve(Request(method, path, query, named, data))
 
     try:

@@ -17,6 +17,7 @@ from virke.cli.state import global_options
 COMMANDS: Final[Table] = {
     "init": ("virke.cli.project:init", "Write a virke.toml into the current folder."),
     "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
+    "serve": ("virke.cli.serve:serve", "Serve the databases of a store over HTTP."),
     "doctor": ("virke.cli.doctor:doctor", "Prove that a store keeps what Virke needs, or refuse it."),
     "completion": ("virke.cli.project:completion", "Print the completion script of a shell."),
 }

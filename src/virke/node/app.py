@@ -18,12 +18,13 @@ from typing import Any, Final
 from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.messages import Request, Response
-from virke.api.operations import Operation, Run
+from virke.api.operations import GetHealth, Operation, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
-from virke.errors import NotHere, TooLarge, VirkeError
+from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
+from virke.node.access import check_local
 from virke.node.databases import Databases
 from virke.node.writing import Writing
 from virke.scopes import Scope
@@ -93,6 +94,7 @@ class App:
     async def _respond(self, scope: Message, receive: Receive) -> Response:
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        check_local(headers)
         is_endless = has_endless_body(scope["method"], path)
         body = b"" if is_endless else await self._body(headers, receive)
         request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body)
@@ -124,6 +126,8 @@ class App:
 
     async def _perform(self, operation: Operation, scope: Scope, receive: Receive) -> object:
         try:
+            if isinstance(operation, GetHealth):
+                return self._health(ready=operation.ready)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
                 writes = operation.is_batch
                 if operation.is_plain:
@@ -142,6 +146,10 @@ class App:
             return await self._in_thread(operation, scope, receive)
         except VirkeError as error:
             return error
+
+    def _health(self, *, ready: bool) -> object:
+        failure = self.databases.breaker.failure if ready else None
+        return Unavailable(f"the last call to the store failed: {failure}") if failure else {"status": "ok"}
 
     def _writer(self) -> Writing:
         if self._writing is None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from virke.config import StoreChoice
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.engine.database import Database
 from virke.errors import Exists
@@ -119,6 +120,6 @@ class Databases:
             database.close()
 
 
-def of_url(url: str | None, *, journals: Path | None) -> Databases:
+def of_store(choice: StoreChoice, *, journals: Path | None) -> Databases:
     """The databases of a store. Raises `UsageError`."""
-    return Databases(open_store(url, create=True), journals=journals)
+    return Databases(open_store(choice, create=True), journals=journals)
