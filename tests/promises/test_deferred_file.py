@@ -26,6 +26,7 @@ from virke.journal import FileJournal
 from virke.journal.connection import connect_file
 from virke.opening import connect, delete
 from virke.processes import sync_file
+from virke.scopes import Scope
 from virke.stores.base import Store
 from virke.stores.local.files import System
 from virke.stores.local.store import local_store
@@ -134,7 +135,7 @@ def test_p1_a_program_comes_back_as_it_was(tmp_path: Path) -> None:
         Step("INSERT INTO t VALUES (?)", rows=((1,), (2.5,), ("\ud800",)), condition=Not(Failed(0))),
         Step("SELECT 1; SELECT 2", (None,), is_script=True, condition=AnyOf((Succeeded(1), AllOf((Failed(1),))))),
     )
-    program = Program(steps, 1_700_000_000_000, foreign_keys=True, key=bytes(16), keeps_going=True)
+    program = Program(steps, 1_700_000_000_000, foreign_keys=True, key=bytes(16), keeps_going=True, scope=Scope.WRITE)
     rows = ((1, None, "a\0", b"\xff", 5e-324),)
     first_run = FirstRun(b"seed", (Answered(rows, b"digest", 3, 7), Answered(None, b"other")), counts_only=True)
     patch = Patch({PageNo(2): bytes(4096), PageNo(9): os.urandom(4096)}, 4096, 9, 3)

@@ -66,17 +66,17 @@ def perform(operation: Operation, place: Place, scope: Scope, cancel: Cancel | N
 def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult]:
     database = place.database(run.database)
     if run.is_batch:
-        return database.batch(run.requests, idempotency_key=run.key, meta=run.meta)
+        return database.serving.run(run.requests, scope=scope, key=run.key, meta=run.meta)
     [(sql, params)] = run.requests
-    if run.key is not None:
-        return database.run(sql, params, idempotency_key=run.key, meta=run.meta)
+    if run.key is not None and scope >= Scope.WRITE:
+        return database.serving.run(run.requests, scope=scope, key=run.key, meta=run.meta)[0]
     result = database.query(
         sql,
         params,
         consistency=run.consistency,
         bookmark=run.bookmark,
         meta=run.meta,
-        read_only=scope < Scope.WRITE,
+        scope=scope,
         timeout_ms=run.timeout_ms,
         cancel=cancel,
     )

@@ -12,6 +12,7 @@ Knows SQL statements, limits and one paged file; knows no root and no commit. Us
 6. No statement begins past the deadline of its request.
 7. Statistics are part of the schema: a statement that writes them raises the schema cookie, so that every connection
    in every process reads them before it plans again.
+8. What is known of a statement is known under one scope: it is prepared before it runs under another.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from virke.engine.lengths import LONG_TEXT, Lengths
 from virke.engine.sqlite import Column, Cursor, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS, release
 from virke.errors import Denied, Invalid, VirkeError
+from virke.scopes import Scope
 
 CACHE_KIB: Final = 8 << 10
 """The page cache of a connection that writes: what it wrote beyond that goes into the overlay."""
@@ -81,7 +83,7 @@ class Connection:
         self.reads_only = False
         """What would change something is `Denied`."""
         self._changes_before = 0
-        self._statements: dict[str, Statement] = {}
+        self._statements: dict[tuple[Scope, str], Statement] = {}
         self._draw: Callable[[int], bytes] | None = None
         self._me = me = weakref.proxy(self)  # for SQLite's functions: a cycle through them is never collected
         sqlite.count_per_request(self.raw, lambda: me.changes(), lambda: me.raw.total_changes() - me._changes_before)
@@ -194,7 +196,7 @@ class Connection:
 
     def describe(self, sql: str) -> Statement:
         """The first statement of `sql`, prepared but not run. Raises `SqlError`, `Denied`."""
-        known = self._statements.get(sql)
+        known = self._statements.get((self.guard.scope, sql))
         if known is None:
             self.lengths.full()
             if not self._schema_checked:  # preparing alone trusts the schema that SQLite has in memory
@@ -208,7 +210,7 @@ class Connection:
             if known.keyword not in _SCHEMA_WORDS and len(sql) <= STATEMENT_CHARS_KEPT:
                 if len(self._statements) >= STATEMENTS_MAX:
                     self._statements.clear()
-                self._statements[sql] = known
+                self._statements[self.guard.scope, sql] = known
         return known
 
     def prepare_single(self, sql: str) -> Statement:
@@ -238,8 +240,11 @@ class Connection:
         return statement.described, self._run(statement, lambda: self._rows(statement, params, budget), spent)
 
     def _check_allowed(self, statement: Statement) -> None:
-        if self.reads_only and not statement.read_only:
+        scope = self.guard.scope
+        if not statement.read_only and (self.reads_only or scope < Scope.WRITE):
             raise Denied(f"{statement.keyword} is not allowed: only reads are allowed here; nothing was changed")
+        if statement.keyword == "VACUUM" and scope < Scope.SCHEMA:  # of which SQLite says nothing before it runs
+            raise Denied(sqlite.why_not(scope, "VACUUM writes the whole database again"))
 
     def _rows(self, statement: Statement, params: Parameters, budget: ResultBudget | int) -> list[Row]:
         # SQLite lists an EXPLAIN that it has prepared once without a look at the schema of now
@@ -363,10 +368,14 @@ class Connection:
             raise sqlite.translate(error, self.guard) from error
 
     def internal(self, sql: str, params: Parameters = ()) -> list[Row]:
-        """Run a statement of our own inside the transaction that is open; returns its rows."""
+        """Run a statement of our own inside the transaction that is open, whatever its scope; returns its rows."""
         if sqlite.keyword(sql) in _SCHEMA_WORDS:
             self._statements.clear()
-        return self.guarded(lambda: self.raw.execute(sql, params).fetchall())
+        scope, self.guard.scope = self.guard.scope, Scope.ADMIN
+        try:
+            return self.guarded(lambda: self.raw.execute(sql, params).fetchall())
+        finally:
+            self.guard.scope = scope
 
     def control(self, sql: str) -> None:
         """Run transaction control of our own, which the guard denies to requests."""

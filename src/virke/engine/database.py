@@ -46,6 +46,7 @@ from virke.engine.sqlite import Description, OnConnect, Parameters, check_text
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
 from virke.errors import Denied
+from virke.scopes import Scope
 from virke.stores.base import Store
 
 T = TypeVar("T")
@@ -93,6 +94,7 @@ class Database:
         bookmark: str | None = None,
         meta: bool = False,
         read_only: bool = False,
+        scope: Scope = Scope.ADMIN,
         at: int | None = None,
         timeout_ms: int | None = None,
         cancel: Cancel | None = None,
@@ -100,29 +102,28 @@ class Database:
         """Run one statement of any kind and return its rows; one that writes is a transaction of its own (`run`).
 
         `consistency` and `bookmark` override the database's setting, `timeout_ms` shortens it. With `read_only` a
-        statement that writes is `Denied`. `at` reads an earlier version. `cancel` lets another thread end a read. With
-        `meta` the result carries a receipt of what it cost (`QueryResult.meta`).
+        statement that writes is `Denied`; else it may do what `scope` allows. `at` reads an earlier version. `cancel` lets
+        another thread end a read. With `meta` the result carries a receipt of what it cost (`QueryResult.meta`).
 
         Raises:
             SqlError, Invalid, Denied, TimedOut, TooLarge, NotFound: nothing was changed.
             Unavailable: the store does not answer, or does not show the bookmark yet.
         """
+        read_only = (scope := Scope.READ if read_only else scope) < Scope.WRITE
         if meta:
-            call = partial(self.query, sql, params, consistency=consistency, bookmark=bookmark, read_only=read_only)
+            call = partial(self.query, sql, params, consistency=consistency, bookmark=bookmark, scope=scope)
             return receipted(partial(call, at=at, timeout_ms=timeout_ms, cancel=cancel), self._env.monotonic)
         terms = self._readers.plain
         if consistency is not None or bookmark is not None or read_only or timeout_ms is not None or cancel is not None:
             terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or terms.read_only)
         try:
-            if at is not None:
-                return self._readers.query_at(self.snapshot(at), sql, params, terms)
-            return self._readers.query(sql, params, terms)
+            on = self._readers.query if at is None else partial(self._readers.query_at, self.snapshot(at))
+            return on(sql, params, terms)
         except WritesInstead:
             if terms.read_only or at is not None:
                 raise Denied("this statement writes, and only reads are allowed here; nothing was changed") from None
-        if terms.cancel:
-            terms.cancel.check()
-        return self._writes.run(steps_of([(sql, params)]), None, timeout_ms=terms.timeout_ms)[0]
+        (cancel or Cancel()).check()
+        return self._writes.run(steps_of([(sql, params)]), None, timeout_ms=timeout_ms, scope=scope)[0]
 
     def query_rows(
         self,
@@ -203,14 +204,15 @@ class Database:
         read_only: bool = False,
         immediate: bool = False,
         foreign_keys: bool | None = None,
+        scope: Scope = Scope.ADMIN,
     ) -> Transaction:
         """Begin an interactive transaction on the newest state; see `Transaction`. Raises `Unavailable`.
 
-        With `read_only` it reads the state that reads see, asks the store as little as a read does, and makes no
-        writer wait. With `immediate` it waits for other writers at once, as BEGIN IMMEDIATE does; else at its first write.
+        With `read_only` (or a `scope` that only reads) it sees what reads see, asks as little, and makes no writer wait.
+        With `immediate` it waits for other writers at once, as BEGIN IMMEDIATE does; else at its first write.
         """
         return self._writes.transaction(
-            key=idempotency_key, read_only=read_only, immediate=immediate, foreign_keys=foreign_keys
+            key=idempotency_key, read_only=read_only, immediate=immediate, foreign_keys=foreign_keys, scope=scope
         )
 
     def run_transaction(self, fn: Callable[[Transaction], T], *, idempotency_key: str | None = None) -> T:

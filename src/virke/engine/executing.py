@@ -14,6 +14,7 @@ from virke.engine.programs import Answer, Program, run_steps
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult
 from virke.engine.volume import Volume
+from virke.scopes import Scope
 
 
 def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volume) -> list[Answer]:
@@ -33,13 +34,23 @@ def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volu
 
 
 def _run_or_find(connection: Connection, program: Program, root: Root, budget: ResultBudget) -> list[Answer]:
-    if program.key is None:
-        return run_steps(connection, program, root, budget)
+    if program.key is None or program.scope < Scope.WRITE:
+        return _run_in_scope(connection, program, root, budget)
     fingerprint = program.fingerprint()
     known = keyed.find_answer(connection, program.key, fingerprint, now_ms=program.time_ms, root=root)
     if known is not None:
         return list(known)
-    answers = run_steps(connection, program, root, budget)
+    answers = _run_in_scope(connection, program, root, budget)
     results = [answer for answer in answers if isinstance(answer, QueryResult)]
     keyed.keep_answer(connection, program.key, fingerprint, now_ms=program.time_ms, results=results)
     return answers
+
+
+def _run_in_scope(connection: Connection, program: Program, root: Root, budget: ResultBudget) -> list[Answer]:
+    """Run the steps; what the engine does before and after them on this connection has its own scope."""
+    before = connection.guard.scope
+    connection.guard.allow(program.scope)
+    try:
+        return run_steps(connection, program, root, budget)
+    finally:
+        connection.guard.scope = before

@@ -8,6 +8,7 @@ file and a single statement are programs; only an interactive transaction is not
 2. Its steps form one unit: an error ends the program and leaves nothing of it, unless `keeps_going`. Then each step is
    a unit of its own, and its error is its answer.
 3. A step with a condition that does not hold is skipped.
+4. No statement does more than `scope` allows, which SQLite is asked when it prepares the statement.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from virke.engine import sqlite
 from virke.engine.results import QueryResult, Request, result_of
 from virke.engine.values import Json, encode_value
 from virke.errors import Invalid, VirkeError
+from virke.scopes import Scope
 
 if TYPE_CHECKING:
     from virke.engine.budget import ResultBudget
@@ -94,7 +96,8 @@ class Step:
 class Program:
     """Steps that form one unit, the instant of their request (Unix milliseconds), and the modes they run with.
 
-    `key` is the hash of an idempotency key (`hash_key`); `timeout_ms` a shorter time than the setting's.
+    `key` is the hash of an idempotency key (`hash_key`); `timeout_ms` a shorter time than the setting's; `scope` what its
+    statements may do.
     """
 
     steps: tuple[Step, ...]
@@ -103,6 +106,7 @@ class Program:
     key: bytes | None = None
     keeps_going: bool = False
     timeout_ms: int | None = None
+    scope: Scope = Scope.ADMIN
 
     @property
     def stands_alone(self) -> bool:

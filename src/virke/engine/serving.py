@@ -8,12 +8,15 @@ Knows the parts of a database; knows no loop and no thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from virke.engine.programs import Program, Step, hash_key
+from virke.engine.programs import Program, Step, hash_key, steps_of
 from virke.engine.queue import Pending
-from virke.engine.results import bookmark_of
+from virke.engine.results import QueryResult, Request, bookmark_of
+from virke.scopes import Scope
+from virke.stores.receipt import Receipt, current, writing
 
 if TYPE_CHECKING:
     from virke.engine.assembly import Parts
@@ -45,6 +48,7 @@ class Serving:
         foreign_keys: bool | None = None,
         keeps_going: bool = False,
         timeout_ms: int | None = None,
+        scope: Scope = Scope.ADMIN,
     ) -> Program:
         """A program of this moment. Raises `Invalid`: the key is not text."""
         return Program(
@@ -54,7 +58,24 @@ class Serving:
             hash_key(key) if key else None,
             keeps_going=keeps_going,
             timeout_ms=timeout_ms,
+            scope=scope,
         )
+
+    def run(
+        self, requests: Sequence[Request], *, scope: Scope, key: str | None = None, meta: bool = False
+    ) -> list[QueryResult]:
+        """As `Database.batch`, with what `scope` allows; one that only reads sees what reads see, and has no key."""
+        steps = steps_of(requests)
+        if not steps:
+            return []
+        if scope >= Scope.WRITE:
+            return self._parts.writes.run(steps, key, meta=meta, scope=scope)
+        receipt, began_s = Receipt() if meta else current(), self._parts.volume.environment.monotonic()
+        begin = partial(self._parts.writes.transaction, key=None, read_only=True, immediate=False, foreign_keys=None)
+        with writing(receipt), begin(scope=scope) as transaction:
+            results = transaction.batch(requests)
+        elapsed_s = self._parts.volume.environment.monotonic() - began_s
+        return [one.with_receipt(receipt, elapsed_s) for one in results] if meta and receipt else results
 
     def enqueue(self, program: Program, on_done: Callable[[Pending], None]) -> Callable[[], None] | None:
         """Put a program in line; see `Writes.enqueue`. Raises `Denied`, `Invalid`: it may not write, or is closed."""

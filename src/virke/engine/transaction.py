@@ -13,7 +13,7 @@ State: open → committed | rolled back. Knows its own connection; the database 
    `immediate` (`run_transaction` does), and gives it back if it changes nothing.
 6. A write of the same thread past an open transaction is an error at that line: it would make the transaction lose.
    An adapter that carries a task's calls to other threads says so with `inside`.
-6. One that only reads has a state that reads see (`view`), holds no line, and refuses what would change something.
+7. One that only reads has a state that reads see (`view`), holds no line, and refuses what would change something.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer, change_of
 from virke.errors import Conflict, Invalid
+from virke.scopes import Scope
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Description, Parameters
@@ -70,6 +71,7 @@ class Transaction:
         places: Sequence[Place] = (),
         claimant: Claimant | None = None,
         is_in_line: bool = False,
+        scope: Scope = Scope.ADMIN,
     ) -> None:
         self._writer = writer
         self._claimant = claimant
@@ -79,6 +81,7 @@ class Transaction:
         self._done = done
         self._key = key
         self._foreign_keys = foreign_keys
+        self._scope = scope
         self._view = view
         self._lock = threading.Lock()
         """Held while the connection is interrupted, so that it is still this transaction's."""
@@ -94,12 +97,14 @@ class Transaction:
         """Begin on a root; what was written before is dropped."""
         connection = self._open()
         connection.reads_only = self.read_only
+        connection.guard.scope = Scope.ADMIN
         connection.move(self._view or self._volume.snapshot_of(base.root))
         connection.lengths.allow(base.root.settings.max_result_mb << 20)
         connection.raw.pragma("foreign_keys", self._foreign_keys)
         connection.guard.on_look = self._claimant.renew_if_due if self._claimant else None
         connection.control("BEGIN" if self.read_only else "BEGIN IMMEDIATE")
         connection.start_request()
+        connection.guard.allow(self._scope)
         self._base = base
 
     @property
@@ -157,7 +162,8 @@ class Transaction:
         try:
             if not is_mark:
                 connection.control("SAVEPOINT virke_statement")
-            answers = execute(connection, Pending(Program(steps, self._time_ms)), self._base, self._volume)
+            program = Program(steps, self._time_ms, scope=self._scope)
+            answers = execute(connection, Pending(program), self._base, self._volume)
             if not is_mark:
                 connection.control("RELEASE virke_statement")
         except SnapshotGone as error:
@@ -289,6 +295,7 @@ class Transaction:
             for place in reversed(self._places):
                 place.leave()
         if connection is not None:
+            connection.guard.scope = Scope.ADMIN
             connection.unpin()
             connection.end_request()
             connection.move(connection.file.snapshot)  # the overlay goes

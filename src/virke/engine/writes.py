@@ -30,6 +30,7 @@ from virke.engine.transaction import Transaction, check_no_open_transaction
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
 from virke.errors import Conflict, Denied, Invalid, VirkeError
+from virke.scopes import Scope
 from virke.stores.receipt import Receipt, current, writing
 
 TRANSACTION_CONNECTIONS_KEPT: Final = 4
@@ -79,6 +80,7 @@ class Writes:
         meta: bool = False,
         counts_only: bool = False,
         timeout_ms: int | None = None,
+        scope: Scope = Scope.ADMIN,
     ) -> list[QueryResult]:
         """Run steps as one program; `counts_only`: the caller is answered the rows affected. Raises as `Database.run`."""
         self.check_allowed()
@@ -88,6 +90,7 @@ class Writes:
             self.foreign_keys,
             hash_key(key) if key else None,
             timeout_ms=timeout_ms,
+            scope=scope,
         )
         receipt = Receipt() if meta else current()
         began_at = self._environment.monotonic()
@@ -151,18 +154,24 @@ class Writes:
         check_no_open_transaction(self._writer)
 
     def transaction(
-        self, *, key: str | None, read_only: bool, immediate: bool, foreign_keys: bool | None
+        self,
+        *,
+        key: str | None,
+        read_only: bool,
+        immediate: bool,
+        foreign_keys: bool | None,
+        scope: Scope = Scope.ADMIN,
     ) -> Transaction:
         """Begin an interactive transaction on the newest state, or, to read, on the state that reads see."""
         if self.is_closed:
             raise Invalid(f"database {self._branch.name!r} {self.why_closed}")
         mode = self.foreign_keys if foreign_keys is None else foreign_keys
-        if read_only or self._read_only:
+        if read_only or self._read_only or scope < Scope.WRITE:
             if key or immediate:
                 raise Invalid("a transaction that only reads takes no idempotency_key, and is never immediate")
             shown = self._freshness.current()
             base = RootAt(shown.root, NOT_TOLD)
-            return self._begun(base, view=shown.view, done=self._keep, foreign_keys=mode)
+            return self._begun(base, view=shown.view, done=self._keep, foreign_keys=mode, scope=scope)
         places = [self._begin_line.enter(BEGIN_WAIT_S)]
         try:
             self.push_pending()
@@ -187,6 +196,7 @@ class Writes:
                 places=places,
                 is_in_line=immediate,
                 claimant=claimant,
+                scope=scope,
             )
         except BaseException:
             claimant.release()
@@ -205,6 +215,7 @@ class Writes:
         places: Sequence[Place] = (),
         claimant: Claimant | None = None,
         is_in_line: bool = False,
+        scope: Scope,
     ) -> Transaction:
         """A transaction on an idle connection, which stays idle if it can't begin."""
         try:
@@ -224,9 +235,10 @@ class Writes:
                 places=places,
                 claimant=claimant,
                 is_in_line=is_in_line,
+                scope=scope,
             )
         except BaseException:
-            connection.reads_only, connection.guard.on_look = False, None
+            connection.reads_only, connection.guard.on_look, connection.guard.scope = False, None, Scope.ADMIN
             self._keep(connection)
             raise
 

@@ -25,6 +25,7 @@ from virke.engine.answers import Answered, FirstRun
 from virke.engine.entry import NO_ENTRY, PATCH_BYTES_MAX, Base, Entry
 from virke.engine.programs import AllOf, AnyOf, Condition, Failed, Not, Program, Step, Succeeded
 from virke.engine.vfs import Patch
+from virke.scopes import Scope
 
 SEAL_BYTES: Final = 16
 _FIRST_SEAL_CHARS: Final = 8
@@ -61,6 +62,8 @@ def encode(entry: Entry, patch: Patch | None) -> Row:
         "keeps_going": program.keeps_going,
         "first_run": _packed_run(entry.first_run),
     }
+    if program.scope != Scope.ADMIN:
+        stored["scope"] = program.scope.word
     pages = None
     if patch is not None and entry.base is not None and len(patch.pages) * patch.page_size <= PATCH_BYTES_MAX:
         numbers = sorted(patch.pages)
@@ -84,6 +87,7 @@ def decode(row: Row) -> Entry:
         stored.get("foreign_keys", False),
         bytes.fromhex(stored["key"]) if stored["key"] else None,
         keeps_going=stored.get("keeps_going", False),
+        scope=Scope.named(stored.get("scope", Scope.ADMIN.word)),
     )
     return Entry(
         row.sequence,

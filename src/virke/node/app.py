@@ -129,7 +129,7 @@ class App:
             if isinstance(operation, GetHealth):
                 return self._health(ready=operation.ready)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
-                writes = operation.is_batch
+                writes = operation.is_batch and scope >= Scope.WRITE
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
@@ -138,7 +138,7 @@ class App:
                         writes = error.writes and scope >= Scope.WRITE
                 if writes and not operation.meta:
                     program = database.serving.program(
-                        operation.steps, key=operation.key, timeout_ms=operation.timeout_ms
+                        operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
                     )
                     answers = await self._writer().run(database, program)
                     results = [one for one in answers if isinstance(one, QueryResult)]

@@ -1,7 +1,8 @@
 """SQLite itself: connections, the guard that keeps SQL inside its database, and error translation.
 
 The only package that imports apsw. Knows SQL statements and limits; knows nothing of pages, snapshots or stores.
-Callers import from here; its files (`guard`, `opening`, `statement`, `parameters`, `translation`, `pragmas`) are rooms.
+Callers import from here; its files (`guard`, `opening`, `statement`, `parameters`, `translation`, `pragmas`,
+`scoped`) are rooms.
 """
 
 from virke.engine.sqlite.care import (
@@ -18,7 +19,6 @@ from virke.engine.sqlite.extending import Aggregate, Extensions, OnConnect, SqlF
 from virke.engine.sqlite.guard import (
     NO_DEADLINE,
     PROGRESS_STEPS,
-    RESERVED_PREFIX,
     WORK_BYTES,
     Guard,
     interrupt_overdue,
@@ -39,6 +39,7 @@ from virke.engine.sqlite.opening import (
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row, Value, check_parameters, check_value
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.engine.sqlite.randomness import draw_random_from
+from virke.engine.sqlite.scoped import RESERVED_PREFIX, why_not
 from virke.engine.sqlite.statement import ALONE, Column, Description, Statement, check_text, describe, keyword, split
 from virke.engine.sqlite.translation import MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
 
@@ -101,4 +102,5 @@ __all__ = [
     "split",
     "total_changes",
     "translate",
+    "why_not",
 ]

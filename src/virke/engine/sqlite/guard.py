@@ -7,7 +7,9 @@
 3. Every `PROGRESS_STEPS` steps the request is looked at. One past its deadline is interrupted (`TimedOut`); so is one
    that made SQLite's memory, without its page cache of the database, grow by more than `bytes_max` (`TooLarge`).
 4. A statement that is described is prepared within `PREPARE_S`, or it is `TimedOut`.
-5. SQLite counts memory for the whole process. Where several requests run, all of them together may take the sum of
+5. A request has a scope: what `scoped` refuses it is `Denied` when a statement is prepared, and what keeps virtual
+   tables in their shadow tables is not to be had from outside (SQLite's "defensive" mode).
+6. SQLite counts memory for the whole process. Where several requests run, all of them together may take the sum of
    what each may, and of those the one in whose steps most growth was seen is stopped. Their page caches may grow
    meanwhile as far as the process lets them (`care`), and what they grew is not seen: it counts as all of that.
 """
@@ -25,7 +27,9 @@ import apsw
 
 from virke.engine.sqlite.care import cache_room
 from virke.engine.sqlite.pragmas import ALLOWED, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
+from virke.engine.sqlite.scoped import RESERVED_PREFIX, refusal
 from virke.errors import TimedOut
+from virke.scopes import Scope
 
 PROGRESS_STEPS: Final = 500
 RUNNING_S: Final = 0.25
@@ -40,7 +44,6 @@ _LOOK_AGAIN_BYTES: Final = 1 << 20
 """A request that was looked at closely is again when it grew by so much."""
 NO_DEADLINE: Final = float("inf")
 _EXPIRED: Final = float("-inf")
-RESERVED_PREFIX: Final = "virke_"
 _STATISTICS: Final = frozenset({"sqlite_stat1", "sqlite_stat4"})
 _CHANGES: Final = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
 _CHECKING: Final = frozenset({"pragma_integrity_check", "pragma_quick_check"})
@@ -72,6 +75,7 @@ class Guard:
         "_connection",
         "_floor",
         "_growth",
+        "_is_defensive",
         "_is_running",
         "_lock",
         "_monotonic",
@@ -89,6 +93,7 @@ class Guard:
         "left_behind",
         "on_look",
         "ran_out",
+        "scope",
         "seen",
     )
 
@@ -99,6 +104,9 @@ class Guard:
         self.allow_transactions = True
         self.allow_vacuum = False
         self.allow_schema_writes = False
+        self.scope = Scope.ADMIN
+        """What the request may do; `allow` sets it. Our own statements are run under `ADMIN`."""
+        self._is_defensive = False
         self.denied: str | None = None
         self.seen: Seen | None = None
         self.analyzed = False
@@ -119,6 +127,8 @@ class Guard:
     def authorize(self, operation: int, first: str | None, second: str | None, *where: str | None) -> int:
         """SQLite's authorizer callback; remembers why it refused in `denied`, and what will have to be forgotten."""
         reason = self._refusal(operation, first, second)
+        if reason is None and self.scope < Scope.SCHEMA and not self.allow_schema_writes:
+            reason = refusal(self.scope, operation, first, second)
         if operation == apsw.SQLITE_ANALYZE or (operation in _CHANGES and first in _STATISTICS):
             self.analyzed = True
         if operation == apsw.SQLITE_READ and self.seen and first in _CHECKING:
@@ -175,6 +185,15 @@ class Guard:
                 return None
             return f"PRAGMA {name} can only be read"
         return f"PRAGMA {name} is not allowed (docs/sql.md lists those that are)"
+
+    def allow(self, scope: Scope) -> None:
+        """From here on a request may do what its scope allows; before its first statement is prepared."""
+        self.scope = scope
+        is_defensive = scope < Scope.SCHEMA
+        if is_defensive != self._is_defensive and self._connection and (connection := self._connection()):
+            # SQLite prepares again what it has prepared, so that nothing outlives the change
+            connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, is_defensive)
+            self._is_defensive = is_defensive
 
     # Time and memory
 
@@ -253,7 +272,7 @@ class Guard:
         return self._monotonic() > self.deadline
 
     def _takes_too_much(self) -> bool:
-        """Whether this request is the one to stop (invariant 5)."""
+        """Whether this request is the one to stop (invariant 6)."""
         global _last_seen
         used, now = apsw.memory_used(), time.monotonic()
         # temporary tables are in the same figure, and only connections with a small cache have any
