@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.engine.programs import Step
 from virke.engine.results import Request
 from virke.scopes import Scope
@@ -259,4 +260,7 @@ Operation = (
     | RevokeToken
     | GetMetrics
     | GetHealth
+    | Pipeline
+    | Cursor
+    | Once
 )

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Protocol
 
+from virke.api.hrana import blocking
+from virke.api.hrana.complaints import Refused
+from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.operations import (
     ChangeSettings,
     Collect,
@@ -143,6 +146,24 @@ def _delete(operation: DeleteDatabase, place: Place, *_: object) -> object:
     return {"name": operation.database, "deleted": True}
 
 
+def _pipeline(operation: Pipeline, place: Place, scope: Scope, *_: object) -> object:
+    return blocking.pipeline(operation, _named(operation, place), scope)
+
+
+def _cursor(operation: Cursor, place: Place, scope: Scope, *_: object) -> object:
+    return blocking.cursor(operation, _named(operation, place), scope)
+
+
+def _once(operation: Once, place: Place, scope: Scope, *_: object) -> object:
+    return blocking.once(operation, _named(operation, place), scope)
+
+
+def _named(operation: Pipeline | Cursor | Once, place: Place) -> Database:
+    if not operation.database:
+        raise Refused("no database is named: the URL of a libSQL client ends with /db/NAME/", status=404)
+    return place.database(operation.database)
+
+
 _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = {
     Run: _run,
     DescribeStatement: _describe,
@@ -157,4 +178,7 @@ _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = 
     ListDatabases: _list,
     CreateDatabase: _create,
     DeleteDatabase: _delete,
+    Pipeline: _pipeline,
+    Cursor: _cursor,
+    Once: _once,
 }

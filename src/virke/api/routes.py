@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Final
 from virke.api import native
 from virke.api.codec import Codec
 from virke.api.failures import failed
+from virke.api.hrana import complaints
+from virke.api.hrana import routes as hrana
+from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.messages import NDJSON, Request, Response, segments
 from virke.api.operations import (
     ChangeSettings,
@@ -248,6 +251,8 @@ def parse(request: Request, codec: Codec) -> Operation | Response:
     """What a request asks for; a response if that is an error."""
     try:
         parts = segments(request.path)
+        if of_hrana := _of_hrana(parts):
+            return hrana.parse(*of_hrana, request, codec)
         found = _found(parts)
         if found is None:
             raise NotFound(f"there is no {request.path}; a database's routes are below /db/NAME/", hint=_HINT)
@@ -263,6 +268,12 @@ def parse(request: Request, codec: Codec) -> Operation | Response:
 
 
 _HINT: Final = "libSQL clients need a slash at the end of their URL: https://node/db/NAME/"
+
+
+def _of_hrana(parts: list[str]) -> tuple[str, tuple[str, ...]] | None:
+    """The database and the route of Hrana's that a path names, if it is one; "" is the default database."""
+    name, rest = (parts[1], parts[2:]) if parts[0] == "db" and len(parts) > 2 else ("", parts)
+    return (name, tuple(rest)) if hrana.is_route(tuple(rest)) else None
 
 
 def _found(parts: list[str]) -> tuple[Mapping[str, Parse], str, tuple[str, ...]] | None:
@@ -284,7 +295,8 @@ def _found(parts: list[str]) -> tuple[Mapping[str, Parse], str, tuple[str, ...]]
 def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
     """The response that says what became of an operation; an error is an outcome too."""
     if isinstance(outcome, VirkeError):
-        return failed(outcome, codec)
+        is_hrana = isinstance(operation, Pipeline | Cursor | Once)
+        return complaints.failed(outcome, codec) if is_hrana else failed(outcome, codec)
     if isinstance(outcome, Response):
         return outcome
     match operation, outcome:
@@ -293,6 +305,11 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
             bookmark = outcome[-1].bookmark if outcome else None
         case Run(), QueryResult():
             found, bookmark = native.result_of(outcome), outcome.bookmark
+        case Cursor(), list():
+            lines = b"".join(codec.dumps(line) + b"\n" for line in outcome)
+            return Response(200, lines, (("content-type", "text/plain"),))
+        case Once(), dict() if "result" not in outcome:
+            return Response(400, codec.dumps(outcome))
         case _:
             found, bookmark = outcome, None
     stale_ms = outcome.stale_ms if isinstance(outcome, QueryResult) else None

@@ -57,7 +57,7 @@ def serve(
             f"{host} can be reached by others, and the store holds no token: make one first with "
             "`virke token create --scope admin --db '*'`, or serve on 127.0.0.1"
         )
-    app = App(of_store(store_of(state), journals=journal), FastCodec(), body_mb=max_body_mb)
+    app = App(of_store(store_of(state), journals=journal), FastCodec(), body_mb=max_body_mb, default=state.db)
     try:
         run(app, Address(host, port, tls_cert, tls_key), lambda url: state.note(f"virke serves {url}"))
     except OSError as error:

@@ -13,6 +13,7 @@ from virke.engine.connection import Connection
 from virke.engine.programs import Answer, Program, run_steps
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult
+from virke.engine.sessions import run_session
 from virke.engine.volume import Volume
 from virke.scopes import Scope
 
@@ -51,6 +52,7 @@ def _run_in_scope(connection: Connection, program: Program, root: Root, budget: 
     before = connection.guard.scope
     connection.guard.allow(program.scope)
     try:
-        return run_steps(connection, program, root, budget)
+        run = run_session if program.has_transactions else run_steps
+        return run(connection, program, root, budget)
     finally:
         connection.guard.scope = before

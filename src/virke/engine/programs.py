@@ -24,7 +24,7 @@ from virke.core.root import Root
 from virke.engine import sqlite
 from virke.engine.results import QueryResult, Request, result_of
 from virke.engine.values import Json, encode_value
-from virke.errors import Invalid, VirkeError
+from virke.errors import Invalid, SqlError, VirkeError
 from virke.scopes import Scope
 
 if TYPE_CHECKING:
@@ -70,7 +70,12 @@ class AnyOf:
     conditions: tuple[Condition, ...]
 
 
-Condition = Succeeded | Failed | Not | AllOf | AnyOf
+@dataclass(frozen=True, slots=True)
+class Autocommit:
+    """Holds if no step before has left a transaction open (`Program.has_transactions`)."""
+
+
+Condition = Succeeded | Failed | Not | AllOf | AnyOf | Autocommit
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,8 @@ class Program:
     key: bytes | None = None
     keeps_going: bool = False
     timeout_ms: int | None = None
+    has_transactions: bool = False
+    """BEGIN, COMMIT and ROLLBACK among the steps mean what they mean on a connection (`sessions`)."""
     scope: Scope = Scope.ADMIN
 
     @property
@@ -120,7 +127,7 @@ class Program:
             for step in self.steps
         ]
         conditions = [repr(step.condition) for step in self.steps if step.condition]
-        text = json.dumps([steps, conditions, self.keeps_going])
+        text = json.dumps([steps, conditions, self.keeps_going, *([True] if self.has_transactions else [])])
         return blake2b(text.encode(errors="surrogatepass"), digest_size=ID_BYTES).digest()
 
 
@@ -145,19 +152,22 @@ def run_steps(connection: Connection, program: Program, root: Root, budget: Resu
         VirkeError: what a step said, unless the program keeps going; the caller takes back what was written.
     """
     answers: list[Answer] = []
+    is_clean = not sqlite.has_broken_keys(connection.raw)  # else by another program, which will be tried alone
     for step in program.steps:
         if step.condition is not None and not holds(step.condition, answers):
             answers.append(Skipped())
         elif program.keeps_going:
-            answers.append(_run_apart(connection, step, root, budget))
+            answers.append(run_apart(connection, step, root, budget, is_transaction=is_clean))
         else:
             answers.append(_run_step(connection, step, root, budget))
     return answers
 
 
-def holds(condition: Condition, answers: Sequence[Answer]) -> bool:
+def holds(condition: Condition, answers: Sequence[Answer], *, is_autocommit: bool = True) -> bool:
     """Whether a condition holds for the steps that were answered so far. Raises `Invalid`: it names a later step."""
     match condition:
+        case Autocommit():
+            return is_autocommit
         case Succeeded(step) | Failed(step) if not 0 <= step < len(answers):
             raise Invalid(f"a condition names step {step}, which has not run by then")
         case Succeeded(step):
@@ -165,18 +175,31 @@ def holds(condition: Condition, answers: Sequence[Answer]) -> bool:
         case Failed(step):
             return isinstance(answers[step], VirkeError)
         case Not(inner):
-            return not holds(inner, answers)
+            return not holds(inner, answers, is_autocommit=is_autocommit)
         case AllOf(conditions):
-            return all(holds(one, answers) for one in conditions)
+            return all(holds(one, answers, is_autocommit=is_autocommit) for one in conditions)
         case AnyOf(conditions):
-            return any(holds(one, answers) for one in conditions)
+            return any(holds(one, answers, is_autocommit=is_autocommit) for one in conditions)
 
 
-def _run_apart(connection: Connection, step: Step, root: Root, budget: ResultBudget) -> Answer:
-    """One step as a unit of its own; an error that ended SQLite's whole transaction ends the program."""
+def check_deferred_keys(connection: Connection) -> None:
+    """Raise the `SqlError` of a COMMIT if a foreign key is broken: SQLite looks only where the real one ends."""
+    if sqlite.has_broken_keys(connection.raw):
+        raise SqlError("FOREIGN KEY constraint failed", sqlite_code="SQLITE_CONSTRAINT_FOREIGNKEY")
+
+
+def run_apart(
+    connection: Connection, step: Step, root: Root, budget: ResultBudget, *, is_transaction: bool = True
+) -> Answer:
+    """One step as a unit of its own; an error that ended SQLite's whole transaction ends the program.
+
+    `is_transaction`: it is a transaction by itself, so that deferred constraints speak up at its end.
+    """
     connection.control_within(f"SAVEPOINT {_STEP}")
     try:
         answer = _run_step(connection, step, root, budget)
+        if is_transaction:
+            check_deferred_keys(connection)
     except VirkeError as error:
         if error.is_stores or not connection.raw.in_transaction:
             raise

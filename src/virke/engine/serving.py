@@ -10,16 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from virke.engine.programs import Program, Step, hash_key, steps_of
+from virke.engine.programs import Answer, Program, Step, hash_key, steps_of
 from virke.engine.queue import Pending
+from virke.engine.readers import WritesInstead
 from virke.engine.results import QueryResult, Request, bookmark_of
+from virke.engine.rows import Rows
+from virke.engine.terms import Terms
+from virke.errors import NotHere
 from virke.scopes import Scope
 from virke.stores.receipt import Receipt, current, writing
 
 if TYPE_CHECKING:
     from virke.engine.assembly import Parts
+    from virke.engine.sqlite import Parameters
 
 COMPANY_SHARE: Final = 0.5
 """The part of the last commit that a server's leader waits for company (`commit_window_ms=auto`)."""
@@ -47,6 +53,7 @@ class Serving:
         key: str | None = None,
         foreign_keys: bool | None = None,
         keeps_going: bool = False,
+        has_transactions: bool = False,
         timeout_ms: int | None = None,
         scope: Scope = Scope.ADMIN,
     ) -> Program:
@@ -59,6 +66,7 @@ class Serving:
             keeps_going=keeps_going,
             timeout_ms=timeout_ms,
             scope=scope,
+            has_transactions=has_transactions,
         )
 
     def run(
@@ -77,6 +85,20 @@ class Serving:
         elapsed_s = self._parts.volume.environment.monotonic() - began_s
         return [one.with_receipt(receipt, elapsed_s) for one in results] if meta and receipt else results
 
+    def read(self, sql: str, params: Parameters, terms: Terms) -> QueryResult:
+        """Run one reading statement. Raises `NotHere`: it writes, and nothing ran; else as `Database.query`."""
+        try:
+            return self._parts.readers.query(sql, params, terms)
+        except WritesInstead:
+            raise NotHere("the statement writes", writes=True) from None
+
+    def rows(self, sql: str, params: Parameters, terms: Terms) -> Rows:
+        """The rows of one reading statement, one at a time. Raises as `read`."""
+        try:
+            return self._parts.readers.rows(sql, params, terms)
+        except WritesInstead:
+            raise NotHere("the statement writes", writes=True) from None
+
     def enqueue(self, program: Program, on_done: Callable[[Pending], None]) -> Callable[[], None] | None:
         """Put a program in line; see `Writes.enqueue`. Raises `Denied`, `Invalid`: it may not write, or is closed."""
         return self._parts.writes.enqueue(program, on_done)
@@ -85,6 +107,21 @@ class Serving:
     def stale_ms(self) -> int | None:
         """How old the state is that reads see, if it is older than allowed (`stale_if_down_ms`)."""
         return self._parts.freshness.stale_ms
+
+    def carry_out(self, program: Program) -> list[Answer]:
+        """Run a program and wait for it: what each step answered. Raises what became of it, if it is not in history."""
+        told: SimpleQueue[Pending] = SimpleQueue()
+        lead = self.enqueue(program, told.put)
+        if lead is not None:
+            lead()
+        pending = told.get()
+        if pending.error is not None:
+            raise pending.error
+        return pending.answers or []
+
+    def empty(self) -> QueryResult:
+        """A result without columns and rows, as of the newest state that this process knows."""
+        return QueryResult([], [], self._parts.branch.latest().root)
 
     def bookmark(self) -> str:
         """The bookmark of the newest state that this process knows."""

@@ -113,6 +113,11 @@ class Transaction:
         return self._view is not None
 
     @property
+    def is_over(self) -> bool:
+        """Whether it has ended: committed, rolled back, or taken back by SQLite itself."""
+        return self._connection is None
+
+    @property
     def version(self) -> int:
         """The version that this transaction reads; after `commit`, the one that it made."""
         return self._base.root.head.version

@@ -118,13 +118,13 @@ class Writes:
         """
         self.check_allowed()
         pending = Pending(program, on_done=on_done)
-        if self._deferred and self._is_deferred():
+        if self._deferred and self._is_deferred() and not program.keeps_going:  # the journal keeps no errors of steps
             return partial(self._run_deferred, pending)
         return self._lead if self._writer.queue.enqueue(pending) else None
 
     def _lead(self) -> None:
         try:
-            self.push_pending(may_skip=True)
+            self.push_pending(may_skip=not self._is_deferred())
         except VirkeError as error:
             self._writer.queue.refuse(error)
             return

@@ -23,7 +23,7 @@ from virke.core.ids import PageNo
 from virke.core.page import PAGE_SIZES
 from virke.engine.answers import Answered, FirstRun
 from virke.engine.entry import NO_ENTRY, PATCH_BYTES_MAX, Base, Entry
-from virke.engine.programs import AllOf, AnyOf, Condition, Failed, Not, Program, Step, Succeeded
+from virke.engine.programs import AllOf, AnyOf, Autocommit, Condition, Failed, Not, Program, Step, Succeeded
 from virke.engine.vfs import Patch
 from virke.scopes import Scope
 
@@ -133,6 +133,8 @@ def _packed_condition(condition: Condition | None) -> list[object] | None:
             return ["all", [_packed_condition(one) for one in conditions]]
         case AnyOf(conditions):
             return ["any", [_packed_condition(one) for one in conditions]]
+        case Autocommit():
+            raise AssertionError("a program with transactions is never deferred")
 
 
 def _unpacked_condition(stored: Sequence[Any] | None) -> Condition | None:

@@ -21,7 +21,8 @@ HINT: Final = "create a token: virke token create --scope admin --db '*'"
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
-    if host.lower().rstrip(".") == "localhost":
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761: never anybody else's
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -11,21 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 from virke.api.codec import Codec
 from virke.api.failures import failed
+from virke.api.hrana import routes as hrana
+from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.messages import Request, Response
 from virke.api.operations import GetHealth, Operation, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
+from virke.engine.database import Database
 from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
 from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
 from virke.node.access import check_local
 from virke.node.databases import Databases
+from virke.node.hrana import Hrana
+from virke.node.naming import Naming
+from virke.node.socket import Socket
+from virke.node.streams import Streams
 from virke.node.writing import Writing
 from virke.scopes import Scope
 
@@ -45,18 +54,24 @@ class ClientGone(Exception):
 class App:
     """An ASGI application for the databases of one store."""
 
-    def __init__(self, databases: Databases, codec: Codec, *, body_mb: int = BODY_MB) -> None:
+    def __init__(
+        self, databases: Databases, codec: Codec, *, body_mb: int = BODY_MB, default: str | None = None
+    ) -> None:
         self.databases = databases
         self.codec = codec
         self._body_bytes = body_mb << 20
         self._threads = ThreadPoolExecutor(READERS_MAX, "virke-reader")
         self._writing: Writing | None = None
+        self._hrana = Hrana(Streams(self._threads, self._writer), self._writer, self._threads, codec)
+        self._naming = Naming(databases, self._threads, time.monotonic, default=default)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
         match scope["type"]:
             case "http":
                 await self._serve(scope, receive, send)
+            case "websocket":
+                await self._serve_socket(scope, receive, send)
             case "lifespan":
                 await self._live(receive, send)
             case _:
@@ -68,6 +83,7 @@ class App:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
                 continue
+            await self._hrana.streams.close()
             await asyncio.get_running_loop().run_in_executor(None, self.close)
             await send({"type": "lifespan.shutdown.complete"})
             return
@@ -91,6 +107,17 @@ class App:
             response = failed(INTERNAL, self.codec)
         await self._send(response, send, with_body=scope["method"] != "HEAD")
 
+    async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        path = scope.get("raw_path") or scope["path"].encode()
+
+        async def open_database(token: str | None) -> tuple[Database, Scope]:
+            check_local(headers)
+            return await self._naming.database(hrana.database_of(path.decode("latin-1")), headers), Scope.ADMIN
+
+        socket = Socket(self._hrana.streams, self.codec, open_database, send)
+        await socket.serve(receive, list(scope.get("subprotocols", ())))
+
     async def _respond(self, scope: Message, receive: Receive) -> Response:
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -101,7 +128,10 @@ class App:
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
             return operation
-        outcome = await self._perform(operation, Scope.ADMIN, receive)
+        if isinstance(operation, Pipeline | Cursor | Once):
+            outcome = await self._perform_hrana(operation, Scope.ADMIN, headers, receive)
+        else:
+            outcome = await self._perform(operation, Scope.ADMIN, receive)
         return answer(operation, outcome, self.codec)
 
     async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
@@ -123,6 +153,15 @@ class App:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._body_bytes >> 20} MiB (--max-body-mb)")
+
+    async def _perform_hrana(
+        self, operation: Pipeline | Cursor | Once, scope: Scope, headers: dict[str, str], receive: Receive
+    ) -> object:
+        try:
+            database = await self._naming.database(operation.database, headers)
+            return await self._hrana.perform(operation, database, scope, partial(_gone, receive))
+        except VirkeError as error:
+            return error
 
     async def _perform(self, operation: Operation, scope: Scope, receive: Receive) -> object:
         try:

@@ -61,6 +61,11 @@ def limit_text(connection: Connection, value_bytes_max: int) -> None:
     connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, min(SQL_BYTES_MAX, value_bytes_max))
 
 
+def has_broken_keys(connection: Connection) -> bool:
+    """Whether a foreign key is broken at this moment, which only the end of the transaction would say."""
+    return bool(connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0])
+
+
 def total_changes(connection: Connection) -> int:
     """Rows inserted, updated and deleted on this connection so far."""
     return connection.total_changes()

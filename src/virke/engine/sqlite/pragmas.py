@@ -20,8 +20,8 @@ WITH_ARGUMENT: Final = frozenset(
 )
 QUIET: Final = frozenset(
     "automatic_index busy_timeout cache_size cache_spill checkpoint_fullfsync fullfsync journal_mode journal_size_limit "
-    "locking_mode max_page_count mmap_size secure_delete synchronous temp_store threads wal_autocheckpoint "
-    "wal_checkpoint".split()
+    "locking_mode max_page_count mmap_size read_uncommitted secure_delete synchronous temp_store threads "
+    "wal_autocheckpoint wal_checkpoint".split()
 )
 ANSWERING: Final = frozenset(
     "busy_timeout journal_mode journal_size_limit locking_mode max_page_count secure_delete threads "

@@ -1,0 +1,155 @@
+"""Results as Hrana's JSON.
+
+1. Every field is there, whatever it is: clients of some languages need them all.
+2. `affected_row_count` is of INSERT, UPDATE and DELETE, `last_insert_rowid` of INSERT; other statements have none.
+3. How many rows SQLite read is not counted here: `rows_read` is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from virke.api.hrana import sql as texts
+from virke.api.hrana import values
+from virke.api.hrana.complaints import described
+from virke.engine.programs import Skipped
+from virke.engine.results import QueryResult
+from virke.engine.sqlite import Description
+from virke.errors import VirkeError
+
+END: Final[dict[str, object]] = {"type": "replication_index", "replication_index": None}
+"""The last line of a cursor that is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a statement answered, and what its text says of it; `rowid` is the newest of its stream."""
+
+    result: QueryResult
+    verb: str
+    wants_rows: bool = True
+    rowid: int = 0
+
+    @property
+    def affected(self) -> int:
+        """Rows inserted, updated or deleted."""
+        return self.result.rows_affected if texts.changes_rows(self.verb) else 0
+
+    @property
+    def last_rowid(self) -> int | None:
+        """The rowid that was inserted last, if the statement inserts."""
+        return self.rowid if texts.inserts(self.verb) else None
+
+
+StepAnswer = Done | VirkeError | Skipped
+
+
+def columns_of(names: Sequence[str], decltypes: Sequence[str | None]) -> list[dict[str, object]]:
+    """The columns of a result."""
+    return [{"name": name, "decltype": decltype} for name, decltype in zip(names, decltypes, strict=True)]
+
+
+def rows_of(result: QueryResult) -> list[list[dict[str, object]]]:
+    """The rows of a result. Raises `Refused`: text that is not UTF-8."""
+    encode = values.encode
+    return [[encode(value) for value in row] for row in result.rows]
+
+
+def result_of(done: Done) -> dict[str, object]:
+    """The result of a statement. Raises `Refused`: text that is not UTF-8."""
+    result, rowid = done.result, done.last_rowid
+    return {
+        "cols": columns_of(result.columns, result.decltypes),
+        "rows": rows_of(result) if done.wants_rows else [],
+        "affected_row_count": done.affected,
+        "last_insert_rowid": None if rowid is None else str(rowid),
+        "replication_index": None,
+        "rows_read": 0,
+        "rows_written": done.affected,
+        "query_duration_ms": 0.0,
+    }
+
+
+def batch_of(answers: Sequence[StepAnswer]) -> dict[str, object]:
+    """The result of a batch: for each step a result, an error, or neither."""
+    results: list[object] = []
+    errors: list[object] = []
+    for answer in answers:
+        found, error = None, answer if isinstance(answer, VirkeError) else None
+        if isinstance(answer, Done):
+            try:
+                found = result_of(answer)
+            except VirkeError as wrong:
+                error = wrong
+        results.append(found)
+        errors.append(described(error) if error else None)
+    return {"step_results": results, "step_errors": errors, "replication_index": None}
+
+
+def entries_of(answers: Sequence[StepAnswer]) -> Iterator[dict[str, object]]:
+    """What a cursor says of its steps: their columns, rows and ends, or errors."""
+    for number, answer in enumerate(answers):
+        if isinstance(answer, Done):
+            yield from _entries(number, answer)
+        elif isinstance(answer, VirkeError):
+            yield step_error(number, answer)
+    yield END
+
+
+def _entries(number: int, done: Done) -> Iterator[dict[str, object]]:
+    yield step_begin(number, columns_of(done.result.columns, done.result.decltypes))
+    try:
+        for row in rows_of(done.result) if done.wants_rows else ():
+            yield {"type": "row", "row": row}
+    except VirkeError as error:
+        yield step_error(number, error)
+        return
+    yield step_end(done.affected, done.last_rowid)
+
+
+def step_begin(number: int, columns: list[dict[str, object]]) -> dict[str, object]:
+    """A step begins to answer."""
+    return {"type": "step_begin", "step": number, "cols": columns}
+
+
+def step_end(affected: int = 0, rowid: int | None = None) -> dict[str, object]:
+    """A step is over. Its rowid is a number here, as sqld has it."""
+    return {"type": "step_end", "affected_row_count": affected, "last_insert_rowid": rowid}
+
+
+def step_error(number: int, error: VirkeError) -> dict[str, object]:
+    """A step failed."""
+    return {"type": "step_error", "step": number, "error": described(error)}
+
+
+def description_of(sql: str, found: Description) -> dict[str, object]:
+    """What SQLite says of a statement."""
+    return {
+        "params": [{"name": name} for name in texts.parameter_names(sql, found.parameter_names)],
+        "cols": [{"name": column.name, "decltype": column.decltype} for column in found.columns],
+        "is_explain": found.is_explain,
+        "is_readonly": found.read_only,
+    }
+
+
+def ok(kind: str, **fields: object) -> dict[str, object]:
+    """A request that was carried out."""
+    return {"type": "ok", "response": {"type": kind, **fields}}
+
+
+def once_of(found: Mapping[str, object]) -> dict[str, object]:
+    """The result of a request as version 1 has it: `{"result"}`, or the error itself."""
+    match found:
+        case {"response": {"result": result}}:
+            return {"result": result}
+        case {"error": dict(error)}:
+            return error
+        case _:
+            raise AssertionError("a request has a result or an error")
+
+
+def failed(error: VirkeError) -> dict[str, object]:
+    """A request that was not."""
+    return {"type": "error", "error": described(error)}

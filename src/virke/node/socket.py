@@ -1,0 +1,228 @@
+"""Hrana over WebSockets: many streams on one connection.
+
+Knows ASGI's WebSockets and `Streams`; knows no HTTP.
+
+1. The requests of one stream are done in order, those of several at the same time. A text that is stored is there for
+   every message after it.
+2. At most `WAITING_MAX` requests are open; beyond that nothing more is read, so that the client has to wait.
+3. When the connection ends, so do its streams, and what they were running.
+4. Before `hello` nothing is done. A message that breaks the protocol ends the connection, with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from virke.api.codec import Codec
+from virke.api.hrana import answers, requests, sockets
+from virke.api.hrana.complaints import Refused, described
+from virke.api.hrana.sockets import Asked, Hello, Stored
+from virke.engine.database import Database
+from virke.errors import VirkeError
+from virke.node.streams import Live, Streams
+from virke.scopes import Scope
+
+STREAMS_MAX: Final = 1024
+WAITING_MAX: Final = 256
+BROKEN: Final = 1002
+REFUSED: Final = 1008
+Message = dict[str, Any]
+Open = Callable[[str | None], Awaitable[tuple[Database, Scope]]]
+"""The database of a connection, and what its client may do, who has this token. Raises `Denied`, `NotFound`, …"""
+
+
+class _Stream:
+    """A stream of a connection: requests wait for the one before."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.line = asyncio.Lock()
+
+
+class Socket:
+    """One connection."""
+
+    def __init__(
+        self, streams: Streams, codec: Codec, open_database: Open, send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        self._streams = streams
+        self._codec = codec
+        self._open_database = open_database
+        self._send = send
+        self._database: Database | None = None
+        self._scope = Scope.READ
+        self._stored = Stored()
+        self._open: dict[int, _Stream] = {}
+        self._cursors: dict[int, tuple[_Stream, list[dict[str, object]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(WAITING_MAX)
+
+    async def serve(self, receive: Callable[[], Awaitable[Any]], offered: list[str]) -> None:
+        """Speak until the client goes away, or breaks the protocol."""
+        await receive()  # websocket.connect
+        spoken = next((one for one in sockets.SUBPROTOCOLS if one in offered), None)
+        if offered and spoken is None:
+            await self._send({"type": "websocket.close", "code": BROKEN})
+            return
+        await self._send({"type": "websocket.accept", "subprotocol": spoken})
+        try:
+            while (message := await receive())["type"] == "websocket.receive":
+                if not await self._take(message):
+                    return
+        except Refused as error:
+            await self._close(BROKEN, error)
+        finally:
+            await self._end()
+
+    async def _take(self, message: Message) -> bool:
+        """One message; whether the connection goes on. Raises `Refused`."""
+        text = message.get("text")
+        if text is None:
+            raise Refused("Received a binary WebSocket message, which is not supported in this encoding")
+        try:
+            found = sockets.message_of(self._codec.loads(text.encode()))
+        except VirkeError as error:
+            raise Refused(error.message) from error
+        if isinstance(found, Hello):
+            return await self._greet(found)
+        if self._database is None:
+            raise Refused("Received a request before hello message")
+        await self._room.acquire()
+        if (doing := self._begin(found, self._database)) is None:
+            self._room.release()
+            return True
+        task = asyncio.ensure_future(self._answer(doing, found.id))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return True
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+
+    async def _greet(self, hello: Hello) -> bool:
+        try:
+            self._database, self._scope = await self._open_database(hello.jwt)
+        except VirkeError as error:
+            await self._say({"type": "hello_error", "error": described(error)})
+            await self._close(REFUSED, error)
+            return False
+        await self._say({"type": "hello_ok"})
+        return True
+
+    async def _answer(self, doing: Awaitable[dict[str, object]], number: int) -> None:
+        try:
+            found = await doing
+        except VirkeError as error:
+            found = sockets.failed(number, error)
+        try:
+            await self._say(found)
+        except VirkeError as error:
+            await self._say(sockets.failed(number, error))
+
+    def _begin(self, asked: Asked, database: Database) -> Awaitable[dict[str, object]] | None:
+        """What has to be awaited for the answer; here, in the order of messages, what later ones build on is done."""
+        try:
+            match asked:
+                case Asked(kind="open_stream"):
+                    self._open_stream(asked.stream, database)
+                case Asked(kind="close_stream"):
+                    return self._close_stream(asked.id, self._open.pop(asked.stream, None))
+                case Asked(kind="close_cursor"):
+                    self._cursors.pop(asked.cursor, None)
+                case Asked(kind="fetch_cursor"):
+                    if asked.cursor not in self._cursors:
+                        raise Refused(f"Cursor {asked.cursor} not found", "CURSOR_NOT_OPEN")
+                    return self._fetch(asked, *self._cursors[asked.cursor])
+                case Asked(request=requests.StoreSql(sql_id, sql)):
+                    self._stored.keep(sql_id, sql)
+                case Asked(request=requests.CloseSql(sql_id)):
+                    self._stored.forget(sql_id)
+                case Asked(request=request) if request is not None:
+                    stream = self._open.get(asked.stream)
+                    if stream is None:
+                        raise Refused(f"Stream {asked.stream} not found", "STREAM_NOT_OPEN")
+                    request = self._stored.given(request)
+                    if asked.kind == "open_cursor" and isinstance(request, requests.Batch):
+                        if asked.cursor in self._cursors:
+                            raise Refused(f"Cursor {asked.cursor} already exists", "CURSOR_EXISTS")
+                        entries: list[dict[str, object]] = []
+                        self._cursors[asked.cursor] = stream, entries
+                        return self._open_cursor(asked.id, stream, request, entries)
+                    return self._request(asked.id, stream, request)
+            return _known(sockets.ok(asked.id, asked.kind))
+        except VirkeError as error:
+            return _known(sockets.failed(asked.id, error))
+
+    def _open_stream(self, number: int, database: Database) -> None:
+        if number in self._open:
+            raise Refused(f"Stream {number} already exists", "STREAM_EXISTS")
+        if len(self._open) >= STREAMS_MAX:
+            raise Refused(f"{STREAMS_MAX} streams are open on this connection; close some", "STREAM_TOO_MANY")
+        live = self._streams.open(database, self._scope)
+        live.is_in_use = False
+        self._open[number] = _Stream(live)
+
+    async def _close_stream(self, number: int, stream: _Stream | None) -> dict[str, object]:
+        if stream is not None:
+            async with stream.line:  # what was asked before is answered
+                self._streams.drop(stream.live)
+        return sockets.ok(number, "close_stream")
+
+    async def _request(self, number: int, stream: _Stream, request: requests.StreamRequest) -> dict[str, object]:
+        async with stream.line:
+            live = stream.live
+            live.is_in_use = True
+            try:
+                return sockets.responded(number, await self._streams.drive(live, live.stream.respond(request)))
+            finally:
+                self._streams.rest(live)
+
+    async def _open_cursor(
+        self, number: int, stream: _Stream, batch: requests.Batch, entries: list[dict[str, object]]
+    ) -> dict[str, object]:
+        async with stream.line:
+            live = stream.live
+            live.is_in_use = True
+            try:
+                found = await self._streams.drive(live, live.stream.batch(batch))
+                entries += list(answers.entries_of(found))[:-1]  # `done` says the end here, no entry
+            except VirkeError as error:
+                entries.append({"type": "error", "error": described(error)})
+            finally:
+                self._streams.rest(live)
+        return sockets.ok(number, "open_cursor")
+
+    async def _fetch(self, asked: Asked, stream: _Stream, entries: list[dict[str, object]]) -> dict[str, object]:
+        async with stream.line:
+            taken = entries[: max(0, asked.count)]
+            del entries[: len(taken)]
+        return sockets.ok(asked.id, "fetch_cursor", entries=taken, done=not entries)
+
+    async def _say(self, message: dict[str, object]) -> None:
+        await self._send({"type": "websocket.send", "text": self._codec.dumps(message).decode()})
+
+    async def _close(self, code: int, error: VirkeError) -> None:
+        reason = error.message.encode()[:120].decode(errors="ignore")
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _end(self) -> None:
+        """End the streams; those that run something are interrupted."""
+        for task in self._tasks:
+            task.remove_done_callback(self._done)
+        for stream in self._open.values():
+            self._streams.end(stream.live)
+        for task in self._tasks:
+            task.add_done_callback(_forget_error)
+
+
+async def _known(found: dict[str, object]) -> dict[str, object]:
+    return found
+
+
+def _forget_error(task: asyncio.Task[None]) -> None:
+    """The client is gone: there is nobody to be answered."""
+    if not task.cancelled():
+        task.exception()

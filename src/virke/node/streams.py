@@ -1,0 +1,282 @@
+"""Hrana's streams on a node: batons, leases, and what streams ask for done on the loop, in line, or in a thread.
+
+Knows the loop, a pool of threads, `Writing` and the gates; what a stream is and answers is `api.hrana.streams`.
+
+1. A baton is good for one request, of the same database: it names the worker, the stream, and a secret that is new each
+   time. A stream that nothing of would be missed is not kept, and its baton is null.
+2. A stream that no request came for in `LEASE_S` is ended, and so is a transaction that writes after `WRITING_S`,
+   whatever it is doing: others wait for it.
+3. What a client that went away was waiting for is interrupted, and its stream is ended.
+4. Waiting for the gate takes no thread. A transaction that ends leaves it, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from functools import partial
+from hmac import compare_digest
+from typing import Any, Final, TypeVar
+
+from virke.api.hrana.complaints import Refused
+from virke.api.hrana.effects import (
+    Ask,
+    BeginReading,
+    BeginWriting,
+    Doing,
+    Effect,
+    End,
+    Single,
+    Together,
+    Within,
+    check_may_write,
+    check_scope,
+)
+from virke.api.hrana.streams import Stream
+from virke.engine.database import Database
+from virke.engine.programs import Step
+from virke.engine.results import QueryResult
+from virke.engine.terms import Cancel, Terms
+from virke.engine.transaction import Transaction
+from virke.errors import Busy, NotHere, VirkeError
+from virke.node.gates import Gates
+from virke.node.writing import Writing
+from virke.scopes import Scope
+
+LEASE_S: Final = 10.0
+WRITING_S: Final = 30.0
+GATE_S: Final = 5.0
+STREAMS_MAX: Final = 4096
+T = TypeVar("T")
+
+
+class Live:
+    """A stream that is open here. One request at a time uses it."""
+
+    def __init__(self, database: Database, stream: Stream, scope: Scope) -> None:
+        self.database = database
+        self.scope = scope
+        self.stream = stream
+        self.id = secrets.token_urlsafe(12)
+        self.secret = ""
+        self.is_in_use = True
+        self.holds_gate = False
+        self.cancel: Cancel | None = None
+        self.alarm: asyncio.TimerHandle | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self.is_ended = self.is_cleared = False
+        self.gone: Callable[[], Awaitable[None]] | None = None
+        """Waits until the client of the present request goes away."""
+        self.watching: asyncio.Future[None] | None = None
+
+    def interrupt(self) -> None:
+        """End the statement that runs now, if any."""
+        if self.cancel is not None:
+            self.cancel.cancel()
+        if (transaction := self.stream.transaction) is not None:
+            transaction.interrupt()
+
+
+class Streams:
+    """The streams of one worker."""
+
+    def __init__(
+        self,
+        threads: Executor,
+        writing: Callable[[], Writing],
+        *,
+        worker: str = "0",
+        lease_s: float = LEASE_S,
+        writing_s: float = WRITING_S,
+        gate_s: float = GATE_S,
+    ) -> None:
+        self._threads = threads
+        self._writing = writing
+        self._worker = worker
+        self._lease_s, self._writing_s, self._gate_s = lease_s, writing_s, gate_s
+        self._kept: dict[str, Live] = {}
+        self._gates = Gates()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    # Batons
+
+    def open(self, database: Database, scope: Scope) -> Live:
+        """A new stream. Raises `Busy`: there are too many."""
+        if len(self._kept) >= STREAMS_MAX:
+            raise Busy(f"{STREAMS_MAX} streams are open here; close some")
+        serving = database.serving
+        return Live(database, Stream(serving.empty, foreign_keys=serving.foreign_keys), scope)
+
+    def take(self, baton: str, database: Database, scope: Scope) -> Live:
+        """The stream of a baton. Raises `Refused`."""
+        worker, _, rest = baton.partition(".")
+        stream_id, _, secret = rest.partition(".")
+        live = self._kept.get(stream_id)
+        if not secret or worker != self._worker:
+            raise Refused("Received an invalid baton", "BATON_INVALID")
+        if live is None or live.database is not database or live.scope > scope:
+            raise Refused("The stream has expired due to inactivity", "STREAM_EXPIRED", status=404)
+        if live.is_in_use or not compare_digest(secret.encode(), live.secret.encode()):
+            raise Refused("Received a baton that has already been used", "BATON_REUSED")
+        live.is_in_use = True
+        _stop(live.alarm)
+        return live
+
+    def keep(self, live: Live) -> str | None:
+        """A request is over: the baton for the next one, or None if the stream is over, or nothing of it would be missed."""
+        _stop_watching(live)
+        live.is_in_use = False
+        if live.is_ended or live.stream.is_closed or live.stream.is_blank:
+            self.end(live)
+            return None
+        live.secret = secrets.token_urlsafe(18)
+        self._kept[live.id] = live
+        live.alarm = asyncio.get_running_loop().call_later(self._lease_s, self.end, live)
+        return f"{self._worker}.{live.id}.{live.secret}"
+
+    def rest(self, live: Live) -> None:
+        """A request of a connection that stays is over."""
+        live.is_in_use = False
+        if live.is_ended:
+            self.end(live)
+
+    def drop(self, live: Live) -> None:
+        """A request ended badly: so does its stream."""
+        _stop_watching(live)
+        live.is_in_use = False
+        self.end(live)
+
+    def end(self, live: Live) -> None:
+        """End a stream, whatever it does at this moment; one that a request uses is cleared away when that is over."""
+        live.is_ended = True
+        self._kept.pop(live.id, None)
+        _stop(live.alarm)
+        if live.is_in_use:
+            live.interrupt()
+        elif live.stream.transaction is not None and not live.is_cleared:
+            live.is_cleared = True
+            task = asyncio.ensure_future(self._finish(live, live.stream.transaction, commits=False))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    async def close(self) -> None:
+        """End all streams."""
+        for live in list(self._kept.values()):
+            self.end(live)
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    # Effects
+
+    async def drive(self, live: Live, doing: Doing[T]) -> T:
+        """Do what a stream asks for until it has its answer."""
+        try:
+            effect = next(doing)
+            while True:
+                try:
+                    outcome = await self._do(live, effect)
+                except VirkeError as error:
+                    effect = doing.throw(error)
+                else:
+                    effect = doing.send(outcome)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    async def _do(self, live: Live, effect: Effect) -> Any:
+        if live.is_ended and not isinstance(effect, End):
+            raise Refused("The stream has expired due to inactivity", "STREAM_EXPIRED", status=404)
+        check_scope(effect, live.scope)
+        match effect:
+            case Single(sql, params):
+                try:
+                    return live.database.query_here(sql, params)
+                except NotHere as error:
+                    return await self._single(live, effect, writes=error.writes)
+            case Together(steps, foreign_keys):
+                serving = live.database.serving
+                program = serving.program(
+                    steps, foreign_keys=foreign_keys, keeps_going=True, has_transactions=True, scope=live.scope
+                )
+                return await self._writing().run(live.database, program)
+            case Ask(sql):
+                return await self._watched(live, live.database.describe, sql)
+            case BeginReading(foreign_keys):
+                begin = partial(live.database.transaction, read_only=True, foreign_keys=foreign_keys, scope=live.scope)
+                return await self._in_thread(begin)
+            case BeginWriting(foreign_keys):
+                return await self._begin_writing(live, foreign_keys=foreign_keys)
+            case Within(_, call):
+                return await self._watched(live, call)
+            case End(transaction, commits):
+                return await self._finish(live, transaction, commits=commits)
+
+    async def _single(self, live: Live, single: Single, *, writes: bool) -> QueryResult:
+        """One statement that can't be answered from memory: a read in a thread, a write in line."""
+        if not writes:
+            live.cancel = Cancel()
+            try:
+                terms = Terms(cancel=live.cancel)
+                return await self._watched(live, live.database.serving.read, single.sql, single.params, terms)
+            except NotHere:
+                pass
+            finally:
+                live.cancel = None
+        check_may_write(live.scope)
+        program = live.database.serving.program(
+            (Step(single.sql, single.params),), foreign_keys=single.foreign_keys, scope=live.scope
+        )
+        [answer] = await self._writing().run(live.database, program)
+        assert isinstance(answer, QueryResult), "an error is raised"
+        return answer
+
+    async def _begin_writing(self, live: Live, *, foreign_keys: bool) -> Transaction:
+        await self._gates.enter(live.database.name, self._gate_s)
+        begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
+        beginning = asyncio.ensure_future(self._in_thread(begin))
+        try:
+            transaction = await asyncio.shield(beginning)
+        except BaseException:
+            beginning.add_done_callback(lambda done: self._let_go(live.database.name, done))
+            raise
+        live.holds_gate = True
+        live.deadline = asyncio.get_running_loop().call_later(self._writing_s, self.end, live)
+        return transaction
+
+    def _let_go(self, name: str, beginning: asyncio.Future[Transaction]) -> None:
+        """Nobody waits for this beginning any more."""
+        self._gates.leave(name)
+        if not beginning.cancelled() and beginning.exception() is None:
+            self._threads.submit(beginning.result().rollback)
+
+    async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> None:
+        finish = transaction.commit if commits else transaction.rollback
+        try:
+            await self._in_thread(finish)
+        finally:
+            if live.holds_gate and not transaction.read_only:
+                live.holds_gate = False
+                _stop(live.deadline)
+                self._gates.leave(live.database.name)
+
+    async def _watched(self, live: Live, call: Callable[..., T], *args: Any) -> T:
+        """In a thread; if the client goes away meanwhile, the stream ends and what runs is interrupted."""
+        if live.gone is not None and live.watching is None:
+            live.watching = asyncio.ensure_future(live.gone())
+            live.watching.add_done_callback(lambda done: None if done.cancelled() else self.end(live))
+        return await self._in_thread(call, *args)
+
+    async def _in_thread(self, call: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+
+
+def _stop_watching(live: Live) -> None:
+    live.gone = None
+    if live.watching is not None:
+        live.watching.cancel()
+        live.watching = None
+
+
+def _stop(alarm: asyncio.TimerHandle | None) -> None:
+    if alarm is not None:
+        alarm.cancel()
