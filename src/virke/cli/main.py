@@ -18,6 +18,7 @@ COMMANDS: Final[Table] = {
     "init": ("virke.cli.project:init", "Write a virke.toml into the current folder."),
     "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
     "serve": ("virke.cli.serve:serve", "Serve the databases of a store over HTTP."),
+    "token": ("virke.cli.main:token", "Create, list and revoke the tokens of a store."),
     "doctor": ("virke.cli.doctor:doctor", "Prove that a store keeps what Virke needs, or refuse it."),
     "completion": ("virke.cli.project:completion", "Print the completion script of a shell."),
 }
@@ -38,6 +39,12 @@ DB_COMMANDS: Final[Table] = {
     "promote": ("virke.cli.db_status:promote", "Move the database to object storage."),
     "upkeep": ("virke.cli.db_status:upkeep", "Merge and move stored objects, as far as that is due."),
     "gc": ("virke.cli.db_status:gc", "Delete stored objects that nothing needs any more."),
+}
+
+TOKEN_COMMANDS: Final[Table] = {
+    "create": ("virke.cli.token:create", "Create a token, and print it once."),
+    "list": ("virke.cli.token:list_", "List the tokens, without their text."),
+    "revoke": ("virke.cli.token:revoke", "Make a token no longer good."),
 }
 
 
@@ -62,6 +69,12 @@ def cli() -> None:
 @global_options
 def db() -> None:
     """Create, query, change and look after databases."""
+
+
+@click.group(cls=LazyGroup, table=TOKEN_COMMANDS)
+@global_options
+def token() -> None:
+    """Create, list and revoke the tokens of a store."""
 
 
 def main() -> None:
