@@ -287,3 +287,16 @@ def test_without_a_name_the_url_needs_a_slash_at_its_end(call: Call, at: str) ->
     answered = call("POST", "/v2/pipeline", {"requests": []})
     assert answered.status == 404
     assert "/db/NAME/" in answered.json["message"]
+
+
+@pytest.mark.parametrize("sql", ["ALTER TABLE t ALTER COLUMN b TO b TEXT DEFAULT 'x'", 'alter table "t" alter b to b'])
+def test_libsqls_own_alteration_is_refused_with_a_hint(call: Call, at: str, sql: str) -> None:
+    found = [*pipeline(call, at, execute(sql)), *pipeline(call, at, {"type": "sequence", "sql": f"SELECT 1; {sql}"})]
+    assert ["hint: make a table" in one["error"]["message"] for one in found] == [True, True]
+
+
+def test_sqlites_own_alterations_are_done(call: Call, at: str) -> None:
+    found = pipeline(
+        call, at, execute("ALTER TABLE t RENAME COLUMN b TO c"), execute('ALTER TABLE t RENAME TO "alter"')
+    )
+    assert [one["type"] for one in found] == ["ok", "ok"]

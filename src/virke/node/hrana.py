@@ -19,7 +19,7 @@ from virke.api.hrana import answers, complaints, requests, values
 from virke.api.hrana.answers import Done
 from virke.api.hrana.effects import check_may_write
 from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.hrana.sql import control, verb
+from virke.api.hrana.sql import alters_column, control, verb
 from virke.api.messages import Response
 from virke.engine.database import Database
 from virke.engine.programs import Step
@@ -195,4 +195,5 @@ class Hrana:
 
 def _is_simple(statement: requests.Statement) -> bool:
     """Whether a statement needs nothing of a stream."""
-    return statement.text.sql is not None and control(statement.text.sql) is None
+    sql = statement.text.sql
+    return sql is not None and control(sql) is None and not alters_column(sql)

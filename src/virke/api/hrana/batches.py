@@ -15,7 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from virke.api.hrana.sql import Begin, Commit, Control, ForeignKeys, Rollback, Savepoint, control, only_reads
+from virke.api.hrana.sql import (
+    Begin,
+    Commit,
+    Control,
+    ForeignKeys,
+    Rollback,
+    Savepoint,
+    alters_column,
+    control,
+    only_reads,
+)
 from virke.engine.programs import AllOf, AnyOf, Condition, Failed, Not, Step, Succeeded
 from virke.engine.sqlite import Parameters, keyword
 
@@ -56,6 +66,8 @@ def one_program(steps: Sequence[PlainStep], *, foreign_keys: bool) -> OneProgram
     if not any(_may_write(steps[number], controls[number]) for number in core):
         return None
     if any(isinstance(controls[number], ForeignKeys) or keyword(steps[number].sql) in _ALONE for number in core):
+        return None
+    if any(alters_column(steps[number].sql) for number in core):
         return None
     if not _is_closed([controls[number] for number in core]):
         return None

@@ -120,6 +120,15 @@ def _words(sql: str) -> Iterator[str]:
     yield ""
 
 
+def alters_column(sql: str) -> bool:
+    """Whether a statement is libSQL's own `ALTER TABLE t ALTER COLUMN c TO …`, which SQLite does not have."""
+    if keyword(sql) != "ALTER":
+        return False
+    words = [word.upper() for word in islice(_words(sql), _WORDS_MAX)]
+    at = words.index("ALTER", 1) if "ALTER" in words[1:] else 0
+    return at > 0 and "TO" in words[at:]
+
+
 def verb(sql: str) -> str:
     """The first word of a statement; of one that begins with WITH the word that says what it does."""
     word = keyword(sql)

@@ -28,6 +28,7 @@ from virke.api.hrana.sql import (
     ForeignKeys,
     Rollback,
     Savepoint,
+    alters_column,
     control,
     only_reads,
     verb,
@@ -42,6 +43,10 @@ from virke.errors import Conflict, SqlError, VirkeError
 STORED_MAX: Final = 128
 """SQL texts that one stream may store: libSQL's clients keep 100."""
 STORED_CHARS_MAX: Final = 1 << 20
+ALTER_COLUMN: Final = (
+    "ALTER TABLE … ALTER COLUMN … TO … is libSQL's own, and not there; hint: make a table with the new column, copy the "
+    "rows, drop the old one and rename the new one, in one batch (client.migrate)"
+)
 _ASKS: Final = frozenset({"PRAGMA", "WITH", "ANALYZE", "REINDEX"})
 """Statements whose first word does not say whether they write."""
 
@@ -162,6 +167,8 @@ class Stream:
         found = control(sql)
         if found is not None:
             return (yield from self._control(found, sql))
+        if alters_column(sql):
+            raise SqlError(ALTER_COLUMN)
         if self._open is None:
             return (yield Single(sql, params, self._foreign_keys))  # type: ignore[no-any-return]
         return (yield from self._within(self._open, sql, params))
