@@ -10,7 +10,7 @@ from typing import Final
 
 from virke.api.codec import Codec
 from virke.api.messages import Response
-from virke.errors import RateLimited, SqlError, VirkeError
+from virke.errors import Denied, RateLimited, SqlError, VirkeError
 
 STATUS_OF: Final = {
     "invalid": 400,
@@ -60,8 +60,11 @@ def describe(error: VirkeError) -> dict[str, object]:
 
 def failed(error: VirkeError, codec: Codec, *, status: int | None = None) -> Response:
     """The response that says an error."""
-    status = status or STATUS_OF.get(error.kind, 500)
+    no_token = isinstance(error, Denied) and error.context.get("needs_token") is True
+    status = status or (401 if no_token else STATUS_OF.get(error.kind, 500))
     response = Response(status, codec.dumps({"error": describe(error)}))
+    if no_token:
+        response = response.with_headers(("www-authenticate", "Bearer"))
     if status in (429, 503):
         wait_s = error.retry_after_s if isinstance(error, RateLimited) and error.retry_after_s else RETRY_AFTER_S
         response = response.with_headers(("retry-after", str(max(1, round(wait_s)))))

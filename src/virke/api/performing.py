@@ -133,7 +133,7 @@ def _upkeep(operation: DoUpkeep, place: Place, *_: object) -> object:
 
 
 def _list(operation: ListDatabases, place: Place, *_: object) -> object:
-    return {"databases": [{"name": name} for name in place.names()]}
+    return place.names()
 
 
 def _create(operation: CreateDatabase, place: Place, *_: object) -> object:

@@ -310,6 +310,8 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
             return Response(200, lines, (("content-type", "text/plain"),))
         case Once(), dict() if "result" not in outcome:
             return Response(400, codec.dumps(outcome))
+        case ListDatabases(), list():
+            found, bookmark = {"databases": [{"name": name} for name in outcome]}, None
         case _:
             found, bookmark = outcome, None
     stale_ms = outcome.stale_ms if isinstance(outcome, QueryResult) else None

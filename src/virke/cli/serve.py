@@ -51,13 +51,15 @@ def serve(
     from virke.node.access import is_loopback
     from virke.node.app import App
     from virke.node.databases import of_store
+    from virke.tokens import listing
 
-    if not is_loopback(host):
+    databases = of_store(store_of(state), journals=journal)
+    if not is_loopback(host) and not listing(databases.store):
         raise UsageError(
             f"{host} can be reached by others, and the store holds no token: make one first with "
             "`virke token create --scope admin --db '*'`, or serve on 127.0.0.1"
         )
-    app = App(of_store(store_of(state), journals=journal), FastCodec(), body_mb=max_body_mb, default=state.db)
+    app = App(databases, FastCodec(), body_mb=max_body_mb, default=state.db)
     try:
         run(app, Address(host, port, tls_cert, tls_key), lambda url: state.note(f"virke serves {url}"))
     except OSError as error:

@@ -1,20 +1,25 @@
-"""Who may send a request while a store holds no token: this machine, by its own names, and nothing that a proxy or a foreign page sends.
+"""Who may do what: holders of tokens; while the store holds none, this machine by its own names, and nothing that a proxy or a foreign page sends.
 
-Knows headers; knows no token and no socket.
+Knows headers and the table of tokens; knows no socket.
 
 1. A name other than the loopback's in `Host` may be a page that had its own name lead here (DNS rebinding).
 2. A foreign `Origin` is a page of another site in this machine's browser.
 3. What a proxy forwards does not come from this machine, whatever address it connects from.
+4. The store is asked for its tokens in a thread, at most once in some seconds of traffic (`TokenTable`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from typing import Final
 from urllib.parse import urlsplit
 
 from virke.errors import Denied
+from virke.scopes import Scope
+from virke.tokens import Forbidden, Granted, TokenTable, Unauthorized
 
 HINT: Final = "create a token: virke token create --scope admin --db '*'"
 
@@ -30,8 +35,48 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_local(headers: Mapping[str, str]) -> None:
-    """Raise `Denied` unless a request comes from this machine, for all that its headers say."""
+class Access:
+    """What holds requests against the tokens of one store."""
+
+    def __init__(self, table: TokenTable, threads: Executor) -> None:
+        self._table = table
+        self._threads = threads
+
+    async def enter(self, headers: Mapping[str, str], client: str | None, token: str | None = None) -> str | None:
+        """The token of a request that may ask anything at all; None while none is needed.
+
+        Raises:
+            Denied: it may not. Unavailable: the store has not confirmed its tokens for too long.
+        """
+        if self._table.is_due:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._table.refresh)
+        if not self._table.needs_token:
+            check_local(headers, client)
+            return None
+        token = token or _bearer(headers)
+        self.check(token, None, Scope.READ)
+        return token
+
+    def check(self, token: str | None, database: str | None, needed: Scope) -> Granted:
+        """What a token grants for a database, or for the whole store. Raises `Denied`, `Unavailable`."""
+        match self._table.check(token, database, needed):
+            case Granted() as granted:
+                return granted
+            case Unauthorized(message):
+                raise Denied(message, needs_token=True, hint=HINT)
+            case Forbidden(message):
+                raise Denied(message)
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def check_local(headers: Mapping[str, str], client: str | None = None) -> None:
+    """Raise `Denied` unless a request comes from this machine, for all that its headers and its address say."""
+    if client is not None and not is_loopback(client):
+        raise Denied("without tokens this server answers to this machine only", hint=HINT)
     host = headers.get("host", "")
     if not is_loopback(_host_of(f"//{host}")):
         raise Denied(f"without tokens this server answers to localhost only, not to {host!r}", hint=HINT)

@@ -22,14 +22,14 @@ from virke.api.failures import failed
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.messages import Request, Response
-from virke.api.operations import GetHealth, Operation, Run
+from virke.api.operations import ListDatabases, Operation, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
 from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
-from virke.node.access import check_local
+from virke.node.access import Access
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
 from virke.node.naming import Naming
@@ -37,6 +37,7 @@ from virke.node.socket import Socket
 from virke.node.streams import Streams
 from virke.node.writing import Writing
 from virke.scopes import Scope
+from virke.tokens import TokenTable
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,6 +45,7 @@ Send = Callable[[Message], Awaitable[None]]
 log: Final = logging.getLogger("virke.node")
 READERS_MAX: Final = 16
 BODY_MB: Final = 16
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
 
 
@@ -63,6 +65,7 @@ class App:
         self._threads = ThreadPoolExecutor(READERS_MAX, "virke-reader")
         self._writing: Writing | None = None
         self._hrana = Hrana(Streams(self._threads, self._writer), self._writer, self._threads, codec)
+        self._access = Access(TokenTable(databases.store), self._threads)
         self._naming = Naming(databases, self._threads, time.monotonic, default=default)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -111,9 +114,10 @@ class App:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         path = scope.get("raw_path") or scope["path"].encode()
 
-        async def open_database(token: str | None) -> tuple[Database, Scope]:
-            check_local(headers)
-            return await self._naming.database(hrana.database_of(path.decode("latin-1")), headers), Scope.ADMIN
+        async def open_database(shown: str | None) -> tuple[Database, Scope]:
+            token = await self._access.enter(headers, _client_of(scope), shown)
+            database = await self._naming.database(hrana.database_of(path.decode("latin-1")), headers)
+            return database, self._access.check(token, database.name, Scope.READ).scope
 
         socket = Socket(self._hrana.streams, self.codec, open_database, send)
         await socket.serve(receive, list(scope.get("subprotocols", ())))
@@ -121,7 +125,7 @@ class App:
     async def _respond(self, scope: Message, receive: Receive) -> Response:
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        check_local(headers)
+        token = None if path in OPEN_PATHS else await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
         body = b"" if is_endless else await self._body(headers, receive)
         request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body)
@@ -129,9 +133,14 @@ class App:
         if isinstance(operation, Response):
             return operation
         if isinstance(operation, Pipeline | Cursor | Once):
-            outcome = await self._perform_hrana(operation, Scope.ADMIN, headers, receive)
+            outcome = await self._perform_hrana(operation, token, headers, receive)
+        elif operation.scope is None:
+            outcome = self._health(ready=operation.ready)
         else:
-            outcome = await self._perform(operation, Scope.ADMIN, receive)
+            granted = self._access.check(token, operation.database, operation.scope)
+            outcome = await self._perform(operation, granted.scope, receive)
+            if isinstance(operation, ListDatabases) and isinstance(outcome, list):
+                outcome = [name for name in outcome if granted.may_see(name)]
         return answer(operation, outcome, self.codec)
 
     async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
@@ -155,18 +164,17 @@ class App:
         return TooLarge(f"the body is larger than {self._body_bytes >> 20} MiB (--max-body-mb)")
 
     async def _perform_hrana(
-        self, operation: Pipeline | Cursor | Once, scope: Scope, headers: dict[str, str], receive: Receive
+        self, operation: Pipeline | Cursor | Once, token: str | None, headers: dict[str, str], receive: Receive
     ) -> object:
         try:
             database = await self._naming.database(operation.database, headers)
+            scope = self._access.check(token, database.name, Scope.READ).scope
             return await self._hrana.perform(operation, database, scope, partial(_gone, receive))
         except VirkeError as error:
             return error
 
     async def _perform(self, operation: Operation, scope: Scope, receive: Receive) -> object:
         try:
-            if isinstance(operation, GetHealth):
-                return self._health(ready=operation.ready)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
                 writes = operation.is_batch and scope >= Scope.WRITE
                 if operation.is_plain:
@@ -227,6 +235,11 @@ class App:
 
 def _next(parts: Iterator[bytes]) -> bytes | None:
     return next(parts, None)
+
+
+def _client_of(scope: Message) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 async def _gone(receive: Receive) -> None:
