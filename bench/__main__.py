@@ -24,6 +24,7 @@ from bench import (
     b13_pace,
     b14_larger_databases,
     b15_group_commit,
+    b16_processes,
     b18_memory,
     deferred_writes,
 )
@@ -43,6 +44,7 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "DEFERRED": deferred_writes.run,
     "B14": b14_larger_databases.run,
     "B15": b15_group_commit.run,
+    "B16": b16_processes.run,
     "B18": b18_memory.run,
 }
 

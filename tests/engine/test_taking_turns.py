@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from virke.core.turn import Turn
 from virke.engine.database import Database
 from virke.engine.sqlite import Extensions
 from virke.errors import Conflict, SqlError, Unavailable
+from virke.migrations import migrate
 from virke.stores.base import Store
 from virke.stores.faulty import FaultyStore
 from virke.stores.memory import memory_store
@@ -133,6 +135,14 @@ def test_an_import_of_five_seconds_lands_in_three_tries_beside_busy_writers() ->
     world.run(_import(world, 5.0))
     assert world.naps <= 3
     assert max(world.waits) <= 5 + 2
+
+
+def test_a_migration_of_five_seconds_lands_in_three_tries_beside_busy_writers(tmp_path: Path) -> None:
+    (tmp_path / "0001_slow.sql").write_text(f"{SLOW_SQL};")
+    world = World()
+    world.run(lambda database: migrate(database, tmp_path))
+    assert world.naps <= 3 * ROWS
+    assert max(world.waits) <= ROWS * NAP_S + 2
 
 
 @pytest.mark.parametrize("what", ["a statement", "import"])

@@ -111,12 +111,15 @@ def _tell(work: Callable[[], object]) -> None:
 
 
 def _until_won(work: Callable[[], T]) -> T:
-    """Do `work`, again after each lost race."""
+    """Do `work`, again after each lost race, and after a wait for others' turns that took too long on a busy machine."""
     while True:
         try:
             return work()
         except Conflict:
             continue
+        except Unavailable as error:  # nothing was changed; any other reason is a failure
+            if error.context.get("reason") != "turn":
+                raise
 
 
 def _transfer(database: Database, source: int, target: int, *, looks: bool) -> None:

@@ -46,8 +46,8 @@ class Target(Protocol):
     def query(self, sql: str, params: Parameters = ()) -> QueryResult:
         """Run one statement that reads and return its rows."""
 
-    def transaction(self, *, foreign_keys: bool | None = None) -> AbstractContextManager[Step]:
-        """Begin a transaction with foreign keys on, off, or (None) as the caller has them."""
+    def transaction(self, *, immediate: bool = False, foreign_keys: bool | None = None) -> AbstractContextManager[Step]:
+        """Begin a transaction with foreign keys on, off, or (None) as the caller has them; see `Database.transaction`."""
 
 
 @contextmanager
@@ -82,8 +82,8 @@ class Rehearsal:
         return result_of(columns, rows, self._root)
 
     @contextmanager
-    def transaction(self, *, foreign_keys: bool | None = None) -> Iterator[Step]:
-        """A transaction that the next ones see, unless the block is left by an exception."""
+    def transaction(self, *, immediate: bool = False, foreign_keys: bool | None = None) -> Iterator[Step]:
+        """A transaction that the next ones see, unless the block is left by an exception; nobody else writes here."""
         connection = self._connection
         connection.raw.pragma("foreign_keys", self._foreign_keys if foreign_keys is None else foreign_keys)
         connection.control("BEGIN IMMEDIATE")
