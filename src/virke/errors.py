@@ -80,13 +80,19 @@ class Invalid(VirkeError):
 
 
 class SqlError(Invalid):
-    """SQLite refused the statement; nothing was changed. `sqlite_code` names SQLite's extended result code."""
+    """SQLite refused the statement; nothing was changed. `sqlite_code` names SQLite's extended result code.
+
+    `offset` is the byte of the statement's text at which the error lies, None where SQLite does not say.
+    """
 
     kind = "sql_error"
 
-    def __init__(self, message: str, *, sqlite_code: str = "SQLITE_ERROR", **context: object) -> None:
+    def __init__(
+        self, message: str, *, sqlite_code: str = "SQLITE_ERROR", offset: int | None = None, **context: object
+    ) -> None:
         super().__init__(message, **context)
         self.sqlite_code = sqlite_code
+        self.offset = offset
 
 
 class Denied(VirkeError):

@@ -136,7 +136,7 @@ class JournalFile:
             if self._connection is None:
                 return
             connection, self._connection, self._file = self._connection, None, None
-            if is_locked or not self.where().parent.is_dir():  # a folder that was removed is not made again
+            if is_locked or not os.path.isdir(self.where().parent):  # a folder that was removed is not made again
                 connection.close()
                 return
             try:

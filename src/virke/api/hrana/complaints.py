@@ -56,9 +56,8 @@ def described(error: VirkeError) -> dict[str, object]:
 def _of_sqlite(error: SqlError) -> dict[str, object]:
     if error.message.startswith(_SYNTAX):
         return {"message": f"SQL string could not be parsed: {error.message}", "code": "SQL_PARSE_ERROR"}
-    offset = error.context.get("offset")
-    if isinstance(offset, int) and error.sqlite_code == "SQLITE_ERROR":
-        return {"message": f"SQL input error: {error.message} (at offset {offset})", "code": "SQL_INPUT_ERROR"}
+    if error.offset is not None and error.sqlite_code == "SQLITE_ERROR":
+        return {"message": f"SQL input error: {error.message} (at offset {error.offset})", "code": "SQL_INPUT_ERROR"}
     primary = "_".join(error.sqlite_code.split("_")[:2])
     found: dict[str, object] = {
         "message": f"SQLite error: {error.message}",

@@ -49,8 +49,8 @@ def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> Vi
                 return Denied(denied)
             code = apsw.mapping_extended_result_codes.get(getattr(error, "extendedresult", 1))
             offset = getattr(error, "error_offset", -1)
-            where = {"offset": offset} if offset >= 0 else {}
-            return SqlError(f"{error}{_near(sql, offset)}", sqlite_code=str(code or _result_name(error)), **where)
+            name = str(code or _result_name(error))
+            return SqlError(f"{error}{_near(sql, offset)}", sqlite_code=name, offset=offset if offset >= 0 else None)
         case UnicodeError():
             return Invalid(f"text is not valid Unicode: {error}")
         case _:
