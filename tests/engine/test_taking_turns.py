@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ TRIP_S = 0.025
 EVERY_S = 0.2
 ROWS = 25
 NAP_S = 0.2
+PAUSES = 4
 SLOW_SQL = (
     "UPDATE big SET a = (WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 200) "
     "SELECT count(*) FROM c) + nap()"
@@ -91,8 +92,14 @@ class World:
         self.time.run(self.slow(write), *[self.busy] * busy)
 
 
-def _import(world: World, seconds: float) -> Callable[[Database], object]:
-    """What an import does: pages are made outside, while nothing but the clock goes on."""
+def _import(world: World, seconds: float, storing_s: float = 0.0) -> Callable[[Database], object]:
+    """What an import does: pages are made outside, while nothing but the clock goes on, and stored in `storing_s`."""
+
+    def stored(pages: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        for page in pages:
+            for _ in range(PAUSES):
+                world.time.sleep(storing_s / len(pages) / PAUSES)
+            yield page
 
     def write(database: Database) -> None:
         with database.long_write() as long:
@@ -104,7 +111,7 @@ def _import(world: World, seconds: float) -> Callable[[Database], object]:
                     long.renew_if_due()
                 try:
                     long.commit_pages(
-                        base, page_size=base.page_size, page_count=base.page_count, pages=list(base.pages())
+                        base, page_size=base.page_size, page_count=base.page_count, pages=stored(list(base.pages()))
                     )
                 except Conflict:
                     continue
@@ -152,6 +159,15 @@ def test_a_write_of_a_minute_lands_too_by_renewing_its_turn(what: str) -> None:
     world.run(WRITES[what] if what in WRITES else _import(world, 60.0))
     assert world.naps <= (3 * 300 if what in WRITES else 3)
     assert max(world.waits) <= 60 + 2
+
+
+@pytest.mark.parametrize("seconds", [0.2, 5.0])
+def test_an_import_that_is_stored_for_longer_than_a_turn_lasts_lands_too(seconds: float) -> None:
+    """It renews its turn while its pages are on their way; the root moves by that, and the upload goes on."""
+    world = World(ROWS * 400, query_timeout_ms=120_000)
+    world.run(_import(world, seconds, storing_s=40.0))
+    assert world.naps <= 3
+    assert max(world.waits) <= seconds + 40 + 2
 
 
 def test_without_turns_it_would_lose_every_race(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,3 +358,38 @@ def test_a_lost_interactive_transaction_takes_a_turn_with_its_next_try() -> None
     assert now_of(store).rest_ms >= 200
     with database.transaction(immediate=True) as transaction:
         assert now_of(store).turn is None
+
+
+@pytest.mark.parametrize("moves_pages", [True, False], ids=["a commit", "a turn"])
+def test_a_stream_of_pages_goes_on_over_a_turn_and_ends_at_once_over_a_commit(moves_pages: bool) -> None:
+    """What is stored for nothing is not stored to its end."""
+    store = memory_store()
+    database, other = make(store), reopen(store)
+    database.run_script("CREATE TABLE t (n); CREATE TABLE u (n)")
+    base, sent = database.snapshot(), list[int]()
+
+    def pages() -> Iterator[tuple[int, bytes]]:
+        for number, data in base.pages():
+            if number == 2:
+                if moves_pages:
+                    other.execute("INSERT INTO t VALUES (1)")
+                else:
+                    other.transaction(immediate=True).rollback()
+                    with_turn(store, written_ms=0)
+                database.query("SELECT 1", consistency="strong")
+            sent.append(number)
+            yield number, data
+
+    def commit() -> int:
+        return database.long_write().commit_pages(
+            base, page_size=base.page_size, page_count=base.page_count, pages=pages()
+        )
+
+    if moves_pages:
+        with pytest.raises(Conflict):
+            commit()
+        assert database.query("SELECT n FROM t").rows == [(1,)]
+    else:
+        assert commit() == now_of(store).head.version > base.version + 1
+        assert database.query("SELECT n FROM t").rows == []
+    assert sent == ([1, 2] if moves_pages else [1, 2, 3])

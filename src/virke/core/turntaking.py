@@ -152,3 +152,11 @@ def plan_turn(root: Root, claim: Claim, commit_id: CommitId, *, length_ms: int, 
     serial = root.turn.serial + 1 if root.turn else 1
     turn = Turn(claim.token, serial, length_ms, now_ms)
     return Plan(next_root(root, commit_id, replace(untouched(root, now_ms), turn=turn)))
+
+
+def moved_turn_only(before: Root, after: Root) -> bool:
+    """Whether nothing but turns and fences lies between two roots: what was stored for one is as good on the other."""
+    head = replace(
+        after.head, version=before.head.version, commit_id=before.head.commit_id, time_ms=before.head.time_ms
+    )
+    return replace(after, head=head, ring=before.ring, turn=before.turn, rest_ms=before.rest_ms) == before

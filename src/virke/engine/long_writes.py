@@ -4,8 +4,7 @@ Knows snapshots, the line of the branch and its turns; knows no file and no SQL 
 
 1. From its second try on it holds the line of the branch: writers of this process, and on a local store those of other
    processes, wait for it. From its third on it holds a turn, for which all others wait.
-2. A turn is renewed while the pages are made (`renew_if_due`), and once more before they are stored. What takes longer
-   to store than a turn can last may lose the race all the same.
+2. A turn is renewed while the pages are made (`renew_if_due`) and while they are stored, however long either takes.
 """
 
 from __future__ import annotations
@@ -79,14 +78,14 @@ class LongWrite:
         self._claimant.ready()
         self._claimant.renew()
         try:
-            with self._committing.lead:
+            with self._committing.lead, self._claimant.leading():
                 stream = PageStream(
                     self._volume,
                     self._committing,
                     base_of(self._volume, base),
                     page_size=page_size,
                     page_count=page_count,
-                    rest_ms=self._claimant.rest_ms,
+                    claimant=self._claimant,
                 )
                 version = stream.commit(pages, progress)
         except Conflict:

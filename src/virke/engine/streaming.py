@@ -4,12 +4,15 @@ Knows segments and the commit protocol; knows neither files nor SQL.
 
 1. Parts are stored as they fill up, a few at once; the swap comes last. A killed import leaves garbage, never a change.
 2. The stream is one state in one segment, behind the inline commits that the root carried; its hot pages come last.
+3. A turn may be renewed while pages are stored: then the root moves, and nothing else in it. What was stored goes on on
+   the root that has the renewed turn; any other root is a lost race, and is noticed at the next page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from virke.core.change import Change, copy_inline, identity_of, next_root, tier_for
 from virke.core.commit import Conflicted, Plan
@@ -20,11 +23,15 @@ from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page, page_hash, stamped, with_later_schema
 from virke.core.root import Root, RootAt, has_same_pages
 from virke.core.segment import Ref
+from virke.core.turntaking import moved_turn_only
 from virke.core.upload import Upload
 from virke.engine.committing import Committing, settled
 from virke.engine.snapshot import Snapshot
+from virke.engine.taking_turns import Claimant
 from virke.engine.volume import Volume
 from virke.errors import Conflict
+
+LOST: Final = "another commit came first; nothing was changed, run it again"
 
 
 class PageStream:
@@ -38,14 +45,14 @@ class PageStream:
         *,
         page_size: int,
         page_count: int,
-        rest_ms: int = 0,
+        claimant: Claimant,
     ) -> None:
         self._volume = volume
         self._committing = committing
         self._base = base
         self._page_size = page_size
         self._page_count = page_count
-        self._rest_ms = rest_ms
+        self._claimant = claimant
         self._checksum = 0
         belongs = tier_for(base.root, page_size * page_count)
         self._tier = belongs if belongs in volume.branch.store.blobs else base.root.tier
@@ -78,20 +85,21 @@ class PageStream:
         new = replace(new, tier=self._tier, segments=(*root.segments, ref), inline=())
         plan = Plan(new, uploaded=(upload.removal(),))
         if isinstance(settled(self._committing.commit(self._base, plan)), Conflicted):
-            raise Conflict("another commit came first; nothing was changed, run it again")
+            raise Conflict(LOST)
         return new.head.version
 
     def _write(
         self, writer: SegmentWriter, upload: Upload, commit_id: CommitId, pages: Iterator[tuple[PageNo, bytes]]
     ) -> Generator[Effect, Outcome, tuple[Root, Ref]]:
         """Upload the segment; the root that would name it, and its reference."""
-        root, hot = self._base.root, HotPages(self._page_count)
-        yield from upload.put(copy_inline(writer, root.inline))
+        hot = HotPages(self._page_count)
+        yield from upload.put(copy_inline(writer, self._base.root.inline))
         yield from upload.put(writer.pages(self._page_size, hot.cold(pages)))
+        yield from upload.finish()
+        self._keep_turn()
         count, now_ms = PageCount(self._page_count), self._volume.environment.now_ms()
-        new = next_root(
-            root, commit_id, Change({}, self._page_size, count, self._checksum, now_ms, rest_ms=self._rest_ms)
-        )
+        change = Change({}, self._page_size, count, self._checksum, now_ms, rest_ms=self._claimant.rest_ms)
+        new = next_root(self._base.root, commit_id, change)
         yield from upload.put(hot.finish(writer, new.head))
         parts, ref = writer.finish(())
         yield from upload.put(parts)
@@ -104,6 +112,7 @@ class PageStream:
         version = Version(self._base.root.head.version + 1)
         old_count = self._old.page_count if self._keeps_pages else 0
         for number, data in pages:
+            self._keep_turn()
             page = self._first(data, version) if number == 1 else data
             if number <= old_count:
                 self._checksum ^= page_hash(number, self._old.page(number))
@@ -111,6 +120,15 @@ class PageStream:
             yield PageNo(number), page
             if progress and not number % 256:
                 progress(number)
+
+    def _keep_turn(self) -> None:
+        """Renew the turn, if there is one and it is time. Raises `Conflict`: another commit came first."""
+        self._claimant.renew_if_due()
+        now = self._volume.branch.latest()
+        if now is not self._base:
+            if not moved_turn_only(self._base.root, now.root):
+                raise Conflict(LOST)
+            self._base = now
 
     def _first(self, data: bytes, version: Version) -> bytes:
         """Page 1 as it is stored; its schema cookie tells every connection to read the schema again."""
@@ -134,5 +152,5 @@ def base_of(volume: Volume, snapshot: Snapshot) -> RootAt:
     """
     base = volume.branch.latest()
     if not has_same_pages(base.root, snapshot.root):
-        raise Conflict("another commit came first; nothing was changed, run it again")
+        raise Conflict(LOST)
     return base

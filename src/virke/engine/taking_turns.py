@@ -11,8 +11,8 @@ Knows the newest root of the branch and how to swap; the rules are in core/turnt
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -145,13 +145,22 @@ class Claimant:
                 else:
                     self._take(at, milliseconds)
 
+    @contextmanager
+    def leading(self) -> Iterator[None]:
+        """While it is entered, the caller holds the lead."""
+        before, self._leads = self._leads, True
+        try:
+            yield
+        finally:
+            self._leads = before
+
     def release(self) -> None:
         """Give back a turn that was not used, best effort."""
         turn, self._turn = self._turn, None
         if turn is None:
             return
         environment = self._turns.environment
-        with suppress(VirkeError), self._leading():
+        with suppress(VirkeError), self._lead():
             at = self._turns.branch.latest()
             if at.root.turn is not None and at.root.turn.token == turn.token:
                 rest = replace(untouched(at.root, environment.now_ms()), rest_ms=rest_after_ms(self._turns.swap_s))
@@ -159,7 +168,7 @@ class Claimant:
 
     def _take(self, at: RootAt, milliseconds: int) -> None:
         environment = self._turns.environment
-        with self._leading():
+        with self._lead():
             began_s = environment.monotonic()
             plan = plan_turn(
                 at.root, self._claim, environment.commit_id(), length_ms=milliseconds, now_ms=environment.now_ms()
@@ -170,5 +179,5 @@ class Claimant:
     def _length_ms(self) -> int:
         return length_ms(work_s=self.work_s, pace_s=self._turns.pace_s(), swap_s=self._turns.swap_s)
 
-    def _leading(self) -> AbstractContextManager[object]:
+    def _lead(self) -> AbstractContextManager[object]:
         return nullcontext() if self._leads else self._turns.lead
