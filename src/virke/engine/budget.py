@@ -4,15 +4,19 @@ Knows rows and what they cost in memory; knows no SQL.
 
 1. A row costs what Python keeps for it: the tuple, a place in it for each value, and each value, be it empty.
 2. The results of one request share one budget: a batch of many small results is stopped as one large result is.
+3. A request takes at most its limit and `WORK_BYTES`: what is answered, the next value twice (SQLite's and Python's),
+   and what SQLite works with. So it may take less of it the more is answered (`work_bytes`, `value_bytes`).
 """
 
 from __future__ import annotations
 
 import marshal
+from collections.abc import Callable
 from itertools import islice
 from sys import getsizeof
 from typing import Final
 
+from virke.engine import sqlite
 from virke.engine.sqlite import Cursor, Row
 from virke.errors import TooLarge
 
@@ -27,6 +31,9 @@ AT_ONCE_BYTES: Final = 16 << 20
 """As SQLite counts them; Python may take four times as much."""
 FREE_BYTES: Final = 4 * AT_ONCE_BYTES
 """A budget from which rows that were fetched at once fit whatever they are."""
+_LOOK_EVERY: Final = 1 << 20
+Spend = Callable[[int], None]
+"""Is told how many bytes of rows are answered so far."""
 _EXACT_FROM: Final = 1 << 20
 """From here on texts are measured: until then a character may be four bytes and count as one."""
 
@@ -52,19 +59,31 @@ class ResultBudget:
         )
 
 
+def work_bytes(limit_bytes: int, spent: int = 0) -> int:
+    """What SQLite may take to read for a request of which `spent` bytes are answered (invariant 3)."""
+    return max(sqlite.WORK_BYTES, (limit_bytes + sqlite.WORK_BYTES - spent) // 2)
+
+
+def value_bytes(limit_bytes: int, spent: int = 0) -> int:
+    """How long its next value may be."""
+    return max(min(limit_bytes - spent, work_bytes(limit_bytes, spent)), 0) + (SPARE_BYTES if spent else 0)
+
+
 def rows_at_once(columns: int, value_bytes_max: int) -> int:
     """How many rows may be fetched before they are looked at: so many that they take `AT_ONCE_BYTES` at worst."""
     return max(1, AT_ONCE_BYTES // (max(1, columns) * value_bytes_max))
 
 
-def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1) -> list[Row]:
+def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1, spend: Spend | None = None) -> list[Row]:
     """All rows of a cursor, paid from `budget` (a number: a budget for this result alone), fetched `at_once`.
+
+    `spend` is told about every MiB.
 
     Raises:
         TooLarge: they cost more than is left.
     """
     if at_once == 1:  # values may be long: no copy is made to count them
-        return _pay(cursor, [], budget if isinstance(budget, ResultBudget) else ResultBudget(budget))
+        return _pay(cursor, [], budget if isinstance(budget, ResultBudget) else ResultBudget(budget), spend)
     rows = list(islice(cursor, at_once))
     if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
         return rows  # most results end here
@@ -76,18 +95,21 @@ def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1) -
         came = list(islice(cursor, at_once))
         rows += came
     if total > _EXACT_FROM or type(budget) is not int or total > budget:
-        return _pay(cursor, rows, budget if isinstance(budget, ResultBudget) else ResultBudget(budget))
+        return _pay(cursor, rows, budget if isinstance(budget, ResultBudget) else ResultBudget(budget), spend)
     return rows
 
 
-def _pay(cursor: Cursor, rows: list[Row], budget: ResultBudget) -> list[Row]:
+def _pay(cursor: Cursor, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
     """Count what was collected, and collect the rest."""
     left = budget.left - sum(map(_cost, rows))
-    for row in cursor:
-        if left < 0:
-            break
+    whole = budget.bytes_max + SPARE_BYTES
+    look_at = whole - _LOOK_EVERY
+    while left >= 0 and (row := next(cursor, None)) is not None:
         rows.append(row)
         left -= _cost(row)
+        if left < look_at and spend:
+            look_at = left - _LOOK_EVERY
+            spend(whole - left)
     if left < 0:
         cursor.close(True)
         raise budget.error()

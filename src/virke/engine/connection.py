@@ -249,15 +249,16 @@ class Connection:
     def _rows(self, statement: Statement, params: Parameters, budget: ResultBudget | int) -> list[Row]:
         # SQLite lists an EXPLAIN that it has prepared once without a look at the schema of now
         cursor = self.raw.execute(statement.runs, params, can_cache=not statement.is_explain)
-        return collect_rows(cursor, budget, rows_at_once(len(statement.columns), self.lengths.now))
+        at_once = rows_at_once(len(statement.columns), self.lengths.now)
+        return collect_rows(cursor, budget, at_once, self.lengths.spend if statement.read_only else None)
 
     def _run(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
         """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""
         self.guard.check()
-        is_write = not statement.read_only and statement.keyword != "PRAGMA"
-        # a value that is answered is in memory twice: SQLite's and Python's
-        read_bytes = max(sqlite.WORK_BYTES, self.lengths.bytes_max) - spent // 2
-        self.guard.allow_memory(self._write_bytes if is_write else read_bytes)
+        if statement.read_only or statement.keyword == "PRAGMA":
+            self.lengths.spend(spent)
+        else:
+            self.guard.allow_memory(self._write_bytes)
         self.guard.analyzed = False
         allowed = self.guard.allow_transactions
         if statement.keyword == "VACUUM":  # SQLite runs ATTACH, BEGIN and COMMIT inside it
@@ -298,8 +299,8 @@ class Connection:
     def _step(self, statement: Statement, action: Callable[[], T]) -> T:
         """One step of a stream, within the limits of a statement that is run with care."""
         self.guard.check()
+        self.lengths.spend(0)
         self.lengths.prepare_care(statement)
-        self.guard.allow_memory(max(sqlite.WORK_BYTES, self.lengths.bytes_max))
         self.guard.start()
         try:
             return self.guarded(action)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 from virke.engine import sqlite
+from virke.engine.budget import value_bytes, work_bytes
 from virke.engine.sqlite import Guard, Statement
 from virke.errors import TooLarge
 
@@ -39,17 +40,26 @@ class Lengths:
         self._raw = raw
         self._guard = guard
         self._guarded = guarded
-        self.now = self.bytes_max = bytes_max
+        self.answer_bytes_max = bytes_max
+        """What a request may answer."""
+        self.now = self.bytes_max = value_bytes(bytes_max)
         """The limit that holds at this moment."""
         self._long: set[str] = set()
         self._is_linear = False
 
     def allow(self, bytes_max: int) -> None:
-        """Let no value, and no SQL text, be longer than `bytes_max` from now on."""
-        if bytes_max != self.bytes_max:
+        """Let no value, and no SQL text, be longer than a request may have them that may answer `bytes_max`."""
+        if bytes_max != self.answer_bytes_max:
+            self.answer_bytes_max = bytes_max
             sqlite.limit_text(self._raw, bytes_max)
-            self.bytes_max = bytes_max
-            self._limit(min(self.now, bytes_max))
+            self.bytes_max = value_bytes(bytes_max)
+            self._limit(min(self.now, self.bytes_max))
+
+    def spend(self, spent: int) -> None:
+        """So much of what a request may answer is answered: what it reads from now on is shorter, and takes less."""
+        self._guard.allow_memory(work_bytes(self.answer_bytes_max, spent))
+        self.bytes_max = value_bytes(self.answer_bytes_max, spent)
+        self._limit(min(self.now, self.bytes_max))
 
     def full(self) -> None:
         """Rule 2, until `short`."""
