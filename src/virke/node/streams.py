@@ -107,7 +107,7 @@ class Streams:
         if len(self._kept) >= STREAMS_MAX:
             raise Busy(f"{STREAMS_MAX} streams are open here; close some")
         serving = database.serving
-        return Live(database, Stream(serving.empty, foreign_keys=serving.foreign_keys), scope)
+        return Live(database, Stream(serving.empty, foreign_keys=serving.foreign_keys, scope=scope), scope)
 
     def take(self, baton: str, database: Database, scope: Scope) -> Live:
         """The stream of a baton. Raises `Refused`."""

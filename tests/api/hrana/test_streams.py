@@ -102,7 +102,7 @@ def test_a_program_answers_what_its_steps_answer_one_by_one(batch: Batch) -> Non
     found = []
     for whole in (True, False):
         db = fresh()
-        stream = Stream(db.serving.empty, foreign_keys=True)
+        stream = Stream(db.serving.empty, foreign_keys=True, scope=Scope.ADMIN)
         doing = stream.batch(batch)
         said = blocking.drive(db, Scope.ADMIN, doing if whole else one_by_one(doing))
         state = stream.is_autocommit, stream._foreign_keys

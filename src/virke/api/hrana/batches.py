@@ -5,7 +5,7 @@ Knows steps and what their texts say; runs nothing.
 1. A batch is one program if it begins and ends without a transaction, by its text as far as that can be known; where
    the run shows otherwise (`NotOneProgram`), and for all others, its steps are run one by one.
 2. `PRAGMA foreign_keys` works outside of transactions only: what stands in front of the program is its mode, what
-   stands behind it is that of the stream.
+   stands behind it is that of the stream. One that the client may not set stands in no program: as a step it is refused.
 3. What only reads needs no program.
 """
 
@@ -28,6 +28,7 @@ from virke.api.hrana.sql import (
 )
 from virke.engine.programs import AllOf, AnyOf, Condition, Failed, Not, Step, Succeeded
 from virke.engine.sqlite import Parameters, keyword
+from virke.scopes import Scope
 
 _ALONE: Final = ("VACUUM", "ATTACH", "DETACH")
 ALWAYS: Final = AllOf(())
@@ -54,11 +55,11 @@ class OneProgram:
     foreign_keys: bool
 
 
-def one_program(steps: Sequence[PlainStep], *, foreign_keys: bool) -> OneProgram | None:
+def one_program(steps: Sequence[PlainStep], *, foreign_keys: bool, scope: Scope) -> OneProgram | None:
     """The program in a batch on a stream without a transaction; None if there is none."""
     controls = [control(step.sql) for step in steps]
     begin, end = 0, len(steps)
-    while begin < end and _sets_keys(controls[begin]) and steps[begin].condition is None:
+    while begin < end and _sets_keys(controls[begin], scope) and steps[begin].condition is None:
         begin += 1
     while end > begin and isinstance(controls[end - 1], ForeignKeys):
         end -= 1
@@ -80,8 +81,8 @@ def one_program(steps: Sequence[PlainStep], *, foreign_keys: bool) -> OneProgram
     return OneProgram(begin, end, found, foreign_keys)
 
 
-def _sets_keys(found: Control | None) -> bool:
-    return isinstance(found, ForeignKeys) and found.value is not None
+def _sets_keys(found: Control | None, scope: Scope) -> bool:
+    return isinstance(found, ForeignKeys) and found.value is not None and (found.value or scope >= Scope.SCHEMA)
 
 
 def _may_write(step: PlainStep, found: Control | None) -> bool:

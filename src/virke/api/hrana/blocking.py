@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 def pipeline(operation: Pipeline, database: Database, scope: Scope) -> dict[str, object]:
     """What a pipeline is answered. Raises `Refused`: it has a baton."""
-    stream = _stream(operation.baton, database)
+    stream = _stream(operation.baton, database, scope)
     try:
         results = [drive(database, scope, stream.respond(one)) for one in operation.requests]
     finally:
@@ -48,7 +48,7 @@ def pipeline(operation: Pipeline, database: Database, scope: Scope) -> dict[str,
 
 def cursor(operation: Cursor, database: Database, scope: Scope) -> list[dict[str, object]]:
     """The lines of a cursor. Raises `Refused`: it has a baton."""
-    stream = _stream(operation.baton, database)
+    stream = _stream(operation.baton, database, scope)
     head: dict[str, object] = {"baton": None, "base_url": None}
     try:
         return [head, *answers.entries_of(drive(database, scope, stream.batch(operation.batch)))]
@@ -60,17 +60,17 @@ def cursor(operation: Cursor, database: Database, scope: Scope) -> list[dict[str
 
 def once(operation: Once, database: Database, scope: Scope) -> dict[str, object]:
     """The body of an answer of version 1; one without `result` is an error."""
-    stream = _stream(None, database)
+    stream = _stream(None, database, scope)
     try:
         return answers.once_of(drive(database, scope, stream.respond(operation.request)))
     finally:
         drive(database, scope, stream.close())
 
 
-def _stream(baton: str | None, database: Database) -> Stream:
+def _stream(baton: str | None, database: Database, scope: Scope) -> Stream:
     if baton is not None:
         raise Refused("The stream has expired due to inactivity", "STREAM_EXPIRED", status=404)
-    return Stream(database.serving.empty, foreign_keys=database.serving.foreign_keys)
+    return Stream(database.serving.empty, foreign_keys=database.serving.foreign_keys, scope=scope)
 
 
 def drive(database: Database, scope: Scope, doing: Doing[T]) -> T:

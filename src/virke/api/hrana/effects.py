@@ -98,3 +98,14 @@ def check_may_write(scope: Scope) -> None:
     """Raise `Denied` for a token that may only read."""
     if scope < Scope.WRITE:
         raise Denied("this statement writes, and the token may only read; nothing was changed")
+
+
+def check_foreign_keys(scope: Scope, value: bool) -> None:
+    """Raise `Denied` for a client that would switch foreign keys off without the right to change the schema.
+
+    A stream keeps the mode and hands it to its programs, so no PRAGMA that SQLite's authorizer could refuse ever runs.
+    """
+    if not value and scope < Scope.SCHEMA:
+        raise Denied(
+            f"PRAGMA foreign_keys = off needs the scope `schema`; this request has `{scope.word}`; nothing was changed"
+        )

@@ -6,7 +6,8 @@ Knows Hrana's requests and the engine's values; knows no server, no thread and n
 2. A transaction begins with its first statement, not with BEGIN: a deferred one reads the state that is shown until it
    writes; then it waits for others, and is `Conflict` if it read what is no longer the newest.
 3. A batch that can be one program is one (`batches`). Each step answers what it would have answered alone.
-4. `PRAGMA foreign_keys` is the stream's own. It begins with the database's setting.
+4. `PRAGMA foreign_keys` is the stream's own. It begins with the database's setting; below the scope `schema` it can be
+   switched on, not off.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from virke.api.hrana import answers, requests
 from virke.api.hrana.answers import Done, StepAnswer
 from virke.api.hrana.batches import OneProgram, PlainStep, one_program
 from virke.api.hrana.complaints import Refused
-from virke.api.hrana.effects import Ask, BeginReading, BeginWriting, Doing, End, Single, Together, Within
+from virke.api.hrana.effects import (
+    Ask,
+    BeginReading,
+    BeginWriting,
+    Doing,
+    End,
+    Single,
+    Together,
+    Within,
+    check_foreign_keys,
+)
 from virke.api.hrana.sql import (
     Begin,
     Commit,
@@ -39,6 +50,7 @@ from virke.engine.sessions import NotOneProgram
 from virke.engine.sqlite import Column, Description, Parameters, keyword, split
 from virke.engine.transaction import Transaction
 from virke.errors import Conflict, SqlError, VirkeError
+from virke.scopes import Scope
 
 STORED_MAX: Final = 128
 """SQL texts that one stream may store: libSQL's clients keep 100."""
@@ -64,9 +76,10 @@ class _Open:
 class Stream:
     """One stream; `respond` does a request."""
 
-    def __init__(self, empty: Callable[[], QueryResult], *, foreign_keys: bool) -> None:
+    def __init__(self, empty: Callable[[], QueryResult], *, foreign_keys: bool, scope: Scope) -> None:
         self._empty = empty
         """A result without columns and rows, as of now."""
+        self._scope = scope
         self._default_keys = foreign_keys
         self._foreign_keys = foreign_keys
         self._stored: dict[int, str] = {}
@@ -243,6 +256,7 @@ class Stream:
         if value is None:
             mode = int(self._foreign_keys)
             return _with_rows(self._empty(), ["foreign_keys"], [(mode,)])
+        check_foreign_keys(self._scope, value)
         if self._open is None:
             self._foreign_keys = value
         return self._empty()
@@ -308,7 +322,7 @@ class Stream:
         found: list[Answer] = []
         program = None
         if self._open is None and len(steps) > 1:
-            program = one_program(steps, foreign_keys=self._foreign_keys)
+            program = one_program(steps, foreign_keys=self._foreign_keys, scope=self._scope)
         if program is not None:
             found = yield from self._as_program(steps, program)
         for step in steps[len(found) :]:
