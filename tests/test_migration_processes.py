@@ -34,7 +34,7 @@ with connect("app", url) as database:
     for folder in folders:
         try:
             done = migrate(database, Path(folder)) if act == "migrate" else undo(database, Path(folder), int(act))
-            print(*(file.path.name for file in done))
+            print(*(file.file_name for file in done))
         except Invalid as error:
             print("refused", error.message)
 """
@@ -116,7 +116,7 @@ def test_threads_that_undo_on_one_database_run_each_script_once(tmp_path: Path) 
         def run() -> None:
             barrier.wait()
             try:
-                done.extend(file.path.name for file in undo(database, folder))
+                done.extend(file.file_name for file in undo(database, folder))
             except BaseException as error:
                 errors.append(error)
 

@@ -63,7 +63,7 @@ def outcome(folder: Path, files: dict[str, str], *, dry_run: bool, keys: str) ->
         database.execute(f"PRAGMA foreign_keys = {keys}")
         done: list[str] = []
         try:
-            migrate(database, write(folder, **files), dry_run, report=lambda file: done.append(file.path.name))
+            migrate(database, write(folder, **files), dry_run, report=lambda file: done.append(file.file_name))
         except VirkeError as error:
             context = {key: error.context.get(key) for key in ("file", "line", "hint")}
             names = error.context["would_apply" if dry_run else "applied"]

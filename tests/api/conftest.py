@@ -1,26 +1,32 @@
-"""One suite for all who serve: `call` sends a request to each of them in turn."""
+"""One suite for all who serve: `call` sends a request to each of them in turn, on stores of several kinds."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.servers import s3
 from virke.api.codec import PlainCodec
 from virke.api.messages import Request, Response
 from virke.api.performing import perform
-from virke.api.routes import answer, parse
+from virke.api.routes import answer, has_endless_body, parse
 from virke.errors import VirkeError
 from virke.node.app import App
 from virke.node.databases import Databases
+from virke.opening import open_store
 from virke.scopes import Scope
+from virke.stores.base import Store
 from virke.stores.memory import memory_store
 
 CODEC = PlainCodec()
+PART_BYTES = 1000
 
 
 @dataclass
@@ -36,15 +42,27 @@ class Answered:
         """The body."""
         return json.loads(self.body)
 
+    @property
+    def lines(self) -> list[Any]:
+        """The lines of the body."""
+        return [json.loads(line) for line in self.body.splitlines()]
+
 
 Call = Callable[..., Answered]
 Serve = Callable[[Request], Answered]
+
+
+def parts_of(body: bytes) -> list[bytes]:
+    """A body as it comes over a network."""
+    return [body[at : at + PART_BYTES] for at in range(0, len(body), PART_BYTES)] or [b""]
 
 
 def blocking(databases: Databases) -> Serve:
     """As a WSGI server does it."""
 
     def serve(request: Request) -> Answered:
+        if has_endless_body(request.method, request.path):
+            request = replace(request, body=b"", parts=iter(parts_of(request.body)))
         operation = parse(request, CODEC)
         if isinstance(operation, Response):
             return _answered(operation)
@@ -67,12 +85,14 @@ def asgi(app: App, loop: asyncio.AbstractEventLoop) -> Serve:
 
     def serve(request: Request) -> Answered:
         sent: list[Any] = []
-        parts = [{"type": "http.request", "body": request.body, "more_body": False}]
+        *most, last = parts_of(request.body)
+        messages = [{"type": "http.request", "body": part, "more_body": True} for part in most]
+        messages.append({"type": "http.request", "body": last, "more_body": False})
 
         async def receive() -> Any:
-            if not parts:
+            if not messages:
                 await asyncio.Event().wait()
-            return parts.pop()
+            return messages.pop(0)
 
         async def send(message: Any) -> None:
             sent.append(message)
@@ -92,13 +112,42 @@ def asgi(app: App, loop: asyncio.AbstractEventLoop) -> Serve:
     return serve
 
 
-@pytest.fixture(params=["blocking", "asgi"])
-def call(request: pytest.FixtureRequest) -> Iterator[Call]:
+SERVERS = [
+    "blocking memory",
+    "asgi memory",
+    "blocking local",
+    "asgi local",
+    pytest.param("asgi s3", marks=pytest.mark.slow),
+]
+
+
+def _store(kind: str, request: pytest.FixtureRequest) -> Store:
+    match kind:
+        case "memory":
+            return memory_store()
+        case "local":
+            folder: Path = request.getfixturevalue("tmp_path")
+            return open_store(str(folder / "store"), create=True)
+        case _:
+            monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+            for name, value in s3.CREDENTIALS.items():
+                monkeypatch.setenv(name, value)
+            return open_store(request.getfixturevalue("moto").url(uuid.uuid4().hex))
+
+
+@pytest.fixture(params=SERVERS)
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """What the server of this test has, on the store of this test."""
+    return Databases(_store(request.param.split()[1], request))
+
+
+@pytest.fixture
+def call(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Call]:
     """`call(method, path, body, **headers)`: a body that is no bytes is sent as JSON; `_` in a header's name is a `-`."""
-    databases = Databases(memory_store())
+    is_blocking = "blocking" in request.node.callspec.params["databases"]
     loop = asyncio.new_event_loop()
     app = App(databases, CODEC)
-    serve = blocking(databases) if request.param == "blocking" else asgi(app, loop)
+    serve = blocking(databases) if is_blocking else asgi(app, loop)
 
     def send(method: str, path: str, body: object = b"", **headers: str) -> Answered:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

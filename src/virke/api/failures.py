@@ -43,6 +43,8 @@ HINT_OF: Final = {
     "outcome_unknown": "it may have been done: look at the data, or repeat it with the same Idempotency-Key",
 }
 RETRY_AFTER_S: Final = 1
+PLACES: Final = ("file", "line", "applied", "would_apply", "undid")
+"""What an error of several files says besides: which one it is in, and which were done before it."""
 
 
 def describe(error: VirkeError) -> dict[str, object]:
@@ -55,7 +57,7 @@ def describe(error: VirkeError) -> dict[str, object]:
     }
     if isinstance(error, SqlError):
         found["sqlite_code"] = error.sqlite_code
-    return found
+    return found | {name: error.context[name] for name in PLACES if error.context.get(name) is not None}
 
 
 def failed(error: VirkeError, codec: Codec, *, status: int | None = None) -> Response:

@@ -20,13 +20,17 @@ QUERY_FIELDS_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `path` and `query` (what stands behind the `?`) are as they were sent."""
+    """One request. `path` and `query` (what stands behind the `?`) are as they were sent.
+
+    A body that may be of any size (`routes.has_endless_body`) comes as `parts`; asking for the next one may block.
+    """
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    parts: Iterator[bytes] | None = None
 
     def fields(self) -> dict[str, str]:
         """The fields of the query; the last one of a name counts. Raises `Invalid`: it is not UTF-8, or there are too many."""

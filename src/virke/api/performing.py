@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Protocol
 
+from virke.api import administering
 from virke.api.hrana import blocking
 from virke.api.hrana.complaints import Refused
 from virke.api.hrana.operations import Cursor, Once, Pipeline
@@ -23,10 +24,12 @@ from virke.api.operations import (
     DescribeStatement,
     DoUpkeep,
     Flush,
+    GetMigrations,
     GetSchema,
     GetSettings,
     GetStatus,
     ListDatabases,
+    Migrate,
     Operation,
     Promote,
     Run,
@@ -132,6 +135,14 @@ def _upkeep(operation: DoUpkeep, place: Place, *_: object) -> object:
     return asdict(place.database(operation.database).upkeep(operation.limit))
 
 
+def _migrations(operation: GetMigrations, place: Place, *_: object) -> object:
+    return administering.migrations(place.database(operation.database))
+
+
+def _migrate(operation: Migrate, place: Place, *_: object) -> object:
+    return administering.migrate(operation, place.database(operation.database))
+
+
 def _list(operation: ListDatabases, place: Place, *_: object) -> object:
     return place.names()
 
@@ -175,6 +186,8 @@ _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = 
     Promote: _promote,
     Collect: _collect,
     DoUpkeep: _upkeep,
+    GetMigrations: _migrations,
+    Migrate: _migrate,
     ListDatabases: _list,
     CreateDatabase: _create,
     DeleteDatabase: _delete,

@@ -175,8 +175,11 @@ def _migrate(call: Call) -> Migrate:
                 pairs.append((name, sql))
             case _:
                 raise Invalid('each of `files` must be {"name": "001_name.sql", "sql": "…"}')
-    undo = 1 if body.get("undo") is True else _whole({k: v for k, v in body.items() if v is not False}, "undo")
-    return Migrate(call.database, tuple(pairs), dry_run=_yes(body, "dry_run"), undo=undo, report=_yes(body, "status"))
+    undo = 1 if body.get("undo") is True else None if body.get("undo") is False else _whole(body, "undo")
+    dry_run, report = _yes(body, "dry_run"), _yes(body, "status")
+    if dry_run + report + (undo is not None) > 1:
+        raise Invalid("`status`, `dry_run` and `undo` exclude each other")
+    return Migrate(call.database, tuple(pairs), dry_run=dry_run, undo=undo, report=report)
 
 
 def _import(call: Call) -> Import:

@@ -82,7 +82,7 @@ def _run(state: State, database: Database, action: Callable[..., object], *, ver
     def report(file: MigrationFile) -> None:
         done.append(file)
         if not state.json:
-            state.result(f"{verb} {file.path.name}")
+            state.result(f"{verb} {file.file_name}")
 
     try:
         action(report=report)

@@ -1,6 +1,6 @@
-"""The files of a migrations folder, checked against each other and against what a database has applied.
+"""Migration files, checked against each other and against what a database has applied.
 
-Reads the folder, changes nothing, knows no database.
+They are those of a folder, or (name, text) pairs from elsewhere. Changes nothing, knows no database and no disk.
 
 1. Files are `NNN_name.sql`, numbered without gap or double from 0 or 1; `NNN_name.undo.sql` belongs to one of them.
 2. A checksum is the SHA-256 of the text in UTF-8 with Unix line ends and no byte-order mark: a
@@ -14,11 +14,14 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from virke.errors import Invalid, NotFound
+from virke.errors import Invalid
+from virke.migrations.folder import read_folder
 
+Texts = Sequence[tuple[str, str]]
+"""The names and texts of migration files that are not in a folder, in any order."""
 _FILE = re.compile(r"(\d{1,15})_([\w.-]+)\.sql", re.ASCII)
 _UNDO = ".undo.sql"
 
@@ -29,7 +32,7 @@ class MigrationFile:
 
     number: int
     name: str
-    path: Path
+    file_name: str
     sql: str
     checksum: str
     undo: str | None = None
@@ -37,7 +40,7 @@ class MigrationFile:
     @property
     def undo_name(self) -> str:
         """What the file that undoes this one is called."""
-        return self.path.name.removesuffix(".sql") + _UNDO
+        return self.file_name.removesuffix(".sql") + _UNDO
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,65 +54,59 @@ class Record:
     undo: str | None
 
 
-def plan(folder: Path) -> list[MigrationFile]:
-    """The migrations of `folder` in order.
+def plan(source: Path | Texts) -> list[MigrationFile]:
+    """The migrations of a folder, or of these texts, in order.
 
     Raises:
         NotFound: there is no such folder.
         Invalid: a `.sql` file has a wrong name, a number is missing or taken twice, a text is not UTF-8 or can't be read.
     """
-    try:
-        if not folder.is_dir():
-            raise NotFound(
-                f"no migrations folder {str(folder)!r}: make it and add 001_name.sql, or name one with --dir"
-            )
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".sql" and p.name[0] != "." and p.is_file())
-    except OSError as error:
-        raise Invalid(f"can't read {error.filename or folder}: {error.strerror}") from error
-    undo_paths = {path.name: path for path in paths if path.name.lower().endswith(_UNDO)}
-    files = sorted((_read(path) for path in paths if path.name not in undo_paths), key=lambda file: file.number)
+    texts = read_folder(source) if isinstance(source, Path) else _by_name(source)
+    undo_texts = {name: text for name, text in texts.items() if name.lower().endswith(_UNDO)}
+    files = sorted((_read(name, texts[name]) for name in texts.keys() - undo_texts), key=lambda file: file.number)
     for before, after in itertools.pairwise(files):
         if before.number == after.number:
-            raise Invalid(f"{before.path.name} and {after.path.name} have the same number")
+            raise Invalid(f"{before.file_name} and {after.file_name} have the same number")
         if after.number != before.number + 1:
-            raise Invalid(f"migration {before.number + 1:03} is missing: {after.path.name} follows {before.path.name}")
+            raise Invalid(f"migration {before.number + 1:03} is missing: {after.file_name} follows {before.file_name}")
     if files and files[0].number > 1:
-        raise Invalid(f"migration 001 is missing: the first file is {files[0].path.name}")
-    return _join(files, undo_paths)
+        raise Invalid(f"migration 001 is missing: the first file is {files[0].file_name}")
+    return _join(files, undo_texts)
 
 
-def _join(files: list[MigrationFile], undo_paths: dict[str, Path]) -> list[MigrationFile]:
+def _by_name(texts: Texts) -> dict[str, str]:
+    found = dict(texts)
+    if len(found) < len(texts):
+        names = [name for name, _ in texts]
+        raise Invalid(f"there are two files {next(name for name in names if names.count(name) > 1)!r}")
+    return found
+
+
+def _join(files: list[MigrationFile], undo_texts: dict[str, str]) -> list[MigrationFile]:
     """Each file with the text of its `.undo.sql`, if it has one."""
-    orphans = undo_paths.keys() - {file.undo_name for file in files}
+    orphans = undo_texts.keys() - {file.undo_name for file in files}
     if orphans:
         orphan = min(orphans)
         raise Invalid(f"{orphan} undoes nothing: there is no {orphan.removesuffix(_UNDO)}.sql beside it")
-    return [_with_undo(file, undo_paths) for file in files]
+    undo_of = {name: _normal(name, text) for name, text in undo_texts.items()}
+    return [replace(file, undo=undo_of.get(file.undo_name)) for file in files]
 
 
-def _with_undo(file: MigrationFile, undo_paths: dict[str, Path]) -> MigrationFile:
-    path = undo_paths.get(file.undo_name)
-    if path is None:
-        return file
-    return MigrationFile(file.number, file.name, file.path, file.sql, file.checksum, undo=_text(path))
-
-
-def _read(path: Path) -> MigrationFile:
-    match = _FILE.fullmatch(path.name)
+def _read(name: str, text: str) -> MigrationFile:
+    match = _FILE.fullmatch(name)
     if match is None:
-        raise Invalid(f"{path.name} is not a migration's name: use digits, '_', a name and '.sql', as in 001_users.sql")
-    sql = _text(path)
-    return MigrationFile(int(match[1]), match[2], path, sql, hashlib.sha256(sql.encode()).hexdigest())
+        raise Invalid(f"{name} is not a migration's name: use digits, '_', a name and '.sql', as in 001_users.sql")
+    sql = _normal(name, text)
+    return MigrationFile(int(match[1]), match[2], name, sql, hashlib.sha256(sql.encode()).hexdigest())
 
 
-def _text(path: Path) -> str:
-    """The file's text with normalised line ends (invariant 2)."""
+def _normal(name: str, text: str) -> str:
+    """A text with normalised line ends and no byte-order mark (invariant 2)."""
     try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{path.name} is not UTF-8: {error.reason} at byte {error.start}") from error
-    except OSError as error:
-        raise Invalid(f"can't read {path}: {error.strerror}") from error
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"{name} is not valid Unicode: {error.reason} at character {error.start}") from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def check(files: Sequence[MigrationFile], records: Sequence[Record]) -> None:
@@ -125,13 +122,13 @@ def check(files: Sequence[MigrationFile], records: Sequence[Record]) -> None:
         if file is None:
             raise Invalid(f"{label} was applied on {record.applied_at}, but its file is missing: bring it back")
         if file.name != record.name:
-            raise Invalid(f"{file.path.name} was applied as {label}: give it its old name again")
+            raise Invalid(f"{file.file_name} was applied as {label}: give it its old name again")
         if file.checksum != record.checksum:
             raise Invalid(
-                f"{file.path.name} was edited after it was applied on {record.applied_at}: "
+                f"{file.file_name} was edited after it was applied on {record.applied_at}: "
                 "put its old text back and write the change as a new migration"
             )
     applied = {record.number for record in records}
     late = [file for file in files if applied and file.number not in applied and file.number < max(applied)]
     if late:
-        raise Invalid(f"{late[0].path.name} was never applied, but a later one was: give it the next free number")
+        raise Invalid(f"{late[0].file_name} was never applied, but a later one was: give it the next free number")

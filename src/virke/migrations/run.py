@@ -1,7 +1,7 @@
 """Migrations applied to a database, taken back, and reported.
 
 Knows the record table `virke_migrations` and the transactions of a database; knows nothing of files except what
-`plan` read.
+`plan` made of them.
 
 1. A file and its record are one transaction: both are there or neither.
 2. Whether a file may run is decided inside its transaction, by the records that are there then: it is the next one of
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from virke.errors import Invalid, VirkeError
 from virke.migrations.derive import RECORDS, derive_undo, read_schema
-from virke.migrations.plan import MigrationFile, Record, check, plan
+from virke.migrations.plan import MigrationFile, Record, Texts, check, plan
 from virke.migrations.running import again, run_file, running
 from virke.migrations.target import Step, Target, rehearsal
 
@@ -71,15 +71,20 @@ class _Overtaken(Exception):
         self.records = records
 
 
-def status(database: Database, folder: Path) -> list[MigrationState]:
-    """Every migration of `folder` in order, applied or waiting.
+def status(database: Database, source: Path | Texts) -> list[MigrationState]:
+    """Every migration of a folder, or of these texts, in order, applied or waiting.
 
     Raises:
         Invalid: the folder is not a continuation of what was applied (see `plan` and `check`).
     """
-    files = plan(folder)
+    files = plan(source)
     records = {record.number: record for record in _checked(database, files)}
     return [_state(file, records.get(file.number)) for file in files]
+
+
+def applied(database: Database) -> list[Record]:
+    """What a database has applied, in order."""
+    return _records(database)
 
 
 def _state(file: MigrationFile, record: Record | None) -> MigrationState:
@@ -96,16 +101,16 @@ def _state(file: MigrationFile, record: Record | None) -> MigrationState:
 
 
 def migrate(
-    database: Database, folder: Path, dry_run: bool = False, *, report: Report | None = None
+    database: Database, source: Path | Texts, dry_run: bool = False, *, report: Report | None = None
 ) -> list[MigrationFile]:
-    """Apply the migrations of `folder` that wait, and return them; with `dry_run` nothing of it is kept.
+    """Apply the migrations of a folder, or of these texts, that wait, and return them; with `dry_run` nothing of it is kept.
 
     Raises:
         Invalid: the folder is wrong (nothing ran), or SQLite refused a statement: the files before it are applied
             (`context["applied"]` names them), its own file is not.
         Conflict: other writers won every attempt at a file; those before it are applied, run it again.
     """
-    files = plan(folder)
+    files = plan(source)
     records = _checked(database, files)
     attempts = database.known_settings.max_attempts
     if not dry_run:
@@ -151,7 +156,7 @@ class _Done:
         try:
             yield
         except VirkeError as error:
-            error.context[self._key] = [file.path.name for file in self.files]
+            error.context[self._key] = [file.file_name for file in self.files]
             raise
 
 
@@ -164,7 +169,7 @@ def _apply_all(
         while waiting:
             file, *rest = waiting
             try:
-                again(attempts, file.path.name, partial(_apply, target, files, file))
+                again(attempts, file.file_name, partial(_apply, target, files, file))
             except _Overtaken as others:
                 waiting = _waiting(files, others.records)
             else:
@@ -180,14 +185,14 @@ def _waiting(files: Sequence[MigrationFile], records: Sequence[Record]) -> list[
 
 def _apply(target: Target, files: Sequence[MigrationFile], file: MigrationFile) -> None:
     """Apply one file, if it is the next one (invariant 2)."""
-    with running(target, file.sql, file.path.name) as step:
+    with running(target, file.sql, file.file_name) as step:
         records = _records(step)
         check(files, records)
         if _waiting(files, records)[:1] != [file]:
             raise _Overtaken(records)
         step.execute(_CREATE)
         before = read_schema(step)
-        ran = run_file(step, file.sql, file.path.name)
+        ran = run_file(step, file.sql, file.file_name)
         undo = derive_undo(before, read_schema(step), ran)
         step.execute(_INSERT, (file.number, file.name, file.checksum, undo))
 
@@ -195,7 +200,9 @@ def _apply(target: Target, files: Sequence[MigrationFile], file: MigrationFile) 
 # Undoing
 
 
-def undo(database: Database, folder: Path, steps: int = 1, *, report: Report | None = None) -> list[MigrationFile]:
+def undo(
+    database: Database, source: Path | Texts, steps: int = 1, *, report: Report | None = None
+) -> list[MigrationFile]:
     """Take back the last `steps` applied migrations, newest first, and return them.
 
     What another process took back in the meantime is left out.
@@ -206,7 +213,7 @@ def undo(database: Database, folder: Path, steps: int = 1, *, report: Report | N
             (`context["undid"]` names it), its own migration is not.
         Conflict: other writers won every attempt at one; those before it are taken back, run it again.
     """
-    files = plan(folder)
+    files = plan(source)
     records = _checked(database, files)
     attempts = database.known_settings.max_attempts
     if not 1 <= steps <= len(records):
@@ -230,7 +237,7 @@ def _undo_script(file: MigrationFile, record: Record) -> str:
     script = file.undo if file.undo is not None else record.undo
     if script is None:
         raise Invalid(
-            f"{file.path.name} can't be undone automatically (it dropped or changed what was there before): "
+            f"{file.file_name} can't be undone automatically (it dropped or changed what was there before): "
             f"write {file.undo_name} beside it"
         )
     return script
@@ -244,11 +251,11 @@ def _take_back(target: Target, files: Sequence[MigrationFile], file: MigrationFi
         check(files, records)
         last = records[-1].number if records else -1
         if last > file.number:
-            raise Invalid(f"{file.path.name} is no longer the last one: a later migration was applied; run it again")
+            raise Invalid(f"{file.file_name} is no longer the last one: a later migration was applied; run it again")
         if last != file.number:
             raise _Overtaken(records)
         if records[-1].undo != record.undo:
-            raise Invalid(f"{file.path.name} was undone and applied again in the meantime; run it again")
+            raise Invalid(f"{file.file_name} was undone and applied again in the meantime; run it again")
         run_file(step, script, file.undo_name)
         step.execute(f"DELETE FROM {RECORDS} WHERE number = ?", (file.number,))
 
