@@ -255,9 +255,9 @@ class Connection:
     def _run(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
         """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""
         self.guard.check()
-        if statement.read_only or statement.keyword == "PRAGMA":
-            self.lengths.spend(spent)
-        else:
+        is_write = not statement.read_only and statement.keyword != "PRAGMA"
+        self.lengths.spend(0 if is_write else spent)
+        if is_write:
             self.guard.allow_memory(self._write_bytes)
         self.guard.analyzed = False
         allowed = self.guard.allow_transactions
