@@ -44,7 +44,8 @@ def serve(
         raise UsageError("--tls-cert and --tls-key go together")
     try:
         from virke.node.codec import FastCodec
-        from virke.node.server import Address
+        from virke.node.http.listener import Listener
+        from virke.node.server import Address, limits_here
         from virke.node.server import serve as run
     except ImportError as error:
         raise UsageError(f"{MISSING} ({error.name} is missing)") from error
@@ -61,6 +62,12 @@ def serve(
         )
     app = App(databases, FastCodec(), body_mb=max_body_mb, default=state.db)
     try:
-        run(app, Address(host, port, tls_cert, tls_key), lambda url: state.note(f"virke serves {url}"))
+        run(
+            app,
+            Address(host, port, tls_cert, tls_key),
+            lambda url: state.note(f"virke serves {url}"),
+            listener=Listener(limits_here()),
+            message_bytes=max_body_mb << 20,
+        )
     except OSError as error:
         raise UsageError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
