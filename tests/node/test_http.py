@@ -95,6 +95,8 @@ REFUSED = {
     "a space in a path": (400, b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n"),
     "no Host": (400, b"GET /a HTTP/1.1\r\n\r\n"),
     "two Hosts": (400, b"GET /a HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"),
+    "two tokens": (400, POST + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n"),
+    "two origins": (400, POST + b"Origin: http://x\r\nOrigin: http://y\r\n\r\n"),
     "a Host with a path": (400, b"GET /a HTTP/1.1\r\nHost: x/y\r\n\r\n"),
     "a Host with a user": (400, b"GET /a HTTP/1.1\r\nHost: a@x\r\n\r\n"),
     "a Host with a space": (400, b"GET /a HTTP/1.1\r\nHost: x y\r\n\r\n"),

@@ -83,6 +83,8 @@ def test_requests_of_one_connection_are_answered_in_order_however_they_come(tmp_
         (["--host", "0.0.0.0"], "token create"),
         (["--tls-cert", "x.pem"], "go together"),
         (["--port", "70000"], "70000"),
+        (["--timeout-ms", "0"], "timeout-ms"),
+        (["--cors", "app.example.com"], "an origin is"),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_served(tmp_path: Path, options: list[str], words: str) -> None:

@@ -30,8 +30,10 @@ from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
 from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
+from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
+from virke.node.limits import Account, room_for_bodies
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
@@ -57,11 +59,19 @@ class App:
     """An ASGI application for the databases of one store."""
 
     def __init__(
-        self, databases: Databases, codec: Codec, *, body_mb: int = BODY_MB, default: str | None = None
+        self,
+        databases: Databases,
+        codec: Codec,
+        *,
+        body_mb: int = BODY_MB,
+        default: str | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self.databases = databases
         self.codec = codec
         self._body_bytes = body_mb << 20
+        self._bodies = room_for_bodies(self._body_bytes)
+        self._cors = cors or Cors()
         self._threads = ThreadPoolExecutor(READERS_MAX, "virke-reader")
         self._writing: Writing | None = None
         self._hrana = Hrana(Streams(self._threads, self._writer), self._writer, self._threads, codec)
@@ -99,8 +109,15 @@ class App:
         self.databases.close()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        sees = False
         try:
-            response = await self._respond(scope, receive)
+            if self._cors.is_on and self._cors.allows(headers):
+                sees = await self._access.needs_token()
+            response = self._cors.preflight(scope["method"], headers) if sees else None
+            if response is None:
+                with self._bodies.account() as account:
+                    response = await self._respond(scope, headers, receive, account)
         except ClientGone:
             return
         except VirkeError as error:
@@ -108,6 +125,8 @@ class App:
         except Exception:
             log.exception("a request failed for a reason of the server's own")
             response = failed(INTERNAL, self.codec)
+        if sees:
+            response = self._cors.seen(response, headers)
         await self._send(response, send, with_body=scope["method"] != "HEAD")
 
     async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -122,12 +141,11 @@ class App:
         socket = Socket(self._hrana.streams, self.codec, open_database, send)
         await socket.serve(receive, list(scope.get("subprotocols", ())))
 
-    async def _respond(self, scope: Message, receive: Receive) -> Response:
+    async def _respond(self, scope: Message, headers: dict[str, str], receive: Receive, account: Account) -> Response:
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         token = None if path in OPEN_PATHS else await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
-        body = b"" if is_endless else await self._body(headers, receive)
+        body = b"" if is_endless else await self._body(headers, receive, account)
         request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body)
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
@@ -143,8 +161,8 @@ class App:
                 outcome = [name for name in outcome if granted.may_see(name)]
         return answer(operation, outcome, self.codec)
 
-    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
-        """The whole body. Raises `TooLarge`, `ClientGone`."""
+    async def _body(self, headers: dict[str, str], receive: Receive, account: Account) -> bytes:
+        """The whole body. Raises `TooLarge`, `Busy`, `ClientGone`."""
         if int(headers.get("content-length") or 0) > self._body_bytes:
             raise self._too_large()
         parts, size = [], 0
@@ -156,6 +174,7 @@ class App:
             size += len(part)
             if size > self._body_bytes:
                 raise self._too_large()
+            account.take(len(part))
             parts.append(part)
             if not message.get("more_body"):
                 return b"".join(parts) if len(parts) > 1 else part

@@ -6,7 +6,8 @@ whitespace before a colon, folded lines, bare line ends, a Content-Length that i
 1. Two readers of the same bytes must not see different requests. What could be read in two ways is refused, and the
    connection ends.
 2. A path is one that begins with a slash. The form with a whole URL is for proxies, `*` and CONNECT are for none here.
-3. The only transfer coding is `chunked`, and only with HTTP/1.1; another one is 501.
+3. A header that says who asks, from where or of whom is there once.
+4. The only transfer coding is `chunked`, and only with HTTP/1.1; another one is 501.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _ODD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
+_ONCE: Final = (b"authorization", b"host", b"origin")
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -47,8 +49,11 @@ def refusal_of(method: bytes, target: bytes, version: str, headers: Sequence[Hea
     if method == b"CONNECT" or not _TARGET.match(target) or b"#" in target or b"\\" in target:
         return Refusal(400, "the target of a request must be a path that begins with a slash")
     hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1 or (not hosts and version == "1.1") or not all(map(_HOST.match, hosts)):
+    if (not hosts and version == "1.1") or not all(map(_HOST.match, hosts)):
         return Refusal(400, "a request needs one header Host, with a name and perhaps a port")
+    names = [name for name, _ in headers]
+    if any(names.count(name) > 1 for name in _ONCE):
+        return Refusal(400, "Authorization, Host and Origin may be there once")
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
     if codings and (version != "1.1" or any(name == b"content-length" for name, _ in headers)):
         return Refusal(400, "Transfer-Encoding has no place in this request")
