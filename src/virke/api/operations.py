@@ -8,7 +8,7 @@ Knows programs and scopes; knows no HTTP and no server.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -147,10 +147,16 @@ class Migrate:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A file to import; its bytes come with the request, part by part."""
+    """A file to import: its bytes, part by part, and how many they are if that was announced.
+
+    None as `kind`: its content says what it is.
+    """
 
     scope: ClassVar[Scope] = Scope.SCHEMA
     database: str
+    parts: Iterator[bytes]
+    length: int | None = None
+    kind: str | None = None
     table: str | None = None
     replace: bool = False
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Protocol
 
-from virke.api import administering
+from virke.api import administering, transferring
 from virke.api.hrana import blocking
 from virke.api.hrana.complaints import Refused
 from virke.api.hrana.operations import Cursor, Once, Pipeline
@@ -23,11 +23,13 @@ from virke.api.operations import (
     DeleteDatabase,
     DescribeStatement,
     DoUpkeep,
+    Export,
     Flush,
     GetMigrations,
     GetSchema,
     GetSettings,
     GetStatus,
+    Import,
     ListDatabases,
     Migrate,
     Operation,
@@ -41,11 +43,8 @@ from virke.errors import Invalid
 from virke.scopes import Scope
 
 
-class Place(Protocol):
-    """What has databases, by name."""
-
-    def database(self, name: str) -> Database:
-        """An open database. Raises `NotFound`, `Unavailable`."""
+class Place(transferring.Place, Protocol):
+    """What has databases, by name, and can create and delete them."""
 
     def names(self) -> list[str]:
         """The names of all. Raises `Unavailable`."""
@@ -66,7 +65,10 @@ def perform(operation: Operation, place: Place, scope: Scope, cancel: Cancel | N
     do = _PERFORMERS.get(type(operation))
     if do is None:
         raise Invalid("this server does not do that here")
-    return do(operation, place, scope, cancel)
+    if operation.database is None:
+        return do(operation, place, scope, cancel)
+    with place.in_use(operation.database):
+        return do(operation, place, scope, cancel)
 
 
 def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult]:
@@ -143,6 +145,14 @@ def _migrate(operation: Migrate, place: Place, *_: object) -> object:
     return administering.migrate(operation, place.database(operation.database))
 
 
+def _import(operation: Import, place: Place, *_: object) -> object:
+    return transferring.take_in(operation, place)
+
+
+def _export(operation: Export, place: Place, *_: object) -> object:
+    return transferring.give_out(operation, place)
+
+
 def _list(operation: ListDatabases, place: Place, *_: object) -> object:
     return place.names()
 
@@ -188,6 +198,8 @@ _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = 
     DoUpkeep: _upkeep,
     GetMigrations: _migrations,
     Migrate: _migrate,
+    Import: _import,
+    Export: _export,
     ListDatabases: _list,
     CreateDatabase: _create,
     DeleteDatabase: _delete,
