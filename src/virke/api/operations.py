@@ -22,7 +22,8 @@ from virke.scopes import Scope
 class Run:
     """Statements on one database: a single one of any kind, or with `is_batch` several as one unit.
 
-    `streams`: the rows are wanted line by line, without a bound on how many. `key` is an idempotency key.
+    `streams`: the rows of the single statement are wanted line by line, without a bound on how many. `key` is an idempotency
+    key.
     """
 
     scope: ClassVar[Scope] = Scope.READ
@@ -44,7 +45,7 @@ class Run:
     @property
     def is_plain(self) -> bool:
         """Whether it may be a read that is answered from what is shown."""
-        return not (self.is_batch or self.streams or self.meta or self.key or self.consistency or self.timeout_ms)
+        return not (self.is_batch or self.meta or self.key or self.consistency or self.timeout_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ Knows databases and the place that has them; knows no HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from virke.api import administering, transferring
 from virke.api.hrana import blocking
 from virke.api.hrana.complaints import Refused
 from virke.api.hrana.operations import Cursor, Once, Pipeline
+from virke.api.native import Streamed
 from virke.api.operations import (
     ChangeSettings,
     Collect,
@@ -38,8 +40,8 @@ from virke.api.operations import (
 )
 from virke.engine.database import Database
 from virke.engine.results import QueryResult, Status
-from virke.engine.terms import Cancel
-from virke.errors import Invalid
+from virke.engine.terms import Cancel, Terms
+from virke.errors import Invalid, NotHere
 from virke.scopes import Scope
 
 
@@ -71,8 +73,10 @@ def perform(operation: Operation, place: Place, scope: Scope, cancel: Cancel | N
         return do(operation, place, scope, cancel)
 
 
-def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult]:
+def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult] | Streamed:
     database = place.database(run.database)
+    if run.streams and (streamed := _streamed(run, place, scope, cancel)):
+        return streamed
     if run.is_batch:
         return database.serving.run(run.requests, scope=scope, key=run.key, meta=run.meta)
     [(sql, params)] = run.requests
@@ -90,6 +94,21 @@ def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryRe
     )
     result.stale_ms = database.serving.stale_ms
     return result
+
+
+def _streamed(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> Streamed | None:
+    """The rows of a statement that reads, one at a time; None if it writes."""
+    [(sql, params)] = run.requests
+    terms = Terms(run.consistency, run.bookmark, run.timeout_ms, cancel, read_only=scope < Scope.WRITE)
+    with ExitStack() as stack:
+        stack.enter_context(place.in_use(run.database))
+        serving = place.database(run.database).serving
+        try:
+            rows = serving.rows(sql, params, terms)
+        except NotHere:
+            return None
+        stack.callback(rows.close)
+        return Streamed(rows, stack.pop_all().close, serving.stale_ms)
 
 
 def _describe(operation: DescribeStatement, place: Place, *_: object) -> object:

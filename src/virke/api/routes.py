@@ -18,7 +18,7 @@ from virke.api.failures import failed
 from virke.api.hrana import complaints
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.messages import Parts, Request, Response, segments
+from virke.api.messages import NDJSON, Parts, Request, Response, segments
 from virke.api.operations import CreateDatabase, Export, ListDatabases, Operation, Run
 from virke.api.table import BOOKMARK, OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
 from virke.engine.results import QueryResult
@@ -26,6 +26,7 @@ from virke.errors import Invalid, NotFound, VirkeError
 
 STALE: Final = "virke-stale"
 """The age in milliseconds of a state that is older than allowed, because the store is down."""
+_LINES: Final = (("content-type", NDJSON),)
 MEDIA_TYPE_OF: Final = {"sql": "application/sql", "sqlite": "application/vnd.sqlite3", "csv": "text/csv; charset=utf-8"}
 
 
@@ -91,6 +92,12 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
         case Run(is_batch=True), list():
             found: object = [native.result_of(one) for one in outcome]
             bookmark = outcome[-1].bookmark if outcome else None
+        case Run(), native.Streamed():
+            response = Response(200, Parts(outcome.lines(codec), outcome.close, outcome.rows.interrupt), _LINES)
+            return _with_state(response, outcome.rows.bookmark, outcome.stale_ms)
+        case Run(streams=True), QueryResult():
+            response = Response(200, native.lines_of_result(outcome, codec), _LINES)
+            return _with_state(response, outcome.bookmark, outcome.stale_ms)
         case Run(), QueryResult():
             found, bookmark = native.result_of(outcome), outcome.bookmark
         case Cursor(), list():
@@ -106,6 +113,11 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
             found, bookmark = outcome, None
     stale_ms = outcome.stale_ms if isinstance(outcome, QueryResult) else None
     response = Response(201 if isinstance(operation, CreateDatabase) and _is_new(outcome) else 200, codec.dumps(found))
+    return _with_state(response, bookmark, stale_ms)
+
+
+def _with_state(response: Response, bookmark: str | None, stale_ms: int | None) -> Response:
+    """A response that says of which state it is."""
     if stale_ms is not None:
         response = response.with_headers((STALE, str(stale_ms)))
     return response.with_headers((BOOKMARK, bookmark)) if bookmark else response

@@ -110,7 +110,10 @@ def _batch(call: Call) -> Run:
 
 
 def _run(call: Call, requests: tuple[Statement, ...], *, is_batch: bool = False) -> Run:
-    headers = call.request.headers
+    headers, meta = call.request.headers, _yes(call.body, "meta")
+    streams = not is_batch and NDJSON in headers.get("accept", "").lower()
+    if streams and meta:
+        raise Invalid("`meta` says what a whole answer cost; rows that are streamed have none")
     return Run(
         call.database,
         requests,
@@ -119,8 +122,8 @@ def _run(call: Call, requests: tuple[Statement, ...], *, is_batch: bool = False)
         consistency=headers.get(CONSISTENCY),
         key=headers.get(KEY),
         timeout_ms=_whole(call.body, "timeout_ms"),
-        meta=_yes(call.body, "meta"),
-        streams=NDJSON in headers.get("accept", ""),
+        meta=meta,
+        streams=streams,
     )
 
 

@@ -20,7 +20,8 @@ from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.messages import Request, Response
+from virke.api.messages import Parts, Request, Response
+from virke.api.native import Streamed
 from virke.api.operations import Export, Import, ListDatabases, Operation, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
@@ -214,7 +215,8 @@ class App:
             return await working
         cancel.cancel()
         await asyncio.wait((working,))
-        working.exception()
+        if working.exception() is None and isinstance(done := working.result(), Parts | Streamed):
+            await loop.run_in_executor(self._threads, done.close)
         raise ClientGone
 
 
