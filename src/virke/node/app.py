@@ -12,17 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.messages import Request, Response
-from virke.api.operations import ListDatabases, Operation, Run
+from virke.api.messages import Parts, Request, Response
+from virke.api.native import Streamed
+from virke.api.operations import Export, Import, ListDatabases, Operation, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.database import Database
@@ -30,6 +30,7 @@ from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
 from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
+from virke.node.bodies import Arriving, ClientGone, Message, Receive, Send, gone, send_response
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
@@ -37,22 +38,16 @@ from virke.node.limits import Account, room_for_bodies
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
+from virke.node.transfers import Transfers
 from virke.node.writing import Writing
 from virke.scopes import Scope
 from virke.tokens import TokenTable
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 log: Final = logging.getLogger("virke.node")
 READERS_MAX: Final = 16
 BODY_MB: Final = 16
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
-
-
-class ClientGone(Exception):
-    """The client went away before its request was answered."""
 
 
 class App:
@@ -73,6 +68,7 @@ class App:
         self._bodies = room_for_bodies(self._body_bytes)
         self._cors = cors or Cors()
         self._threads = ThreadPoolExecutor(READERS_MAX, "virke-reader")
+        self._transfers = Transfers(databases)
         self._writing: Writing | None = None
         self._hrana = Hrana(Streams(self._threads, self._writer), self._writer, self._threads, codec)
         self._access = Access(TokenTable(databases.store), self._threads)
@@ -105,6 +101,7 @@ class App:
         """Finish what was begun, push what is pending, close every database."""
         if self._writing:
             self._writing.close()
+        self._transfers.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
         self.databases.close()
 
@@ -127,7 +124,7 @@ class App:
             response = failed(INTERNAL, self.codec)
         if sees:
             response = self._cors.seen(response, headers)
-        await self._send(response, send, with_body=scope["method"] != "HEAD")
+        await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
 
     async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -146,7 +143,8 @@ class App:
         token = None if path in OPEN_PATHS else await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
         body = b"" if is_endless else await self._body(headers, receive, account)
-        request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body)
+        parts = Arriving(receive, asyncio.get_running_loop()) if is_endless else None
+        request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body, parts)
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
             return operation
@@ -188,7 +186,7 @@ class App:
         try:
             database = await self._naming.database(operation.database, headers)
             scope = self._access.check(token, database.name, Scope.READ).scope
-            return await self._hrana.perform(operation, database, scope, partial(_gone, receive))
+            return await self._hrana.perform(operation, database, scope, partial(gone, receive))
         except VirkeError as error:
             return error
 
@@ -209,6 +207,8 @@ class App:
                     answers = await self._writer().run(database, program)
                     results = [one for one in answers if isinstance(one, QueryResult)]
                     return results if operation.is_batch else results[0]
+            if isinstance(operation, Import | Export):
+                return await self._transfers.perform(operation, scope)
             return await self._in_thread(operation, scope, receive)
         except VirkeError as error:
             return error
@@ -227,40 +227,18 @@ class App:
         cancel = Cancel()
         loop = asyncio.get_running_loop()
         working = loop.run_in_executor(self._threads, perform, operation, self.databases, scope, cancel)
-        watching = asyncio.ensure_future(_gone(receive))
+        watching = asyncio.ensure_future(gone(receive))
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             watching.cancel()
             return await working
         cancel.cancel()
         await asyncio.wait((working,))
-        working.exception()
+        if working.exception() is None and isinstance(done := working.result(), Parts | Streamed):
+            await loop.run_in_executor(self._threads, done.close)
         raise ClientGone
-
-    async def _send(self, response: Response, send: Send, *, with_body: bool) -> None:
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-        body = response.body
-        if isinstance(body, bytes):
-            headers.append((b"content-length", b"%d" % len(body)))
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            await send({"type": "http.response.body", "body": body if with_body else b""})
-            return
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        loop = asyncio.get_running_loop()
-        while with_body and (part := await loop.run_in_executor(self._threads, _next, body)) is not None:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
-def _next(parts: Iterator[bytes]) -> bytes | None:
-    return next(parts, None)
 
 
 def _client_of(scope: Message) -> str | None:
     client = scope.get("client")
     return client[0] if client else None
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
