@@ -106,6 +106,11 @@ class TokenTable:
         finally:
             self._lock.release()
 
+    def renew(self) -> None:
+        """Ask the store now: this server has just changed the tokens, so what is held is old. Raises as `refresh`."""
+        with self._lock:
+            self._ask()
+
     def _ask(self) -> None:
         self._asked_s = began_s = self._env.monotonic()
         try:
