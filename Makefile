@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint types bench
+.PHONY: setup demo test clients lint types bench
 
 setup: $(READY)
 
@@ -12,6 +12,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/pytest -n 2 -m "not slow"
+
+clients: $(READY) # other people's, from the registries, beside a real sqld
+	$(VENV)/bin/python -m tests.clients.install
+	$(VENV)/bin/pytest -n 2 -m clients tests/clients
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
