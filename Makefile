@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint types bench
+.PHONY: setup demo test prove lint types bench
 
 setup: $(READY)
 
@@ -11,7 +11,10 @@ demo: $(READY)
 	$(VENV)/bin/python demo/play.py
 
 test: $(READY)
-	$(VENV)/bin/pytest -n 2 -m "not slow"
+	$(VENV)/bin/pytest -n 2 -m "not slow and not prove"
+
+prove: $(READY)
+	$(VENV)/bin/pytest -n 0 -s -m prove
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
