@@ -40,7 +40,8 @@ class Answered:
 
     status: int
     body: Any
-    bookmark: str
+    bookmark: str = ""
+    is_stale: bool = False
 
     @property
     def code(self) -> str:
@@ -116,7 +117,9 @@ class Client:
             connection.request(method, path, data, {**self._headers, **headers})
             answer = connection.getresponse()
             found = json.loads(answer.read() or b"null")
-            return Answered(answer.status, found, answer.headers.get("Virke-Bookmark", ""))
+            return Answered(
+                answer.status, found, answer.headers.get("Virke-Bookmark", ""), "Virke-Stale" in answer.headers
+            )
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise AnswerLost(str(error)) from error
@@ -136,6 +139,12 @@ class Client:
                 raise NotSent(str(error)) from error
             self._connection = connection
         return self._connection
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -169,7 +178,7 @@ class Stream:
         asked += [{"type": "close"}] if closes else []
         answer = self._client.ask("POST", f"/db/{NAME}/v3/pipeline", {"baton": self._baton, "requests": asked})
         if answer.status != 200:
-            raise StreamError(answer.body)
+            raise StreamError({"code": str(answer.status), "message": str(answer.body), **answer.body})
         self._baton = answer.body["baton"]
         for result in answer.body["results"]:
             if result["type"] == "error":

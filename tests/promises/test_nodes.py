@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.promises.ledger import NAME, TABLE, Ledger, check_integrity, check_store
-from tests.promises.nodes import AnswerLost, Answered, Client, Mishaps, Nodes, NotSent, begun, nodes
+from tests.promises.nodes import Answered, AnswerLost, Client, Mishaps, Nodes, NotSent, begun, nodes
 from tests.promises.places import on
 from virke.opening import connect, open_store
 
@@ -41,8 +41,9 @@ class Crowd:
         self._lock = threading.Lock()
         self._seed = seed
 
-    def client(self, number: int) -> Client:
-        return Client(self.nodes, number % len(self.nodes.running))
+    def goes_on(self, token: str) -> bool:
+        """Whether there is time for another write."""
+        return not self.over.is_set()
 
     def go_on(self, client: Client) -> None:
         """The client's node is gone, or can't answer now: the next one."""
@@ -56,12 +57,10 @@ class Crowd:
             self.known |= {token}
             self.newest = max(self.newest, answer.bookmark)
 
-    def write_with_keys(self, number: int) -> None:
+    def write_with_keys(self, number: int, client: Client) -> None:
         """Rows, each under a key; what is not answered is sent again until it is."""
-        client, seen = self.client(number), ""
-        for token in (f"keyed-{number}-{turn}" for turn in itertools.count()):
-            if self.over.is_set():
-                return client.close()
+        seen = ""
+        for token in itertools.takewhile(self.goes_on, (f"keyed-{number}-{turn}" for turn in itertools.count())):
             answer = self._insist(client, token, seen)
             assert answer.body["rows"] == [[token]], "a repeated write is answered as the first time"
             assert answer.bookmark > seen, "a bookmark went back"
@@ -83,12 +82,9 @@ class Crowd:
             self.repeated += 1
             self.go_on(client)
 
-    def write_without_keys(self, number: int) -> None:
+    def write_without_keys(self, number: int, client: Client) -> None:
         """Rows, each sent once: an answer says whether it is there, and without one it may be."""
-        client = self.client(number)
-        for token in (f"plain-{number}-{turn}" for turn in itertools.count()):
-            if self.over.is_set():
-                return client.close()
+        for token in itertools.takewhile(self.goes_on, (f"plain-{number}-{turn}" for turn in itertools.count())):
             try:
                 answer = client.execute(INSERT, token)
             except NotSent:
@@ -109,9 +105,9 @@ class Crowd:
             self.ledger.refused.add(token)
             self.go_on(client)
 
-    def read(self, number: int) -> None:
+    def read(self, number: int, client: Client) -> None:
         """What was answered before is seen at any node by a bookmark of it, and a reader's own never goes back."""
-        client, chance, seen, count = self.client(number), random.Random(self._seed + number), "", 0
+        chance, seen, count = random.Random(self._seed + number), "", 0
         while not self.over.is_set():
             client.go_to(chance.randrange(len(self.nodes.running)))
             with self._lock:
@@ -130,7 +126,6 @@ class Crowd:
             assert len(found) >= count, "a reader saw an earlier state"
             seen, count = answer.bookmark, len(found)
             self.reads += 1
-        client.close()
 
     def check(self, store: str) -> None:
         """What the store holds by now agrees with every answer."""
@@ -142,22 +137,23 @@ class Crowd:
 
 def run_crowd(crowd: Crowd, *, keyed: int, plain: int, readers: int, seconds: float) -> None:
     """Let them all go for a time, and end them; raises what any of them found wrong."""
-    works: list[Callable[[int], None]] = [crowd.write_with_keys] * keyed + [crowd.write_without_keys] * plain
+    works: list[Callable[[int, Client], None]] = [crowd.write_with_keys] * keyed + [crowd.write_without_keys] * plain
     works += [crowd.read] * readers
     with ThreadPoolExecutor(len(works)) as pool:
-        going = [pool.submit(_ending, work, number, crowd.over) for number, work in enumerate(works)]
+        going = [pool.submit(_ending, work, number, crowd) for number, work in enumerate(works)]
         crowd.over.wait(seconds)
         crowd.over.set()
         for one in going:
             one.result()
 
 
-def _ending(work: Callable[[int], None], number: int, over: threading.Event) -> None:
+def _ending(work: Callable[[int, Client], None], number: int, crowd: Crowd) -> None:
     """One that ends early found something wrong: nobody needs to go on."""
-    try:
-        work(number)
-    finally:
-        over.set()
+    with Client(crowd.nodes, number % len(crowd.nodes.running)) as client:
+        try:
+            work(number, client)
+        finally:
+            crowd.over.set()
 
 
 def check_crowd(
