@@ -9,10 +9,11 @@ import http.client
 import json
 import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -53,7 +54,7 @@ class Nodes:
     """The nodes of a test. `said` is what those that are over by now said."""
 
     def __init__(self, store: str, folder: Path, count: int, *options: str) -> None:
-        self._start = lambda: start(store, folder, *options)
+        self._start: Callable[[], Node] = partial(start, store, folder, *options)
         self.said: list[str] = []
         with ThreadPoolExecutor(count) as pool:
             self.running: list[Node] = list(pool.map(lambda _: self._start(), range(count)))

@@ -137,8 +137,8 @@ class Crowd:
 
 def run_crowd(crowd: Crowd, *, keyed: int, plain: int, readers: int, seconds: float) -> None:
     """Let them all go for a time, and end them; raises what any of them found wrong."""
-    works: list[Callable[[int, Client], None]] = [crowd.write_with_keys] * keyed + [crowd.write_without_keys] * plain
-    works += [crowd.read] * readers
+    works: list[Callable[[int, Client], None]] = []
+    works += [crowd.write_with_keys] * keyed + [crowd.write_without_keys] * plain + [crowd.read] * readers
     with ThreadPoolExecutor(len(works)) as pool:
         going = [pool.submit(_ending, work, number, crowd) for number, work in enumerate(works)]
         crowd.over.wait(seconds)
