@@ -220,7 +220,7 @@ class Stream:
             opened.transaction = yield BeginReading(self._foreign_keys)
             return opened.transaction
         writing: Transaction = yield BeginWriting(self._foreign_keys)
-        if now is not None and opened.has_read and now.version != writing.version:
+        if now is not None and opened.has_read and not now.begins_as(writing):
             yield End(writing, commits=False)
             raise Conflict("another commit came first, and this transaction has read what it changed; run it again")
         opened.transaction, opened.mode = writing, "write"
