@@ -53,12 +53,12 @@ def a_sqld() -> Iterator[str]:
         yield url
 
 
-def answers(program: str, url: str, folder: Path) -> Answers:
+def answers(program: str, url: str, folder: Path, *words: str) -> Answers:
     """What a program was answered at a URL. `folder` is its own to write in."""
     folder.mkdir()
     (folder / "node_modules").symlink_to(NODE / "node_modules")
     done = subprocess.run(
-        [*command(program), url],
+        [*command(program), url, *words],
         cwd=folder,
         env={**os.environ, "HOME": str(folder), "NO_COLOR": "1"},
         capture_output=True,

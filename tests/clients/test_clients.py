@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -69,6 +70,23 @@ def test_below_the_path_of_a_database_a_client_is_answered_the_same(tmp_path: Pa
             answers("drizzle.mjs", f"{url}{path}", tmp_path / name) for path, name in (("", "a"), ("/db/other/", "b"))
         ]
     assert found[0] == {**found[1], "refused: foreign key": found[0]["refused: foreign key"]}
+
+
+def test_drizzle_kit_leaves_virkes_own_tables_alone(tmp_path: Path) -> None:
+    """With the filter that docs/hrana.md names; without it they are not dropped either, and the push fails."""
+    with a_node(tmp_path / "node") as url:
+        for path, body in (
+            ("execute", {"sql": "CREATE TABLE posts (id INTEGER PRIMARY KEY)"}),
+            ("migrate", {"files": [{"name": "001_tags.sql", "sql": "CREATE TABLE tags (id INTEGER PRIMARY KEY)"}]}),
+        ):
+            headers = {"content-type": "application/json", "idempotency-key": path}
+            urlopen(Request(f"{url}/db/app/{path}", json.dumps(body).encode(), headers)).close()
+        found = answers("drizzle_kit.mjs", url, tmp_path / "kit", "own tables")
+    own = ["virke_migrations", "virke_requests"]
+    assert found["tables of Virke's own are left alone"] == own
+    assert "virke_" not in found["pull"]
+    assert "is Virke's own" in found["refused: push without the filter"]["error"]["message"]
+    assert found["they are there"] == own
 
 
 def test_the_suite_of_turso_serverless_passes(tmp_path: Path) -> None:

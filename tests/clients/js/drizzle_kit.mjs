@@ -17,6 +17,8 @@ const users = sqliteTable("users", { id: integer().primaryKey({ autoIncrement: t
 const tags = sqliteTable("tags", { id: integer().primaryKey(), tag: text().notNull().default("none") });
 const posts = sqliteTable("posts", { id: integer().primaryKey(), user: integer().references(() => users.id), body: text(), kind: text() }, (t) => [index("posts_user").on(t.user)]);
 module.exports = { users, posts, tags };`;
+const changed = second.replace("body: text()", 'body: text().default("y")').replace("kind: text()", 'kind: text().notNull().default("post")');
+
 function configure(schema, filter = ["!virke_*"]) {
   writeFileSync("schema.cjs", schema);
   const config = { dialect: "turso", schema: "./schema.cjs", out: "./out", dbCredentials: { url }, tablesFilter: filter };
@@ -50,7 +52,21 @@ await check("pull", async () => {
   await kit("pull");
   return readFileSync("out/schema.ts", "utf8");
 });
+await check("push changed columns", async () => {
+  configure(changed);
+  await kit("push", "--force");
+  await client.execute("INSERT INTO posts (id, user) VALUES (3, 1)");
+  return [await schema(), (await client.execute("SELECT * FROM posts ORDER BY id")).rows.map((row) => Array.from(row))];
+});
 await check("rows are kept", async () => (await client.execute("SELECT * FROM users ORDER BY id")).rows.map((row) => Array.from(row)));
+await check("refused: a column that must not be NULL where it is", () => client.execute("INSERT INTO posts (id, kind) VALUES (4, NULL)"));
 await check("tables of Virke's own are left alone", own);
+if (process.argv[3] === "own tables") {
+  await check("refused: push without the filter", async () => {
+    configure(changed, []);
+    await kit("push", "--force");
+  });
+  await check("they are there", own);
+}
 client.close();
 print();

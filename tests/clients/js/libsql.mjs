@@ -173,8 +173,18 @@ await check("many statements at once", async () => {
   const found = await Promise.all(Array.from({ length: 40 }, (_, n) => client.execute({ sql: "INSERT INTO log VALUES (?) RETURNING n", args: [BigInt(n)] })));
   return found.map((one) => one.rows[0][0]).sort();
 });
+await check("alter column", async () => {
+  await client.execute("CREATE TABLE ac (a INTEGER PRIMARY KEY, body TEXT)");
+  await client.execute("INSERT INTO ac (body) VALUES ('before')");
+  const found = await run("ALTER TABLE ac ALTER COLUMN body TO body TEXT NOT NULL DEFAULT 'y'");
+  return [found, await run("INSERT INTO ac (a) VALUES (NULL) RETURNING body"), await caught(() => run("INSERT INTO ac (body) VALUES (NULL)"))];
+});
+await check("refused: alter column to what it can't become", () => client.execute("ALTER TABLE ac ALTER COLUMN body TO body TEXT UNIQUE"));
+await check("refused: alter column that rows contradict", () => client.execute("ALTER TABLE ac ALTER COLUMN body TO body TEXT CHECK (body <> 'y')"));
+await check("refused: alter column and rename it", () => client.execute("ALTER TABLE ac ALTER COLUMN body TO text TEXT"));
+await check("alter column in a batch", async () => (await client.batch(["ALTER TABLE ac ALTER COLUMN body TO body TEXT DEFAULT 'z'", "INSERT INTO ac (a) VALUES (NULL)", "SELECT * FROM ac"], "write")).map(whole));
 await check("rename, drop column, drop table", () =>
-  client.batch(["CREATE TABLE ac (a INTEGER PRIMARY KEY, body TEXT)", "ALTER TABLE ac RENAME TO ad", "ALTER TABLE ad RENAME COLUMN body TO text", "ALTER TABLE ad DROP COLUMN text", "DROP TABLE ad"]).then((all) => all.map(whole)),
+  client.batch(["ALTER TABLE ac RENAME TO ad", "ALTER TABLE ad RENAME COLUMN body TO text", "ALTER TABLE ad DROP COLUMN text", "DROP TABLE ad"]).then((all) => all.map(whole)),
 );
 await check("last_insert_rowid() in a batch", async () =>
   (await client.batch(["INSERT INTO t (a) VALUES (77)", "SELECT last_insert_rowid(), changes()"], "write")).map(whole),
