@@ -248,6 +248,14 @@ class Connection:
         at_once = rows_at_once(len(statement.columns), self.lengths.now)
         return collect_rows(cursor, budget, at_once, self.lengths.spend if statement.read_only else None)
 
+    def collect(self, sql: str, params: Parameters, result_bytes: int, at_once: int) -> list[Row]:
+        """The rows of a statement with short values, as it is. Raises what SQLite does, and `TooLarge`."""
+        try:
+            return collect_rows(self.raw.execute(sql, params), result_bytes, at_once, self.lengths.spend)
+        finally:
+            if self.lengths.is_spent:
+                self.lengths.restore()
+
     def _run(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
         """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""
         self.guard.check()

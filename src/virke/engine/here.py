@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 from virke.core.lineage import Behind, Contradicts, held_against
 from virke.engine import sqlite
-from virke.engine.budget import collect_rows
 from virke.engine.connection import STATEMENT_CHARS_KEPT
 from virke.engine.freshness import Shown
 from virke.engine.readers import Known, Reader, Readers, WritesInstead
@@ -60,19 +59,13 @@ def query_here(
         connection.guard.deadline = readers.monotonic() + shown.timeout_s
         connection.vfs.now_ms = None
         sqlite.check_parameters(connection.prepare_single(sql), params)
-        rows = connection.guarded(
-            lambda: collect_rows(
-                connection.raw.execute(sql, params), shown.result_bytes, at_once, connection.lengths.spend
-            )
-        )
+        rows = connection.guarded(lambda: connection.collect(sql, params, shown.result_bytes, at_once))
         return QueryResult(columns.copy(), rows, shown.root, described)
     except (WritesInstead, SnapshotGone, TimedOut, VirkeError) as error:
         connection.file.failure = None  # `schema_cookie` reads a page outside of SQLite
         raise _meaning(error, connection.guard) from error
     finally:
         connection.file.pages_left = None
-        if connection.lengths.is_spent:
-            connection.lengths.restore()
         connection.guard.look_every(sqlite.PROGRESS_STEPS)
         if connection.pinned is None:
             connection.unpin()

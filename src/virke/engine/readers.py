@@ -127,14 +127,13 @@ class Readers:
             columns, at_once, described, _ = known
             connection.vfs.now_ms = None
             connection.guard.deadline = now + shown.timeout_s
-            lengths = connection.lengths
             try:
-                rows = collect_rows(connection.raw.execute(sql, params), shown.result_bytes, at_once, lengths.spend)
+                if (result_bytes := shown.result_bytes) <= sqlite.WORK_BYTES:
+                    rows = collect_rows(connection.raw.execute(sql, params), result_bytes, at_once)
+                else:
+                    rows = connection.collect(sql, params, result_bytes, at_once)
             except Exception as error:
-                lengths.restore()
                 return self._run_again(sql, params, reader, shown, error=error)
-            if lengths.is_spent:
-                lengths.restore()
         except SnapshotGone:
             self._branch.refresh()
             self._freshness.show()
