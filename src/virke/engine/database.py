@@ -115,14 +115,12 @@ class Database:
             call = partial(self.query, sql, params, consistency=consistency, bookmark=bookmark, scope=scope)
             return receipted(partial(call, at=at, timeout_ms=timeout_ms, cancel=cancel), self._env.monotonic)
         readers, terms = self._readers, self._readers.plain
-        is_plain = consistency is None and bookmark is None and timeout_ms is None and cancel is None
-        if not is_plain or read_only or (scope is not _ALL and scope < Scope.WRITE):
-            read_only = read_only or terms.read_only or scope < Scope.WRITE
-            terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only)
+        read_only = read_only or (scope is not _ALL and scope < Scope.WRITE)
+        if consistency is not None or bookmark is not None or read_only or timeout_ms is not None or cancel is not None:
+            terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or terms.read_only)
         try:
-            if at is None:
-                return readers.query(sql, params, terms)
-            return readers.query_at(self.snapshot(at), sql, params, terms)
+            on = readers.query if at is None else partial(readers.query_at, self.snapshot(at))
+            return on(sql, params, terms)
         except WritesInstead:
             if terms.read_only or at is not None:
                 raise Denied("this statement writes, and only reads are allowed here; nothing was changed") from None
