@@ -17,7 +17,7 @@ from sys import getsizeof
 from typing import Final
 
 from virke.engine import sqlite
-from virke.engine.sqlite import Cursor, Row
+from virke.engine.sqlite import Cursor, EscapedRows, Row
 from virke.errors import TooLarge
 
 ROW_BYTES: Final = 64
@@ -74,7 +74,29 @@ def rows_at_once(columns: int, value_bytes_max: int) -> int:
     return max(1, AT_ONCE_BYTES // (max(1, columns) * value_bytes_max))
 
 
-def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1, spend: Spend | None = None) -> list[Row]:
+def run_and_collect(
+    raw: sqlite.Connection,
+    request: tuple[sqlite.Statement, sqlite.Parameters],
+    budget: ResultBudget | int,
+    at_once: int,
+    *,
+    spend: Spend | None,
+) -> list[Row]:
+    """Run a statement with its parameters; its rows, collected as `collect_rows` does, whatever their text is."""
+    statement, params = request
+    cursor = sqlite.execute(raw, statement, params)
+    try:
+        return collect_rows(cursor, budget, at_once, spend)
+    except UnicodeDecodeError:
+        cursor.close(True)
+        if not sqlite.can_be_spelled_out(statement):
+            raise
+    return collect_rows(sqlite.EscapedRows(raw, statement, params), budget, at_once, spend)
+
+
+def collect_rows(
+    cursor: Cursor | EscapedRows, budget: ResultBudget | int, at_once: int = 1, spend: Spend | None = None
+) -> list[Row]:
     """All rows of a cursor, paid from `budget` (a number: a budget for this result alone), fetched `at_once`.
 
     `spend` is told about every MiB.
@@ -99,7 +121,7 @@ def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1, s
     return rows
 
 
-def _pay(cursor: Cursor, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
+def _pay(cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
     """Count what was collected, and collect the rest."""
     left = budget.left - sum(map(_cost, rows))
     whole = budget.bytes_max + SPARE_BYTES

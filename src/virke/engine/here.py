@@ -85,7 +85,7 @@ def _known(readers: Readers, reader: Reader, sql: str, shown: Shown) -> Known:
 
 def _meaning(error: Exception, guard: sqlite.Guard) -> VirkeError:
     """What an error is to the caller."""
-    needs_care = isinstance(error.__cause__, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS))
+    needs_care = isinstance(error.__cause__, (sqlite.TooBigError, UnicodeError, *sqlite.MEMORY_ERRORS))
     if isinstance(error, WritesInstead):
         return NotHere("the statement writes", writes=True)
     if isinstance(error, NotHere) or not isinstance(error, VirkeError):

@@ -174,7 +174,7 @@ class Readers:
         self, sql: str, params: Parameters, reader: Reader, shown: Shown, *, error: Exception
     ) -> QueryResult:
         """After an error of the fast path: with care where that may be enough, else what the error means is raised."""
-        if not isinstance(error, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS)):
+        if not isinstance(error, (sqlite.TooBigError, UnicodeError, *sqlite.MEMORY_ERRORS)):
             raise self._failure(sql, params, reader, error) from error
         if isinstance(error, sqlite.TooBigError):
             reader.connection.lengths.remember(sql)
