@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from virke.engine.database import Database
 from virke.engine.sqlite import Value, raw_text
 from virke.engine.sqlite.raw_text import bound_as_bytes
-from virke.errors import Invalid
+from virke.errors import Invalid, NotHere
 from virke.opening import create
 from virke.transfer import import_file
 
@@ -73,6 +73,18 @@ def test_what_writes_and_gives_it_back_is_refused_and_not_done(database: Databas
     assert database.query("SELECT count(*) FROM t").rows == [(3,)]
     with pytest.raises(Invalid, match="not valid Unicode"):
         database.query("SELECT ?", ["\ud800"])
+
+
+def test_a_connection_serves_the_next_call_whatever_met_it(database: Database) -> None:
+    """A statement that goes on would keep it from serving a stream."""
+    for _ in range(3):
+        with pytest.raises(NotHere):
+            database.query_here("SELECT * FROM t")
+        assert list(database.query_rows("SELECT * FROM t")) == ROWS
+        rows = database.query_rows("SELECT b FROM t ORDER BY a")
+        assert next(rows) == ("one",)
+        rows.close()
+        assert database.query("SELECT * FROM t").rows == ROWS
 
 
 def test_rows_that_come_in_another_order_are_not_given_twice(

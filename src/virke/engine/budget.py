@@ -88,7 +88,10 @@ def run_and_collect(
     try:
         return collect_rows(cursor, budget, at_once, spend)
     except UnicodeDecodeError:
+<<<<<<< HEAD
         cursor.close(True)
+=======
+>>>>>>> routes
         if not sqlite.can_be_spelled_out(statement):
             raise
     return collect_rows(sqlite.EscapedRows(raw, statement, params), budget, at_once, spend)
@@ -102,8 +105,18 @@ def collect_rows(
     `spend` is told about every MiB.
 
     Raises:
-        TooLarge: they cost more than is left.
+        TooLarge: they cost more than is left. UnicodeDecodeError: see `sqlite.EscapedRows`. The cursor is closed then.
     """
+    try:
+        return _collected(cursor, budget, at_once, spend)
+    except UnicodeDecodeError:
+        cursor.close(True)  # or its statement goes on, and the connection can't be used for another
+        raise
+
+
+def _collected(
+    cursor: Cursor | EscapedRows, budget: ResultBudget | int, at_once: int, spend: Spend | None
+) -> list[Row]:
     if at_once == 1:  # values may be long: no copy is made to count them
         return _pay(cursor, [], budget if isinstance(budget, ResultBudget) else ResultBudget(budget), spend)
     rows = list(islice(cursor, at_once))

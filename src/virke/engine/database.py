@@ -114,12 +114,11 @@ class Database:
             scope = Scope.READ if read_only else scope
             call = partial(self.query, sql, params, consistency=consistency, bookmark=bookmark, scope=scope)
             return receipted(partial(call, at=at, timeout_ms=timeout_ms, cancel=cancel), self._env.monotonic)
-        readers, terms = self._readers, self._readers.plain
-        read_only = read_only or (scope is not _ALL and scope < Scope.WRITE)
+        terms, read_only = self._readers.plain, read_only or (scope is not _ALL and scope < Scope.WRITE)
         if consistency is not None or bookmark is not None or read_only or timeout_ms is not None or cancel is not None:
             terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or terms.read_only)
         try:
-            on = readers.query if at is None else partial(readers.query_at, self.snapshot(at))
+            on = self._readers.query if at is None else partial(self._readers.query_at, self.snapshot(at))
             return on(sql, params, terms)
         except WritesInstead:
             if terms.read_only or at is not None:

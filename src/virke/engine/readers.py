@@ -242,6 +242,11 @@ class Readers:
             return -1
         return COUNTED_PAGES_MAX if "count" in statement.functions else _ANY_PAGES
 
+    @property
+    def shown_last(self) -> Shown:
+        """What was shown last, whether or not it is still new enough."""
+        return self._freshness.shown
+
     def shown_now(self) -> Shown | None:
         """What a read is shown without asking the store; None if it has to be confirmed first."""
         shown = self._freshness.shown

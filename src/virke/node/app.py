@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Final
 
@@ -38,6 +39,7 @@ from virke.node.limits import Account, room_for_bodies
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
+from virke.node.timing import Timing
 from virke.node.transfers import Transfers
 from virke.node.writing import Writing
 from virke.scopes import Scope
@@ -107,14 +109,14 @@ class App:
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        sees = False
+        sees, timing = False, Timing()
         try:
             if self._cors.is_on and self._cors.allows(headers):
                 sees = await self._access.needs_token()
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
                 with self._bodies.account() as account:
-                    response = await self._respond(scope, headers, receive, account)
+                    response = await self._respond(scope, headers, receive, account, timing=timing)
         except ClientGone:
             return
         except VirkeError as error:
@@ -122,6 +124,7 @@ class App:
         except Exception:
             log.exception("a request failed for a reason of the server's own")
             response = failed(INTERNAL, self.codec)
+        response = response.with_headers(timing.header())
         if sees:
             response = self._cors.seen(response, headers)
         await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
@@ -138,7 +141,9 @@ class App:
         socket = Socket(self._hrana.streams, self.codec, open_database, send)
         await socket.serve(receive, list(scope.get("subprotocols", ())))
 
-    async def _respond(self, scope: Message, headers: dict[str, str], receive: Receive, account: Account) -> Response:
+    async def _respond(
+        self, scope: Message, headers: dict[str, str], receive: Receive, account: Account, *, timing: Timing
+    ) -> Response:
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         token = None if path in OPEN_PATHS else await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
@@ -154,7 +159,8 @@ class App:
             outcome = self._health(ready=operation.ready)
         else:
             granted = self._access.check(token, operation.database, operation.scope)
-            outcome = await self._perform(operation, granted.scope, receive)
+            timing.is_known = True
+            outcome = await self._perform(operation, granted.scope, receive, timing)
             if isinstance(operation, CreateToken | RevokeToken):
                 await self._access.renew()
             if isinstance(operation, ListDatabases) and isinstance(outcome, list):
@@ -192,8 +198,9 @@ class App:
         except VirkeError as error:
             return error
 
-    async def _perform(self, operation: Operation, scope: Scope, receive: Receive) -> object:
+    async def _perform(self, operation: Operation, scope: Scope, receive: Receive, timing: Timing) -> object:
         try:
+            writes = False
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
                 writes = operation.is_batch and scope >= Scope.WRITE
                 if operation.is_plain:
@@ -202,18 +209,22 @@ class App:
                         return database.query_here(sql, params, bookmark=operation.bookmark)
                     except NotHere as error:
                         writes = error.writes and scope >= Scope.WRITE
-                if writes and not operation.meta:
-                    program = database.serving.program(
-                        operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
-                    )
-                    answers = await self._writer().run(database, program)
-                    results = [one for one in answers if isinstance(one, QueryResult)]
-                    return results if operation.is_batch else results[0]
-            if isinstance(operation, Import | Export):
-                return await self._transfers.perform(operation, scope)
-            return await self._in_thread(operation, scope, receive)
+            with timing.counting():
+                if isinstance(operation, Run) and database and writes and not operation.meta:
+                    return await self._write(operation, database, scope)
+                if isinstance(operation, Import | Export):
+                    return await self._transfers.perform(operation, scope)
+                return await self._in_thread(operation, scope, receive)
         except VirkeError as error:
             return error
+
+    async def _write(self, operation: Run, database: Database, scope: Scope) -> object:
+        program = database.serving.program(
+            operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
+        )
+        answers = await self._writer().run(database, program)
+        results = [one for one in answers if isinstance(one, QueryResult)]
+        return results if operation.is_batch else results[0]
 
     def _health(self, *, ready: bool) -> object:
         failure = self.databases.breaker.failure if ready else None
@@ -228,7 +239,8 @@ class App:
         """Perform it in a thread; a client that goes away meanwhile ends the read."""
         cancel = Cancel()
         loop = asyncio.get_running_loop()
-        working = loop.run_in_executor(self._threads, perform, operation, self.databases, scope, cancel)
+        run = copy_context().run
+        working = loop.run_in_executor(self._threads, run, perform, operation, self.databases, scope, cancel)
         watching = asyncio.ensure_future(gone(receive))
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
