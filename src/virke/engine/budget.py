@@ -88,10 +88,6 @@ def run_and_collect(
     try:
         return collect_rows(cursor, budget, at_once, spend)
     except UnicodeDecodeError:
-<<<<<<< HEAD
-        cursor.close(True)
-=======
->>>>>>> routes
         if not sqlite.can_be_spelled_out(statement):
             raise
     return collect_rows(sqlite.EscapedRows(raw, statement, params), budget, at_once, spend)
@@ -108,20 +104,24 @@ def collect_rows(
         TooLarge: they cost more than is left. UnicodeDecodeError: see `sqlite.EscapedRows`. The cursor is closed then.
     """
     try:
-        return _collected(cursor, budget, at_once, spend)
+        if at_once == 1:  # values may be long: no copy is made to count them
+            return _pay(cursor, [], _shared(budget), spend)
+        rows = list(islice(cursor, at_once))
+        if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
+            return rows  # most results end here
+        return _collect_more(cursor, rows, budget, at_once, spend)
     except UnicodeDecodeError:
         cursor.close(True)  # or its statement goes on, and the connection can't be used for another
         raise
 
 
-def _collected(
-    cursor: Cursor | EscapedRows, budget: ResultBudget | int, at_once: int, spend: Spend | None
+def _shared(budget: ResultBudget | int) -> ResultBudget:
+    return budget if isinstance(budget, ResultBudget) else ResultBudget(budget)
+
+
+def _collect_more(
+    cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget | int, at_once: int, spend: Spend | None
 ) -> list[Row]:
-    if at_once == 1:  # values may be long: no copy is made to count them
-        return _pay(cursor, [], budget if isinstance(budget, ResultBudget) else ResultBudget(budget), spend)
-    rows = list(islice(cursor, at_once))
-    if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
-        return rows  # most results end here
     came, total = rows, 0
     while came:
         total += len(marshal.dumps(came)) + len(came) * (ROW_BYTES + len(came[0]) * VALUE_BYTES)
@@ -130,7 +130,7 @@ def _collected(
         came = list(islice(cursor, at_once))
         rows += came
     if total > _EXACT_FROM or type(budget) is not int or total > budget:
-        return _pay(cursor, rows, budget if isinstance(budget, ResultBudget) else ResultBudget(budget), spend)
+        return _pay(cursor, rows, _shared(budget), spend)
     return rows
 
 
