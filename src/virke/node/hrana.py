@@ -10,8 +10,9 @@ Knows streams and how they are answered; knows no ASGI.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from itertools import chain
 from typing import Final
 
 from virke.api.codec import Codec
@@ -21,6 +22,7 @@ from virke.api.hrana.effects import check_may_write
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.hrana.sql import alters_column, control, verb
 from virke.api.messages import Parts, Response
+from virke.api.pieces import body_of, body_of_lines
 from virke.engine.database import Database
 from virke.engine.programs import Step
 from virke.engine.results import QueryResult
@@ -114,7 +116,7 @@ class Hrana:
         return self._pipelined(self.streams.keep(live), results)
 
     def _pipelined(self, baton: str | None, results: list[dict[str, object]]) -> Response:
-        return Response(200, self._codec.dumps({"baton": baton, "base_url": None, "results": results}))
+        return Response(200, body_of({"baton": baton, "base_url": None, "results": results}, self._codec))
 
     async def _once(
         self, request: requests.Execute | requests.Batch, database: Database, scope: Scope, gone: Gone
@@ -122,7 +124,7 @@ class Hrana:
         live = self.streams.open(database, scope)
         live.gone = gone
         found = answers.once_of(await self._respond(live, request))
-        return Response(200 if "result" in found else 400, self._codec.dumps(found))
+        return Response(200 if "result" in found else 400, body_of(found, self._codec))
 
     # Cursors
 
@@ -130,14 +132,14 @@ class Hrana:
         live.gone = gone
         try:
             try:
-                found = await self.streams.drive(live, live.stream.batch(batch))
-                entries = list(answers.entries_of(found))
+                answered: Sequence[answers.StepAnswer] | VirkeError
+                answered = await self.streams.drive(live, live.stream.batch(batch))
             except VirkeError as error:
-                entries = [{"type": "error", "error": complaints.described(error)}]
+                answered = error
         except BaseException:
             self.streams.drop(live)
             raise
-        return self._lines(self.streams.keep(live), entries)
+        return self._lines(self.streams.keep(live), answered)
 
     async def _simple_cursor(
         self, statement: requests.Statement, database: Database, scope: Scope, gone: Gone
@@ -150,10 +152,9 @@ class Hrana:
                 if not error.writes and (rows := await self._rows(statement, database)) is not None:
                     return Response(200, await self._parts(rows), _LINES)
                 done = await self._write(statement, database, scope)
-            entries = list(answers.entries_of([done]))
+            return self._lines(None, [done])
         except VirkeError as error:
-            entries = list(answers.entries_of([error]))
-        return self._lines(None, entries)
+            return self._lines(None, [error])
 
     async def _rows(self, statement: requests.Statement, database: Database) -> Rows | None:
         """The rows of a reading statement; None if it writes."""
@@ -165,9 +166,14 @@ class Hrana:
         except NotHere:
             return None
 
-    def _lines(self, baton: str | None, entries: list[dict[str, object]]) -> Response:
-        lines = [{"baton": baton, "base_url": None}, *entries]
-        return Response(200, b"".join(self._line(line) for line in lines), _LINES)
+    def _lines(self, baton: str | None, answered: Sequence[answers.StepAnswer] | VirkeError) -> Response:
+        """Steps that are done as lines; in parts, if they are many."""
+        if isinstance(answered, VirkeError):
+            entries: Iterator[dict[str, object]] = iter([{"type": "error", "error": complaints.described(answered)}])
+        else:
+            entries = answers.entries_of(answered)
+        lines = map(self._line, chain([{"baton": baton, "base_url": None}], entries))
+        return Response(200, body_of_lines(lines), _LINES)
 
     def _line(self, value: object) -> bytes:
         return self._codec.dumps(value) + b"\n"

@@ -19,6 +19,7 @@ from virke.api.codec import Codec
 from virke.api.hrana import answers, requests, sockets
 from virke.api.hrana.complaints import Refused, described
 from virke.api.hrana.sockets import Asked, Hello, Stored
+from virke.api.pieces import bytes_of
 from virke.engine.database import Database
 from virke.errors import VirkeError
 from virke.node.streams import Live, Streams
@@ -202,7 +203,7 @@ class Socket:
         return sockets.ok(asked.id, "fetch_cursor", entries=taken, done=not entries)
 
     async def _say(self, message: dict[str, object]) -> None:
-        await self._send({"type": "websocket.send", "text": self._codec.dumps(message).decode()})
+        await self._send({"type": "websocket.send", "text": bytes_of(message, self._codec).decode()})
 
     async def _close(self, code: int, error: VirkeError) -> None:
         reason = error.message.encode()[:120].decode(errors="ignore")
