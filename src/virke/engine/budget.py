@@ -18,7 +18,7 @@ from typing import Final
 
 from virke.engine import sqlite
 from virke.engine.sqlite import Cursor, Row
-from virke.errors import TooLarge
+from virke.errors import TooLarge, VirkeError
 
 ROW_BYTES: Final = 64
 VALUE_BYTES: Final = 36
@@ -39,13 +39,24 @@ _EXACT_FROM: Final = 1 << 20
 
 
 class ResultBudget:
-    """How many bytes of rows a request may still answer."""
+    """How many bytes of rows a request may still answer.
 
-    __slots__ = ("bytes_max", "left")
+    `grew` is told, after each further MiB or more, how much is answered so far, and may refuse it by an error.
+    """
 
-    def __init__(self, bytes_max: int) -> None:
+    __slots__ = ("_told", "bytes_max", "grew", "left")
+
+    def __init__(self, bytes_max: int, grew: Spend | None = None) -> None:
         self.bytes_max = bytes_max
         self.left = bytes_max + SPARE_BYTES
+        self.grew = grew
+        self._told = 0
+
+    def tell(self, spent: int) -> None:
+        """So much is answered so far. Raises what `grew` raises."""
+        if self.grew is not None and spent >= self._told + _LOOK_EVERY:
+            self._told = spent
+            self.grew(spent)
 
     @property
     def spent(self) -> int:
@@ -101,19 +112,29 @@ def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1, s
 
 def _pay(cursor: Cursor, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
     """Count what was collected, and collect the rest."""
+    try:
+        return _paid(cursor, rows, budget, spend)
+    except VirkeError:
+        cursor.close(True)
+        raise
+
+
+def _paid(cursor: Cursor, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
     left = budget.left - sum(map(_cost, rows))
     whole = budget.bytes_max + SPARE_BYTES
     look_at = whole - _LOOK_EVERY
     while left >= 0 and (row := next(cursor, None)) is not None:
         rows.append(row)
         left -= _cost(row)
-        if left < look_at and spend:
+        if left < look_at:
             look_at = left - _LOOK_EVERY
-            spend(whole - left)
+            budget.tell(whole - left)
+            if spend:
+                spend(whole - left)
     if left < 0:
-        cursor.close(True)
         raise budget.error()
     budget.left = left
+    budget.tell(whole - left)
     return rows
 
 
