@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +19,7 @@ from tests.servers.valkey import ValkeyServer
 from tests.stores.conformance import at_once
 from tests.stores.valkey_calls import new_prefix
 from virke import tokens
-from virke.core.effects import Record, Swapped
+from virke.core.effects import Generation, ReadOutcome, Record, Swapped
 from virke.errors import Corrupt, Invalid, NotFound, OutcomeUnknown, TooLarge, Unavailable, VirkeError
 from virke.opening import create, list_databases
 from virke.scopes import Scope
@@ -54,6 +57,25 @@ def table_of(store: Store, clock: Clock | None = None) -> TokenTable:
     table = TokenTable(store, environment=clock.environment if clock else None)
     table.refresh()
     return table
+
+
+class SlowReads:
+    """A store whose reads wait until they may answer."""
+
+    def __init__(self, inner: Store) -> None:
+        self.store = replace(inner, register=self)  # type: ignore[arg-type]
+        self._inner = inner.register
+        self.asked, self.may_answer, self.reads = threading.Event(), threading.Event(), 0
+        self.may_answer.set()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
+        self.reads += 1
+        self.asked.set()
+        assert self.may_answer.wait(30)
+        return self._inner.read(key, known)
 
 
 def granted(found: object) -> Scope:
@@ -370,6 +392,37 @@ def test_the_store_is_asked_once_in_five_seconds_of_traffic_and_never_without() 
     clock.pass_s(5)
     table.refresh()
     assert not table.needs_token
+
+
+@pytest.mark.parametrize("idle_s", [None, 30, 120], ids=["never", "30 s", "2 min"])
+def test_requests_that_come_while_the_store_is_asked_wait_if_what_is_held_is_old(idle_s: int | None) -> None:
+    """At the beginning, and after a pause: none is refused for nothing, and none gets in with what was revoked."""
+    inner, clock = memory_store(), Clock()
+    text, token = tokens.create(inner, ["*"], Scope.READ)
+    slow = SlowReads(inner)
+    table = TokenTable(slow.store, environment=clock.environment)
+    if idle_s is not None:
+        table.refresh()
+        tokens.create(inner, ["*"], Scope.ADMIN)
+        tokens.revoke(inner, token.id)
+        clock.pass_s(idle_s)
+
+    def ask() -> Granted | Unauthorized | Forbidden:
+        if table.is_due:
+            table.refresh()
+        return table.check(text, "a", Scope.READ)
+
+    slow.asked.clear()
+    slow.may_answer.clear()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(ask)
+        assert slow.asked.wait(30)
+        others = [pool.submit(ask) for _ in range(3)]
+        assert table.is_due
+        slow.may_answer.set()
+        found = {type(one.result(30)) for one in (first, *others)}
+    assert found == {Granted if idle_s is None else Unauthorized}
+    assert slow.reads == (1 if idle_s is None else 2)
 
 
 def test_a_store_that_is_down_keeps_the_known_tokens_for_a_minute() -> None:

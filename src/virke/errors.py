@@ -61,6 +61,10 @@ class RateLimited(Unavailable):
         self.retry_after_s = retry_after_s
 
 
+class StoreDown(Unavailable):
+    """The store did not answer a moment ago, so nothing was sent: it is of no use to repeat the call at once."""
+
+
 class NotFound(VirkeError):
     """The named database, table or version does not exist."""
 

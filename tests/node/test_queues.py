@@ -14,7 +14,7 @@ import pytest
 from tests.engine.test_group_commit import GatedRegister
 from tests.node.test_socket import Socket
 from tests.node.test_streams import SLOW, Client, post
-from tests.servers.http import Server, run
+from tests.servers.http_client import Server, run
 from virke.api.codec import PlainCodec
 from virke.errors import Busy
 from virke.node import writing

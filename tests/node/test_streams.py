@@ -17,6 +17,7 @@ from virke.node.databases import Databases
 from virke.node.hrana import Hrana
 from virke.node.streams import Streams
 from virke.node.threads import Threads
+from virke.opening import connect
 from virke.stores.memory import memory_store
 
 SLOW = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
@@ -189,6 +190,27 @@ def test_a_transaction_that_read_what_another_changed_is_busy_at_its_first_write
         assert await one.say(COUNT) == ["0"]
         assert await one.say(INSERT) == ["SQLITE_BUSY"]
         assert await one.say("ROLLBACK", COUNT) == [None, "1"]
+
+    run(scenario)
+
+
+def test_a_transaction_that_read_goes_on_to_write_after_versions_that_changed_no_page(
+    run: Callable[[Scenario], None],
+) -> None:
+    """Settings, and the turn that a transaction takes for itself after one that lost."""
+
+    async def scenario(app: App) -> None:
+        one, other = Client(app), Client(app)
+        database = app.databases.database("d")
+        await one.say("BEGIN", COUNT)
+        await asyncio.to_thread(database.change_settings, {"query_timeout_ms": 200})
+        assert await one.say(INSERT, "COMMIT") == [None, None]
+        with connect("d", app.databases.store, background=False) as elsewhere:
+            await other.say("BEGIN IMMEDIATE", COUNT)
+            await asyncio.to_thread(elsewhere.execute, INSERT)
+            assert await other.say(INSERT, "COMMIT") == [None, "SQLITE_BUSY"]
+        assert await one.say("BEGIN", COUNT) == [None, "2"]
+        assert await one.say(INSERT, COUNT, "COMMIT") == [None, "3", None]
 
     run(scenario)
 

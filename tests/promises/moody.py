@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from virke.core.effects import Absent, Generation, ReadOutcome, SwapOutcome
+from virke.core.effects import Absent, Generation, PutOutcome, ReadOutcome, SwapOutcome
 from virke.errors import VirkeError
 from virke.stores.base import Blobs, Call, Listed, Range, Register, Store
 
@@ -51,6 +51,10 @@ class _Register:
         self._mood.ask(Call.READ)
         return self._inner.read(key, known)
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        self._mood.ask(Call.KEYS)
+        return self._inner.keys(prefix)
+
 
 class _Blobs:
     def __init__(self, mood: Moody, inner: Blobs) -> None:
@@ -59,6 +63,14 @@ class _Blobs:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
+
+    def put_new(self, key: str, data: bytes) -> PutOutcome:
+        self._mood.ask(Call.PUT)
+        return self._inner.put_new(key, data)
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        self._mood.ask(Call.PUT)
+        return self._inner.put_all(objects)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         self._mood.ask(Call.GET)

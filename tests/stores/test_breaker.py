@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from virke.core.effects import Lost, Tier
-from virke.errors import RateLimited, Unavailable
+from tests.engine.world import NAME, make
+from tests.engine.world import Clock as WorldClock
+from tests.promises.moody import Moody
+from virke.core.effects import Lost, Swapped, Tier
+from virke.engine.database import Database
+from virke.errors import Denied, RateLimited, StoreDown, Unavailable
 from virke.stores.base import Call
 from virke.stores.breaker import PAUSE_S, Breaker
+from virke.stores.counted import CountingStore
 from virke.stores.faulty import At, FaultyStore, LoseAnswer, Refuse
 from virke.stores.memory import memory_store
 
@@ -67,6 +72,55 @@ def test_a_lost_answer_counts_as_down_and_a_request_for_patience_does_not() -> N
     assert patient.failure is None
 
 
+def test_a_swap_is_sent_only_after_a_read_showed_that_the_store_is_there_again() -> None:
+    """So what is tried in an outage is surely not applied."""
+    faulty, clock = FaultyStore(memory_store(), [At(n, Refuse(), Call.READ) for n in (1, 2)]), Clock()
+    register = Breaker(faulty.store, monotonic=clock).store.register
+    with pytest.raises(Unavailable):
+        register.read("k")
+    clock.now = PAUSE_S
+    with pytest.raises(StoreDown):
+        register.swap("k", b"x", None)
+    assert [step.call for step in faulty.log] == [Call.READ, Call.READ]
+    clock.now = 2 * PAUSE_S
+    assert isinstance(register.swap("k", b"x", None), Swapped)
+    assert [step.call for step in faulty.log] == [Call.READ, Call.READ, Call.READ, Call.SWAP]
+
+
+def test_a_listing_says_something_of_the_store_when_it_is_asked_for() -> None:
+    faulty, clock = FaultyStore(memory_store(), [At(1, Refuse(), Call.READ), At(1, Refuse(), Call.KEYS)]), Clock()
+    breaker = Breaker(faulty.store, monotonic=clock)
+    with pytest.raises(Unavailable):
+        breaker.store.register.read("k")
+    clock.now = PAUSE_S
+    listing = breaker.store.register.keys("")
+    assert breaker.failure is not None
+    with pytest.raises(StoreDown):
+        list(listing)
+    clock.now = 2 * PAUSE_S
+    assert list(breaker.store.register.keys("")) == []
+    assert breaker.failure is None
+
+
+def test_a_store_that_says_no_is_there() -> None:
+    class Strict:
+        """A register that is down at first, and then refuses."""
+
+        consistency = memory_store().register.consistency
+        errors = iter([Unavailable("down"), Denied("no"), RateLimited("slow down")])
+
+        def read(self, *_: object) -> None:
+            raise next(self.errors)
+
+    store, clock = memory_store(), Clock()
+    breaker = Breaker(type(store)(store.url, Strict(), store.blobs), monotonic=clock)  # type: ignore[arg-type]
+    for error in (Unavailable, Denied, RateLimited):
+        with pytest.raises(error):
+            breaker.store.register.read("k")
+        assert (breaker.failure is not None) == (error is Unavailable)
+        clock.now += PAUSE_S
+
+
 def test_objects_are_read_while_the_register_is_down() -> None:
     faulty = FaultyStore(memory_store(), [At(n, Refuse(), Call.READ) for n in EVERY])
     breaker = Breaker(faulty.store, monotonic=Clock())
@@ -74,3 +128,37 @@ def test_objects_are_read_while_the_register_is_down() -> None:
         breaker.store.register.read("k")
     breaker.store.blobs[Tier.KV].put_new("seg/a", b"x")
     assert breaker.failure is not None
+
+
+@pytest.mark.parametrize("size", [10, 200_000], ids=["inline", "segment"])
+def test_a_write_while_the_store_is_known_to_be_down_asks_it_once_in_half_a_second_and_waits_for_nothing(
+    size: int,
+) -> None:
+    """The write that finds out tries as long as any; those after it are refused at once, until the store is back."""
+    inner, clock = memory_store(), WorldClock()
+    make(inner).execute("CREATE TABLE t (v)")
+    moody = Moody(inner)
+    counted = CountingStore(moody.store)
+    breaker = Breaker(counted.store, monotonic=clock.look)
+    database = Database(breaker.store, NAME, environment=clock.environment)
+
+    def insert() -> object:
+        return database.execute("INSERT INTO t VALUES (randomblob(?))", (size,))
+
+    insert()
+    moody.fail(Unavailable("no connection"), *Call)
+    with pytest.raises(Unavailable):
+        insert()
+    for _ in range(3):
+        clock.pass_s(PAUSE_S)
+        counted.reset()
+        clock.slept.clear()
+        for _ in range(10):
+            with pytest.raises(Unavailable, match="nothing was changed"):
+                insert()
+        assert (counted.total.requests, clock.slept) == (1, [])
+    moody.recover()
+    clock.pass_s(PAUSE_S)
+    for _ in range(2):
+        insert()
+    assert database.query("SELECT count(*) FROM t").rows == [(3,)]

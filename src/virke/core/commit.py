@@ -24,6 +24,8 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
    caller is told `TooSoon`, and plans anew with all that waits by then. What can't be planned anew, because it was
    uploaded or because an earlier request may have been applied, waits here for its slot and is sent again.
 12. A tombstone of the base's epoch, or of a later one, ends this life of the branch: gone. An older one is a stale read.
+13. A store that is known to be down (`Refused.is_down`) when a commit begins is not waited for. One that goes down in the
+   middle is: what was sent has to be found out.
 """
 
 from __future__ import annotations
@@ -157,6 +159,8 @@ def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, str]:
         match (yield put):
             case Stored():
                 return ""
+            case Refused(why, is_down=True) if not attempt:
+                return why
             case Lost(why) | Refused(why):
                 reason = why
     return reason or "the store did not take the object"
@@ -181,6 +185,8 @@ def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: str |
                     return Committed(root, _at(root, generation))
                 case Paced():
                     reason = "it takes no more swaps at this moment"
+                case Refused(why, is_down=True) if not sends:  # rule 13
+                    return Failed(why)
                 case Refused(why):
                     reason = why
                 case Lost(why):

@@ -67,9 +67,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The store says no, or never got the request: surely not applied."""
+    """The store says no, or never got the request: surely not applied. `is_down`: it is of no use to repeat it at once."""
 
     reason: str
+    is_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ def place(swap: SwapRoot | RemoveRoot, look: Look) -> Placing:
             match answer:
                 case Swapped():
                     return Placed()
+                case Refused(why, is_down=True) if not sends:  # as in core/commit, rule 13
+                    return Unproved(why, is_surely_not=True)
                 case Refused(why):
                     reason = why
                 case Paced():

@@ -41,7 +41,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.engine.environment import Environment
-from virke.errors import Corrupt, NotFound, RateLimited, Unavailable, VirkeError
+from virke.errors import Corrupt, NotFound, RateLimited, StoreDown, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Range, Store
 
 PAUSE_MOST_S: Final = 1.0
@@ -91,12 +91,12 @@ class Driver:
                 try:
                     return self.blobs(tier).put_new(key, data)
                 except Unavailable as error:
-                    return Refused(error.message)
+                    return Refused(error.message, isinstance(error, StoreDown))
             case PutAll(tier, objects):
                 try:
                     return self.blobs(tier).put_all(objects)
                 except Unavailable as error:
-                    return Refused(error.message)
+                    return Refused(error.message, isinstance(error, StoreDown))
             case Get(tier, ranges, fresh):
                 return self.get(tier, [Range(key, offset, length, fresh) for key, offset, length in ranges])
             case ListKeys(tier, prefix):
@@ -125,7 +125,7 @@ class Driver:
         except RateLimited as error:
             return Paced(error.retry_after_s)
         except Unavailable as error:
-            return Refused(error.message)
+            return Refused(error.message, isinstance(error, StoreDown))
 
     def remove(self, deletes: Iterable[Delete]) -> None:
         """Delete objects that nothing names, best effort."""
@@ -175,6 +175,8 @@ class Driver:
         for attempt in range(GET_TRIES - 1):
             try:
                 return blobs.get(ranges)
+            except StoreDown:
+                raise
             except Unavailable:
                 self._perform(Pause(attempt))
         return blobs.get(ranges)

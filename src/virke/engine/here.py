@@ -61,7 +61,9 @@ def query_here(
         connection.vfs.now_ms = None
         sqlite.check_parameters(connection.prepare_single(sql), params)
         rows = connection.guarded(
-            lambda: collect_rows(connection.raw.execute(sql, params), shown.result_bytes, at_once)
+            lambda: collect_rows(
+                connection.raw.execute(sql, params), shown.result_bytes, at_once, connection.lengths.spend
+            )
         )
         return QueryResult(columns.copy(), rows, shown.root, described)
     except (WritesInstead, SnapshotGone, TimedOut, VirkeError) as error:
@@ -69,6 +71,8 @@ def query_here(
         raise _meaning(error, connection.guard) from error
     finally:
         connection.file.pages_left = None
+        if connection.lengths.is_spent:
+            connection.lengths.restore()
         connection.guard.look_every(sqlite.PROGRESS_STEPS)
         if connection.pinned is None:
             connection.unpin()

@@ -127,10 +127,14 @@ class Readers:
             columns, at_once, described, _ = known
             connection.vfs.now_ms = None
             connection.guard.deadline = now + shown.timeout_s
+            lengths = connection.lengths
             try:
-                rows = collect_rows(connection.raw.execute(sql, params), shown.result_bytes, at_once)
+                rows = collect_rows(connection.raw.execute(sql, params), shown.result_bytes, at_once, lengths.spend)
             except Exception as error:
+                lengths.restore()
                 return self._run_again(sql, params, reader, shown, error=error)
+            if lengths.is_spent:
+                lengths.restore()
         except SnapshotGone:
             self._branch.refresh()
             self._freshness.show()

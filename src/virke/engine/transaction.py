@@ -122,6 +122,10 @@ class Transaction:
         """The version that this transaction reads; after `commit`, the one that it made."""
         return self._base.root.head.version
 
+    def begins_as(self, other: Transaction) -> bool:
+        """Whether both began on the same pages; turns and settings make versions of their own, and change none."""
+        return has_same_pages(self._base.root, other._base.root)
+
     def query(self, sql: str, params: Parameters = ()) -> QueryResult:
         """Run one statement of any kind and return its rows. Raises `SqlError`, `Invalid`, `Denied`, `TimedOut`."""
         return self._run(steps_of([(sql, params)]))[0]

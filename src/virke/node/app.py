@@ -22,7 +22,7 @@ from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.messages import Parts, Request, Response
 from virke.api.native import Streamed
-from virke.api.operations import Export, Import, ListDatabases, Operation, Run
+from virke.api.operations import CreateToken, Export, Import, ListDatabases, Operation, RevokeToken, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.database import Database
@@ -170,6 +170,8 @@ class App:
             if operation.database:
                 taken.hold(self.databases.hold(operation.database))
             outcome = await self._perform(operation, granted.scope, taken)
+            if isinstance(operation, CreateToken | RevokeToken):
+                await self._access.renew()
             if isinstance(operation, ListDatabases) and isinstance(outcome, list):
                 outcome = [name for name in outcome if granted.may_see(name)]
         return answer(operation, outcome, self.codec)

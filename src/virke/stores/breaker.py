@@ -2,10 +2,12 @@
 
 Knows the calls of the contract and nothing of why they are made.
 
-1. What fails at once was surely not done: nothing of it was sent.
-2. After `PAUSE_S` one call goes through to see; the others go on failing at once until it ends.
-3. A store that asks for patience (`RateLimited`) is not down, and neither is one that says no.
-4. Each register and each store of objects has its own: one may be down while the other answers.
+1. What fails at once (`StoreDown`) was surely not done: nothing of it was sent.
+2. After `PAUSE_S` one call goes through to see; the others go on failing at once until it ends. If it fails too, that is
+   `StoreDown` as well: nobody repeats it at once.
+3. A swap goes through after a read of its key succeeded. So its own outcome is not lost in an outage that is known.
+4. A store that asks for patience (`RateLimited`) is not down, and neither is one that says no.
+5. Each register and each store of objects has its own: one may be down while the other answers.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Final, TypeVar
 
 from virke.core.effects import Absent, Generation, Lost, PutOutcome, ReadOutcome, SwapOutcome, Tier
-from virke.errors import RateLimited, Unavailable
+from virke.errors import RateLimited, StoreDown, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Listed, Range, Register, Store
 
 PAUSE_S: Final = 0.5
@@ -50,24 +54,54 @@ class _Circuit:
         self._trying = threading.Lock()
         self.reason = ""
 
-    def call(self, send: Callable[[], T]) -> T:
-        """What `send` returns. Raises `Unavailable` at once while the store is down, else what it raises."""
+    def call(self, send: Callable[[], T], look: Callable[[], object] | None = None) -> T:
+        """What `send` returns; `look` is called first where the store has to show that it is there again.
+
+        Raises:
+            StoreDown: at once, or because it still does not answer. Else what `send` raises.
+        """
         if not self.reason:
             return self._send(send)
         if self._monotonic() < self._failed_at + PAUSE_S or not self._trying.acquire(blocking=False):
-            raise Unavailable(f"the store did not answer a moment ago ({self.reason}); nothing was sent to it")
+            raise StoreDown(f"the store did not answer a moment ago ({self.reason}); nothing was sent to it")
         try:
+            if look is None:
+                return self._try(send)
+            with suppress(RateLimited):
+                self._try(look)
             return self._send(send)
         finally:
             self._trying.release()
+
+    def listed(self, begin: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """What a listing lists; it is asked for with its first item. Raises as `call`."""
+
+        def first() -> tuple[list[T], Iterator[T]]:
+            items = begin()
+            return list(islice(items, 1)), items
+
+        for items in self.call(first):
+            yield from items
+
+    def _try(self, send: Callable[[], T]) -> T:
+        try:
+            return self._send(send)
+        except RateLimited:
+            raise
+        except Unavailable as error:
+            raise StoreDown(error.message) from error
 
     def _send(self, send: Callable[[], T]) -> T:
         try:
             outcome = send()
         except RateLimited:
+            self.reason = ""
             raise
         except Unavailable as error:
             self._fail(error.message)
+            raise
+        except VirkeError:
+            self.reason = ""
             raise
         if isinstance(outcome, Lost):
             self._fail(outcome.reason or "its answer was lost")
@@ -82,7 +116,7 @@ class _Circuit:
 class _Register:
     def __init__(self, inner: Register, circuit: _Circuit) -> None:
         self._inner = inner
-        self._call = circuit.call
+        self._call, self._listed = circuit.call, circuit.listed
 
     @property
     def consistency(self) -> Consistency:
@@ -92,19 +126,19 @@ class _Register:
         return self._call(lambda: self._inner.read(key, known))
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
-        return self._call(lambda: self._inner.swap(key, data, base))
+        return self._call(lambda: self._inner.swap(key, data, base), lambda: self._inner.read(key))
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
-        return self._call(lambda: self._inner.remove(key, base))
+        return self._call(lambda: self._inner.remove(key, base), lambda: self._inner.read(key))
 
     def keys(self, prefix: str) -> Iterator[str]:
-        return self._call(lambda: self._inner.keys(prefix))
+        return self._listed(lambda: self._inner.keys(prefix))
 
 
 class _Blobs:
     def __init__(self, inner: Blobs, circuit: _Circuit) -> None:
         self._inner = inner
-        self._call = circuit.call
+        self._call, self._listed = circuit.call, circuit.listed
 
     @property
     def consistency(self) -> Consistency:
@@ -131,4 +165,4 @@ class _Blobs:
         self._call(lambda: self._inner.delete(keys))
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        return self._call(lambda: self._inner.list(prefix))
+        return self._listed(lambda: self._inner.list(prefix))

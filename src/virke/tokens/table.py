@@ -5,7 +5,8 @@ Knows the record and one register; knows no HTTP, no thread and no timer.
 1. `check` and `needs_token` never ask the store. `refresh` does, by one conditional read, and is due (`is_due`) at most
    once in `READ_EVERY_S` of traffic: without a request nothing is asked.
 2. A token that expired is refused from that millisecond on. One that was revoked is refused after at most
-   `READ_EVERY_S` and the time of one read, if there is traffic and the store answers (and shows what is new).
+   `READ_EVERY_S` and the time of one read, if the store answers (and shows what is new). A request that comes while the
+   store is asked goes on with what is held, unless that is older: after a pause in the traffic all wait for the answer.
 3. While the store does not answer, what is held stays good for `STALE_MAX_S` since the last answer; after that nothing is
    granted (`Unavailable`): a token that was revoked must not outlive an outage that somebody arranged.
 4. The record never goes away and never goes back: what is absent or older than what was seen is an old copy, or a store
@@ -83,28 +84,44 @@ class TokenTable:
         self._generation: Generation | None = None
         self._asked_s: float | None = None
         self._confirmed_s: float | None = None
+        self._is_down = False
         self._why = "the store was not asked yet"
 
     @property
     def is_due(self) -> bool:
         """Whether a request that comes now should call `refresh` first."""
-        return self._asked_s is None or self._env.monotonic() >= self._asked_s + self._read_every_s
+        return self._is_time() or (self._lock.locked() and not self._may_go_on())
 
     def refresh(self) -> None:
         """Ask the store if that is due; it may block, once for all callers.
 
-        Those that come meanwhile go on with what is held, unless nothing is.
+        Those that come meanwhile go on with what is held, unless it is too old for that (rule 2).
 
         Raises:
             Corrupt: the record is damaged; nothing is granted by it.
         """
-        if not self._lock.acquire(blocking=self._confirmed_s is None):
+        if not self._lock.acquire(blocking=not self._may_go_on()):
             return
         try:
-            if self.is_due:
+            if self._is_time():
                 self._ask()
         finally:
             self._lock.release()
+
+    def renew(self) -> None:
+        """Ask the store now: this server has just changed the tokens, so what is held is old. Raises as `refresh`."""
+        with self._lock:
+            self._ask()
+
+    def _is_time(self) -> bool:
+        return self._asked_s is None or self._env.monotonic() >= self._asked_s + self._read_every_s
+
+    def _may_go_on(self) -> bool:
+        """Whether what is held is good enough for those that come while the store is asked."""
+        if self._confirmed_s is None:
+            return False
+        good_s = self._stale_max_s if self._is_down else 2 * self._read_every_s
+        return self._env.monotonic() <= self._confirmed_s + good_s
 
     def _ask(self) -> None:
         self._asked_s = began_s = self._env.monotonic()
@@ -115,12 +132,12 @@ class TokenTable:
             elif not isinstance(seen, Unchanged) and self._record.version:
                 raise Unavailable("the store does not show its tokens any more")
         except Unavailable as error:
-            self._why = error.message
+            self._why, self._is_down = error.message, True
             return
         except VirkeError as error:
             self._why, self._confirmed_s = error.message, None
             raise
-        self._confirmed_s = began_s
+        self._confirmed_s, self._is_down = began_s, False
 
     def _take(self, record: Tokens, generation: Generation) -> None:
         if record.version < self._record.version:

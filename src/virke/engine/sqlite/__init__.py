@@ -15,6 +15,7 @@ from virke.engine.sqlite.care import (
     limit_caches,
     memory_used,
 )
+from virke.engine.sqlite.columns import ColumnChange, column_change, definition_of, with_definition
 from virke.engine.sqlite.extending import Aggregate, Extensions, OnConnect, SqlFunction, SqlValue, count_per_request
 from virke.engine.sqlite.guard import (
     NO_DEADLINE,
@@ -36,6 +37,7 @@ from virke.engine.sqlite.opening import (
     limit_values,
     open_connection,
     total_changes,
+    without_triggers,
 )
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row, Value, check_parameters, check_value
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
@@ -67,6 +69,7 @@ __all__ = [
     "WORK_BYTES",
     "Aggregate",
     "Column",
+    "ColumnChange",
     "Connection",
     "Cursor",
     "Description",
@@ -87,7 +90,9 @@ __all__ = [
     "check_parameters",
     "check_text",
     "check_value",
+    "column_change",
     "count_per_request",
+    "definition_of",
     "describe",
     "draw_random_from",
     "forget",
@@ -105,4 +110,6 @@ __all__ = [
     "total_changes",
     "translate",
     "why_not",
+    "with_definition",
+    "without_triggers",
 ]
