@@ -64,6 +64,9 @@ def test_values_come_back_as_they_were(db: virke.Database) -> None:
             math.copysign(1, value) if isinstance(value, float) else 0,
         )
     assert db.query("SELECT :a, :b", {"a": True, "b": bytearray(b"x")}).rows == [(1, b"x")]
+    broken = b"\xff\x41".decode(errors="surrogateescape")
+    assert db.query("SELECT CAST(x'ff41' AS TEXT)").rows == [(broken,)]
+    assert db.query("SELECT hex(?)", (broken,)).rows == [("FF41",)]
 
 
 def test_statements_answer_the_same(db: virke.Database) -> None:

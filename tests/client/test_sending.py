@@ -46,11 +46,20 @@ def test_a_connection_is_kept_and_one_that_ended_is_not_used() -> None:
         assert [client.send(GET).status for _ in range(3)] == [200, 200, 200]
         client.close()
     assert server.connections == 1
-    with scripted([OK, OK], Then.CLOSE) as server:
+    last = OK.replace(b"X-Kind: a", b"Connection: close")
+    with scripted([last, OK], Then.KEEP) as server:
         client = client_of(server)
         assert [client.send(GET).status for _ in range(2)] == [200, 200]
         client.close()
     assert server.connections == 2
+    with scripted([OK, OK], Then.KEEP) as server:
+        proxy = Proxy(server.port)
+        client = Connections(address_of(f"http://{HOST}:{proxy.port}"))
+        assert client.send(GET).status == 200
+        proxy.hang_up()
+        assert client.send(GET).status == 200
+        client.close()
+        proxy.close()
 
 
 def read(client: Connections, *, streams: bool) -> None:
