@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,25 @@ def test_an_answer_has_status_headers_and_body() -> None:
     assert head.startswith(b"PUT /base/a%2Fb?c=d HTTP/1.1\r\n")
     assert {b"X-Mine: 1", f"Authorization: Bearer {TOKEN}".encode()} <= {*head.split(b"\r\n")}
     assert body == b"body" * 50_000
+
+
+def test_a_request_leaves_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body; what comes part by part does not."""
+    pieces: list[int] = []
+    send = HTTPConnection.send
+
+    def counted(self: HTTPConnection, data: bytes) -> None:
+        pieces.append(len(data))
+        send(self, data)
+
+    monkeypatch.setattr(HTTPConnection, "send", counted)
+    with scripted([OK, OK], Then.KEEP) as server:
+        client = client_of(server)
+        client.send(Request("POST", "/", b"body"))
+        assert len(pieces) == 1
+        client.send(Request("POST", "/", b"body" * 100_000))
+        assert len(pieces) == 2
+        client.close()
 
 
 def test_a_connection_is_kept_and_one_that_ended_is_not_used() -> None:
