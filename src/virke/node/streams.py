@@ -98,7 +98,7 @@ class Streams:
         self._lease_s, self._writing_s, self._gate_s = lease_s, writing_s, gate_s
         self._kept: dict[str, Live] = {}
         self._gates = Gates()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[int | None]] = set()
 
     # Batons
 
@@ -201,11 +201,12 @@ class Streams:
                 return await self._writing().run(live.database, program)
             case Ask(sql):
                 return await self._watched(live, live.database.describe, sql)
-            case BeginReading(foreign_keys):
-                begin = partial(live.database.transaction, read_only=True, foreign_keys=foreign_keys, scope=live.scope)
-                return await self._in_thread(begin)
-            case BeginWriting(foreign_keys):
-                return await self._begin_writing(live, foreign_keys=foreign_keys)
+            case BeginReading(foreign_keys, bookmark):
+                begin = partial(live.database.serving.begin_reading, foreign_keys=foreign_keys, scope=live.scope)
+                return await self._in_thread(partial(begin, bookmark=bookmark))
+            case BeginWriting(foreign_keys, key):
+                begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
+                return await self._begin_writing(live, partial(begin, idempotency_key=key))
             case Within(_, call):
                 return await self._watched(live, call)
             case End(transaction, commits):
@@ -230,9 +231,8 @@ class Streams:
         assert isinstance(answer, QueryResult), "an error is raised"
         return answer
 
-    async def _begin_writing(self, live: Live, *, foreign_keys: bool) -> Transaction:
+    async def _begin_writing(self, live: Live, begin: Callable[[], Transaction]) -> Transaction:
         await self._gates.enter(live.database.name, self._gate_s)
-        begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
         beginning = asyncio.ensure_future(self._in_thread(begin))
         try:
             transaction = await asyncio.shield(beginning)
@@ -249,10 +249,10 @@ class Streams:
         if not beginning.cancelled() and beginning.exception() is None:
             self._threads.submit(beginning.result().rollback)
 
-    async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> None:
-        finish = transaction.commit if commits else transaction.rollback
+    async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> int | None:
+        finish: Callable[[], int | None] = transaction.commit if commits else transaction.rollback
         try:
-            await self._in_thread(finish)
+            return await self._in_thread(finish)
         finally:
             if live.holds_gate and not transaction.read_only:
                 live.holds_gate = False
