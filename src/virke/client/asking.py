@@ -127,7 +127,7 @@ def _header(name: str, value: object) -> str:
     """The value of a header. Raises `Invalid`: it would be another one, or several."""
     if not isinstance(value, str):
         raise Invalid(f"{name} must be text, not {type(value).__name__}")
-    if not value.isascii() or not value.isprintable():
+    if not value or not value.isascii() or not value.isprintable():
         raise Invalid(f"{name} takes printable ASCII on a node, not {value!r}")
     return value
 

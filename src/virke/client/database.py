@@ -195,7 +195,9 @@ class RemoteDatabase(Database):
     def change_settings(self, changes: Mapping[str, str | int]) -> Settings:
         """See `Database.change_settings`."""
         self.session.check_may_write()
-        return self.session.settings(Asked("PATCH", self.session.path("settings"), asking.body_of(changes)))
+        found = self.session.settings(Asked("PATCH", self.session.path("settings"), asking.body_of(changes)))
+        self.session.catch_up()
+        return found
 
     def status(self, *, history: bool = True) -> Status:
         """See `Database.status`; a node always counts what history keeps."""
@@ -203,9 +205,7 @@ class RemoteDatabase(Database):
 
     def flush(self) -> Flushed:
         """See `Database.flush`: what is pending on the node is pushed."""
-        done = reading.understood(reading.flushed_of, self.session.change("flush", {}))
-        self.session.catch_up()
-        return done
+        return reading.understood(reading.flushed_of, self.session.change("flush", {}))
 
     def promote(self, progress: Callable[[int, int], None] | None = None) -> Status:
         """See `Database.promote`; a node says nothing of its progress."""

@@ -132,6 +132,7 @@ class Connections:
         return self._tls
 
     def _give_back(self, connection: HTTPConnection, response: HTTPResponse) -> None:
+        response.close()  # it was read to its end, but does not always see that by itself
         with self._lock:
             if not response.will_close and len(self._idle) < KEPT_MAX and self._process == os.getpid():
                 self._idle.append((connection, time.monotonic()))

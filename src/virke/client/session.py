@@ -95,7 +95,9 @@ class Session:
     def change(self, route: str, body: Mapping[str, object]) -> Any:
         """Care of the database: what a route answers. Raises as `ask`, and `Denied`."""
         self.check_may_write()
-        return self.json(asking.post(self.path(route), body, patience_s=asking.LONG_S))
+        found = self.json(asking.post(self.path(route), body, patience_s=asking.LONG_S))
+        self.catch_up()
+        return found
 
     def check_may_write(self) -> None:
         """Raise `Denied` where only reads are allowed."""
@@ -162,7 +164,7 @@ class Session:
             self.path(route),
             {**body, **self._wishes(meta=meta, only_reads=False, is_read=is_read)},
             is_read=is_read,
-            key=key if is_read or key is not None else _key(*texts),
+            key=key or None if is_read or key else _key(*texts),
             terms=Terms(bookmark=self.bookmark),
         )
         return self.json(request)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from virke.client import asking, reading
 from virke.client.failures import error_in, in_both_languages
+from virke.engine.programs import Step
 from virke.engine.results import QueryResult, Request, Stamp, requests_of
 from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction
@@ -100,6 +101,12 @@ class RemoteTransaction(Transaction):
         found = self._ask({"type": "virke_describe", "sql": asking.statement(sql)["sql"]})
         return reading.understood(reading.description_of, found["description"])
 
+    def run_steps(self, steps: tuple[Step, ...]) -> list[QueryResult]:
+        """See `Transaction.run_steps`. Raises `Invalid` too: a step has a condition."""
+        if any(step.condition for step in steps):
+            raise Invalid("a step of a node's transaction has no condition")
+        return self._run(*map(_step, steps)) if steps else []
+
     def _run(self, *statements: Mapping[str, object]) -> list[QueryResult]:
         found = self._ask({"type": "virke_run", "statements": list(statements)})
         return reading.understood(reading.results_of, found["results"])
@@ -170,6 +177,11 @@ class RemoteTransaction(Transaction):
             case _:
                 self._over = True
                 raise Unavailable("the node's answer is not understood")
+
+
+def _step(step: Step) -> dict[str, object]:
+    rows = None if step.rows is None else [asking.parameters(row) for row in step.rows]
+    return asking.statement(step.sql, step.params, rows=rows, script=step.is_script or None)
 
 
 def _lost(error: VirkeError, cancel: Cancel, *, commits: bool) -> VirkeError:
