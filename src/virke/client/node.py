@@ -72,7 +72,7 @@ class Node:
         """Delete a database and its history. Raises `NotFound`, `Invalid`, `Conflict`, and as `ask`."""
         self.ask(Request("DELETE", asking.path_of(name), patience_s=asking.LONG_S))
 
-    def tokens(self) -> list[Token]:
+    def tokens(self) -> tuple[Token, ...]:
         """The tokens of the node's store, without their text and its hash. Raises as `ask`."""
         return reading.understood(reading.tokens_of, self.json(asking.get("/tokens")))
 

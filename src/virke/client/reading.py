@@ -165,9 +165,9 @@ def token_of(found: Mapping[str, Any]) -> Token:
     )
 
 
-def tokens_of(found: Mapping[str, Any]) -> list[Token]:
+def tokens_of(found: Mapping[str, Any]) -> tuple[Token, ...]:
     """All tokens."""
-    return [token_of(one) for one in found["tokens"]]
+    return tuple(token_of(one) for one in found["tokens"])
 
 
 def _known(kind: Any, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,10 @@ class RemoteTransaction(Transaction):
         except VirkeError:
             self._baton = None
 
+    def begins_as(self, other: Transaction) -> bool:
+        """Whether another one began at the same version, as far as that is known here."""
+        return self._now_at == other.version
+
     def blocks(self, writer: object) -> bool:
         """See `Transaction.blocks`."""
         return not self._over and writer is self._session and not self._is_read_only

@@ -90,7 +90,9 @@ def run_of(body: Mapping[str, Json]) -> RunSteps:
 
 
 def _step(body: Json) -> Step:
-    found = native.object_of(body, _STATEMENT, "a statement")
+    found: dict[str, Json] = (
+        {"sql": body} if isinstance(body, str) else native.object_of(body, _STATEMENT, "a statement")
+    )
     sql, params = native.statement_of(found, _STATEMENT)
     return Step(sql, params, rows=native.rows_in(found), is_script=found.get("script") is True)
 
