@@ -222,8 +222,10 @@ class App:
     async def _perform(self, operation: Operation, scope: Scope, taken: Taken, timing: Timing) -> object:
         try:
             writes = False
+            if isinstance(operation, Run):
+                scope = operation.allowed(scope)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
-                writes = operation.is_batch and scope >= Scope.WRITE
+                writes = operation.is_unit and scope >= Scope.WRITE
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
@@ -241,7 +243,11 @@ class App:
 
     async def _write(self, operation: Run, database: Database, scope: Scope, taken: Taken) -> object:
         program = database.serving.program(
-            operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
+            operation.steps,
+            key=operation.key,
+            foreign_keys=operation.foreign_keys,
+            timeout_ms=operation.timeout_ms,
+            scope=scope,
         )
         answers = await self._writer().run(database, program, taken.leaving, taken.growing())
         results = [one for one in answers if isinstance(one, QueryResult)]
