@@ -176,7 +176,7 @@ def _by_wrk(wrk: str, url: str, kind: str, clients: int, seconds: float) -> Load
             "--latency",
             "-t1",
             f"-c{clients}",
-            f"-d{seconds:g}s",
+            f"-d{max(1, round(seconds))}s",
             "--timeout",
             "30s",
             "-s",

@@ -18,7 +18,7 @@ from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import complaints
 from virke.api.hrana import routes as hrana
-from virke.api.hrana.operations import Cursor, Once, Pipeline
+from virke.api.hrana.operations import HRANA, Cursor, Once
 from virke.api.messages import NDJSON, Parts, Request, Response, segments
 from virke.api.operations import CreateDatabase, CreateToken, Export, ListDatabases, Operation, Run
 from virke.api.pieces import body_of
@@ -96,7 +96,7 @@ def _found(parts: tuple[str, ...]) -> tuple[Mapping[str, Route], str, str | None
 def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
     """The response that says what became of an operation; an error is an outcome too."""
     if isinstance(outcome, VirkeError):
-        is_hrana = isinstance(operation, Pipeline | Cursor | Once)
+        is_hrana = isinstance(operation, HRANA)
         return complaints.failed(outcome, codec) if is_hrana else failed(outcome, codec)
     if isinstance(outcome, Response):
         return outcome
