@@ -85,7 +85,7 @@ def test_a_transaction_is_all_or_nothing_and_says_its_version(new_client: Any, m
         "retryable": False,
         "sqlite_code": "SQLITE_CONSTRAINT_UNIQUE",
     }
-    assert client.run("SELECT b FROM t WHERE a > 1")[0]["rows"] == [[{"base64": "AP8="}], [{"real": "inf"}]]
+    assert client.run("SELECT b FROM t WHERE a > 1")[0]["rows"] == [[{"base64": "AP8="}], [{"real": "Infinity"}]]
     assert client.one("describe", sql="SELECT a FROM t")["description"]["columns"][0]["decltype"] == "INTEGER"
     committed = client.one("commit")
     assert (committed["version"], client.baton) == (3, None)
