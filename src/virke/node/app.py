@@ -20,7 +20,7 @@ from typing import Final
 from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import routes as hrana
-from virke.api.hrana.operations import Cursor, Once, Pipeline
+from virke.api.hrana.operations import HRANA, Cursor, Once, Pipeline
 from virke.api.messages import Parts, Request, Response
 from virke.api.native import Streamed
 from virke.api.operations import CreateToken, Export, Import, ListDatabases, Operation, RevokeToken, Run
@@ -166,7 +166,7 @@ class App:
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
             return operation
-        if isinstance(operation, Pipeline | Cursor | Once):
+        if isinstance(operation, HRANA):
             outcome = await self._perform_hrana(operation, token, headers, taken)
         elif operation.scope is None:
             outcome = self._health(ready=operation.ready)

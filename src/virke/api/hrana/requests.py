@@ -115,7 +115,7 @@ def pipeline_of(body: Json) -> tuple[str | None, tuple[StreamRequest, ...]]:
     if not isinstance(requests, list):
         raise Refused("`requests` must be a list of requests")
     parsed = tuple(_own_request_of(one) or request_of(one) for one in requests)
-    if any(isinstance(one, Close) for one in parsed[:-1]):
+    if len(parsed) > 1 and any(isinstance(one, Close) for one in parsed[:-1]):
         raise Refused("`close` must be the last request: the stream is closed by then")
     return _baton(found), parsed
 
