@@ -269,6 +269,11 @@ class GetHealth:
     ready: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class GetDocument:
+    """The OpenAPI document, which says nothing of any store; whoever parses the request has it."""
+
+
 Operation = (
     Run
     | DescribeStatement

@@ -49,7 +49,7 @@ from virke.tokens import TokenTable
 
 log: Final = logging.getLogger("virke.node")
 BODY_MB: Final = 16
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
 
 
