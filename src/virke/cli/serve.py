@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from virke.cli.logs import FORMATS, LEVELS, set_up
-from virke.cli.opening import store_of
+from virke.cli.opening import own_store_of
 from virke.cli.state import State, global_options, pass_state
 from virke.errors import UsageError
 
@@ -78,7 +78,8 @@ def serve(
     from virke.tokens import listing
 
     allowed = Cors(cors)
-    databases = of_store(store_of(state), journals=journal, timeout_ms=timeout_ms)
+    store = own_store_of(state, "a node serves a store", "name the store: --store URL, or VIRKE_STORE")
+    databases = of_store(store, journals=journal, timeout_ms=timeout_ms)
     if not is_loopback(host) and not listing(databases.store):
         raise UsageError(
             f"{host} can be reached by others, and the store holds no token: make one first with "

@@ -27,9 +27,9 @@ from typing import Final, TypeVar
 
 from virke.engine import sqlite
 from virke.engine.altering import alter_column, raise_schema_cookie, reload_schema
-from virke.engine.budget import ResultBudget, collect_rows, rows_at_once
+from virke.engine.budget import ResultBudget, collect_rows, rows_at_once, run_and_collect
 from virke.engine.lengths import LONG_TEXT, Lengths
-from virke.engine.sqlite import Column, Cursor, Guard, OnConnect, Parameters, Row, Statement
+from virke.engine.sqlite import Column, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS, release
 from virke.errors import Denied, Invalid, VirkeError
 from virke.scopes import Scope
@@ -243,10 +243,17 @@ class Connection:
         if statement.alters:
             alter_column(self, statement.alters)
             return []
-        # SQLite lists an EXPLAIN that it has prepared once without a look at the schema of now
-        cursor = self.raw.execute(statement.runs, params, can_cache=not statement.is_explain)
         at_once = rows_at_once(len(statement.columns), self.lengths.now)
-        return collect_rows(cursor, budget, at_once, self.lengths.spend if statement.read_only else None)
+        spend = self.lengths.spend if statement.read_only else None
+        return run_and_collect(self.raw, (statement, params), budget, at_once, spend=spend)
+
+    def collect(self, sql: str, params: Parameters, result_bytes: int, at_once: int) -> list[Row]:
+        """The rows of a statement with short values, as it is. Raises what SQLite does, and `TooLarge`."""
+        try:
+            return collect_rows(self.raw.execute(sql, params), result_bytes, at_once, self.lengths.spend)
+        finally:
+            if self.lengths.is_spent:
+                self.lengths.restore()
 
     def _run(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
         """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""
@@ -274,20 +281,19 @@ class Connection:
                 self._statements.clear()
             self.lengths.short()
 
-    def open_stream(self, statement: Statement, params: Parameters) -> Cursor:
+    def open_stream(self, statement: Statement, params: Parameters) -> sqlite.EscapedRows:
         """Begin a statement whose rows are asked for one by one (`next_row`), until `close_stream`."""
         sqlite.check_parameters(statement, params)
-        cursor = self.raw.cursor()
-        self._step(statement, lambda: cursor.execute(statement.runs, params, can_cache=not statement.is_explain))
+        rows = self._step(statement, lambda: sqlite.EscapedRows(self.raw, statement, params))
         self._streams = statement
-        return cursor
+        return rows
 
-    def next_row(self, cursor: Cursor) -> Row | None:
+    def next_row(self, cursor: sqlite.EscapedRows) -> Row | None:
         """The next row of a stream; None at its end."""
         row: Row | None = self._step(self._streams, lambda: next(cursor, None))
         return row
 
-    def close_stream(self, cursor: Cursor) -> None:
+    def close_stream(self, cursor: sqlite.EscapedRows) -> None:
         """End a stream."""
         cursor.close(True)
         self.lengths.short()
@@ -333,7 +339,7 @@ class Connection:
                     break
                 if not number % ROWS_BETWEEN_LOOKS:
                     self.guard.check()
-                for _ in self.raw.execute(statement.runs, given):
+                for _ in sqlite.execute(self.raw, statement, given):
                     pass
                 if (after := self.raw.total_changes()) > before:
                     affected, before = affected + self.raw.changes(), after

@@ -7,6 +7,9 @@ Knows the readers of a database and described statements; knows no store.
 3. It runs only statements whose length SQLite's steps measure: none with the application's own functions, with values
    that need care, or that count the pages of a large table in one step.
 4. Whatever it raised, the connection serves the next call.
+5. Where what is shown has to be confirmed first, it says only whether the statement writes: a write confirms it by itself.
+6. A statement that its first word says to write is `NotHere(writes=True)` before anything is looked at: not even a
+   connection has to be idle for that.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 
 from virke.core.lineage import Behind, Contradicts, held_against
 from virke.engine import sqlite
-from virke.engine.budget import collect_rows
 from virke.engine.connection import STATEMENT_CHARS_KEPT
 from virke.engine.freshness import Shown
 from virke.engine.readers import Known, Reader, Readers, WritesInstead
@@ -32,6 +34,10 @@ PAGES_MAX: Final = 256
 """Pages that one answer may take from the cache of frames; SQLite's own page cache is not counted."""
 
 
+_WRITES: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER"})
+_FIRST_LETTERS: Final = frozenset("IiRrUuDdCcAa")
+
+
 def query_here(
     readers: Readers, sql: str, params: Parameters, bookmark: str | None = None, *, steps_max: int = STEPS_MAX
 ) -> QueryResult:
@@ -44,9 +50,14 @@ def query_here(
     sqlite.check_text(sql)
     if type(steps_max) is not int or steps_max < 1:
         raise Invalid(f"steps_max must be a number from 1 on, not {steps_max!r}")
+    if sql[:1] in _FIRST_LETTERS and sqlite.keyword(sql) in _WRITES:
+        raise NotHere("the statement writes", writes=True)
     shown = readers.shown_now()
+    is_confirmed = shown is not None
     if shown is None or (bookmark is not None and not _is_shown(bookmark, shown)):
-        raise NotHere("the newest state has to be confirmed")
+        if bookmark is not None or readers.is_closed:
+            raise _unconfirmed()
+        shown = readers.shown_last
     if len(sql) > STATEMENT_CHARS_KEPT:
         raise NotHere("the statement is long")
     reader = readers.take_idle(shown.view)
@@ -57,27 +68,28 @@ def query_here(
     connection.guard.count_steps(steps_max)
     try:
         columns, at_once, described, _ = _known(readers, reader, sql, shown)
+        if not is_confirmed:
+            raise _unconfirmed()
         connection.guard.deadline = readers.monotonic() + shown.timeout_s
         connection.vfs.now_ms = None
         sqlite.check_parameters(connection.prepare_single(sql), params)
-        rows = connection.guarded(
-            lambda: collect_rows(
-                connection.raw.execute(sql, params), shown.result_bytes, at_once, connection.lengths.spend
-            )
-        )
+        rows = connection.guarded(lambda: connection.collect(sql, params, shown.result_bytes, at_once))
         return QueryResult(columns.copy(), rows, shown.root, described)
     except (WritesInstead, SnapshotGone, TimedOut, VirkeError) as error:
         connection.file.failure = None  # `schema_cookie` reads a page outside of SQLite
-        raise _meaning(error, connection.guard) from error
+        meant = _meaning(error, connection.guard)
+        raise (meant if is_confirmed or isinstance(error, WritesInstead) else _unconfirmed()) from error
     finally:
         connection.file.pages_left = None
-        if connection.lengths.is_spent:
-            connection.lengths.restore()
         connection.guard.look_every(sqlite.PROGRESS_STEPS)
         if connection.pinned is None:
             connection.unpin()
         connection.end_request()
         readers.give_back(reader)
+
+
+def _unconfirmed() -> NotHere:
+    return NotHere("the newest state has to be confirmed")
 
 
 def _known(readers: Readers, reader: Reader, sql: str, shown: Shown) -> Known:
@@ -92,7 +104,7 @@ def _known(readers: Readers, reader: Reader, sql: str, shown: Shown) -> Known:
 
 def _meaning(error: Exception, guard: sqlite.Guard) -> VirkeError:
     """What an error is to the caller."""
-    needs_care = isinstance(error.__cause__, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS))
+    needs_care = isinstance(error.__cause__, (sqlite.TooBigError, UnicodeError, *sqlite.MEMORY_ERRORS))
     if isinstance(error, WritesInstead):
         return NotHere("the statement writes", writes=True)
     if isinstance(error, NotHere) or not isinstance(error, VirkeError):

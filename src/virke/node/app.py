@@ -14,14 +14,14 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from contextvars import copy_context
 from functools import partial
 from typing import Final
 
 from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import routes as hrana
-from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.hrana.sql import begins_a_write
+from virke.api.hrana.operations import HRANA, Cursor, Once, Pipeline
 from virke.api.messages import Parts, Request, Response
 from virke.api.native import Streamed
 from virke.api.operations import CreateToken, Export, GetMetrics, Import, ListDatabases, Operation, RevokeToken, Run
@@ -45,6 +45,7 @@ from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
 from virke.node.threads import Threads
+from virke.node.timing import Timing
 from virke.node.transfers import Transfers
 from virke.node.watching import Watch
 from virke.node.writing import Writing
@@ -154,13 +155,13 @@ class App:
     async def _answered(self, scope: Message, receive: Receive, taken: Taken) -> Response | None:
         """The response to a request; None if its client is gone."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        sees = False
+        sees, timing = False, Timing()
         try:
             if self._cors.is_on and self._cors.allows(headers):
                 sees = await self._access.needs_token()
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
-                response = await self._respond(scope, headers, receive, taken)
+                response = await self._respond(scope, headers, receive, taken, timing=timing)
         except ClientGone:
             return None
         except VirkeError as error:
@@ -168,6 +169,7 @@ class App:
         except Exception:
             log.exception("a request failed for a reason of the server's own")
             response = failed(INTERNAL, self.codec)
+        response = response.with_headers(timing.header())
         return self._cors.seen(response, headers) if sees else response
 
     async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -184,7 +186,9 @@ class App:
             socket = Socket(self._hrana.streams, self.codec, open_database, send, rooms=self._rooms)
             await socket.serve(receive, list(scope.get("subprotocols", ())))
 
-    async def _respond(self, scope: Message, headers: dict[str, str], receive: Receive, taken: Taken) -> Response:
+    async def _respond(
+        self, scope: Message, headers: dict[str, str], receive: Receive, taken: Taken, *, timing: Timing
+    ) -> Response:
         path = _path_of(scope)
         token = None
         if path not in OPEN_PATHS:
@@ -197,7 +201,7 @@ class App:
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
             return operation
-        if isinstance(operation, Pipeline | Cursor | Once):
+        if isinstance(operation, HRANA):
             outcome = await self._perform_hrana(operation, token, headers, taken)
         elif operation.scope is None:
             outcome = self._health(ready=operation.ready)
@@ -206,9 +210,10 @@ class App:
             outcome = Response(200, self.metrics.text(), (("content-type", CONTENT_TYPE),))
         else:
             granted = self._access.check(token, operation.database, operation.scope)
+            timing.is_known = True
             if operation.database:
                 taken.hold(self.databases.hold(operation.database))
-            outcome = await self._perform(operation, granted.scope, taken)
+            outcome = await self._perform(operation, granted.scope, taken, timing)
             if isinstance(operation, CreateToken | RevokeToken):
                 await self._access.renew()
             if isinstance(operation, ListDatabases) and isinstance(outcome, list):
@@ -252,10 +257,13 @@ class App:
         hold(self.databases.hold(database.name))
         return await self._naming.database(database.name, headers)  # the same, unless it was closed a moment ago
 
-    async def _perform(self, operation: Operation, scope: Scope, taken: Taken) -> object:
+    async def _perform(self, operation: Operation, scope: Scope, taken: Taken, timing: Timing) -> object:
         try:
+            writes = False
+            if isinstance(operation, Run):
+                scope = operation.allowed(scope)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
-                writes = operation.is_batch and scope >= Scope.WRITE
+                writes = operation.is_unit and scope >= Scope.WRITE
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
@@ -263,19 +271,27 @@ class App:
                         self._watch.statements["read"] += 1
                         return found
                     except NotHere as error:
-                        writes = (error.writes or begins_a_write(sql)) and scope >= Scope.WRITE
-                if writes and not operation.meta:
-                    program = database.serving.program(
-                        operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
-                    )
-                    answers = await self._writer().run(database, program, taken.leaving, taken.growing())
-                    results = [one for one in answers if isinstance(one, QueryResult)]
-                    return results if operation.is_batch else results[0]
-            if isinstance(operation, Import | Export):
-                return await self._transfers.perform(operation, scope)
-            return await self._in_thread(operation, scope, taken)
+                        writes = error.writes and scope >= Scope.WRITE
+            with timing.counting():
+                if isinstance(operation, Run) and database and writes and not operation.meta:
+                    return await self._write(operation, database, scope, taken)
+                if isinstance(operation, Import | Export):
+                    return await self._transfers.perform(operation, scope)
+                return await self._in_thread(operation, scope, taken)
         except VirkeError as error:
             return error
+
+    async def _write(self, operation: Run, database: Database, scope: Scope, taken: Taken) -> object:
+        program = database.serving.program(
+            operation.steps,
+            key=operation.key,
+            foreign_keys=operation.foreign_keys,
+            timeout_ms=operation.timeout_ms,
+            scope=scope,
+        )
+        answers = await self._writer().run(database, program, taken.leaving, taken.growing())
+        results = [one for one in answers if isinstance(one, QueryResult)]
+        return results if operation.is_batch else results[0]
 
     def _health(self, *, ready: bool) -> object:
         failure = self.databases.breaker.failure if ready else None
@@ -292,14 +308,14 @@ class App:
         loop = asyncio.get_running_loop()
         assert taken.leaving is not None, "a request has a client"
         take_back = taken.leaving.then(cancel.cancel)
+        run = copy_context().run
         try:
             call = partial(perform, operation, self.databases, scope, cancel)
             if isinstance(operation, Run):
+                self._watch.statements["write" if operation.is_unit else "read"] += len(operation.requests)
                 sql = "; ".join(sql for sql, _ in operation.requests)
-                kind = "write" if operation.is_batch or begins_a_write(sql) else "read"
-                self._watch.statements[kind] += len(operation.requests)
                 call = partial(self._watch.run, operation.database, sql, call)
-            done = await loop.run_in_executor(self._threads, call)
+            done = await loop.run_in_executor(self._threads, run, call)
         except VirkeError:
             if cancel.is_cancelled:
                 raise ClientGone from None

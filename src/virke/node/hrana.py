@@ -20,7 +20,7 @@ from virke.api.hrana import answers, complaints, requests, values
 from virke.api.hrana.answers import Done
 from virke.api.hrana.effects import check_may_write
 from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.hrana.sql import begins_a_write, is_plain, verb
+from virke.api.hrana.sql import is_plain, verb
 from virke.api.messages import Parts, Response
 from virke.api.pieces import body_of, body_of_lines
 from virke.engine.database import Database
@@ -86,7 +86,7 @@ class Hrana:
             try:
                 done = self._here(database, statement)
             except NotHere as error:
-                if not (error.writes or _writes(statement)):
+                if not error.writes:
                     live = self.streams.open(database, scope)
                     live.gone, live.taken = taken.leaving, taken
                     return await self._respond(live, requests.Execute(statement))
@@ -158,8 +158,7 @@ class Hrana:
             try:
                 done = self._here(database, statement)
             except NotHere as error:
-                reads = not (error.writes or _writes(statement))
-                if reads and (rows := await self._rows(statement, database)) is not None:
+                if not error.writes and (rows := await self._rows(statement, database)) is not None:
                     return Response(200, await self._parts(rows, taken), _LINES)
                 done = await self._write(statement, database, scope, taken)
             return self._lines(None, [done])
@@ -224,7 +223,3 @@ def _is_simple(statement: requests.Statement) -> bool:
     """Whether a statement needs nothing of a stream."""
     sql = statement.text.sql
     return sql is not None and is_plain(sql)
-
-
-def _writes(statement: requests.Statement) -> bool:
-    return begins_a_write(statement.text.sql or "")

@@ -34,7 +34,6 @@ from virke.api.hrana.effects import (
     check_may_write,
     check_scope,
 )
-from virke.api.hrana.sql import begins_a_write
 from virke.api.hrana.streams import Stream
 from virke.engine.database import Database
 from virke.engine.programs import Step
@@ -132,7 +131,7 @@ class Streams:
         self._lease_s, self._writing_s, self._gate_s = lease_s, writing_s, gate_s
         self._kept: dict[str, Live] = {}
         self._gates = Gates()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[int | None]] = set()
 
     # Batons
 
@@ -240,7 +239,7 @@ class Streams:
                     self._noted.statements["read"] += 1
                     return found
                 except NotHere as error:
-                    return await self._single(live, effect, writes=error.writes or begins_a_write(sql))
+                    return await self._single(live, effect, writes=error.writes)
             case Together(steps, foreign_keys):
                 serving = live.database.serving
                 program = serving.program(
@@ -250,15 +249,15 @@ class Streams:
                 return await self._writing().run(live.database, program, live, live.growing())
             case Ask(sql):
                 return await self._watched(live, live.database.describe, sql)
-            case BeginReading(foreign_keys):
-                begin = partial(live.database.transaction, read_only=True, foreign_keys=foreign_keys, scope=live.scope)
-                return await self._in_thread(begin)
-            case BeginWriting(foreign_keys):
-                return await self._begin_writing(live, foreign_keys=foreign_keys)
-            case Within(_, call):
+            case BeginReading(foreign_keys, bookmark):
+                begin = partial(live.database.serving.begin_reading, foreign_keys=foreign_keys, scope=live.scope)
+                return await self._in_thread(partial(begin, bookmark=bookmark))
+            case BeginWriting(foreign_keys, key):
+                begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
+                return await self._begin_writing(live, partial(begin, idempotency_key=key))
+            case Within(_, call, sql):
                 self._watch(live)
                 self._noted.statements["transaction"] += 1
-                sql = call.args[0] if isinstance(call, partial) and call.args else ""
                 return await self._go_on(partial(self._noted.run, live.database.name, sql, call))
             case End(transaction, commits):
                 return await self._finish(live, transaction, commits=commits)
@@ -286,9 +285,8 @@ class Streams:
         assert isinstance(answer, QueryResult), "an error is raised"
         return answer
 
-    async def _begin_writing(self, live: Live, *, foreign_keys: bool) -> Transaction:
+    async def _begin_writing(self, live: Live, begin: Callable[[], Transaction]) -> Transaction:
         await self._gates.enter(live.database.name, self._gate_s)
-        begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
         beginning = asyncio.ensure_future(self._go_on(begin))
         try:
             transaction = await asyncio.shield(beginning)
@@ -305,11 +303,12 @@ class Streams:
         if not beginning.cancelled() and beginning.exception() is None:
             self._threads.ending.submit(beginning.result().rollback)
 
-    async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> None:
-        finish = transaction.commit if commits else transaction.rollback
+    async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> int | None:
+        finish: Callable[[], int | None] = transaction.commit if commits else transaction.rollback
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads.ending, finish)
+            done = await asyncio.get_running_loop().run_in_executor(self._threads.ending, finish)
             self._noted.transactions += commits and not transaction.read_only
+            return done
         finally:
             if live.holds_gate and not transaction.read_only:
                 live.holds_gate = False

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from virke.errors import NotHere
-from virke.stores.receipt import Receipt, writing
+from virke.stores.receipt import Receipt, current, writing
 
 SQL_CHARS: Final = 200
 log: Final = logging.getLogger("virke.slow")
@@ -34,17 +34,17 @@ class Watch:
         self.now_s = now_s
 
     def receipt(self) -> Receipt | None:
-        """A receipt for something that begins; None: nobody asks."""
-        return Receipt() if self._slow_s is not None else None
+        """The receipt of something that begins, that of its request if there is one; None: nobody asks."""
+        return current() or Receipt() if self._slow_s is not None else None
 
     def run(self, database: str, sql: str, call: Callable[..., T], *args: Any) -> T:
         """Call it, here in this thread, with a receipt; tell of it if it took long, failed or not.
 
         `NotHere` is no end: what it was asked for is asked for elsewhere.
         """
-        receipt = self.receipt()
-        if receipt is None:
+        if self._slow_s is None:
             return call(*args)
+        receipt = current() or Receipt()
         began_s = self.now_s()
         try:
             with writing(receipt):

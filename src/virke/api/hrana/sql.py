@@ -159,11 +159,6 @@ def changes_rows(word: str) -> bool:
     return word in _ROWS
 
 
-def begins_a_write(sql: str) -> bool:
-    """Whether a statement changes rows, as its first word says; of others only SQLite knows."""
-    return keyword(sql) in _ROWS
-
-
 def inserts(word: str) -> bool:
     """Whether a statement with this verb has a rowid that it inserted last."""
     return word in ("INSERT", "REPLACE")

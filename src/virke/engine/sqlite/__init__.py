@@ -2,7 +2,7 @@
 
 The only package that imports apsw. Knows SQL statements and limits; knows nothing of pages, snapshots or stores.
 Callers import from here; its files (`guard`, `opening`, `statement`, `parameters`, `translation`, `pragmas`,
-`scoped`) are rooms.
+`scoped`, `raw_text`) are rooms.
 """
 
 from virke.engine.sqlite.care import (
@@ -42,6 +42,7 @@ from virke.engine.sqlite.opening import (
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row, Value, check_parameters, check_value
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.engine.sqlite.randomness import draw_random_from
+from virke.engine.sqlite.raw_text import EscapedRows, can_be_spelled_out, execute
 from virke.engine.sqlite.scoped import RESERVED_PREFIX, why_not
 from virke.engine.sqlite.statement import ALONE, Column, Description, Statement, check_text, describe, keyword, split
 from virke.engine.sqlite.translation import MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
@@ -74,6 +75,7 @@ __all__ = [
     "Cursor",
     "Description",
     "Error",
+    "EscapedRows",
     "Extensions",
     "Guard",
     "OnConnect",
@@ -86,6 +88,7 @@ __all__ = [
     "Statement",
     "TooBigError",
     "Value",
+    "can_be_spelled_out",
     "careful",
     "check_parameters",
     "check_text",
@@ -95,6 +98,7 @@ __all__ = [
     "definition_of",
     "describe",
     "draw_random_from",
+    "execute",
     "forget",
     "has_broken_keys",
     "install_linear",
