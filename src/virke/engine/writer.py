@@ -17,6 +17,7 @@ Knows programs, one writing connection and `committing`; knows no threads but it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Final
@@ -61,7 +62,7 @@ class Writer:
         self._last_group = 0
         self._last_commit_s = 0.0
         self.company_share = EMBEDDED_SHARE
-        self.conflicts = 0
+        self.conflicts, self.groups = 0, Counter[int]()  # attempts that lost; commits, by how many programs each had
         self.before_telling: Callable[[], None] = lambda: None
         """Called before those who gave `on_done` are told; set by what puts the database together."""
         self._closed = False
@@ -130,8 +131,6 @@ class Writer:
                 if together and pending.receipt:
                     pending.receipt.take(together, len(group))
 
-    # One commit
-
     def commit(
         self,
         group: list[Pending],
@@ -164,6 +163,7 @@ class Writer:
             try:
                 match self._try(claimant, group, before_swap):
                     case Committed():
+                        self.groups[len(group)] += 1
                         return
                     case TooSoon() as verdict:  # not an attempt
                         if not self.committing.pacing.await_slot(until_s):
