@@ -59,6 +59,11 @@ class Run:
         return self.is_batch or self.is_script or self.rows is not None
 
     @property
+    def is_program(self) -> bool:
+        """Whether it is put in line whatever its statements are: one with a key is answered from the table of keys there."""
+        return self.is_unit or self.key is not None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it may be a read that is answered from what is shown."""
         has_wishes = self.meta or self.key or self.consistency or self.timeout_ms

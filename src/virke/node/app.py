@@ -263,7 +263,7 @@ class App:
             if isinstance(operation, Run):
                 scope = operation.allowed(scope)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
-                writes = operation.is_unit and scope >= Scope.WRITE
+                writes = operation.is_program and scope >= Scope.WRITE
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
