@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from virke.cli.logs import FORMATS, LEVELS, set_up
 from virke.cli.opening import own_store_of
 from virke.cli.state import State, global_options, pass_state
 from virke.errors import UsageError
@@ -31,6 +32,11 @@ MISSING = "virke serve needs more than the plain install: pip install 'virke[nod
     help="A page's origin that may ask from a browser, with a token; * for any. May be repeated.",
 )
 @click.option(
+    "--log-format", default="text", show_default=True, type=click.Choice(FORMATS), help="What logs look like."
+)
+@click.option("--log-level", default="info", show_default=True, type=click.Choice(LEVELS), help="debug: each request.")
+@click.option("--slow-ms", type=click.IntRange(0), help="Log statements that take at least so long, with a receipt.")
+@click.option(
     "--journal",
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder for deferred writes, on a disk that stays.",
@@ -47,6 +53,9 @@ def serve(
     max_body_mb: int,
     timeout_ms: int | None,
     cors: tuple[str, ...],
+    log_format: str,
+    log_level: str,
+    slow_ms: int | None,
     journal: Path | None,
 ) -> None:
     """Serve the databases of a store over HTTP.
@@ -76,13 +85,16 @@ def serve(
             f"{host} can be reached by others, and the store holds no token: make one first with "
             "`virke token create --scope admin --db '*'`, or serve on 127.0.0.1"
         )
-    app = App(databases, FastCodec(), body_mb=max_body_mb, default=state.db, cors=allowed)
+    set_up(log_format, log_level)
+    listener = Listener(limits_here())
+    app = App(databases, FastCodec(), body_mb=max_body_mb, default=state.db, cors=allowed, slow_ms=slow_ms)
+    app.metrics.count_traffic(listener.traffic, lambda: listener.open_count)
     try:
         run(
             app,
             Address(host, port, tls_cert, tls_key),
             lambda url: state.note(f"virke serves {url}"),
-            listener=Listener(limits_here()),
+            listener=listener,
             message_bytes=max_body_mb << 20,
         )
     except OSError as error:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import copy_context
+from functools import partial
 from typing import Final
 
 from virke.api.codec import Codec
@@ -23,11 +24,13 @@ from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import HRANA, Cursor, Once, Pipeline
 from virke.api.messages import Parts, Request, Response
 from virke.api.native import Streamed
-from virke.api.operations import CreateToken, Export, Import, ListDatabases, Operation, RevokeToken, Run
+from virke.api.operations import CreateToken, Export, GetMetrics, Import, ListDatabases, Operation, RevokeToken, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.database import Database
+from virke.engine.memory import PROCESS
 from virke.engine.results import QueryResult
+from virke.engine.sqlite import memory_used
 from virke.engine.terms import Cancel
 from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
@@ -37,17 +40,22 @@ from virke.node.databases import Databases
 from virke.node.hrana import Hrana
 from virke.node.leaving import ClientGone, Leaving, Message, Receive
 from virke.node.limits import Taken, usual_rooms
+from virke.node.metrics import CONTENT_TYPE, GONE, OPEN, Metrics, route_of
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
 from virke.node.threads import Threads
 from virke.node.timing import Timing
 from virke.node.transfers import Transfers
+from virke.node.watching import Watch
 from virke.node.writing import Writing
 from virke.scopes import Scope
 from virke.tokens import TokenTable
 
 log: Final = logging.getLogger("virke.node")
+access: Final = logging.getLogger("virke.access")
+WAITING: Final = "What waits in line."
+HELD: Final = "Bytes of memory."
 BODY_MB: Final = 16
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
@@ -64,6 +72,7 @@ class App:
         body_mb: int = BODY_MB,
         default: str | None = None,
         cors: Cors | None = None,
+        slow_ms: int | None = None,
     ) -> None:
         self.databases = databases
         self.codec = codec
@@ -73,8 +82,11 @@ class App:
         self._threads = Threads()
         self._transfers = Transfers(databases)
         self._writing: Writing | None = None
-        streams = Streams(self._threads, self._writer, databases.hold)
-        self._hrana = Hrana(streams, self._writer, self._threads, codec)
+        self._watch = Watch(slow_ms)
+        streams = Streams(self._threads, self._writer, databases.hold, self._watch)
+        self._hrana = Hrana(streams, self._writer, self._threads, codec, watch=self._watch)
+        self.metrics = Metrics(databases, self._watch)
+        self._show_gauges()
         self._access = Access(TokenTable(databases.store), self._threads.going_on)
         self._naming = Naming(databases, self._threads, time.monotonic, default=default)
 
@@ -110,12 +122,35 @@ class App:
         self.databases.close()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        with self._rooms.request(Leaving(scope, receive)) as taken:
-            response = await self._answered(scope, receive, taken)
-            if response is not None:
-                if isinstance(response.body, bytes):
-                    taken.add_answer(len(response.body))
-                await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
+        began_s, status = time.perf_counter(), GONE
+        try:
+            with self._rooms.request(Leaving(scope, receive)) as taken:
+                response = await self._answered(scope, receive, taken)
+                if response is not None:
+                    if isinstance(response.body, bytes):
+                        taken.add_answer(len(response.body))
+                    await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
+                    status = str(response.status)
+        finally:
+            self._note(scope, status, time.perf_counter() - began_s)
+
+    def _note(self, scope: Message, status: str, seconds: float) -> None:
+        path = _path_of(scope)
+        self.metrics.answered(scope["method"], route_of(path), status, seconds)
+        if access.isEnabledFor(logging.DEBUG):
+            fields = {"method": scope["method"], "path": path, "status": status, "ms": round(seconds * 1000, 1)}
+            access.debug("%s %s %s %s ms", *fields.values(), extra={"fields": fields})
+
+    def _show_gauges(self) -> None:
+        gauge, rooms = self.metrics.gauge, self._rooms
+        gauge("virke_open", "databases", OPEN, lambda: self.databases.open_count)
+        gauge("virke_open", "streams", OPEN, lambda: self._hrana.streams.open_count)
+        gauge("virke_waiting", "reads", WAITING, lambda: self._threads.waiting)
+        gauge("virke_waiting", "writes", WAITING, lambda: self._writing.in_line.total() if self._writing else 0)
+        gauge("virke_held_bytes", "bodies", HELD, lambda: rooms.bodies.used)
+        gauge("virke_held_bytes", "answers", HELD, lambda: rooms.answers.used)
+        gauge("virke_held_bytes", "frames", HELD, lambda: PROCESS.frames.size_bytes)
+        gauge("virke_held_bytes", "sqlite", HELD, memory_used)
 
     async def _answered(self, scope: Message, receive: Receive, taken: Taken) -> Response | None:
         """The response to a request; None if its client is gone."""
@@ -154,7 +189,7 @@ class App:
     async def _respond(
         self, scope: Message, headers: dict[str, str], receive: Receive, taken: Taken, *, timing: Timing
     ) -> Response:
-        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        path = _path_of(scope)
         token = None
         if path not in OPEN_PATHS:
             self._rooms.check()
@@ -170,6 +205,9 @@ class App:
             outcome = await self._perform_hrana(operation, token, headers, taken)
         elif operation.scope is None:
             outcome = self._health(ready=operation.ready)
+        elif isinstance(operation, GetMetrics):
+            self._access.check(token, None, operation.scope)
+            outcome = Response(200, self.metrics.text(), (("content-type", CONTENT_TYPE),))
         else:
             granted = self._access.check(token, operation.database, operation.scope)
             timing.is_known = True
@@ -229,7 +267,9 @@ class App:
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
-                        return database.query_here(sql, params, bookmark=operation.bookmark)
+                        found = database.query_here(sql, params, bookmark=operation.bookmark)
+                        self._watch.statements["read"] += 1
+                        return found
                     except NotHere as error:
                         writes = error.writes and scope >= Scope.WRITE
             with timing.counting():
@@ -259,7 +299,7 @@ class App:
 
     def _writer(self) -> Writing:
         if self._writing is None:
-            self._writing = Writing(asyncio.get_running_loop())
+            self._writing = Writing(asyncio.get_running_loop(), self._watch)
         return self._writing
 
     async def _in_thread(self, operation: Operation, scope: Scope, taken: Taken) -> object:
@@ -270,7 +310,12 @@ class App:
         take_back = taken.leaving.then(cancel.cancel)
         run = copy_context().run
         try:
-            done = await loop.run_in_executor(self._threads, run, perform, operation, self.databases, scope, cancel)
+            call = partial(perform, operation, self.databases, scope, cancel)
+            if isinstance(operation, Run):
+                self._watch.statements["write" if operation.is_unit else "read"] += len(operation.requests)
+                sql = "; ".join(sql for sql, _ in operation.requests)
+                call = partial(self._watch.run, operation.database, sql, call)
+            done = await loop.run_in_executor(self._threads, run, call)
         except VirkeError:
             if cancel.is_cancelled:
                 raise ClientGone from None
@@ -282,6 +327,12 @@ class App:
                 await loop.run_in_executor(self._threads.ending, done.close)
             raise ClientGone
         return done
+
+
+def _path_of(scope: Message) -> str:
+    """The path as it was sent."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    return path.decode("latin-1")
 
 
 def _client_of(scope: Message) -> str | None:
