@@ -406,6 +406,8 @@ def test_asyncio_has_the_same_calls(where: str, name: str) -> None:
             await asyncio.gather(*(db.execute("INSERT INTO item (id) VALUES (?)", [n]) for n in range(20)))
             async with db.transaction() as tx:
                 await tx.execute("DELETE FROM item WHERE id >= ?", [3])
+                with pytest.raises(virke.Invalid, match="a transaction is open here"):
+                    await db.execute("DELETE FROM item")
             return [n async for (n,) in db.query_rows("SELECT id FROM item ORDER BY id")]
 
     assert asyncio.run(main()) == [0, 1, 2]
