@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,9 @@ def values(body: str, headers: dict[str, str]) -> Any:
 def test_examples_are_answered_as_the_page_says(tmp_path: Path) -> None:
     """A token in a header is the one that was created last."""
     token = ""
-    with node(str(tmp_path / "store"), tmp_path) as running:
-        connection = http.client.HTTPConnection(*running.address)
+    with ExitStack() as stack:
+        running = stack.enter_context(node(str(tmp_path / "store"), tmp_path))
+        connection = stack.enter_context(closing(http.client.HTTPConnection(*running.address)))
         for asked, answer in EXAMPLES:
             line, headers, body = parsed(asked)
             method, _, path = line.partition(" ")
@@ -68,7 +70,6 @@ def test_examples_are_answered_as_the_page_says(tmp_path: Path) -> None:
                 assert value in ("…", found_headers[name.lower()]), (line, found_headers)
             if isinstance(found, dict) and "token" in found:
                 token = found["token"]
-        connection.close()
     assert len(EXAMPLES) > 20
 
 
