@@ -62,6 +62,7 @@ STORY: list[tuple[str, ...]] = [
     ("db query", "ATTACH 'x' AS y"),
     ("db query", "SELECT load_extension('x')"),
     ("db query", "PRAGMA table_info(users)"),
+    ("db query", "PRAGMA foreign_keys"),
     ("db query", "PRAGMA foreign_keys = OFF"),
     ("db query", "SELECT 1", "--db", "missing"),
     ("db query", "SELECT 1", "--db", "missing", "--json"),
@@ -230,8 +231,6 @@ def fill(folder: Path) -> None:
 
 @pytest.fixture
 def places(virke: Virke, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
-    for name in ("VIRKE_URL", "VIRKE_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
     here, there = folder / "here", folder / "there"
     fill(here)
     fill(there)

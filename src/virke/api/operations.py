@@ -59,6 +59,11 @@ class Run:
         return self.is_batch or self.is_script or self.rows is not None
 
     @property
+    def is_program(self) -> bool:
+        """Whether it is put in line whatever its statements are: one with a key is answered from the table of keys there."""
+        return self.is_unit or self.key is not None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it may be a read that is answered from what is shown."""
         has_wishes = self.meta or self.key or self.consistency or self.timeout_ms
@@ -91,10 +96,11 @@ class GetSchema:
 
 @dataclass(frozen=True, slots=True)
 class GetStatus:
-    """The state of a database."""
+    """The state of a database; with `is_brief` what history keeps is not counted."""
 
     scope: ClassVar[Scope] = Scope.READ
     database: str
+    is_brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +273,11 @@ class GetHealth:
     scope: ClassVar[None] = None
     database: ClassVar[None] = None
     ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GetDocument:
+    """The OpenAPI document, which says nothing of any store; whoever parses the request has it."""
 
 
 Operation = (

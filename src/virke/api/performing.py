@@ -133,7 +133,7 @@ def _schema(operation: GetSchema, place: Place, *_: object) -> object:
 
 
 def _status(operation: GetStatus, place: Place, *_: object) -> object:
-    return status_of(place.database(operation.database).status())
+    return status_of(place.database(operation.database).status(history=not operation.is_brief))
 
 
 def status_of(status: Status) -> Mapping[str, object]:

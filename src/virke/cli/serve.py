@@ -78,7 +78,7 @@ def serve(
     from virke.tokens import listing
 
     allowed = Cors(cors)
-    store = own_store_of(state, "a node serves a store", "name the store: --store URL, or VIRKE_STORE")
+    store = own_store_of(state, "a node serves a store", "name the store that it shall serve: --store URL")
     databases = of_store(store, journals=journal, timeout_ms=timeout_ms)
     if not is_loopback(host) and not listing(databases.store):
         raise UsageError(

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from virke.core.change import next_root, untouched
+from virke.core.change import may_have_answered, next_root, untouched
 from virke.core.commit import Plan
 from virke.core.ids import CommitId, Version
 from virke.core.root import Root
@@ -140,9 +140,12 @@ def rest_after_ms(swap_s: float) -> int:
     return max(REST_LEAST_MS, round(1000 * REST_SWAPS * swap_s))
 
 
-def renewal_at_s(turn: Turn, taken_s: float) -> float:
-    """When the holder of a turn that was taken or renewed at `taken_s` renews it, if it is not done by then."""
-    return taken_s + turn.length_ms / 2000
+def renewal_at_s(turn: Turn, taken_s: float, share: float = 0.5) -> float:
+    """When the holder of a turn that was taken or renewed at `taken_s` renews it, if it is not done by then.
+
+    `share` of its length: less before something during which it can't be renewed.
+    """
+    return taken_s + share * turn.length_ms / 1000
 
 
 def plan_turn(root: Root, claim: Claim, commit_id: CommitId, *, length_ms: int, now_ms: int) -> Plan | None:
@@ -159,4 +162,5 @@ def moved_turn_only(before: Root, after: Root) -> bool:
     head = replace(
         after.head, version=before.head.version, commit_id=before.head.commit_id, time_ms=before.head.time_ms
     )
-    return replace(after, head=head, ring=before.ring, turn=before.turn, rest_ms=before.rest_ms) == before
+    same = replace(after, head=head, ring=before.ring, turn=before.turn, rest_ms=before.rest_ms)
+    return same == before and (after.head == before.head or not may_have_answered(before, after))

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Final
 
-from virke.core.change import Change, plan_again, plan_change
+from virke.core.change import Change, may_go_on
 from virke.core.commit import Committed, Conflicted, TooSoon
 from virke.core.ids import Version
 from virke.core.root import JournalMark, RootAt
@@ -34,6 +34,7 @@ from virke.engine.programs import Program
 from virke.engine.queue import Pending, Queue, tell_all
 from virke.engine.results import QueryResult
 from virke.engine.snapshot import SnapshotGone
+from virke.engine.storing import commit_change
 from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
@@ -214,10 +215,11 @@ class Writer:
             dirty = run(connection, base, group)
         finally:
             connection.guard.on_look = None
-        claimant.work_s = self.volume.environment.monotonic() - began_s
+        claimant.work_s = max(claimant.work_s, self.volume.environment.monotonic() - began_s)
         if before_swap:
             before_swap(group)
         verdict = self._settle(connection, base, dirty, group, claimant=claimant)
+        claimant.work_s = self.volume.environment.monotonic() - began_s  # with what storing took
         if isinstance(verdict, Committed) and first.stands_alone and not group[0].error:
             group[0].foreign_keys = bool(connection.raw.pragma("foreign_keys"))
         return verdict
@@ -247,16 +249,13 @@ class Writer:
         """Commit pages that were computed on `base`; again, without running anything, while no page was changed since."""
         now, has_tried = claimant.ready(), False  # a turn of ours may have been renewed, or have expired
         for _ in range(ATTEMPTS):
-            commit_id = self.volume.environment.commit_id()
-            if now.root.head == base.root.head:
-                plan = plan_change(base.root, commit_id, changed)
-            elif again := plan_again(base.root, now.root, commit_id, changed):
-                plan = again
-            else:
+            if now.root.head != base.root.head and not may_go_on(base.root, now.root):
                 if not has_tried:
                     claimant.lost()
                 return Conflicted(now)
-            verdict = self.committing.commit(now, plan, pages=changed.pages, in_row=True, may_be_too_soon=True)
+            verdict = commit_change(
+                self.volume, self.committing, now, changed, claimant=claimant, in_row=True, may_be_too_soon=True
+            )
             if isinstance(verdict, TooSoon) or isinstance(settled(verdict), Committed):
                 assert isinstance(verdict, Committed | TooSoon)
                 return verdict

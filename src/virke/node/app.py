@@ -57,7 +57,7 @@ access: Final = logging.getLogger("virke.access")
 WAITING: Final = "What waits in line."
 HELD: Final = "Bytes of memory."
 BODY_MB: Final = 16
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
 
 
@@ -261,7 +261,7 @@ class App:
             if isinstance(operation, Run):
                 scope = operation.allowed(scope)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
-                writes = operation.is_unit and scope >= Scope.WRITE
+                writes = operation.is_program and scope >= Scope.WRITE
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
