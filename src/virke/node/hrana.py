@@ -104,6 +104,7 @@ class Hrana:
     async def _write(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Done:
         sql = statement.text.sql or ""
         check_may_write(scope)
+        taken.wrote = True
         program = database.serving.program((Step(sql, statement.params),), scope=scope)
         [result] = await self._writing().run(database, program, taken.leaving, taken.growing())
         assert isinstance(result, QueryResult), "an error is raised"
