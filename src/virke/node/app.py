@@ -127,8 +127,6 @@ class App:
             with self._rooms.request(Leaving(scope, receive)) as taken:
                 response = await self._answered(scope, receive, taken)
                 if response is not None:
-                    if isinstance(response.body, bytes):
-                        taken.add_answer(len(response.body))
                     await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
                     status = str(response.status)
         finally:
@@ -162,6 +160,7 @@ class App:
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
                 response = await self._respond(scope, headers, receive, taken, timing=timing)
+            taken.send(len(response.body) if isinstance(response.body, bytes) else None)
         except ClientGone:
             return None
         except VirkeError as error:
@@ -192,7 +191,6 @@ class App:
         path = _path_of(scope)
         token = None
         if path not in OPEN_PATHS:
-            self._rooms.check()
             token = await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
         body = b"" if is_endless else await self._body(headers, receive, taken)
@@ -289,6 +287,7 @@ class App:
             timeout_ms=operation.timeout_ms,
             scope=scope,
         )
+        taken.wrote = True
         answers = await self._writer().run(database, program, taken.leaving, taken.growing())
         results = [one for one in answers if isinstance(one, QueryResult)]
         return results if operation.is_batch else results[0]
@@ -304,7 +303,11 @@ class App:
 
     async def _in_thread(self, operation: Operation, scope: Scope, taken: Taken) -> object:
         """Perform it in a thread; a client that goes away meanwhile ends the read."""
-        cancel = Cancel(taken.growing())
+        if isinstance(operation, Run) and not operation.is_unit:
+            grew = taken.begin(operation.requests[0][0])
+        else:
+            grew = taken.growing()
+        cancel, taken.wrote = Cancel(grew), True  # as far as is known here
         loop = asyncio.get_running_loop()
         assert taken.leaving is not None, "a request has a client"
         take_back = taken.leaving.then(cancel.cancel)
