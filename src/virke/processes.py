@@ -1,6 +1,6 @@
-"""Where processes of one machine meet: locks on files, forks, and what brings a file to the medium.
+"""Where processes of one machine meet: locks on files, forks, what brings a file to the medium, how many may be open.
 
-Knows what differs between systems (the only importer of `fcntl` and `msvcrt`); knows nothing of what is locked.
+Knows what differs between systems (the only importer of `fcntl`, `msvcrt` and `resource`); knows nothing of what is locked.
 
 1. Importing this fails on no system. POSIX has `flock`, Windows `msvcrt.locking`; where there is neither (WebAssembly)
    one process is alone, and the locks exclude its threads from each other.
@@ -22,6 +22,9 @@ from typing import Final
 RETRY_S: Final = 0.0005
 PLAIN_FILE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 """Flags with which `os.open` follows no link and waits for no FIFO, where the system has them."""
+_FILES_USUAL: Final = 512
+"""Where the system does not say: what Windows' C library opens."""
+_FILES_ENDLESS: Final = 1 << 20
 _WINDOWS_BYTE: Final = 0x7FFF_0000
 """Which byte of a file is locked on Windows, where nobody can read or write a locked one: far beyond the end."""
 
@@ -135,3 +138,19 @@ def at_fork(
     if hasattr(os, "register_at_fork"):
         given = {"before": before, "after_in_parent": in_parent, "after_in_child": in_child}
         os.register_at_fork(**{when: function for when, function in given.items() if function is not None})
+
+
+def files_max() -> int:
+    """How many files and sockets this process may have open, once it has asked the system for all that it may have."""
+    try:
+        import resource
+    except ImportError:
+        return _FILES_USUAL
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return _FILES_ENDLESS if soft == resource.RLIM_INFINITY else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # macOS names a hard limit that it does not grant
+        return _FILES_ENDLESS if soft == resource.RLIM_INFINITY else soft
+    return files_max()

@@ -120,6 +120,9 @@ SERVERS = [
     pytest.param("asgi s3", marks=pytest.mark.slow),
 ]
 
+in_memory = pytest.mark.parametrize("databases", SERVERS[:2], indirect=True)
+"""For tables of cases that no store has a say in."""
+
 
 def _store(kind: str, request: pytest.FixtureRequest) -> Store:
     match kind:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Call
+from tests.api.conftest import Call, in_memory
 from virke.node.databases import Databases
 
 FILES = [
@@ -65,6 +65,7 @@ def test_an_error_says_its_file_its_line_and_what_was_applied_before(shop: Call)
     assert "002_stock.sql was applied" in gone["message"]
 
 
+@in_memory
 @pytest.mark.parametrize(
     "body",
     [

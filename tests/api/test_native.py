@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.conftest import Call
+from tests.api.conftest import Call, in_memory
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def test_a_write_with_a_key_is_done_once(shop: Call) -> None:
     assert (other.status, other.json["error"]["code"]) == (400, "invalid")
 
 
+@in_memory
 @pytest.mark.parametrize(
     "value",
     [
@@ -81,6 +82,7 @@ def test_every_value_comes_back_as_it_was_sent(shop: Call, value: object) -> Non
         assert (found.status, found.json["rows"]) == (200, [[value]])
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("status", "code", "method", "path", "body"),
     [

@@ -174,6 +174,8 @@ def test_export_and_import_take_a_database_along(users: Path, virke: Virke) -> N
     assert virke("db", "export", "copy.sql").exit_code == 1
     assert virke("db", "export", "copy.sql", "--force").exit_code == 0
     assert "CREATE TABLE users" in virke("db", "export", "-").stdout
+    assert virke("db", "export", "-", "--table", "users").stdout.startswith("id,name,email,active\n1,Alice,")
+    assert virke("db", "export", "users.csv").exit_code == 1
     virke("db", "create", "second")
     found = json.loads(virke("db", "import", "copy.sql", "--db", "second", "--json").stdout)
     assert found["kind"] == "sql"

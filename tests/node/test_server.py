@@ -5,12 +5,17 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import socket
+import ssl
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect as websocket
 
+from tests.servers.certificate import certificate
 from tests.servers.node import Node, node
 from virke.opening import connect
 
@@ -78,6 +83,8 @@ def test_requests_of_one_connection_are_answered_in_order_however_they_come(tmp_
         (["--host", "0.0.0.0"], "token create"),
         (["--tls-cert", "x.pem"], "go together"),
         (["--port", "70000"], "70000"),
+        (["--timeout-ms", "0"], "timeout-ms"),
+        (["--cors", "app.example.com"], "an origin is"),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_served(tmp_path: Path, options: list[str], words: str) -> None:
@@ -92,3 +99,88 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         with pytest.raises(AssertionError, match="can't listen"), node("local:store", tmp_path, "--port", port):
             pass
+
+
+LONG = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_http_and_websockets_are_on_one_port_with_tls_too(tmp_path: Path, is_secure: bool) -> None:
+    _, trusted = certificate("127.0.0.1", tmp_path)
+    options = ["--tls-cert", str(trusted), "--tls-key", str(tmp_path / "key.pem")] if is_secure else []
+    context = ssl.create_default_context(cafile=str(trusted)) if is_secure else None
+    with node("local:store", tmp_path, *options) as running:
+        assert running.url.startswith("https://" if is_secure else "http://")
+        plain = socket.create_connection(running.address, timeout=30)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") if context else plain as connection:
+            connection.sendall(b"PUT /db/d HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+            connection.sendall(b"GET /db HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"201", b"200"]
+        url = running.url.replace("http", "ws", 1) + "/db/d/"
+        with websocket(url, subprotocols=["hrana2"], ssl=context) as client:  # type: ignore[list-item]
+            assert say(client, {"type": "hello", "jwt": None}) == {"type": "hello_ok"}
+            assert request(client, 1, type="open_stream", stream_id=1)["type"] == "response_ok"
+            execute = {"type": "execute", "stream_id": 1, "stmt": {"sql": "SELECT 6 * 7"}}
+            assert request(client, 2, **execute)["response"]["result"]["rows"] == [[{"type": "integer", "value": "42"}]]
+        assert running.stop() == 0
+
+
+def say(client: Any, message: object) -> Any:
+    """One message, and what is said to it."""
+    client.send(json.dumps(message))
+    return json.loads(client.recv(30))
+
+
+def request(client: Any, number: int, **fields: Any) -> Any:
+    """One request of Hrana's."""
+    return say(client, {"type": "request", "request_id": number, "request": fields})
+
+
+def test_what_comes_behind_the_head_of_a_websocket_is_not_lost(tmp_path: Path) -> None:
+    head = (
+        b"GET /db/d/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: hrana2\r\n"
+    )
+    hello = b'{"type":"hello","jwt":null}'
+    frame = bytes([0x81, 0x80 | len(hello), 0, 0, 0, 0]) + hello
+    with node("local:store", tmp_path) as running:
+        assert ask(running, "PUT", "/db/d")[0] == 201
+        with socket.create_connection(running.address, timeout=30) as connection:
+            connection.sendall(head + b"\r\n" + frame)
+            answer = b""
+            while b"hello_ok" not in answer:
+                answer += connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        for odd in (head.replace(b"localhost", b"localhost\r\nHost: y"), head + b"Content-Length: 3\r\n"):
+            with socket.create_connection(running.address, timeout=30) as connection:
+                connection.sendall(odd + b"\r\n" + frame)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    """The first one waits for what was begun; the second waits for nothing."""
+    with node("local:store", tmp_path) as running:
+        assert ask(running, "PUT", "/db/d")[0] == 201
+        with socket.create_connection(running.address, timeout=30) as connection:
+            body = json.dumps({"sql": LONG}).encode()
+            head = f"POST /db/d/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            ask(running, "GET", "/healthz")
+            running.process.terminate()
+            while is_listening(running):
+                time.sleep(0.01)
+            assert running.process.poll() is None
+            running.process.terminate()
+            assert running.process.wait(10) == 128 + signal.SIGTERM
+
+
+def is_listening(running: Node) -> bool:
+    """Whether a new connection gets through."""
+    try:
+        socket.create_connection(running.address, timeout=1).close()
+    except OSError:
+        return False
+    return True

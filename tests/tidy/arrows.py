@@ -57,7 +57,7 @@ WORLD_CALLS: Final = frozenset({"open", "print", "input", "breakpoint", "eval", 
 CLOCK_CALLS: Final = frozenset({"now", "utcnow", "today"})
 
 IMPORTER_PACKAGES: Final = {"apsw": "src/virke/engine/sqlite", "click": "src/virke/cli"}
-SYSTEM_MODULES: Final = frozenset({"fcntl", "msvcrt"})
+SYSTEM_MODULES: Final = frozenset({"fcntl", "msvcrt", "resource"})
 """Modules of Python that not every system has: one file imports them, too."""
 
 

@@ -195,5 +195,5 @@ def test_a_file_that_is_there_is_kept(database: Database, tmp_path: Path) -> Non
 def test_what_cannot_be_written_is_refused(database: Database, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="can't write"):
         export_file(database, tmp_path / "missing" / "x.sql")
-    with pytest.raises(Invalid, match="unknown format 'csv'"):
-        export_file(database, tmp_path / "x.csv", format="csv")
+    with pytest.raises(Invalid, match="unknown format 'xlsx'"):
+        export_file(database, tmp_path / "x.xlsx", format="xlsx")

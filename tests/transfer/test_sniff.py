@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from virke.errors import Invalid
-from virke.transfer.sniff import Kind, sniff
+from virke.transfer.sniff import Kind, kind_named, sniff
 
 IMAGE = b"SQLite format 3\0" + bytes(100)
 
@@ -34,6 +34,32 @@ IMAGE = b"SQLite format 3\0" + bytes(100)
 )
 def test_the_kind_is_told_by_content(name: str, head: bytes, kind: Kind) -> None:
     assert sniff(head, name).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("head", "said", "kind"),
+    [
+        (b"name\nbo\n", "csv", Kind.CSV),
+        (b"SELECT 1;", "csv", Kind.CSV),
+        (b"name,age\nbo,1\n", "sql", Kind.SQL),
+        (IMAGE, "sqlite", Kind.IMAGE),
+        (IMAGE, "csv", None),
+        (IMAGE, "sql", None),
+        (b"SELECT 1;", "sqlite", None),
+        (b"", "sql", None),
+    ],
+)
+def test_a_kind_that_is_said_is_believed_where_it_can_be(head: bytes, said: str, kind: Kind | None) -> None:
+    if kind:
+        assert sniff(head, "x", kind=kind_named(said)).kind is kind
+    else:
+        with pytest.raises(Invalid):
+            sniff(head, "x", kind=kind_named(said))
+
+
+def test_only_these_kinds_can_be_said() -> None:
+    with pytest.raises(Invalid, match="known: sqlite, sql, csv"):
+        kind_named("xlsx")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -32,26 +32,77 @@ class Request:
     body: bytes = b""
     parts: Iterator[bytes] | None = None
 
-    def fields(self) -> dict[str, str]:
-        """The fields of the query; the last one of a name counts. Raises `Invalid`: it is not UTF-8, or there are too many."""
+    def fields(self, known: frozenset[str]) -> dict[str, str]:
+        """The fields of the query; the last one of a name counts.
+
+        Raises:
+            Invalid: it is not UTF-8, there are too many, or one means nothing here.
+        """
         try:
             pairs = parse_qsl(self.query, keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS_MAX)
         except ValueError as error:
             raise Invalid(f"the query of the URL can't be read: {error}") from error
-        return dict(pairs)
+        fields = dict(pairs)
+        if unknown := fields.keys() - known:
+            may = f"it may have {', '.join(sorted(known))}" if known else "this route takes none"
+            raise Invalid(f"the query of the URL has a field {min(unknown)!r} that means nothing; {may}")
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One response; a body that comes part by part is an iterator, whose parts may block."""
+    """One response; the parts of a body that comes part by part may block."""
 
     status: int
-    body: bytes | Iterator[bytes] = b""
+    body: bytes | Parts = b""
     headers: tuple[tuple[str, str], ...] = (("content-type", JSON),)
 
     def with_headers(self, *headers: tuple[str, str]) -> Response:
         """The same with more headers."""
         return Response(self.status, self.body, (*self.headers, *headers))
+
+
+class Parts:
+    """The rest of a body whose first part has been made already: what was wrong with it so far was an error, not a body."""
+
+    def __init__(
+        self, parts: Iterator[bytes], close: Callable[[], None], interrupt: Callable[[], None] | None = None
+    ) -> None:
+        """`close` is called once, when the body ends or is no longer wanted. Raises what making the first part raises."""
+        self._parts = parts
+        self._interrupt = interrupt
+        self._close: Callable[[], None] | None = close
+        self._first: bytes | None = None
+        try:
+            self._first = next(parts, b"")
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """The next part. Raises what making it raises; then the body can't be completed."""
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        try:
+            return next(self._parts)
+        except BaseException:
+            self.close()
+            raise
+
+    def interrupt(self) -> None:
+        """From another thread: no further part is wanted, so the one that is being made may fail."""
+        if self._interrupt is not None:
+            self._interrupt()
+
+    def close(self) -> None:
+        """No further part is wanted; harmless when done."""
+        close, self._close = self._close, None
+        if close is not None:
+            close()
 
 
 def segments(path: str) -> list[str]:

@@ -8,8 +8,9 @@ Knows operations' parts and the engine's results; knows no route.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from virke.api.codec import Codec
@@ -21,11 +22,12 @@ from virke.errors import Invalid, VirkeError
 
 if TYPE_CHECKING:
     from virke.engine.rows import Rows
-    from virke.engine.sqlite import Parameters, Value
+    from virke.engine.sqlite import Parameters, Row, Value
 
 STATEMENT_FIELDS: Final = frozenset({"sql", "params"})
 INT64: Final = 1 << 63
 ROWS_OF_A_PART: Final = 256
+BYTES_OF_A_PART: Final = 64 << 10
 PARAMS: Final = "`params` is a list of values, or an object of values by name"
 
 
@@ -101,24 +103,55 @@ def answer_of(answer: Answer) -> dict[str, object]:
     return {"error": describe(answer)} if isinstance(answer, VirkeError) else {"skipped": True}
 
 
-def lines_of(rows: Rows, codec: Codec) -> Iterator[bytes]:
-    """A result of any size: a head, a line for each row, and a last line that says how it ended.
+class Streamed:
+    """The rows of one reading statement, the first of which was read already: what fails until then has a status of its own."""
 
-    The status has been sent by the time that something fails, so an error is the last line; without a last line the
-    answer was cut off.
+    def __init__(self, rows: Rows, close: Callable[[], None], stale_ms: int | None = None) -> None:
+        """`close` is called once, when the rows end or are no longer wanted. Raises what reading the first row raises."""
+        self.rows = rows
+        self.close = close
+        self.stale_ms = stale_ms
+        self._first = list(islice(rows, 1))
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain(self._first, self.rows)
+
+    def lines(self, codec: Codec) -> Iterator[bytes]:
+        """As lines; see `lines_of`."""
+        rows = self.rows
+        head = {"columns": rows.columns, "decltypes": rows.decltypes, "version": rows.version}
+        end = {"rows_affected": 0, "last_insert_rowid": None, "version": rows.version, "bookmark": rows.bookmark}
+        return lines_of(head, self, end, codec)
+
+
+def lines_of_result(result: QueryResult, codec: Codec) -> bytes:
+    """A result that is there as a whole, as lines."""
+    found = result_of(result)
+    head = {name: found[name] for name in ("columns", "decltypes", "version")}
+    end = {name: value for name, value in found.items() if name not in ("columns", "decltypes", "rows")}
+    return b"".join(lines_of(head, result.rows, end, codec))
+
+
+def lines_of(
+    head: Mapping[str, object], rows: Iterable[Row], end: Mapping[str, object], codec: Codec
+) -> Iterator[bytes]:
+    """A head, a line for each row, and a last line that says how many there are, or how it failed.
+
+    The status has been sent by the time that a later row fails, so an error is the last line; without a last line the
+    answer was cut off. A part is of at most `ROWS_OF_A_PART` rows, or a row longer than `BYTES_OF_A_PART`.
     """
-    count = 0
-    with rows:
-        yield codec.dumps({"columns": rows.columns, "decltypes": rows.decltypes, "version": rows.version}) + b"\n"
-        part: list[bytes] = []
-        try:
-            for row in rows:
-                part.append(codec.dumps([encode_value(value) for value in row]))
-                count += 1
-                if len(part) == ROWS_OF_A_PART:
-                    yield b"\n".join(part) + b"\n"
-                    part.clear()
-            end: Mapping[str, object] = {"rows": count, "bookmark": rows.bookmark}
-        except VirkeError as error:
-            end = {"error": describe(error)}
-        yield b"".join(line + b"\n" for line in (*part, codec.dumps(end)))
+    count, size = 0, 0
+    part = [codec.dumps(head)]
+    try:
+        for row in rows:
+            part.append(codec.dumps([encode_value(value) for value in row]))
+            count += 1
+            size += len(part[-1])
+            if len(part) >= ROWS_OF_A_PART or size >= BYTES_OF_A_PART:
+                yield b"\n".join(part) + b"\n"
+                part.clear()
+                size = 0
+        last: Mapping[str, object] = {"rows": count} | dict(end)
+    except VirkeError as error:
+        last = {"error": describe(error)}
+    yield b"".join(line + b"\n" for line in (*part, codec.dumps(last)))

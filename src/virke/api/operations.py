@@ -8,7 +8,7 @@ Knows programs and scopes; knows no HTTP and no server.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,7 +22,8 @@ from virke.scopes import Scope
 class Run:
     """Statements on one database: a single one of any kind, or with `is_batch` several as one unit.
 
-    `streams`: the rows are wanted line by line, without a bound on how many. `key` is an idempotency key.
+    `streams`: the rows of the single statement are wanted line by line, without a bound on how many. `key` is an idempotency
+    key.
     """
 
     scope: ClassVar[Scope] = Scope.READ
@@ -44,7 +45,7 @@ class Run:
     @property
     def is_plain(self) -> bool:
         """Whether it may be a read that is answered from what is shown."""
-        return not (self.is_batch or self.streams or self.meta or self.key or self.consistency or self.timeout_ms)
+        return not (self.is_batch or self.meta or self.key or self.consistency or self.timeout_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +148,16 @@ class Migrate:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A file to import; its bytes come with the request, part by part."""
+    """A file to import: its bytes, part by part, and how many they are if that was announced.
+
+    None as `kind`: its content says what it is.
+    """
 
     scope: ClassVar[Scope] = Scope.SCHEMA
     database: str
+    parts: Iterator[bytes]
+    length: int | None = None
+    kind: str | None = None
     table: str | None = None
     replace: bool = False
 

@@ -9,13 +9,15 @@ Knows databases and the place that has them; knows no HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from typing import Any, Protocol
 
-from virke.api import administering
+from virke.api import administering, transferring
 from virke.api.hrana import blocking
 from virke.api.hrana.complaints import Refused
 from virke.api.hrana.operations import Cursor, Once, Pipeline
+from virke.api.native import Streamed
 from virke.api.operations import (
     ChangeSettings,
     Collect,
@@ -23,11 +25,13 @@ from virke.api.operations import (
     DeleteDatabase,
     DescribeStatement,
     DoUpkeep,
+    Export,
     Flush,
     GetMigrations,
     GetSchema,
     GetSettings,
     GetStatus,
+    Import,
     ListDatabases,
     Migrate,
     Operation,
@@ -36,16 +40,13 @@ from virke.api.operations import (
 )
 from virke.engine.database import Database
 from virke.engine.results import QueryResult, Status
-from virke.engine.terms import Cancel
-from virke.errors import Invalid
+from virke.engine.terms import Cancel, Terms
+from virke.errors import Invalid, NotHere
 from virke.scopes import Scope
 
 
-class Place(Protocol):
-    """What has databases, by name."""
-
-    def database(self, name: str) -> Database:
-        """An open database. Raises `NotFound`, `Unavailable`."""
+class Place(transferring.Place, Protocol):
+    """What has databases, by name, and can create and delete them."""
 
     def names(self) -> list[str]:
         """The names of all. Raises `Unavailable`."""
@@ -66,11 +67,16 @@ def perform(operation: Operation, place: Place, scope: Scope, cancel: Cancel | N
     do = _PERFORMERS.get(type(operation))
     if do is None:
         raise Invalid("this server does not do that here")
-    return do(operation, place, scope, cancel)
+    if operation.database is None:
+        return do(operation, place, scope, cancel)
+    with place.in_use(operation.database):
+        return do(operation, place, scope, cancel)
 
 
-def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult]:
+def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult] | Streamed:
     database = place.database(run.database)
+    if run.streams and (streamed := _streamed(run, place, scope, cancel)):
+        return streamed
     if run.is_batch:
         return database.serving.run(run.requests, scope=scope, key=run.key, meta=run.meta)
     [(sql, params)] = run.requests
@@ -88,6 +94,21 @@ def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryRe
     )
     result.stale_ms = database.serving.stale_ms
     return result
+
+
+def _streamed(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> Streamed | None:
+    """The rows of a statement that reads, one at a time; None if it writes."""
+    [(sql, params)] = run.requests
+    terms = Terms(run.consistency, run.bookmark, run.timeout_ms, cancel, read_only=scope < Scope.WRITE)
+    with ExitStack() as stack:
+        stack.enter_context(place.in_use(run.database))
+        serving = place.database(run.database).serving
+        try:
+            rows = serving.rows(sql, params, terms)
+        except NotHere:
+            return None
+        stack.callback(rows.close)
+        return Streamed(rows, stack.pop_all().close, serving.stale_ms)
 
 
 def _describe(operation: DescribeStatement, place: Place, *_: object) -> object:
@@ -143,6 +164,14 @@ def _migrate(operation: Migrate, place: Place, *_: object) -> object:
     return administering.migrate(operation, place.database(operation.database))
 
 
+def _import(operation: Import, place: Place, *_: object) -> object:
+    return transferring.take_in(operation, place)
+
+
+def _export(operation: Export, place: Place, *_: object) -> object:
+    return transferring.give_out(operation, place)
+
+
 def _list(operation: ListDatabases, place: Place, *_: object) -> object:
     return place.names()
 
@@ -188,6 +217,8 @@ _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = 
     DoUpkeep: _upkeep,
     GetMigrations: _migrations,
     Migrate: _migrate,
+    Import: _import,
+    Export: _export,
     ListDatabases: _list,
     CreateDatabase: _create,
     DeleteDatabase: _delete,

@@ -1,6 +1,6 @@
 """Routes: what a request asks for, and what an outcome is as a response.
 
-Knows the table of routes and the bodies; performs nothing.
+Knows paths, and results as JSON; the fields of requests are in `table`. Performs nothing.
 
 1. A path is decoded once, part by part: no slash, dot or percent sign in a name can lead to another route.
 2. A route that exists with another method is 405 and says which; what does not exist is 404.
@@ -9,9 +9,8 @@ Knows the table of routes and the bodies; performs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from virke.api import native
 from virke.api.codec import Codec
@@ -19,229 +18,16 @@ from virke.api.failures import failed
 from virke.api.hrana import complaints
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.messages import NDJSON, Request, Response, segments
-from virke.api.operations import (
-    ChangeSettings,
-    Collect,
-    CreateDatabase,
-    CreateToken,
-    DeleteDatabase,
-    DescribeStatement,
-    DoUpkeep,
-    Export,
-    Flush,
-    GetHealth,
-    GetMetrics,
-    GetMigrations,
-    GetSchema,
-    GetSettings,
-    GetStatus,
-    Import,
-    ListDatabases,
-    ListTokens,
-    Migrate,
-    Operation,
-    Promote,
-    RevokeToken,
-    Run,
-)
-from virke.core.ids import check_name
-from virke.core.settings import Settings
+from virke.api.messages import NDJSON, Parts, Request, Response, segments
+from virke.api.operations import CreateDatabase, Export, ListDatabases, Operation, Run
+from virke.api.table import BOOKMARK, OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
 from virke.engine.results import QueryResult
-from virke.engine.values import Json
 from virke.errors import Invalid, NotFound, VirkeError
-from virke.scopes import Scope
 
-if TYPE_CHECKING:
-    from virke.engine.results import Request as Statement
-
-BOOKMARK: Final = "virke-bookmark"
-CONSISTENCY: Final = "virke-consistency"
-KEY: Final = "idempotency-key"
 STALE: Final = "virke-stale"
 """The age in milliseconds of a state that is older than allowed, because the store is down."""
-_SETTINGS: Final = frozenset(Settings().as_dict())
-_SQL_FIELDS: Final = frozenset({"sql", "params", "timeout_ms", "meta"})
-_TRUE: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
-EXPORTS: Final = {"sql": "application/sql", "sqlite": "application/vnd.sqlite3", "csv": "text/csv"}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request as a route sees it: the database that the path names, what follows the route, and the decoded body."""
-
-    request: Request
-    codec: Codec
-    database: str
-    rest: tuple[str, ...]
-
-    def body(self, *fields: str) -> dict[str, Json]:
-        """The body as an object of these fields; empty if there is none. Raises `Invalid`."""
-        if not self.request.body.strip():
-            return {}
-        return native.object_of(self.codec.loads(self.request.body), frozenset(fields))
-
-    def flag(self, name: str) -> bool:
-        """A yes or no in the query of the URL. Raises `Invalid`."""
-        return _flag(self.request.fields(), name)
-
-
-Parse = Callable[[Call], Operation]
-
-
-def _flag(fields: Mapping[str, str], name: str) -> bool:
-    value = _TRUE.get(fields.get(name, "0").lower())
-    if value is None:
-        raise Invalid(f"{name} must be 1 or 0, not {fields[name]!r}")
-    return value
-
-
-def _one(call: Call) -> Run:
-    body = call.body(*_SQL_FIELDS)
-    return _run(call, body, (native.statement_of(body, _SQL_FIELDS),))
-
-
-def _batch(call: Call) -> Run:
-    body = call.body("statements", "timeout_ms", "meta")
-    statements = body.get("statements")
-    if not isinstance(statements, list):
-        raise Invalid("`statements` must be a list of statements")
-    return _run(call, body, tuple(native.statement_of(one) for one in statements), is_batch=True)
-
-
-def _run(call: Call, body: Mapping[str, Json], requests: tuple[Statement, ...], *, is_batch: bool = False) -> Run:
-    headers = call.request.headers
-    return Run(
-        call.database,
-        requests,
-        is_batch=is_batch,
-        bookmark=headers.get(BOOKMARK),
-        consistency=headers.get(CONSISTENCY),
-        key=headers.get(KEY),
-        timeout_ms=_whole(body, "timeout_ms"),
-        meta=_yes(body, "meta"),
-        streams=NDJSON in headers.get("accept", ""),
-    )
-
-
-def _whole(body: Mapping[str, Json], name: str) -> int | None:
-    value = body.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise Invalid(f"`{name}` must be a whole number, not {value!r}")
-    return value
-
-
-def _yes(body: Mapping[str, Json], name: str) -> bool:
-    value = body.get(name, False)
-    if not isinstance(value, bool):
-        raise Invalid(f"`{name}` must be true or false, not {value!r}")
-    return value
-
-
-def _text(body: Mapping[str, Json], name: str) -> str | None:
-    value = body.get(name)
-    if value is not None and not isinstance(value, str):
-        raise Invalid(f"`{name}` must be a text, not {value!r}")
-    return value
-
-
-def _describe(call: Call) -> DescribeStatement:
-    return DescribeStatement(call.database, native.statement_of(call.body("sql"))[0])
-
-
-def _schema(call: Call) -> GetSchema:
-    return GetSchema(call.database, call.rest[0] if call.rest else None)
-
-
-def _change_settings(call: Call) -> ChangeSettings:
-    body = native.object_of(call.codec.loads(call.request.body), _SETTINGS)
-    changes: dict[str, str | int] = {}
-    for name, value in body.items():
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise Invalid(f"the setting {name} must be a text or a whole number")
-        changes[name] = value
-    return ChangeSettings(call.database, changes)
-
-
-def _migrate(call: Call) -> Migrate:
-    body = call.body("files", "dry_run", "undo", "status")
-    files = body.get("files", [])
-    if not isinstance(files, list):
-        raise Invalid('`files` must be a list of {"name", "sql"}')
-    pairs = []
-    for one in files:
-        match one:
-            case {"name": str(name), "sql": str(sql), **more} if not more:
-                pairs.append((name, sql))
-            case _:
-                raise Invalid('each of `files` must be {"name": "001_name.sql", "sql": "…"}')
-    undo = 1 if body.get("undo") is True else None if body.get("undo") is False else _whole(body, "undo")
-    dry_run, report = _yes(body, "dry_run"), _yes(body, "status")
-    if dry_run + report + (undo is not None) > 1:
-        raise Invalid("`status`, `dry_run` and `undo` exclude each other")
-    return Migrate(call.database, tuple(pairs), dry_run=dry_run, undo=undo, report=report)
-
-
-def _import(call: Call) -> Import:
-    fields = call.request.fields()
-    return Import(call.database, table=fields.get("table"), replace=_flag(fields, "replace"))
-
-
-def _export(call: Call) -> Export:
-    fields = call.request.fields()
-    form = fields.get("format", "csv" if "table" in fields else "sql")
-    if form not in EXPORTS or (form == "csv") != ("table" in fields):
-        raise Invalid("format must be sql or sqlite; csv is for one table, named by `table`")
-    return Export(call.database, form, fields.get("table"))
-
-
-def _create(call: Call) -> CreateDatabase:
-    size = _whole(call.body("page_size"), "page_size")
-    return CreateDatabase(check_name(call.database), call.flag("if_not_exists"), size)
-
-
-def _upkeep(call: Call) -> DoUpkeep:
-    body = call.body("all", "limit")
-    return DoUpkeep(call.database, None if _yes(body, "all") else _whole(body, "limit") or 1)
-
-
-def _create_token(call: Call) -> CreateToken:
-    body = call.body("db", "scope", "expires_s", "name")
-    wanted = body.get("db")
-    databases = tuple(wanted) if isinstance(wanted, list) else (wanted,)
-    if not databases or not all(isinstance(one, str) for one in databases):
-        raise Invalid("`db` must be a database's name or a pattern (app-*), or a list of them")
-    scope = Scope.named(_text(body, "scope") or "")
-    patterns = tuple(str(one) for one in databases)
-    return CreateToken(patterns, scope, _whole(body, "expires_s"), _text(body, "name") or "")
-
-
-OF_A_DATABASE: Final[Mapping[str, Mapping[str, Parse]]] = {
-    "": {"PUT": _create, "DELETE": lambda call: DeleteDatabase(call.database)},
-    "query": {"POST": _one},
-    "execute": {"POST": _one},
-    "batch": {"POST": _batch},
-    "describe": {"POST": _describe},
-    "schema": {"GET": _schema},
-    "status": {"GET": lambda call: GetStatus(call.database)},
-    "settings": {"GET": lambda call: GetSettings(call.database), "PATCH": _change_settings},
-    "flush": {"POST": lambda call: Flush(call.database)},
-    "promote": {"POST": lambda call: Promote(call.database)},
-    "gc": {"POST": lambda call: Collect(call.database, _yes(call.body("dry_run"), "dry_run"))},
-    "upkeep": {"POST": _upkeep},
-    "migrations": {"GET": lambda call: GetMigrations(call.database)},
-    "migrate": {"POST": _migrate},
-    "import": {"POST": _import},
-    "export": {"GET": _export},
-}
-OF_THE_NODE: Final[Mapping[str, Mapping[str, Parse]]] = {
-    "db": {"GET": lambda call: ListDatabases()},
-    "tokens": {"GET": lambda call: ListTokens(), "POST": _create_token},
-    "healthz": {"GET": lambda call: GetHealth()},
-    "readyz": {"GET": lambda call: GetHealth(ready=True)},
-    "metrics": {"GET": lambda call: GetMetrics()},
-}
-TAKES_REST: Final = frozenset({"schema"})
+_LINES: Final = (("content-type", NDJSON),)
+MEDIA_TYPE_OF: Final = {"sql": "application/sql", "sqlite": "application/vnd.sqlite3", "csv": "text/csv; charset=utf-8"}
 
 
 def has_endless_body(method: str, path: str) -> bool:
@@ -265,7 +51,7 @@ def parse(request: Request, codec: Codec) -> Operation | Response:
             allowed = ", ".join(sorted(methods))
             error = Invalid(f"{request.path} takes {allowed}, not {request.method}")
             return failed(error, codec, status=405).with_headers(("allow", allowed))
-        return methods[method](Call(request, codec, database, rest))
+        return methods[method].parse(request, codec, database, rest=rest)
     except VirkeError as error:
         return failed(error, codec)
 
@@ -279,18 +65,18 @@ def _of_hrana(parts: list[str]) -> tuple[str, tuple[str, ...]] | None:
     return (name, tuple(rest)) if hrana.is_route(tuple(rest)) else None
 
 
-def _found(parts: list[str]) -> tuple[Mapping[str, Parse], str, tuple[str, ...]] | None:
+def _found(parts: list[str]) -> tuple[Mapping[str, Route], str, str | None] | None:
     match parts:
         case ["db", name] if name:
-            return OF_A_DATABASE[""], name, ()
+            return OF_A_DATABASE[""], name, None
         case ["db", name, route] if name and route in OF_A_DATABASE and route:
-            return OF_A_DATABASE[route], name, ()
+            return OF_A_DATABASE[route], name, None
         case ["db", name, route, rest] if name and route in TAKES_REST and rest:
-            return OF_A_DATABASE[route], name, (rest,)
+            return OF_A_DATABASE[route], name, rest
         case ["tokens", token] if token:
-            return {"DELETE": lambda call: RevokeToken(token)}, "", ()
+            return OF_A_TOKEN, "", token
         case [route] if route in OF_THE_NODE:
-            return OF_THE_NODE[route], "", ()
+            return OF_THE_NODE[route], "", None
         case _:
             return None
 
@@ -306,11 +92,19 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
         case Run(is_batch=True), list():
             found: object = [native.result_of(one) for one in outcome]
             bookmark = outcome[-1].bookmark if outcome else None
+        case Run(), native.Streamed():
+            response = Response(200, Parts(outcome.lines(codec), outcome.close, outcome.rows.interrupt), _LINES)
+            return _with_state(response, outcome.rows.bookmark, outcome.stale_ms)
+        case Run(streams=True), QueryResult():
+            response = Response(200, native.lines_of_result(outcome, codec), _LINES)
+            return _with_state(response, outcome.bookmark, outcome.stale_ms)
         case Run(), QueryResult():
             found, bookmark = native.result_of(outcome), outcome.bookmark
         case Cursor(), list():
             lines = b"".join(codec.dumps(line) + b"\n" for line in outcome)
             return Response(200, lines, (("content-type", "text/plain"),))
+        case Export(), Parts():
+            return Response(200, outcome, (("content-type", MEDIA_TYPE_OF[operation.format]),))
         case Once(), dict() if "result" not in outcome:
             return Response(400, codec.dumps(outcome))
         case ListDatabases(), list():
@@ -319,6 +113,11 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
             found, bookmark = outcome, None
     stale_ms = outcome.stale_ms if isinstance(outcome, QueryResult) else None
     response = Response(201 if isinstance(operation, CreateDatabase) and _is_new(outcome) else 200, codec.dumps(found))
+    return _with_state(response, bookmark, stale_ms)
+
+
+def _with_state(response: Response, bookmark: str | None, stale_ms: int | None) -> Response:
+    """A response that says of which state it is."""
     if stale_ms is not None:
         response = response.with_headers((STALE, str(stale_ms)))
     return response.with_headers((BOOKMARK, bookmark)) if bookmark else response

@@ -76,14 +76,17 @@ def import_(state: State, file: str, table: str | None, replace: bool) -> None:
 
 @click.command()
 @click.argument("file")
-@click.option("--format", "form", type=click.Choice(["sql", "sqlite"]), help="[default: by the name of FILE, else sql]")
+@click.option(
+    "--format", "form", type=click.Choice(["sql", "sqlite", "csv"]), help="[default: by FILE's name, else sql]"
+)
+@click.option("--table", metavar="NAME", help="The table that a CSV file is made of.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @global_options
 @pass_state
-def export(state: State, file: str, form: str | None, force: bool) -> None:
-    """Export the database as SQL or as a SQLite file.
+def export(state: State, file: str, *, form: str | None, table: str | None, force: bool) -> None:
+    """Export the database as SQL or as a SQLite file, or one table as CSV.
 
-    FILE ends in .sql, .sqlite or .db; '-' writes to standard output.
+    FILE ends in .sql, .sqlite, .db or .csv; '-' writes to standard output.
     """
     target: str | Path | BinaryIO = "-" if file == "-" else Path(file)
     if file == "-" and sys.stdout.isatty():
@@ -93,7 +96,7 @@ def export(state: State, file: str, form: str | None, force: bool) -> None:
     with open_database(state) as database, progress(state, f"Exporting {file}", in_bytes=True) as report:
         from virke.transfer import export_file
 
-        done = export_file(database, target, format=form, force=force, progress=report)
+        done = export_file(database, target, format=form, table=table, force=force, progress=report)
     if file == "-":
         return
     if state.json:

@@ -23,7 +23,8 @@ def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volu
     settings, program = base.root.settings, pending.program
     deadline = sqlite.NO_DEADLINE
     if not pending.mark:  # one of a journal was answered, and kept within the time: now it takes what it takes
-        deadline = volume.environment.monotonic() + (program.timeout_ms or settings.query_timeout_ms) / 1000
+        limit_ms = volume.time_limit_ms(base.root)
+        deadline = volume.environment.monotonic() + min(program.timeout_ms or limit_ms, limit_ms) / 1000
     budget = connection.begin_request(
         now_ms=program.time_ms, deadline=deadline, result_bytes=settings.max_result_mb << 20
     )

@@ -125,7 +125,7 @@ class Freshness:
                 view=view,
                 root=at.root,
                 fresh_until=checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
-                timeout_s=settings.query_timeout_ms / 1000,
+                timeout_s=self._volume.time_limit_ms(at.root) / 1000,
                 result_bytes=settings.max_result_mb << 20,
                 is_watched=self._branch.is_watched and settings.read_consistency == "session",
                 stamp=stamp,

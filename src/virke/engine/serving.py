@@ -37,9 +37,11 @@ class Serving:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def take_over(self) -> None:
-        """From now on a server writes here: the leader waits longer for company."""
+    def take_over(self, longest_ms: int | None = None) -> None:
+        """From now on a server writes here: the leader waits longer for company, and no request takes longer than that."""
         self._parts.writer.company_share = COMPANY_SHARE
+        self._parts.volume.longest_ms = longest_ms
+        self._parts.freshness.show_if_possible()
 
     @property
     def foreign_keys(self) -> bool:
@@ -57,7 +59,10 @@ class Serving:
         timeout_ms: int | None = None,
         scope: Scope = Scope.ADMIN,
     ) -> Program:
-        """A program of this moment. Raises `Invalid`: the key is not text."""
+        """A program of this moment. Raises `Invalid`: the key is not text, or the time is longer than it may take."""
+        if timeout_ms is not None:
+            longest_ms = self._parts.volume.time_limit_ms(self._parts.branch.latest().root)
+            Terms(timeout_ms=timeout_ms).timeout_s(longest_ms / 1000)
         return Program(
             steps,
             self._parts.volume.environment.now_ms(),

@@ -4,7 +4,7 @@ Knows connections only as something whose request can be ended; knows no SQL and
 
 1. `Cancel` holds for the call that it was given to: before, during and between the rows of it, but never for the next
    call on the same connection.
-2. A call may have less time than the setting `query_timeout_ms`, never more.
+2. A call may have less time than the setting `query_timeout_ms` and the server give it, never more.
 """
 
 from __future__ import annotations
@@ -69,11 +69,14 @@ class Terms:
         """How long the statement may take.
 
         Raises:
-            Invalid: longer than `longest_s`, which is the setting, or not a time at all.
+            Invalid: longer than `longest_s`, which the setting or the server says, or not a time at all.
         """
         wanted = self.timeout_ms
         if wanted is None:
             return longest_s
         if type(wanted) is not int or not 1 <= wanted <= longest_s * 1000:
-            raise Invalid(f"timeout_ms must be from 1 to {longest_s * 1000:.0f} (query_timeout_ms), not {wanted!r}")
+            raise Invalid(
+                f"timeout_ms must be from 1 to {longest_s * 1000:.0f}, which is query_timeout_ms or the server's limit, "
+                f"not {wanted!r}"
+            )
         return wanted / 1000

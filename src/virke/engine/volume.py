@@ -51,6 +51,8 @@ class Volume:
         self.name = branch.name
         self.environment = branch.environment
         self.driver = branch.driver
+        self.longest_ms: int | None = None
+        """What a server lets a request take at most, where the setting `query_timeout_ms` says more."""
         self._snapshot: Snapshot | None = None
         self._indexes: dict[Ref, Index] = {}
         self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
@@ -61,6 +63,11 @@ class Volume:
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
         }
+
+    def time_limit_ms(self, root: Root) -> int:
+        """How long a request may take: what the setting says, or the server if that is less."""
+        limit_ms = root.settings.query_timeout_ms
+        return limit_ms if self.longest_ms is None else min(limit_ms, self.longest_ms)
 
     # Snapshots
 

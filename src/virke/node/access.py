@@ -48,14 +48,22 @@ class Access:
         Raises:
             Denied: it may not. Unavailable: the store has not confirmed its tokens for too long.
         """
-        if self._table.is_due:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._table.refresh)
+        await self._refresh()
         if not self._table.needs_token:
             check_local(headers, client)
             return None
         token = token or _bearer(headers)
         self.check(token, None, Scope.READ)
         return token
+
+    async def needs_token(self) -> bool:
+        """Whether the store holds tokens, so that a request needs one."""
+        await self._refresh()
+        return self._table.needs_token
+
+    async def _refresh(self) -> None:
+        if self._table.is_due:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._table.refresh)
 
     def check(self, token: str | None, database: str | None, needed: Scope) -> Granted:
         """What a token grants for a database, or for the whole store. Raises `Denied`, `Unavailable`."""

@@ -12,17 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.messages import Request, Response
-from virke.api.operations import ListDatabases, Operation, Run
+from virke.api.messages import Parts, Request, Response
+from virke.api.native import Streamed
+from virke.api.operations import Export, Import, ListDatabases, Operation, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.database import Database
@@ -30,18 +30,19 @@ from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
 from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
+from virke.node.bodies import Arriving, ClientGone, Message, Receive, Send, gone, send_response
+from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
+from virke.node.limits import Account, room_for_bodies
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
+from virke.node.transfers import Transfers
 from virke.node.writing import Writing
 from virke.scopes import Scope
 from virke.tokens import TokenTable
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 log: Final = logging.getLogger("virke.node")
 READERS_MAX: Final = 16
 BODY_MB: Final = 16
@@ -49,20 +50,25 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
 
 
-class ClientGone(Exception):
-    """The client went away before its request was answered."""
-
-
 class App:
     """An ASGI application for the databases of one store."""
 
     def __init__(
-        self, databases: Databases, codec: Codec, *, body_mb: int = BODY_MB, default: str | None = None
+        self,
+        databases: Databases,
+        codec: Codec,
+        *,
+        body_mb: int = BODY_MB,
+        default: str | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self.databases = databases
         self.codec = codec
         self._body_bytes = body_mb << 20
+        self._bodies = room_for_bodies(self._body_bytes)
+        self._cors = cors or Cors()
         self._threads = ThreadPoolExecutor(READERS_MAX, "virke-reader")
+        self._transfers = Transfers(databases)
         self._writing: Writing | None = None
         self._hrana = Hrana(Streams(self._threads, self._writer), self._writer, self._threads, codec)
         self._access = Access(TokenTable(databases.store), self._threads)
@@ -95,12 +101,20 @@ class App:
         """Finish what was begun, push what is pending, close every database."""
         if self._writing:
             self._writing.close()
+        self._transfers.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
         self.databases.close()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        sees = False
         try:
-            response = await self._respond(scope, receive)
+            if self._cors.is_on and self._cors.allows(headers):
+                sees = await self._access.needs_token()
+            response = self._cors.preflight(scope["method"], headers) if sees else None
+            if response is None:
+                with self._bodies.account() as account:
+                    response = await self._respond(scope, headers, receive, account)
         except ClientGone:
             return
         except VirkeError as error:
@@ -108,7 +122,9 @@ class App:
         except Exception:
             log.exception("a request failed for a reason of the server's own")
             response = failed(INTERNAL, self.codec)
-        await self._send(response, send, with_body=scope["method"] != "HEAD")
+        if sees:
+            response = self._cors.seen(response, headers)
+        await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
 
     async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -122,13 +138,13 @@ class App:
         socket = Socket(self._hrana.streams, self.codec, open_database, send)
         await socket.serve(receive, list(scope.get("subprotocols", ())))
 
-    async def _respond(self, scope: Message, receive: Receive) -> Response:
+    async def _respond(self, scope: Message, headers: dict[str, str], receive: Receive, account: Account) -> Response:
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         token = None if path in OPEN_PATHS else await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
-        body = b"" if is_endless else await self._body(headers, receive)
-        request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body)
+        body = b"" if is_endless else await self._body(headers, receive, account)
+        parts = Arriving(receive, asyncio.get_running_loop()) if is_endless else None
+        request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body, parts)
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
             return operation
@@ -143,8 +159,8 @@ class App:
                 outcome = [name for name in outcome if granted.may_see(name)]
         return answer(operation, outcome, self.codec)
 
-    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
-        """The whole body. Raises `TooLarge`, `ClientGone`."""
+    async def _body(self, headers: dict[str, str], receive: Receive, account: Account) -> bytes:
+        """The whole body. Raises `TooLarge`, `Busy`, `ClientGone`."""
         if int(headers.get("content-length") or 0) > self._body_bytes:
             raise self._too_large()
         parts, size = [], 0
@@ -156,6 +172,7 @@ class App:
             size += len(part)
             if size > self._body_bytes:
                 raise self._too_large()
+            account.take(len(part))
             parts.append(part)
             if not message.get("more_body"):
                 return b"".join(parts) if len(parts) > 1 else part
@@ -169,7 +186,7 @@ class App:
         try:
             database = await self._naming.database(operation.database, headers)
             scope = self._access.check(token, database.name, Scope.READ).scope
-            return await self._hrana.perform(operation, database, scope, partial(_gone, receive))
+            return await self._hrana.perform(operation, database, scope, partial(gone, receive))
         except VirkeError as error:
             return error
 
@@ -190,6 +207,8 @@ class App:
                     answers = await self._writer().run(database, program)
                     results = [one for one in answers if isinstance(one, QueryResult)]
                     return results if operation.is_batch else results[0]
+            if isinstance(operation, Import | Export):
+                return await self._transfers.perform(operation, scope)
             return await self._in_thread(operation, scope, receive)
         except VirkeError as error:
             return error
@@ -208,40 +227,18 @@ class App:
         cancel = Cancel()
         loop = asyncio.get_running_loop()
         working = loop.run_in_executor(self._threads, perform, operation, self.databases, scope, cancel)
-        watching = asyncio.ensure_future(_gone(receive))
+        watching = asyncio.ensure_future(gone(receive))
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             watching.cancel()
             return await working
         cancel.cancel()
         await asyncio.wait((working,))
-        working.exception()
+        if working.exception() is None and isinstance(done := working.result(), Parts | Streamed):
+            await loop.run_in_executor(self._threads, done.close)
         raise ClientGone
-
-    async def _send(self, response: Response, send: Send, *, with_body: bool) -> None:
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-        body = response.body
-        if isinstance(body, bytes):
-            headers.append((b"content-length", b"%d" % len(body)))
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            await send({"type": "http.response.body", "body": body if with_body else b""})
-            return
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        loop = asyncio.get_running_loop()
-        while with_body and (part := await loop.run_in_executor(self._threads, _next, body)) is not None:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
-def _next(parts: Iterator[bytes]) -> bytes | None:
-    return next(parts, None)
 
 
 def _client_of(scope: Message) -> str | None:
     client = scope.get("client")
     return client[0] if client else None
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -30,11 +30,20 @@ OPEN_MAX: Final = 1000
 class Databases:
     """What `api.performing` calls a place."""
 
-    def __init__(self, store: Store, *, journals: Path | None = None, open_max: int = OPEN_MAX) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        journals: Path | None = None,
+        open_max: int = OPEN_MAX,
+        timeout_ms: int | None = None,
+    ) -> None:
+        """No request may take longer than `timeout_ms`, or what the database's settings say if that is less."""
         self.breaker = Breaker(store)
         self.store = self.breaker.store
         self._journals = journals
         self._open_max = open_max
+        self._timeout_ms = timeout_ms
         self._open: OrderedDict[str, Database] = OrderedDict()
         self._in_use: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -56,7 +65,7 @@ class Databases:
                 if database := self._open.get(name):
                     return database
                 database = connect(name, self.store, state_dir=self._journals)
-                database.serving.take_over()
+                database.serving.take_over(self._timeout_ms)
                 with self._lock:
                     self._open[name] = database
                 self._close_unused()
@@ -120,6 +129,6 @@ class Databases:
             database.close()
 
 
-def of_store(choice: StoreChoice, *, journals: Path | None) -> Databases:
+def of_store(choice: StoreChoice, *, journals: Path | None, timeout_ms: int | None = None) -> Databases:
     """The databases of a store. Raises `UsageError`."""
-    return Databases(open_store(choice, create=True), journals=journals)
+    return Databases(open_store(choice, create=True), journals=journals, timeout_ms=timeout_ms)

@@ -20,7 +20,7 @@ from virke.api.hrana.answers import Done
 from virke.api.hrana.effects import check_may_write
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.hrana.sql import alters_column, control, verb
-from virke.api.messages import Response
+from virke.api.messages import Parts, Response
 from virke.engine.database import Database
 from virke.engine.programs import Step
 from virke.engine.results import QueryResult
@@ -148,7 +148,7 @@ class Hrana:
                 done = Done(database.query_here(sql, statement.params), "SELECT", statement.wants_rows)
             except NotHere as error:
                 if not error.writes and (rows := await self._rows(statement, database)) is not None:
-                    return Response(200, self._streamed(rows), _LINES)
+                    return Response(200, await self._parts(rows), _LINES)
                 done = await self._write(statement, database, scope)
             entries = list(answers.entries_of([done]))
         except VirkeError as error:
@@ -171,6 +171,10 @@ class Hrana:
 
     def _line(self, value: object) -> bytes:
         return self._codec.dumps(value) + b"\n"
+
+    async def _parts(self, rows: Rows) -> Parts:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, Parts, self._streamed(rows), rows.close, rows.interrupt)
 
     def _streamed(self, rows: Rows) -> Iterator[bytes]:
         """The lines of a cursor, some rows at a time; its parts may block."""

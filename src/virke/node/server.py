@@ -1,30 +1,34 @@
-"""The node on a socket: uvicorn, which writes head and body of an answer at once, says when it is ready, and ends cleanly.
+"""The node on a socket: uvicorn with our own HTTP (`node.http`); it says when it is ready, and ends cleanly.
 
 Knows uvicorn and sockets; knows no request. The only file that imports uvicorn.
 
-1. What one turn of the loop writes to a connection is sent in one piece: two are a third of the cost of a small answer.
-2. SIGTERM and SIGINT end it: what was begun is answered, pending writes are pushed, and the process exits with 0. A
-   second one ends it at once.
+1. SIGTERM and SIGINT end it: what was begun is answered, pending writes are pushed, and the process exits with 0. A
+   second one ends it at once, as a kill does: what a journal holds is pushed by the next process.
+2. What a client's address is says the socket. A header says nothing of it.
 """
 
 from __future__ import annotations
 
-import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from virke.node.http.limits import Limits
+from virke.node.http.listener import Listener
+from virke.processes import files_max
 
 SHUTDOWN_S: Final = 30
-KEEP_ALIVE_S: Final = 75
 BACKLOG: Final = 2048
+FILES_KEPT: Final = 128
+"""Open files that are not connections: the store's, the journals', the cache's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +41,29 @@ class Address:
     tls_key: Path | None = None
 
 
-def serve(app: Any, address: Address, ready: Callable[[str], None]) -> None:
-    """Serve an ASGI application until a signal ends it; `ready` is called with its URL. Raises `OSError`: it can't listen."""
+def limits_here() -> Limits:
+    """The usual limits, with no more connections than this process may have files open."""
+    usual = Limits()
+    return replace(usual, connections=max(FILES_KEPT, min(usual.connections, files_max() - FILES_KEPT)))
+
+
+def serve(app: Any, address: Address, ready: Callable[[str], None], *, listener: Listener, message_bytes: int) -> None:
+    """Serve an ASGI application until a signal ends it; `ready` is called with its URL.
+
+    A message of a WebSocket is at most `message_bytes` long. Raises `OSError`: it can't listen.
+    """
     config = uvicorn.Config(
         app,
         host=address.host,
         port=address.port,
-        http=_OneWriteProtocol,
+        http=listener.accept,  # type: ignore[arg-type]
+        ws_max_size=message_bytes,
+        ws_per_message_deflate=False,
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        proxy_headers=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
         ssl_certfile=address.tls_cert,
         ssl_keyfile=address.tls_key,
@@ -83,43 +99,6 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            os._exit(128 + number)
         self.should_exit = True
-
-
-class _OneWriteProtocol(HttpToolsProtocol):
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_Joining(transport, asyncio.get_running_loop()))  # type: ignore[arg-type]
-
-
-class _Joining:
-    """A transport that holds a write back until the next one, or the end of this turn of the loop."""
-
-    __slots__ = ("_call_soon", "_held", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._call_soon = loop.call_soon
-        self._held = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send it, in order, with what is held back."""
-        if self._held:
-            held, self._held = self._held, b""
-            self._transport.write(held + data)
-        elif data:
-            self._held = data
-            self._call_soon(self._flush)
-
-    def close(self) -> None:
-        """Send what is held back, and close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
-            self._transport.write(held)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -122,19 +122,23 @@ def _trim(path: Path, name: str) -> None:
         file.truncate(size * count)
 
 
-def write_image(base: Pages, file: BinaryIO, progress: Progress) -> int:
-    """Write all pages of a snapshot, zeros for the lock page; the number of bytes."""
+def image_parts(base: Pages, progress: Progress) -> Generator[bytes, None, None]:
+    """All pages of a snapshot, zeros for the lock page, in pieces of about `BUFFER_BYTES`."""
     size, total = base.page_size, base.page_count * base.page_size
+    held = bytearray()
     for number, data in base.pages():
         if number == lock_page(size) + 1:
-            file.write(bytes(size))
-        file.write(data)
+            held += bytes(size)
+        held += data
+        if len(held) >= BUFFER_BYTES:
+            yield bytes(held)
+            held.clear()
         if not number % PROGRESS_PAGES:
             progress(number * size, total)
     if base.page_count == lock_page(size):
-        file.write(bytes(size))
+        held += bytes(size)
+    yield bytes(held)
     progress(total, total)
-    return total
 
 
 @contextmanager

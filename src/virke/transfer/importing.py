@@ -23,7 +23,7 @@ from virke.errors import Conflict, Invalid
 from virke.transfer.csv_table import load_csv
 from virke.transfer.image import take_in
 from virke.transfer.scratch import Fingerprints, Pages, Scratch, scratch
-from virke.transfer.sniff import Kind, Sniffed, sniff
+from virke.transfer.sniff import Kind, Sniffed, kind_named, sniff
 from virke.transfer.source import Progress, Source, open_source, silent
 from virke.transfer.sql_dump import Loaded, load_sql
 
@@ -69,20 +69,24 @@ def import_file(
     *,
     table: str | None = None,
     replace: bool = False,
+    kind: str | None = None,
+    name: str | None = None,
     progress: Progress | None = None,
 ) -> Imported:
-    """Import an SQL dump, an SQLite file or, with `table`, a CSV file, told apart by content, as one commit.
+    """Import an SQL dump, an SQLite file or, with `table`, a CSV file, as one commit.
 
-    A binary stream is kept in a file while it is read, up to a limit (docs/transfer.md). `progress` is called with bytes done and in total, stage by stage.
+    They are told apart by content, unless `kind` (`sql`, `sqlite`, `csv`) says it. A binary stream is kept in a file while it
+    is read, up to a limit (docs/transfer.md); `name` is what messages call it. `progress` is called with bytes done and
+    in total, stage by stage.
 
     Raises:
         NotFound: no such file. Invalid, Denied, TooLarge: the file can't be imported; the message says where and why.
         Conflict: others kept committing first. Unavailable: the store failed. In all these cases nothing was changed.
         OutcomeUnknown: nobody can tell whether the commit happened.
     """
-    report = progress or silent
-    with scratch() as work, closing(open_source(path, work.folder)) as source:
-        sniffed = sniff(source.head(), source.name, table=table is not None)
+    report, wanted = progress or silent, None if kind is None else kind_named(kind)
+    with scratch() as work, closing(open_source(path, work.folder, name=name)) as source:
+        sniffed = sniff(source.head(), source.name, table=table is not None, kind=wanted)
         if (sniffed.kind is Kind.CSV) != (table is not None):
             raise Invalid(
                 f"{source.name} is a CSV file: say which table it is for (--table)"

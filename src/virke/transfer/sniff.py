@@ -75,31 +75,45 @@ class Sniffed:
     encoding: str
 
 
-def sniff(head: bytes, name: str, *, table: bool = False) -> Sniffed:
+def kind_named(word: str) -> Kind:
+    """The kind of a word. Raises `Invalid`: there is none of that name."""
+    for kind in Kind:
+        if kind.value == word:
+            return kind
+    raise Invalid(f"unknown kind {word!r}; known: {', '.join(kind.value for kind in Kind)}")
+
+
+def sniff(head: bytes, name: str, *, table: bool = False, kind: Kind | None = None) -> Sniffed:
     """What a file of this `name` is whose first `HEAD_BYTES` are `head`; `table`: the caller expects a table.
 
+    A caller that knows the `kind` is believed, where the content can be that.
+
     Raises:
-        Invalid: it is empty, binary, a dump of another database, or not to be told.
+        Invalid: it is empty, binary, a dump of another database, not of that kind, or not to be told.
     """
     suffix = PurePath(name).suffix.lower()
     if not head:
         raise Invalid(f"{name} is empty")
     if head.startswith(HEADER_MAGIC):
+        if kind not in (None, Kind.IMAGE):
+            raise Invalid(f"{name} is an SQLite file, and was announced as another kind")
         return Sniffed(Kind.IMAGE, "")
+    if kind is Kind.IMAGE:
+        raise Invalid(f"{name} is not an SQLite database: its header is missing (damaged, or encrypted)")
     if suffix in _IMAGE_NAMES and b"\0" in head:
         raise Invalid(f"{name} is not an SQLite database: its header is missing (damaged, or encrypted)")
     text, encoding = _decoded(head, name)
     if not text.strip("\ufeff \t\r\n\f"):
         raise Invalid(f"{name} holds nothing but blanks")
-    kind = _kind(text, suffix, table)
-    if kind is None:
+    found = kind or _kind(text, suffix, table)
+    if found is None:
         raise Invalid(
             f"can't tell what {name} is: not an SQLite file, an SQL dump or a table; "
             "name it .sql, or .csv and say which table it is for"
         )
-    if kind is Kind.SQL and (product := _announced(text[: _first_token(text)])):
+    if found is Kind.SQL and (product := _announced(text[: _first_token(text)])):
         raise Invalid(f"{name} is a dump of {product}, which SQLite does not read: {CONVERT}")
-    return Sniffed(kind, encoding)
+    return Sniffed(found, encoding)
 
 
 def _decoded(head: bytes, name: str) -> tuple[str, str]:

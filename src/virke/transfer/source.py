@@ -146,9 +146,15 @@ def _shown(size_bytes: int) -> str:
 
 
 def open_source(
-    origin: str | PathLike[str] | BinaryIO, folder: Path, *, stream_bytes_max: int = STREAM_BYTES_MAX
+    origin: str | PathLike[str] | BinaryIO,
+    folder: Path,
+    *,
+    name: str | None = None,
+    stream_bytes_max: int = STREAM_BYTES_MAX,
 ) -> Source:
     """The file at a path, or what a pipe or a binary stream holds, which is kept in `folder` as far as it is read.
+
+    `name` is what messages call a stream.
 
     Raises:
         NotFound: there is no such file.
@@ -160,13 +166,13 @@ def open_source(
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
             return Source(path, path.name)
-        stream, name, opened = file, path.name, file
+        stream, called, opened = file, path.name, file
     else:
-        stream, name, opened = origin, STANDARD_INPUT, None
+        stream, called, opened = origin, name or STANDARD_INPUT, None
     spool = folder / "input"
     spool.touch(0o600)
     room = min(stream_bytes_max, shutil.disk_usage(folder).free // 2)
-    return Source(spool, name, stream, bytes_max=room, opened=opened)
+    return Source(spool, called, stream, bytes_max=room, opened=opened)
 
 
 def open_input(path: Path) -> BinaryIO:

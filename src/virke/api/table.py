@@ -1,0 +1,268 @@
+"""The table of routes: which methods, which fields, and what operation a request is.
+
+Knows the bodies and queries of requests; knows no response and performs nothing.
+
+1. A body, and the query of the URL, may have the fields that the table names, and no others: a misspelt one is an error.
+2. What is wrong with a request is said before anything is performed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from virke.api import native
+from virke.api.codec import Codec
+from virke.api.messages import NDJSON, Request
+from virke.api.operations import (
+    ChangeSettings,
+    Collect,
+    CreateDatabase,
+    CreateToken,
+    DeleteDatabase,
+    DescribeStatement,
+    DoUpkeep,
+    Export,
+    Flush,
+    GetHealth,
+    GetMetrics,
+    GetMigrations,
+    GetSchema,
+    GetSettings,
+    GetStatus,
+    Import,
+    ListDatabases,
+    ListTokens,
+    Migrate,
+    Operation,
+    Promote,
+    RevokeToken,
+    Run,
+)
+from virke.core.ids import check_name
+from virke.core.settings import Settings
+from virke.engine.values import Json
+from virke.errors import Invalid
+from virke.scopes import Scope
+
+if TYPE_CHECKING:
+    from virke.engine.results import Request as Statement
+
+BOOKMARK: Final = "virke-bookmark"
+CONSISTENCY: Final = "virke-consistency"
+KEY: Final = "idempotency-key"
+_SETTINGS: Final = tuple(Settings().as_dict())
+_SQL: Final = ("sql", "params", "timeout_ms", "meta")
+_TRUE: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
+IMPORTS: Final = frozenset({None, "sql", "sqlite", "csv"})
+EXPORTS: Final = frozenset({"sql", "sqlite", "csv"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as a route sees it: the database that the path names, what follows the route, and the decoded rest."""
+
+    request: Request
+    database: str
+    rest: str | None
+    body: Mapping[str, Json]
+    """The body as an object; empty if there is none, or it is no JSON."""
+    fields: Mapping[str, str]
+    """Those of the query of the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one route: what makes an operation of a request, and the fields that it may have.
+
+    `body` None: the request has no body, or one that is not JSON.
+    """
+
+    make: Callable[[Call], Operation]
+    body: tuple[str, ...] | None = None
+    query: tuple[str, ...] = ()
+
+    def parse(self, request: Request, codec: Codec, database: str, *, rest: str | None) -> Operation:
+        """What a request asks for. Raises `Invalid`."""
+        body: Mapping[str, Json] = {}
+        if self.body is not None and request.body.strip():
+            body = native.object_of(codec.loads(request.body), frozenset(self.body))
+        return self.make(Call(request, database, rest, body, request.fields(frozenset(self.query))))
+
+
+def _flag(fields: Mapping[str, str], name: str) -> bool:
+    value = _TRUE.get(fields.get(name, "0").lower())
+    if value is None:
+        raise Invalid(f"{name} must be 1 or 0, not {fields[name]!r}")
+    return value
+
+
+def _one(call: Call) -> Run:
+    return _run(call, (native.statement_of(dict(call.body), frozenset(_SQL)),))
+
+
+def _batch(call: Call) -> Run:
+    statements = call.body.get("statements")
+    if not isinstance(statements, list):
+        raise Invalid("`statements` must be a list of statements")
+    return _run(call, tuple(native.statement_of(one) for one in statements), is_batch=True)
+
+
+def _run(call: Call, requests: tuple[Statement, ...], *, is_batch: bool = False) -> Run:
+    headers, meta = call.request.headers, _yes(call.body, "meta")
+    streams = not is_batch and NDJSON in headers.get("accept", "").lower()
+    if streams and meta:
+        raise Invalid("`meta` says what a whole answer cost; rows that are streamed have none")
+    return Run(
+        call.database,
+        requests,
+        is_batch=is_batch,
+        bookmark=headers.get(BOOKMARK),
+        consistency=headers.get(CONSISTENCY),
+        key=headers.get(KEY),
+        timeout_ms=_whole(call.body, "timeout_ms"),
+        meta=meta,
+        streams=streams,
+    )
+
+
+def _whole(body: Mapping[str, Json], name: str) -> int | None:
+    value = body.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise Invalid(f"`{name}` must be a whole number, not {value!r}")
+    return value
+
+
+def _yes(body: Mapping[str, Json], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise Invalid(f"`{name}` must be true or false, not {value!r}")
+    return value
+
+
+def _text(body: Mapping[str, Json], name: str) -> str | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Invalid(f"`{name}` must be a text, not {value!r}")
+    return value
+
+
+def _describe(call: Call) -> DescribeStatement:
+    return DescribeStatement(call.database, native.statement_of(dict(call.body))[0])
+
+
+def _schema(call: Call) -> GetSchema:
+    return GetSchema(call.database, call.rest)
+
+
+def _change_settings(call: Call) -> ChangeSettings:
+    if not call.body:
+        raise Invalid("the body must be an object of the settings to change")
+    changes: dict[str, str | int] = {}
+    for name, value in call.body.items():
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise Invalid(f"the setting {name} must be a text or a whole number")
+        changes[name] = value
+    return ChangeSettings(call.database, changes)
+
+
+def _migrate(call: Call) -> Migrate:
+    body = call.body
+    files = body.get("files", [])
+    if not isinstance(files, list):
+        raise Invalid('`files` must be a list of {"name", "sql"}')
+    pairs = []
+    for one in files:
+        match one:
+            case {"name": str(name), "sql": str(sql), **more} if not more:
+                pairs.append((name, sql))
+            case _:
+                raise Invalid('each of `files` must be {"name": "001_name.sql", "sql": "…"}')
+    undo = 1 if body.get("undo") is True else None if body.get("undo") is False else _whole(body, "undo")
+    dry_run, report = _yes(body, "dry_run"), _yes(body, "status")
+    if dry_run + report + (undo is not None) > 1:
+        raise Invalid("`status`, `dry_run` and `undo` exclude each other")
+    return Migrate(call.database, tuple(pairs), dry_run=dry_run, undo=undo, report=report)
+
+
+def _import(call: Call) -> Import:
+    fields, request = call.fields, call.request
+    if (kind := fields.get("kind")) not in IMPORTS:
+        raise Invalid(f"kind must be sql, sqlite or csv, not {kind!r}; without it the content says what it is")
+    announced = request.headers.get("content-length", "")
+    return Import(
+        call.database,
+        request.parts if request.parts is not None else iter((request.body,)),
+        int(announced) if announced.isascii() and announced.isdigit() else None,
+        kind=kind,
+        table=fields.get("table"),
+        replace=_flag(fields, "replace"),
+    )
+
+
+def _export(call: Call) -> Export:
+    table = call.fields.get("table")
+    form = call.fields.get("format", "sql" if table is None else "csv")
+    if form not in EXPORTS or (form == "csv") != (table is not None):
+        raise Invalid("format must be sql or sqlite; csv is for one table, named by `table`")
+    return Export(call.database, form, table)
+
+
+def _create(call: Call) -> CreateDatabase:
+    size = _whole(call.body, "page_size")
+    return CreateDatabase(check_name(call.database), _flag(call.fields, "if_not_exists"), size)
+
+
+def _upkeep(call: Call) -> DoUpkeep:
+    return DoUpkeep(call.database, None if _yes(call.body, "all") else _whole(call.body, "limit") or 1)
+
+
+def _create_token(call: Call) -> CreateToken:
+    body = call.body
+    wanted = body.get("db")
+    databases = tuple(wanted) if isinstance(wanted, list) else (wanted,)
+    if not databases or not all(isinstance(one, str) for one in databases):
+        raise Invalid("`db` must be a database's name or a pattern (app-*), or a list of them")
+    scope = Scope.named(_text(body, "scope") or "")
+    patterns = tuple(str(one) for one in databases)
+    return CreateToken(patterns, scope, _whole(body, "expires_s"), _text(body, "name") or "")
+
+
+OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
+    "": {
+        "PUT": Route(_create, body=("page_size",), query=("if_not_exists",)),
+        "DELETE": Route(lambda call: DeleteDatabase(call.database)),
+    },
+    "query": {"POST": Route(_one, body=_SQL)},
+    "execute": {"POST": Route(_one, body=_SQL)},
+    "batch": {"POST": Route(_batch, body=("statements", "timeout_ms", "meta"))},
+    "describe": {"POST": Route(_describe, body=("sql",))},
+    "schema": {"GET": Route(lambda call: GetSchema(call.database, call.rest))},
+    "status": {"GET": Route(lambda call: GetStatus(call.database))},
+    "settings": {
+        "GET": Route(lambda call: GetSettings(call.database)),
+        "PATCH": Route(_change_settings, body=_SETTINGS),
+    },
+    "flush": {"POST": Route(lambda call: Flush(call.database), body=())},
+    "promote": {"POST": Route(lambda call: Promote(call.database), body=())},
+    "gc": {"POST": Route(lambda call: Collect(call.database, _yes(call.body, "dry_run")), body=("dry_run",))},
+    "upkeep": {"POST": Route(_upkeep, body=("all", "limit"))},
+    "migrations": {"GET": Route(lambda call: GetMigrations(call.database))},
+    "migrate": {"POST": Route(_migrate, body=("files", "dry_run", "undo", "status"))},
+    "import": {"POST": Route(_import, query=("kind", "table", "replace"))},
+    "export": {"GET": Route(_export, query=("format", "table"))},
+}
+"""What follows `/db/NAME`: by method."""
+OF_THE_NODE: Final[Mapping[str, Mapping[str, Route]]] = {
+    "db": {"GET": Route(lambda call: ListDatabases())},
+    "tokens": {
+        "GET": Route(lambda call: ListTokens()),
+        "POST": Route(_create_token, body=("db", "scope", "expires_s", "name")),
+    },
+    "healthz": {"GET": Route(lambda call: GetHealth())},
+    "readyz": {"GET": Route(lambda call: GetHealth(ready=True))},
+    "metrics": {"GET": Route(lambda call: GetMetrics())},
+}
+OF_A_TOKEN: Final[Mapping[str, Route]] = {"DELETE": Route(lambda call: RevokeToken(call.rest or ""))}
+TAKES_REST: Final = frozenset({"schema"})

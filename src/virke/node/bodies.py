@@ -1,0 +1,118 @@
+"""Bodies that come and go part by part: between the loop, which has the socket, and a thread, which makes or takes the parts.
+
+Knows ASGI's messages; knows no database.
+
+1. A part is asked for when the one before it was taken: who is slower holds the other up, and nothing piles up between.
+2. No thread waits for a client that reads slowly; one that neither sends nor takes anything for `STALL_S` is given up.
+3. A client that goes away ends what makes its answer, and what takes its body.
+4. What fails when the status has been sent cuts the answer off, so that no client takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from concurrent.futures import Executor
+from typing import Any, Final
+
+from virke.api.messages import Parts, Response
+from virke.errors import TimedOut, VirkeError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+log: Final = logging.getLogger("virke.node")
+STALL_S: Final = 60.0
+
+
+class ClientGone(Exception):
+    """The client went away before its request was answered."""
+
+
+class Arriving:
+    """The body of a request, part by part, for a thread that is not the loop's."""
+
+    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop, stall_s: float = STALL_S) -> None:
+        self._receive = receive
+        self._loop = loop
+        self._stall_s = stall_s
+        self._is_whole = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """The next part. Raises `ClientGone`; `TimedOut`: nothing came for too long."""
+        if self._is_whole:
+            raise StopIteration
+        coming = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+        try:
+            message = coming.result(self._stall_s)
+        except TimeoutError:
+            coming.cancel()
+            raise TimedOut(f"nothing of the body came for {self._stall_s:.0f} s") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        self._is_whole = not message.get("more_body")
+        part: bytes = message.get("body", b"")
+        return part
+
+    async def _next(self) -> Message:
+        return await self._receive()
+
+
+async def send_response(
+    response: Response, send: Send, receive: Receive, threads: Executor, *, with_body: bool = True
+) -> None:
+    """Send a response; parts of a body are made in `threads`."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    start = {"type": "http.response.start", "status": response.status, "headers": headers}
+    body = response.body
+    if isinstance(body, bytes):
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send(start)
+        await send({"type": "http.response.body", "body": body if with_body else b""})
+        return
+    try:
+        await send(start)
+        if with_body:
+            await _send_parts(body, send, receive, threads)
+        await send({"type": "http.response.body", "body": b""})
+    except VirkeError as error:
+        log.warning("an answer was cut off: %s", error)
+    except (ClientGone, TimeoutError):
+        log.info("a client went away, or stopped reading, in the middle of an answer")
+    finally:
+        await asyncio.get_running_loop().run_in_executor(threads, body.close)
+
+
+async def _send_parts(parts: Parts, send: Send, receive: Receive, threads: Executor) -> None:
+    loop = asyncio.get_running_loop()
+    watching = asyncio.ensure_future(gone(receive))
+    try:
+        while True:
+            making = loop.run_in_executor(threads, next, parts, None)
+            try:
+                await asyncio.wait((making, watching), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not making.done():
+                    parts.interrupt()
+                    await asyncio.wait((making,))
+            part = making.result()
+            if watching.done():
+                raise ClientGone
+            if part is None:
+                return
+            if not part:
+                continue
+            async with asyncio.timeout(STALL_S):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+    finally:
+        watching.cancel()
+
+
+async def gone(receive: Receive) -> None:
+    """Return when the client has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

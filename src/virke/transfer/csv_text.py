@@ -1,0 +1,71 @@
+"""One table as CSV (RFC 4180), the way `csv_file` reads it.
+
+Knows tables and CSV; writes nothing and knows no file.
+
+1. The first record names the columns. Fields are separated by commas, records end with a line feed.
+2. NULL is an empty field and an empty text is a quoted one; a reader may take both for no value, as `virke db import` does.
+3. Numbers have the fewest digits that give them back, infinities are `Infinity`. A BLOB is its bytes in hexadecimal. Text
+   that is not valid in the database's encoding can't be in a CSV file, and is an error.
+4. Memory holds one row and one piece of text of about `PIECE_CHARS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from virke.engine.sqlite import Connection, Value
+from virke.errors import Invalid, NotFound
+from virke.transfer.dump import PIECE_CHARS
+
+_QUOTED: Final = frozenset(',"\r\n')
+
+
+def csv_text(connection: Connection, table: str) -> Iterator[str]:
+    """A table or view as CSV, in pieces of whole records; the connection must not change meanwhile.
+
+    Raises:
+        NotFound: there is no such table. Invalid: a text in it is not valid Unicode.
+        apsw's errors: the table can't be read (`virke.engine.sqlite.translate` says what they mean).
+    """
+    quoted = '"' + table.replace('"', '""') + '"'
+    names = [str(row[1]) for row in connection.execute(f"PRAGMA table_xinfo({quoted})") if row[6] != 1]
+    if not names:
+        raise NotFound(f"there is no table {table!r}")
+    held = [_record(names)]
+    size, done = 0, 0
+    try:
+        for row in connection.execute(f"SELECT * FROM {quoted}"):
+            held.append(_record(row))
+            done += 1
+            size += len(held[-1])
+            if size > PIECE_CHARS:
+                yield "".join(held)
+                held.clear()
+                size = 0
+    except UnicodeDecodeError as error:
+        raise Invalid(f"row {done + 1} of {table} has text that is not valid Unicode: export it as SQL") from error
+    if held:
+        yield "".join(held)
+
+
+def _record(values: Sequence[Value]) -> str:
+    line = ",".join([_field(value) for value in values])
+    # A record of one empty field would be a blank line, which is no record.
+    return f"{line}\n" if line else '""\n'
+
+
+def _field(value: Value) -> str:
+    match value:
+        case None:
+            return ""
+        case bytes():
+            return value.hex()
+        case float():
+            return repr(value) if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
+        case int():
+            return str(value)
+        case _:
+            needs_quotes = not value or not _QUOTED.isdisjoint(value) or value != value.strip()
+            return '"' + value.replace('"', '""') + '"' if needs_quotes else value
