@@ -28,7 +28,7 @@ from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
-from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
+from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
 from virke.node.bodies import Arriving, ClientGone, Message, Receive, Send, gone, send_response
 from virke.node.cors import Cors
@@ -39,6 +39,9 @@ from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
 from virke.node.transfers import Transfers
+from virke.node.workers.crew import Elsewhere
+from virke.node.workers.forwarding import Forwarding
+from virke.node.workers.tunnel import GONE, carry
 from virke.node.writing import Writing
 from virke.scopes import Scope
 from virke.tokens import TokenTable
@@ -65,12 +68,15 @@ class App:
         self.databases = databases
         self.codec = codec
         self._body_bytes = body_mb << 20
-        self._bodies = room_for_bodies(self._body_bytes)
+        self._bodies = room_for_bodies(self._body_bytes, databases.crew.count)
         self._cors = cors or Cors()
         self._threads = ThreadPoolExecutor(READERS_MAX, "virke-reader")
         self._transfers = Transfers(databases)
         self._writing: Writing | None = None
-        self._hrana = Hrana(Streams(self._threads, self._writer), self._writer, self._threads, codec)
+        self._crew = databases.crew
+        self._forwarding = Forwarding(self._crew)
+        streams = Streams(self._threads, self._writer, worker=str(self._crew.index))
+        self._hrana = Hrana(streams, self._writer, self._threads, codec)
         self._access = Access(TokenTable(databases.store), self._threads)
         self._naming = Naming(databases, self._threads, time.monotonic, default=default)
 
@@ -93,6 +99,7 @@ class App:
                 await send({"type": "lifespan.startup.complete"})
                 continue
             await self._hrana.streams.close()
+            self._forwarding.close()
             await asyncio.get_running_loop().run_in_executor(None, self.close)
             await send({"type": "lifespan.shutdown.complete"})
             return
@@ -114,7 +121,9 @@ class App:
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
                 with self._bodies.account() as account:
-                    response = await self._respond(scope, headers, receive, account)
+                    response = await self._respond(scope, headers, account, receive, send)
+                if response is None:
+                    return
         except ClientGone:
             return
         except VirkeError as error:
@@ -133,12 +142,24 @@ class App:
         async def open_database(shown: str | None) -> tuple[Database, Scope]:
             token = await self._access.enter(headers, _client_of(scope), shown)
             database = await self._naming.database(hrana.database_of(path.decode("latin-1")), headers)
-            return database, self._access.check(token, database.name, Scope.READ).scope
+            granted = self._access.check(token, database.name, Scope.READ)
+            self._crew.check_owns(database.name)
+            return database, granted.scope
 
         socket = Socket(self._hrana.streams, self.codec, open_database, send)
-        await socket.serve(receive, list(scope.get("subprotocols", ())))
+        try:
+            await socket.serve(receive, list(scope.get("subprotocols", ())))
+        except Elsewhere as away:
+            try:
+                line = await self._forwarding.connect(away.worker)
+                await carry(line, scope, socket.spoken, socket.hello, receive, send)
+            except Unavailable as error:
+                await send({"type": "websocket.close", "code": GONE, "reason": error.message})
 
-    async def _respond(self, scope: Message, headers: dict[str, str], receive: Receive, account: Account) -> Response:
+    async def _respond(
+        self, scope: Message, headers: dict[str, str], account: Account, receive: Receive, send: Send
+    ) -> Response | None:
+        """What a request is answered; None if another worker did, and it is sent."""
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         token = None if path in OPEN_PATHS else await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
@@ -148,16 +169,33 @@ class App:
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
             return operation
-        if isinstance(operation, Pipeline | Cursor | Once):
-            outcome = await self._perform_hrana(operation, token, headers, receive)
-        elif operation.scope is None:
-            outcome = self._health(ready=operation.ready)
-        else:
-            granted = self._access.check(token, operation.database, operation.scope)
-            outcome = await self._perform(operation, granted.scope, receive)
-            if isinstance(operation, ListDatabases) and isinstance(outcome, list):
-                outcome = [name for name in outcome if granted.may_see(name)]
+        try:
+            outcome = await self._outcome(operation, token, headers, receive)
+        except Elsewhere as away:
+            try:
+                return await self._forwarding.relay(away.worker, scope, None if is_endless else body, receive, send)
+            except VirkeError as error:
+                outcome = error
         return answer(operation, outcome, self.codec)
+
+    async def _outcome(
+        self, operation: Operation, token: str | None, headers: dict[str, str], receive: Receive
+    ) -> object:
+        """Raises `Elsewhere`: another worker has to do it. `Denied`: its client may not ask that."""
+        self._crew.check_here(operation)
+        if isinstance(operation, Pipeline | Cursor | Once):
+            return await self._perform_hrana(operation, token, headers, receive)
+        if operation.scope is None:
+            return self._health(ready=operation.ready)
+        granted = self._access.check(token, operation.database, operation.scope)
+        outcome = await self._perform(operation, granted.scope, receive)
+        if isinstance(outcome, Deleted) and not isinstance(
+            operation, Import
+        ):  # nothing was done; whose body is not gone
+            outcome = await self._perform(operation, granted.scope, receive)
+        if isinstance(operation, ListDatabases) and isinstance(outcome, list):
+            return [name for name in outcome if granted.may_see(name)]
+        return outcome
 
     async def _body(self, headers: dict[str, str], receive: Receive, account: Account) -> bytes:
         """The whole body. Raises `TooLarge`, `Busy`, `ClientGone`."""
@@ -186,12 +224,21 @@ class App:
         try:
             database = await self._naming.database(operation.database, headers)
             scope = self._access.check(token, database.name, Scope.READ).scope
-            return await self._hrana.perform(operation, database, scope, partial(gone, receive))
+            has_baton = getattr(operation, "baton", None) is not None  # of a stream of this worker, or wrong
+            if not has_baton and not (self._crew.reads_here and self._hrana.is_simple(operation)):
+                self._crew.check_owns(database.name)
+            self.databases.check_reads_here(database)
+            found = await self._hrana.perform(operation, database, scope, partial(gone, receive))
+            if isinstance(found.body, bytes):
+                self.databases.check_reads_here(database)
+            return found
         except VirkeError as error:
             return error
 
     async def _perform(self, operation: Operation, scope: Scope, receive: Receive) -> object:
         try:
+            if operation.database is not None and not self._crew.owns(operation.database):
+                self.databases.check_reads_here(await self._naming.database(operation.database, {}))
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
                 writes = operation.is_batch and scope >= Scope.WRITE
                 if operation.is_plain:
@@ -209,7 +256,14 @@ class App:
                     return results if operation.is_batch else results[0]
             if isinstance(operation, Import | Export):
                 return await self._transfers.perform(operation, scope)
-            return await self._in_thread(operation, scope, receive)
+            outcome = await self._in_thread(operation, scope, receive)
+            if isinstance(outcome, QueryResult) and (opened := self.databases.known(operation.database or "")):
+                self.databases.check_reads_here(opened)  # it may be so since the state that this read saw
+            return outcome
+        except ReadOnly as error:
+            if operation.database and not self._crew.owns(operation.database):
+                raise Elsewhere(self._crew.owner_of(operation.database)) from error
+            return error
         except VirkeError as error:
             return error
 
@@ -219,7 +273,7 @@ class App:
 
     def _writer(self) -> Writing:
         if self._writing is None:
-            self._writing = Writing(asyncio.get_running_loop())
+            self._writing = Writing(asyncio.get_running_loop(), self._crew)
         return self._writing
 
     async def _in_thread(self, operation: Operation, scope: Scope, receive: Receive) -> object:

@@ -59,6 +59,6 @@ class Account:
         self._taken = 0
 
 
-def room_for_bodies(body_bytes: int) -> Room:
-    """The usual room for bodies of requests: a share of the process's memory, and enough for two of the largest."""
-    return Room("bodies of requests", max(2 * body_bytes, default_budget_bytes() // BODIES_SHARE))
+def room_for_bodies(body_bytes: int, workers: int = 1) -> Room:
+    """The usual room for bodies of requests: a share of the memory, among so many workers; enough for two of the largest."""
+    return Room("bodies of requests", max(2 * body_bytes, default_budget_bytes() // BODIES_SHARE // workers))

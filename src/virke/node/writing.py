@@ -18,6 +18,7 @@ from virke.engine.database import Database
 from virke.engine.programs import Answer, Program
 from virke.engine.queue import Pending
 from virke.errors import OutcomeUnknown
+from virke.node.workers.crew import ALONE, Crew
 
 LEADERS_MAX: Final = 64
 
@@ -25,14 +26,20 @@ LEADERS_MAX: Final = 64
 class Writing:
     """The writes of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, crew: Crew = ALONE) -> None:
         self._loop = loop
+        self._crew = crew
         self._leaders = ThreadPoolExecutor(LEADERS_MAX, "virke-leader")
         self._done: list[tuple[Pending, asyncio.Future[list[Answer]]]] = []
         self._lock = threading.Lock()
 
     async def run(self, database: Database, program: Program) -> list[Answer]:
-        """What each step answered, once it is in history. Raises what became of it, if it is not."""
+        """What each step answered, once it is in history. Raises what became of it, if it is not.
+
+        Raises:
+            Elsewhere: another worker writes this database; nothing was done.
+        """
+        self._crew.check_owns(database.name)
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
         lead = database.serving.enqueue(program, lambda pending: self._tell(pending, future))
         if lead is not None:

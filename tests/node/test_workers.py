@@ -1,0 +1,274 @@
+"""Several workers behind one address: whichever a request comes to, it is answered as by one process (decision 0022).
+
+A worker's own socket is used as a connection that has come to it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.promises.places import be_a_client, fresh
+from tests.servers.node import Node, node
+from tests.servers.s3 import S3Server
+from virke.node.workers.crew import Crew
+
+COUNT = 2
+CREW = Crew(0, COUNT)
+NAMES = [next(f"db{n}" for n in range(99) if CREW.owner_of(f"db{n}") == owner) for owner in range(COUNT)]
+"""A database of each worker."""
+BACK_S = 30
+
+
+class Workers:
+    """A node with two workers, and ways to ask each of them."""
+
+    def __init__(self, running: Node, folder: Path) -> None:
+        self.node = running
+        self.folder = folder
+
+    def place(self) -> Path:
+        """The folder of the sockets."""
+        [found] = self.folder.glob("virke-*")
+        return found
+
+    def connection(self, worker: int) -> http.client.HTTPConnection:
+        return UnixConnection(str(self.place() / f"{worker}.sock"))
+
+    def ask(self, worker: int, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        """One request that comes to this worker."""
+        connection = self.connection(worker)
+        try:
+            data = json.dumps(body) if body is not None and not isinstance(body, bytes) else body
+            connection.request(method, path, data, {"Host": "localhost", **headers})
+            answer = connection.getresponse()
+            text = answer.read()
+            is_json = answer.headers.get("Content-Type") == "application/json"
+            return answer.status, json.loads(text) if is_json and text else text.decode()
+        finally:
+            connection.close()
+
+    def sql(self, worker: int, name: str, sql: str, *params: object) -> Any:
+        """The rows of a statement that comes to this worker."""
+        status, body = self.ask(worker, "POST", f"/db/{name}/query", {"sql": sql, "params": params})
+        assert status == 200, body
+        return body["rows"]
+
+    def pipeline(self, worker: int, name: str, baton: str | None, *sql: str) -> tuple[int, Any]:
+        """A pipeline that comes to this worker."""
+        asked = [{"type": "execute", "stmt": {"sql": one}} for one in sql]
+        return self.ask(worker, "POST", f"/db/{name}/v3/pipeline", {"baton": baton, "requests": asked})
+
+    def pid_of(self, worker: int) -> int:
+        """The process of a worker."""
+        for pid in Path(f"/proc/{self.node.process.pid}/task/{self.node.process.pid}/children").read_text().split():
+            if f"--as-worker\0{worker}/" in Path(f"/proc/{pid}/cmdline").read_text():
+                return int(pid)
+        raise AssertionError("the worker is not there")
+
+    def until_it_answers(self, worker: int) -> None:
+        """Wait until this worker takes requests again."""
+        until_s = time.monotonic() + BACK_S
+        while True:
+            try:
+                assert self.ask(worker, "GET", "/healthz")[0] == 200
+                return
+            except OSError:
+                assert time.monotonic() < until_s, "the worker is not started again"
+                time.sleep(0.05)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(self._path)
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="w") as name:
+        monkeypatch.setenv("TMPDIR", name)
+        yield Path(name)
+
+
+@pytest.fixture
+def workers(folder: Path, tmp_path: Path) -> Iterator[Workers]:
+    """Workers on a local store with a database of each."""
+    with node("local:store", tmp_path, "--workers", str(COUNT)) as running:
+        yield begun(Workers(running, folder))
+
+
+def begun(workers: Workers) -> Workers:
+    for worker, name in enumerate(NAMES):
+        assert workers.ask(1 - worker, "PUT", f"/db/{name}")[0] == 201
+        workers.sql(1 - worker, name, "CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+    return workers
+
+
+BOTH = [(worker, name) for worker in range(COUNT) for name in NAMES]
+
+
+def test_what_any_worker_wrote_every_worker_reads(workers: Workers) -> None:
+    """Every route, at the owner and at the other one; then a clean end that leaves no file."""
+    for number, (worker, name) in enumerate(BOTH):
+        workers.sql(worker, name, "INSERT INTO t (b) VALUES (?)", number)
+        for reader in range(COUNT):
+            assert workers.sql(reader, name, "SELECT b FROM t ORDER BY a DESC LIMIT 1") == [[number]]
+        statements = ["INSERT INTO t (b) VALUES ('batch')", "DELETE FROM t WHERE b = 'batch'"]
+        assert workers.ask(worker, "POST", f"/db/{name}/batch", {"statements": statements})[0] == 200
+        assert workers.ask(worker, "GET", f"/db/{name}/schema")[0] == 200
+        assert workers.ask(worker, "GET", f"/db/{name}/status")[0] == 200
+        assert workers.ask(worker, "HEAD", f"/db/{name}/status")[0] == 200
+        assert workers.ask(worker, "PATCH", f"/db/{name}/settings", {"history_days": 3 + number})[0] == 200
+        assert workers.ask(1 - worker, "GET", f"/db/{name}/settings")[1]["history_days"] == 3 + number
+        assert workers.ask(worker, "POST", f"/db/{name}/upkeep")[0] == 200
+        assert "CREATE TABLE" in workers.ask(worker, "GET", f"/db/{name}/export")[1]
+        asked = {"sql": "SELECT a FROM t"}
+        lines = workers.ask(worker, "POST", f"/db/{name}/query", asked, Accept="application/x-ndjson")[1]
+        assert len(lines.splitlines()) == 2 + len(workers.sql(worker, name, "SELECT a FROM t"))
+        status, body = workers.ask(worker, "POST", f"/db/{name}/query", {"sql": "INSERT INTO nowhere VALUES (1)"})
+        assert (status, body["error"]["code"]) == (400, "sql_error")
+    assert workers.ask(0, "GET", "/db")[1] == workers.ask(1, "GET", "/db")[1]
+    assert workers.node.stop() == 0
+    assert list(workers.folder.iterdir()) == []
+
+
+def test_an_import_and_a_deletion_are_done_by_the_owner(workers: Workers) -> None:
+    """An import of more than one part, through the other worker; and what was deleted and made again is the new one."""
+    for worker, name in BOTH:
+        text = "CREATE TABLE i (n, s);\n" + "".join(
+            f"INSERT INTO i VALUES ({n}, '{'x' * 200}');\n" for n in range(1000)
+        )
+        assert workers.ask(worker, "POST", f"/db/{name}/import", text.encode())[0] == 200
+        assert workers.sql(1 - worker, name, "SELECT count(*) FROM i") == [[1000]]
+        assert workers.ask(worker, "DELETE", f"/db/{name}")[0] == 200
+        assert workers.ask(worker, "PUT", f"/db/{name}")[0] == 201
+        for other in range(COUNT):
+            assert workers.sql(other, name, "SELECT count(*) FROM sqlite_schema") == [[0]]
+    assert workers.node.said == []
+
+
+def test_a_transaction_goes_on_at_whichever_worker_its_baton_comes_to(workers: Workers) -> None:
+    for worker, name in BOTH:
+        before = workers.sql(worker, name, "SELECT count(*) FROM t")[0][0]
+        _, body = workers.pipeline(worker, name, None, "BEGIN IMMEDIATE", "INSERT INTO t (b) VALUES (1)")
+        assert body["baton"].partition(".")[0] == str(CREW.owner_of(name))
+        _, body = workers.pipeline(1 - worker, name, body["baton"], "INSERT INTO t (b) VALUES (2)")
+        assert workers.sql(worker, name, "SELECT count(*) FROM t") == [[before]]
+        _, body = workers.pipeline(worker, name, body["baton"], "COMMIT")
+        assert body["results"][0]["type"] == "ok"
+        for reader in range(COUNT):
+            assert workers.sql(reader, name, "SELECT count(*) FROM t") == [[before + 2]]
+    for wrong in ("2.x.y", "99999.x.y", "x", "0.x.y", "1.x.y"):
+        assert workers.pipeline(0, NAMES[0], wrong, "SELECT 1")[0] in (400, 404)
+
+
+def test_writes_of_both_workers_are_one_history(workers: Workers) -> None:
+    """A keyed write that is repeated at the other worker is done once."""
+    for name in NAMES:
+        for number in range(20):
+            body = {"sql": "INSERT INTO t (b) VALUES (?) RETURNING a", "params": [number]}
+            path, key = f"/db/{name}/execute", {"Idempotency-Key": f"k{number}"}
+            first = workers.ask(number % 2, "POST", path, body, **key)
+            assert first[0] == 200
+            assert workers.ask(1 - number % 2, "POST", path, body, **key)[1]["rows"] == first[1]["rows"]
+        assert workers.sql(0, name, "SELECT count(*), count(DISTINCT b) FROM t") == [[20, 20]]
+
+
+@pytest.mark.parametrize("victim", range(COUNT))
+def test_a_worker_that_dies_is_started_again_and_what_it_was_doing_is_not_done_twice(
+    workers: Workers, victim: int
+) -> None:
+    """Its databases' writes are errors meanwhile, the others go on; an open transaction is gone."""
+    mine, other = NAMES[victim], NAMES[1 - victim]
+    survivor = 1 - victim
+    _, body = workers.pipeline(survivor, mine, None, "BEGIN IMMEDIATE", "INSERT INTO t (b) VALUES ('lost')")
+    os.kill(workers.pid_of(victim), signal.SIGKILL)
+    status, found = workers.ask(survivor, "POST", f"/db/{mine}/execute", {"sql": "INSERT INTO t (b) VALUES ('late')"})
+    assert (status, found["error"]["code"]) in ((503, "unavailable"), (504, "outcome_unknown"), (200, None))[:2]
+    workers.sql(survivor, other, "INSERT INTO t (b) VALUES ('goes on')")
+    workers.until_it_answers(victim)
+    assert workers.pipeline(survivor, mine, body["baton"], "COMMIT")[0] == 404
+    for worker in range(COUNT):
+        workers.sql(worker, mine, "INSERT INTO t (b) VALUES ('back')")
+    rows = workers.sql(survivor, mine, "SELECT b, count(*) FROM t GROUP BY b")
+    assert ["back", 2] in rows
+    assert "lost" not in [b for b, _ in rows]
+    assert {count for b, count in rows if b == "late"} <= {1}
+    assert workers.node.stop() == 0
+    assert list(workers.folder.iterdir()) == []
+
+
+def test_workers_end_when_their_parent_is_gone(workers: Workers) -> None:
+    pids = [workers.pid_of(worker) for worker in range(COUNT)]
+    workers.node.kill()
+    until_s = time.monotonic() + BACK_S
+    while any(Path(f"/proc/{pid}").exists() and "Z" not in _state(pid) for pid in pids) or list(
+        workers.folder.iterdir()
+    ):
+        assert time.monotonic() < until_s, "a worker outlives its parent"
+        time.sleep(0.05)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def test_what_was_written_is_seen_at_once_on_a_store_far_away(
+    folder: Path, tmp_path: Path, seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without bookmarks, by the worker that sent it on and by any other; deferred writes too, before they are pushed."""
+    (tmp_path / "home").mkdir()
+    be_a_client(tmp_path / "home", monkeypatch)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    options = ("--workers", str(COUNT), "--journal", "journals")
+    with node(seaweedfs.url(fresh()), tmp_path, *options) as running:
+        workers = begun(Workers(running, folder))
+        for name in NAMES:
+            for number in range(10):
+                workers.sql(number % 2, name, "INSERT INTO t (b) VALUES (?)", number)
+                for reader in range(COUNT):
+                    assert workers.sql(reader, name, "SELECT max(b) FROM t") == [[number]]
+            changes = {"durability": "deferred", "flush_interval_ms": 3_600_000}
+            assert workers.ask(0, "PATCH", f"/db/{name}/settings", changes)[0] == 200
+            for number in range(10, 20):
+                workers.sql(number % 2, name, "INSERT INTO t (b) VALUES (?)", number)
+                for reader in range(COUNT):
+                    assert workers.sql(reader, name, "SELECT max(b) FROM t") == [[number]]
+        assert running.stop() == 0
+
+
+def test_a_store_in_memory_has_no_workers(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="no --workers"), node("memory://x", tmp_path, "--workers", "2"):
+        pass
+
+
+def test_a_worker_that_can_t_start_says_why_once(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file, where a folder has to be")
+    with (
+        pytest.raises(AssertionError) as caught,
+        node(f"local:{tmp_path / 'store'}", tmp_path, "--workers", "2"),
+    ):
+        pass
+    assert str(caught.value).count("error:") == 1
