@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import unix_connect
+from websockets.typing import Subprotocol
 
 from tests.promises.places import be_a_client, fresh
 from tests.servers.node import Node, node
@@ -272,3 +275,87 @@ def test_a_worker_that_can_t_start_says_why_once(tmp_path: Path) -> None:
     ):
         pass
     assert str(caught.value).count("error:") == 1
+
+
+class Spoken:
+    """A client of Hrana over a WebSocket that came to one worker."""
+
+    def __init__(self, workers: Workers, worker: int, name: str) -> None:
+        path, uri = str(workers.place() / f"{worker}.sock"), f"ws://localhost/db/{name}/"
+        self._opening = unix_connect(path, uri, subprotocols=[Subprotocol("hrana3")], max_size=None)
+        self._number = 0
+
+    def __enter__(self) -> Spoken:
+        self._socket = self._opening.__enter__()
+        self.send({"type": "hello", "jwt": None})
+        assert self.hear() == {"type": "hello_ok"}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._opening.__exit__(*error)
+
+    def send(self, message: object) -> None:
+        self._socket.send(json.dumps(message))
+
+    def hear(self) -> Any:
+        return json.loads(self._socket.recv(60))
+
+    def ask(self, kind: str, **fields: object) -> Any:
+        """The response to a request, or the code of its error."""
+        self._number += 1
+        request = {"type": kind, "stream_id": 1, **fields}
+        self.send({"type": "request", "request_id": self._number, "request": request})
+        found = self.hear()
+        return found["response"] if found["type"] == "response_ok" else found["error"]["code"]
+
+    def run(self, sql: str) -> Any:
+        """The first value of a statement's first row, None without one, or the code of its error."""
+        found = self.ask("execute", stmt={"sql": sql})
+        if isinstance(found, str):
+            return found
+        rows = found["result"]["rows"]
+        return rows[0][0].get("value") if rows else None
+
+
+def test_streams_of_a_websocket_work_at_whichever_worker_it_comes_to(workers: Workers) -> None:
+    """Transactions, large messages both ways, cursors; and a client that goes away ends what it has open."""
+    for worker, name in BOTH:
+        with Spoken(workers, worker, name) as client:
+            client.ask("open_stream")
+            assert client.run("DELETE FROM t") is None
+            for step in ("BEGIN IMMEDIATE", "INSERT INTO t (b) VALUES (1)"):
+                assert client.run(step) is None
+            assert workers.sql(1 - worker, name, "SELECT count(*) FROM t") == [[0]]
+            assert client.run("COMMIT") is None
+            assert workers.sql(1 - worker, name, "SELECT count(*) FROM t") == [[1]]
+            for size in (100, 1000, 200_000):
+                assert client.run(f"SELECT '{'x' * size}'") == "x" * size
+            assert client.run("no SQL") == "SQL_PARSE_ERROR"
+            batch = {"steps": [{"stmt": {"sql": "SELECT b FROM t"}}]}
+            client.ask("open_cursor", cursor_id=1, batch=batch)
+            entries = client.ask("fetch_cursor", cursor_id=1, max_count=10)["entries"]
+            assert [one["type"] for one in entries] == ["step_begin", "row", "step_end"]
+            assert client.run("BEGIN IMMEDIATE") is None
+        workers.sql(worker, name, "INSERT INTO t (b) VALUES ('after')")  # waits for nobody who is gone
+    assert workers.node.said == []
+
+
+def test_a_websocket_ends_with_the_worker_that_has_its_streams(workers: Workers) -> None:
+    with Spoken(workers, 1, NAMES[0]) as client:
+        client.ask("open_stream")
+        os.kill(workers.pid_of(0), signal.SIGKILL)
+        with pytest.raises(ConnectionClosed) as caught:
+            client.hear()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1012
+    workers.until_it_answers(0)
+
+
+def test_a_message_that_breaks_the_protocol_ends_the_connection_with_the_owners_reason(workers: Workers) -> None:
+    with Spoken(workers, 1, NAMES[0]) as client:
+        client.send({"type": "nonsense"})
+        with pytest.raises(ConnectionClosed) as caught:
+            client.hear()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1002
+    assert "a message is a hello" in caught.value.rcvd.reason

@@ -173,7 +173,8 @@ class App:
             outcome = await self._outcome(operation, token, headers, receive)
         except Elsewhere as away:
             try:
-                return await self._forwarding.relay(away.worker, scope, None if is_endless else body, receive, send)
+                await self._forwarding.relay(away.worker, scope, None if is_endless else body, receive, send)
+                return None
             except VirkeError as error:
                 outcome = error
         return answer(operation, outcome, self.codec)

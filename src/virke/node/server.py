@@ -108,12 +108,19 @@ def serve(
         ssl_keyfile=address.tls_key,
     )
     with listening:
-        _Server(config, ready, private).run([listening])
+        _Server(config, listener.accept, ready, private).run([listening])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], private: Private | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        accept: Callable[..., asyncio.Protocol],
+        ready: Callable[[], None],
+        private: Private | None,
+    ) -> None:
         super().__init__(config)
+        self._accept = accept
         self._ready = ready
         self._private = private
 
@@ -129,7 +136,7 @@ class _Server(uvicorn.Server):
         private.socket.unlink(missing_ok=True)  # of the worker before this one
         loop = asyncio.get_running_loop()
         accept = partial(
-            self.config.http_protocol_class,
+            self._accept,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,

@@ -39,14 +39,14 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
-async def carry(line: Line, scope: Any, spoken: str | None, hello: bytes, receive: Receive, send: Send) -> None:
+async def carry(line: Line, scope: Any, spoken: str | None, hello: str, receive: Receive, send: Send) -> None:
     """Carry messages between a client that was accepted here and `line`, until one of both ends.
 
     Raises:
         Unavailable: the other worker does not take it; nothing was said to the client.
     """
     await _begin(line, scope, spoken)
-    _put(line, TEXT, hello)
+    _put(line, TEXT, hello.encode())
     there, back = asyncio.ensure_future(_there(line, receive)), asyncio.ensure_future(_back(line, send))
     try:
         await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
