@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test prove lint types bench
+.PHONY: setup demo test clients prove lint types bench
 
 setup: $(READY)
 
@@ -15,6 +15,10 @@ test: $(READY)
 
 prove: $(READY)
 	$(VENV)/bin/pytest -n 0 -s -m prove
+
+clients: $(READY) # other people's, from the registries, beside a real sqld
+	$(VENV)/bin/python -m tests.clients.install
+	$(VENV)/bin/pytest -n 2 -m clients tests/clients
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

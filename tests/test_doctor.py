@@ -44,6 +44,8 @@ from virke.stores.object.store import object_store
 from virke.stores.object.url import object_place
 from virke.stores.valkey.store import valkey_store
 
+pytestmark = pytest.mark.once
+
 CALLS_MAX: Final = 3000
 """More than any store here needs, and less than a race that does not end."""
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"

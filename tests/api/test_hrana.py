@@ -289,10 +289,29 @@ def test_without_a_name_the_url_needs_a_slash_at_its_end(call: Call, at: str) ->
     assert "/db/NAME/" in answered.json["message"]
 
 
-@pytest.mark.parametrize("sql", ["ALTER TABLE t ALTER COLUMN b TO b TEXT DEFAULT 'x'", 'alter table "t" alter b to b'])
-def test_libsqls_own_alteration_is_refused_with_a_hint(call: Call, at: str, sql: str) -> None:
-    found = [*pipeline(call, at, execute(sql)), *pipeline(call, at, {"type": "sequence", "sql": f"SELECT 1; {sql}"})]
-    assert ["hint: make a table" in one["error"]["message"] for one in found] == [True, True]
+def test_libsqls_own_alteration_is_done_alone_and_in_a_batch(call: Call, at: str) -> None:
+    sql = "ALTER TABLE t ALTER COLUMN b TO b TEXT UNIQUE DEFAULT 'x'"
+    found = pipeline(call, at, execute(sql), {"type": "sequence", "sql": f"SELECT 1; {sql}; SELECT 2"})
+    assert [one["type"] for one in found] == ["ok", "ok"]
+    assert found[0]["response"]["result"]["affected_row_count"] == 0
+    [described] = pipeline(call, at, {"type": "describe", "sql": sql})
+    assert described["response"]["result"]["is_readonly"] is False
+
+
+@pytest.mark.parametrize(
+    "sql", ["DROP TABLE virke_x", 'drop table if exists main."Virke_x"', "ALTER TABLE [virke_x] RENAME TO x"]
+)
+def test_tables_of_virkes_own_are_not_taken_away(call: Call, at: str, sql: str) -> None:
+    assert call("POST", "/db/d/execute", {"sql": "CREATE TABLE virke_x (n)"}).status == 200
+    batch = {
+        "type": "batch",
+        "batch": {"steps": [{"stmt": {"sql": one}} for one in ("INSERT INTO t (b) VALUES ('y')", sql)]},
+    }
+    alone, sequence, steps = pipeline(call, at, execute(sql), {"type": "sequence", "sql": f"SELECT 1; {sql}"}, batch)
+    errors = [alone["error"], sequence["error"], steps["response"]["result"]["step_errors"][1]]
+    assert [one["code"] for one in errors] == ["BLOCKED"] * 3
+    assert all("tablesFilter" in one["message"] for one in errors)
+    assert call("POST", "/db/d/query", {"sql": "SELECT * FROM virke_x"}).status == 200
 
 
 def test_sqlites_own_alterations_are_done(call: Call, at: str) -> None:

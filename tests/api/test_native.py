@@ -73,13 +73,71 @@ def test_a_write_with_a_key_is_done_once(shop: Call) -> None:
         "a\x00ü",
         {"int64": "9223372036854775807"},
         {"base64": "AP8="},
-        {"real": "inf"},
+        {"real": "Infinity"},
+        {"real": "-Infinity"},
+        {"text_base64": "YeLY/w=="},
     ],
 )
 def test_every_value_comes_back_as_it_was_sent(shop: Call, value: object) -> None:
     for _ in range(2):
         found = shop("POST", "/db/shop/query", {"sql": "SELECT ?", "params": [value]})
         assert (found.status, found.json["rows"]) == (200, [[value]])
+
+
+@in_memory
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        ({"real": "inf"}, {"real": "Infinity"}),
+        ({"real": "-inf"}, {"real": "-Infinity"}),
+        ({"real": "NaN"}, None),
+        ({"real": "1.5"}, 1.5),
+        ({"int64": "7"}, 7),
+        ({"int64": "9007199254740993"}, {"int64": "9007199254740993"}),
+        ({"text_base64": "w7w="}, "ü"),
+        (True, 1),
+    ],
+)
+def test_a_value_has_one_form_in_answers(shop: Call, sent: object, answered: object) -> None:
+    assert shop("POST", "/db/shop/query", {"sql": "SELECT ?", "params": [sent]}).json["rows"] == [[answered]]
+
+
+def test_text_that_is_not_utf_8_is_stored_and_read(shop: Call) -> None:
+    raw = {"text_base64": "/w=="}
+    inserted = shop("POST", "/db/shop/execute", {"sql": "INSERT INTO item (name) VALUES (?)", "params": [raw]})
+    assert (inserted.status, inserted.json["rows_affected"]) == (200, 1)
+    for _ in range(3):
+        found = shop("POST", "/db/shop/query", {"sql": "SELECT name FROM item ORDER BY id"})
+        assert found.json["rows"] == [["pen"], ["ink"], [raw]]
+    lines = shop(
+        "POST", "/db/shop/query", {"sql": "SELECT name FROM item ORDER BY id"}, accept="application/x-ndjson"
+    ).lines
+    assert lines[1:-1] == [["pen"], ["ink"], [raw]]
+    batch = shop("POST", "/db/shop/batch", {"statements": [{"sql": "SELECT ? = x'ff'", "params": [raw]}]})
+    assert batch.json[0]["rows"] == [[0]]
+
+
+@in_memory
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {},
+        {"int64": "1_000"},
+        {"int64": 5},
+        {"int64": "9223372036854775808"},
+        {"int64": "1", "real": "1"},
+        {"real": "one"},
+        {"real": "1_0"},
+        {"base64": "a"},
+        {"base64": "YQ==YQ"},
+        {"text_base64": "\u00fc"},
+        {"blob": "YQ=="},
+    ],
+)
+def test_what_is_not_a_value_is_refused(shop: Call, value: object) -> None:
+    found = shop("POST", "/db/shop/query", {"sql": "SELECT ?", "params": [value]})
+    assert (found.status, found.json["error"]["code"]) == (400, "invalid")
 
 
 @in_memory

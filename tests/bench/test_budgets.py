@@ -19,6 +19,8 @@ from virke.opening import connect
 from virke.stores.base import Store
 from virke.stores.receipt import Receipt, writing
 
+pytestmark = pytest.mark.once
+
 FAST, SLOW = 2_000, 10_000
 
 

@@ -26,6 +26,8 @@ from virke.engine.volume import Volume
 from virke.opening import open_store
 from virke.stores.memory import memory_store
 
+pytestmark = pytest.mark.once
+
 SPACE_MOST: Final = 2
 YOUNG_BYTES: Final = FAN_IN * INLINE_TOTAL_MIN
 """Spills that are too few to be merged, and what still rides in the root."""

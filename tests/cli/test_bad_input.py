@@ -16,9 +16,9 @@ from tests.servers.proxy import Answer, proxy
 from tests.servers.s3 import CREDENTIALS, S3Server
 from virke.config import find
 from virke.engine.database import Database
-from virke.errors import Invalid
+from virke.errors import Invalid, Unavailable
 from virke.migrations import migrate
-from virke.opening import create
+from virke.opening import connect, create, delete, list_databases
 from virke.transfer import export_file, import_file
 
 CASES = [
@@ -139,6 +139,31 @@ def test_a_folder_that_may_not_be_searched_is_an_error_of_ours(
         folder.mkdir()
         with without_rights(folder), pytest.raises(Invalid, match=words):
             call(folder, database)
+
+
+CALLS: dict[str, Callable[[str, Database], object]] = {
+    "strong read": lambda url, database: database.query("SELECT * FROM t", consistency="strong"),
+    "write": lambda url, database: database.execute("INSERT INTO t VALUES (1)"),
+    "connect": lambda url, database: connect("rights", url, background=False),
+    "create": lambda url, database: create("other", url),
+    "list": lambda url, database: list_databases(url),
+    "delete": lambda url, database: delete("rights", url),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_p11_a_store_whose_folder_was_closed_is_unavailable_and_goes_on_once_it_is_open(call: str) -> None:
+    """No PermissionError of the system's reaches a caller, and nothing is changed."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as open_to_all:
+        Path(open_to_all).chmod(0o755)
+        folder = Path(open_to_all) / "store"
+        url = f"local:{folder}"
+        with create("rights", url) as database:
+            database.execute("CREATE TABLE t(a)")
+            with without_rights(folder), pytest.raises(Unavailable, match="Permission denied"):
+                CALLS[call](url, database)
+            assert database.query("SELECT * FROM t", consistency="strong").rows == []
+        assert list_databases(url) == ["rights"]
 
 
 def test_a_virke_toml_that_may_not_be_looked_for_is_none(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from tests.servers.proxy import DropAnswer, IgnoreConditions, proxy
 from tests.servers.running import free_ports
 from tests.servers.s3 import CREDENTIALS, S3Server
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def s3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ from virke.core.placing import read_record
 from virke.core.root import Root, encode_root
 from virke.core.segment import Ref
 
+pytestmark = pytest.mark.once
+
 
 def explored(scenario: Scenario) -> Found:
     """Search it from `main` with two segments."""

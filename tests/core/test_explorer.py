@@ -44,6 +44,8 @@ from virke.core.merge import Merge
 from virke.core.root import Root, RootAt, decode_root, encode_root
 from virke.core.segment import Ref
 
+pytestmark = pytest.mark.once
+
 NEW, _ = history(in_root)
 OLD, OBJECTS = history(with_segment, with_segment, merged, with_segment)
 SHORT = short_ring(in_root, 2)

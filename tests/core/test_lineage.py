@@ -28,6 +28,8 @@ from virke.core.lineage import (
 )
 from virke.core.root import Root
 
+pytestmark = pytest.mark.once
+
 EVERY_VERDICT = {"Same", "Newer", "NewerEpoch", "NewLineage", "Keep", "Forgot", "Replaced", "AskAgain"}
 
 

@@ -13,6 +13,8 @@ from virke.core.ids import Epoch
 from virke.core.pins import Parent, Tombstone, encode_tombstone
 from virke.core.root import Root, RootAt, decode_root
 
+pytestmark = pytest.mark.once
+
 ROOTS, _ = history(in_root, in_root)
 
 

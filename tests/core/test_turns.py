@@ -13,6 +13,8 @@ import pytest
 from tests.core.turn_graph import Graph, Rules
 from virke.core import turntaking
 
+pytestmark = pytest.mark.once
+
 Worst = tuple[int, int] | None
 PAIR = Rules()
 TWO_SLOW = Rules(kinds=("slow", "slow", "fast"))

@@ -76,7 +76,7 @@ def measured(call: str, *, limit_mb: int = 64) -> tuple[str, int]:
     ],
     ids="grouping wide-row wide-row-of-short empty-texts rows sorting distinct in-list batch script carried".split(),
 )
-def test_a_request_that_needs_more_memory_than_its_limit_and_64_mib_is_too_large(call: str) -> None:
+def test_p11_a_request_that_needs_more_memory_than_its_limit_and_64_mib_is_too_large(call: str) -> None:
     """Sorts, groups, wide rows, many rows, many results, a long text: the process never grows further."""
     kind, grown = measured(call)
     assert kind in ("too_large", "sql")
@@ -84,7 +84,7 @@ def test_a_request_that_needs_more_memory_than_its_limit_and_64_mib_is_too_large
 
 
 @pytest.mark.parametrize("limit_mb", [1, 200])
-def test_the_memory_of_a_request_follows_its_setting(limit_mb: int) -> None:
+def test_p11_the_memory_of_a_request_follows_its_setting(limit_mb: int) -> None:
     """A small limit stops small results; a large one lets a value through that a small one refuses."""
     kind, grown = measured('db.query("SELECT zeroblob(100000000)")', limit_mb=limit_mb)
     assert kind == ("answered" if limit_mb > 100 else "too_large")
@@ -110,7 +110,7 @@ def test_p11_b18_a_request_takes_its_limit_and_64_mib_whatever_its_limit_is(call
     assert grown <= limit_mb * MIB + BEYOND_BYTES
 
 
-def test_the_request_that_takes_memory_is_stopped_and_not_the_one_next_to_it() -> None:
+def test_p11_the_request_that_takes_memory_is_stopped_and_not_the_one_next_to_it() -> None:
     """SQLite counts for the whole process; the sum of both limits holds."""
     call = f'''
         import threading
@@ -129,7 +129,7 @@ def test_the_request_that_takes_memory_is_stopped_and_not_the_one_next_to_it() -
     assert grown <= 2 * (64 * MIB + BEYOND_BYTES)
 
 
-def test_rows_cost_what_python_keeps_for_them(db: Database) -> None:
+def test_p11_rows_cost_what_python_keeps_for_them(db: Database) -> None:
     """Empty texts and NULLs too: what is counted is at least the tuple and its places."""
     connection = Connection(db.snapshot(), value_bytes_max=MIB)
     budget = ResultBudget(MIB)
@@ -144,7 +144,7 @@ def test_rows_cost_what_python_keeps_for_them(db: Database) -> None:
     connection.close()
 
 
-def test_the_results_of_a_batch_share_one_budget(db: Database) -> None:
+def test_p11_the_results_of_a_batch_share_one_budget(db: Database) -> None:
     """Two results of 0.6 MiB are too large together for a limit of 1 MiB, and nothing of the batch is kept."""
     db.execute("CREATE TABLE t (v)")
     db.change_settings({"max_result_mb": 1})
@@ -159,7 +159,7 @@ def test_the_results_of_a_batch_share_one_budget(db: Database) -> None:
     assert db.query("SELECT v FROM t").rows == [(2,)]
 
 
-def test_no_statement_begins_past_the_deadline_of_its_request(db: Database) -> None:
+def test_p11_no_statement_begins_past_the_deadline_of_its_request(db: Database) -> None:
     """Short statements never reach the progress callback: time is looked at between them."""
     instants = count()
     connection = Connection(db.snapshot(), value_bytes_max=MIB, monotonic=lambda: float(next(instants)))
@@ -172,7 +172,7 @@ def test_no_statement_begins_past_the_deadline_of_its_request(db: Database) -> N
     connection.close()
 
 
-def test_the_rows_of_executemany_end_at_the_deadline(db: Database) -> None:
+def test_p11_the_rows_of_executemany_end_at_the_deadline(db: Database) -> None:
     """Each of them is too short a statement to be looked at while it runs."""
     instants = count()
     db.execute("CREATE TABLE t (v)")
@@ -183,7 +183,7 @@ def test_the_rows_of_executemany_end_at_the_deadline(db: Database) -> None:
     connection.close()
 
 
-def test_a_statement_that_takes_too_long_to_prepare_is_timed_out(db: Database) -> None:
+def test_p11_a_statement_that_takes_too_long_to_prepare_is_timed_out(db: Database) -> None:
     """Each view doubles the work of the one before: thirteen are too many, two are not."""
     db.execute("CREATE VIEW v0 AS SELECT 1 AS x")
     for number in range(1, 14):
@@ -200,7 +200,7 @@ def test_a_statement_that_takes_too_long_to_prepare_is_timed_out(db: Database) -
 
 
 @pytest.mark.parametrize("overdue", [False, True])
-def test_another_thread_interrupts_a_statement(db: Database, overdue: bool) -> None:
+def test_p11_another_thread_interrupts_a_statement(db: Database, overdue: bool) -> None:
     """By its connection, or as one of those past their deadline; nothing that ran later is hit."""
     now, runs, go_on = [0.0], threading.Event(), threading.Event()
 
@@ -243,7 +243,7 @@ def test_another_thread_interrupts_a_statement(db: Database, overdue: bool) -> N
     connection.close()
 
 
-def test_a_statement_with_long_values_takes_linear_time() -> None:
+def test_p11_a_statement_with_long_values_takes_linear_time() -> None:
     """SQLite's own functions would take minutes each for these; the process is given 50 seconds for all."""
     calls = [
         "instr(zeroblob(3000000), zeroblob(1500000) || x'01')",
@@ -261,7 +261,7 @@ def test_a_statement_with_long_values_takes_linear_time() -> None:
     assert measured(f"pass{body}")[0] == "answered"
 
 
-def test_a_long_value_is_read_and_written_like_any_other(db: Database) -> None:
+def test_p11_a_long_value_is_read_and_written_like_any_other(db: Database) -> None:
     """Beyond the length that statements are tried with: parameters, columns, triggers, every row of executemany."""
     long = "é" * sqlite.HOT_VALUE_BYTES
     db.run_script(
@@ -286,7 +286,7 @@ def test_a_long_value_is_read_and_written_like_any_other(db: Database) -> None:
 
 
 @pytest.mark.parametrize("over", [0, 1])
-def test_the_bound_of_a_transaction_s_pages_is_where_it_is_said_to_be(over: int) -> None:
+def test_p11_the_bound_of_a_transaction_s_pages_is_where_it_is_said_to_be(over: int) -> None:
     """As many pages as fit are written; one more is too large."""
     db = make(page_size=4096)
     db.execute("CREATE TABLE t (v)")

@@ -89,6 +89,15 @@ def test_what_has_to_be_confirmed_first_is_not_here(counts: CountingStore) -> No
         clock.pass_s(3600)
         with pytest.raises(NotHere, match="confirmed"):
             db.query_here(POINT, (5,))
+        for sql, writes in (
+            ("INSERT INTO small VALUES (1)", True),
+            (POINT, False),
+            ("SELECT 1", False),
+            ("SELEC", False),
+        ):
+            with pytest.raises(NotHere, match="writes" if writes else "confirmed") as raised:  # it confirms by itself
+                db.query_here(sql, (5,) if sql == POINT else ())
+            assert raised.value.writes is writes
         assert counts.total.requests == 0
         db.query("SELECT 1")
         with reopen(counts.store) as rival:

@@ -18,7 +18,7 @@ PLAN: Final = "EXPLAIN QUERY PLAN SELECT * FROM t WHERE a = 1 AND b = 1"
 
 
 @pytest.mark.edge
-def test_explain_shows_the_plan_of_now(db: Database) -> None:
+def test_p4_explain_shows_the_plan_of_now(db: Database) -> None:
     """An EXPLAIN that is prepared once is listed without a look at the schema."""
     db.execute("CREATE TABLE t (a)")
     sql = "EXPLAIN QUERY PLAN SELECT * FROM t WHERE a = 1"
@@ -36,7 +36,7 @@ def test_explain_shows_the_plan_of_now(db: Database) -> None:
 
 @pytest.mark.edge
 @pytest.mark.parametrize("analyze", ["ANALYZE", "ANALYZE t", "by hand"])
-def test_every_connection_plans_with_the_newest_statistics(db: Database, analyze: str) -> None:
+def test_p4_every_connection_plans_with_the_newest_statistics(db: Database, analyze: str) -> None:
     """SQLite reads them with the schema, whose cookie ANALYZE leaves as it is; also in another process."""
     other = reopen(store_of(db))
     db.run_script("CREATE TABLE t (a, b, c); CREATE INDEX on_a ON t (a); CREATE INDEX on_b ON t (b)")
@@ -60,7 +60,7 @@ def test_every_connection_plans_with_the_newest_statistics(db: Database, analyze
 @pytest.mark.parametrize(
     "check", ["PRAGMA integrity_check", "PRAGMA quick_check", "SELECT * FROM pragma_integrity_check"]
 )
-def test_integrity_check_finds_a_whole_fts5_index_whole(db: Database, check: str) -> None:
+def test_p4_integrity_check_finds_a_whole_fts5_index_whole(db: Database, check: str) -> None:
     """FTS5 keeps the structure of an earlier snapshot on the connection; reading and writing connections alike."""
     db.execute("CREATE VIRTUAL TABLE f USING fts5 (u)")
     for row in range(30):
@@ -75,7 +75,7 @@ def test_integrity_check_finds_a_whole_fts5_index_whole(db: Database, check: str
 
 
 @pytest.mark.edge
-def test_vacuum_keeps_the_page_size_that_the_database_has() -> None:
+def test_p4_vacuum_keeps_the_page_size_that_the_database_has() -> None:
     """Not the one that this connection saw first."""
     first = make(page_size=1024)
     first.execute("CREATE TABLE t (x)")
@@ -89,7 +89,7 @@ def test_vacuum_keeps_the_page_size_that_the_database_has() -> None:
 
 @pytest.mark.edge
 @pytest.mark.parametrize("name", sorted(sqlite.QUIET))
-def test_a_quiet_pragma_answers_with_a_row_where_sqlite_does(db: Database, name: str) -> None:
+def test_p4_a_quiet_pragma_answers_with_a_row_where_sqlite_does(db: Database, name: str) -> None:
     """The row says what holds, whatever was asked for."""
     rows = db.query(f"PRAGMA {name} = 1").rows
     assert len(rows) == (1 if name in sqlite.ANSWERING else 0)
@@ -102,7 +102,7 @@ def test_a_quiet_pragma_answers_with_a_row_where_sqlite_does(db: Database, name:
 
 
 @pytest.mark.edge
-def test_changes_knows_this_request_only(db: Database) -> None:
+def test_p4_changes_knows_this_request_only(db: Database) -> None:
     """The same in a read, a write, a script and a transaction; inside a request as in SQLite."""
     db.execute("CREATE TABLE t (x)")
     db.execute("INSERT INTO t VALUES (1), (2), (3)")

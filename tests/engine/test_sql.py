@@ -98,7 +98,7 @@ def test_a_trigger_that_raises_rollback_ends_an_interactive_transaction(db: Data
     assert db.query("SELECT n FROM t").rows == []
 
 
-def test_foreign_keys_hold_everywhere_until_switched_off(db: Database) -> None:
+def test_p4_foreign_keys_hold_everywhere_and_read_as_set_until_switched_off(db: Database) -> None:
     """The database's setting says it first; `PRAGMA foreign_keys` is remembered for this database object alone."""
     db.run_script("CREATE TABLE p (id PRIMARY KEY); CREATE TABLE c (p REFERENCES p)")
     assert db.query("PRAGMA foreign_keys").rows == db.run("PRAGMA foreign_keys").rows == [(1,)]

@@ -176,7 +176,9 @@ def test_who_may_not_delete_is_told_of_it_by_collection_alone(db: Database, monk
     monkeypatch.setattr(type(store_of(db).blobs[Tier.KV]), "delete", refuse)
     pages = list(base.pages())
     stale = RootAt(base.root, db._volume.branch.latest().generation)
-    stream = PageStream(db._volume, db._committing, stale, page_size=4096, page_count=1)
+    stream = PageStream(
+        db._volume, db._committing, stale, page_size=4096, page_count=1, claimant=db._committing.claim()
+    )
     db.query("SELECT 1", consistency="strong")
     with pytest.raises(Conflict):
         stream.commit(pages[:1])

@@ -25,7 +25,26 @@ def test_rows_are_read_back_as_they_were(rows: list[list[object]]) -> None:
     assert CODECS[0].loads(fast) == CODECS[1].loads(plain) == encoded
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[NaN]", b"[Infinity]", b"\xff", b'"\xff"', b"[1] x", b"[" * 5000, b"01"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"1" * 5000,
+        b"",
+        b"{",
+        b"[NaN]",
+        b"[Infinity]",
+        b"\xff",
+        b'"\xff"',
+        b"[1] x",
+        b"[" * 5000,
+        b"01",
+        b"1e999",
+        b"-1e999",
+        b'"\\ud800"',
+        b'["\\udcff"]',
+        b'{"\\udcff": 1}',
+    ],
+)
 def test_what_is_no_json_is_refused_by_both(text: bytes) -> None:
     for codec in CODECS:
         with pytest.raises(Invalid):

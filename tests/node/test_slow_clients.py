@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.node.test_http import CLOSING, POST, echo, statuses
-from tests.servers.http import Server, each_loop, run
+from tests.servers.http_client import Server, each_loop, run
 from virke.node.http.exchange import Message
 
 __all__ = ["each_loop"]

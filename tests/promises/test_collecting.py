@@ -14,6 +14,8 @@ from virke.engine.database import Database
 from virke.errors import Conflict, OutcomeUnknown
 from virke.opening import connect, open_store
 
+pytestmark = pytest.mark.once
+
 ROWS = "SELECT count(*), count(filler), sum(length(filler)) FROM entry"
 
 

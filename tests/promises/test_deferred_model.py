@@ -20,6 +20,8 @@ from virke.errors import Conflict, OutcomeUnknown, Unavailable
 from virke.stores.faulty import Chances, Crash, FaultyStore
 from virke.stores.memory import memory_store
 
+pytestmark = pytest.mark.once
+
 MACHINES: Final = ("a", "b")
 PROCESSES: Final = 2
 STEPS: Final = 60

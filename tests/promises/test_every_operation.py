@@ -32,6 +32,8 @@ from virke.stores.faulty import (
 from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
+pytestmark = pytest.mark.once
+
 FOR_EVER: Final = 300
 """More operations than any run has left."""
 NEVER: Final = 10_000

@@ -22,6 +22,8 @@ from virke.engine.database import Database
 from virke.errors import OutcomeUnknown, Unavailable
 from virke.opening import connect, open_store
 
+pytestmark = pytest.mark.once
+
 TIMEOUT_S: Final = 0.2
 TWO: Final = "INSERT INTO entry SELECT 'x', NULL FROM (VALUES (1), (2))"
 

@@ -22,6 +22,8 @@ from tests.servers.s3 import S3Server
 from virke.errors import Conflict, Unavailable, VirkeError
 from virke.opening import open_store
 
+pytestmark = pytest.mark.once
+
 SLOW_DOWN: Final = Answer(503, b"<Error><Code>SlowDown</Code></Error>")
 T = TypeVar("T")
 Planned = Callable[[Request], Fault | None]

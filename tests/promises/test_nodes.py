@@ -21,6 +21,8 @@ from tests.promises.nodes import Answered, AnswerLost, Client, Mishaps, Nodes, N
 from tests.promises.places import on
 from virke.opening import connect, open_store
 
+pytestmark = pytest.mark.once
+
 INSERT = "INSERT INTO entry VALUES (?, NULL) RETURNING token"
 LATER = frozenset({"unavailable", "busy", "conflict"})
 """Nothing was changed, and the same request may succeed."""

@@ -17,6 +17,8 @@ from tests.servers.running import Server
 from tests.servers.s3 import S3Server, stoppable_seaweedfs
 from virke.opening import connect, open_store
 
+pytestmark = pytest.mark.once
+
 INSERT = "INSERT INTO entry VALUES (?, NULL)"
 COUNT = "SELECT count(*) FROM entry"
 WRITES = 10

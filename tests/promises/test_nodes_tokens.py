@@ -23,6 +23,8 @@ from virke.scopes import Scope
 from virke.tokens.record import KEY
 from virke.tokens.table import READ_EVERY_S
 
+pytestmark = pytest.mark.once
+
 COUNT = "SELECT count(*) FROM entry"
 INSERT = "INSERT INTO entry VALUES ('x', NULL)"
 BRIEF_S = 4

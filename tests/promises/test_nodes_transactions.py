@@ -19,6 +19,8 @@ from tests.promises.nodes import Client, Nodes, Stream, StreamError, begun, node
 from tests.promises.places import on
 from virke.opening import connect, open_store
 
+pytestmark = pytest.mark.once
+
 TABLES = (
     "CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)",
     "CREATE TABLE step (client INTEGER, n INTEGER)",

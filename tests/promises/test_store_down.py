@@ -23,6 +23,8 @@ from virke import Unavailable
 from virke.cli.main import cli
 from virke.opening import connect, list_databases, open_store
 
+pytestmark = pytest.mark.once
+
 SLOW_DOWN: Final = Answer(503, b"<Error><Code>SlowDown</Code></Error>")
 
 

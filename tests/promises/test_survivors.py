@@ -21,6 +21,8 @@ from virke.engine.branch import Branch
 from virke.engine.volume import Volume
 from virke.opening import connect, open_store
 
+pytestmark = pytest.mark.once
+
 SIZES: Final = (0, 0, 3000, 0, 0, 90_000)
 """Random bytes of rows in turn: small commits, spills and large ones."""
 KILL_WITHIN_S: Final = 0.05

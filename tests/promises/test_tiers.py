@@ -19,6 +19,8 @@ from virke.opening import connect, open_store
 from virke.stores.base import Store
 from virke.transfer import import_file
 
+pytestmark = pytest.mark.once
+
 NAME = "ledger"
 KV_VALUE_MOST = 1 << 20
 _numbers = itertools.count()

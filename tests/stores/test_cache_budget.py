@@ -20,6 +20,8 @@ from virke.stores.cached.blobs import CacheCounts
 from virke.stores.cached.budget import BLOCK_BYTES, CacheBudget
 from virke.stores.local.store import local_store
 
+pytestmark = pytest.mark.once
+
 BUDGET = 100 * BLOCK_BYTES
 
 

@@ -19,6 +19,8 @@ from virke.stores.base import Range, Store
 from virke.stores.object.store import object_store
 from virke.stores.object.url import object_place
 
+pytestmark = pytest.mark.once
+
 SECRETS = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}
 _numbers = itertools.count()
 

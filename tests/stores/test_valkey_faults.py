@@ -22,6 +22,8 @@ from virke.opening import connect
 from virke.stores.base import Range, Store
 from virke.stores.valkey.store import valkey_store
 
+pytestmark = pytest.mark.once
+
 GUIDE = Path(__file__).parents[2] / "docs" / "stores" / "valkey.md"
 LOG = ("--appendonly", "yes", "--appendfsync", "always")
 

@@ -1,6 +1,9 @@
-"""Migrations, done by blocking: the files come with the request, and answers are those of `virke db migrate --json`.
+"""Migrations and tokens, done by blocking: answers are those of `virke db migrate --json` and `virke token … --json`.
 
-Knows databases and migrations; knows no HTTP.
+Knows databases, migrations and tokens; knows no HTTP.
+
+1. The files of migrations come with the request.
+2. The text of a token is in the answer that creates it, and nowhere else.
 """
 
 from __future__ import annotations
@@ -8,9 +11,12 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from virke import migrations as files
-from virke.api.operations import Migrate
+from virke import tokens
+from virke.api.operations import CreateToken, Migrate
 from virke.engine.database import Database
+from virke.engine.environment import Environment
 from virke.migrations import MigrationFile
+from virke.stores.base import Store
 
 
 def migrations(database: Database) -> object:
@@ -45,3 +51,26 @@ def migrate(operation: Migrate, database: Database) -> object:
 
 def _done(key: str, done: list[MigrationFile], database: Database) -> object:
     return {key: [{"number": file.number, "name": file.name} for file in done], "version": database.version}
+
+
+# Tokens
+
+
+def list_tokens(store: Store) -> object:
+    """Every token of a store, without its text. Raises `Unavailable`, `Corrupt`."""
+    now_ms = Environment().now_ms()
+    return {"tokens": [one.as_dict() | {"expired": one.is_expired(now_ms)} for one in tokens.listing(store)]}
+
+
+def create_token(operation: CreateToken, store: Store) -> object:
+    """A new token, with its text. Raises as `tokens.create`."""
+    text, token = tokens.create(
+        store, operation.databases, operation.grants, lifetime_s=operation.expires_s, name=operation.name
+    )
+    return {"token": text} | token.as_dict()
+
+
+def revoke_token(token_id: str, store: Store) -> object:
+    """A token is no longer good. Raises as `tokens.revoke`."""
+    revoked, left = tokens.revoke(store, token_id)
+    return {"revoked": revoked.id, "left": left}

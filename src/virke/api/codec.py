@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Protocol
 
 from virke.engine.values import Json
@@ -27,12 +28,22 @@ class PlainCodec:
 
     def loads(self, data: bytes) -> Json:
         try:
-            return json.loads(data, parse_constant=_refuse)  # type: ignore[no-any-return]
+            value: Json = json.loads(data, parse_constant=_refuse, parse_float=_real)
+            if b"\\u" in data:  # half of a surrogate pair is not text: it has no bytes
+                json.dumps(value, ensure_ascii=False).encode()
+            return value
         except (ValueError, RecursionError) as error:
             raise Invalid(f"the body is not JSON: {error}") from error
 
     def dumps(self, value: object) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _real(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits} is beyond what a double holds; send {{'real': 'Infinity'}}")
+    return number
 
 
 def _refuse(word: str) -> None:

@@ -22,6 +22,7 @@ from virke.api.operations import (
     ChangeSettings,
     Collect,
     CreateDatabase,
+    CreateToken,
     DeleteDatabase,
     DescribeStatement,
     DoUpkeep,
@@ -33,9 +34,11 @@ from virke.api.operations import (
     GetStatus,
     Import,
     ListDatabases,
+    ListTokens,
     Migrate,
     Operation,
     Promote,
+    RevokeToken,
     Run,
 )
 from virke.engine.database import Database
@@ -186,6 +189,18 @@ def _delete(operation: DeleteDatabase, place: Place, *_: object) -> object:
     return {"name": operation.database, "deleted": True}
 
 
+def _list_tokens(_: ListTokens, place: Place, *__: object) -> object:
+    return administering.list_tokens(place.store)
+
+
+def _create_token(operation: CreateToken, place: Place, *_: object) -> object:
+    return administering.create_token(operation, place.store)
+
+
+def _revoke_token(operation: RevokeToken, place: Place, *_: object) -> object:
+    return administering.revoke_token(operation.token_id, place.store)
+
+
 def _pipeline(operation: Pipeline, place: Place, scope: Scope, *_: object) -> object:
     return blocking.pipeline(operation, _named(operation, place), scope)
 
@@ -222,6 +237,9 @@ _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = 
     ListDatabases: _list,
     CreateDatabase: _create,
     DeleteDatabase: _delete,
+    ListTokens: _list_tokens,
+    CreateToken: _create_token,
+    RevokeToken: _revoke_token,
     Pipeline: _pipeline,
     Cursor: _cursor,
     Once: _once,

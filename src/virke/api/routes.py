@@ -19,7 +19,7 @@ from virke.api.hrana import complaints
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.messages import NDJSON, Parts, Request, Response, segments
-from virke.api.operations import CreateDatabase, Export, ListDatabases, Operation, Run
+from virke.api.operations import CreateDatabase, CreateToken, Export, ListDatabases, Operation, Run
 from virke.api.table import BOOKMARK, OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
 from virke.engine.results import QueryResult
 from virke.errors import Invalid, NotFound, VirkeError
@@ -112,7 +112,8 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
         case _:
             found, bookmark = outcome, None
     stale_ms = outcome.stale_ms if isinstance(outcome, QueryResult) else None
-    response = Response(201 if isinstance(operation, CreateDatabase) and _is_new(outcome) else 200, codec.dumps(found))
+    is_created = isinstance(operation, CreateToken) or (isinstance(operation, CreateDatabase) and _is_new(outcome))
+    response = Response(201 if is_created else 200, codec.dumps(found))
     return _with_state(response, bookmark, stale_ms)
 
 

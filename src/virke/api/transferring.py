@@ -19,6 +19,7 @@ from virke.api.messages import Parts
 from virke.api.operations import Export, Import
 from virke.engine.database import Database
 from virke.errors import Invalid
+from virke.stores.base import Store
 from virke.transfer import export_parts, import_file
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ NAME: Final = "the body"
 
 
 class Place(Protocol):
-    """What has databases, by name."""
+    """What has the databases of one store, by name."""
+
+    store: Store
 
     def database(self, name: str) -> Database:
         """An open database. Raises `NotFound`, `Unavailable`."""

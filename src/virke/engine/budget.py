@@ -17,7 +17,7 @@ from sys import getsizeof
 from typing import Final
 
 from virke.engine import sqlite
-from virke.engine.sqlite import Cursor, Row
+from virke.engine.sqlite import Cursor, EscapedRows, Row
 from virke.errors import TooLarge
 
 ROW_BYTES: Final = 64
@@ -74,19 +74,54 @@ def rows_at_once(columns: int, value_bytes_max: int) -> int:
     return max(1, AT_ONCE_BYTES // (max(1, columns) * value_bytes_max))
 
 
-def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1, spend: Spend | None = None) -> list[Row]:
+def run_and_collect(
+    raw: sqlite.Connection,
+    request: tuple[sqlite.Statement, sqlite.Parameters],
+    budget: ResultBudget | int,
+    at_once: int,
+    *,
+    spend: Spend | None,
+) -> list[Row]:
+    """Run a statement with its parameters; its rows, collected as `collect_rows` does, whatever their text is."""
+    statement, params = request
+    cursor = sqlite.execute(raw, statement, params)
+    try:
+        return collect_rows(cursor, budget, at_once, spend)
+    except UnicodeDecodeError:
+        if not sqlite.can_be_spelled_out(statement):
+            raise
+    return collect_rows(sqlite.EscapedRows(raw, statement, params), budget, at_once, spend)
+
+
+def collect_rows(
+    cursor: Cursor | EscapedRows, budget: ResultBudget | int, at_once: int = 1, spend: Spend | None = None
+) -> list[Row]:
     """All rows of a cursor, paid from `budget` (a number: a budget for this result alone), fetched `at_once`.
 
     `spend` is told about every MiB.
 
     Raises:
-        TooLarge: they cost more than is left.
+        TooLarge: they cost more than is left. UnicodeDecodeError: see `sqlite.EscapedRows`. The cursor is closed then.
     """
-    if at_once == 1:  # values may be long: no copy is made to count them
-        return _pay(cursor, [], budget if isinstance(budget, ResultBudget) else ResultBudget(budget), spend)
-    rows = list(islice(cursor, at_once))
-    if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
-        return rows  # most results end here
+    try:
+        if at_once == 1:  # values may be long: no copy is made to count them
+            return _pay(cursor, [], _shared(budget), spend)
+        rows = list(islice(cursor, at_once))
+        if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
+            return rows  # most results end here
+        return _collect_more(cursor, rows, budget, at_once, spend)
+    except UnicodeDecodeError:
+        cursor.close(True)  # or its statement goes on, and the connection can't be used for another
+        raise
+
+
+def _shared(budget: ResultBudget | int) -> ResultBudget:
+    return budget if isinstance(budget, ResultBudget) else ResultBudget(budget)
+
+
+def _collect_more(
+    cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget | int, at_once: int, spend: Spend | None
+) -> list[Row]:
     came, total = rows, 0
     while came:
         total += len(marshal.dumps(came)) + len(came) * (ROW_BYTES + len(came[0]) * VALUE_BYTES)
@@ -95,11 +130,11 @@ def collect_rows(cursor: Cursor, budget: ResultBudget | int, at_once: int = 1, s
         came = list(islice(cursor, at_once))
         rows += came
     if total > _EXACT_FROM or type(budget) is not int or total > budget:
-        return _pay(cursor, rows, budget if isinstance(budget, ResultBudget) else ResultBudget(budget), spend)
+        return _pay(cursor, rows, _shared(budget), spend)
     return rows
 
 
-def _pay(cursor: Cursor, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
+def _pay(cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
     """Count what was collected, and collect the rest."""
     left = budget.left - sum(map(_cost, rows))
     whole = budget.bytes_max + SPARE_BYTES

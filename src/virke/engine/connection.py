@@ -26,9 +26,10 @@ from itertools import count
 from typing import Final, TypeVar
 
 from virke.engine import sqlite
-from virke.engine.budget import ResultBudget, collect_rows, rows_at_once
+from virke.engine.altering import alter_column, raise_schema_cookie, reload_schema
+from virke.engine.budget import ResultBudget, collect_rows, rows_at_once, run_and_collect
 from virke.engine.lengths import LONG_TEXT, Lengths
-from virke.engine.sqlite import Column, Cursor, Guard, OnConnect, Parameters, Row, Statement
+from virke.engine.sqlite import Column, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS, release
 from virke.errors import Denied, Invalid, ReadOnly, VirkeError
 from virke.scopes import Scope
@@ -134,21 +135,13 @@ class Connection:
             self.file.move(snapshot)
             self._statements.clear()
             if not same_history:
-                self._reload_schema()
+                reload_schema(self)
             if snapshot.head.page_size != page_size:  # SQLite would bring the old one back with its next VACUUM
                 self.raw.pragma("page_size", snapshot.head.page_size)
 
     def schema_cookie(self) -> bytes:
         """What SQLite changes with every change of the schema: four bytes of page 1; empty without a first page."""
         return self.file.xRead(4, 40)
-
-    def _reload_schema(self) -> None:
-        """SQLite keeps its schema while the schema cookie stays the same, which means nothing in another history."""
-        self.guard.allow_schema_writes = True
-        try:
-            self.guarded(lambda: self.raw.execute("PRAGMA writable_schema=RESET", can_cache=False).fetchall())
-        finally:
-            self.guard.allow_schema_writes = False
 
     def begin_request(self, *, now_ms: int, deadline: float, result_bytes: int) -> ResultBudget:
         """The instant, the time limit and the lengths of one request, before its first statement; what it may answer."""
@@ -247,29 +240,39 @@ class Connection:
             raise Denied(sqlite.why_not(scope, "VACUUM writes the whole database again"))
 
     def _rows(self, statement: Statement, params: Parameters, budget: ResultBudget | int) -> list[Row]:
-        # SQLite lists an EXPLAIN that it has prepared once without a look at the schema of now
-        cursor = self.raw.execute(statement.runs, params, can_cache=not statement.is_explain)
+        if statement.alters:
+            alter_column(self, statement.alters)
+            return []
         at_once = rows_at_once(len(statement.columns), self.lengths.now)
-        return collect_rows(cursor, budget, at_once, self.lengths.spend if statement.read_only else None)
+        spend = self.lengths.spend if statement.read_only else None
+        return run_and_collect(self.raw, (statement, params), budget, at_once, spend=spend)
+
+    def collect(self, sql: str, params: Parameters, result_bytes: int, at_once: int) -> list[Row]:
+        """The rows of a statement with short values, as it is. Raises what SQLite does, and `TooLarge`."""
+        try:
+            return collect_rows(self.raw.execute(sql, params), result_bytes, at_once, self.lengths.spend)
+        finally:
+            if self.lengths.is_spent:
+                self.lengths.restore()
 
     def _run(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
         """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""
         self.guard.check()
-        if statement.read_only or statement.keyword == "PRAGMA":
-            self.lengths.spend(spent)
-        else:
+        is_write = not statement.read_only and statement.keyword != "PRAGMA"
+        self.lengths.spend(0 if is_write else spent)
+        if is_write:
             self.guard.allow_memory(self._write_bytes)
         self.guard.analyzed = False
         allowed = self.guard.allow_transactions
         if statement.keyword == "VACUUM":  # SQLite runs ATTACH, BEGIN and COMMIT inside it
             self.guard.allow_vacuum = self.guard.allow_transactions = True
         if statement.checks and not self.file.is_dirty and not self._has_changed():
-            self._reload_schema()  # FTS5 would check the index of today by its structure of an earlier snapshot
+            reload_schema(self)  # FTS5 would check the index of today by its structure of an earlier snapshot
         self.guard.start()
         try:
             result = self.lengths.run(statement, action, is_pinned=self.pinned is not None)
             if statement.analyzes or self.guard.analyzed:
-                self._raise_schema_cookie()
+                raise_schema_cookie(self)
             return result
         finally:
             self.guard.stop()
@@ -278,20 +281,19 @@ class Connection:
                 self._statements.clear()
             self.lengths.short()
 
-    def open_stream(self, statement: Statement, params: Parameters) -> Cursor:
+    def open_stream(self, statement: Statement, params: Parameters) -> sqlite.EscapedRows:
         """Begin a statement whose rows are asked for one by one (`next_row`), until `close_stream`."""
         sqlite.check_parameters(statement, params)
-        cursor = self.raw.cursor()
-        self._step(statement, lambda: cursor.execute(statement.runs, params, can_cache=not statement.is_explain))
+        rows = self._step(statement, lambda: sqlite.EscapedRows(self.raw, statement, params))
         self._streams = statement
-        return cursor
+        return rows
 
-    def next_row(self, cursor: Cursor) -> Row | None:
+    def next_row(self, cursor: sqlite.EscapedRows) -> Row | None:
         """The next row of a stream; None at its end."""
         row: Row | None = self._step(self._streams, lambda: next(cursor, None))
         return row
 
-    def close_stream(self, cursor: Cursor) -> None:
+    def close_stream(self, cursor: sqlite.EscapedRows) -> None:
         """End a stream."""
         cursor.close(True)
         self.lengths.short()
@@ -306,15 +308,6 @@ class Connection:
             return self.guarded(action)
         finally:
             self.guard.stop()
-
-    def _raise_schema_cookie(self) -> None:
-        """Let every other connection read the schema again, and with it the statistics (invariant 7)."""
-        self.guard.allow_schema_writes = True
-        try:
-            version = int(self.guarded(lambda: self.raw.pragma("schema_version")))
-            self.guarded(lambda: self.raw.pragma("schema_version", (version + 1) & 0x7FFFFFFF))
-        finally:
-            self.guard.allow_schema_writes = self.guard.analyzed = False
 
     def change(
         self, sql: str, params: Parameters, budget: ResultBudget | int
@@ -346,7 +339,7 @@ class Connection:
                     break
                 if not number % ROWS_BETWEEN_LOOKS:
                     self.guard.check()
-                for _ in self.raw.execute(statement.runs, given):
+                for _ in sqlite.execute(self.raw, statement, given):
                     pass
                 if (after := self.raw.total_changes()) > before:
                     affected, before = affected + self.raw.changes(), after

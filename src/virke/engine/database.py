@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from virke.core.collect import GRACE_MS
 from virke.core.ids import MAIN_BRANCH, DatabaseId
@@ -50,6 +50,7 @@ from virke.scopes import Scope
 from virke.stores.base import Store
 
 T = TypeVar("T")
+_ALL: Final = Scope.ADMIN
 
 
 class Database:
@@ -94,7 +95,7 @@ class Database:
         bookmark: str | None = None,
         meta: bool = False,
         read_only: bool = False,
-        scope: Scope = Scope.ADMIN,
+        scope: Scope = _ALL,
         at: int | None = None,
         timeout_ms: int | None = None,
         cancel: Cancel | None = None,
@@ -109,11 +110,11 @@ class Database:
             SqlError, Invalid, Denied, TimedOut, TooLarge, NotFound: nothing was changed.
             Unavailable: the store does not answer, or does not show the bookmark yet.
         """
-        read_only = (scope := Scope.READ if read_only else scope) < Scope.WRITE
         if meta:
+            scope = Scope.READ if read_only else scope
             call = partial(self.query, sql, params, consistency=consistency, bookmark=bookmark, scope=scope)
             return receipted(partial(call, at=at, timeout_ms=timeout_ms, cancel=cancel), self._env.monotonic)
-        terms = self._readers.plain
+        terms, read_only = self._readers.plain, read_only or (scope is not _ALL and scope < Scope.WRITE)
         if consistency is not None or bookmark is not None or read_only or timeout_ms is not None or cancel is not None:
             terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or terms.read_only)
         try:

@@ -7,6 +7,7 @@ Knows the readers of a database and described statements; knows no store.
 3. It runs only statements whose length SQLite's steps measure: none with the application's own functions, with values
    that need care, or that count the pages of a large table in one step.
 4. Whatever it raised, the connection serves the next call.
+5. Where what is shown has to be confirmed first, it says only whether the statement writes: a write confirms it by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from virke.core.lineage import Behind, Contradicts, held_against
 from virke.engine import sqlite
-from virke.engine.budget import collect_rows
 from virke.engine.connection import STATEMENT_CHARS_KEPT
 from virke.engine.freshness import Shown
 from virke.engine.readers import Known, Reader, Readers, WritesInstead
@@ -45,8 +45,11 @@ def query_here(
     if type(steps_max) is not int or steps_max < 1:
         raise Invalid(f"steps_max must be a number from 1 on, not {steps_max!r}")
     shown = readers.shown_now()
+    is_confirmed = shown is not None
     if shown is None or (bookmark is not None and not _is_shown(bookmark, shown)):
-        raise NotHere("the newest state has to be confirmed")
+        if bookmark is not None or readers.is_closed:
+            raise _unconfirmed()
+        shown = readers.shown_last
     if len(sql) > STATEMENT_CHARS_KEPT:
         raise NotHere("the statement is long")
     reader = readers.take_idle(shown.view)
@@ -57,16 +60,17 @@ def query_here(
     connection.guard.count_steps(steps_max)
     try:
         columns, at_once, described, _ = _known(readers, reader, sql, shown)
+        if not is_confirmed:
+            raise _unconfirmed()
         connection.guard.deadline = readers.monotonic() + shown.timeout_s
         connection.vfs.now_ms = None
         sqlite.check_parameters(connection.prepare_single(sql), params)
-        rows = connection.guarded(
-            lambda: collect_rows(connection.raw.execute(sql, params), shown.result_bytes, at_once)
-        )
+        rows = connection.guarded(lambda: connection.collect(sql, params, shown.result_bytes, at_once))
         return QueryResult(columns.copy(), rows, shown.root, described)
     except (WritesInstead, SnapshotGone, TimedOut, VirkeError) as error:
         connection.file.failure = None  # `schema_cookie` reads a page outside of SQLite
-        raise _meaning(error, connection.guard) from error
+        meant = _meaning(error, connection.guard)
+        raise (meant if is_confirmed or isinstance(error, WritesInstead) else _unconfirmed()) from error
     finally:
         connection.file.pages_left = None
         connection.guard.look_every(sqlite.PROGRESS_STEPS)
@@ -74,6 +78,10 @@ def query_here(
             connection.unpin()
         connection.end_request()
         readers.give_back(reader)
+
+
+def _unconfirmed() -> NotHere:
+    return NotHere("the newest state has to be confirmed")
 
 
 def _known(readers: Readers, reader: Reader, sql: str, shown: Shown) -> Known:
@@ -88,7 +96,7 @@ def _known(readers: Readers, reader: Reader, sql: str, shown: Shown) -> Known:
 
 def _meaning(error: Exception, guard: sqlite.Guard) -> VirkeError:
     """What an error is to the caller."""
-    needs_care = isinstance(error.__cause__, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS))
+    needs_care = isinstance(error.__cause__, (sqlite.TooBigError, UnicodeError, *sqlite.MEMORY_ERRORS))
     if isinstance(error, WritesInstead):
         return NotHere("the statement writes", writes=True)
     if isinstance(error, NotHere) or not isinstance(error, VirkeError):

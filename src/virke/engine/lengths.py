@@ -44,6 +44,8 @@ class Lengths:
         """What a request may answer."""
         self.now = self.bytes_max = value_bytes(bytes_max)
         """The limit that holds at this moment."""
+        self.is_spent = False
+        """Whether `spend` made them shorter than a request has them at its beginning."""
         self._long: set[str] = set()
         self._is_linear = False
 
@@ -57,9 +59,15 @@ class Lengths:
 
     def spend(self, spent: int) -> None:
         """So much of what a request may answer is answered: what it reads from now on is shorter, and takes less."""
+        self.is_spent = spent > 0
         self._guard.allow_memory(work_bytes(self.answer_bytes_max, spent))
         self.bytes_max = value_bytes(self.answer_bytes_max, spent)
         self._limit(min(self.now, self.bytes_max))
+
+    def restore(self) -> None:
+        """The next request has answered nothing yet."""
+        self.spend(0)
+        self.short()
 
     def full(self) -> None:
         """Rule 2, until `short`."""

@@ -128,7 +128,10 @@ class Readers:
             connection.vfs.now_ms = None
             connection.guard.deadline = now + shown.timeout_s
             try:
-                rows = collect_rows(connection.raw.execute(sql, params), shown.result_bytes, at_once)
+                if (result_bytes := shown.result_bytes) <= sqlite.WORK_BYTES:
+                    rows = collect_rows(connection.raw.execute(sql, params), result_bytes, at_once)
+                else:
+                    rows = connection.collect(sql, params, result_bytes, at_once)
             except Exception as error:
                 return self._run_again(sql, params, reader, shown, error=error)
         except SnapshotGone:
@@ -171,7 +174,7 @@ class Readers:
         self, sql: str, params: Parameters, reader: Reader, shown: Shown, *, error: Exception
     ) -> QueryResult:
         """After an error of the fast path: with care where that may be enough, else what the error means is raised."""
-        if not isinstance(error, (sqlite.TooBigError, *sqlite.MEMORY_ERRORS)):
+        if not isinstance(error, (sqlite.TooBigError, UnicodeError, *sqlite.MEMORY_ERRORS)):
             raise self._failure(sql, params, reader, error) from error
         if isinstance(error, sqlite.TooBigError):
             reader.connection.lengths.remember(sql)
@@ -238,6 +241,11 @@ class Readers:
         if statement.functions & connection.own_functions:
             return -1
         return COUNTED_PAGES_MAX if "count" in statement.functions else _ANY_PAGES
+
+    @property
+    def shown_last(self) -> Shown:
+        """What was shown last, whether or not it is still new enough."""
+        return self._freshness.shown
 
     def shown_now(self) -> Shown | None:
         """What a read is shown without asking the store; None if it has to be confirmed first."""

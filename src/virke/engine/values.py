@@ -3,14 +3,16 @@
 Knows None, int, float, str, bytes and bool; knows no SQL.
 
 1. `decode(encode(value))` is the same value of the same type, except that a bool becomes 0 or 1, as SQLite stores it.
-2. What JSON has no word for is an object with one key: `int64` beyond 2^53, `real` for NaN and infinities, `base64` for
-   bytes, `text_base64` for text that is not valid Unicode.
+2. What JSON has no word for is an object with one key: `int64` beyond 2^53, `real` for infinities (`Infinity`, `-Infinity`) and
+   NaN, `base64` for bytes, `text_base64` for text that is not valid UTF-8 (a `str` with surrogate escapes, PEP 383).
+3. `inf`, `-inf` and `nan` were written once, and are read for ever.
 """
 
 from __future__ import annotations
 
 import base64
 import math
+import re
 from typing import TYPE_CHECKING, Final
 
 from virke.errors import Invalid
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 _EXACT_IN_A_DOUBLE: Final = 1 << 53
+_WORDS: Final = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}").fullmatch
+_REAL: Final = re.compile(r"[+-]?(?:inf|infinity|nan|[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)", re.IGNORECASE).fullmatch
 
 
 def encode_value(value: Parameter) -> Json:
@@ -32,7 +37,7 @@ def encode_value(value: Parameter) -> Json:
         case int():
             return value if abs(value) <= _EXACT_IN_A_DOUBLE else {"int64": str(value)}
         case float():
-            return value if math.isfinite(value) else {"real": repr(value)}
+            return value if math.isfinite(value) else {"real": _WORDS[repr(value)]}
         case str():
             return _encode_text(value)
         case bytes() | bytearray() | memoryview():
@@ -55,17 +60,17 @@ def _encode_text(text: str) -> Json:
 
 
 def decode_value(stored: Json) -> Value:
-    """The value that `encode_value` wrote. Raises `Invalid`: it did not."""
+    """The value that `encode_value` wrote. Raises `Invalid`, `ValueError`: it did not."""
     match stored:
         case None | int() | float() | str():
             return stored
-        case {"int64": str(text)}:
+        case {"int64": str(text)} if len(stored) == 1 and _INTEGER(text):
             return int(text)
-        case {"real": str(text)}:
+        case {"real": str(text)} if len(stored) == 1 and _REAL(text):
             return float(text)
-        case {"base64": str(text)}:
-            return base64.b64decode(text)
-        case {"text_base64": str(text)}:
-            return base64.b64decode(text).decode(errors="surrogateescape")
+        case {"base64": str(text)} if len(stored) == 1:
+            return base64.b64decode(text, validate=True)
+        case {"text_base64": str(text)} if len(stored) == 1:
+            return base64.b64decode(text, validate=True).decode(errors="surrogateescape")
         case _:
             raise Invalid(f"{stored!r} is not a value")

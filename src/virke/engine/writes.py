@@ -117,7 +117,7 @@ class Writes:
         what is returned runs this one program.
         """
         self.check_allowed()
-        pending = Pending(program, on_done=on_done)
+        pending = Pending(program, receipt=current(), on_done=on_done)
         if self._deferred and self._is_deferred() and not program.keeps_going:  # the journal keeps no errors of steps
             return partial(self._run_deferred, pending)
         return self._lead if self._writer.queue.enqueue(pending) else None

@@ -65,6 +65,10 @@ class Access:
         if self._table.is_due:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._table.refresh)
 
+    async def renew(self) -> None:
+        """The tokens were changed by this server: the next request is held against the new ones. Raises `Corrupt`."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._table.renew)
+
     def check(self, token: str | None, database: str | None, needed: Scope) -> Granted:
         """What a token grants for a database, or for the whole store. Raises `Denied`, `Unavailable`."""
         match self._table.check(token, database, needed):

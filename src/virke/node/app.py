@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Final
 
@@ -22,7 +23,7 @@ from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.messages import Parts, Request, Response
 from virke.api.native import Streamed
-from virke.api.operations import Export, Import, ListDatabases, Operation, Run
+from virke.api.operations import CreateToken, Export, Import, ListDatabases, Operation, RevokeToken, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.database import Database
@@ -38,6 +39,7 @@ from virke.node.limits import Account, room_for_bodies
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
+from virke.node.timing import Timing
 from virke.node.transfers import Transfers
 from virke.node.workers.crew import Elsewhere
 from virke.node.workers.forwarding import Forwarding
@@ -114,14 +116,14 @@ class App:
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        sees = False
+        sees, timing = False, Timing()
         try:
             if self._cors.is_on and self._cors.allows(headers):
                 sees = await self._access.needs_token()
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
                 with self._bodies.account() as account:
-                    response = await self._respond(scope, headers, account, receive, send)
+                    response = await self._respond(scope, headers, account, receive, send, timing=timing)
                 if response is None:
                     return
         except ClientGone:
@@ -131,6 +133,7 @@ class App:
         except Exception:
             log.exception("a request failed for a reason of the server's own")
             response = failed(INTERNAL, self.codec)
+        response = response.with_headers(timing.header())
         if sees:
             response = self._cors.seen(response, headers)
         await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
@@ -157,7 +160,14 @@ class App:
                 await send({"type": "websocket.close", "code": GONE, "reason": error.message})
 
     async def _respond(
-        self, scope: Message, headers: dict[str, str], account: Account, receive: Receive, send: Send
+        self,
+        scope: Message,
+        headers: dict[str, str],
+        account: Account,
+        receive: Receive,
+        send: Send,
+        *,
+        timing: Timing,
     ) -> Response | None:
         """What a request is answered; None if another worker did, and it is sent."""
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
@@ -170,7 +180,7 @@ class App:
         if isinstance(operation, Response):
             return operation
         try:
-            outcome = await self._outcome(operation, token, headers, receive)
+            outcome = await self._outcome(operation, token, headers, receive, timing=timing)
         except Elsewhere as away:
             try:
                 await self._forwarding.relay(away.worker, scope, None if is_endless else body, receive, send)
@@ -180,7 +190,7 @@ class App:
         return answer(operation, outcome, self.codec)
 
     async def _outcome(
-        self, operation: Operation, token: str | None, headers: dict[str, str], receive: Receive
+        self, operation: Operation, token: str | None, headers: dict[str, str], receive: Receive, *, timing: Timing
     ) -> object:
         """Raises `Elsewhere`: another worker has to do it. `Denied`: its client may not ask that."""
         self._crew.check_here(operation)
@@ -189,11 +199,12 @@ class App:
         if operation.scope is None:
             return self._health(ready=operation.ready)
         granted = self._access.check(token, operation.database, operation.scope)
-        outcome = await self._perform(operation, granted.scope, receive)
-        if isinstance(outcome, Deleted) and not isinstance(
-            operation, Import
-        ):  # nothing was done; whose body is not gone
-            outcome = await self._perform(operation, granted.scope, receive)
+        timing.is_known = True
+        outcome = await self._perform(operation, granted.scope, receive, timing)
+        if isinstance(outcome, Deleted) and not isinstance(operation, Import):  # its body is gone
+            outcome = await self._perform(operation, granted.scope, receive, timing)
+        if isinstance(operation, CreateToken | RevokeToken):
+            await self._access.renew()
         if isinstance(operation, ListDatabases) and isinstance(outcome, list):
             return [name for name in outcome if granted.may_see(name)]
         return outcome
@@ -236,10 +247,11 @@ class App:
         except VirkeError as error:
             return error
 
-    async def _perform(self, operation: Operation, scope: Scope, receive: Receive) -> object:
+    async def _perform(self, operation: Operation, scope: Scope, receive: Receive, timing: Timing) -> object:
         try:
             if operation.database is not None and not self._crew.owns(operation.database):
                 self.databases.check_reads_here(await self._naming.database(operation.database, {}))
+            writes = False
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
                 writes = operation.is_batch and scope >= Scope.WRITE
                 if operation.is_plain:
@@ -248,16 +260,12 @@ class App:
                         return database.query_here(sql, params, bookmark=operation.bookmark)
                     except NotHere as error:
                         writes = error.writes and scope >= Scope.WRITE
-                if writes and not operation.meta:
-                    program = database.serving.program(
-                        operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
-                    )
-                    answers = await self._writer().run(database, program)
-                    results = [one for one in answers if isinstance(one, QueryResult)]
-                    return results if operation.is_batch else results[0]
-            if isinstance(operation, Import | Export):
-                return await self._transfers.perform(operation, scope)
-            outcome = await self._in_thread(operation, scope, receive)
+            with timing.counting():
+                if isinstance(operation, Run) and database and writes and not operation.meta:
+                    return await self._write(operation, database, scope)
+                if isinstance(operation, Import | Export):
+                    return await self._transfers.perform(operation, scope)
+                outcome = await self._in_thread(operation, scope, receive)
             if isinstance(outcome, QueryResult) and (opened := self.databases.known(operation.database or "")):
                 self.databases.check_reads_here(opened)  # it may be so since the state that this read saw
             return outcome
@@ -267,6 +275,14 @@ class App:
             return error
         except VirkeError as error:
             return error
+
+    async def _write(self, operation: Run, database: Database, scope: Scope) -> object:
+        program = database.serving.program(
+            operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
+        )
+        answers = await self._writer().run(database, program)
+        results = [one for one in answers if isinstance(one, QueryResult)]
+        return results if operation.is_batch else results[0]
 
     def _health(self, *, ready: bool) -> object:
         failure = self.databases.breaker.failure if ready else None
@@ -281,7 +297,8 @@ class App:
         """Perform it in a thread; a client that goes away meanwhile ends the read."""
         cancel = Cancel()
         loop = asyncio.get_running_loop()
-        working = loop.run_in_executor(self._threads, perform, operation, self.databases, scope, cancel)
+        run = copy_context().run
+        working = loop.run_in_executor(self._threads, run, perform, operation, self.databases, scope, cancel)
         watching = asyncio.ensure_future(gone(receive))
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if working.done():

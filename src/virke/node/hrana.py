@@ -19,7 +19,7 @@ from virke.api.hrana import answers, complaints, requests, values
 from virke.api.hrana.answers import Done
 from virke.api.hrana.effects import check_may_write
 from virke.api.hrana.operations import Cursor, Once, Pipeline
-from virke.api.hrana.sql import alters_column, control, verb
+from virke.api.hrana.sql import is_plain, verb
 from virke.api.messages import Parts, Response
 from virke.engine.database import Database
 from virke.engine.programs import Step
@@ -209,4 +209,4 @@ class Hrana:
 def _is_simple(statement: requests.Statement) -> bool:
     """Whether a statement needs nothing of a stream."""
     sql = statement.text.sql
-    return sql is not None and control(sql) is None and not alters_column(sql)
+    return sql is not None and is_plain(sql)

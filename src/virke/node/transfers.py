@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from threading import BoundedSemaphore
 from typing import Final
@@ -38,8 +39,8 @@ class Transfers:
         if not self._free.acquire(blocking=False):
             raise Busy(f"{TRANSFERS_MAX} imports and exports run here already; nothing was changed")
         try:
-            loop = asyncio.get_running_loop()
-            done = await loop.run_in_executor(self._threads, perform, operation, self._databases, scope)
+            loop, run = asyncio.get_running_loop(), copy_context().run
+            done = await loop.run_in_executor(self._threads, run, perform, operation, self._databases, scope)
             if isinstance(done, Parts):
                 return Parts(done, partial(self._end, done))
         except BaseException:

@@ -36,6 +36,7 @@ from virke.tokens.record import (
 
 ATTEMPTS: Final = 16
 ID_BYTES: Final = 5
+LIFETIME_S_MAX: Final = 36_525 * 86_400
 _CHANGE_BYTES: Final = 16
 Edit = Callable[[Tokens], tuple[Token, ...]]
 
@@ -59,8 +60,8 @@ def create(
         raise Invalid(f"a token has from 1 to {PATTERNS_MAX} patterns of databases")
     if len(name) > LABEL_CHARS_MAX or not (name.isprintable() or not name):
         raise Invalid(f"the name of a token has at most {LABEL_CHARS_MAX} printable characters")
-    if lifetime_s is not None and lifetime_s < 1:
-        raise Invalid("a token lives for at least one second")
+    if lifetime_s is not None and not 1 <= lifetime_s <= LIFETIME_S_MAX:
+        raise Invalid("a token lives for at least one second and at most 100 years, or for ever")
     env = environment or Environment()
     text = PREFIX + urlsafe_b64encode(env.random_bytes(SECRET_BYTES)).rstrip(b"=").decode()
     now_ms = env.now_ms()

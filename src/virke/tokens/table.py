@@ -108,6 +108,11 @@ class TokenTable:
         finally:
             self._lock.release()
 
+    def renew(self) -> None:
+        """Ask the store now: this server has just changed the tokens, so what is held is old. Raises as `refresh`."""
+        with self._lock:
+            self._ask()
+
     def _is_time(self) -> bool:
         return self._asked_s is None or self._env.monotonic() >= self._asked_s + self._read_every_s
 

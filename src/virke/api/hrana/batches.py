@@ -22,9 +22,9 @@ from virke.api.hrana.sql import (
     ForeignKeys,
     Rollback,
     Savepoint,
-    alters_column,
     control,
     only_reads,
+    takes_own_table,
 )
 from virke.engine.programs import AllOf, AnyOf, Condition, Failed, Not, Step, Succeeded
 from virke.engine.sqlite import Parameters, keyword
@@ -68,7 +68,7 @@ def one_program(steps: Sequence[PlainStep], *, foreign_keys: bool, scope: Scope)
         return None
     if any(isinstance(controls[number], ForeignKeys) or keyword(steps[number].sql) in _ALONE for number in core):
         return None
-    if any(alters_column(steps[number].sql) for number in core):
+    if any(takes_own_table(steps[number].sql) for number in core):
         return None
     if not _is_closed([controls[number] for number in core]):
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal
 
-from virke.engine.sqlite import keyword
+from virke.engine.sqlite import RESERVED_PREFIX, keyword
 
 _TOKEN: Final = re.compile(
     r"""\s+|--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$]+|.""", re.DOTALL
@@ -20,6 +20,7 @@ _PARAMETER: Final = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|([:@$]\w+)""", re.DOTALL
 )
 _CONTROLS: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA"})
+_TAKES: Final = frozenset({"DROP", "ALTER"})
 _ROWS: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
 _READS: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
 _WORDS_MAX: Final = 8
@@ -120,13 +121,24 @@ def _words(sql: str) -> Iterator[str]:
     yield ""
 
 
-def alters_column(sql: str) -> bool:
-    """Whether a statement is libSQL's own `ALTER TABLE t ALTER COLUMN c TO …`, which SQLite does not have."""
-    if keyword(sql) != "ALTER":
-        return False
-    words = [word.upper() for word in islice(_words(sql), _WORDS_MAX)]
-    at = words.index("ALTER", 1) if "ALTER" in words[1:] else 0
-    return at > 0 and "TO" in words[at:]
+def takes_own_table(sql: str) -> str | None:
+    """The name of a table of Virke's own that a statement would drop or alter; None for all others.
+
+    Tools that make a database look like their schema send that for every table that they do not know.
+    """
+    if keyword(sql) not in _TAKES:
+        return None
+    words = [word.strip("\"'`[]") for word in islice(_words(sql), _WORDS_MAX)]
+    rest = [word for word in words[1:] if word.upper() not in ("TABLE", "IF", "EXISTS", "MAIN", ".")]
+    return rest[0] if rest[0].lower().startswith(RESERVED_PREFIX) else None
+
+
+def is_plain(sql: str) -> bool:
+    """Whether a statement is for SQLite alone: it controls no stream, and takes nothing of Virke's own."""
+    word = keyword(sql)
+    if word not in _CONTROLS and word not in _TAKES:
+        return True
+    return control(sql) is None and takes_own_table(sql) is None
 
 
 def verb(sql: str) -> str:

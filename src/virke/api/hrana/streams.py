@@ -39,9 +39,9 @@ from virke.api.hrana.sql import (
     ForeignKeys,
     Rollback,
     Savepoint,
-    alters_column,
     control,
     only_reads,
+    takes_own_table,
     verb,
 )
 from virke.engine.programs import Answer, Skipped, Succeeded, holds
@@ -49,16 +49,13 @@ from virke.engine.results import QueryResult
 from virke.engine.sessions import NotOneProgram
 from virke.engine.sqlite import Column, Description, Parameters, keyword, split
 from virke.engine.transaction import Transaction
-from virke.errors import Conflict, SqlError, VirkeError
+from virke.errors import Conflict, Denied, SqlError, VirkeError
 from virke.scopes import Scope
 
 STORED_MAX: Final = 128
 """SQL texts that one stream may store: libSQL's clients keep 100."""
 STORED_CHARS_MAX: Final = 1 << 20
-ALTER_COLUMN: Final = (
-    "ALTER TABLE … ALTER COLUMN … TO … is libSQL's own, and not there; hint: make a table with the new column, copy the "
-    "rows, drop the old one and rename the new one, in one batch (client.migrate)"
-)
+OWN_TABLE: Final = '{name} is Virke\'s own; nothing was changed. Let your tool pass it over (drizzle.config: tablesFilter: ["!virke_*"])'
 _ASKS: Final = frozenset({"PRAGMA", "WITH", "ANALYZE", "REINDEX"})
 """Statements whose first word does not say whether they write."""
 
@@ -180,8 +177,8 @@ class Stream:
         found = control(sql)
         if found is not None:
             return (yield from self._control(found, sql))
-        if alters_column(sql):
-            raise SqlError(ALTER_COLUMN)
+        if (name := takes_own_table(sql)) is not None:
+            raise Denied(OWN_TABLE.format(name=name))
         if self._open is None:
             return (yield Single(sql, params, self._foreign_keys))  # type: ignore[no-any-return]
         return (yield from self._within(self._open, sql, params))

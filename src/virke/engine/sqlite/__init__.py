@@ -2,7 +2,7 @@
 
 The only package that imports apsw. Knows SQL statements and limits; knows nothing of pages, snapshots or stores.
 Callers import from here; its files (`guard`, `opening`, `statement`, `parameters`, `translation`, `pragmas`,
-`scoped`) are rooms.
+`scoped`, `raw_text`) are rooms.
 """
 
 from virke.engine.sqlite.care import (
@@ -15,6 +15,7 @@ from virke.engine.sqlite.care import (
     limit_caches,
     memory_used,
 )
+from virke.engine.sqlite.columns import ColumnChange, column_change, definition_of, with_definition
 from virke.engine.sqlite.extending import Aggregate, Extensions, OnConnect, SqlFunction, SqlValue, count_per_request
 from virke.engine.sqlite.guard import (
     NO_DEADLINE,
@@ -36,10 +37,12 @@ from virke.engine.sqlite.opening import (
     limit_values,
     open_connection,
     total_changes,
+    without_triggers,
 )
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row, Value, check_parameters, check_value
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.engine.sqlite.randomness import draw_random_from
+from virke.engine.sqlite.raw_text import EscapedRows, can_be_spelled_out, execute
 from virke.engine.sqlite.scoped import RESERVED_PREFIX, why_not
 from virke.engine.sqlite.statement import ALONE, Column, Description, Statement, check_text, describe, keyword, split
 from virke.engine.sqlite.translation import MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
@@ -67,10 +70,12 @@ __all__ = [
     "WORK_BYTES",
     "Aggregate",
     "Column",
+    "ColumnChange",
     "Connection",
     "Cursor",
     "Description",
     "Error",
+    "EscapedRows",
     "Extensions",
     "Guard",
     "OnConnect",
@@ -83,13 +88,17 @@ __all__ = [
     "Statement",
     "TooBigError",
     "Value",
+    "can_be_spelled_out",
     "careful",
     "check_parameters",
     "check_text",
     "check_value",
+    "column_change",
     "count_per_request",
+    "definition_of",
     "describe",
     "draw_random_from",
+    "execute",
     "forget",
     "has_broken_keys",
     "install_linear",
@@ -105,4 +114,6 @@ __all__ = [
     "total_changes",
     "translate",
     "why_not",
+    "with_definition",
+    "without_triggers",
 ]

@@ -35,6 +35,9 @@ PROGRESS_STEPS: Final = 500
 RUNNING_S: Final = 0.25
 """A request that was looked at in the last so many seconds still runs."""
 WORK_BYTES: Final = 64 << 20
+_PAUSES: Final = 30
+_PAUSE_S: Final = 0.001
+_GROWN_BYTES: Final = 128 << 10
 """What SQLite may take for one read, besides the page cache and the rows that it answered."""
 PREPARE_S: Final = 2.0
 CALLS_BETWEEN_LOOKS: Final = 64
@@ -269,12 +272,13 @@ class Guard:
         elif apsw.memory_used() > self.ceiling and self._takes_too_much():
             self.is_greedy = True
             return True
-        return self._monotonic() > self.deadline
+        self._seen_at = now = self._monotonic()
+        return now > self.deadline
 
     def _takes_too_much(self) -> bool:
         """Whether this request is the one to stop (invariant 6)."""
         global _last_seen
-        used, now = apsw.memory_used(), time.monotonic()
+        used, now = apsw.memory_used(), self._monotonic()
         # temporary tables are in the same figure, and only connections with a small cache have any
         cached = min(self._cache_used() - self._cached, self.cache_bytes_max)
         self._growth, _last_seen = self._growth + used - (_last_seen or used), used
@@ -286,13 +290,34 @@ class Guard:
         if grown <= may_take:
             self.ceiling = max(self.ceiling, used + _LOOK_AGAIN_BYTES)
             return False
-        return grown > 2 * may_take or all(self._growth >= guard._growth for guard in others)
+        if grown > 2 * may_take or not others:
+            return True
+        if any(self._growth < guard._growth for guard in others) or not _judging.acquire(blocking=False):
+            return False
+        try:
+            if not _grows_meanwhile(used):
+                return True
+        finally:
+            _judging.release()
+        self._growth, self.ceiling = 0, used + _LOOK_AGAIN_BYTES
+        return False
 
     def _cache_used(self) -> int:
         connection = self._connection and self._connection()
         return connection.status(_CACHE_USED)[0] if connection else 0
 
 
+def _grows_meanwhile(used: int) -> bool:
+    """Whether SQLite's memory grows while this request does nothing: what grew before was another's, too."""
+    for _ in range(_PAUSES):
+        time.sleep(_PAUSE_S)
+        if apsw.memory_used() > used + _GROWN_BYTES:
+            return True
+    return False
+
+
+_judging: Final = threading.Lock()
+"""One at a time: two that did nothing at the same moment would both be taken for the one that grows."""
 _guards: Final[weakref.WeakSet[Guard]] = weakref.WeakSet()
 _last_seen = 0
 
@@ -314,7 +339,8 @@ def _watch(guard: Guard) -> Callable[[], bool]:
             guard.on_look()
         if guard.deadline is not guard._begun or used() > guard.ceiling:
             return guard.must_stop()
-        return monotonic() > guard.deadline
+        guard._seen_at = now = monotonic()
+        return now > guard.deadline
 
     return look
 

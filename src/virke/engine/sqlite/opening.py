@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import apsw
@@ -49,6 +51,16 @@ def forget(connection: Connection, guard: Guard) -> None:
     for mode in MODES:
         connection.execute(f"PRAGMA {mode}=0").fetchall()
     guard.left_behind = False
+
+
+@contextmanager
+def without_triggers(connection: Connection) -> Iterator[None]:
+    """Meanwhile no trigger of this connection runs."""
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    try:
+        yield
+    finally:
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 1)
 
 
 def limit_values(connection: Connection, value_bytes_max: int) -> None:

@@ -10,11 +10,14 @@ from typing import Final
 import apsw
 
 from virke.engine.sqlite.care import HOT_COLUMNS, HOT_VALUE_BYTES, SLOW, SLOW_VALUE_BYTES
+from virke.engine.sqlite.columns import ColumnChange, column_change
 from virke.engine.sqlite.guard import Guard, Seen
 from virke.engine.sqlite.opening import Connection
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, MODES
+from virke.engine.sqlite.scoped import why_not
 from virke.engine.sqlite.translation import translate
-from virke.errors import Invalid, TimedOut
+from virke.errors import Denied, Invalid, TimedOut
+from virke.scopes import Scope
 
 ALONE: Final = ("VACUUM", "PRAGMA")
 """What refuses a transaction, or has no effect in one."""
@@ -56,6 +59,7 @@ class Statement:
 
     `read_only` is false for all that would change the database, a temporary table, or a value that outlives the
     request (`PRAGMA foreign_keys = …`). `checks` is true for PRAGMA integrity_check and quick_check. `runs` is the text that is run: another one for a quiet PRAGMA with an answer.
+    `alters` is libSQL's ALTER COLUMN, which SQLite does not have.
     """
 
     sql: str
@@ -71,6 +75,7 @@ class Statement:
     functions: frozenset[str] = frozenset()
     analyzes: bool = False
     checks: bool = False
+    alters: ColumnChange | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -148,10 +153,20 @@ def describe(connection: Connection, guard: Guard, sql: str) -> Statement:
     except (apsw.Error, ValueError, TypeError) as error:
         if seen.is_late:
             raise TimedOut("the statement takes too long to prepare: its views and subqueries are too many") from error
+        if keyword(sql) == "ALTER" and (change := column_change(sql)):
+            return _altering(guard, change, sql)
         raise translate(error, guard, sql) from error
     finally:
         guard.seen = None
     return Statement(sql, "", "", True, 0, (), (), runs=sql)
+
+
+def _altering(guard: Guard, change: ColumnChange, sql: str) -> Statement:
+    """Raises `Denied`: the request may not change the schema."""
+    if guard.scope < Scope.SCHEMA:
+        raise Denied(why_not(guard.scope, "this statement changes the schema"))
+    rest = sql[len(change.text) :]
+    return Statement(change.text, rest, "ALTER", False, 0, (), (), runs=change.text, alters=change)
 
 
 def _sets(pragma: tuple[str, str | None]) -> bool:

@@ -51,6 +51,10 @@ def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> Vi
             offset = getattr(error, "error_offset", -1)
             name = str(code or _result_name(error))
             return SqlError(f"{error}{_near(sql, offset)}", sqlite_code=name, offset=offset if offset >= 0 else None)
+        case UnicodeDecodeError():
+            return Invalid(
+                "a value is text that is not valid Unicode, which only a SELECT can give back: ask for CAST(… AS BLOB)"
+            )
         case UnicodeError():
             return Invalid(f"text is not valid Unicode: {error}")
         case _:

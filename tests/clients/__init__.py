@@ -1,0 +1,1 @@
+"""Other people's clients against a node and against a real sqld, their answers compared."""

