@@ -139,7 +139,7 @@ def relayed(folder: Path, answer: Answer | None, times: int = 1, **scope: Any) -
         for _ in range(times):
             client = Client()
             try:
-                await forwarding.relay(1, {**SCOPE, **scope}, b"body", client.receive, client.send)
+                await forwarding.relay(1, {**SCOPE, **scope}, b"body", receive=client.receive, send=client.send)
                 found.append(client.sent)
             except VirkeError as error:
                 found.append(error)
@@ -231,7 +231,7 @@ def test_a_client_that_goes_away_ends_what_is_done_for_it(folder: Path) -> None:
         forwarding = Forwarding(Crew(0, 2, folder))
         server = await asyncio.start_unix_server(answer, forwarding.crew.socket_of(1))
         with pytest.raises(ClientGone):
-            await forwarding.relay(1, SCOPE, b"body", client.receive, client.send)
+            await forwarding.relay(1, SCOPE, b"body", receive=client.receive, send=client.send)
         await ended.wait()
         server.close()
 

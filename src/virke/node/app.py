@@ -123,7 +123,7 @@ class App:
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
                 with self._bodies.account() as account:
-                    response = await self._respond(scope, headers, account, receive, send, timing=timing)
+                    response = await self._respond(scope, headers, account, receive=receive, send=send, timing=timing)
                 if response is None:
                     return
         except ClientGone:
@@ -155,7 +155,7 @@ class App:
         except Elsewhere as away:
             try:
                 line = await self._forwarding.connect(away.worker)
-                await carry(line, scope, socket.spoken, socket.hello, receive, send)
+                await carry(line, scope, spoken=socket.spoken, hello=socket.hello, receive=receive, send=send)
             except Unavailable as error:
                 await send({"type": "websocket.close", "code": GONE, "reason": error.message})
 
@@ -164,9 +164,9 @@ class App:
         scope: Message,
         headers: dict[str, str],
         account: Account,
+        *,
         receive: Receive,
         send: Send,
-        *,
         timing: Timing,
     ) -> Response | None:
         """What a request is answered; None if another worker did, and it is sent."""
@@ -183,7 +183,8 @@ class App:
             outcome = await self._outcome(operation, token, headers, receive, timing=timing)
         except Elsewhere as away:
             try:
-                await self._forwarding.relay(away.worker, scope, None if is_endless else body, receive, send)
+                unread = None if is_endless else body
+                await self._forwarding.relay(away.worker, scope, unread, receive=receive, send=send)
                 return None
             except VirkeError as error:
                 outcome = error

@@ -63,7 +63,7 @@ class Forwarding:
         self.crew = crew
         self._idle: dict[int, list[Line]] = {}
 
-    async def relay(self, worker: int, scope: Message, body: bytes | None, receive: Receive, send: Send) -> None:
+    async def relay(self, worker: int, scope: Message, body: bytes | None, *, receive: Receive, send: Send) -> None:
         """Have another worker answer a request; `body` is None if it has still to be received.
 
         Raises:

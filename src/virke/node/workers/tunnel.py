@@ -39,7 +39,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
-async def carry(line: Line, scope: Any, spoken: str | None, hello: str, receive: Receive, send: Send) -> None:
+async def carry(line: Line, scope: Any, *, spoken: str | None, hello: str, receive: Receive, send: Send) -> None:
     """Carry messages between a client that was accepted here and `line`, until one of both ends.
 
     Raises:
