@@ -88,6 +88,42 @@ def test_enqueue_never_blocks_and_says_who_has_to_lead() -> None:
     assert carrier.queue.enqueue(Pending(program()))
 
 
+def test_what_is_withdrawn_is_never_run_and_the_others_are() -> None:
+    """Even the one whose coming made somebody lead: the lead finds what is there. What was begun stays."""
+    carrier, programs = Carrier(), [Pending(program()) for _ in range(3)]
+    for pending in programs:
+        carrier.queue.enqueue(pending)
+    assert carrier.queue.withdraw(programs[0].program)
+    assert not carrier.queue.withdraw(programs[0].program)
+    carrier.gate.set()
+    carrier.queue.lead()
+    assert [pending.done for pending in programs] == [False, True, True]
+    assert not carrier.queue.withdraw(programs[1].program)
+    assert carrier.queue.enqueue(Pending(program()))
+
+
+def test_a_line_of_which_all_was_withdrawn_is_led_and_ends() -> None:
+    carrier, only = Carrier(), Pending(program())
+    assert carrier.queue.enqueue(only)
+    assert carrier.queue.withdraw(only.program)
+    carrier.queue.lead()
+    assert not only.done
+    assert carrier.queue.enqueue(Pending(program()))
+
+
+def test_a_program_whose_caller_waits_is_not_withdrawn() -> None:
+    carrier, own = Carrier(), Pending(program())
+    first, _ = carrier.call(Pending(program()))
+    assert carrier.began.wait(WAIT_S)
+    second, ended = carrier.call(own)
+    until(lambda: own in carrier.queue.waiting)
+    assert not carrier.queue.withdraw(own.program)
+    carrier.gate.set()
+    first.join(WAIT_S)
+    second.join(WAIT_S)
+    assert ended == ["done"]
+
+
 def test_a_caller_whose_program_is_done_leaves_the_lead_to_the_next() -> None:
     """Nobody leads for long what is others'."""
     carrier = Carrier()

@@ -26,7 +26,7 @@ from virke.api.operations import (
     Run,
 )
 from virke.errors import OutcomeUnknown, Unavailable, UsageError, VirkeError
-from virke.node.bodies import ClientGone
+from virke.node.leaving import ClientGone
 from virke.node.workers.crew import Crew, Elsewhere, worker_of
 from virke.node.workers.forwarding import Forwarding
 from virke.node.workers.supervising import Berth

@@ -14,7 +14,7 @@ from virke.api.codec import PlainCodec
 from virke.errors import Busy
 from virke.node.app import App
 from virke.node.databases import Databases
-from virke.node.limits import Room
+from virke.node.limits import Rooms
 from virke.stores.memory import memory_store
 
 SLOW_WRITE = f"INSERT INTO t (a) {SLOW}"
@@ -109,18 +109,18 @@ def test_a_database_that_allows_less_than_the_node_keeps_to_it() -> None:
 
 def test_the_bodies_of_all_requests_have_one_bound() -> None:
     async def scenario(app: App) -> None:
-        app._bodies = Room("bodies of requests", 100_000)
+        app._rooms = Rooms(100_000, 1 << 20)
         going, arrived = asyncio.Event(), asyncio.Event()
         first = asyncio.ensure_future(slow_body(app, 80_000, arrived, going))
         await arrived.wait()
-        assert app._bodies.used == 80_000
+        assert app._rooms.bodies.used == 80_000
         status, answer = await post(app, "/db/d/query", {"sql": "SELECT ?", "params": ["x" * 30_000]})
         assert (status, answer["error"]["code"]) == (429, "busy")
         going.set()
         assert await first == 200
-        assert app._bodies.used == 0
+        assert app._rooms.bodies.used == 0
         assert (await post(app, "/db/d/query", {"sql": "SELECT ?", "params": ["x" * 30_000]}))[0] == 200
-        assert app._bodies.used == 0
+        assert app._rooms.bodies.used == 0
 
     on_node(scenario)
 
@@ -149,10 +149,30 @@ async def slow_body(app: App, size: int, arrived: asyncio.Event, going: asyncio.
 
 
 def test_room_is_given_back_whatever_happens() -> None:
-    room = Room("things", 10)
-    with room.account() as account:
-        account.take(6)
-        with pytest.raises(Busy, match="things hold"):
-            account.take(6)
-        assert room.used == 6
-    assert room.used == 0
+    rooms = Rooms(10, 10)
+    with rooms.request() as first, rooms.request() as second:
+        first.take_body(6)
+        with pytest.raises(Busy, match="bodies of requests hold"):
+            second.take_body(6)
+        second.take_body(4)
+        assert rooms.bodies.used == 10
+    assert rooms.bodies.used == 0
+
+
+def test_a_request_that_is_alone_finds_room() -> None:
+    """Its own limits hold; the second one is what the room is for."""
+    rooms = Rooms(10, 10)
+    with rooms.request() as taken:
+        taken.take_body(100)
+        taken.growing()(100)
+        with pytest.raises(Busy, match="answers hold"):
+            rooms.check()
+
+
+def test_a_statement_that_is_run_again_is_counted_once() -> None:
+    rooms = Rooms(10, 100)
+    with rooms.request() as taken:
+        for grew, sizes in ((taken.growing(), (10, 30, 20, 30)), (taken.growing(), (5,))):
+            for size in sizes:
+                grew(size)
+        assert rooms.answers.used == 35

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +16,7 @@ from virke.node.app import App
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
 from virke.node.streams import Streams
+from virke.node.threads import Threads
 from virke.opening import connect
 from virke.stores.memory import memory_store
 
@@ -47,7 +47,9 @@ def run() -> Callable[[Scenario], None]:
 
 def with_times(app: App, *, lease_s: float = 10.0, writing_s: float = 30.0, gate_s: float = 5.0) -> None:
     """Streams with other times than the usual ones."""
-    streams = Streams(app._threads, app._writer, lease_s=lease_s, writing_s=writing_s, gate_s=gate_s)
+    streams = Streams(
+        app._threads, app._writer, app.databases.hold, lease_s=lease_s, writing_s=writing_s, gate_s=gate_s
+    )
     app._hrana = Hrana(streams, app._writer, app._threads, app.codec)
 
 
@@ -151,7 +153,7 @@ def test_writing_transactions_wait_for_each_other_and_none_is_lost(run: Callable
     """More of them than there are threads: those that wait take none."""
 
     async def scenario(app: App) -> None:
-        app._threads = ThreadPoolExecutor(2)
+        app._threads = Threads(2)
         with_times(app, gate_s=25.0)
 
         async def transaction() -> list[Any]:

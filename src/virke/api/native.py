@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from virke.api.codec import Codec
 from virke.api.failures import describe
+from virke.api.pieces import rows_of
 from virke.engine.programs import Answer
 from virke.engine.results import QueryResult, Request
 from virke.engine.values import Json, decode_value, encode_value
@@ -76,11 +77,11 @@ def parameter_of(body: Json) -> Value:
 
 
 def result_of(result: QueryResult) -> dict[str, object]:
-    """A result as JSON."""
+    """A result as JSON, for `pieces`."""
     found: dict[str, object] = {
         "columns": result.columns,
         "decltypes": result.decltypes,
-        "rows": rows_of(result.rows),
+        "rows": rows_of(result.rows, row_of),
         "rows_affected": result.rows_affected,
         "last_insert_rowid": encode_value(result.last_insert_rowid),
         "version": result.version,
@@ -91,9 +92,9 @@ def result_of(result: QueryResult) -> dict[str, object]:
     return found
 
 
-def rows_of(rows: Sequence[Sequence[Value]]) -> list[list[Json]]:
-    """Rows as JSON."""
-    return [[encode_value(value) for value in row] for row in rows]
+def row_of(row: Sequence[Value]) -> list[Json]:
+    """A row as JSON."""
+    return [encode_value(value) for value in row]
 
 
 def answer_of(answer: Answer) -> dict[str, object]:

@@ -20,6 +20,7 @@ from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.messages import NDJSON, Parts, Request, Response, segments
 from virke.api.operations import CreateDatabase, CreateToken, Export, ListDatabases, Operation, Run
+from virke.api.pieces import body_of
 from virke.api.table import BOOKMARK, OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
 from virke.engine.results import QueryResult
 from virke.errors import Invalid, NotFound, VirkeError
@@ -106,14 +107,14 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
         case Export(), Parts():
             return Response(200, outcome, (("content-type", MEDIA_TYPE_OF[operation.format]),))
         case Once(), dict() if "result" not in outcome:
-            return Response(400, codec.dumps(outcome))
+            return Response(400, body_of(outcome, codec))
         case ListDatabases(), list():
             found, bookmark = {"databases": [{"name": name} for name in outcome]}, None
         case _:
             found, bookmark = outcome, None
     stale_ms = outcome.stale_ms if isinstance(outcome, QueryResult) else None
     is_created = isinstance(operation, CreateToken) or (isinstance(operation, CreateDatabase) and _is_new(outcome))
-    response = Response(201 if is_created else 200, codec.dumps(found))
+    response = Response(201 if is_created else 200, body_of(found, codec))
     return _with_state(response, bookmark, stale_ms)
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from virke.engine import sqlite
 from virke.engine.sqlite import Cursor, EscapedRows, Row
-from virke.errors import TooLarge
+from virke.errors import TooLarge, VirkeError
 
 ROW_BYTES: Final = 64
 VALUE_BYTES: Final = 36
@@ -39,13 +39,24 @@ _EXACT_FROM: Final = 1 << 20
 
 
 class ResultBudget:
-    """How many bytes of rows a request may still answer."""
+    """How many bytes of rows a request may still answer.
 
-    __slots__ = ("bytes_max", "left")
+    `grew` is told, after each further MiB or more, how much is answered so far, and may refuse it by an error.
+    """
 
-    def __init__(self, bytes_max: int) -> None:
+    __slots__ = ("_told", "bytes_max", "grew", "left")
+
+    def __init__(self, bytes_max: int, grew: Spend | None = None) -> None:
         self.bytes_max = bytes_max
         self.left = bytes_max + SPARE_BYTES
+        self.grew = grew
+        self._told = 0
+
+    def tell(self, spent: int) -> None:
+        """So much is answered so far. Raises what `grew` raises."""
+        if self.grew is not None and spent >= self._told + _LOOK_EVERY:
+            self._told = spent
+            self.grew(spent)
 
     @property
     def spent(self) -> int:
@@ -109,8 +120,8 @@ def collect_rows(
         rows = list(islice(cursor, at_once))
         if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
             return rows  # most results end here
-        return _collect_more(cursor, rows, budget, at_once, spend)
-    except UnicodeDecodeError:
+        return _collect_more(cursor, rows, budget, at_once, spend=spend)
+    except (UnicodeDecodeError, VirkeError):
         cursor.close(True)  # or its statement goes on, and the connection can't be used for another
         raise
 
@@ -120,7 +131,7 @@ def _shared(budget: ResultBudget | int) -> ResultBudget:
 
 
 def _collect_more(
-    cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget | int, at_once: int, spend: Spend | None
+    cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget | int, at_once: int, *, spend: Spend | None
 ) -> list[Row]:
     came, total = rows, 0
     while came:
@@ -142,13 +153,15 @@ def _pay(cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget, sp
     while left >= 0 and (row := next(cursor, None)) is not None:
         rows.append(row)
         left -= _cost(row)
-        if left < look_at and spend:
+        if left < look_at:
             look_at = left - _LOOK_EVERY
-            spend(whole - left)
+            budget.tell(whole - left)
+            if spend:
+                spend(whole - left)
     if left < 0:
-        cursor.close(True)
         raise budget.error()
     budget.left = left
+    budget.tell(whole - left)
     return rows
 
 

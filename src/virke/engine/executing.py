@@ -28,6 +28,7 @@ def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volu
     budget = connection.begin_request(
         now_ms=program.time_ms, deadline=deadline, result_bytes=settings.max_result_mb << 20
     )
+    budget.grew = pending.grew
     first_run = pending.first_run
     connection.draw_random_from(SeededBytes(first_run.seed) if first_run else None)
     answers = _run_or_find(connection, program, base.root, budget)

@@ -6,7 +6,8 @@ program may be made to lead, which is to carry out what waits.
 1. `enqueue` never blocks. It says whether somebody leads; if not, the caller has to see to it that `lead` is called.
 2. A caller is woken as soon as its own program is done, even if another one leads by then.
 3. Whoever stops leading, by an error too, hands the lead to a caller that waits; with none, the next program brings one.
-4. A caller that goes away without its answer takes its program out of the line, if nothing has begun it.
+4. A caller that goes away without its answer takes its program out of the line, if nothing has begun it. Whoever was to
+   lead does so still, and may find nothing to do.
 5. `on_done` is called once for each program, after it is done and outside of every lock. What it
    raises is dropped: it concerns no other caller, and must not stand in the place of the leader's own answer.
 """
@@ -29,7 +30,7 @@ class Pending:
     """A program in line, and what became of it: `answers` or `error`, once it is `done`.
 
     `mark` says which journal entry it is, `first_run` what came of it before it was journalled. `receipt` is written if
-    the caller wants one. `foreign_keys` is the mode that the program left behind, for the caller's next one.
+    the caller wants one. `grew` is told of what its rows take (`ResultBudget`). `foreign_keys` is the mode that the program left behind, for the caller's next one.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Pending:
         "error",
         "first_run",
         "foreign_keys",
+        "grew",
         "mark",
         "on_done",
         "program",
@@ -53,12 +55,14 @@ class Pending:
         first_run: FirstRun | None = None,
         receipt: Receipt | None = None,
         on_done: Callable[[Pending], None] | None = None,
+        grew: Callable[[int], None] | None = None,
     ) -> None:
         self.program = program
         self.mark = mark
         self.first_run = first_run
         self.receipt = receipt
         self.on_done = on_done
+        self.grew = grew
         self.answers: list[Answer] | None = None
         self.error: VirkeError | None = None
         self.foreign_keys = program.foreign_keys
@@ -158,6 +162,14 @@ class Queue:
         except BaseException:
             self._resign()
             raise
+
+    def withdraw(self, program: Program) -> bool:
+        """Take a program out of the line that came by `enqueue`, if nothing has begun it: it is never run, nor told."""
+        with self._lock:
+            found = next((one for one in self.waiting if one.program is program and not one.is_expected), None)
+            if found is not None:
+                self.waiting.remove(found)
+            return found is not None
 
     def refuse(self, error: VirkeError) -> None:
         """End every program that waits with this error; to be called instead of `lead`."""

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from virke.engine import sqlite
-from virke.engine.budget import collect_rows, rows_at_once
+from virke.engine.budget import ResultBudget, collect_rows, rows_at_once
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection
 from virke.engine.freshness import Freshness, Shown
 from virke.engine.results import QueryResult, result_of
@@ -198,7 +198,9 @@ class Readers:
             self.prepare(reader, sql, shown, read_only=terms.read_only)
             if cancel:
                 cancel.attach(connection)
-            described, rows = connection.fetch(sql, params, shown.result_bytes)
+            grew = cancel.grew if cancel else None
+            budget = ResultBudget(shown.result_bytes, grew) if grew else shown.result_bytes
+            described, rows = connection.fetch(sql, params, budget)
             return result_of(described, rows, shown.root)
         except SnapshotGone:
             connection.unpin()

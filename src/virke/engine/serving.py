@@ -114,9 +114,15 @@ class Serving:
         except WritesInstead:
             raise NotHere("the statement writes", writes=True) from None
 
-    def enqueue(self, program: Program, on_done: Callable[[Pending], None]) -> Callable[[], None] | None:
+    def enqueue(
+        self, program: Program, on_done: Callable[[Pending], None], grew: Callable[[int], None] | None = None
+    ) -> Callable[[], None] | None:
         """Put a program in line; see `Writes.enqueue`. Raises `Denied`, `Invalid`: it may not write, or is closed."""
-        return self._parts.writes.enqueue(program, on_done)
+        return self._parts.writes.enqueue(program, on_done, grew)
+
+    def withdraw(self, program: Program) -> bool:
+        """Nobody wants this program any more: whether it was taken out of the line, and will never be run."""
+        return self._parts.writer.queue.withdraw(program)
 
     @property
     def stale_ms(self) -> int | None:

@@ -10,6 +10,7 @@ Knows connections only as something whose request can be ended; knows no SQL and
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,10 +25,14 @@ class Endable(Protocol):
 
 
 class Cancel:
-    """A handle with which another thread ends a read; one for each call."""
+    """A handle with which another thread ends a read; one for each call.
 
-    def __init__(self) -> None:
+    `grew` is told what the rows take that are collected so far, after each MiB or more, and may refuse them by an error.
+    """
+
+    def __init__(self, grew: Callable[[int], None] | None = None) -> None:
         self.is_cancelled = False
+        self.grew = grew
         self._running: Endable | None = None
         self._lock = threading.Lock()
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import copy_context
-from functools import partial
 from typing import Final
 
 from virke.api.codec import Codec
@@ -31,14 +31,16 @@ from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
 from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
-from virke.node.bodies import Arriving, ClientGone, Message, Receive, Send, gone, send_response
+from virke.node.bodies import Arriving, Send, send_response
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
-from virke.node.limits import Account, room_for_bodies
+from virke.node.leaving import ClientGone, Leaving, Message, Receive
+from virke.node.limits import Taken, usual_rooms
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
+from virke.node.threads import Threads
 from virke.node.timing import Timing
 from virke.node.transfers import Transfers
 from virke.node.workers.crew import Elsewhere
@@ -49,7 +51,6 @@ from virke.scopes import Scope
 from virke.tokens import TokenTable
 
 log: Final = logging.getLogger("virke.node")
-READERS_MAX: Final = 16
 BODY_MB: Final = 16
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
@@ -70,16 +71,16 @@ class App:
         self.databases = databases
         self.codec = codec
         self._body_bytes = body_mb << 20
-        self._bodies = room_for_bodies(self._body_bytes, databases.crew.count)
+        self._rooms = usual_rooms(self._body_bytes)
         self._cors = cors or Cors()
-        self._threads = ThreadPoolExecutor(READERS_MAX, "virke-reader")
+        self._threads = Threads()
         self._transfers = Transfers(databases)
         self._writing: Writing | None = None
         self._crew = databases.crew
         self._forwarding = Forwarding(self._crew)
-        streams = Streams(self._threads, self._writer, worker=str(self._crew.index))
+        streams = Streams(self._threads, self._writer, databases.hold, worker=str(self._crew.index))
         self._hrana = Hrana(streams, self._writer, self._threads, codec)
-        self._access = Access(TokenTable(databases.store), self._threads)
+        self._access = Access(TokenTable(databases.store), self._threads.going_on)
         self._naming = Naming(databases, self._threads, time.monotonic, default=default)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -115,6 +116,15 @@ class App:
         self.databases.close()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        with self._rooms.request(Leaving(scope, receive)) as taken:
+            response = await self._answered(scope, taken, receive, send)
+            if response is not None:
+                if isinstance(response.body, bytes):
+                    taken.add_answer(len(response.body))
+                await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
+
+    async def _answered(self, scope: Message, taken: Taken, receive: Receive, send: Send) -> Response | None:
+        """The response to a request; None if its client is gone, or has the answer of another worker."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         sees, timing = False, Timing()
         try:
@@ -122,48 +132,51 @@ class App:
                 sees = await self._access.needs_token()
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
-                with self._bodies.account() as account:
-                    response = await self._respond(scope, headers, account, receive=receive, send=send, timing=timing)
+                response = await self._respond(scope, headers, taken, receive=receive, send=send, timing=timing)
                 if response is None:
-                    return
+                    return None
         except ClientGone:
-            return
+            return None
         except VirkeError as error:
             response = failed(error, self.codec)
         except Exception:
             log.exception("a request failed for a reason of the server's own")
             response = failed(INTERNAL, self.codec)
         response = response.with_headers(timing.header())
-        if sees:
-            response = self._cors.seen(response, headers)
-        await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
+        return self._cors.seen(response, headers) if sees else response
 
     async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         path = scope.get("raw_path") or scope["path"].encode()
 
-        async def open_database(shown: str | None) -> tuple[Database, Scope]:
-            token = await self._access.enter(headers, _client_of(scope), shown)
-            database = await self._naming.database(hrana.database_of(path.decode("latin-1")), headers)
-            granted = self._access.check(token, database.name, Scope.READ)
-            self._crew.check_owns(database.name)
-            return database, granted.scope
+        with ExitStack() as held:
 
-        socket = Socket(self._hrana.streams, self.codec, open_database, send)
-        try:
-            await socket.serve(receive, list(scope.get("subprotocols", ())))
-        except Elsewhere as away:
+            async def open_database(shown: str | None) -> tuple[Database, Scope]:
+                token = await self._access.enter(headers, _client_of(scope), shown)
+                database = await self._held(hrana.database_of(path.decode("latin-1")), headers, held.callback)
+                granted = self._access.check(token, database.name, Scope.READ)
+                self._crew.check_owns(database.name)
+                return database, granted.scope
+
+            socket = Socket(self._hrana.streams, self.codec, open_database, send, rooms=self._rooms)
             try:
-                line = await self._forwarding.connect(away.worker)
-                await carry(line, scope, spoken=socket.spoken, hello=socket.hello, receive=receive, send=send)
-            except Unavailable as error:
-                await send({"type": "websocket.close", "code": GONE, "reason": error.message})
+                await socket.serve(receive, list(scope.get("subprotocols", ())))
+            except Elsewhere as away:
+                await self._carry(away.worker, scope, socket, receive=receive, send=send)
+
+    async def _carry(self, worker: int, scope: Message, socket: Socket, *, receive: Receive, send: Send) -> None:
+        """Have another worker serve a WebSocket whose client has said hello."""
+        try:
+            line = await self._forwarding.connect(worker)
+            await carry(line, scope, spoken=socket.spoken, hello=socket.hello, receive=receive, send=send)
+        except Unavailable as error:
+            await send({"type": "websocket.close", "code": GONE, "reason": error.message})
 
     async def _respond(
         self,
         scope: Message,
         headers: dict[str, str],
-        account: Account,
+        taken: Taken,
         *,
         receive: Receive,
         send: Send,
@@ -171,19 +184,22 @@ class App:
     ) -> Response | None:
         """What a request is answered; None if another worker did, and it is sent."""
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-        token = None if path in OPEN_PATHS else await self._access.enter(headers, _client_of(scope))
+        token = None
+        if path not in OPEN_PATHS:
+            self._rooms.check()
+            token = await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
-        body = b"" if is_endless else await self._body(headers, receive, account)
+        body = b"" if is_endless else await self._body(headers, receive, taken)
         parts = Arriving(receive, asyncio.get_running_loop()) if is_endless else None
         request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body, parts)
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
             return operation
         try:
-            outcome = await self._outcome(operation, token, headers, receive, timing=timing)
+            outcome = await self._outcome(operation, token, headers, taken, timing=timing)
         except Elsewhere as away:
+            unread = None if is_endless else body
             try:
-                unread = None if is_endless else body
                 await self._forwarding.relay(away.worker, scope, unread, receive=receive, send=send)
                 return None
             except VirkeError as error:
@@ -191,26 +207,28 @@ class App:
         return answer(operation, outcome, self.codec)
 
     async def _outcome(
-        self, operation: Operation, token: str | None, headers: dict[str, str], receive: Receive, *, timing: Timing
+        self, operation: Operation, token: str | None, headers: dict[str, str], taken: Taken, *, timing: Timing
     ) -> object:
         """Raises `Elsewhere`: another worker has to do it. `Denied`: its client may not ask that."""
         self._crew.check_here(operation)
         if isinstance(operation, Pipeline | Cursor | Once):
-            return await self._perform_hrana(operation, token, headers, receive)
+            return await self._perform_hrana(operation, token, headers, taken)
         if operation.scope is None:
             return self._health(ready=operation.ready)
         granted = self._access.check(token, operation.database, operation.scope)
         timing.is_known = True
-        outcome = await self._perform(operation, granted.scope, receive, timing)
+        if operation.database:
+            taken.hold(self.databases.hold(operation.database))
+        outcome = await self._perform(operation, granted.scope, taken, timing)
         if isinstance(outcome, Deleted) and not isinstance(operation, Import):  # its body is gone
-            outcome = await self._perform(operation, granted.scope, receive, timing)
+            outcome = await self._perform(operation, granted.scope, taken, timing)
         if isinstance(operation, CreateToken | RevokeToken):
             await self._access.renew()
         if isinstance(operation, ListDatabases) and isinstance(outcome, list):
             return [name for name in outcome if granted.may_see(name)]
         return outcome
 
-    async def _body(self, headers: dict[str, str], receive: Receive, account: Account) -> bytes:
+    async def _body(self, headers: dict[str, str], receive: Receive, taken: Taken) -> bytes:
         """The whole body. Raises `TooLarge`, `Busy`, `ClientGone`."""
         if int(headers.get("content-length") or 0) > self._body_bytes:
             raise self._too_large()
@@ -223,7 +241,7 @@ class App:
             size += len(part)
             if size > self._body_bytes:
                 raise self._too_large()
-            account.take(len(part))
+            taken.take_body(len(part))
             parts.append(part)
             if not message.get("more_body"):
                 return b"".join(parts) if len(parts) > 1 else part
@@ -232,23 +250,29 @@ class App:
         return TooLarge(f"the body is larger than {self._body_bytes >> 20} MiB (--max-body-mb)")
 
     async def _perform_hrana(
-        self, operation: Pipeline | Cursor | Once, token: str | None, headers: dict[str, str], receive: Receive
+        self, operation: Pipeline | Cursor | Once, token: str | None, headers: dict[str, str], taken: Taken
     ) -> object:
         try:
-            database = await self._naming.database(operation.database, headers)
+            database = await self._held(operation.database, headers, taken.hold)
             scope = self._access.check(token, database.name, Scope.READ).scope
             has_baton = getattr(operation, "baton", None) is not None  # of a stream of this worker, or wrong
             if not has_baton and not (self._crew.reads_here and self._hrana.is_simple(operation)):
                 self._crew.check_owns(database.name)
             self.databases.check_reads_here(database)
-            found = await self._hrana.perform(operation, database, scope, partial(gone, receive))
+            found = await self._hrana.perform(operation, database, scope, taken)
             if isinstance(found.body, bytes):
                 self.databases.check_reads_here(database)
             return found
         except VirkeError as error:
             return error
 
-    async def _perform(self, operation: Operation, scope: Scope, receive: Receive, timing: Timing) -> object:
+    async def _held(self, name: str, headers: dict[str, str], hold: Callable[[Callable[[], None]], object]) -> Database:
+        """The database that a request means, which is not closed until what `hold` was given is called."""
+        database = await self._naming.database(name, headers)
+        hold(self.databases.hold(database.name))
+        return await self._naming.database(database.name, headers)  # the same, unless it was closed a moment ago
+
+    async def _perform(self, operation: Operation, scope: Scope, taken: Taken, timing: Timing) -> object:
         try:
             if operation.database is not None and not self._crew.owns(operation.database):
                 self.databases.check_reads_here(await self._naming.database(operation.database, {}))
@@ -263,10 +287,10 @@ class App:
                         writes = error.writes and scope >= Scope.WRITE
             with timing.counting():
                 if isinstance(operation, Run) and database and writes and not operation.meta:
-                    return await self._write(operation, database, scope)
+                    return await self._write(operation, database, scope, taken)
                 if isinstance(operation, Import | Export):
                     return await self._transfers.perform(operation, scope)
-                outcome = await self._in_thread(operation, scope, receive)
+                outcome = await self._in_thread(operation, scope, taken)
             if isinstance(outcome, QueryResult) and (opened := self.databases.known(operation.database or "")):
                 self.databases.check_reads_here(opened)  # it may be so since the state that this read saw
             return outcome
@@ -277,11 +301,11 @@ class App:
         except VirkeError as error:
             return error
 
-    async def _write(self, operation: Run, database: Database, scope: Scope) -> object:
+    async def _write(self, operation: Run, database: Database, scope: Scope, taken: Taken) -> object:
         program = database.serving.program(
             operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
         )
-        answers = await self._writer().run(database, program)
+        answers = await self._writer().run(database, program, taken.leaving, taken.growing())
         results = [one for one in answers if isinstance(one, QueryResult)]
         return results if operation.is_batch else results[0]
 
@@ -294,22 +318,26 @@ class App:
             self._writing = Writing(asyncio.get_running_loop(), self._crew)
         return self._writing
 
-    async def _in_thread(self, operation: Operation, scope: Scope, receive: Receive) -> object:
+    async def _in_thread(self, operation: Operation, scope: Scope, taken: Taken) -> object:
         """Perform it in a thread; a client that goes away meanwhile ends the read."""
-        cancel = Cancel()
+        cancel = Cancel(taken.growing())
         loop = asyncio.get_running_loop()
+        assert taken.leaving is not None, "a request has a client"
+        take_back = taken.leaving.then(cancel.cancel)
         run = copy_context().run
-        working = loop.run_in_executor(self._threads, run, perform, operation, self.databases, scope, cancel)
-        watching = asyncio.ensure_future(gone(receive))
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            watching.cancel()
-            return await working
-        cancel.cancel()
-        await asyncio.wait((working,))
-        if working.exception() is None and isinstance(done := working.result(), Parts | Streamed):
-            await loop.run_in_executor(self._threads, done.close)
-        raise ClientGone
+        try:
+            done = await loop.run_in_executor(self._threads, run, perform, operation, self.databases, scope, cancel)
+        except VirkeError:
+            if cancel.is_cancelled:
+                raise ClientGone from None
+            raise
+        finally:
+            take_back()
+        if cancel.is_cancelled:
+            if isinstance(done, Parts | Streamed):
+                await loop.run_in_executor(self._threads.ending, done.close)
+            raise ClientGone
+        return done
 
 
 def _client_of(scope: Message) -> str | None:

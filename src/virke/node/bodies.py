@@ -12,22 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from concurrent.futures import Executor
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 from virke.api.messages import Parts, Response
 from virke.errors import TimedOut, VirkeError
+from virke.node.leaving import ClientGone, Message, Receive, gone
+from virke.node.threads import Threads
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 log: Final = logging.getLogger("virke.node")
 STALL_S: Final = 60.0
-
-
-class ClientGone(Exception):
-    """The client went away before its request was answered."""
 
 
 class Arriving:
@@ -63,7 +58,7 @@ class Arriving:
 
 
 async def send_response(
-    response: Response, send: Send, receive: Receive, threads: Executor, *, with_body: bool = True
+    response: Response, send: Send, receive: Receive, threads: Threads, *, with_body: bool = True
 ) -> None:
     """Send a response; parts of a body are made in `threads`."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
@@ -84,15 +79,15 @@ async def send_response(
     except (ClientGone, TimeoutError):
         log.info("a client went away, or stopped reading, in the middle of an answer")
     finally:
-        await asyncio.get_running_loop().run_in_executor(threads, body.close)
+        await asyncio.get_running_loop().run_in_executor(threads.ending, body.close)
 
 
-async def _send_parts(parts: Parts, send: Send, receive: Receive, threads: Executor) -> None:
+async def _send_parts(parts: Parts, send: Send, receive: Receive, threads: Threads) -> None:
     loop = asyncio.get_running_loop()
     watching = asyncio.ensure_future(gone(receive))
     try:
         while True:
-            making = loop.run_in_executor(threads, next, parts, None)
+            making = loop.run_in_executor(threads.going_on, next, parts, None)
             try:
                 await asyncio.wait((making, watching), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -110,9 +105,3 @@ async def _send_parts(parts: Parts, send: Send, receive: Receive, threads: Execu
                 await send({"type": "http.response.body", "body": part, "more_body": True})
     finally:
         watching.cancel()
-
-
-async def gone(receive: Receive) -> None:
-    """Return when the client has gone away."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

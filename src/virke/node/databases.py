@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -94,15 +95,23 @@ class Databases:
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:
         """Meanwhile the database of this name is not closed for want of room."""
-        with self._lock:
-            self._in_use[name] = self._in_use.get(name, 0) + 1
+        let_go = self.hold(name)
         try:
             yield
         finally:
-            with self._lock:
-                self._in_use[name] -= 1
-                if not self._in_use[name]:
-                    del self._in_use[name]
+            let_go()
+
+    def hold(self, name: str) -> Callable[[], None]:
+        """From now on the database of this name is not closed for want of room, until what is returned is called."""
+        with self._lock:
+            self._in_use[name] = self._in_use.get(name, 0) + 1
+        return partial(self._let_go, name)
+
+    def _let_go(self, name: str) -> None:
+        with self._lock:
+            self._in_use[name] -= 1
+            if not self._in_use[name]:
+                del self._in_use[name]
 
     def names(self) -> list[str]:
         """The names of all databases. Raises `Unavailable`."""

@@ -10,8 +10,9 @@ Knows streams and how they are answered; knows no ASGI.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Final
 
 from virke.api.codec import Codec
@@ -21,52 +22,54 @@ from virke.api.hrana.effects import check_may_write
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.hrana.sql import is_plain, verb
 from virke.api.messages import Parts, Response
+from virke.api.pieces import body_of, body_of_lines
 from virke.engine.database import Database
 from virke.engine.programs import Step
 from virke.engine.results import QueryResult
 from virke.engine.rows import Rows
 from virke.engine.terms import Terms
 from virke.errors import NotHere, VirkeError
+from virke.node.limits import Taken
 from virke.node.streams import Live, Streams
+from virke.node.threads import Threads
 from virke.node.writing import Writing
 from virke.scopes import Scope
 
 ROWS_OF_A_PART: Final = 256
 CLOSED: Final = answers.ok("close")
 _LINES: Final = (("content-type", "text/plain"),)
-Gone = Callable[[], Awaitable[None]]
 
 
 class Hrana:
     """Carries out Hrana's operations for one event loop."""
 
-    def __init__(self, streams: Streams, writing: Callable[[], Writing], threads: Executor, codec: Codec) -> None:
+    def __init__(self, streams: Streams, writing: Callable[[], Writing], threads: Threads, codec: Codec) -> None:
         self.streams = streams
         self._writing = writing
         self._threads = threads
         self._codec = codec
 
     async def perform(
-        self, operation: Pipeline | Cursor | Once, database: Database, scope: Scope, gone: Gone
+        self, operation: Pipeline | Cursor | Once, database: Database, scope: Scope, taken: Taken
     ) -> Response:
-        """Do what a request asks. `gone` waits until its client goes away. Raises `Refused`, `Busy`."""
+        """Do what a request asks. `taken` is what it holds. Raises `Refused`, `Busy`."""
         match operation:
             case Pipeline(baton=None, requests=[requests.Execute(statement), *rest]) if _is_simple(statement) and (
                 not rest or (len(rest) == 1 and isinstance(rest[0], requests.Close))
             ):
-                first = await self._simple(statement, database, scope, gone)
+                first = await self._simple(statement, database, scope, taken)
                 results = [first, CLOSED] if rest else [first]
                 return self._pipelined(None, results)
             case Pipeline(_, baton, asked):
-                return await self._pipeline(self._stream(baton, database, scope), asked, gone)
+                return await self._pipeline(self._stream(baton, database, scope), asked, taken)
             case Cursor(baton=None, batch=requests.Batch(steps=[requests.BatchStep(statement, None)])) if _is_simple(
                 statement
             ):
-                return await self._simple_cursor(statement, database, scope, gone)
+                return await self._simple_cursor(statement, database, scope, taken)
             case Cursor(_, baton, batch):
-                return await self._cursor(self._stream(baton, database, scope), batch, gone)
+                return await self._cursor(self._stream(baton, database, scope), batch, taken)
             case Once(_, request):
-                return await self._once(request, database, scope, gone)
+                return await self._once(request, database, scope, taken)
 
     def is_simple(self, operation: Pipeline | Cursor | Once) -> bool:
         """Whether it is one statement that needs nothing of a stream, and that any worker may try."""
@@ -81,7 +84,7 @@ class Hrana:
         return self.streams.open(database, scope) if baton is None else self.streams.take(baton, database, scope)
 
     async def _simple(
-        self, statement: requests.Statement, database: Database, scope: Scope, gone: Gone
+        self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken
     ) -> dict[str, object]:
         """The result of one statement outside of a transaction."""
         sql = statement.text.sql or ""
@@ -91,18 +94,18 @@ class Hrana:
             except NotHere as error:
                 if not error.writes:
                     live = self.streams.open(database, scope)
-                    live.gone = gone
+                    live.gone, live.taken = taken.leaving, taken
                     return await self._respond(live, requests.Execute(statement))
-                done = await self._write(statement, database, scope)
+                done = await self._write(statement, database, scope, taken)
             return answers.ok("execute", result=answers.result_of(done))
         except VirkeError as error:
             return answers.failed(error)
 
-    async def _write(self, statement: requests.Statement, database: Database, scope: Scope) -> Done:
+    async def _write(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Done:
         sql = statement.text.sql or ""
         check_may_write(scope)
         program = database.serving.program((Step(sql, statement.params),), scope=scope)
-        [result] = await self._writing().run(database, program)
+        [result] = await self._writing().run(database, program, taken.leaving, taken.growing())
         assert isinstance(result, QueryResult), "an error is raised"
         return Done(result, verb(sql), statement.wants_rows, result.last_insert_rowid or 0)
 
@@ -113,8 +116,8 @@ class Hrana:
         finally:
             self.streams.drop(live)
 
-    async def _pipeline(self, live: Live, asked: tuple[requests.StreamRequest, ...], gone: Gone) -> Response:
-        live.gone = gone
+    async def _pipeline(self, live: Live, asked: tuple[requests.StreamRequest, ...], taken: Taken) -> Response:
+        live.gone, live.taken = taken.leaving, taken
         try:
             results = [await self.streams.drive(live, live.stream.respond(one)) for one in asked]
         except BaseException:
@@ -123,33 +126,33 @@ class Hrana:
         return self._pipelined(self.streams.keep(live), results)
 
     def _pipelined(self, baton: str | None, results: list[dict[str, object]]) -> Response:
-        return Response(200, self._codec.dumps({"baton": baton, "base_url": None, "results": results}))
+        return Response(200, body_of({"baton": baton, "base_url": None, "results": results}, self._codec))
 
     async def _once(
-        self, request: requests.Execute | requests.Batch, database: Database, scope: Scope, gone: Gone
+        self, request: requests.Execute | requests.Batch, database: Database, scope: Scope, taken: Taken
     ) -> Response:
         live = self.streams.open(database, scope)
-        live.gone = gone
+        live.gone, live.taken = taken.leaving, taken
         found = answers.once_of(await self._respond(live, request))
-        return Response(200 if "result" in found else 400, self._codec.dumps(found))
+        return Response(200 if "result" in found else 400, body_of(found, self._codec))
 
     # Cursors
 
-    async def _cursor(self, live: Live, batch: requests.Batch, gone: Gone) -> Response:
-        live.gone = gone
+    async def _cursor(self, live: Live, batch: requests.Batch, taken: Taken) -> Response:
+        live.gone, live.taken = taken.leaving, taken
         try:
             try:
-                found = await self.streams.drive(live, live.stream.batch(batch))
-                entries = list(answers.entries_of(found))
+                answered: Sequence[answers.StepAnswer] | VirkeError
+                answered = await self.streams.drive(live, live.stream.batch(batch))
             except VirkeError as error:
-                entries = [{"type": "error", "error": complaints.described(error)}]
+                answered = error
         except BaseException:
             self.streams.drop(live)
             raise
-        return self._lines(self.streams.keep(live), entries)
+        return self._lines(self.streams.keep(live), answered)
 
     async def _simple_cursor(
-        self, statement: requests.Statement, database: Database, scope: Scope, gone: Gone
+        self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken
     ) -> Response:
         sql = statement.text.sql or ""
         try:
@@ -157,12 +160,11 @@ class Hrana:
                 done = Done(database.query_here(sql, statement.params), "SELECT", statement.wants_rows)
             except NotHere as error:
                 if not error.writes and (rows := await self._rows(statement, database)) is not None:
-                    return Response(200, await self._parts(rows), _LINES)
-                done = await self._write(statement, database, scope)
-            entries = list(answers.entries_of([done]))
+                    return Response(200, await self._parts(rows, taken), _LINES)
+                done = await self._write(statement, database, scope, taken)
+            return self._lines(None, [done])
         except VirkeError as error:
-            entries = list(answers.entries_of([error]))
-        return self._lines(None, entries)
+            return self._lines(None, [error])
 
     async def _rows(self, statement: requests.Statement, database: Database) -> Rows | None:
         """The rows of a reading statement; None if it writes."""
@@ -174,16 +176,27 @@ class Hrana:
         except NotHere:
             return None
 
-    def _lines(self, baton: str | None, entries: list[dict[str, object]]) -> Response:
-        lines = [{"baton": baton, "base_url": None}, *entries]
-        return Response(200, b"".join(self._line(line) for line in lines), _LINES)
+    def _lines(self, baton: str | None, answered: Sequence[answers.StepAnswer] | VirkeError) -> Response:
+        """Steps that are done as lines; in parts, if they are many."""
+        if isinstance(answered, VirkeError):
+            entries: Iterator[dict[str, object]] = iter([{"type": "error", "error": complaints.described(answered)}])
+        else:
+            entries = answers.entries_of(answered)
+        lines = map(self._line, chain([{"baton": baton, "base_url": None}], entries))
+        return Response(200, body_of_lines(lines), _LINES)
 
     def _line(self, value: object) -> bytes:
         return self._codec.dumps(value) + b"\n"
 
-    async def _parts(self, rows: Rows) -> Parts:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, Parts, self._streamed(rows), rows.close, rows.interrupt)
+    async def _parts(self, rows: Rows, taken: Taken) -> Parts:
+        """The lines of a cursor, the first of which are there; a client that goes away meanwhile ends them."""
+        take_back = taken.leaving.then(rows.interrupt) if taken.leaving else None
+        making = partial(Parts, self._streamed(rows), rows.close, rows.interrupt)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads.going_on, making)
+        finally:
+            if take_back is not None:
+                take_back()
 
     def _streamed(self, rows: Rows) -> Iterator[bytes]:
         """The lines of a cursor, some rows at a time; its parts may block."""

@@ -1,22 +1,32 @@
-"""What the requests of a node may hold at the same time, all together.
+"""What the requests of a node may hold at the same time, all together: bodies that came, answers that are built or sent.
 
-Knows numbers and the event loop; knows no request.
+Knows numbers and locks; knows no request.
 
-1. Nothing here waits for ever, and nothing grows with the number of clients: what finds no room is `Busy` at once, or
-   waits in a line of bounded length.
-2. What was taken is given back when its `with` ends, however it ends.
+1. Nothing here waits, and nothing grows with the number of clients: what finds no room is `Busy` at once.
+2. A request that is alone always finds room: what it may hold has a limit of its own.
+3. What a request took is given back when its `with` ends, however it ends, and the databases that it held are let go.
+4. An answer that is built already is counted, and never refused: what it says may be that something was written.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
+from virke.config import memory_mb_of
 from virke.errors import Busy
 from virke.machine import default_budget_bytes
+from virke.node.leaving import Leaving
 
 BODIES_SHARE: Final = 4
-"""One part in so many of what a process may use is for bodies of requests."""
+ANSWERS_SHARE: Final = 2
+"""Of what a process may use, one part in so many."""
+ANSWERS_BYTES_MIN: Final = 128 << 20
+"""Twice the usual `max_result_mb`."""
+SMALL_BYTES: Final = 64 << 10
+"""An answer of at most so many bytes is not counted: its connection holds no more than that."""
 
 
 class Room:
@@ -26,39 +36,104 @@ class Room:
         self.what = what
         self.bytes_max = bytes_max
         self.used = 0
+        self._lock = threading.Lock()
 
-    def account(self) -> Account:
-        """What one request takes of it."""
-        return Account(self)
+    def check(self) -> None:
+        """Raise `Busy` if there is no room for anything more."""
+        if self.used >= self.bytes_max:
+            raise self._full()
+
+    def take(self, count: int, own: int) -> None:
+        """Hold so many bytes more for a request that has `own` of them. Raises `Busy`: they are not there."""
+        with self._lock:
+            if self.used > own and self.used + count > self.bytes_max:
+                raise self._full()
+            self.used += count
+
+    def add(self, count: int) -> None:
+        """Hold so many bytes more, or fewer, whether there is room or not."""
+        with self._lock:
+            self.used += count
+
+    def _full(self) -> Busy:
+        return Busy(f"{self.what} hold {self.used >> 20} MiB here already; send this again in a moment")
 
 
-class Account:
-    """What one request has taken of a room; given back at the end of its `with`."""
+class Rooms:
+    """The rooms of a node."""
 
-    __slots__ = ("_room", "_taken")
+    def __init__(self, bodies_bytes: int, answers_bytes: int) -> None:
+        self.bodies = Room("bodies of requests", bodies_bytes)
+        self.answers = Room("answers", answers_bytes)
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self._taken = 0
+    def request(self, leaving: Leaving | None = None) -> Taken:
+        """What one request takes of them; before it is performed, `check` says whether there is any."""
+        return Taken(self, leaving)
 
-    def take(self, count: int) -> None:
-        """Hold so many bytes more. Raises `Busy`: they are not there."""
-        room = self._room
-        if room.used + count > room.bytes_max:
-            raise Busy(f"{room.what} hold {room.used >> 20} MiB here already; send this again in a moment")
-        room.used += count
-        self._taken += count
+    def check(self) -> None:
+        """Raise `Busy` if there is no room for another answer."""
+        self.answers.check()
 
-    def __enter__(self) -> Account:
+
+class Taken:
+    """What one request holds, until the end of its `with`, and its client; used by one thread at a time."""
+
+    __slots__ = ("_answer", "_body", "_held", "_rooms", "leaving")
+
+    def __init__(self, rooms: Rooms, leaving: Leaving | None) -> None:
+        self._rooms = rooms
+        self.leaving = leaving
+        """Says when the client goes; None: what the request came by says so."""
+        self._body = self._answer = 0
+        self._held: list[Callable[[], None]] = []
+
+    def take_body(self, count: int) -> None:
+        """So many bytes of its body came. Raises `Busy`."""
+        self._rooms.bodies.take(count, self._body)
+        self._body += count
+
+    def growing(self) -> Callable[[int], None]:
+        """For one result: to be told how many bytes it has so far. A statement that is run again begins from nothing.
+
+        What is returned raises `Busy`.
+        """
+        most = 0
+
+        def grew(size: int) -> None:
+            nonlocal most
+            if size > most:
+                self._rooms.answers.take(size - most, self._answer)
+                self._answer += size - most
+                most = size
+
+        return grew
+
+    def add_answer(self, count: int) -> None:
+        """Its answer is so large, and is sent in any case."""
+        if count > SMALL_BYTES:
+            self._rooms.answers.add(count)
+            self._answer += count
+
+    def hold(self, let_go: Callable[[], None]) -> None:
+        """Call this when it ends."""
+        self._held.append(let_go)
+
+    def __enter__(self) -> Taken:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._room.used -= self._taken
-        self._taken = 0
+        if self._body:
+            self._rooms.bodies.add(-self._body)
+        if self._answer:
+            self._rooms.answers.add(-self._answer)
+        self._body = self._answer = 0
+        while self._held:
+            self._held.pop()()
 
 
-def room_for_bodies(body_bytes: int, workers: int = 1) -> Room:
-    """The usual room for bodies of requests: a share of the memory, among so many workers; enough for two of the largest."""
-    return Room("bodies of requests", max(2 * body_bytes, default_budget_bytes() // BODIES_SHARE // workers))
+def usual_rooms(body_bytes: int) -> Rooms:
+    """Shares of the process's memory, and enough for two of the largest bodies."""
+    budget = (memory_mb_of(None) or 0) << 20 or default_budget_bytes()
+    return Rooms(max(2 * body_bytes, budget // BODIES_SHARE), max(ANSWERS_BYTES_MIN, budget // ANSWERS_SHARE))

@@ -19,8 +19,10 @@ from virke.api.codec import Codec
 from virke.api.hrana import answers, requests, sockets
 from virke.api.hrana.complaints import Refused, described
 from virke.api.hrana.sockets import Asked, Hello, Stored
+from virke.api.pieces import bytes_of
 from virke.engine.database import Database
-from virke.errors import VirkeError
+from virke.errors import Busy, VirkeError
+from virke.node.limits import Rooms, Taken
 from virke.node.streams import Live, Streams
 from virke.scopes import Scope
 
@@ -45,12 +47,19 @@ class Socket:
     """One connection."""
 
     def __init__(
-        self, streams: Streams, codec: Codec, open_database: Open, send: Callable[[Any], Awaitable[None]]
+        self,
+        streams: Streams,
+        codec: Codec,
+        open_database: Open,
+        send: Callable[[Any], Awaitable[None]],
+        *,
+        rooms: Rooms,
     ) -> None:
         self._streams = streams
         self._codec = codec
         self._open_database = open_database
         self._send = send
+        self._rooms = rooms
         self._database: Database | None = None
         self._scope = Scope.READ
         self._stored = Stored()
@@ -96,10 +105,14 @@ class Socket:
         if self._database is None:
             raise Refused("Received a request before hello message")
         await self._room.acquire()
-        if (doing := self._begin(found, self._database)) is None:
-            self._room.release()
-            return True
-        task = asyncio.ensure_future(self._answer(doing, found.id))
+        taken = self._rooms.request()
+        try:
+            self._rooms.check()
+            taken.take_body(len(text))
+            doing = self._begin(found, self._database, taken)
+        except Busy as error:
+            doing = _known(sockets.failed(found.id, error))
+        task = asyncio.ensure_future(self._answer(doing, found.id, taken))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return True
@@ -118,17 +131,18 @@ class Socket:
         await self._say({"type": "hello_ok"})
         return True
 
-    async def _answer(self, doing: Awaitable[dict[str, object]], number: int) -> None:
-        try:
-            found = await doing
-        except VirkeError as error:
-            found = sockets.failed(number, error)
-        try:
-            await self._say(found)
-        except VirkeError as error:
-            await self._say(sockets.failed(number, error))
+    async def _answer(self, doing: Awaitable[dict[str, object]], number: int, taken: Taken) -> None:
+        with taken:
+            try:
+                found = await doing
+            except VirkeError as error:
+                found = sockets.failed(number, error)
+            try:
+                await self._say(found, taken)
+            except VirkeError as error:
+                await self._say(sockets.failed(number, error), taken)
 
-    def _begin(self, asked: Asked, database: Database) -> Awaitable[dict[str, object]] | None:
+    def _begin(self, asked: Asked, database: Database, taken: Taken) -> Awaitable[dict[str, object]]:
         """What has to be awaited for the answer; here, in the order of messages, what later ones build on is done."""
         try:
             match asked:
@@ -156,8 +170,8 @@ class Socket:
                             raise Refused(f"Cursor {asked.cursor} already exists", "CURSOR_EXISTS")
                         entries: list[dict[str, object]] = []
                         self._cursors[asked.cursor] = stream, entries
-                        return self._open_cursor(asked.id, stream, request, entries)
-                    return self._request(asked.id, stream, request)
+                        return self._open_cursor(asked.id, stream, request, entries=entries, taken=taken)
+                    return self._request(asked.id, stream, request, taken)
             return _known(sockets.ok(asked.id, asked.kind))
         except VirkeError as error:
             return _known(sockets.failed(asked.id, error))
@@ -177,21 +191,29 @@ class Socket:
                 self._streams.drop(stream.live)
         return sockets.ok(number, "close_stream")
 
-    async def _request(self, number: int, stream: _Stream, request: requests.StreamRequest) -> dict[str, object]:
+    async def _request(
+        self, number: int, stream: _Stream, request: requests.StreamRequest, taken: Taken
+    ) -> dict[str, object]:
         async with stream.line:
             live = stream.live
-            live.is_in_use = True
+            live.is_in_use, live.taken = True, taken
             try:
                 return sockets.responded(number, await self._streams.drive(live, live.stream.respond(request)))
             finally:
                 self._streams.rest(live)
 
     async def _open_cursor(
-        self, number: int, stream: _Stream, batch: requests.Batch, entries: list[dict[str, object]]
+        self,
+        number: int,
+        stream: _Stream,
+        batch: requests.Batch,
+        *,
+        entries: list[dict[str, object]],
+        taken: Taken,
     ) -> dict[str, object]:
         async with stream.line:
             live = stream.live
-            live.is_in_use = True
+            live.is_in_use, live.taken = True, taken
             try:
                 found = await self._streams.drive(live, live.stream.batch(batch))
                 entries += list(answers.entries_of(found))[:-1]  # `done` says the end here, no entry
@@ -207,8 +229,11 @@ class Socket:
             del entries[: len(taken)]
         return sockets.ok(asked.id, "fetch_cursor", entries=taken, done=not entries)
 
-    async def _say(self, message: dict[str, object]) -> None:
-        await self._send({"type": "websocket.send", "text": self._codec.dumps(message).decode()})
+    async def _say(self, message: dict[str, object], taken: Taken | None = None) -> None:
+        text = bytes_of(message, self._codec).decode()
+        if taken is not None:
+            taken.add_answer(len(text))
+        await self._send({"type": "websocket.send", "text": text})
 
     async def _close(self, code: int, error: VirkeError) -> None:
         reason = error.message.encode()[:120].decode(errors="ignore")

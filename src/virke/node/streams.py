@@ -7,15 +7,15 @@ Knows the loop, a pool of threads, `Writing` and the gates; what a stream is and
 2. A stream that no request came for in `LEASE_S` is ended, and so is a transaction that writes after `WRITING_S`,
    whatever it is doing: others wait for it.
 3. What a client that went away was waiting for is interrupted, and its stream is ended.
-4. Waiting for the gate takes no thread. A transaction that ends leaves it, however it ends.
+4. An open stream holds its database: it is not closed for want of room.
+5. Waiting for the gate takes no thread. A transaction that ends leaves it, however it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from collections.abc import Callable
 from functools import partial
 from hmac import compare_digest
 from typing import Any, Final, TypeVar
@@ -42,6 +42,9 @@ from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
 from virke.errors import Busy, NotHere, VirkeError
 from virke.node.gates import Gates
+from virke.node.leaving import Leaving
+from virke.node.limits import Taken
+from virke.node.threads import Threads
 from virke.node.writing import Writing
 from virke.scopes import Scope
 
@@ -67,12 +70,35 @@ class Live:
         self.alarm: asyncio.TimerHandle | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.is_ended = self.is_cleared = False
-        self.gone: Callable[[], Awaitable[None]] | None = None
-        """Waits until the client of the present request goes away."""
+        self.gone: Leaving | None = None
+        """The client of the present request, if it may go away."""
+        self.taken: Taken | None = None
+        """What the present request holds."""
+        self.let_go: Callable[[], None] | None = None
+        """Lets the database be closed, as far as this stream is concerned."""
+        self.undone: list[Callable[[], None]] = []
+        """What is to be called if the stream is ended now."""
         self.watching: asyncio.Future[None] | None = None
 
+    def then(self, call: Callable[[], None]) -> Callable[[], object]:
+        """Call this if the stream is ended now; what is returned takes it back."""
+        self.undone.append(call)
+        return partial(self.undone.remove, call)
+
+    def release(self) -> None:
+        """Nothing of it uses its database any more; harmless when done."""
+        let_go, self.let_go = self.let_go, None
+        if let_go is not None:
+            let_go()
+
+    def growing(self) -> Callable[[int], None] | None:
+        """For one result: to be told how large it is so far."""
+        return self.taken.growing() if self.taken is not None else None
+
     def interrupt(self) -> None:
-        """End the statement that runs now, if any."""
+        """End the statement that runs now, if any, and take out of the line what waits there."""
+        for call in self.undone:
+            call()
         if self.cancel is not None:
             self.cancel.cancel()
         if (transaction := self.stream.transaction) is not None:
@@ -84,8 +110,9 @@ class Streams:
 
     def __init__(
         self,
-        threads: Executor,
+        threads: Threads,
         writing: Callable[[], Writing],
+        hold: Callable[[str], Callable[[], None]],
         *,
         worker: str = "0",
         lease_s: float = LEASE_S,
@@ -94,6 +121,7 @@ class Streams:
     ) -> None:
         self._threads = threads
         self._writing = writing
+        self._hold = hold
         self._worker = worker
         self._lease_s, self._writing_s, self._gate_s = lease_s, writing_s, gate_s
         self._kept: dict[str, Live] = {}
@@ -107,7 +135,9 @@ class Streams:
         if len(self._kept) >= STREAMS_MAX:
             raise Busy(f"{STREAMS_MAX} streams are open here; close some")
         serving = database.serving
-        return Live(database, Stream(serving.empty, foreign_keys=serving.foreign_keys, scope=scope), scope)
+        live = Live(database, Stream(serving.empty, foreign_keys=serving.foreign_keys, scope=scope), scope)
+        live.let_go = self._hold(database.name)
+        return live
 
     def take(self, baton: str, database: Database, scope: Scope) -> Live:
         """The stream of a baton. Raises `Refused`."""
@@ -155,11 +185,16 @@ class Streams:
         _stop(live.alarm)
         if live.is_in_use:
             live.interrupt()
-        elif live.stream.transaction is not None and not live.is_cleared:
+        elif live.is_cleared:
+            return
+        elif live.stream.transaction is None:
+            live.release()
+        else:
             live.is_cleared = True
             task = asyncio.ensure_future(self._finish(live, live.stream.transaction, commits=False))
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
+            task.add_done_callback(lambda done: live.release())
 
     async def close(self) -> None:
         """End all streams."""
@@ -198,7 +233,8 @@ class Streams:
                 program = serving.program(
                     steps, foreign_keys=foreign_keys, keeps_going=True, has_transactions=True, scope=live.scope
                 )
-                return await self._writing().run(live.database, program)
+                self._watch(live)
+                return await self._writing().run(live.database, program, live, live.growing())
             case Ask(sql):
                 return await self._watched(live, live.database.describe, sql)
             case BeginReading(foreign_keys):
@@ -207,14 +243,15 @@ class Streams:
             case BeginWriting(foreign_keys):
                 return await self._begin_writing(live, foreign_keys=foreign_keys)
             case Within(_, call):
-                return await self._watched(live, call)
+                self._watch(live)
+                return await self._go_on(call)
             case End(transaction, commits):
                 return await self._finish(live, transaction, commits=commits)
 
     async def _single(self, live: Live, single: Single, *, writes: bool) -> QueryResult:
         """One statement that can't be answered from memory: a read in a thread, a write in line."""
         if not writes:
-            live.cancel = Cancel()
+            live.cancel = Cancel(live.growing())
             try:
                 terms = Terms(cancel=live.cancel)
                 return await self._watched(live, live.database.serving.read, single.sql, single.params, terms)
@@ -226,14 +263,15 @@ class Streams:
         program = live.database.serving.program(
             (Step(single.sql, single.params),), foreign_keys=single.foreign_keys, scope=live.scope
         )
-        [answer] = await self._writing().run(live.database, program)
+        self._watch(live)
+        [answer] = await self._writing().run(live.database, program, live, live.growing())
         assert isinstance(answer, QueryResult), "an error is raised"
         return answer
 
     async def _begin_writing(self, live: Live, *, foreign_keys: bool) -> Transaction:
         await self._gates.enter(live.database.name, self._gate_s)
         begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
-        beginning = asyncio.ensure_future(self._in_thread(begin))
+        beginning = asyncio.ensure_future(self._go_on(begin))
         try:
             transaction = await asyncio.shield(beginning)
         except BaseException:
@@ -247,12 +285,12 @@ class Streams:
         """Nobody waits for this beginning any more."""
         self._gates.leave(name)
         if not beginning.cancelled() and beginning.exception() is None:
-            self._threads.submit(beginning.result().rollback)
+            self._threads.ending.submit(beginning.result().rollback)
 
     async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> None:
         finish = transaction.commit if commits else transaction.rollback
         try:
-            await self._in_thread(finish)
+            await asyncio.get_running_loop().run_in_executor(self._threads.ending, finish)
         finally:
             if live.holds_gate and not transaction.read_only:
                 live.holds_gate = False
@@ -261,17 +299,24 @@ class Streams:
 
     async def _watched(self, live: Live, call: Callable[..., T], *args: Any) -> T:
         """In a thread; if the client goes away meanwhile, the stream ends and what runs is interrupted."""
+        self._watch(live)
+        return await self._in_thread(call, *args)
+
+    def _watch(self, live: Live) -> None:
         if live.gone is not None and live.watching is None:
             live.watching = asyncio.ensure_future(live.gone())
             live.watching.add_done_callback(lambda done: None if done.cancelled() else self.end(live))
-        return await self._in_thread(call, *args)
+
+    async def _go_on(self, call: Callable[[], T]) -> T:
+        """In a thread, though others wait for one: it was begun."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads.going_on, call)
 
     async def _in_thread(self, call: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
 
 
 def _stop_watching(live: Live) -> None:
-    live.gone = None
+    live.gone = live.taken = None
     if live.watching is not None:
         live.watching.cancel()
         live.watching = None

@@ -4,23 +4,29 @@ Knows the loop and `Serving`; knows no HTTP.
 
 1. The loop never waits: a program is put in line, and its future is resolved when its commit is done.
 2. One thread leads for one database; it is taken from a pool when there is something to lead.
-3. A write that was begun is finished, whether or not its client is still there.
+3. A write that was begun is finished, whether or not its client is still there. One that was not is dropped with it.
+4. At most `LINE_MAX` writes of a database are in line; the next one is `Busy`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from virke.engine.database import Database
 from virke.engine.programs import Answer, Program
 from virke.engine.queue import Pending
-from virke.errors import OutcomeUnknown
+from virke.errors import Busy, OutcomeUnknown
+from virke.node.leaving import ClientGone, Leaves
 from virke.node.workers.crew import ALONE, Crew
 
 LEADERS_MAX: Final = 64
+LINE_MAX: Final = 1024
 
 
 class Writing:
@@ -32,19 +38,52 @@ class Writing:
         self._leaders = ThreadPoolExecutor(LEADERS_MAX, "virke-leader")
         self._done: list[tuple[Pending, asyncio.Future[list[Answer]]]] = []
         self._lock = threading.Lock()
+        self.in_line: Counter[str] = Counter()
+        """How many writes of each database are in line, or being committed."""
 
-    async def run(self, database: Database, program: Program) -> list[Answer]:
-        """What each step answered, once it is in history. Raises what became of it, if it is not.
+    async def run(
+        self,
+        database: Database,
+        program: Program,
+        leaving: Leaves | None = None,
+        grew: Callable[[int], None] | None = None,
+    ) -> list[Answer]:
+        """What each step answered, once it is in history.
 
         Raises:
+            Busy: too many are in line. ClientGone: so it was not done. VirkeError: what became of it, if it is not in history.
             Elsewhere: another worker writes this database; nothing was done.
         """
-        self._crew.check_owns(database.name)
+        name = database.name
+        self._crew.check_owns(name)
+        if self.in_line[name] >= LINE_MAX:
+            raise Busy(f"{LINE_MAX} writes of {name!r} are in line here already")
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
-        lead = database.serving.enqueue(program, lambda pending: self._tell(pending, future))
+        self.in_line[name] += 1
+        future.add_done_callback(lambda done: self._leave_line(name))
+        try:
+            lead = database.serving.enqueue(program, lambda pending: self._tell(pending, future), grew)
+        except BaseException:
+            future.cancel()
+            raise
         if lead is not None:
             self._leaders.submit(lead)
-        return await asyncio.shield(future)
+        take_back = leaving.then(partial(self._withdraw, database, program, future)) if leaving else None
+        try:
+            return await asyncio.shield(future)
+        finally:
+            if take_back is not None:
+                take_back()
+
+    def _withdraw(self, database: Database, program: Program, future: asyncio.Future[list[Answer]]) -> None:
+        """The client is gone: what nothing has begun is not begun."""
+        if database.serving.withdraw(program) and not future.done():
+            future.set_exception(ClientGone())
+
+    def _leave_line(self, name: str) -> None:
+        self.in_line[name] -= 1
+        if not self.in_line[name]:
+            del self.in_line[name]
 
     def _tell(self, pending: Pending, future: asyncio.Future[list[Answer]]) -> None:
         """From the thread that leads: many are done at once, the loop is called once."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from virke.api import pieces
 from virke.api.hrana import sql as texts
 from virke.api.hrana import values
 from virke.api.hrana.complaints import described
@@ -18,6 +19,9 @@ from virke.engine.programs import Skipped
 from virke.engine.results import QueryResult
 from virke.engine.sqlite import Description
 from virke.errors import VirkeError
+
+if TYPE_CHECKING:
+    from virke.engine.sqlite import Value
 
 END: Final[dict[str, object]] = {"type": "replication_index", "replication_index": None}
 """The last line of a cursor that is whole."""
@@ -51,10 +55,18 @@ def columns_of(names: Sequence[str], decltypes: Sequence[str | None]) -> list[di
     return [{"name": name, "decltype": decltype} for name, decltype in zip(names, decltypes, strict=True)]
 
 
-def rows_of(result: QueryResult) -> list[list[dict[str, object]]]:
-    """The rows of a result. Raises `Refused`: text that is not UTF-8."""
-    encode = values.encode
-    return [[encode(value) for value in row] for row in result.rows]
+def row_of(row: Sequence[Value]) -> list[dict[str, object]]:
+    """A row of a result. Raises `Refused`: text that is not UTF-8."""
+    return [values.encode(value) for value in row]
+
+
+def rows_of(result: QueryResult) -> object:
+    """The rows of a result, for `pieces`. Raises `Refused`: text that is not UTF-8."""
+    rows = pieces.rows_of(result.rows, row_of)
+    if isinstance(rows, pieces.Long):  # what can't be said is said before the first row is
+        for row in result.rows:
+            values.check(row)
+    return rows
 
 
 def result_of(done: Done) -> dict[str, object]:
@@ -101,8 +113,8 @@ def entries_of(answers: Sequence[StepAnswer]) -> Iterator[dict[str, object]]:
 def _entries(number: int, done: Done) -> Iterator[dict[str, object]]:
     yield step_begin(number, columns_of(done.result.columns, done.result.decltypes))
     try:
-        for row in rows_of(done.result) if done.wants_rows else ():
-            yield {"type": "row", "row": row}
+        for row in done.result.rows if done.wants_rows else ():
+            yield {"type": "row", "row": row_of(row)}
     except VirkeError as error:
         yield step_error(number, error)
         return

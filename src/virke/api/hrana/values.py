@@ -12,6 +12,7 @@ import base64
 import binascii
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from virke.api.hrana.complaints import Refused
@@ -72,6 +73,13 @@ def encode(value: Value) -> dict[str, object]:
     if kind is float:
         return {"type": "float", "value": value if math.isfinite(value) else None}  # type: ignore[arg-type]
     return {"type": "blob", "base64": base64.b64encode(value).rstrip(b"=").decode()}  # type: ignore[arg-type]
+
+
+def check(row: Sequence[Value]) -> None:
+    """Raise `Refused` if a value of the row can't be encoded."""
+    for value in row:
+        if type(value) is str and not value.isascii():
+            _checked(value)
 
 
 def _checked(text: str) -> str:

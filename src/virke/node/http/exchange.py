@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 from virke.node.http.heads import CONTINUE, Header, head_of
@@ -70,6 +71,8 @@ class Exchange:
         self.held_bytes = 0
         self._is_delivered = self._is_gone = False
         self._changed: asyncio.Event | None = None
+        self._leaving: list[Callable[[], None]] = []
+        scope["extensions"] = {"virke.leaving": self.when_gone}
         self._head = b""
         self._has_body = True
         self._is_chunked = False
@@ -93,6 +96,15 @@ class Exchange:
         """The client is gone."""
         self._is_gone = True
         self._change()
+        for call in self._leaving:
+            call()
+
+    def when_gone(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call this when the client goes, as long as the answer is not written; what is returned takes it back."""
+        if self._is_gone:
+            call()
+        self._leaving.append(call)
+        return partial(self._leaving.remove, call)
 
     def _change(self) -> None:
         if self._changed is not None:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from virke.errors import OutcomeUnknown, Unavailable, VirkeError
-from virke.node.bodies import ClientGone, Message, Receive, Send, gone
+from virke.node.bodies import Send
+from virke.node.leaving import ClientGone, Message, Receive, gone
 from virke.node.workers.crew import Crew
 
 IDLE_S: Final = 30.0
