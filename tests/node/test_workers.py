@@ -6,6 +6,7 @@ A worker's own socket is used as a connection that has come to it.
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,7 @@ from virke.node.workers.crew import Crew
 
 COUNT = 2
 CREW = Crew(0, COUNT)
-NAMES = [next(f"db{n}" for n in range(99) if CREW.owner_of(f"db{n}") == owner) for owner in range(COUNT)]
-"""A database of each worker."""
+NUMBERS = itertools.count()
 BACK_S = 30
 
 
@@ -39,6 +40,22 @@ class Workers:
     def __init__(self, running: Node, folder: Path) -> None:
         self.node = running
         self.folder = folder
+        self.names: list[str] = []
+        """A database of each worker."""
+
+    @property
+    def both(self) -> list[tuple[int, str]]:
+        """Each worker with each database."""
+        return [(worker, name) for worker in range(COUNT) for name in self.names]
+
+    def begin(self) -> Workers:
+        """Make databases that no test had."""
+        fresh = [f"db{next(NUMBERS)}" for _ in range(50)]
+        self.names = [next(name for name in fresh if CREW.owner_of(name) == owner) for owner in range(COUNT)]
+        for worker, name in enumerate(self.names):
+            assert self.ask(1 - worker, "PUT", f"/db/{name}")[0] == 201
+            self.sql(1 - worker, name, "CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+        return self
 
     def place(self) -> Path:
         """The folder of the sockets."""
@@ -74,10 +91,18 @@ class Workers:
 
     def pid_of(self, worker: int) -> int:
         """The process of a worker."""
-        for pid in Path(f"/proc/{self.node.process.pid}/task/{self.node.process.pid}/children").read_text().split():
-            if f"--as-worker\0{worker}/" in Path(f"/proc/{pid}/cmdline").read_text():
-                return int(pid)
-        raise AssertionError("the worker is not there")
+        found = self.find_pid(worker)
+        assert found is not None, "the worker is not there"
+        return found
+
+    def find_pid(self, worker: int) -> int | None:
+        """The process of a worker, if it is there at this moment."""
+        parent = self.node.process.pid
+        for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            with suppress(OSError):
+                if f"--as-worker\0{worker}/" in Path(f"/proc/{pid}/cmdline").read_text():
+                    return int(pid)
+        return None
 
     def until_it_answers(self, worker: int) -> None:
         """Wait until this worker takes requests again."""
@@ -104,34 +129,37 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a path that is short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="w") as name:
-        monkeypatch.setenv("TMPDIR", name)
-        yield Path(name)
+@contextmanager
+def started(tmp_path: Path, store: str, *options: str) -> Iterator[Workers]:
+    """Workers, with a folder for their sockets whose path is short enough."""
+    with tempfile.TemporaryDirectory(prefix="w") as folder, pytest.MonkeyPatch.context() as environ:
+        environ.setenv("TMPDIR", folder)
+        with node(store, tmp_path, "--workers", str(COUNT), *options) as running:
+            yield Workers(running, Path(folder))
 
 
 @pytest.fixture
-def workers(folder: Path, tmp_path: Path) -> Iterator[Workers]:
-    """Workers on a local store with a database of each."""
-    with node("local:store", tmp_path, "--workers", str(COUNT)) as running:
-        yield begun(Workers(running, folder))
+def workers(tmp_path: Path) -> Iterator[Workers]:
+    """Workers of one test, which may end them."""
+    with started(tmp_path, "local:store") as found:
+        yield found.begin()
 
 
-def begun(workers: Workers) -> Workers:
-    for worker, name in enumerate(NAMES):
-        assert workers.ask(1 - worker, "PUT", f"/db/{name}")[0] == 201
-        workers.sql(1 - worker, name, "CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
-    return workers
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    with started(tmp_path_factory.mktemp("shared"), "local:store") as found:
+        yield found
 
 
-BOTH = [(worker, name) for worker in range(COUNT) for name in NAMES]
+@pytest.fixture
+def shared(running: Workers) -> Workers:
+    """Workers of several tests, with databases of this one."""
+    return running.begin()
 
 
 def test_what_any_worker_wrote_every_worker_reads(workers: Workers) -> None:
     """Every route, at the owner and at the other one; then a clean end that leaves no file."""
-    for number, (worker, name) in enumerate(BOTH):
+    for number, (worker, name) in enumerate(workers.both):
         workers.sql(worker, name, "INSERT INTO t (b) VALUES (?)", number)
         for reader in range(COUNT):
             assert workers.sql(reader, name, "SELECT b FROM t ORDER BY a DESC LIMIT 1") == [[number]]
@@ -154,46 +182,46 @@ def test_what_any_worker_wrote_every_worker_reads(workers: Workers) -> None:
     assert list(workers.folder.iterdir()) == []
 
 
-def test_an_import_and_a_deletion_are_done_by_the_owner(workers: Workers) -> None:
+def test_an_import_and_a_deletion_are_done_by_the_owner(shared: Workers) -> None:
     """An import of more than one part, through the other worker; and what was deleted and made again is the new one."""
-    for worker, name in BOTH:
+    for worker, name in shared.both:
         text = "CREATE TABLE i (n, s);\n" + "".join(
             f"INSERT INTO i VALUES ({n}, '{'x' * 200}');\n" for n in range(1000)
         )
-        assert workers.ask(worker, "POST", f"/db/{name}/import", text.encode())[0] == 200
-        assert workers.sql(1 - worker, name, "SELECT count(*) FROM i") == [[1000]]
-        assert workers.ask(worker, "DELETE", f"/db/{name}")[0] == 200
-        assert workers.ask(worker, "PUT", f"/db/{name}")[0] == 201
+        assert shared.ask(worker, "POST", f"/db/{name}/import", text.encode())[0] == 200
+        assert shared.sql(1 - worker, name, "SELECT count(*) FROM i") == [[1000]]
+        assert shared.ask(worker, "DELETE", f"/db/{name}")[0] == 200
+        assert shared.ask(worker, "PUT", f"/db/{name}")[0] == 201
         for other in range(COUNT):
-            assert workers.sql(other, name, "SELECT count(*) FROM sqlite_schema") == [[0]]
-    assert workers.node.said == []
+            assert shared.sql(other, name, "SELECT count(*) FROM sqlite_schema") == [[0]]
+    assert shared.node.said == []
 
 
-def test_a_transaction_goes_on_at_whichever_worker_its_baton_comes_to(workers: Workers) -> None:
-    for worker, name in BOTH:
-        before = workers.sql(worker, name, "SELECT count(*) FROM t")[0][0]
-        _, body = workers.pipeline(worker, name, None, "BEGIN IMMEDIATE", "INSERT INTO t (b) VALUES (1)")
+def test_a_transaction_goes_on_at_whichever_worker_its_baton_comes_to(shared: Workers) -> None:
+    for worker, name in shared.both:
+        before = shared.sql(worker, name, "SELECT count(*) FROM t")[0][0]
+        _, body = shared.pipeline(worker, name, None, "BEGIN IMMEDIATE", "INSERT INTO t (b) VALUES (1)")
         assert body["baton"].partition(".")[0] == str(CREW.owner_of(name))
-        _, body = workers.pipeline(1 - worker, name, body["baton"], "INSERT INTO t (b) VALUES (2)")
-        assert workers.sql(worker, name, "SELECT count(*) FROM t") == [[before]]
-        _, body = workers.pipeline(worker, name, body["baton"], "COMMIT")
+        _, body = shared.pipeline(1 - worker, name, body["baton"], "INSERT INTO t (b) VALUES (2)")
+        assert shared.sql(worker, name, "SELECT count(*) FROM t") == [[before]]
+        _, body = shared.pipeline(worker, name, body["baton"], "COMMIT")
         assert body["results"][0]["type"] == "ok"
         for reader in range(COUNT):
-            assert workers.sql(reader, name, "SELECT count(*) FROM t") == [[before + 2]]
+            assert shared.sql(reader, name, "SELECT count(*) FROM t") == [[before + 2]]
     for wrong in ("2.x.y", "99999.x.y", "x", "0.x.y", "1.x.y"):
-        assert workers.pipeline(0, NAMES[0], wrong, "SELECT 1")[0] in (400, 404)
+        assert shared.pipeline(0, shared.names[0], wrong, "SELECT 1")[0] in (400, 404)
 
 
-def test_writes_of_both_workers_are_one_history(workers: Workers) -> None:
+def test_writes_of_both_workers_are_one_history(shared: Workers) -> None:
     """A keyed write that is repeated at the other worker is done once."""
-    for name in NAMES:
+    for name in shared.names:
         for number in range(20):
             body = {"sql": "INSERT INTO t (b) VALUES (?) RETURNING a", "params": [number]}
             path, key = f"/db/{name}/execute", {"Idempotency-Key": f"k{number}"}
-            first = workers.ask(number % 2, "POST", path, body, **key)
+            first = shared.ask(number % 2, "POST", path, body, **key)
             assert first[0] == 200
-            assert workers.ask(1 - number % 2, "POST", path, body, **key)[1]["rows"] == first[1]["rows"]
-        assert workers.sql(0, name, "SELECT count(*), count(DISTINCT b) FROM t") == [[20, 20]]
+            assert shared.ask(1 - number % 2, "POST", path, body, **key)[1]["rows"] == first[1]["rows"]
+        assert shared.sql(0, name, "SELECT count(*), count(DISTINCT b) FROM t") == [[20, 20]]
 
 
 @pytest.mark.parametrize("victim", range(COUNT))
@@ -201,7 +229,7 @@ def test_a_worker_that_dies_is_started_again_and_what_it_was_doing_is_not_done_t
     workers: Workers, victim: int
 ) -> None:
     """Its databases' writes are errors meanwhile, the others go on; an open transaction is gone."""
-    mine, other = NAMES[victim], NAMES[1 - victim]
+    mine, other = workers.names[victim], workers.names[1 - victim]
     survivor = 1 - victim
     _, body = workers.pipeline(survivor, mine, None, "BEGIN IMMEDIATE", "INSERT INTO t (b) VALUES ('lost')")
     os.kill(workers.pid_of(victim), signal.SIGKILL)
@@ -239,27 +267,26 @@ def _state(pid: int) -> str:
 
 
 def test_what_was_written_is_seen_at_once_on_a_store_far_away(
-    folder: Path, tmp_path: Path, seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without bookmarks, by the worker that sent it on and by any other; deferred writes too, before they are pushed."""
     (tmp_path / "home").mkdir()
     be_a_client(tmp_path / "home", monkeypatch)
-    monkeypatch.setenv("TMPDIR", str(folder))
-    options = ("--workers", str(COUNT), "--journal", "journals")
-    with node(seaweedfs.url(fresh()), tmp_path, *options) as running:
-        workers = begun(Workers(running, folder))
-        for name in NAMES:
-            for number in range(10):
-                workers.sql(number % 2, name, "INSERT INTO t (b) VALUES (?)", number)
-                for reader in range(COUNT):
-                    assert workers.sql(reader, name, "SELECT max(b) FROM t") == [[number]]
+    with started(tmp_path, seaweedfs.url(fresh()), "--journal", "journals") as workers:
+        workers.begin()
+        for name in workers.names:
+            check_seen_at_once(workers, name, range(10))
             changes = {"durability": "deferred", "flush_interval_ms": 3_600_000}
             assert workers.ask(0, "PATCH", f"/db/{name}/settings", changes)[0] == 200
-            for number in range(10, 20):
-                workers.sql(number % 2, name, "INSERT INTO t (b) VALUES (?)", number)
-                for reader in range(COUNT):
-                    assert workers.sql(reader, name, "SELECT max(b) FROM t") == [[number]]
-        assert running.stop() == 0
+            check_seen_at_once(workers, name, range(10, 20))
+        assert workers.node.stop() == 0
+
+
+def check_seen_at_once(workers: Workers, name: str, numbers: range) -> None:
+    for number in numbers:
+        workers.sql(number % COUNT, name, "INSERT INTO t (b) VALUES (?)", number)
+        for reader in range(COUNT):
+            assert workers.sql(reader, name, "SELECT max(b) FROM t") == [[number]]
 
 
 def test_a_store_in_memory_has_no_workers(tmp_path: Path) -> None:
@@ -317,17 +344,17 @@ class Spoken:
         return rows[0][0].get("value") if rows else None
 
 
-def test_streams_of_a_websocket_work_at_whichever_worker_it_comes_to(workers: Workers) -> None:
+def test_streams_of_a_websocket_work_at_whichever_worker_it_comes_to(shared: Workers) -> None:
     """Transactions, large messages both ways, cursors; and a client that goes away ends what it has open."""
-    for worker, name in BOTH:
-        with Spoken(workers, worker, name) as client:
+    for worker, name in shared.both:
+        with Spoken(shared, worker, name) as client:
             client.ask("open_stream")
             assert client.run("DELETE FROM t") is None
             for step in ("BEGIN IMMEDIATE", "INSERT INTO t (b) VALUES (1)"):
                 assert client.run(step) is None
-            assert workers.sql(1 - worker, name, "SELECT count(*) FROM t") == [[0]]
+            assert shared.sql(1 - worker, name, "SELECT count(*) FROM t") == [[0]]
             assert client.run("COMMIT") is None
-            assert workers.sql(1 - worker, name, "SELECT count(*) FROM t") == [[1]]
+            assert shared.sql(1 - worker, name, "SELECT count(*) FROM t") == [[1]]
             for size in (100, 1000, 200_000):
                 assert client.run(f"SELECT '{'x' * size}'") == "x" * size
             assert client.run("no SQL") == "SQL_PARSE_ERROR"
@@ -336,12 +363,12 @@ def test_streams_of_a_websocket_work_at_whichever_worker_it_comes_to(workers: Wo
             entries = client.ask("fetch_cursor", cursor_id=1, max_count=10)["entries"]
             assert [one["type"] for one in entries] == ["step_begin", "row", "step_end"]
             assert client.run("BEGIN IMMEDIATE") is None
-        workers.sql(worker, name, "INSERT INTO t (b) VALUES ('after')")  # waits for nobody who is gone
-    assert workers.node.said == []
+        shared.sql(worker, name, "INSERT INTO t (b) VALUES ('after')")  # waits for nobody who is gone
+    assert shared.node.said == []
 
 
 def test_a_websocket_ends_with_the_worker_that_has_its_streams(workers: Workers) -> None:
-    with Spoken(workers, 1, NAMES[0]) as client:
+    with Spoken(workers, 1, workers.names[0]) as client:
         client.ask("open_stream")
         os.kill(workers.pid_of(0), signal.SIGKILL)
         with pytest.raises(ConnectionClosed) as caught:
@@ -351,11 +378,34 @@ def test_a_websocket_ends_with_the_worker_that_has_its_streams(workers: Workers)
     workers.until_it_answers(0)
 
 
-def test_a_message_that_breaks_the_protocol_ends_the_connection_with_the_owners_reason(workers: Workers) -> None:
-    with Spoken(workers, 1, NAMES[0]) as client:
+def test_a_message_that_breaks_the_protocol_ends_the_connection_with_the_owners_reason(shared: Workers) -> None:
+    with Spoken(shared, 1, shared.names[0]) as client:
         client.send({"type": "nonsense"})
         with pytest.raises(ConnectionClosed) as caught:
             client.hear()
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1002
     assert "a message is a hello" in caught.value.rcvd.reason
+
+
+def test_a_worker_that_is_told_to_end_while_it_starts_ends_well(workers: Workers) -> None:
+    os.kill(old := workers.pid_of(0), signal.SIGKILL)
+    until_s = time.monotonic() + BACK_S
+    while workers.find_pid(0) in (None, old):
+        assert time.monotonic() < until_s, "the worker is not started again"
+    assert workers.node.stop() == 0
+    assert list(workers.folder.iterdir()) == []
+
+
+def test_a_second_signal_ends_workers_at_once(workers: Workers) -> None:
+    """What they were doing is cut off, nothing of it is left on the machine, and the exit code says so."""
+    slow = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
+    connection = workers.connection(0)
+    connection.request("POST", f"/db/{workers.names[0]}/query", json.dumps({"sql": slow}), {"Host": "localhost"})
+    workers.node.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert workers.node.process.poll() is None
+    workers.node.process.send_signal(signal.SIGTERM)
+    assert workers.node.process.wait(BACK_S) == 128 + signal.SIGTERM
+    connection.close()
+    assert list(workers.folder.iterdir()) == []

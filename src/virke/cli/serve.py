@@ -177,11 +177,13 @@ def _supervise(count: int, listening: socket, ready: Callable[[], None], store: 
     """Run so many workers, each of which is this command once more; the exit code. Raises `UsageError`."""
     from virke.machine import default_budget_bytes
     from virke.node.workers.supervising import Supervisor
+    from virke.opening import open_store
 
     if any(scheme_of(url)[0] == "memory" for url in store_urls(store.url)):
         raise UsageError("a store in memory is one process's own: it has no --workers")
     if not hasattr(os, "fork"):
         raise UsageError("--workers needs Unix sockets and signals, which this system does not have")
+    open_store(store, create=True)  # what is wrong with it is said once, and not by each worker
     share_mb = max(MEMORY_MB_MIN, (memory_mb_of(load()) or default_budget_bytes() >> 20) // count)
 
     def command(berth: Berth) -> list[str]:

@@ -32,6 +32,8 @@ PATH_MAX: Final = 90
 EARLY_S: Final = 2.0
 PAUSE_S: Final = 0.5
 """One that dies so early is started again after a pause."""
+_NOT_READY: Final = (-signal.SIGTERM, 128 + signal.SIGTERM)
+"""How one ends that is told to before it serves."""
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
 
 
@@ -99,10 +101,10 @@ class Supervisor:
         self._folder = _private_folder()
         self._alive = os.pipe()
         try:
-            for index in range(self._count):
-                self._workers.append(self._start(index))
-                if not os.read(self._workers[index].ready_fd, 1):
-                    return self._workers[index].process.wait() or 1
+            self._workers = [self._start(index) for index in range(self._count)]
+            for worker in self._workers:
+                if not os.read(worker.ready_fd, 1):
+                    return worker.process.wait() or 1
             ready()
             return self._watch()
         finally:
@@ -125,19 +127,22 @@ class Supervisor:
 
     def _watch(self) -> int:
         """Until a signal ends it, and all workers have ended."""
-        is_ending = False
+        told, living = 0, list[subprocess.Popen[bytes]]()
         while True:
             number = signal.sigwait(_SIGNALS)
             if number != signal.SIGCHLD:
-                is_ending = True
+                told += 1
+                if told == 1:
+                    living = [worker.process for worker in self._workers if worker.process.poll() is None]
                 for worker in self._workers:
                     worker.process.send_signal(signal.SIGTERM)
-            elif not is_ending:
+            elif not told:
                 for index, worker in enumerate(self._workers):
                     if worker.process.poll() is not None:
                         self._replace(index, worker)
-            if is_ending and all(worker.process.poll() is not None for worker in self._workers):
-                return max(_code(worker.process) for worker in self._workers)
+            if told and all(worker.process.poll() is not None for worker in self._workers):
+                codes = [process.returncode for process in living]
+                return max((abs(code) for code in codes if told > 1 or code not in _NOT_READY), default=0)
 
     def _replace(self, index: int, dead: _Worker) -> None:
         code = dead.process.returncode
@@ -155,11 +160,6 @@ class Supervisor:
         for worker in self._workers:
             worker.process.wait()
             os.close(worker.ready_fd)
-
-
-def _code(process: subprocess.Popen[bytes]) -> int:
-    """The exit code of one that was told to end."""
-    return 0 if process.returncode == -signal.SIGTERM else abs(process.returncode)
 
 
 def _private_folder() -> Path:
