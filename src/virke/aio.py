@@ -1,7 +1,7 @@
 """The async twin of a database: the same calls, awaited, carried out by threads of the event loop.
 
-An adapter and nothing more (decision 0008): SQLite is synchronous, and there is one code path. Knows the public
-`Database` and `Transaction`; knows no SQL, page or store.
+An adapter and nothing more (decision 0008): SQLite is synchronous, and there is one code path. A database of a node is
+adapted in the same way (decision 0021). Knows the public `Database` and `Transaction`; knows no SQL, page or store.
 
 1. A call never blocks the event loop.
 2. A cancelled call runs to its end in its thread; what it wrote stays written. Cancel means "do not wait", not "undo".
@@ -43,6 +43,7 @@ async def connect(
     name: str,
     store: Where = None,
     *,
+    token: str | None = None,
     create: bool = False,
     read_only: bool = False,
     on_connect: OnConnect | None = None,
@@ -54,6 +55,7 @@ async def connect(
         connect_sync,
         name,
         store,
+        token=token,
         create=create,
         read_only=read_only,
         on_connect=on_connect,

@@ -30,14 +30,17 @@ FILE_NAME: Final = "virke.toml"
 FILE_BYTES_MAX: Final = 1 << 20
 STORE_FOLDER: Final = ".virke"
 DB_VARIABLE: Final = "VIRKE_DB"
+NODE_VARIABLE: Final = "VIRKE_URL"
+TOKEN_VARIABLE: Final = "VIRKE_TOKEN"
 STORE_VARIABLE: Final = "VIRKE_STORE"
 MEMORY_VARIABLE: Final = "VIRKE_MEMORY_MB"
 
 STORE_OPTIONS: Final = frozenset(
     "cdn_url cache_dir cache_mb access_key_id secret_access_key session_token service_account service_account_key "
-    "account_key sas_key fastly_api_token".split()
+    "account_key sas_key fastly_api_token token".split()
 )
-"""What may stand in `[store]` besides the URLs: a mirror, the cache, and credentials by the names of their vendors."""
+"""What may stand in `[store]` besides the URLs: a mirror, the cache, a node's token, and credentials by the names of
+their vendors."""
 KEYS: Final[Mapping[str, frozenset[str]]] = {
     "project": frozenset({"name"}),
     "database": frozenset({"name"}),
@@ -52,6 +55,7 @@ MEMORY_MB_MAX: Final = 1 << 20
 _NUMBERS: Final = frozenset({"cache_mb", "memory_mb"})
 """Keys of `[store]` whose value may be a number or its text."""
 LOCAL_SCHEMES: Final = ("local", "file")
+NODE_SCHEMES: Final = ("http", "https")
 _SCHEME: Final = r"[A-Za-z][A-Za-z0-9+._-]+"
 _URL: Final = re.compile(rf"({_SCHEME}):(.*)", re.DOTALL)
 _NEXT_URL: Final = re.compile(rf",(?={_SCHEME}:)")
@@ -86,6 +90,11 @@ def scheme_of(url: str) -> tuple[str, str]:
     """Scheme (in lower case) and rest of a store URL; a plain path is `local`."""
     found = _URL.fullmatch(url)
     return (found[1].lower(), found[2]) if found else ("local", url)
+
+
+def is_node(url: str) -> bool:
+    """Whether a URL names a node (`virke serve`) and not a store."""
+    return scheme_of(url)[0] in NODE_SCHEMES
 
 
 def store_urls(text: str) -> list[str]:
@@ -200,6 +209,8 @@ def parse(text: str, path: Path) -> Config:
 def _check_store(table: Mapping[str, str], path: Path) -> None:
     if table.keys() & {"url", "kv", "object"} not in (set(), {"url"}, {"kv", "object"}):
         raise UsageError(f"{path}: [store] has either 'url', or 'kv' and 'object' together")
+    if "token" in table and not is_node(table.get("url", "")):
+        raise UsageError(f"{path}: 'token' in [store] is for a node: url = \"https://HOST\"")
     cache_mb = table.get("cache_mb", "0")
     if not (_WHOLE.fullmatch(cache_mb) and int(cache_mb) <= CACHE_MB_MAX):
         raise UsageError(f"{path}: 'cache_mb' in [store] must be a whole number from 0 to {CACHE_MB_MAX}")
@@ -283,12 +294,28 @@ def database_name(config: Config, option: str | None, environ: Mapping[str, str]
     return name
 
 
-def store_choice(config: Config, option: str | None, environ: Mapping[str, str] = os.environ) -> StoreChoice:
-    """The store to use: `option`, else `VIRKE_STORE`, else the file's, else the folder `.virke` beside the file."""
-    chosen = option or environ.get(STORE_VARIABLE)
-    if chosen:
-        return StoreChoice(chosen)
-    return StoreChoice(config.store or _local_url(config.folder / STORE_FOLDER), config.store_options)
+def store_choice(
+    config: Config, option: str | None, environ: Mapping[str, str] = os.environ, *, token: str | None = None
+) -> StoreChoice:
+    """The store or node to use: `option`, else `VIRKE_URL`, `VIRKE_STORE`, the file's, or the folder `.virke` beside the file.
+
+    A node's token is `token`, else `VIRKE_TOKEN`, else the file's, which goes to the file's node alone.
+
+    Raises:
+        UsageError: `VIRKE_URL` names no node.
+    """
+    node = None if option else environ.get(NODE_VARIABLE)
+    if node and not is_node(node):
+        raise UsageError(f"{NODE_VARIABLE} names a node (https://HOST); a store is named by {STORE_VARIABLE}")
+    chosen = option or node or environ.get(STORE_VARIABLE)
+    options = {} if chosen else dict(config.store_options)
+    url = chosen or config.store or _local_url(config.folder / STORE_FOLDER)
+    if is_node(url):
+        given = token or environ.get(TOKEN_VARIABLE)
+        return StoreChoice(url, options | ({"token": given} if given else {}))
+    if token:
+        raise UsageError(f"a token is for a node (https://HOST), and {url} is a store: leave --token out")
+    return StoreChoice(url, options)
 
 
 def write_new(folder: Path, name: str) -> Path:

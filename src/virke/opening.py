@@ -1,20 +1,25 @@
-"""Opening databases: a database on its store, with its journal and what works in the background.
+"""Opening databases: a database on its store, with its journal and what works in the background; or one of a node.
 
 Which store a URL means is `stores.opening`'s matter; everything else is given a `Store`.
 
 1. How a database is created and deleted is in core/creating; here that is only driven.
+2. A node is named by an http(s) URL wherever a store is; what is asked of it is asked by `client`, which is loaded then.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from virke.config import (
     MEMORY_MB_MAX,
     MEMORY_MB_MIN,
+    TOKEN_VARIABLE,
     StoreChoice,
+    is_node,
     load,
     local_path,
     memory_mb_of,
@@ -33,7 +38,7 @@ from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.memory import PROCESS
 from virke.engine.sqlite import OnConnect
-from virke.errors import Exists, Invalid, OutcomeUnknown, UsageError, VirkeError
+from virke.errors import Exists, Invalid, NotFound, OutcomeUnknown, UsageError, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.machine import default_budget_bytes
 from virke.processes import at_fork
@@ -42,10 +47,13 @@ from virke.stores.opening import open_url, place_of
 from virke.stores.parallel import beside
 from virke.stores.receipt import metered
 
+if TYPE_CHECKING:
+    from virke.client import Node
+
 UPKEEP: Final = ("beside", "leave")
 at_fork(in_child=after_fork_in_child)
 Where = str | StoreChoice | Store | None
-"""A store URL, what a configuration says, an open store, or None: ask the environment and the nearest `virke.toml`."""
+"""A store's or a node's URL, what a configuration says, an open store, or None: ask the environment and the nearest `virke.toml`."""
 
 
 def open_store(where: Where = None, *, create: bool = False, cached: bool = True) -> Store:
@@ -56,23 +64,46 @@ def open_store(where: Where = None, *, create: bool = False, cached: bool = True
     read through a cache, unless `cached` is false.
 
     Raises:
-        UsageError: the URL is not understood.
+        UsageError: the URL is not understood, or names a node.
     """
-    match where:
-        case Store():
-            return metered(where)
-        case None:
-            return open_url(store_choice(load(), None), create=create, cached=cached)
-        case str():
-            return open_url(StoreChoice(where), create=create, cached=cached)
-        case StoreChoice():
-            return open_url(where, create=create, cached=cached)
+    if isinstance(where, Store):
+        return metered(where)
+    choice = _choice(where)
+    if is_node(choice.url):
+        raise UsageError(f"{choice.url} is a node, and this works on a store: name the store that the node serves")
+    return open_url(choice, create=create, cached=cached)
+
+
+def _choice(where: str | StoreChoice | None) -> StoreChoice:
+    if where is None:
+        return store_choice(load(), None)
+    return StoreChoice(where) if isinstance(where, str) else where
+
+
+def node_of(where: Where, token: str | None = None) -> Node | None:
+    """The node that `where` names; None if it names a store.
+
+    Its token is `token`, else what comes with `where`, else `VIRKE_TOKEN`.
+
+    Raises:
+        UsageError: the URL is not understood, or there is a token for a store.
+    """
+    choice = None if isinstance(where, Store) else _choice(where)
+    if choice is None or not is_node(choice.url):
+        if token is not None:
+            raise UsageError("a token is for a node (https://HOST), and this is a store")
+        return None
+    from virke.client import Node, address_of
+
+    given = token or choice.options.get("token") or os.environ.get(TOKEN_VARIABLE) or None
+    return Node(address_of(choice.url, given))
 
 
 def connect(
     name: str,
     store: Where = None,
     *,
+    token: str | None = None,
     create: bool = False,
     read_only: bool = False,
     on_connect: OnConnect | None = None,
@@ -82,7 +113,7 @@ def connect(
     environment: Environment | None = None,
     memory_mb: int | None = None,
 ) -> Database:
-    """Open a database.
+    """Open a database of a store, or, by the URL of a node (`https://…`, with a `token`), one that the node serves.
 
     `create` makes it if it does not exist. With `read_only` every write is `Denied`, and the store is never written to:
     no upkeep, no push of pending writes. `on_connect` is called with every new connection to SQLite, to add functions,
@@ -90,11 +121,12 @@ def connect(
     With `background`, pending writes are pushed at once and then in time by a thread; without, by `flush` alone. `upkeep`
     (compaction, promotion, collection) is done by a thread next to the writers (`beside`, the default with `background`), or
     by `Database.upkeep` alone (`leave`, the default without): no call does it before it answers. `memory_mb` is what this process holds in memory for all of its databases,
-    from now on; without it, `VIRKE_MEMORY_MB`, `virke.toml` and the size of the machine say it once.
+    from now on; without it, `VIRKE_MEMORY_MB`, `virke.toml` and the size of the machine say it once. All but `create` and
+    `read_only` are of this process, and say nothing to a node.
 
     Raises:
         NotFound: it does not exist. Invalid: the name or the memory can't be one. UsageError: the store is not understood, or
-            `create` and `read_only` contradict each other.
+            `create` and `read_only` contradict each other. Denied: the node does not take the token.
         Unavailable: the store does not answer. Corrupt: the root is damaged.
     """
     check_name(name)
@@ -102,6 +134,12 @@ def connect(
         raise UsageError("create=True and read_only=True contradict each other")
     if upkeep not in (None, *UPKEEP):
         raise UsageError(f"upkeep must be one of {', '.join(UPKEEP)}, not {upkeep!r}")
+    if (node := node_of(store, token)) is not None:
+        if on_connect is not None:
+            raise UsageError(
+                "on_connect adds functions to SQLite, which runs on the node: they can't be added from here"
+            )
+        return _of_node(node, name, creates=create, read_only=read_only)
     _size_memory(store, memory_mb)
     opened = open_store(store, create=create)
     env = environment or Environment(spawn=beside)
@@ -117,6 +155,23 @@ def connect(
         background=background and not read_only,
         upkeep=upkeep or ("beside" if background else "leave"),
     )
+
+
+def _of_node(node: Node, name: str, *, creates: bool = False, read_only: bool = False) -> Database:
+    """The database of a node; a new one only where there is none, which needs more than a token that writes."""
+    from virke.client import RemoteDatabase
+
+    try:
+        try:
+            return RemoteDatabase(node, name, read_only=read_only)
+        except NotFound:
+            if not creates:
+                raise
+        node.create(name, if_not_exists=True)
+        return RemoteDatabase(node, name, read_only=read_only)
+    except BaseException:
+        node.close()
+        raise
 
 
 def _size_memory(where: Where, memory_mb: int | None = None) -> None:
@@ -162,7 +217,12 @@ def _opened(
 
 
 def create(
-    name: str, store: Where = None, *, if_not_exists: bool = False, page_size: int = PAGE_SIZE_DEFAULT
+    name: str,
+    store: Where = None,
+    *,
+    if_not_exists: bool = False,
+    page_size: int = PAGE_SIZE_DEFAULT,
+    token: str | None = None,
 ) -> Database:
     """Create an empty database and open it.
 
@@ -173,6 +233,13 @@ def create(
     if page_size not in PAGE_SIZES:
         raise Invalid(f"page size must be one of {', '.join(map(str, PAGE_SIZES))}, not {page_size}")
     check_name(name)
+    if (node := node_of(store, token)) is not None:
+        try:
+            node.create(name, if_not_exists=if_not_exists, page_size=page_size)
+        except BaseException:
+            node.close()
+            raise
+        return _of_node(node, name)
     _size_memory(store)
     opened = open_store(store, create=True)
     env = Environment(spawn=beside)
@@ -205,7 +272,7 @@ def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, pag
     return root.database_id
 
 
-def delete(name: str, store: Where = None) -> None:
+def delete(name: str, store: Where = None, *, token: str | None = None) -> None:
     """Delete a database and all of its history.
 
     Raises:
@@ -214,13 +281,24 @@ def delete(name: str, store: Where = None) -> None:
             not answer. After all of these nothing was deleted.
         OutcomeUnknown: that is not known, or it is deleted and objects of it may be left; the message says which.
     """
+    check_name(name)
+    if (node := node_of(store, token)) is not None:
+        with closing(node):
+            node.delete(name)
+        return
     opened = open_store(store)
-    branch = Branch(opened, check_name(name), Environment())
+    branch = Branch(opened, name, Environment())
     branch.driver.run(delete_database(branch.world, opened.url))
 
 
-def list_databases(store: Where = None) -> list[str]:
-    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`, `Corrupt` if it is no store."""
+def list_databases(store: Where = None, *, token: str | None = None) -> list[str]:
+    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`, `Corrupt` if it is no store.
+
+    Of a node: those that the token may see.
+    """
+    if (node := node_of(store, token)) is not None:
+        with closing(node):
+            return node.names()
     register = open_store(store).register
     names = [key.split("/")[1] for key in register.keys("root/") if key.endswith("/main")]
     if not names:  # any web page reads as a listing of nothing, but not as a register that is absent

@@ -188,3 +188,85 @@ def test_state_settings_and_care(shop: Call) -> None:
     assert shop("GET", "/db/shop/schema/none").status == 404
     for route in ("flush", "gc", "upkeep"):
         assert shop("POST", f"/db/shop/{route}").status == 200
+
+
+def test_a_script_is_all_or_nothing_and_its_errors_name_their_line(shop: Call) -> None:
+    """Rows of the last statement that has any; the rows affected by all."""
+    script = "INSERT INTO item (name) VALUES ('a');\nINSERT INTO item (name) VALUES (?);\nSELECT count(*) FROM item"
+    for name in ("b", "c"):
+        text = script.replace("'a'", f"'a{name}'")
+        found = shop("POST", "/db/shop/execute", {"sql": text, "script": True, "params": [name]})
+        assert (found.status, found.json["rows_affected"]) == (200, 2)
+    assert found.json["rows"] == [[6]]
+    wrong = {"sql": "DELETE FROM item;\nINSERT INTO item (name)\nVALUES (missing)", "script": True}
+    for more in ({}, {"meta": True}):
+        found = shop("POST", "/db/shop/execute", wrong | more)
+        assert (found.status, found.json["error"]["message"]) == (400, "no such column: missing (line 3)")
+    assert shop("POST", "/db/shop/query", {"sql": "SELECT count(*) FROM item"}).json["rows"] == [[6]]
+
+
+def test_one_statement_is_run_with_each_of_its_rows(shop: Call) -> None:
+    for rows in ([["a"], ["b"]], [{"name": "c"}, {"name": "d"}]):
+        sql = f"INSERT INTO item (name) VALUES ({'?' if isinstance(rows[0], list) else ':name'})"
+        assert shop("POST", "/db/shop/execute", {"sql": sql, "rows": rows}).json["rows_affected"] == 2
+    found = shop("POST", "/db/shop/execute", {"sql": "INSERT INTO item (name) VALUES (?)", "rows": [["e"], ["a"]]})
+    assert found.json["error"]["sqlite_code"] == "SQLITE_CONSTRAINT_UNIQUE"
+    assert shop("POST", "/db/shop/query", {"sql": "SELECT count(*) FROM item"}).json["rows"] == [[6]]
+
+
+def test_an_earlier_version_can_be_read(shop: Call) -> None:
+    before = shop("POST", "/db/shop/query", {"sql": "SELECT count(*) FROM item"}).json
+    shop("POST", "/db/shop/execute", {"sql": "DELETE FROM item"})
+    found = shop("POST", "/db/shop/query", {"sql": "SELECT count(*) FROM item", "at": before["version"]})
+    assert (found.json["rows"], found.json["version"]) == (before["rows"], before["version"])
+    assert shop("POST", "/db/shop/query", {"sql": "DELETE FROM item", "at": before["version"]}).status == 403
+    assert shop("POST", "/db/shop/query", {"sql": "SELECT 1", "at": 99}).status == 404
+
+
+def test_a_request_may_give_up_writing(shop: Call) -> None:
+    for body in ({"sql": "DELETE FROM item"}, {"sql": "DELETE FROM item", "script": True}):
+        for _ in range(2):
+            assert shop("POST", "/db/shop/query", body | {"read_only": True}).status == 403
+    statements = {"statements": ["SELECT 1", "DELETE FROM item"], "read_only": True}
+    assert shop("POST", "/db/shop/batch", statements).status == 403
+    assert shop("POST", "/db/shop/query", {"sql": "SELECT count(*) FROM item", "read_only": True}).json["rows"] == [[2]]
+
+
+def test_foreign_keys_are_the_requests_own(shop: Call) -> None:
+    """Whichever way it is performed, and for no other request."""
+    shop("POST", "/db/shop/execute", {"sql": "CREATE TABLE child (p REFERENCES item (id))"})
+    ways: list[dict[str, object]] = [{}, {"meta": True}, {"script": True}, {"rows": [[]]}]
+    for number, more in enumerate(ways):
+        body = {"sql": f"INSERT INTO child VALUES ({10 + number})"} | more
+        assert shop("POST", "/db/shop/execute", body | {"foreign_keys": False}).status == 200
+        found = shop("POST", "/db/shop/execute", body)
+        assert found.json["error"]["sqlite_code"] == "SQLITE_CONSTRAINT_FOREIGNKEY"
+    pragma = {"sql": "PRAGMA foreign_keys = OFF; SELECT 1", "script": True, "meta": True}
+    assert shop("POST", "/db/shop/execute", pragma).status == 200
+    assert shop("POST", "/db/shop/execute", {"sql": "INSERT INTO child VALUES (99)", "meta": True}).status == 400
+
+
+@in_memory
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"sql": "SELECT 1", "rows": 1},
+        {"sql": "SELECT 1", "rows": [1]},
+        {"sql": "SELECT 1", "rows": [], "params": []},
+        {"sql": "SELECT 1", "rows": [[]], "script": True},
+        {"sql": "SELECT 1", "script": True, "at": 1},
+        {"sql": "SELECT 1", "script": 1},
+        {"sql": "SELECT 1", "at": "1"},
+        {"sql": "SELECT 1", "read_only": "yes"},
+        {"sql": "SELECT 1", "foreign_keys": 0},
+    ],
+)
+def test_what_contradicts_itself_is_refused(shop: Call, body: object) -> None:
+    found = shop("POST", "/db/shop/query", body)
+    assert (found.status, found.json["error"]["code"]) == (400, "invalid")
+
+
+def test_a_collection_may_wait_longer_or_not_at_all(shop: Call) -> None:
+    assert shop("POST", "/db/shop/gc", {"dry_run": True, "grace_ms": 0}).json["dry_run"] is True
+    for wrong in (-1, "0", 0.5):
+        assert shop("POST", "/db/shop/gc", {"grace_ms": wrong}).status == 400

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.engine.world import make
 from virke.engine.database import Database
+from virke.engine.programs import steps_of
 from virke.engine.sqlite import column_change, definition_of, with_definition
 from virke.errors import Denied, SqlError
 from virke.scopes import Scope
@@ -126,10 +127,10 @@ def test_another_connection_of_the_process_reads_the_new_schema(db: Database) ->
 def test_p12_it_needs_the_scope_schema(db: Database, scope: Scope) -> None:
     sql = "ALTER TABLE t ALTER COLUMN a TO a TEXT DEFAULT 'q'"
     if scope >= Scope.SCHEMA:
-        db.serving.run([(sql, ())], scope=scope)
+        db.serving.run(steps_of([(sql, ())]), scope=scope)
         return
     with pytest.raises(Denied):
-        db.serving.run([(sql, ())], scope=scope)
+        db.serving.run(steps_of([(sql, ())]), scope=scope)
 
 
 NAMES = st.sampled_from(["a", '"b, (b"', "[c)]", "`d``d`", '"e ""e"'])

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.world import make, reopen, store_of
 from virke.engine.database import Database
-from virke.engine.programs import Answer, Failed, Program, Step
+from virke.engine.programs import Answer, Failed, Program, Step, steps_of
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult
 from virke.engine.sqlite.pragmas import ALLOWED
@@ -130,11 +130,11 @@ def _query(db: Database, sql: str, scope: Scope) -> object:
 
 
 def _run(db: Database, sql: str, scope: Scope) -> object:
-    return db.serving.run([(sql, ())], scope=scope)
+    return db.serving.run(steps_of([(sql, ())]), scope=scope)
 
 
 def _keyed(db: Database, sql: str, scope: Scope) -> object:
-    return db.serving.run([(sql, ())], scope=scope, key="one key")
+    return db.serving.run(steps_of([(sql, ())]), scope=scope, key="one key")
 
 
 def _enqueued(db: Database, sql: str, scope: Scope) -> object:
@@ -300,7 +300,7 @@ def test_keyed_requests_are_remembered_whatever_their_scope(filled: Database) ->
     """Their table is Virke's: the engine writes it, and makes it, for those who may not."""
     insert = [("INSERT INTO t (v) VALUES ('once')", ())]
     for _ in range(3):
-        filled.serving.run(insert, scope=Scope.WRITE, key="k")
+        filled.serving.run(steps_of(insert), scope=Scope.WRITE, key="k")
     with filled.transaction(scope=Scope.WRITE, idempotency_key="of a transaction") as transaction:
         transaction.execute("INSERT INTO t (v) VALUES ('once')")
     assert filled.query("SELECT count(*) FROM t WHERE v = 'once'").rows == [(2,)]
@@ -315,7 +315,7 @@ def test_an_engine_s_own_statement_is_nobody_else_s(filled: Database) -> None:
     _answer(filled, program)
     trim = "DELETE FROM virke_requests WHERE id IN (SELECT id FROM virke_requests ORDER BY id LIMIT 4) AND at_ms <= ?"
     with pytest.raises(Denied):
-        filled.serving.run([(trim, (1 << 62,))], scope=Scope.WRITE)
+        filled.serving.run(steps_of([(trim, (1 << 62,))]), scope=Scope.WRITE)
 
 
 def test_a_batch_that_reads_asks_for_no_place_in_line() -> None:
@@ -323,12 +323,12 @@ def test_a_batch_that_reads_asks_for_no_place_in_line() -> None:
     with make() as db:
         db.run_script("CREATE TABLE t (n); INSERT INTO t VALUES (1)")
         with db.transaction(immediate=True) as open_here:
-            results = db.serving.run([("SELECT n FROM t", ()), ("SELECT 2", ())], scope=Scope.READ, meta=True)
+            results = db.serving.run(steps_of([("SELECT n FROM t", ()), ("SELECT 2", ())]), scope=Scope.READ, meta=True)
             open_here.rollback()
         assert [result.rows for result in results] == [[(1,)], [(2,)]]
         assert {result.version for result in results} == {db.version}
         assert all(result.meta for result in results)
-        assert db.serving.run([], scope=Scope.READ) == []
+        assert db.serving.run(steps_of([]), scope=Scope.READ) == []
 
 
 def test_every_pragma_that_may_be_set_was_thought_about(filled: Database) -> None:
@@ -336,7 +336,7 @@ def test_every_pragma_that_may_be_set_was_thought_about(filled: Database) -> Non
     settable = set()
     for name in sorted(ALLOWED):
         try:
-            filled.serving.run([(f"PRAGMA {name} = 1", ())], scope=Scope.WRITE)
+            filled.serving.run(steps_of([(f"PRAGMA {name} = 1", ())]), scope=Scope.WRITE)
             settable.add(name)
         except Denied:
             continue

@@ -56,6 +56,12 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._kept = ExitStack()
 
+    @property
+    def pid(self) -> int:
+        """Its process, which runs."""
+        assert self._process is not None, "it runs"
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, if it does not run, and wait until it is ready.
 

@@ -57,6 +57,8 @@ def describe(error: VirkeError) -> dict[str, object]:
     }
     if isinstance(error, SqlError):
         found["sqlite_code"] = error.sqlite_code
+        if error.offset is not None:
+            found["offset"] = error.offset
     return found | {name: error.context[name] for name in PLACES if error.context.get(name) is not None}
 
 

@@ -32,10 +32,12 @@ BYTES_OF_A_PART: Final = 64 << 10
 PARAMS: Final = "`params` is a list of values, or an object of values by name"
 
 
-def object_of(body: Json, fields: frozenset[str], what: str = "the body") -> dict[str, Json]:
-    """An object that has no other fields than these. Raises `Invalid`."""
+def object_of(body: Json, fields: frozenset[str] | None, what: str = "the body") -> dict[str, Json]:
+    """An object that has no other fields than these; None: any. Raises `Invalid`."""
     if not isinstance(body, dict):
         raise Invalid(f"{what} must be a JSON object")
+    if fields is None:
+        return body
     if unknown := sorted(body.keys() - fields):
         raise Invalid(f"{what} has a field {unknown[0]!r} that means nothing; it may have {', '.join(sorted(fields))}")
     return body
@@ -61,6 +63,14 @@ def parameters_of(body: Json) -> Parameters:
             return {name.lstrip(":@$"): parameter_of(value) for name, value in body.items()}
         case _:
             raise Invalid(PARAMS)
+
+
+def rows_in(body: Mapping[str, Json]) -> tuple[Parameters, ...] | None:
+    """What `rows` has: parameters for each time that a statement is run; None if there is no such field. Raises `Invalid`."""
+    rows = body.get("rows")
+    if rows is not None and not isinstance(rows, list):
+        raise Invalid("`rows` is a list of lists or objects of values")
+    return None if rows is None else tuple(parameters_of(row) for row in rows)
 
 
 def parameter_of(body: Json) -> Value:

@@ -10,20 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from virke.api.hrana.effects import check_foreign_keys
 from virke.api.hrana.operations import Cursor, Once, Pipeline
+from virke.core.collect import GRACE_MS
 from virke.engine.programs import Step
 from virke.engine.results import Request
 from virke.scopes import Scope
+
+if TYPE_CHECKING:
+    from virke.engine.sqlite import Parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """Statements on one database: a single one of any kind, or with `is_batch` several as one unit.
 
-    `streams`: the rows of the single statement are wanted line by line, without a bound on how many. `key` is an idempotency
-    key.
+    A single one is run once for each of `rows` if there are any; with `is_script` it is many, divided by `;`.
+    `streams`: the rows are wanted line by line, without a bound on how many. `key` is an idempotency key. `at` is an
+    earlier version, `foreign_keys` whether they are checked, where the database's setting is not what is wanted.
     """
 
     scope: ClassVar[Scope] = Scope.READ
@@ -36,16 +42,33 @@ class Run:
     timeout_ms: int | None = None
     meta: bool = False
     streams: bool = False
+    is_script: bool = False
+    rows: tuple[Parameters, ...] | None = None
+    read_only: bool = False
+    at: int | None = None
+    foreign_keys: bool | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """The requests as steps of a program."""
-        return tuple(Step(sql, params) for sql, params in self.requests)
+        return tuple(Step(sql, params, rows=self.rows, is_script=self.is_script) for sql, params in self.requests)
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether it is more than one statement, all or nothing."""
+        return self.is_batch or self.is_script or self.rows is not None
 
     @property
     def is_plain(self) -> bool:
         """Whether it may be a read that is answered from what is shown."""
-        return not (self.is_batch or self.meta or self.key or self.consistency or self.timeout_ms)
+        has_wishes = self.meta or self.key or self.consistency or self.timeout_ms
+        return not (has_wishes or self.is_unit or self.at is not None)
+
+    def allowed(self, scope: Scope) -> Scope:
+        """What it may do by a token of this scope, and by its own word. Raises `Denied`: it wants no foreign keys checked."""
+        if self.foreign_keys is not None:
+            check_foreign_keys(scope, self.foreign_keys)
+        return min(scope, Scope.READ) if self.read_only else scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +137,7 @@ class Collect:
     scope: ClassVar[Scope] = Scope.ADMIN
     database: str
     dry_run: bool = False
+    grace_ms: int = GRACE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +174,7 @@ class Migrate:
 class Import:
     """A file to import: its bytes, part by part, and how many they are if that was announced.
 
-    None as `kind`: its content says what it is.
+    None as `kind`: its content says what it is. `name` is what messages call it.
     """
 
     scope: ClassVar[Scope] = Scope.SCHEMA
@@ -160,6 +184,7 @@ class Import:
     kind: str | None = None
     table: str | None = None
     replace: bool = False
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,14 +77,15 @@ def perform(operation: Operation, place: Place, scope: Scope, cancel: Cancel | N
 
 
 def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult] | Streamed:
-    database = place.database(run.database)
+    database, scope = place.database(run.database), run.allowed(scope)
     if run.streams and (streamed := _streamed(run, place, scope, cancel)):
         return streamed
-    if run.is_batch:
-        return database.serving.run(run.requests, scope=scope, key=run.key, meta=run.meta)
+    if run.is_unit or (scope >= Scope.WRITE and _is_write(run, database)):
+        results = database.serving.run(
+            run.steps, scope=scope, key=run.key, meta=run.meta, foreign_keys=run.foreign_keys, timeout_ms=run.timeout_ms
+        )
+        return results if run.is_batch else results[0]
     [(sql, params)] = run.requests
-    if run.key is not None and scope >= Scope.WRITE:
-        return database.serving.run(run.requests, scope=scope, key=run.key, meta=run.meta)[0]
     result = database.query(
         sql,
         params,
@@ -92,11 +93,19 @@ def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryRe
         bookmark=run.bookmark,
         meta=run.meta,
         scope=scope,
+        at=run.at,
         timeout_ms=run.timeout_ms,
         cancel=cancel,
     )
     result.stale_ms = database.serving.stale_ms
     return result
+
+
+def _is_write(run: Run, database: Database) -> bool:
+    """Whether a single statement is known to be one for `Serving.run`: it has a key, or writes with a mode of its own."""
+    if run.foreign_keys is None or run.key is not None:
+        return run.key is not None
+    return run.at is None and not database.describe(run.requests[0][0]).read_only
 
 
 def _streamed(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> Streamed | None:
@@ -152,7 +161,7 @@ def _promote(operation: Promote, place: Place, *_: object) -> object:
 
 
 def _collect(operation: Collect, place: Place, *_: object) -> object:
-    return asdict(place.database(operation.database).collect(dry_run=operation.dry_run))
+    return asdict(place.database(operation.database).collect(dry_run=operation.dry_run, grace_ms=operation.grace_ms))
 
 
 def _upkeep(operation: DoUpkeep, place: Place, *_: object) -> object:

@@ -10,6 +10,7 @@ Knows paths, and results as JSON; the fields of requests are in `table`. Perform
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from virke.api import native
@@ -17,7 +18,7 @@ from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import complaints
 from virke.api.hrana import routes as hrana
-from virke.api.hrana.operations import Cursor, Once, Pipeline
+from virke.api.hrana.operations import HRANA, Cursor, Once
 from virke.api.messages import NDJSON, Parts, Request, Response, segments
 from virke.api.operations import CreateDatabase, CreateToken, Export, ListDatabases, Operation, Run
 from virke.api.pieces import body_of
@@ -27,6 +28,9 @@ from virke.errors import Invalid, NotFound, VirkeError
 
 STALE: Final = "virke-stale"
 """The age in milliseconds of a state that is older than allowed, because the store is down."""
+PATHS_KEPT: Final = 1024
+PATH_CHARS: Final = 300
+"""Shorter paths that were asked for last are remembered with what they mean: the same few come again and again."""
 _LINES: Final = (("content-type", NDJSON),)
 MEDIA_TYPE_OF: Final = {"sql": "application/sql", "sqlite": "application/vnd.sqlite3", "csv": "text/csv; charset=utf-8"}
 
@@ -40,8 +44,8 @@ def has_endless_body(method: str, path: str) -> bool:
 def parse(request: Request, codec: Codec) -> Operation | Response:
     """What a request asks for; a response if that is an error."""
     try:
-        parts = segments(request.path)
-        if of_hrana := _of_hrana(parts):
+        parts, of_hrana = _place(request.path) if len(request.path) <= PATH_CHARS else _place.__wrapped__(request.path)
+        if of_hrana:
             return hrana.parse(*of_hrana, request, codec)
         found = _found(parts)
         if found is None:
@@ -60,13 +64,20 @@ def parse(request: Request, codec: Codec) -> Operation | Response:
 _HINT: Final = "libSQL clients need a slash at the end of their URL: https://node/db/NAME/"
 
 
-def _of_hrana(parts: list[str]) -> tuple[str, tuple[str, ...]] | None:
+@lru_cache(PATHS_KEPT)
+def _place(path: str) -> tuple[tuple[str, ...], tuple[str, tuple[str, ...]] | None]:
+    """The parts of a path, and what of Hrana's it names. Raises `Invalid`."""
+    parts = tuple(segments(path))
+    return parts, _of_hrana(parts)
+
+
+def _of_hrana(parts: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
     """The database and the route of Hrana's that a path names, if it is one; "" is the default database."""
     name, rest = (parts[1], parts[2:]) if parts[0] == "db" and len(parts) > 2 else ("", parts)
-    return (name, tuple(rest)) if hrana.is_route(tuple(rest)) else None
+    return (name, rest) if hrana.is_route(rest) else None
 
 
-def _found(parts: list[str]) -> tuple[Mapping[str, Route], str, str | None] | None:
+def _found(parts: tuple[str, ...]) -> tuple[Mapping[str, Route], str, str | None] | None:
     match parts:
         case ["db", name] if name:
             return OF_A_DATABASE[""], name, None
@@ -85,7 +96,7 @@ def _found(parts: list[str]) -> tuple[Mapping[str, Route], str, str | None] | No
 def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
     """The response that says what became of an operation; an error is an outcome too."""
     if isinstance(outcome, VirkeError):
-        is_hrana = isinstance(operation, Pipeline | Cursor | Once)
+        is_hrana = isinstance(operation, HRANA)
         return complaints.failed(outcome, codec) if is_hrana else failed(outcome, codec)
     if isinstance(outcome, Response):
         return outcome

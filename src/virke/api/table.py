@@ -9,7 +9,7 @@ Knows the bodies and queries of requests; knows no response and performs nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from virke.api import native
@@ -40,8 +40,8 @@ from virke.api.operations import (
     RevokeToken,
     Run,
 )
+from virke.core.collect import GRACE_MS
 from virke.core.ids import check_name
-from virke.core.settings import Settings
 from virke.engine.values import Json
 from virke.errors import Invalid
 from virke.scopes import Scope
@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 BOOKMARK: Final = "virke-bookmark"
 CONSISTENCY: Final = "virke-consistency"
 KEY: Final = "idempotency-key"
-_SETTINGS: Final = tuple(Settings().as_dict())
-_SQL: Final = ("sql", "params", "timeout_ms", "meta")
+_RUN: Final = ("timeout_ms", "meta", "read_only", "foreign_keys")
+_SQL: Final = ("sql", "params", "rows", "script", "at", *_RUN)
+ANY: Final = ("*",)
 _TRUE: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
 IMPORTS: Final = frozenset({None, "sql", "sqlite", "csv"})
 EXPORTS: Final = frozenset({"sql", "sqlite", "csv"})
@@ -76,7 +77,7 @@ class Call:
 class Route:
     """One method of one route: what makes an operation of a request, and the fields that it may have.
 
-    `body` None: the request has no body, or one that is not JSON.
+    `body` None: the request has no body, or one that is not JSON. `ANY`: what performs it knows the fields.
     """
 
     make: Callable[[Call], Operation]
@@ -87,7 +88,8 @@ class Route:
         """What a request asks for. Raises `Invalid`."""
         body: Mapping[str, Json] = {}
         if self.body is not None and request.body.strip():
-            body = native.object_of(codec.loads(request.body), frozenset(self.body))
+            fields = None if self.body == ANY else frozenset(self.body)
+            body = native.object_of(codec.loads(request.body), fields)
         return self.make(Call(request, database, rest, body, request.fields(frozenset(self.query))))
 
 
@@ -99,7 +101,14 @@ def _flag(fields: Mapping[str, str], name: str) -> bool:
 
 
 def _one(call: Call) -> Run:
-    return _run(call, (native.statement_of(dict(call.body), frozenset(_SQL)),))
+    body = call.body
+    rows, is_script, at = native.rows_in(body), _yes(body, "script"), _whole(body, "at")
+    if (rows is not None) + is_script + (at is not None) > 1 or (rows is not None and "params" in body):
+        raise Invalid("`rows`, `script` and `at` exclude each other, and `rows` excludes `params`")
+    run = _run(call, (native.statement_of(dict(body), frozenset(_SQL)),))
+    if run.streams and (rows is not None or is_script or at is not None):
+        raise Invalid("only the rows of one statement, as of now, are streamed: `rows`, `script` and `at` are not")
+    return replace(run, rows=rows, is_script=is_script, at=at)
 
 
 def _batch(call: Call) -> Run:
@@ -123,6 +132,8 @@ def _run(call: Call, requests: tuple[Statement, ...], *, is_batch: bool = False)
         key=headers.get(KEY),
         timeout_ms=_whole(call.body, "timeout_ms"),
         meta=meta,
+        read_only=_yes(call.body, "read_only"),
+        foreign_keys=_yes(call.body, "foreign_keys") if call.body.get("foreign_keys") is not None else None,
         streams=streams,
     )
 
@@ -197,6 +208,7 @@ def _import(call: Call) -> Import:
         int(announced) if announced.isascii() and announced.isdigit() else None,
         kind=kind,
         table=fields.get("table"),
+        name=fields.get("name"),
         replace=_flag(fields, "replace"),
     )
 
@@ -218,6 +230,13 @@ def _upkeep(call: Call) -> DoUpkeep:
     return DoUpkeep(call.database, None if _yes(call.body, "all") else _whole(call.body, "limit") or 1)
 
 
+def _collect(call: Call) -> Collect:
+    grace_ms = _whole(call.body, "grace_ms")
+    if grace_ms is not None and grace_ms < 0:
+        raise Invalid(f"`grace_ms` must not be negative, as {grace_ms} is")
+    return Collect(call.database, _yes(call.body, "dry_run"), GRACE_MS if grace_ms is None else grace_ms)
+
+
 def _create_token(call: Call) -> CreateToken:
     body = call.body
     wanted = body.get("db")
@@ -236,21 +255,21 @@ OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
     },
     "query": {"POST": Route(_one, body=_SQL)},
     "execute": {"POST": Route(_one, body=_SQL)},
-    "batch": {"POST": Route(_batch, body=("statements", "timeout_ms", "meta"))},
+    "batch": {"POST": Route(_batch, body=("statements", *_RUN))},
     "describe": {"POST": Route(_describe, body=("sql",))},
     "schema": {"GET": Route(lambda call: GetSchema(call.database, call.rest))},
     "status": {"GET": Route(lambda call: GetStatus(call.database))},
     "settings": {
         "GET": Route(lambda call: GetSettings(call.database)),
-        "PATCH": Route(_change_settings, body=_SETTINGS),
+        "PATCH": Route(_change_settings, body=ANY),
     },
     "flush": {"POST": Route(lambda call: Flush(call.database), body=())},
     "promote": {"POST": Route(lambda call: Promote(call.database), body=())},
-    "gc": {"POST": Route(lambda call: Collect(call.database, _yes(call.body, "dry_run")), body=("dry_run",))},
+    "gc": {"POST": Route(_collect, body=("dry_run", "grace_ms"))},
     "upkeep": {"POST": Route(_upkeep, body=("all", "limit"))},
     "migrations": {"GET": Route(lambda call: GetMigrations(call.database))},
     "migrate": {"POST": Route(_migrate, body=("files", "dry_run", "undo", "status"))},
-    "import": {"POST": Route(_import, query=("kind", "table", "replace"))},
+    "import": {"POST": Route(_import, query=("kind", "table", "replace", "name"))},
     "export": {"GET": Route(_export, query=("format", "table"))},
 }
 """What follows `/db/NAME`: by method."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 NAME: Final = "the body"
-"""What messages call the file that is imported."""
+"""What messages call the file that is imported, if the request gives it no name."""
 
 
 class Place(Protocol):
@@ -46,7 +46,12 @@ def take_in(operation: Import, place: Place) -> object:
     database = place.database(operation.database)
     stream = cast(BinaryIO, _Stream(_whole(operation.parts, operation.length)))
     done = import_file(
-        database, stream, table=operation.table, replace=operation.replace, kind=operation.kind, name=NAME
+        database,
+        stream,
+        table=operation.table,
+        replace=operation.replace,
+        kind=operation.kind,
+        name=operation.name or NAME,
     )
     return asdict(done) | {"warnings": list(done.warnings)}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virke.cli import render
-from virke.cli.opening import target
+from virke.cli.opening import own_store_of, target
 from virke.cli.state import State, counted, global_options, pass_state, printable
 from virke.cli.times import instant, one_line
 
@@ -43,7 +43,9 @@ def journal(state: State, discard: bool) -> None:
 def _journal(state: State) -> FileJournal | None:
     from virke.opening import journal_of, open_store
 
-    name, store = target(state)
+    hint = "run it on the node's machine, with the store that the node serves; `virke db status` counts what is pending"
+    store = own_store_of(state, "deferred writes are in a journal of the machine that took them", hint)
+    name, _ = target(state)
     return journal_of(open_store(store), name)
 
 

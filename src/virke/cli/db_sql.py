@@ -50,7 +50,7 @@ def query(state: State, sql: str, values: tuple[str, ...], *, form: str | None, 
         raise UsageError(f"--json and {form} contradict each other")
     names = _names(sql) if values else []
     with receipted(state, meta) as charge, open_database(state) as database:
-        result = charge(database.query(sql, bind(values, names)))
+        result = charge(lambda counts: database.query(sql, bind(values, names), meta=counts))
     show_rows(result, "json" if state.json else form or "table")
 
 
@@ -106,7 +106,7 @@ def execute(state: State, sql: str | None, path: Path | None, *, values: tuple[s
     params = bind(values, _names(text) if values else [])
     with receipted(state, meta) as charge, open_database(state) as database:
         start = time.perf_counter()
-        result = charge(database.run_script(text, params))
+        result = charge(lambda counts: database.run_script(text, params, meta=counts))
         elapsed_ms = (time.perf_counter() - start) * 1000
         pending = database.status(history=False).pending_writes > 0
     if state.json:

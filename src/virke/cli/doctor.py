@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from virke.cli import render
-from virke.cli.opening import store_of
+from virke.cli.opening import own_store_of
 from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable
 from virke.cli.terminal import progress
 from virke.errors import NotFound
@@ -44,7 +44,9 @@ def doctor(state: State, large: bool, explain: bool) -> None:
     Tries every promise on the store itself, many writers at once among them, under keys of its own that are removed
     afterwards. Databases are not touched.
     """
-    store = store_of(state)
+    store = own_store_of(
+        state, "doctor tries a store itself", "run it where the node runs, with the store that the node serves"
+    )
     from virke.doctor import examine, silent
     from virke.opening import open_store
 

@@ -16,7 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from virke.cli.state import State
-from virke.config import StoreChoice, database_name, load, memory_mb_of, store_choice
+from virke.config import StoreChoice, database_name, is_node, load, memory_mb_of, store_choice
+from virke.errors import UsageError
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -56,9 +57,17 @@ def _step(database: Database) -> None:
 def target(state: State, name: str | None = None) -> tuple[str, StoreChoice]:
     """Name and store; `name` is the command's own argument and comes first."""
     config = load()
-    return name or database_name(config, state.db), store_choice(config, state.store)
+    return name or database_name(config, state.db), store_choice(config, state.store, token=state.token)
 
 
 def store_of(state: State) -> StoreChoice:
-    """The store, for commands without a database."""
-    return store_choice(load(), state.store)
+    """The store or node, for commands without a database."""
+    return store_choice(load(), state.store, token=state.token)
+
+
+def own_store_of(state: State, what: str, hint: str) -> StoreChoice:
+    """The store, for commands that no node can carry out: `what` says why, `hint` what to do. Raises `UsageError`."""
+    store = store_of(state)
+    if is_node(store.url):
+        raise UsageError(f"{what}, and {store.url} is a node", hint=hint)
+    return store

@@ -1,6 +1,6 @@
 """What a command cost, from opening the database to its result: `--meta`.
 
-The engine is imported here, when a command runs, and not before.
+The engine is imported here, when a command runs, and not before. What a node does is counted by the node, for the statement.
 """
 
 from __future__ import annotations
@@ -11,29 +11,33 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from virke.cli.opening import store_of
 from virke.cli.state import State, counted, size
+from virke.config import is_node
 
 if TYPE_CHECKING:
     from virke.engine.results import Meta, QueryResult
 
-Charge = Callable[["QueryResult"], "QueryResult"]
-"""Puts the receipt, as it is then, on a result."""
+Charge = Callable[[Callable[[bool], "QueryResult"]], "QueryResult"]
+"""Makes a call, which is told whether its receipt is counted where it is carried out; its result has the receipt."""
 
 
 @contextmanager
 def receipted(state: State, wanted: bool) -> Iterator[Charge]:
     """Count what the block costs if it is wanted; after the block, note it (in JSON it is in the result)."""
     if not wanted:
-        yield lambda result: result
+        yield lambda call: call(False)
         return
     import virke.opening  # noqa: F401  # what it takes to load is not what the command costs
     from virke.stores.receipt import Receipt, writing
 
     receipt, began = Receipt(), time.perf_counter()
     charged: list[Meta] = []
+    is_far = is_node(store_of(state).url)
 
-    def charge(result: QueryResult) -> QueryResult:
-        meta = result.with_receipt(receipt, time.perf_counter() - began).meta
+    def charge(call: Callable[[bool], QueryResult]) -> QueryResult:
+        result = call(is_far)
+        meta = result.meta if is_far else result.with_receipt(receipt, time.perf_counter() - began).meta
         assert meta is not None, "it was charged"
         charged.append(meta)
         return result

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virke.cli.opening import store_of
+from virke.cli.opening import own_store_of
 from virke.cli.state import State, global_options, pass_state
 from virke.config import MEMORY_MB_MIN, MEMORY_VARIABLE, StoreChoice, load, memory_mb_of, scheme_of, store_urls
 from virke.errors import UsageError
@@ -96,7 +96,7 @@ def serve(
     if berth is not None:
         place = _berth(berth)
         return run(place.take(), place.say_ready, place)
-    store = store_of(state)
+    store = _store_of(state)
     _check_who_may_come(host, store)
     try:
         listening = listen(address)
@@ -113,6 +113,10 @@ def serve(
     if code:
         raise SystemExit(code)
     return None
+
+
+def _store_of(state: State) -> StoreChoice:
+    return own_store_of(state, "a node serves a store", "name the store: --store URL, or VIRKE_STORE")
 
 
 def _check_who_may_come(host: str, store: StoreChoice) -> None:
@@ -152,7 +156,7 @@ def _serve(
     from virke.node.workers.crew import ALONE
 
     crew = place.crew if place else ALONE
-    databases = of_store(store_of(state), journals=journal, timeout_ms=timeout_ms, crew=crew)
+    databases = of_store(_store_of(state), journals=journal, timeout_ms=timeout_ms, crew=crew)
     serve(
         App(databases, FastCodec(), body_mb=body_mb, default=state.db, cors=cors),
         listening,
@@ -175,14 +179,14 @@ def _berth(text: str) -> Berth:
 
 def _supervise(count: int, listening: socket, ready: Callable[[], None], store: StoreChoice) -> int:
     """Run so many workers, each of which is this command once more; the exit code. Raises `UsageError`."""
+    if not hasattr(os, "fork"):
+        raise UsageError("--workers needs Unix sockets and signals, which this system does not have")
     from virke.machine import default_budget_bytes
     from virke.node.workers.supervising import Supervisor
     from virke.opening import open_store
 
     if any(scheme_of(url)[0] == "memory" for url in store_urls(store.url)):
         raise UsageError("a store in memory is one process's own: it has no --workers")
-    if not hasattr(os, "fork"):
-        raise UsageError("--workers needs Unix sockets and signals, which this system does not have")
     open_store(store, create=True)  # what is wrong with it is said once, and not by each worker
     share_mb = max(MEMORY_MB_MIN, (memory_mb_of(load()) or default_budget_bytes() >> 20) // count)
 

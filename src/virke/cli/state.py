@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TextIO, TypeVar
 
 import click
@@ -41,6 +41,7 @@ class State:
 
     db: str | None = None
     store: str | None = None
+    token: str | None = field(default=None, repr=False)
     json: bool = False
     quiet: bool = False
     after_output: Callable[[], None] | None = None
@@ -116,7 +117,7 @@ def _set(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
 
 
 def global_options(command: Command) -> Command:
-    """Decorate a command with `--db`, `--store`, `--json` and `--quiet`."""
+    """Decorate a command with `--db`, `--store`, `--token`, `--json` and `--quiet`."""
     for option in (
         click.option(
             "-q", "--quiet", is_flag=True, expose_value=False, callback=_set("quiet"), help="Print data only."
@@ -127,7 +128,15 @@ def global_options(command: Command) -> Command:
             metavar="URL",
             expose_value=False,
             callback=_set("store"),
-            help="Where databases live. [env: VIRKE_STORE; default: virke.toml, else the folder .virke]",
+            help="Where databases live, or the URL of a node. [env: VIRKE_URL, VIRKE_STORE; default: virke.toml, else the "
+            "folder .virke]",
+        ),
+        click.option(
+            "--token",
+            metavar="TOKEN",
+            expose_value=False,
+            callback=_set("token"),
+            help="The token that a node is shown. [env: VIRKE_TOKEN; default: virke.toml]",
         ),
         click.option(
             "--db",

@@ -1,13 +1,15 @@
 """`virke token create`, `list` and `revoke`: who may do what with which databases of a store.
 
 1. The text of a token is data: it goes to stdout, alone, so that a script can keep it. It is printed once.
-2. `--db` is a pattern here. Without it, the database that VIRKE_DB or virke.toml names is meant.
+2. They are those of a store, or, through a node, those of its store.
+3. `--db` is a pattern here. Without it, the database that VIRKE_DB or virke.toml names is meant.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -53,11 +55,16 @@ def create(state: State, *, also: tuple[str, ...], scope: str, expires: str, nam
     store, databases = store_of(state), [database_name(load(), state.db), *also]
     seconds = lifetime_s(expires)
     from virke import tokens
-    from virke.opening import open_store
+    from virke.opening import node_of, open_store
     from virke.scopes import Scope
 
-    opened = open_store(store, create=True)
-    text, token = tokens.create(opened, databases, Scope.named(scope), lifetime_s=seconds, name=name)
+    wanted = Scope.named(scope)
+    if (node := node_of(store)) is not None:
+        with closing(node):
+            text, token = node.create_token(databases, wanted, lifetime_s=seconds, name=name)
+    else:
+        opened = open_store(store, create=True)
+        text, token = tokens.create(opened, databases, wanted, lifetime_s=seconds, name=name)
     if state.json:
         state.data({"token": text} | token.as_dict())
         return
@@ -73,9 +80,14 @@ def list_(state: State) -> None:
     """List the tokens of the store, without their text; expired ones stay until they are revoked."""
     store = store_of(state)
     from virke import tokens
-    from virke.opening import open_store
+    from virke.opening import node_of, open_store
 
-    found, now_ms = tokens.listing(open_store(store)), time.time_ns() // 1_000_000
+    if (node := node_of(store)) is not None:
+        with closing(node):
+            found = node.tokens()
+    else:
+        found = tokens.listing(open_store(store))
+    now_ms = time.time_ns() // 1_000_000
     if state.json:
         state.data({"tokens": [one.as_dict() | {"expired": one.is_expired(now_ms)} for one in found]})
         return
@@ -101,12 +113,17 @@ def revoke(state: State, token_id: str) -> None:
     """
     store = store_of(state)
     from virke import tokens
-    from virke.opening import open_store
+    from virke.opening import node_of, open_store
 
-    revoked, left = tokens.revoke(open_store(store), token_id)
+    if (node := node_of(store)) is not None:
+        with closing(node):
+            revoked, left = node.revoke_token(token_id)
+    else:
+        token, left = tokens.revoke(open_store(store), token_id)
+        revoked = token.id
     if state.json:
-        state.data({"revoked": revoked.id, "left": left})
+        state.data({"revoked": revoked, "left": left})
         return
-    state.result(f"revoked {revoked.id}")
+    state.result(f"revoked {revoked}")
     if not left:
         state.note("note: that was the last token; without any, nodes answer requests from their own machine")

@@ -8,6 +8,8 @@ Knows the readers of a database and described statements; knows no store.
    that need care, or that count the pages of a large table in one step.
 4. Whatever it raised, the connection serves the next call.
 5. Where what is shown has to be confirmed first, it says only whether the statement writes: a write confirms it by itself.
+6. A statement that its first word says to write is `NotHere(writes=True)` before anything is looked at: not even a
+   connection has to be idle for that.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ PAGES_MAX: Final = 256
 """Pages that one answer may take from the cache of frames; SQLite's own page cache is not counted."""
 
 
+_WRITES: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER"})
+_FIRST_LETTERS: Final = frozenset("IiRrUuDdCcAa")
+
+
 def query_here(
     readers: Readers, sql: str, params: Parameters, bookmark: str | None = None, *, steps_max: int = STEPS_MAX
 ) -> QueryResult:
@@ -44,6 +50,8 @@ def query_here(
     sqlite.check_text(sql)
     if type(steps_max) is not int or steps_max < 1:
         raise Invalid(f"steps_max must be a number from 1 on, not {steps_max!r}")
+    if sql[:1] in _FIRST_LETTERS and sqlite.keyword(sql) in _WRITES:
+        raise NotHere("the statement writes", writes=True)
     shown = readers.shown_now()
     is_confirmed = shown is not None
     if shown is None or (bookmark is not None and not _is_shown(bookmark, shown)):

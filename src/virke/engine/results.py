@@ -106,6 +106,14 @@ def meta_of(receipt: Receipt, elapsed_s: float, root: Root) -> Meta:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What is known of a state of which another process has the root."""
+
+    version: int
+    bookmark: str
+
+
 class QueryResult:
     """Columns, rows and what changed.
 
@@ -121,7 +129,7 @@ class QueryResult:
         self,
         columns: list[str],
         rows: list[Row],
-        root: Root,
+        root: Root | Stamp,
         described: Sequence[Column] = (),
         *,
         rows_affected: int = 0,
@@ -145,15 +153,16 @@ class QueryResult:
     @property
     def version(self) -> int:
         """The version that was read, or that this write made."""
-        return self._root.head.version
+        return self._root.version if isinstance(self._root, Stamp) else self._root.head.version
 
     @property
     def bookmark(self) -> str:
         """Send it with a later read, and that read sees nothing older."""
-        return bookmark_of(self._root)
+        return self._root.bookmark if isinstance(self._root, Stamp) else bookmark_of(self._root)
 
     def with_receipt(self, receipt: Receipt, elapsed_s: float) -> QueryResult:
         """This result with its receipt."""
+        assert not isinstance(self._root, Stamp), "whoever has the root writes the receipt"
         self.meta = meta_of(receipt, elapsed_s, self._root)
         return self
 

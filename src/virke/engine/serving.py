@@ -8,15 +8,15 @@ Knows the parts of a database; knows no loop and no thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from virke.engine.programs import Answer, Program, Step, hash_key, steps_of
+from virke.engine.programs import Answer, Program, Step, hash_key
 from virke.engine.queue import Pending
 from virke.engine.readers import WritesInstead
-from virke.engine.results import QueryResult, Request, bookmark_of
+from virke.engine.results import QueryResult, bookmark_of
 from virke.engine.rows import Rows
 from virke.engine.terms import Terms
 from virke.errors import NotHere
@@ -26,6 +26,7 @@ from virke.stores.receipt import Receipt, current, writing
 if TYPE_CHECKING:
     from virke.engine.assembly import Parts
     from virke.engine.sqlite import Parameters
+    from virke.engine.transaction import Transaction
 
 COMPANY_SHARE: Final = 0.5
 """The part of the last commit that a server's leader waits for company (`commit_window_ms=auto`)."""
@@ -85,18 +86,28 @@ class Serving:
         )
 
     def run(
-        self, requests: Sequence[Request], *, scope: Scope, key: str | None = None, meta: bool = False
+        self,
+        steps: tuple[Step, ...],
+        *,
+        scope: Scope,
+        key: str | None = None,
+        meta: bool = False,
+        foreign_keys: bool | None = None,
+        timeout_ms: int | None = None,
     ) -> list[QueryResult]:
-        """As `Database.batch`, with what `scope` allows; one that only reads sees what reads see, and has no key."""
-        steps = steps_of(requests)
+        """As `Database.batch`, with what `scope` allows; one that only reads sees what reads see, and has no key.
+
+        `foreign_keys` None is the database's setting: what one client says of them holds for no other.
+        """
         if not steps:
             return []
         if scope >= Scope.WRITE:
-            return self._parts.writes.run(steps, key, meta=meta, scope=scope)
+            mode = self.foreign_keys if foreign_keys is None else foreign_keys
+            return self._parts.writes.run(steps, key, meta=meta, scope=scope, foreign_keys=mode, timeout_ms=timeout_ms)
         receipt, began_s = Receipt() if meta else current(), self._parts.volume.environment.monotonic()
         begin = partial(self._parts.writes.transaction, key=None, read_only=True, immediate=False, foreign_keys=None)
         with writing(receipt), begin(scope=scope) as transaction:
-            results = transaction.batch(requests)
+            results = transaction.run_steps(steps)
         elapsed_s = self._parts.volume.environment.monotonic() - began_s
         return [one.with_receipt(receipt, elapsed_s) for one in results] if meta and receipt else results
 
@@ -113,6 +124,12 @@ class Serving:
             return self._parts.readers.rows(sql, params, terms)
         except WritesInstead:
             raise NotHere("the statement writes", writes=True) from None
+
+    def begin_reading(self, *, foreign_keys: bool | None, scope: Scope, bookmark: str | None = None) -> Transaction:
+        """A transaction that only reads, on a state that is not older than `bookmark`. Raises as `Database.query`."""
+        return self._parts.writes.transaction(
+            key=None, read_only=True, immediate=False, foreign_keys=foreign_keys, scope=scope, bookmark=bookmark
+        )
 
     def enqueue(
         self, program: Program, on_done: Callable[[Pending], None], grew: Callable[[int], None] | None = None

@@ -128,7 +128,7 @@ class Transaction:
 
     def query(self, sql: str, params: Parameters = ()) -> QueryResult:
         """Run one statement of any kind and return its rows. Raises `SqlError`, `Invalid`, `Denied`, `TimedOut`."""
-        return self._run(steps_of([(sql, params)]))[0]
+        return self.run_steps(steps_of([(sql, params)]))[0]
 
     def execute(self, sql: str, params: Parameters = ()) -> int:
         """Run one statement; returns the rows affected. Raises as `query`."""
@@ -136,17 +136,17 @@ class Transaction:
 
     def run_script(self, sql: str, params: Parameters = ()) -> QueryResult:
         """Run several statements; the result has the rows of the last one and the sum of rows affected."""
-        return self._run(steps_of([(sql, params)], is_script=True))[0]
+        return self.run_steps(steps_of([(sql, params)], is_script=True))[0]
 
     def executemany(self, sql: str, rows: Iterable[Parameters]) -> int:
         """Run one statement with each row of parameters; returns the rows affected. Raises as `query`."""
         step = Step(sql, rows=tuple(rows))
-        return self._run((step,))[0].rows_affected if step.rows else 0
+        return self.run_steps((step,))[0].rows_affected if step.rows else 0
 
     def batch(self, statements: Sequence[str | Request]) -> list[QueryResult]:
         """Run statements, all or none of them; one result for each. Raises as `query`."""
         steps = steps_of(requests_of(statements))
-        return self._run(steps) if steps else []
+        return self.run_steps(steps) if steps else []
 
     def describe(self, sql: str) -> Description:
         """What SQLite says of one statement, without running it. Raises `SqlError`, `Invalid`, `Denied`."""
@@ -162,7 +162,8 @@ class Transaction:
             if self._connection is not None:
                 self._connection.interrupt()
 
-    def _run(self, steps: tuple[Step, ...]) -> list[QueryResult]:
+    def run_steps(self, steps: tuple[Step, ...]) -> list[QueryResult]:
+        """Run steps, all or none of them; one result for each. Raises as `query`."""
         connection = self._open()
         words = {keyword(step.sql) for step in steps if not step.is_script}
         is_mark = len(steps) == 1 and bool(words & _MARKS)  # its own savepoint outlives the call
@@ -312,7 +313,7 @@ class Transaction:
             self._done(connection)
 
     def __enter__(self) -> Transaction:
-        still_open = (one for one in _open_here.get() if one._connection is not None)  # some end in other threads
+        still_open = (one for one in _open_here.get() if not one.is_over)  # some end in other threads
         _open_here.set((*still_open, self))
         return self
 
@@ -324,12 +325,12 @@ class Transaction:
 
     def finish(self, *, is_good: bool) -> None:
         """What the end of a `with` block does: commit, or roll back; harmless when the transaction is over."""
-        if is_good and self._connection is not None:
+        if is_good and not self.is_over:
             self.commit()
         else:
             self.rollback()
 
-    def blocks(self, writer: Writer) -> bool:
+    def blocks(self, writer: object) -> bool:
         """Whether a write through `writer` would make this transaction lose."""
         return self._connection is not None and self._writer is writer and not self.read_only
 
@@ -344,7 +345,7 @@ def inside(transactions: tuple[Transaction, ...]) -> Iterator[None]:
         _open_here.reset(token)
 
 
-def check_no_open_transaction(writer: Writer) -> None:
+def check_no_open_transaction(writer: object) -> None:
     """Raise `Invalid` if this thread (or task) is inside a transaction that a write through `writer` would break."""
     if any(transaction.blocks(writer) for transaction in _open_here.get()):
         raise Invalid(

@@ -81,13 +81,17 @@ class Writes:
         counts_only: bool = False,
         timeout_ms: int | None = None,
         scope: Scope = Scope.ADMIN,
+        foreign_keys: bool | None = None,
     ) -> list[QueryResult]:
-        """Run steps as one program; `counts_only`: the caller is answered the rows affected. Raises as `Database.run`."""
+        """Run steps as one program; `counts_only`: the caller is answered the rows affected. Raises as `Database.run`.
+
+        `foreign_keys` None is this database object's mode, which a PRAGMA among the steps changes.
+        """
         self.check_allowed()
         program = Program(
             steps,
             self._environment.now_ms(),
-            self.foreign_keys,
+            self.foreign_keys if foreign_keys is None else foreign_keys,
             hash_key(key) if key else None,
             timeout_ms=timeout_ms,
             scope=scope,
@@ -103,7 +107,7 @@ class Writes:
                 self.push_pending(may_skip=not self._is_deferred())
             self._writer.queue.finish(pending)
             results = pending.results()
-        if pending.foreign_keys != program.foreign_keys:
+        if foreign_keys is None and pending.foreign_keys != program.foreign_keys:
             self._foreign_keys = pending.foreign_keys
         elapsed_s = self._environment.monotonic() - began_at
         self.after_commit()
@@ -163,6 +167,7 @@ class Writes:
         immediate: bool,
         foreign_keys: bool | None,
         scope: Scope = Scope.ADMIN,
+        bookmark: str | None = None,
     ) -> Transaction:
         """Begin an interactive transaction on the newest state, or, to read, on the state that reads see."""
         if self.is_closed:
@@ -171,7 +176,7 @@ class Writes:
         if read_only or self._read_only or scope < Scope.WRITE:
             if key or immediate:
                 raise Invalid("a transaction that only reads takes no idempotency_key, and is never immediate")
-            shown = self._freshness.current()
+            shown = self._freshness.current(bookmark=bookmark)
             base = RootAt(shown.root, NOT_TOLD)
             return self._begun(base, view=shown.view, done=self._keep, foreign_keys=mode, scope=scope)
         places = [self._begin_line.enter(BEGIN_WAIT_S)]

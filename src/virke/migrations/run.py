@@ -30,7 +30,7 @@ from virke.errors import Invalid, VirkeError
 from virke.migrations.derive import RECORDS, derive_undo, read_schema
 from virke.migrations.plan import MigrationFile, Record, Texts, check, plan
 from virke.migrations.running import again, run_file, running
-from virke.migrations.target import Step, Target, rehearsal
+from virke.migrations.target import Elsewhere, Step, Target, rehearsal
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -111,11 +111,33 @@ def migrate(
         Conflict: other writers won every attempt at a file; those before it are applied, run it again.
     """
     files = plan(source)
+    if isinstance(database, Elsewhere):
+        return _elsewhere(database, files, _Done("would_apply" if dry_run else "applied", report), dry_run=dry_run)
     records = _checked(database, files)
     attempts = database.known_settings.max_attempts
     if not dry_run:
         return _apply_all(database, files, records, _Done("applied", report), attempts=attempts)
     return again(attempts, "the rehearsal", partial(_rehearse, database, files, _once(report)))
+
+
+def _elsewhere(
+    database: Elsewhere, files: Sequence[MigrationFile], done: _Done, *, dry_run: bool = False, steps: int | None = None
+) -> list[MigrationFile]:
+    """Let the process that has the database do it; what it did before an error is reported here, too."""
+    texts = [(file.file_name, file.sql) for file in files]
+    texts += [(file.undo_name, file.undo) for file in files if file.undo is not None]
+    try:
+        numbers = database.migrate_files(texts, dry_run=dry_run, undo=steps)
+    except VirkeError as error:
+        named = error.context.get(done.key)
+        for file in files:
+            if isinstance(named, list) and file.file_name in named:
+                done.add(file)
+        raise
+    by_number = {file.number: file for file in files}
+    for number in numbers:
+        done.add(by_number[number])
+    return done.files
 
 
 def _rehearse(database: Database, files: Sequence[MigrationFile], report: Report) -> list[MigrationFile]:
@@ -140,7 +162,7 @@ class _Done:
     """The files that are done so far, and where to say so."""
 
     def __init__(self, key: str, report: Report | None) -> None:
-        self._key = key
+        self.key = key
         self._report = report
         self.files: list[MigrationFile] = []
 
@@ -156,7 +178,7 @@ class _Done:
         try:
             yield
         except VirkeError as error:
-            error.context[self._key] = [file.file_name for file in self.files]
+            error.context[self.key] = [file.file_name for file in self.files]
             raise
 
 
@@ -214,6 +236,8 @@ def undo(
         Conflict: other writers won every attempt at one; those before it are taken back, run it again.
     """
     files = plan(source)
+    if isinstance(database, Elsewhere):
+        return _elsewhere(database, files, _Done("undid", report), steps=steps)
     records = _checked(database, files)
     attempts = database.known_settings.max_attempts
     if not 1 <= steps <= len(records):

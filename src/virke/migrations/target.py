@@ -10,9 +10,9 @@ A rehearsal knows one snapshot and one connection of its own; it has no way to c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from virke.engine.budget import ResultBudget
 from virke.engine.connection import Connection
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import OnConnect, Parameters
 
 _SAVEPOINT: Final = "virke_statement"
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A database whose process carries migrations out by itself."""
+
+    def migrate_files(self, files: Sequence[tuple[str, str]], *, dry_run: bool, undo: int | None) -> Sequence[int]:
+        """Apply these files (name and text), rehearse them, or take the last `undo` back; the numbers of those that were done."""
 
 
 class Step(Protocol):

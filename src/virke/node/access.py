@@ -14,6 +14,7 @@ import asyncio
 import ipaddress
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,11 +22,20 @@ from virke.errors import Denied
 from virke.scopes import Scope
 from virke.tokens import Forbidden, Granted, TokenTable, Unauthorized
 
+NAMES_KEPT: Final = 1024
+"""Names of hosts whose meaning is remembered: the same few come with every request."""
+NAME_CHARS: Final = 300
+"""A longer one is nobody's: DNS has none beyond 253."""
 HINT: Final = "create a token: virke token create --scope admin --db '*'"
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
+    return len(host) <= NAME_CHARS and _is_loopback(host)
+
+
+@lru_cache(NAMES_KEPT)
+def _is_loopback(host: str) -> bool:
     name = host.lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):  # RFC 6761: never anybody else's
         return True
@@ -101,6 +111,11 @@ def check_local(headers: Mapping[str, str], client: str | None = None) -> None:
 
 
 def _host_of(url: str) -> str:
+    return _parsed(url) if len(url) <= NAME_CHARS else ""
+
+
+@lru_cache(NAMES_KEPT)
+def _parsed(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

@@ -20,7 +20,7 @@ from typing import Final
 from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import routes as hrana
-from virke.api.hrana.operations import Cursor, Once, Pipeline
+from virke.api.hrana.operations import HRANA, Cursor, Once, Pipeline
 from virke.api.messages import Parts, Request, Response
 from virke.api.native import Streamed
 from virke.api.operations import CreateToken, Export, Import, ListDatabases, Operation, RevokeToken, Run
@@ -211,7 +211,7 @@ class App:
     ) -> object:
         """Raises `Elsewhere`: another worker has to do it. `Denied`: its client may not ask that."""
         self._crew.check_here(operation)
-        if isinstance(operation, Pipeline | Cursor | Once):
+        if isinstance(operation, HRANA):
             return await self._perform_hrana(operation, token, headers, taken)
         if operation.scope is None:
             return self._health(ready=operation.ready)
@@ -277,8 +277,10 @@ class App:
             if operation.database is not None and not self._crew.owns(operation.database):
                 self.databases.check_reads_here(await self._naming.database(operation.database, {}))
             writes = False
+            if isinstance(operation, Run):
+                scope = operation.allowed(scope)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
-                writes = operation.is_batch and scope >= Scope.WRITE
+                writes = operation.is_unit and scope >= Scope.WRITE
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
@@ -303,7 +305,11 @@ class App:
 
     async def _write(self, operation: Run, database: Database, scope: Scope, taken: Taken) -> object:
         program = database.serving.program(
-            operation.steps, key=operation.key, timeout_ms=operation.timeout_ms, scope=scope
+            operation.steps,
+            key=operation.key,
+            foreign_keys=operation.foreign_keys,
+            timeout_ms=operation.timeout_ms,
+            scope=scope,
         )
         answers = await self._writer().run(database, program, taken.leaving, taken.growing())
         results = [one for one in answers if isinstance(one, QueryResult)]

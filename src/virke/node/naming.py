@@ -13,6 +13,7 @@ import asyncio
 import ipaddress
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import lru_cache
 from typing import Final
 
 from virke.api.hrana.complaints import Refused
@@ -23,6 +24,8 @@ from virke.node.databases import Databases
 
 FORGET_S: Final = 30.0
 KNOWN_MAX: Final = 1000
+HOST_CHARS: Final = 300
+"""A longer one is nobody's: DNS has none beyond 253."""
 HINT: Final = (
     "no database is named: the URL of a libSQL client ends with /db/NAME/ (with the slash), or the server is started "
     "with --db NAME"
@@ -78,6 +81,11 @@ class Naming:
 
 def _label(host: str) -> str:
     """The first part of a host that has several, if it can be a database's name."""
+    return _parsed(host) if len(host) <= HOST_CHARS else ""
+
+
+@lru_cache(KNOWN_MAX)  # the same few come with every request
+def _parsed(host: str) -> str:
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     first, _, rest = name.partition(".")
     if not rest or name.startswith("["):

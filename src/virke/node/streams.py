@@ -126,7 +126,7 @@ class Streams:
         self._lease_s, self._writing_s, self._gate_s = lease_s, writing_s, gate_s
         self._kept: dict[str, Live] = {}
         self._gates = Gates()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[int | None]] = set()
 
     # Batons
 
@@ -237,11 +237,12 @@ class Streams:
                 return await self._writing().run(live.database, program, live, live.growing())
             case Ask(sql):
                 return await self._watched(live, live.database.describe, sql)
-            case BeginReading(foreign_keys):
-                begin = partial(live.database.transaction, read_only=True, foreign_keys=foreign_keys, scope=live.scope)
-                return await self._in_thread(begin)
-            case BeginWriting(foreign_keys):
-                return await self._begin_writing(live, foreign_keys=foreign_keys)
+            case BeginReading(foreign_keys, bookmark):
+                begin = partial(live.database.serving.begin_reading, foreign_keys=foreign_keys, scope=live.scope)
+                return await self._in_thread(partial(begin, bookmark=bookmark))
+            case BeginWriting(foreign_keys, key):
+                begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
+                return await self._begin_writing(live, partial(begin, idempotency_key=key))
             case Within(_, call):
                 self._watch(live)
                 return await self._go_on(call)
@@ -268,9 +269,8 @@ class Streams:
         assert isinstance(answer, QueryResult), "an error is raised"
         return answer
 
-    async def _begin_writing(self, live: Live, *, foreign_keys: bool) -> Transaction:
+    async def _begin_writing(self, live: Live, begin: Callable[[], Transaction]) -> Transaction:
         await self._gates.enter(live.database.name, self._gate_s)
-        begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
         beginning = asyncio.ensure_future(self._go_on(begin))
         try:
             transaction = await asyncio.shield(beginning)
@@ -287,10 +287,10 @@ class Streams:
         if not beginning.cancelled() and beginning.exception() is None:
             self._threads.ending.submit(beginning.result().rollback)
 
-    async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> None:
-        finish = transaction.commit if commits else transaction.rollback
+    async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> int | None:
+        finish: Callable[[], int | None] = transaction.commit if commits else transaction.rollback
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads.ending, finish)
+            return await asyncio.get_running_loop().run_in_executor(self._threads.ending, finish)
         finally:
             if live.holds_gate and not transaction.read_only:
                 live.holds_gate = False

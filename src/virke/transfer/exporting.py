@@ -21,6 +21,7 @@ from virke.engine.sqlite import Error, translate
 from virke.errors import Invalid, VirkeError
 from virke.transfer.csv_text import csv_text
 from virke.transfer.dump import dump
+from virke.transfer.elsewhere import Elsewhere
 from virke.transfer.image import image_parts, new_file
 from virke.transfer.scratch import Pages, scratch
 from virke.transfer.source import Progress, silent
@@ -80,10 +81,10 @@ def export_file(
     report = progress or silent
     if isinstance(path, (str, PathLike)) and fspath(path) != STANDARD_OUTPUT:
         with new_file(Path(fspath(path)), force=force) as file:
-            written = _write(_parts(database.snapshot(), chosen, table, report), file)
+            written = _write(_all(database, chosen, table, report), file)
         return Exported(str(fspath(path)), chosen, written)
     stream = sys.stdout.buffer if isinstance(path, (str, PathLike)) else path
-    written = _write(_parts(database.snapshot(), chosen, table, report), stream)
+    written = _write(_all(database, chosen, table, report), stream)
     stream.flush()
     return Exported(STANDARD_OUTPUT, chosen, written)
 
@@ -96,6 +97,12 @@ def export_parts(database: Origin, *, format: str = SQL, table: str | None = Non
     """
     _check(format, table)
     return _parts(database.snapshot(), format, table, silent)
+
+
+def _all(database: Origin, format: str, table: str | None, progress: Progress) -> Iterator[bytes]:
+    if isinstance(database, Elsewhere):
+        return database.export_parts(format=format, table=table)
+    return _parts(database.snapshot(), format, table, progress)
 
 
 def _format_of(path: str | PathLike[str] | BinaryIO, table: str | None) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from virke.engine.sqlite import Error, translate
 from virke.errors import Conflict, Invalid
 from virke.transfer.csv_table import load_csv
+from virke.transfer.elsewhere import Elsewhere, send
 from virke.transfer.image import take_in
 from virke.transfer.scratch import Fingerprints, Pages, Scratch, scratch
 from virke.transfer.sniff import Kind, Sniffed, kind_named, sniff
@@ -73,7 +74,7 @@ def import_file(
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Imported:
-    """Import an SQL dump, an SQLite file or, with `table`, a CSV file, as one commit.
+    """Import an SQL dump, an SQLite file or, with `table`, a CSV file, as one commit, into an embedded database or a node's.
 
     They are told apart by content, unless `kind` (`sql`, `sqlite`, `csv`) says it. A binary stream is kept in a file while it
     is read, up to a limit (docs/transfer.md); `name` is what messages call it. `progress` is called with bytes done and
@@ -86,6 +87,9 @@ def import_file(
     """
     report, wanted = progress or silent, None if kind is None else kind_named(kind)
     with scratch() as work, closing(open_source(path, work.folder, name=name)) as source:
+        if isinstance(database, Elsewhere):
+            now_ms = time.time_ns() // 1_000_000
+            return send(database, source, work, now_ms, table=table, replace=replace, kind=wanted, progress=report)
         sniffed = sniff(source.head(), source.name, table=table is not None, kind=wanted)
         if (sniffed.kind is Kind.CSV) != (table is not None):
             raise Invalid(

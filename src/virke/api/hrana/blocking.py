@@ -107,10 +107,10 @@ def _do(database: Database, scope: Scope, effect: Effect) -> Any:
             )
         case Ask(sql):
             return database.describe(sql)
-        case BeginReading(foreign_keys):
-            return database.transaction(read_only=True, foreign_keys=foreign_keys, scope=scope)
-        case BeginWriting(foreign_keys):
-            return database.transaction(immediate=True, foreign_keys=foreign_keys, scope=scope)
+        case BeginReading(foreign_keys, bookmark):
+            return serving.begin_reading(foreign_keys=foreign_keys, scope=scope, bookmark=bookmark)
+        case BeginWriting(foreign_keys, key):
+            return database.transaction(immediate=True, foreign_keys=foreign_keys, scope=scope, idempotency_key=key)
         case Within(_, call):
             return call()
         case End(transaction, commits):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from virke.api.codec import Codec
-from virke.api.failures import STATUS_OF
+from virke.api.failures import STATUS_OF, describe
 from virke.api.messages import Response
 from virke.errors import Invalid, SqlError, VirkeError
 
@@ -78,8 +78,13 @@ def _of_call(error: Invalid) -> dict[str, object]:
     return {"message": error.message, "code": "SQL_INPUT_ERROR"}
 
 
+def in_both_languages(error: VirkeError) -> dict[str, object]:
+    """An error with Virke's own words below `virke`, for its own client."""
+    return described(error) | {"virke": describe(error)}
+
+
 def failed(error: VirkeError, codec: Codec) -> Response:
     """A response for a request that was not carried out; clients look for any of its three fields."""
-    found = described(error)
+    found = in_both_languages(error)
     status = error.status if isinstance(error, Refused) else STATUS_OF.get(error.kind, 500)
     return Response(status, codec.dumps({"error": found["message"], **found}))

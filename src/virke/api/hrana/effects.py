@@ -49,13 +49,15 @@ class BeginWriting:
     """A transaction that no other of this server keeps from writing → `Transaction`. It waits, for a bounded time."""
 
     foreign_keys: bool
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BeginReading:
-    """A transaction on the state that reads see → `Transaction`."""
+    """A transaction on the state that reads see, not older than `bookmark` → `Transaction`."""
 
     foreign_keys: bool
+    bookmark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Within:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a transaction → None. It is over afterwards, whatever is thrown in."""
+    """The end of a transaction → the version that a commit made, else None. It is over afterwards, whatever is thrown in."""
 
     transaction: Transaction
     commits: bool

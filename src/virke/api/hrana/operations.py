@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from virke.api.hrana import requests
 from virke.scopes import Scope
@@ -36,3 +36,7 @@ class Once:
     scope: ClassVar[Scope] = Scope.READ
     database: str
     request: requests.Execute | requests.Batch
+
+
+HRANA: Final = (Pipeline, Cursor, Once)
+"""All of them: for `isinstance`, which takes half a microsecond for a union that is written out."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from virke.api.hrana import values
+from virke.api.hrana import interactive, values
 from virke.api.hrana.complaints import Refused
 from virke.engine.programs import AllOf, AnyOf, Autocommit, Condition, Not, Succeeded
 from virke.engine.values import Json
@@ -103,7 +103,9 @@ class Close:
     """The end of the stream."""
 
 
-StreamRequest = Execute | Batch | RunSequence | Describe | StoreSql | CloseSql | GetAutocommit | Close
+StreamRequest = (
+    Execute | Batch | RunSequence | Describe | StoreSql | CloseSql | GetAutocommit | Close | interactive.Interactive
+)
 
 
 def pipeline_of(body: Json) -> tuple[str | None, tuple[StreamRequest, ...]]:
@@ -112,8 +114,8 @@ def pipeline_of(body: Json) -> tuple[str | None, tuple[StreamRequest, ...]]:
     requests = found.get("requests")
     if not isinstance(requests, list):
         raise Refused("`requests` must be a list of requests")
-    parsed = tuple(request_of(one) for one in requests)
-    if any(isinstance(one, Close) for one in parsed[:-1]):
+    parsed = tuple(_own_request_of(one) or request_of(one) for one in requests)
+    if len(parsed) > 1 and any(isinstance(one, Close) for one in parsed[:-1]):
         raise Refused("`close` must be the last request: the stream is closed by then")
     return _baton(found), parsed
 
@@ -132,6 +134,13 @@ def request_of(body: Json) -> StreamRequest:
     if parse is None:
         raise Refused(f"a request of type {kind!r} is not known; there are {', '.join(_PARSERS)}")
     return parse(found)
+
+
+def _own_request_of(body: Json) -> StreamRequest | None:
+    """A request of Virke's own client, if it is one. Raises `Refused`."""
+    kind = body.get("type") if isinstance(body, dict) else None
+    parse = interactive.PARSERS.get(kind) if isinstance(kind, str) else None
+    return parse(object_of(body, "a request")) if parse else None
 
 
 def object_of(body: Json, what: str) -> Mapping[str, Json]:

@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal
+from typing import Final, TypeVar
 
-from virke.api.hrana import answers, requests
+from virke.api import native
+from virke.api.hrana import answers, interactive, requests
 from virke.api.hrana.answers import Done, StepAnswer
 from virke.api.hrana.batches import OneProgram, PlainStep, one_program
 from virke.api.hrana.complaints import Refused
@@ -44,14 +45,15 @@ from virke.api.hrana.sql import (
     takes_own_table,
     verb,
 )
-from virke.engine.programs import Answer, Skipped, Succeeded, holds
+from virke.engine.programs import Answer, Skipped, Step, Succeeded, holds
 from virke.engine.results import QueryResult
 from virke.engine.sessions import NotOneProgram
 from virke.engine.sqlite import Column, Description, Parameters, keyword, split
 from virke.engine.transaction import Transaction
-from virke.errors import Conflict, Denied, SqlError, VirkeError
+from virke.errors import Conflict, Denied, Invalid, SqlError, VirkeError
 from virke.scopes import Scope
 
+T = TypeVar("T")
 STORED_MAX: Final = 128
 """SQL texts that one stream may store: libSQL's clients keep 100."""
 STORED_CHARS_MAX: Final = 1 << 20
@@ -64,10 +66,12 @@ _ASKS: Final = frozenset({"PRAGMA", "WITH", "ANALYZE", "REINDEX"})
 class _Open:
     """The transaction of a stream. `savepoint` is the name of the one that began it, if that was not BEGIN."""
 
-    mode: Literal["deferred", "write", "read"]
+    mode: interactive.Mode
     transaction: Transaction | None = None
     has_read: bool = False
     savepoint: str | None = None
+    foreign_keys: bool | None = None
+    """Whether they are checked, where that is not what the stream says."""
 
 
 class Stream:
@@ -132,6 +136,8 @@ class Stream:
             case requests.Close():
                 yield from self.close()
                 return answers.ok("close")
+            case _:
+                return (yield from self._interactive(request))
 
     def close(self) -> Doing[None]:
         """End it; what is open is taken back."""
@@ -185,10 +191,13 @@ class Stream:
 
     def _within(self, opened: _Open, sql: str, params: Parameters = ()) -> Doing[QueryResult]:
         writes = yield from self._writes(opened, sql)
+        return (yield from self._inside(opened, lambda found: found.query(sql, params), writes=writes))
+
+    def _inside(self, opened: _Open, call: Callable[[Transaction], T], *, writes: bool) -> Doing[T]:
         transaction = yield from self._transaction(opened, writes=writes)
         opened.has_read = True
         try:
-            return (yield Within(transaction, partial(transaction.query, sql, params)))  # type: ignore[no-any-return]
+            return (yield Within(transaction, lambda: call(transaction)))  # type: ignore[no-any-return]
         finally:
             if transaction.is_over:  # SQLite took it back, or its time was over
                 self._open = None
@@ -216,7 +225,8 @@ class Stream:
         if not writes and opened.mode != "write":
             opened.transaction = yield BeginReading(self._foreign_keys)
             return opened.transaction
-        writing: Transaction = yield BeginWriting(self._foreign_keys)
+        keys = self._foreign_keys if opened.foreign_keys is None else opened.foreign_keys
+        writing: Transaction = yield BeginWriting(keys)
         if now is not None and opened.has_read and not now.begins_as(writing):
             yield End(writing, commits=False)
             raise Conflict("another commit came first, and this transaction has read what it changed; run it again")
@@ -234,6 +244,61 @@ class Stream:
             transaction = self._open.transaction
             return (yield Within(transaction, partial(transaction.describe, sql)))  # type: ignore[no-any-return]
         return (yield Ask(sql))  # type: ignore[no-any-return]
+
+    # Virke's own transactions
+
+    def _interactive(self, request: interactive.Interactive) -> Doing[dict[str, object]]:
+        try:
+            match request:
+                case interactive.BeginTransaction():
+                    return (yield from self._begin_transaction(request))
+                case interactive.RunSteps(steps):
+                    results = yield from self._run_steps(steps)
+                    return interactive.ran([native.result_of(one) for one in results])
+                case interactive.DescribeStep(sql):
+                    transaction = self._begun()
+                    description = yield Within(transaction, partial(transaction.describe, sql))
+                    return interactive.explained(description)
+                case interactive.CommitTransaction():
+                    version = yield from self._commit()
+                    return interactive.stands("virke_commit", version, self._empty().bookmark)
+        except VirkeError as error:
+            return interactive.failed(error)
+
+    def _begin_transaction(self, asked: interactive.BeginTransaction) -> Doing[dict[str, object]]:
+        if self._open is not None:
+            raise SqlError("cannot start a transaction within a transaction")
+        mode = self._foreign_keys if asked.foreign_keys is None else asked.foreign_keys
+        if asked.foreign_keys is not None and asked.mode != "read":
+            check_foreign_keys(self._scope, mode)
+        begin = BeginWriting(mode, asked.key) if asked.mode == "write" else BeginReading(mode, asked.bookmark)
+        transaction: Transaction = yield begin
+        self._open = _Open(asked.mode, transaction, foreign_keys=mode)
+        return interactive.stands("virke_begin", transaction.version, self._empty().bookmark)
+
+    def _begun(self) -> Transaction:
+        if self._open is None or self._open.transaction is None:
+            raise Invalid("the transaction is over")
+        return self._open.transaction
+
+    def _run_steps(self, steps: tuple[Step, ...]) -> Doing[list[QueryResult]]:
+        self._begun()
+        opened = self._open
+        assert opened is not None, "it has begun"
+        writes = False
+        if opened.mode == "deferred":
+            for step in steps:
+                writes = writes or step.is_script or (yield from self._writes(opened, step.sql))
+        return (yield from self._inside(opened, lambda found: found.run_steps(steps), writes=writes))
+
+    def _commit(self) -> Doing[int]:
+        transaction = self._begun()
+        version: int | None = None
+        try:
+            version = yield End(transaction, commits=not transaction.read_only)
+        finally:
+            self._open = None
+        return transaction.version if version is None else version
 
     # Transaction control
 
@@ -258,7 +323,7 @@ class Stream:
             self._foreign_keys = value
         return self._empty()
 
-    def _begin(self, mode: Literal["deferred", "write", "read"]) -> Doing[QueryResult]:
+    def _begin(self, mode: interactive.Mode) -> Doing[QueryResult]:
         if self._open is not None:
             raise SqlError("cannot start a transaction within a transaction")
         opened = _Open(mode)

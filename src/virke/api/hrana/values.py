@@ -23,16 +23,24 @@ if TYPE_CHECKING:
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _INT64: Final = 1 << 63
+_SHORT: Final = 19
+"""So many digits may be more than 64 bits hold."""
 _NULL: Final[dict[str, object]] = {"type": "null"}
 
 
 def decode(body: Json) -> Value:
     """The value of an argument. Raises `Refused`: it is none."""
+    if (
+        type(body) is dict and type(value := body.get("value")) is str
+    ):  # nearly all, and much faster so than by patterns
+        kind = body.get("type")
+        if kind == "text":
+            return value
+        if kind == "integer" and len(value) < _SHORT and value.isdigit() and value.isascii():
+            return int(value)
     match body:
         case {"type": "null"}:
             return None
-        case {"type": "text", "value": str(text)}:
-            return text
         case {"type": "integer", "value": str(text)} if _INTEGER.fullmatch(text) and -_INT64 <= int(text) < _INT64:
             return int(text)
         case {"type": "float", "value": int(number) | float(number)} if not isinstance(number, bool):

@@ -192,8 +192,17 @@ def check_text(sql: object) -> None:
         raise Invalid(f"SQL must be text, not {type(sql).__name__}")
 
 
+_COMMON: Final = {
+    f"{word} ": word.upper()
+    for upper in ("SELECT", "INSERT", "UPDATE", "DELETE")
+    for word in (upper, upper.lower(), upper.capitalize())
+}
+
+
 def keyword(sql: str) -> str:
     """The first word of a statement in capitals, past white space, comments and `;`; "" if there is none."""
+    if (common := _COMMON.get(sql[:7])) is not None:
+        return common
     at, end = 0, len(sql)
     while at < end:
         if sql[at].isspace() or sql[at] in ";\ufeff":

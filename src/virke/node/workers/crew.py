@@ -73,9 +73,9 @@ class Crew:
                     raise Elsewhere(worker)
             case Pipeline() | Cursor() | Once():  # which database is meant is not known yet
                 return
-            case Run(database, is_batch=is_batch, key=key):
-                if is_batch or key is not None or not self.reads_here:
-                    self.check_owns(database)
+            case Run():
+                if operation.is_unit or operation.key is not None or not self.reads_here:
+                    self.check_owns(operation.database)
             case _ if operation.database is not None and not (self.reads_here and isinstance(operation, _READING)):
                 self.check_owns(operation.database)
 

@@ -12,6 +12,7 @@ Knows processes, signals and pipes; knows no request and no store.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -34,7 +35,7 @@ PAUSE_S: Final = 0.5
 """One that dies so early is started again after a pause."""
 _NOT_READY: Final = (-signal.SIGTERM, 128 + signal.SIGTERM)
 """How one ends that is told to before it serves."""
-_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,7 @@ class Berth:
             raise UsageError(f"this is not what a parent says to its worker: {text}") from error
 
     def take(self) -> socket.socket:
-        """The listening socket; from now on signals come to this process."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        """The listening socket."""
         return socket.socket(fileno=self.listening_fd)
 
     def say_ready(self) -> None:
@@ -90,21 +90,19 @@ class Supervisor:
         self._environ = environ
         self._folder = Path()
         self._alive = (-1, -1)
+        self._signals = -1
         self._workers: list[_Worker] = []
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start the workers, call `ready` when all are, and return when all have ended: the exit code."""
-        signal.signal(
-            signal.SIGCHLD, lambda *_: None
-        )  # some systems forget one that is ignored, though it is waited for
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._hear_signals()
         self._folder = _private_folder()
         self._alive = os.pipe()
         try:
             self._workers = [self._start(index) for index in range(self._count)]
-            for worker in self._workers:
-                if not os.read(worker.ready_fd, 1):
-                    return worker.process.wait() or 1
+            code = self._wait_until_ready()
+            if code is not None:
+                return code
             ready()
             return self._watch()
         finally:
@@ -112,6 +110,15 @@ class Supervisor:
             for fd in self._alive:
                 os.close(fd)
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _hear_signals(self) -> None:
+        """From now on the numbers of signals come to `_signals`, whichever thread the system gives them to."""
+        self._signals, theirs = os.pipe()
+        os.set_blocking(theirs, False)
+        signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+        for number in (*_ENDING, signal.SIGCHLD):
+            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGCHLD:
+                signal.signal(number, lambda *_: None)
 
     def _start(self, index: int) -> _Worker:
         ours, theirs = os.pipe()
@@ -125,24 +132,43 @@ class Supervisor:
         os.close(theirs)
         return _Worker(process, ours, time.monotonic())
 
+    def _wait_until_ready(self) -> int | None:
+        """Until all are; the exit code if one ended before it was, or a signal came."""
+        waiting = {worker.ready_fd: worker.process for worker in self._workers}
+        while waiting:
+            readable, _, _ = select.select([*waiting, self._signals], [], [])
+            for fd in readable:
+                if fd == self._signals:
+                    if os.read(fd, 1)[0] in _ENDING:
+                        return 0
+                elif os.read(fd, 1):
+                    del waiting[fd]
+                else:
+                    return waiting[fd].wait() or 1
+        return None
+
     def _watch(self) -> int:
         """Until a signal ends it, and all workers have ended."""
         told, living = 0, list[subprocess.Popen[bytes]]()
+        self._replace_dead()
         while True:
-            number = signal.sigwait(_SIGNALS)
-            if number != signal.SIGCHLD:
+            [number] = os.read(self._signals, 1)
+            if number in _ENDING:
                 told += 1
                 if told == 1:
                     living = [worker.process for worker in self._workers if worker.process.poll() is None]
                 for worker in self._workers:
                     worker.process.send_signal(signal.SIGTERM)
-            elif not told:
-                for index, worker in enumerate(self._workers):
-                    if worker.process.poll() is not None:
-                        self._replace(index, worker)
+            elif number == signal.SIGCHLD and not told:
+                self._replace_dead()
             if told and all(worker.process.poll() is not None for worker in self._workers):
                 codes = [process.returncode for process in living]
                 return max((abs(code) for code in codes if told > 1 or code not in _NOT_READY), default=0)
+
+    def _replace_dead(self) -> None:
+        for index, worker in enumerate(self._workers):
+            if worker.process.poll() is not None:
+                self._replace(index, worker)
 
     def _replace(self, index: int, dead: _Worker) -> None:
         code = dead.process.returncode

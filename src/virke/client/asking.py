@@ -1,0 +1,164 @@
+"""Requests to a node, made of what callers ask for.
+
+Pure. Knows the routes of docs/node.md; sends nothing.
+
+1. What only reads is `SAFE`, and so is a write that carries a key. A statement of which that can't be known by its first
+   word (PRAGMA, VACUUM) has no key and is not sent again after a lost answer.
+2. Parameters are checked here as an embedded database checks them, as far as that is possible without the statement.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlencode
+
+from virke.api.hrana.sql import only_reads, verb
+from virke.api.messages import NDJSON
+from virke.api.table import BOOKMARK, CONSISTENCY, KEY
+from virke.client.exchange import Again, Request
+from virke.engine.sqlite import ALONE, check_text, check_value, keyword
+from virke.engine.values import Json, encode_value
+from virke.errors import Invalid
+
+if TYPE_CHECKING:
+    from virke.engine.sqlite import Parameters
+    from virke.engine.terms import Terms
+
+LONG_S: Final = 3600.0
+"""How long care of a whole database, an import or a migration may take."""
+
+
+def path_of(database: str, *parts: str) -> str:
+    """The path of a database's route."""
+    return "/".join(["/db", quote(database, safe=""), *(quote(part, safe="") for part in parts)])
+
+
+def body_of(value: Mapping[str, object]) -> bytes:
+    """A body of JSON. Raises `Invalid`: a text in it is not valid Unicode."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"text is not valid Unicode: {error}") from error
+
+
+def post(
+    path: str, value: Mapping[str, object], *, again: Again = Again.IF_REFUSED, patience_s: float = 0.0
+) -> Request:
+    """A request with a body."""
+    return Request("POST", path, body_of(value), again=again, patience_s=patience_s)
+
+
+def peek(path: str, value: Mapping[str, object]) -> Request:
+    """A request with a body that reads."""
+    return Request("POST", path, body_of(value), again=Again.SAFE, is_read=True)
+
+
+def get(path: str) -> Request:
+    """A request that reads."""
+    return Request("GET", path, again=Again.SAFE, is_read=True)
+
+
+def statement(sql: str, params: Parameters = (), **more: object) -> dict[str, object]:
+    """A statement as JSON. Raises `Invalid`: the text is no text, or a parameter is not one."""
+    check_text(sql)
+    found: dict[str, object] = {"sql": sql, **{name: value for name, value in more.items() if value is not None}}
+    if params:
+        found["params"] = parameters(params)
+    elif not isinstance(params, Sequence | Mapping):
+        raise Invalid("parameters must be a list, a tuple or a mapping, not a single value")
+    return found
+
+
+def parameters(params: Parameters) -> Json:
+    """Parameters as JSON. Raises `Invalid`."""
+    if isinstance(params, Mapping):
+        return {name: _value(value) for name, value in params.items()}
+    if isinstance(params, str | bytes | bytearray | memoryview) or not isinstance(params, Sequence):
+        raise Invalid("parameters must be a list, a tuple or a mapping, not a single value")
+    return [_value(value) for value in params]
+
+
+def _value(value: object) -> Json:
+    check_value(value)
+    return encode_value(value)  # type: ignore[arg-type]
+
+
+def reads(sql: str) -> bool:
+    """Whether a statement only reads, by its words. Raises `Invalid`: it is no text."""
+    check_text(sql)
+    return only_reads(verb(sql))
+
+
+def takes_key(sql: str) -> bool:
+    """Whether a write can carry a key: what can't be part of a transaction has no table of answers."""
+    return keyword(sql) not in ALONE
+
+
+def run(
+    path: str,
+    body: Mapping[str, object],
+    *,
+    is_read: bool,
+    terms: Terms,
+    key: str | None = None,
+    streams: bool = False,
+) -> Request:
+    """A request that runs statements. Raises `Invalid`: a key, a bookmark or a consistency can't be a header."""
+    headers = {"Accept": NDJSON} if streams else {}
+    for name, value in ((BOOKMARK, terms.bookmark), (CONSISTENCY, terms.consistency), (KEY, key)):
+        if value is not None:
+            headers[name] = _header(name, value)
+    if terms.timeout_ms is not None:
+        body = {**body, "timeout_ms": terms.timeout_ms}
+    return Request(
+        "POST",
+        path,
+        body_of(body),
+        headers,
+        Again.SAFE if is_read or key is not None else Again.IF_REFUSED,
+        is_read=is_read,
+        streams=streams,
+    )
+
+
+def _header(name: str, value: object) -> str:
+    """The value of a header. Raises `Invalid`: it would be another one, or several."""
+    if not isinstance(value, str):
+        raise Invalid(f"{name} must be text, not {type(value).__name__}")
+    if not value or not value.isascii() or not value.isprintable():
+        raise Invalid(f"{name} takes printable ASCII on a node, not {value!r}")
+    return value
+
+
+def pipeline(database: str, baton: str | None, requests: Sequence[Mapping[str, object]]) -> Request:
+    """A request of an interactive transaction."""
+    body = {"baton": baton, "requests": list(requests)}
+    return post(path_of(database, "v3", "pipeline"), body, again=Again.ONCE)
+
+
+def import_(database: str, parts: Iterator[bytes], fields: Mapping[str, str | None]) -> Request:
+    """A request that imports a file. Its parts are there once, so it is sent once."""
+    return Request("POST", _queried(database, "import", fields), parts, again=Again.ONCE, patience_s=LONG_S)
+
+
+def export(database: str, fields: Mapping[str, str | None]) -> Request:
+    """A request for a file."""
+    path = _queried(database, "export", fields)
+    return Request("GET", path, again=Again.SAFE, is_read=True, streams=True, patience_s=LONG_S)
+
+
+def _queried(database: str, route: str, fields: Mapping[str, str | None]) -> str:
+    given = urlencode({name: value for name, value in fields.items() if value is not None})
+    return path_of(database, route) + (f"?{given}" if given else "")
+
+
+def migrate(database: str, files: Sequence[tuple[str, str]], *, dry_run: bool, undo: int | None) -> Request:
+    """A request with migration files. A rehearsal reads."""
+    body: dict[str, object] = {"files": [{"name": name, "sql": sql} for name, sql in files], "dry_run": dry_run}
+    if undo is not None:
+        body["undo"] = undo
+    again = Again.SAFE if dry_run else Again.IF_REFUSED
+    path = path_of(database, "migrate")
+    return Request("POST", path, body_of(body), again=again, is_read=dry_run, patience_s=LONG_S)

@@ -1,0 +1,94 @@
+"""One node: requests carried out by blocking, and what is asked of it as a whole.
+
+Knows how requests are sent and sent again; knows no SQL.
+
+1. Safe to share between threads: each request has a connection of its own while it runs.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from virke.client import asking, reading
+from virke.client.address import Address
+from virke.client.exchange import Again, Answer, NoAnswer, NotSent, Request, Send, exchange
+from virke.client.http import Connections
+from virke.core.page import PAGE_SIZE_DEFAULT
+from virke.engine.terms import Cancel
+from virke.scopes import Scope
+from virke.tokens import Token
+
+
+class Node:
+    """A node, by its address."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._connections = Connections(address)
+
+    def __repr__(self) -> str:
+        return f"Node({self.address.url!r})"
+
+    def ask(self, request: Request, cancel: Cancel | None = None) -> Answer:
+        """Send a request, again where that is safe. Raises what the node says, `Unavailable`, `OutcomeUnknown`, `TimedOut`."""
+        doing = exchange(request)
+        effect = next(doing)
+        while True:
+            try:
+                if isinstance(effect, Send):
+                    try:
+                        answer = self._connections.send(effect.request, cancel)
+                    except (NotSent, NoAnswer) as error:
+                        effect = doing.throw(error)
+                    else:
+                        effect = doing.send(answer)
+                else:
+                    time.sleep(effect.seconds * (1 + random.random() / 2))
+                    effect = doing.send(None)
+            except StopIteration as end:
+                found: Answer = end.value
+                return found
+
+    def json(self, request: Request, cancel: Cancel | None = None) -> Any:
+        """The body of the answer. Raises as `ask`."""
+        return reading.json_of(self.ask(request, cancel))
+
+    def names(self) -> list[str]:
+        """The names of the databases that the token may see. Raises as `ask`."""
+        return reading.understood(reading.names_of, self.json(asking.get("/db")))
+
+    def create(self, name: str, *, if_not_exists: bool, page_size: int = PAGE_SIZE_DEFAULT) -> bool:
+        """Create a database; False if it was there. Raises `Exists`, `Invalid`, and as `ask`."""
+        again = Again.SAFE if if_not_exists else Again.IF_REFUSED
+        path = asking.path_of(name) + ("?if_not_exists=1" if if_not_exists else "")
+        found = self.json(Request("PUT", path, asking.body_of({"page_size": page_size}), again=again))
+        return reading.understood(lambda one: bool(one["created"]), found)
+
+    def delete(self, name: str) -> None:
+        """Delete a database and its history. Raises `NotFound`, `Invalid`, `Conflict`, and as `ask`."""
+        self.ask(Request("DELETE", asking.path_of(name), patience_s=asking.LONG_S))
+
+    def tokens(self) -> tuple[Token, ...]:
+        """The tokens of the node's store, without their text and its hash. Raises as `ask`."""
+        return reading.understood(reading.tokens_of, self.json(asking.get("/tokens")))
+
+    def create_token(
+        self, databases: Sequence[str], scope: Scope, *, lifetime_s: int | None, name: str
+    ) -> tuple[str, Token]:
+        """A new token: its text, which is shown now only, and the rest. Raises as `tokens.create`, and as `ask`."""
+        body: dict[str, object] = {"db": list(databases), "scope": scope.word, "name": name}
+        found = self.json(asking.post("/tokens", body if lifetime_s is None else body | {"expires_s": lifetime_s}))
+        return reading.understood(lambda one: (str(one["token"]), reading.token_of(one)), found)
+
+    def revoke_token(self, token_id: str) -> tuple[str, int]:
+        """Make a token no longer good: its id, and how many are left. Raises `NotFound`, and as `ask`."""
+        found = self.json(Request("DELETE", f"/tokens/{quote(token_id, safe='')}"))
+        return reading.understood(lambda one: (str(one["revoked"]), int(one["left"])), found)
+
+    def close(self) -> None:
+        """Close the connections that no request uses."""
+        self._connections.close()

@@ -1,0 +1,136 @@
+"""The rows of one statement from a node, one at a time: results of any size in bounded memory.
+
+Knows the lines of such an answer (docs/node.md) and the stream that they come from.
+
+1. What was read of the stream is at most one piece and one line.
+2. The last line says how it ended: an error is raised then, and without that line the rows are `Unavailable`.
+3. Closing before the end ends the statement on the node: it sees its client go away.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from virke.client import reading
+from virke.client.exchange import NoAnswer, Stream
+from virke.client.failures import error_in
+from virke.engine.results import Stamp
+from virke.engine.rows import Rows
+from virke.engine.sqlite import Row
+from virke.engine.terms import Cancel
+from virke.errors import Unavailable
+
+
+class RemoteRows(Rows):
+    """`Rows` of a node."""
+
+    def __init__(self, stream: Stream, cancel: Cancel, seen: Callable[[Stamp], None]) -> None:
+        self._stream: Stream | None = stream
+        self._cancel = cancel
+        self._seen = seen
+        self._parts: list[bytes] = []
+        """The beginning of a line whose end has not come."""
+        self._lines: deque[bytes] = deque()
+        self._bookmark: str | None = None
+        head = self._line()
+        if not isinstance(head, dict):
+            self.close()
+            raise Unavailable("the node's answer has no head")
+        if "error" in head:
+            self.close()
+            raise error_in(head["error"])
+        self.columns = list(head.get("columns", []))
+        self.decltypes = list(head.get("decltypes", []))
+        self._version = int(head.get("version", 0))
+
+    @property
+    def version(self) -> int:
+        """See `Rows.version`."""
+        return self._version
+
+    @property
+    def bookmark(self) -> str:
+        """The bookmark of the state that is read; known once all rows are. Raises `Unavailable` before."""
+        if self._bookmark is None:
+            raise Unavailable("the bookmark comes with the last row: read to the end first")
+        return self._bookmark
+
+    def _line(self) -> Any:
+        """The next line. Raises `TimedOut`, `Unavailable`: the answer was cut off."""
+        while not self._lines:
+            assert self._stream is not None, "it is open"
+            try:
+                piece = self._stream.read()
+            except NoAnswer as error:
+                self.close()
+                self._cancel.check()
+                raise Unavailable(f"the rows were cut off: {error}") from error
+            if not piece:
+                self.close()
+                raise Unavailable("the rows were cut off: the last line is missing")
+            first, *more = piece.split(b"\n")
+            self._parts.append(first)
+            for part in more:
+                self._lines.append(b"".join(self._parts))
+                self._parts = [part]
+        return reading.value_in(self._lines.popleft())
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        if self._stream is None:
+            raise StopIteration
+        self._check()
+        match self._line():
+            case list() as row:
+                return reading.rows_of([row])[0]
+            case dict() as end:
+                self._end(end)
+                raise StopIteration
+            case _:
+                self.close()
+                raise Unavailable("the node's answer has a line that is neither a row nor an end")
+
+    def _check(self) -> None:
+        try:
+            self._cancel.check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _end(self, end: Mapping[str, Any]) -> None:
+        assert self._stream is not None, "it is open"
+        if "error" not in end:
+            self._stream.read()  # its end, so that the connection can be kept
+        self.close()
+        if "error" in end:
+            raise error_in(end["error"])
+        self._bookmark = str(end.get("bookmark", ""))
+        self._seen(Stamp(self._version, self._bookmark))
+
+    def interrupt(self) -> None:
+        """See `Rows.interrupt`."""
+        self._cancel.cancel()
+
+    def close(self) -> None:
+        """End the statement and give the connection back; harmless when done."""
+        stream, self._stream = self._stream, None
+        self._lines.clear()
+        if stream is not None:
+            stream.close()
+
+    def __enter__(self) -> RemoteRows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_stream", None) is not None:
+            self.close()
