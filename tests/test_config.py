@@ -185,3 +185,29 @@ def test_a_new_file_reads_back_and_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(Exists, match="left as it is"):
         write_new(tmp_path, "other")
     assert path.read_text() == SEED
+
+
+def test_a_node_is_named_where_a_store_is(tmp_path: Path) -> None:
+    """`VIRKE_URL` before `VIRKE_STORE`, and it names nothing but a node."""
+    config = parse('[store]\nurl = "https://file"\ntoken = "vk_file"\n', tmp_path / "virke.toml")
+    both = {"VIRKE_URL": "https://env", "VIRKE_STORE": "memory://env"}
+    assert store_choice(config, "memory://option", both).url == "memory://option"
+    assert store_choice(config, None, both).url == "https://env"
+    assert store_choice(config, None, {}).url == "https://file"
+    with pytest.raises(UsageError, match="VIRKE_URL names a node"):
+        store_choice(config, None, {"VIRKE_URL": "s3://bucket"})
+
+
+def test_a_token_goes_to_a_node_alone_and_a_files_to_its_own(tmp_path: Path) -> None:
+    config = parse('[store]\nurl = "https://file"\ntoken = "vk_file"\n', tmp_path / "virke.toml")
+    env = {"VIRKE_TOKEN": "vk_env"}
+    assert store_choice(config, None, {}).options == {"token": "vk_file"}
+    assert store_choice(config, None, env).options == {"token": "vk_env"}
+    assert store_choice(config, None, env, token="vk_option").options == {"token": "vk_option"}
+    assert store_choice(config, "https://other", {}).options == {}
+    assert store_choice(config, "s3://bucket", env).options == {}
+    with pytest.raises(UsageError, match="leave --token out"):
+        store_choice(config, "s3://bucket", {}, token="vk_option")
+    assert "vk_" not in repr(config) + repr(store_choice(config, None, env))
+    with pytest.raises(UsageError, match=r"'token' in \[store\] is for a node"):
+        parse('[store]\nurl = "s3://bucket"\ntoken = "vk_file"\n', tmp_path / "virke.toml")

@@ -6,17 +6,24 @@ import re
 from pathlib import Path
 
 import virke
+from tests.servers.node import node
 
 PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_examples_run_from_top_to_bottom() -> None:
-    """Each goes on where the one before it ended; what they assert holds."""
+NODE = "http://127.0.0.1:8080"
+
+
+def test_the_examples_run_from_top_to_bottom(tmp_path: Path) -> None:
+    """Each goes on where the one before it ended; what they assert holds. The node of the page is one on a free port."""
     names: dict[str, object] = {}
-    for number, example in enumerate(EXAMPLES):
-        exec(compile(example, f"docs/python.md, example {number + 1}", "exec"), names)
+    with node("local:.virke", tmp_path) as running:
+        for number, example in enumerate(EXAMPLES):
+            text = example.replace(NODE, running.url)
+            exec(compile(text, f"docs/python.md, example {number + 1}", "exec"), names)
     assert len(EXAMPLES) > 5
+    assert NODE in PAGE
 
 
 def test_the_page_names_every_error_that_a_call_raises() -> None:

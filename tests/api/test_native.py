@@ -163,6 +163,10 @@ def test_what_is_not_a_value_is_refused(shop: Call, value: object) -> None:
         (400, "sql_error", "POST", "/db/shop/query", {"sql": "SELEC 1"}),
         (403, "denied", "POST", "/db/shop/query", {"sql": "ATTACH 'x' AS y"}),
         (400, "invalid", "PATCH", "/db/shop/settings", {"nope": 1}),
+        (400, "invalid", "PATCH", "/db/shop/settings", {}),
+        (400, "invalid", "POST", "/db/shop/upkeep", {"limit": 0}),
+        (400, "invalid", "GET", "/db/shop/status?verbose=1", b""),
+        (400, "invalid", "PUT", "/db/new?if_not_exist=1", b""),
     ],
 )
 def test_what_is_wrong_is_said(shop: Call, status: int, code: str, method: str, path: str, body: object) -> None:
@@ -170,6 +174,18 @@ def test_what_is_wrong_is_said(shop: Call, status: int, code: str, method: str, 
     assert (found.status, found.json["error"]["code"]) == (status, code)
     assert {"code", "message", "hint", "retryable"} <= found.json["error"].keys()
     assert found.headers["content-type"] == "application/json"
+
+
+@in_memory
+@pytest.mark.parametrize("route", ["query", "execute", "batch"])
+def test_headers_that_mean_nothing_are_refused(shop: Call, route: str) -> None:
+    body = {"statements": ["SELECT 1"]} if route == "batch" else {"sql": "SELECT 1"}
+    for headers in ({"virke_consistency": "eventual"}, {"virke_bookmark": "yesterday"}):
+        found = shop("POST", f"/db/shop/{route}", body, **headers)
+        assert (found.status, found.json["error"]["code"]) == (400, "invalid")
+    mark = shop("POST", f"/db/shop/{route}", body).headers["virke-bookmark"]
+    for headers in ({"virke_consistency": "strong"}, {"virke_bookmark": mark}):
+        assert shop("POST", f"/db/shop/{route}", body, **headers).status == 200
 
 
 def test_databases_are_listed_created_and_deleted(shop: Call) -> None:

@@ -22,7 +22,7 @@ SEED_TOML = '[project]\nname = "my-app"\n\n[database]\nname = "my-app-db"\n'
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder in which no variable of the machine holds."""
-    for name in ("VIRKE_DB", "VIRKE_STORE", "VIRKE_DEBUG", "NO_COLOR"):
+    for name in ("VIRKE_DB", "VIRKE_URL", "VIRKE_STORE", "VIRKE_TOKEN", "VIRKE_DEBUG", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path

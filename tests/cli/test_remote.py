@@ -230,8 +230,6 @@ def fill(folder: Path) -> None:
 
 @pytest.fixture
 def places(virke: Virke, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
-    for name in ("VIRKE_URL", "VIRKE_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
     here, there = folder / "here", folder / "there"
     fill(here)
     fill(there)

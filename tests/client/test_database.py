@@ -64,6 +64,9 @@ def test_values_come_back_as_they_were(db: virke.Database) -> None:
             math.copysign(1, value) if isinstance(value, float) else 0,
         )
     assert db.query("SELECT :a, :b", {"a": True, "b": bytearray(b"x")}).rows == [(1, b"x")]
+    broken = b"\xff\x41".decode(errors="surrogateescape")
+    assert db.query("SELECT CAST(x'ff41' AS TEXT)").rows == [(broken,)]
+    assert db.query("SELECT hex(?)", (broken,)).rows == [("FF41",)]
 
 
 def test_statements_answer_the_same(db: virke.Database) -> None:
@@ -270,6 +273,9 @@ def test_state_and_care_have_the_same_classes(db: virke.Database) -> None:
     assert db.flush() == virke.Flushed(0, 0, db.version)
     assert db.upkeep(None) == virke.Upkept(0, ())
     assert db.collect(dry_run=True, grace_ms=0) == virke.Collected((), 0, 0, 0, True)
+    db.change_settings({"durability": "deferred"})
+    db.execute("INSERT INTO item (price) VALUES (1)")
+    assert db.flush().version == db.version
     assert db.promote().tier == "object"
     assert type(db.describe("SELECT :a")) is virke.Description
     assert db.describe("SELECT :a").parameter_names == ("a",)

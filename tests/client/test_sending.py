@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -40,17 +41,45 @@ def test_an_answer_has_status_headers_and_body() -> None:
     assert body == b"body" * 50_000
 
 
+def test_a_request_leaves_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body; what comes part by part does not."""
+    pieces: list[int] = []
+    send = HTTPConnection.send
+
+    def counted(self: HTTPConnection, data: bytes) -> None:
+        pieces.append(len(data))
+        send(self, data)
+
+    monkeypatch.setattr(HTTPConnection, "send", counted)
+    with scripted([OK, OK], Then.KEEP) as server:
+        client = client_of(server)
+        client.send(Request("POST", "/", b"body"))
+        assert len(pieces) == 1
+        client.send(Request("POST", "/", b"body" * 100_000))
+        assert len(pieces) == 2
+        client.close()
+
+
 def test_a_connection_is_kept_and_one_that_ended_is_not_used() -> None:
     with scripted([OK, OK, OK], Then.KEEP) as server:
         client = client_of(server)
         assert [client.send(GET).status for _ in range(3)] == [200, 200, 200]
         client.close()
     assert server.connections == 1
-    with scripted([OK, OK], Then.CLOSE) as server:
+    last = OK.replace(b"X-Kind: a", b"Connection: close")
+    with scripted([last, OK], Then.KEEP) as server:
         client = client_of(server)
         assert [client.send(GET).status for _ in range(2)] == [200, 200]
         client.close()
     assert server.connections == 2
+    with scripted([OK, OK], Then.KEEP) as server:
+        proxy = Proxy(server.port)
+        client = Connections(address_of(f"http://{HOST}:{proxy.port}"))
+        assert client.send(GET).status == 200
+        proxy.hang_up()
+        assert client.send(GET).status == 200
+        client.close()
+        proxy.close()
 
 
 def read(client: Connections, *, streams: bool) -> None:

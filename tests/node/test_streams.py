@@ -48,9 +48,9 @@ def run() -> Callable[[Scenario], None]:
 def with_times(app: App, *, lease_s: float = 10.0, writing_s: float = 30.0, gate_s: float = 5.0) -> None:
     """Streams with other times than the usual ones."""
     streams = Streams(
-        app._threads, app._writer, app.databases.hold, lease_s=lease_s, writing_s=writing_s, gate_s=gate_s
+        app._threads, app._writer, app.databases.hold, app._watch, lease_s=lease_s, writing_s=writing_s, gate_s=gate_s
     )
-    app._hrana = Hrana(streams, app._writer, app._threads, app.codec)
+    app._hrana = Hrana(streams, app._writer, app._threads, app.codec, watch=app._watch)
 
 
 async def post(

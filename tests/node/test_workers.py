@@ -182,6 +182,20 @@ def test_what_any_worker_wrote_every_worker_reads(workers: Workers) -> None:
     assert list(workers.folder.iterdir()) == []
 
 
+def test_metrics_are_those_of_all_workers(shared: Workers) -> None:
+    """Asked for at the address; a request that was sent on counts at both, with the status that the client saw."""
+    shared.sql(1, shared.names[0], "INSERT INTO t (b) VALUES (1)")
+    connection = http.client.HTTPConnection(*shared.node.address, timeout=60)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    for worker in range(COUNT):
+        asked = f'virke_requests_total{{worker="{worker}",method="POST",route="/db/{{name}}/query",status="200"}}'
+        assert asked in text
+    assert text.count("# HELP virke_requests_total") == 1
+    assert 'worker="' not in shared.ask(0, "GET", "/metrics")[1]
+
+
 def test_an_import_and_a_deletion_are_done_by_the_owner(shared: Workers) -> None:
     """An import of more than one part, through the other worker; and what was deleted and made again is the new one."""
     for worker, name in shared.both:

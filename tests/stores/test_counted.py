@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from tests.stores.conformance import BlobsConformance, RegisterConformance, generation_of
@@ -9,7 +11,7 @@ from virke.core.effects import Tier
 from virke.errors import Corrupt, Unavailable
 from virke.stores.base import Call, Range, Store
 from virke.stores.counted import CountingStore, Tally
-from virke.stores.faulty import At, FaultyStore, Refuse
+from virke.stores.faulty import At, FaultyStore, LoseAnswer, Refuse
 from virke.stores.memory import memory_store
 
 
@@ -23,6 +25,17 @@ class TestCountingBlobs(BlobsConformance):
     @pytest.fixture
     def store(self) -> Store:
         return CountingStore(memory_store(object_bytes_max=100_000)).store
+
+
+def test_what_fails_is_counted_and_so_is_an_answer_that_never_came() -> None:
+    for fault, raised in ((Refuse(), Unavailable), (LoseAnswer(), None)):
+        counts = CountingStore(FaultyStore(memory_store(), [At(1, fault)]).store)
+        with pytest.raises(raised) if raised else nullcontext():
+            counts.store.register.swap("root/a/main", b"1", None)
+        counts.store.register.read("root/a/main")
+        assert (counts.of(Call.SWAP).requests, counts.of(Call.SWAP).failures) == (1, 1)
+        assert counts.by_call()["swap"].failures == 1
+        assert counts.by_call()["read"].failures == 0
 
 
 def test_register_calls_are_counted() -> None:

@@ -59,6 +59,11 @@ class Run:
         return self.is_batch or self.is_script or self.rows is not None
 
     @property
+    def is_program(self) -> bool:
+        """Whether it is put in line whatever its statements are: one with a key is answered from the table of keys there."""
+        return self.is_unit or self.key is not None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it may be a read that is answered from what is shown."""
         has_wishes = self.meta or self.key or self.consistency or self.timeout_ms
@@ -267,6 +272,11 @@ class GetHealth:
     scope: ClassVar[None] = None
     database: ClassVar[None] = None
     ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GetDocument:
+    """The OpenAPI document, which says nothing of any store; whoever parses the request has it."""
 
 
 Operation = (

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from virke.api import native
+from virke.api import native, openapi
 from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import complaints
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import HRANA, Cursor, Once
 from virke.api.messages import NDJSON, Parts, Request, Response, segments
-from virke.api.operations import CreateDatabase, CreateToken, Export, ListDatabases, Operation, Run
+from virke.api.operations import CreateDatabase, CreateToken, Export, GetDocument, ListDatabases, Operation, Run
 from virke.api.pieces import body_of
 from virke.api.table import BOOKMARK, OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
 from virke.engine.results import QueryResult
@@ -56,7 +56,8 @@ def parse(request: Request, codec: Codec) -> Operation | Response:
             allowed = ", ".join(sorted(methods))
             error = Invalid(f"{request.path} takes {allowed}, not {request.method}")
             return failed(error, codec, status=405).with_headers(("allow", allowed))
-        return methods[method].parse(request, codec, database, rest=rest)
+        operation = methods[method].parse(request, codec, database, rest=rest)
+        return Response(200, openapi.document()) if isinstance(operation, GetDocument) else operation
     except VirkeError as error:
         return failed(error, codec)
 

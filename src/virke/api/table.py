@@ -25,6 +25,7 @@ from virke.api.operations import (
     DoUpkeep,
     Export,
     Flush,
+    GetDocument,
     GetHealth,
     GetMetrics,
     GetMigrations,
@@ -42,6 +43,8 @@ from virke.api.operations import (
 )
 from virke.core.collect import GRACE_MS
 from virke.core.ids import check_name
+from virke.core.settings import CHOICES
+from virke.engine.results import mark_in
 from virke.engine.values import Json
 from virke.errors import Invalid
 from virke.scopes import Scope
@@ -80,11 +83,11 @@ class Route:
     `body` None: the request has no body, or one that is not JSON. `ANY`: what performs it knows the fields.
     """
 
-    make: Callable[[Call], Operation]
+    make: Callable[[Call], Operation | GetDocument]
     body: tuple[str, ...] | None = None
     query: tuple[str, ...] = ()
 
-    def parse(self, request: Request, codec: Codec, database: str, *, rest: str | None) -> Operation:
+    def parse(self, request: Request, codec: Codec, database: str, *, rest: str | None) -> Operation | GetDocument:
         """What a request asks for. Raises `Invalid`."""
         body: Mapping[str, Json] = {}
         if self.body is not None and request.body.strip():
@@ -121,14 +124,19 @@ def _batch(call: Call) -> Run:
 def _run(call: Call, requests: tuple[Statement, ...], *, is_batch: bool = False) -> Run:
     headers, meta = call.request.headers, _yes(call.body, "meta")
     streams = not is_batch and NDJSON in headers.get("accept", "").lower()
+    bookmark, consistency = headers.get(BOOKMARK), headers.get(CONSISTENCY)
+    if consistency is not None and consistency not in CHOICES["read_consistency"]:
+        raise Invalid(f"{CONSISTENCY} is one of {', '.join(CHOICES['read_consistency'])}, not {consistency!r}")
+    if bookmark is not None:
+        mark_in(bookmark)
     if streams and meta:
         raise Invalid("`meta` says what a whole answer cost; rows that are streamed have none")
     return Run(
         call.database,
         requests,
         is_batch=is_batch,
-        bookmark=headers.get(BOOKMARK),
-        consistency=headers.get(CONSISTENCY),
+        bookmark=bookmark,
+        consistency=consistency,
         key=headers.get(KEY),
         timeout_ms=_whole(call.body, "timeout_ms"),
         meta=meta,
@@ -227,7 +235,10 @@ def _create(call: Call) -> CreateDatabase:
 
 
 def _upkeep(call: Call) -> DoUpkeep:
-    return DoUpkeep(call.database, None if _yes(call.body, "all") else _whole(call.body, "limit") or 1)
+    limit = _whole(call.body, "limit")
+    if limit is not None and limit < 1:
+        raise Invalid(f"`limit` must be at least 1, not {limit}")
+    return DoUpkeep(call.database, None if _yes(call.body, "all") else limit or 1)
 
 
 def _collect(call: Call) -> Collect:
@@ -282,6 +293,7 @@ OF_THE_NODE: Final[Mapping[str, Mapping[str, Route]]] = {
     "healthz": {"GET": Route(lambda call: GetHealth())},
     "readyz": {"GET": Route(lambda call: GetHealth(ready=True))},
     "metrics": {"GET": Route(lambda call: GetMetrics())},
+    "openapi.json": {"GET": Route(lambda call: GetDocument())},
 }
 OF_A_TOKEN: Final[Mapping[str, Route]] = {"DELETE": Route(lambda call: RevokeToken(call.rest or ""))}
 TAKES_REST: Final = frozenset({"schema"})

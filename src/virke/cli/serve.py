@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virke.cli.logs import FORMATS, LEVELS, set_up
 from virke.cli.opening import own_store_of
 from virke.cli.state import State, global_options, pass_state
 from virke.config import MEMORY_MB_MIN, MEMORY_VARIABLE, StoreChoice, load, memory_mb_of, scheme_of, store_urls
 from virke.errors import UsageError
 
 if TYPE_CHECKING:
+    from virke.node.app import App
     from virke.node.cors import Cors
     from virke.node.server import Address
     from virke.node.workers.supervising import Berth
@@ -42,6 +44,11 @@ MISSING = "virke serve needs more than the plain install: pip install 'virke[nod
     help="A page's origin that may ask from a browser, with a token; * for any. May be repeated.",
 )
 @click.option(
+    "--log-format", default="text", show_default=True, type=click.Choice(FORMATS), help="What logs look like."
+)
+@click.option("--log-level", default="info", show_default=True, type=click.Choice(LEVELS), help="debug: each request.")
+@click.option("--slow-ms", type=click.IntRange(0), help="Log statements that take at least so long, with a receipt.")
+@click.option(
     "--journal",
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder for deferred writes, on a disk that stays.",
@@ -62,6 +69,9 @@ def serve(
     max_body_mb: int,
     timeout_ms: int | None,
     cors: tuple[str, ...],
+    log_format: str,
+    log_level: str,
+    slow_ms: int | None,
     journal: Path | None,
     workers: int,
     berth: str | None,
@@ -79,24 +89,18 @@ def serve(
     from virke.node.cors import Cors
 
     address, allowed = Address(host, port, tls_cert, tls_key), Cors(cors)
+    store = own_store_of(state, "a node serves a store", "name the store: --store URL, or VIRKE_STORE")
 
     def run(listening: socket, ready: Callable[[], None], place: Berth | None) -> None:
-        _serve(
-            state,
-            listening,
-            address,
-            ready,
-            place=place,
-            body_mb=max_body_mb,
-            timeout_ms=timeout_ms,
-            cors=allowed,
-            journal=journal,
+        set_up(log_format, log_level)
+        app = _app(
+            store, state.db, place, max_body_mb, timeout_ms=timeout_ms, cors=allowed, journal=journal, slow_ms=slow_ms
         )
+        _serve(app, listening, address, ready, place=place, message_bytes=max_body_mb << 20)
 
     if berth is not None:
         place = _berth(berth)
         return run(place.take(), place.say_ready, place)
-    store = _store_of(state)
     _check_who_may_come(host, store)
     try:
         listening = listen(address)
@@ -109,14 +113,11 @@ def serve(
 
         if workers == 1:
             return run(listening, ready, None)
+        set_up(log_format, log_level)
         code = _supervise(workers, listening, ready, store)
     if code:
         raise SystemExit(code)
     return None
-
-
-def _store_of(state: State) -> StoreChoice:
-    return own_store_of(state, "a node serves a store", "name the store: --store URL, or VIRKE_STORE")
 
 
 def _check_who_may_come(host: str, store: StoreChoice) -> None:
@@ -132,40 +133,46 @@ def _check_who_may_come(host: str, store: StoreChoice) -> None:
         )
 
 
+def _app(
+    store: StoreChoice,
+    default: str | None,
+    place: Berth | None,
+    body_mb: int,
+    *,
+    timeout_ms: int | None,
+    cors: Cors,
+    journal: Path | None,
+    slow_ms: int | None,
+) -> App:
+    """The application of this process: the only one, or the worker of a place."""
+    try:
+        from virke.node.app import App
+        from virke.node.codec import FastCodec
+    except ImportError as error:
+        raise UsageError(f"{MISSING} ({error.name} is missing)") from error
+    from virke.node.databases import of_store
+    from virke.node.workers.crew import ALONE
+
+    databases = of_store(store, journals=journal, timeout_ms=timeout_ms, crew=place.crew if place else ALONE)
+    return App(databases, FastCodec(), body_mb=body_mb, default=default, cors=cors, slow_ms=slow_ms)
+
+
 def _serve(
-    state: State,
+    app: App,
     listening: socket,
     address: Address,
     ready: Callable[[], None],
     *,
     place: Berth | None,
-    body_mb: int,
-    timeout_ms: int | None,
-    cors: Cors,
-    journal: Path | None,
+    message_bytes: int,
 ) -> None:
-    """Serve in this process: the only one, or the worker of a place."""
-    try:
-        from virke.node.codec import FastCodec
-        from virke.node.http.listener import Listener
-    except ImportError as error:
-        raise UsageError(f"{MISSING} ({error.name} is missing)") from error
-    from virke.node.app import App
-    from virke.node.databases import of_store
+    from virke.node.http.listener import Listener
     from virke.node.server import Private, limits_here, serve
-    from virke.node.workers.crew import ALONE
 
-    crew = place.crew if place else ALONE
-    databases = of_store(_store_of(state), journals=journal, timeout_ms=timeout_ms, crew=crew)
-    serve(
-        App(databases, FastCodec(), body_mb=body_mb, default=state.db, cors=cors),
-        listening,
-        address,
-        ready,
-        listener=Listener(limits_here()),
-        message_bytes=body_mb << 20,
-        private=Private(crew.socket_of(crew.index), place.alive_fd) if place else None,
-    )
+    listener = Listener(limits_here())
+    app.metrics.count_traffic(listener.traffic, lambda: listener.open_count)
+    private = Private(place.crew.socket_of(place.crew.index), place.alive_fd) if place else None
+    serve(app, listening, address, ready, listener=listener, message_bytes=message_bytes, private=private)
 
 
 # Workers

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from virke.config import TOKEN_VARIABLE, is_node
 from virke.errors import UsageError
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 300.0
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?")
 

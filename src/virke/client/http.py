@@ -8,6 +8,7 @@ Knows sockets, timeouts and HTTP; knows no route. Sends each request once: what 
 3. A connection is kept if its answer was read to the end, and used again within `IDLE_S`, less than a node keeps it.
 4. A process that was forked opens connections of its own.
 5. Nothing that is raised here shows a header of the request: the token is in them.
+6. A request whose body is there as a whole leaves in one piece: two would wake the node twice.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from virke.client.address import Address
@@ -35,6 +36,29 @@ _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT"
 """So that a node whose machine is gone is noticed while its answer is waited for."""
 
 
+class _OnePiece(HTTPConnection):
+    """A connection that holds back what is sent while `held` is there."""
+
+    held: list[bytes] | None = None
+
+    def send(self, data: Any) -> None:
+        """Send it, or hold it back."""
+        if self.held is None or not isinstance(data, bytes):
+            super().send(data)
+        else:
+            self.held.append(data)
+
+    def flush(self) -> None:
+        """Send what is held back, and from here on everything at once."""
+        held, self.held = self.held, None
+        if held:
+            self.send(b"".join(held))
+
+
+class _OnePieceTls(_OnePiece, HTTPSConnection):
+    """The same over TLS."""
+
+
 class Connections:
     """The connections of one client to one node, for any number of threads."""
 
@@ -45,7 +69,7 @@ class Connections:
         self._is_tls = parts.scheme == "https"
         self._host, self._port = parts.hostname or "", parts.port
         self._lock = threading.Lock()
-        self._idle: list[tuple[HTTPConnection, float]] = []
+        self._idle: list[tuple[_OnePiece, float]] = []
         self._tls: ssl.SSLContext | None = None
         self._process = os.getpid()
 
@@ -81,22 +105,24 @@ class Connections:
             if cancel is not None and not (is_whole and request.streams):
                 cancel.detach()
 
-    def _exchanged(self, connection: HTTPConnection, request: Request) -> HTTPResponse:
+    def _exchanged(self, connection: _OnePiece, request: Request) -> HTTPResponse:
         headers = {"User-Agent": "virke", **self._address.headers, **request.headers}
         is_whole_body = request.body is None or isinstance(request.body, bytes)
         if not is_whole_body:
             headers["Transfer-Encoding"] = "chunked"
         try:
+            connection.held = [] if is_whole_body else None
             connection.request(
                 request.method, self._prefix + request.path, request.body, headers, encode_chunked=not is_whole_body
             )
+            connection.flush()
         except (BrokenPipeError, ConnectionResetError):
             return connection.getresponse()  # a node answers early that it does not want the body
         return connection.getresponse()
 
     # Connections
 
-    def _take(self) -> HTTPConnection:
+    def _take(self) -> _OnePiece:
         with self._lock:
             if self._process != os.getpid():
                 self._process, self._idle = os.getpid(), []
@@ -107,13 +133,13 @@ class Connections:
                 connection.close()
         return self._connected()
 
-    def _connected(self) -> HTTPConnection:
-        connection: HTTPConnection
+    def _connected(self) -> _OnePiece:
+        connection: _OnePiece
         connect_s = min(CONNECT_S, self._address.timeout_s)
         if self._is_tls:
-            connection = HTTPSConnection(self._host, self._port, timeout=connect_s, context=self._context())
+            connection = _OnePieceTls(self._host, self._port, timeout=connect_s, context=self._context())
         else:
-            connection = HTTPConnection(self._host, self._port, timeout=connect_s)
+            connection = _OnePiece(self._host, self._port, timeout=connect_s)
         try:
             connection.connect()
         except (OSError, HTTPException, ValueError) as error:
@@ -131,7 +157,7 @@ class Connections:
             self._tls = ssl.create_default_context()
         return self._tls
 
-    def _give_back(self, connection: HTTPConnection, response: HTTPResponse) -> None:
+    def _give_back(self, connection: _OnePiece, response: HTTPResponse) -> None:
         response.close()  # it was read to its end, but does not always see that by itself
         with self._lock:
             if not response.will_close and len(self._idle) < KEPT_MAX and self._process == os.getpid():
@@ -165,10 +191,10 @@ class Body:
     """A body that is read piece by piece. The connection goes back at its end; it is given up before."""
 
     def __init__(
-        self, connections: Connections, connection: HTTPConnection, response: HTTPResponse, cancel: Cancel | None
+        self, connections: Connections, connection: _OnePiece, response: HTTPResponse, cancel: Cancel | None
     ) -> None:
-        self._release: Callable[[HTTPConnection, HTTPResponse], None] = connections._give_back
-        self._connection: HTTPConnection | None = connection
+        self._release: Callable[[_OnePiece, HTTPResponse], None] = connections._give_back
+        self._connection: _OnePiece | None = connection
         self._response = response
         self._cancel = cancel
 

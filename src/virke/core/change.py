@@ -50,7 +50,7 @@ class Change:
     """What one commit brings: changed pages, and the state after it.
 
     `turn` is the one that it takes or renews; `rest_ms` what the holder of a turn leaves behind it. A fence (`keeps_turn`)
-    proves that a root is the newest, and lets the turn in it be: its holder loses nothing (`plan_again`).
+    proves that a root is the newest, and lets the turn in it be: its holder loses nothing (`may_go_on`).
     """
 
     pages: Mapping[PageNo, bytes]
@@ -128,18 +128,19 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     return Plan(replace(new, segments=(*root.segments, ref), inline=()), puts)
 
 
-def plan_again(base: Root, now: Root, commit_id: CommitId, change: Change) -> Plan | None:
-    """How to commit on `now` what was computed on `base`, without running it again; None if it has to be run again.
+def may_go_on(base: Root, now: Root) -> bool:
+    """Whether what was computed on `base` may be committed on `now`, without running it again.
 
     A turn, a fence, a merge and a change of settings move the root, and no page: what SQL saw is still there. It is not
     for pages that were uploaded while they were written: their segment says which version they are of.
     """
+    return has_same_pages(base, now) and base.journals == now.journals and not may_have_answered(base, now)
+
+
+def may_have_answered(base: Root, now: Root) -> bool:
+    """Whether keyed requests were answered since `base`, as far as the ring tells; perhaps one that is to be committed."""
     passed = now.head.version - base.head.version
-    if not 0 < passed <= len(now.ring) or not has_same_pages(base, now) or base.journals != now.journals:
-        return None
-    if any(entry.answers for entry in now.ring[-passed:]):  # perhaps to a keyed request that is in `change` as well
-        return None
-    return plan_change(now, commit_id, change)
+    return not 0 < passed <= len(now.ring) or any(entry.answers for entry in now.ring[-passed:])
 
 
 def tier_for(root: Root, size_bytes: int) -> Tier:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from virke.core.change import next_root, untouched
+from virke.core.change import may_have_answered, next_root, untouched
 from virke.core.commit import Plan
 from virke.core.ids import CommitId, Version
 from virke.core.root import Root
@@ -159,4 +159,5 @@ def moved_turn_only(before: Root, after: Root) -> bool:
     head = replace(
         after.head, version=before.head.version, commit_id=before.head.commit_id, time_ms=before.head.time_ms
     )
-    return replace(after, head=head, ring=before.ring, turn=before.turn, rest_ms=before.rest_ms) == before
+    same = replace(after, head=head, ring=before.ring, turn=before.turn, rest_ms=before.rest_ms)
+    return same == before and (after.head == before.head or not may_have_answered(before, after))

@@ -8,6 +8,7 @@ Knows the parts of a database; knows no loop and no thread.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -132,14 +133,29 @@ class Serving:
         )
 
     def enqueue(
-        self, program: Program, on_done: Callable[[Pending], None], grew: Callable[[int], None] | None = None
+        self,
+        program: Program,
+        on_done: Callable[[Pending], None],
+        *,
+        grew: Callable[[int], None] | None = None,
+        receipt: Receipt | None = None,
     ) -> Callable[[], None] | None:
         """Put a program in line; see `Writes.enqueue`. Raises `Denied`, `Invalid`: it may not write, or is closed."""
-        return self._parts.writes.enqueue(program, on_done, grew)
+        return self._parts.writes.enqueue(program, on_done, grew=grew, receipt=receipt)
 
     def withdraw(self, program: Program) -> bool:
         """Nobody wants this program any more: whether it was taken out of the line, and will never be run."""
         return self._parts.writer.queue.withdraw(program)
+
+    @property
+    def groups(self) -> Counter[int]:
+        """How many commits there were, by how many programs each had; they go up only."""
+        return self._parts.writer.groups
+
+    @property
+    def conflicts(self) -> int:
+        """How often a commit lost a race and was tried again, or given up."""
+        return self._parts.writer.conflicts
 
     @property
     def stale_ms(self) -> int | None:

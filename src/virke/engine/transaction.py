@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from virke.core.change import plan_change
 from virke.core.commit import Committed, Conflicted
 from virke.core.ids import Version
 from virke.core.root import RootAt, has_same_pages
@@ -39,6 +38,7 @@ from virke.engine.queue import Pending
 from virke.engine.results import QueryResult, Request, requests_of
 from virke.engine.snapshot import SnapshotGone
 from virke.engine.sqlite import check_text, keyword
+from virke.engine.storing import commit_change
 from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer, change_of
@@ -274,9 +274,11 @@ class Transaction:
             return Committed(self._base.root, self._base)
         self._volume.driver.blobs(self._base.root.tier)  # or the error that says which store is missing
         changed = change_of(dirty, self._volume, rest_ms=self._claimant.rest_ms if self._claimant else 0)
-        with self._writer.committing.lead:
-            plan = plan_change(self._base.root, self._volume.environment.commit_id(), changed)
-            verdict = settled(self._writer.committing.commit(self._base, plan, pages=changed.pages))
+        claimant, committing = self._claimant, self._writer.committing
+        if self._key:  # its answer names the version, so no turn may be renewed in between
+            claimant = None
+        with committing.lead, claimant.leading() if claimant else nullcontext():
+            verdict = settled(commit_change(self._volume, committing, self._base, changed, claimant=claimant))
         if isinstance(verdict, Committed):
             self._base = RootAt(verdict.root, self._base.generation)
         return verdict

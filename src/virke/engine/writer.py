@@ -17,11 +17,12 @@ Knows programs, one writing connection and `committing`; knows no threads but it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Final
 
-from virke.core.change import Change, plan_again, plan_change
+from virke.core.change import Change, may_go_on
 from virke.core.commit import Committed, Conflicted, TooSoon
 from virke.core.ids import Version
 from virke.core.root import JournalMark, RootAt
@@ -33,6 +34,7 @@ from virke.engine.programs import Program
 from virke.engine.queue import Pending, Queue, tell_all
 from virke.engine.results import QueryResult
 from virke.engine.snapshot import SnapshotGone
+from virke.engine.storing import commit_change
 from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
@@ -60,7 +62,7 @@ class Writer:
         self._last_group = 0
         self._last_commit_s = 0.0
         self.company_share = EMBEDDED_SHARE
-        self.conflicts = 0
+        self.conflicts, self.groups = 0, Counter[int]()  # attempts that lost; commits, by how many programs each had
         self.before_telling: Callable[[], None] = lambda: None
         """Called before those who gave `on_done` are told; set by what puts the database together."""
         self._closed = False
@@ -129,8 +131,6 @@ class Writer:
                 if together and pending.receipt:
                     pending.receipt.take(together, len(group))
 
-    # One commit
-
     def commit(
         self,
         group: list[Pending],
@@ -163,6 +163,7 @@ class Writer:
             try:
                 match self._try(claimant, group, before_swap):
                     case Committed():
+                        self.groups[len(group)] += 1
                         return
                     case TooSoon() as verdict:  # not an attempt
                         if not self.committing.pacing.await_slot(until_s):
@@ -247,16 +248,13 @@ class Writer:
         """Commit pages that were computed on `base`; again, without running anything, while no page was changed since."""
         now, has_tried = claimant.ready(), False  # a turn of ours may have been renewed, or have expired
         for _ in range(ATTEMPTS):
-            commit_id = self.volume.environment.commit_id()
-            if now.root.head == base.root.head:
-                plan = plan_change(base.root, commit_id, changed)
-            elif again := plan_again(base.root, now.root, commit_id, changed):
-                plan = again
-            else:
+            if now.root.head != base.root.head and not may_go_on(base.root, now.root):
                 if not has_tried:
                     claimant.lost()
                 return Conflicted(now)
-            verdict = self.committing.commit(now, plan, pages=changed.pages, in_row=True, may_be_too_soon=True)
+            verdict = commit_change(
+                self.volume, self.committing, now, changed, claimant=claimant, in_row=True, may_be_too_soon=True
+            )
             if isinstance(verdict, TooSoon) or isinstance(settled(verdict), Committed):
                 assert isinstance(verdict, Committed | TooSoon)
                 return verdict

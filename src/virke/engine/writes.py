@@ -115,7 +115,12 @@ class Writes:
         return [one.with_receipt(receipt, elapsed_s) for one in results] if meta and receipt else results
 
     def enqueue(
-        self, program: Program, on_done: Callable[[Pending], None], grew: Callable[[int], None] | None = None
+        self,
+        program: Program,
+        on_done: Callable[[Pending], None],
+        *,
+        grew: Callable[[int], None] | None = None,
+        receipt: Receipt | None = None,
     ) -> Callable[[], None] | None:
         """Put a program in line without waiting; what has to be called, in a thread, to lead, or None if somebody does.
 
@@ -123,7 +128,7 @@ class Writes:
         what is returned runs this one program.
         """
         self.check_allowed()
-        pending = Pending(program, receipt=current(), on_done=on_done, grew=grew)
+        pending = Pending(program, receipt=receipt or current(), on_done=on_done, grew=grew)
         if self._deferred and self._is_deferred() and not program.keeps_going:  # the journal keeps no errors of steps
             return partial(self._run_deferred, pending)
         return self._lead if self._writer.queue.enqueue(pending) else None

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import copy_context
+from functools import partial
 from typing import Final
 
 from virke.api.codec import Codec
@@ -23,11 +24,13 @@ from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import HRANA, Cursor, Once, Pipeline
 from virke.api.messages import Parts, Request, Response
 from virke.api.native import Streamed
-from virke.api.operations import CreateToken, Export, Import, ListDatabases, Operation, RevokeToken, Run
+from virke.api.operations import CreateToken, Export, GetMetrics, Import, ListDatabases, Operation, RevokeToken, Run
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
 from virke.engine.database import Database
+from virke.engine.memory import PROCESS
 from virke.engine.results import QueryResult
+from virke.engine.sqlite import memory_used
 from virke.engine.terms import Cancel
 from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
@@ -37,22 +40,27 @@ from virke.node.databases import Databases
 from virke.node.hrana import Hrana
 from virke.node.leaving import ClientGone, Leaving, Message, Receive
 from virke.node.limits import Taken, usual_rooms
+from virke.node.metrics import CONTENT_TYPE, GONE, OPEN, Metrics, route_of
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
 from virke.node.threads import Threads
 from virke.node.timing import Timing
 from virke.node.transfers import Transfers
+from virke.node.watching import Watch
 from virke.node.workers.crew import Elsewhere
-from virke.node.workers.forwarding import Forwarding
-from virke.node.workers.tunnel import GONE, carry
+from virke.node.workers.forwarding import Forwarding, Relayed
+from virke.node.workers.tunnel import Carried, carry
 from virke.node.writing import Writing
 from virke.scopes import Scope
 from virke.tokens import TokenTable
 
 log: Final = logging.getLogger("virke.node")
+access: Final = logging.getLogger("virke.access")
+WAITING: Final = "What waits in line."
+HELD: Final = "Bytes of memory."
 BODY_MB: Final = 16
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
 
 
@@ -67,6 +75,7 @@ class App:
         body_mb: int = BODY_MB,
         default: str | None = None,
         cors: Cors | None = None,
+        slow_ms: int | None = None,
     ) -> None:
         self.databases = databases
         self.codec = codec
@@ -76,10 +85,14 @@ class App:
         self._threads = Threads()
         self._transfers = Transfers(databases)
         self._writing: Writing | None = None
+        self._watch = Watch(slow_ms)
         self._crew = databases.crew
         self._forwarding = Forwarding(self._crew)
-        streams = Streams(self._threads, self._writer, databases.hold, worker=str(self._crew.index))
-        self._hrana = Hrana(streams, self._writer, self._threads, codec)
+        worker = str(self._crew.index)
+        streams = Streams(self._threads, self._writer, databases.hold, self._watch, worker=worker)
+        self._hrana = Hrana(streams, self._writer, self._threads, codec, watch=self._watch)
+        self.metrics = Metrics(databases, self._watch)
+        self._show_gauges()
         self._access = Access(TokenTable(databases.store), self._threads.going_on)
         self._naming = Naming(databases, self._threads, time.monotonic, default=default)
 
@@ -116,15 +129,40 @@ class App:
         self.databases.close()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        with self._rooms.request(Leaving(scope, receive)) as taken:
-            response = await self._answered(scope, taken, receive, send)
-            if response is not None:
-                if isinstance(response.body, bytes):
-                    taken.add_answer(len(response.body))
-                await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
+        began_s, status = time.perf_counter(), GONE
+        try:
+            with self._rooms.request(Leaving(scope, receive)) as taken:
+                response = await self._answered(scope, taken, receive, send)
+                if isinstance(response, Relayed):
+                    status = str(response.status)
+                elif response is not None:
+                    if isinstance(response.body, bytes):
+                        taken.add_answer(len(response.body))
+                    await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
+                    status = str(response.status)
+        finally:
+            self._note(scope, status, time.perf_counter() - began_s)
 
-    async def _answered(self, scope: Message, taken: Taken, receive: Receive, send: Send) -> Response | None:
-        """The response to a request; None if its client is gone, or has the answer of another worker."""
+    def _note(self, scope: Message, status: str, seconds: float) -> None:
+        path = _path_of(scope)
+        self.metrics.answered(scope["method"], route_of(path), status, seconds)
+        if access.isEnabledFor(logging.DEBUG):
+            fields = {"method": scope["method"], "path": path, "status": status, "ms": round(seconds * 1000, 1)}
+            access.debug("%s %s %s %s ms", *fields.values(), extra={"fields": fields})
+
+    def _show_gauges(self) -> None:
+        gauge, rooms = self.metrics.gauge, self._rooms
+        gauge("virke_open", "databases", OPEN, lambda: self.databases.open_count)
+        gauge("virke_open", "streams", OPEN, lambda: self._hrana.streams.open_count)
+        gauge("virke_waiting", "reads", WAITING, lambda: self._threads.waiting)
+        gauge("virke_waiting", "writes", WAITING, lambda: self._writing.in_line.total() if self._writing else 0)
+        gauge("virke_held_bytes", "bodies", HELD, lambda: rooms.bodies.used)
+        gauge("virke_held_bytes", "answers", HELD, lambda: rooms.answers.used)
+        gauge("virke_held_bytes", "frames", HELD, lambda: PROCESS.frames.size_bytes)
+        gauge("virke_held_bytes", "sqlite", HELD, memory_used)
+
+    async def _answered(self, scope: Message, taken: Taken, receive: Receive, send: Send) -> Response | Relayed | None:
+        """The response to a request, if no other worker has given it; None if its client is gone."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         sees, timing = False, Timing()
         try:
@@ -132,9 +170,10 @@ class App:
                 sees = await self._access.needs_token()
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
-                response = await self._respond(scope, headers, taken, receive=receive, send=send, timing=timing)
-                if response is None:
-                    return None
+                found = await self._respond(scope, headers, taken, receive=receive, send=send, timing=timing)
+                if isinstance(found, Relayed):
+                    return found
+                response = found
         except ClientGone:
             return None
         except VirkeError as error:
@@ -162,15 +201,8 @@ class App:
             try:
                 await socket.serve(receive, list(scope.get("subprotocols", ())))
             except Elsewhere as away:
-                await self._carry(away.worker, scope, socket, receive=receive, send=send)
-
-    async def _carry(self, worker: int, scope: Message, socket: Socket, *, receive: Receive, send: Send) -> None:
-        """Have another worker serve a WebSocket whose client has said hello."""
-        try:
-            line = await self._forwarding.connect(worker)
-            await carry(line, scope, spoken=socket.spoken, hello=socket.hello, receive=receive, send=send)
-        except Unavailable as error:
-            await send({"type": "websocket.close", "code": GONE, "reason": error.message})
+                carried = Carried(scope, socket.spoken, socket.hello)
+                await carry(self._forwarding, away.worker, carried, receive=receive, send=send)
 
     async def _respond(
         self,
@@ -181,9 +213,8 @@ class App:
         receive: Receive,
         send: Send,
         timing: Timing,
-    ) -> Response | None:
-        """What a request is answered; None if another worker did, and it is sent."""
-        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+    ) -> Response | Relayed:
+        path = _path_of(scope)
         token = None
         if path not in OPEN_PATHS:
             self._rooms.check()
@@ -196,12 +227,15 @@ class App:
         if isinstance(operation, Response):
             return operation
         try:
+            if isinstance(operation, GetMetrics):
+                self._access.check(token, None, operation.scope)
+                text = await self._forwarding.metrics(scope, self.metrics.text())
+                return Response(200, text, (("content-type", CONTENT_TYPE),))
             outcome = await self._outcome(operation, token, headers, taken, timing=timing)
         except Elsewhere as away:
             unread = None if is_endless else body
             try:
-                await self._forwarding.relay(away.worker, scope, unread, receive=receive, send=send)
-                return None
+                return await self._forwarding.relay(away.worker, scope, unread, receive=receive, send=send)
             except VirkeError as error:
                 outcome = error
         return answer(operation, outcome, self.codec)
@@ -280,11 +314,13 @@ class App:
             if isinstance(operation, Run):
                 scope = operation.allowed(scope)
             if isinstance(operation, Run) and (database := self.databases.known(operation.database)):
-                writes = operation.is_unit and scope >= Scope.WRITE
+                writes = operation.is_program and scope >= Scope.WRITE
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
-                        return database.query_here(sql, params, bookmark=operation.bookmark)
+                        found = database.query_here(sql, params, bookmark=operation.bookmark)
+                        self._watch.statements["read"] += 1
+                        return found
                     except NotHere as error:
                         writes = error.writes and scope >= Scope.WRITE
             with timing.counting():
@@ -321,7 +357,7 @@ class App:
 
     def _writer(self) -> Writing:
         if self._writing is None:
-            self._writing = Writing(asyncio.get_running_loop(), self._crew)
+            self._writing = Writing(asyncio.get_running_loop(), self._watch, self._crew)
         return self._writing
 
     async def _in_thread(self, operation: Operation, scope: Scope, taken: Taken) -> object:
@@ -332,7 +368,12 @@ class App:
         take_back = taken.leaving.then(cancel.cancel)
         run = copy_context().run
         try:
-            done = await loop.run_in_executor(self._threads, run, perform, operation, self.databases, scope, cancel)
+            call = partial(perform, operation, self.databases, scope, cancel)
+            if isinstance(operation, Run):
+                self._watch.statements["write" if operation.is_unit else "read"] += len(operation.requests)
+                sql = "; ".join(sql for sql, _ in operation.requests)
+                call = partial(self._watch.run, operation.database, sql, call)
+            done = await loop.run_in_executor(self._threads, run, call)
         except VirkeError:
             if cancel.is_cancelled:
                 raise ClientGone from None
@@ -344,6 +385,12 @@ class App:
                 await loop.run_in_executor(self._threads.ending, done.close)
             raise ClientGone
         return done
+
+
+def _path_of(scope: Message) -> str:
+    """The path as it was sent."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    return path.decode("latin-1")
 
 
 def _client_of(scope: Message) -> str | None:

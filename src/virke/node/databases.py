@@ -12,7 +12,7 @@ Knows one store and how databases are opened in it; knows no request.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +28,7 @@ from virke.node.workers.crew import ALONE, Crew
 from virke.opening import connect, create, delete, list_databases, open_store
 from virke.stores.base import Consistency, Store
 from virke.stores.breaker import Breaker
+from virke.stores.counted import CountingStore
 from virke.stores.watched import watched
 
 OPEN_MAX: Final = 1000
@@ -46,7 +47,8 @@ class Databases:
         crew: Crew = ALONE,
     ) -> None:
         """No request may take longer than `timeout_ms`, or what the database's settings say if that is less."""
-        self.breaker = Breaker(store)
+        self.calls = CountingStore(store)
+        self.breaker = Breaker(self.calls.store)
         self.store = self.breaker.store
         self.crew = crew
         self._journals = journals
@@ -54,6 +56,9 @@ class Databases:
         self._timeout_ms = timeout_ms
         self._open: OrderedDict[str, Database] = OrderedDict()
         self._in_use: dict[str, int] = {}
+        self._past: tuple[Counter[int], int] = (Counter(), 0)
+        """What databases that were closed have committed."""
+        self._closing: list[Database] = []
         self._lock = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
 
@@ -136,23 +141,52 @@ class Databases:
         """Close a database that was deleted or replaced; the next request opens what is there by then."""
         with self._lock:
             database = self._open.pop(name, None)
+            if database is not None:
+                self._closing.append(database)
         if database is not None:
-            database.close(push=False)
+            self._close(database, push=False)
 
     def close(self) -> None:
         """Push what is pending, and close all."""
         with self._lock:
             databases = list(self._open.values())
+            self._closing += databases
             self._open.clear()
         for database in databases:
-            database.close()
+            self._close(database)
+
+    @property
+    def open_count(self) -> int:
+        """How many databases are open."""
+        return len(self._open)
+
+    def commits(self) -> tuple[Counter[int], int]:
+        """Commits by how many writes each had, and races that were lost, since this node began."""
+        with self._lock:
+            groups, conflicts = self._past
+            databases = [*self._open.values(), *self._closing]
+        found = Counter(groups)
+        for database in databases:
+            found.update(database.serving.groups)
+            conflicts += database.serving.conflicts
+        return found, conflicts
 
     def _close_unused(self) -> None:
         with self._lock:
             unused = [name for name in self._open if name not in self._in_use]
             closed = [self._open.pop(name) for name in unused[: max(0, len(self._open) - self._open_max)]]
+            self._closing += closed
         for database in closed:
-            database.close()
+            self._close(database)
+
+    def _close(self, database: Database, *, push: bool = True) -> None:
+        try:
+            database.close(push=push)
+        finally:
+            with self._lock:
+                self._closing.remove(database)
+                groups, conflicts = self._past
+                self._past = groups + database.serving.groups, conflicts + database.serving.conflicts
 
 
 def of_store(

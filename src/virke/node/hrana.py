@@ -32,6 +32,7 @@ from virke.errors import NotHere, VirkeError
 from virke.node.limits import Taken
 from virke.node.streams import Live, Streams
 from virke.node.threads import Threads
+from virke.node.watching import Watch
 from virke.node.writing import Writing
 from virke.scopes import Scope
 
@@ -43,11 +44,14 @@ _LINES: Final = (("content-type", "text/plain"),)
 class Hrana:
     """Carries out Hrana's operations for one event loop."""
 
-    def __init__(self, streams: Streams, writing: Callable[[], Writing], threads: Threads, codec: Codec) -> None:
+    def __init__(
+        self, streams: Streams, writing: Callable[[], Writing], threads: Threads, codec: Codec, *, watch: Watch
+    ) -> None:
         self.streams = streams
         self._writing = writing
         self._threads = threads
         self._codec = codec
+        self._watch = watch
 
     async def perform(
         self, operation: Pipeline | Cursor | Once, database: Database, scope: Scope, taken: Taken
@@ -87,10 +91,9 @@ class Hrana:
         self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken
     ) -> dict[str, object]:
         """The result of one statement outside of a transaction."""
-        sql = statement.text.sql or ""
         try:
             try:
-                done = Done(database.query_here(sql, statement.params), "SELECT", statement.wants_rows)
+                done = self._here(database, statement)
             except NotHere as error:
                 if not error.writes:
                     live = self.streams.open(database, scope)
@@ -100,6 +103,12 @@ class Hrana:
             return answers.ok("execute", result=answers.result_of(done))
         except VirkeError as error:
             return answers.failed(error)
+
+    def _here(self, database: Database, statement: requests.Statement) -> Done:
+        """What a reading statement answers from memory. Raises `NotHere`."""
+        result = database.query_here(statement.text.sql or "", statement.params)
+        self._watch.statements["read"] += 1
+        return Done(result, "SELECT", statement.wants_rows)
 
     async def _write(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Done:
         sql = statement.text.sql or ""
@@ -154,10 +163,9 @@ class Hrana:
     async def _simple_cursor(
         self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken
     ) -> Response:
-        sql = statement.text.sql or ""
         try:
             try:
-                done = Done(database.query_here(sql, statement.params), "SELECT", statement.wants_rows)
+                done = self._here(database, statement)
             except NotHere as error:
                 if not error.writes and (rows := await self._rows(statement, database)) is not None:
                     return Response(200, await self._parts(rows, taken), _LINES)
@@ -168,11 +176,12 @@ class Hrana:
 
     async def _rows(self, statement: requests.Statement, database: Database) -> Rows | None:
         """The rows of a reading statement; None if it writes."""
-        loop = asyncio.get_running_loop()
+        sql, name = statement.text.sql or "", database.name
+        opened = partial(database.serving.rows, sql, statement.params, Terms())
         try:
-            return await loop.run_in_executor(
-                self._threads, database.serving.rows, statement.text.sql or "", statement.params, Terms()
-            )
+            rows = await asyncio.get_running_loop().run_in_executor(self._threads, self._watch.run, name, sql, opened)
+            self._watch.statements["read"] += 1
+            return rows
         except NotHere:
             return None
 

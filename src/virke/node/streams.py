@@ -45,6 +45,7 @@ from virke.node.gates import Gates
 from virke.node.leaving import Leaving
 from virke.node.limits import Taken
 from virke.node.threads import Threads
+from virke.node.watching import Watch
 from virke.node.writing import Writing
 from virke.scopes import Scope
 
@@ -113,6 +114,7 @@ class Streams:
         threads: Threads,
         writing: Callable[[], Writing],
         hold: Callable[[str], Callable[[], None]],
+        watch: Watch,
         *,
         worker: str = "0",
         lease_s: float = LEASE_S,
@@ -122,6 +124,9 @@ class Streams:
         self._threads = threads
         self._writing = writing
         self._hold = hold
+        self._noted = watch
+        self.open_count = 0
+        """How many streams are open."""
         self._worker = worker
         self._lease_s, self._writing_s, self._gate_s = lease_s, writing_s, gate_s
         self._kept: dict[str, Live] = {}
@@ -136,8 +141,13 @@ class Streams:
             raise Busy(f"{STREAMS_MAX} streams are open here; close some")
         serving = database.serving
         live = Live(database, Stream(serving.empty, foreign_keys=serving.foreign_keys, scope=scope), scope)
-        live.let_go = self._hold(database.name)
+        live.let_go = partial(self._let_go_of, self._hold(database.name))
+        self.open_count += 1
         return live
+
+    def _let_go_of(self, let_go: Callable[[], None]) -> None:
+        self.open_count -= 1
+        let_go()
 
     def take(self, baton: str, database: Database, scope: Scope) -> Live:
         """The stream of a baton. Raises `Refused`."""
@@ -225,7 +235,9 @@ class Streams:
         match effect:
             case Single(sql, params):
                 try:
-                    return live.database.query_here(sql, params)
+                    found = live.database.query_here(sql, params)
+                    self._noted.statements["read"] += 1
+                    return found
                 except NotHere as error:
                     return await self._single(live, effect, writes=error.writes)
             case Together(steps, foreign_keys):
@@ -243,9 +255,10 @@ class Streams:
             case BeginWriting(foreign_keys, key):
                 begin = partial(live.database.transaction, immediate=True, foreign_keys=foreign_keys, scope=live.scope)
                 return await self._begin_writing(live, partial(begin, idempotency_key=key))
-            case Within(_, call):
+            case Within(_, call, sql):
                 self._watch(live)
-                return await self._go_on(call)
+                self._noted.statements["transaction"] += 1
+                return await self._go_on(partial(self._noted.run, live.database.name, sql, call))
             case End(transaction, commits):
                 return await self._finish(live, transaction, commits=commits)
 
@@ -255,7 +268,10 @@ class Streams:
             live.cancel = Cancel(live.growing())
             try:
                 terms = Terms(cancel=live.cancel)
-                return await self._watched(live, live.database.serving.read, single.sql, single.params, terms)
+                read = partial(live.database.serving.read, single.sql, single.params, terms)
+                found: QueryResult = await self._watched(live, self._noted.run, live.database.name, single.sql, read)
+                self._noted.statements["read"] += 1
+                return found
             except NotHere:
                 pass
             finally:
@@ -290,7 +306,9 @@ class Streams:
     async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> int | None:
         finish: Callable[[], int | None] = transaction.commit if commits else transaction.rollback
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads.ending, finish)
+            done = await asyncio.get_running_loop().run_in_executor(self._threads.ending, finish)
+            self._noted.transactions += commits and not transaction.read_only
+            return done
         finally:
             if live.holds_gate and not transaction.read_only:
                 live.holds_gate = False

@@ -23,6 +23,7 @@ from virke.engine.programs import Answer, Program
 from virke.engine.queue import Pending
 from virke.errors import Busy, OutcomeUnknown
 from virke.node.leaving import ClientGone, Leaves
+from virke.node.watching import Watch
 from virke.node.workers.crew import ALONE, Crew
 
 LEADERS_MAX: Final = 64
@@ -32,9 +33,10 @@ LINE_MAX: Final = 1024
 class Writing:
     """The writes of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, crew: Crew = ALONE) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, watch: Watch, crew: Crew = ALONE) -> None:
         self._loop = loop
         self._crew = crew
+        self._watch = watch
         self._leaders = ThreadPoolExecutor(LEADERS_MAX, "virke-leader")
         self._done: list[tuple[Pending, asyncio.Future[list[Answer]]]] = []
         self._lock = threading.Lock()
@@ -58,11 +60,15 @@ class Writing:
         self._crew.check_owns(name)
         if self.in_line[name] >= LINE_MAX:
             raise Busy(f"{LINE_MAX} writes of {name!r} are in line here already")
+        began_s, receipt = self._watch.now_s(), self._watch.receipt()
+        self._watch.statements["write"] += len(program.steps)
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
         self.in_line[name] += 1
         future.add_done_callback(lambda done: self._leave_line(name))
         try:
-            lead = database.serving.enqueue(program, lambda pending: self._tell(pending, future), grew)
+            lead = database.serving.enqueue(
+                program, lambda pending: self._tell(pending, future), grew=grew, receipt=receipt
+            )
         except BaseException:
             future.cancel()
             raise
@@ -74,6 +80,8 @@ class Writing:
         finally:
             if take_back is not None:
                 take_back()
+            if receipt is not None:
+                self._watch.ended(name, "; ".join(step.sql for step in program.steps), began_s, receipt)
 
     def _withdraw(self, database: Database, program: Program, future: asyncio.Future[list[Answer]]) -> None:
         """The client is gone: what nothing has begun is not begun."""

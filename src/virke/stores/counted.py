@@ -4,7 +4,7 @@ Knows the calls of the contract and nothing of why they are made. `counting` rep
 `CountingStore` adds them up.
 
 1. One call counts as one request, however many ranges or keys it carries; those count as items.
-2. A request counts when it is made, also if it fails; bytes down and time count when it ended.
+2. A request counts when it is made, also if it fails; bytes down, time and failures count when it ended.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
 
-from virke.core.effects import Absent, Generation, PutOutcome, ReadOutcome, Record, SwapOutcome, Tier
+from virke.core.effects import Absent, Generation, Lost, PutOutcome, ReadOutcome, Record, SwapOutcome, Tier
 from virke.stores.base import Blobs, Call, Consistency, Listed, Range, Register, Store
 
 
@@ -28,6 +29,8 @@ class Tally:
     bytes_up: int = 0
     bytes_down: int = 0
     waited_ns: int = field(default=0, compare=False)
+    failures: int = field(default=0, compare=False)
+    """Those whose answer was an error, or never came."""
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -36,9 +39,13 @@ class Tally:
             self.bytes_up + other.bytes_up,
             self.bytes_down + other.bytes_down,
             self.waited_ns + other.waited_ns,
+            self.failures + other.failures,
         )
 
 
+LOST: Final = -1
+"""In place of bytes: the answer did not come."""
+T = TypeVar("T")
 Add = Callable[[Call, Tally], None]
 """Told of each call: once when it is made, once when it ended."""
 
@@ -66,6 +73,11 @@ class CountingStore:
         """The calls of these kinds together."""
         return sum((self._tallies.get(call, Tally()) for call in calls), Tally())
 
+    def by_call(self) -> dict[str, Tally]:
+        """What each kind of call came to, by its name; of those that were made."""
+        with self._lock:
+            return {call.value: tally for call, tally in self._tallies.items()}
+
     def reset(self) -> None:
         """Count from nothing again."""
         with self._lock:
@@ -79,14 +91,22 @@ class CountingStore:
 
 @contextmanager
 def _made(add: Add, call: Call, items: int, bytes_up: int = 0) -> Iterator[list[int]]:
-    """One call; what is put into the list are bytes down."""
+    """One call; what is put into the list are bytes down, or `LOST`."""
     add(call, Tally(requests=1, items=items, bytes_up=bytes_up))
     down: list[int] = []
-    began = time.perf_counter_ns()
+    began, failures = time.perf_counter_ns(), 1
     try:
         yield down
+        failures = LOST in down
     finally:
-        add(call, Tally(bytes_down=sum(down), waited_ns=time.perf_counter_ns() - began))
+        size = sum(size for size in down if size != LOST)
+        add(call, Tally(bytes_down=size, waited_ns=time.perf_counter_ns() - began, failures=int(failures)))
+
+
+def _noted(outcome: T, down: list[int]) -> T:
+    if isinstance(outcome, Lost):
+        down.append(LOST)
+    return outcome
 
 
 class _CountedRegister:
@@ -106,12 +126,12 @@ class _CountedRegister:
             return outcome
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
-        with _made(self._add, Call.SWAP, 1, len(data)):
-            return self._inner.swap(key, data, base)
+        with _made(self._add, Call.SWAP, 1, len(data)) as down:
+            return _noted(self._inner.swap(key, data, base), down)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
-        with _made(self._add, Call.REMOVE, 1):
-            return self._inner.remove(key, base)
+        with _made(self._add, Call.REMOVE, 1) as down:
+            return _noted(self._inner.remove(key, base), down)
 
     def keys(self, prefix: str) -> Iterator[str]:
         with _made(self._add, Call.KEYS, 0):
@@ -137,12 +157,12 @@ class _CountedBlobs:
         return self._inner.part_bytes_max
 
     def put_new(self, key: str, data: bytes) -> PutOutcome:
-        with _made(self._add, Call.PUT, 1, len(data)):
-            return self._inner.put_new(key, data)
+        with _made(self._add, Call.PUT, 1, len(data)) as down:
+            return _noted(self._inner.put_new(key, data), down)
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
-        with _made(self._add, Call.PUT, len(objects), sum(len(data) for _, data in objects)):
-            return self._inner.put_all(objects)
+        with _made(self._add, Call.PUT, len(objects), sum(len(data) for _, data in objects)) as down:
+            return _noted(self._inner.put_all(objects), down)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         if not self._is_wanted():

@@ -66,6 +66,8 @@ class Within:
 
     transaction: Transaction
     call: Callable[[], Any]
+    sql: str = ""
+    """The text of what is called, for logs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,13 +191,13 @@ class Stream:
 
     def _within(self, opened: _Open, sql: str, params: Parameters = ()) -> Doing[QueryResult]:
         writes = yield from self._writes(opened, sql)
-        return (yield from self._inside(opened, lambda found: found.query(sql, params), writes=writes))
+        return (yield from self._inside(opened, lambda found: found.query(sql, params), writes=writes, sql=sql))
 
-    def _inside(self, opened: _Open, call: Callable[[Transaction], T], *, writes: bool) -> Doing[T]:
+    def _inside(self, opened: _Open, call: Callable[[Transaction], T], *, writes: bool, sql: str) -> Doing[T]:
         transaction = yield from self._transaction(opened, writes=writes)
         opened.has_read = True
         try:
-            return (yield Within(transaction, lambda: call(transaction)))  # type: ignore[no-any-return]
+            return (yield Within(transaction, lambda: call(transaction), sql))  # type: ignore[no-any-return]
         finally:
             if transaction.is_over:  # SQLite took it back, or its time was over
                 self._open = None
@@ -289,7 +289,8 @@ class Stream:
         if opened.mode == "deferred":
             for step in steps:
                 writes = writes or step.is_script or (yield from self._writes(opened, step.sql))
-        return (yield from self._inside(opened, lambda found: found.run_steps(steps), writes=writes))
+        sql = "; ".join(step.sql for step in steps)
+        return (yield from self._inside(opened, lambda found: found.run_steps(steps), writes=writes, sql=sql))
 
     def _commit(self) -> Doing[int]:
         transaction = self._begun()

@@ -22,9 +22,12 @@ from virke.errors import OutcomeUnknown, Unavailable, VirkeError
 from virke.node.bodies import Send
 from virke.node.leaving import ClientGone, Message, Receive, gone
 from virke.node.workers.crew import Crew
+from virke.node.workers.merging import merged
 
 IDLE_S: Final = 30.0
 IDLE_MAX: Final = 64
+METRICS_S: Final = 5.0
+"""How long another worker is waited for when all are asked for their metrics."""
 PIECE_BYTES: Final = 64 << 10
 HOPS: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"expect", b"upgrade"})
 """Headers that belong to one connection; the framing of a body is said again."""
@@ -57,6 +60,13 @@ class Head:
     is_last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """Another worker has answered, with this status."""
+
+    status: int
+
+
 class Forwarding:
     """What sends requests on, for one event loop."""
 
@@ -64,7 +74,7 @@ class Forwarding:
         self.crew = crew
         self._idle: dict[int, list[Line]] = {}
 
-    async def relay(self, worker: int, scope: Message, body: bytes | None, *, receive: Receive, send: Send) -> None:
+    async def relay(self, worker: int, scope: Message, body: bytes | None, *, receive: Receive, send: Send) -> Relayed:
         """Have another worker answer a request; `body` is None if it has still to be received.
 
         Raises:
@@ -81,11 +91,39 @@ class Forwarding:
             if scope["method"] == "HEAD" or head.status in (204, 304):
                 head = replace(head, length=0)
             may_be_kept = await _answer(line.reader, head, send) and not head.is_last
+            return Relayed(head.status)
         finally:
             if may_be_kept:
                 self._keep(worker, line)
             else:
                 line.writer.close()
+
+    async def metrics(self, scope: Message, own: bytes) -> bytes:
+        """The metrics of all workers that are there, for a request that came from outside; else the own ones."""
+        if self.crew.is_alone or scope.get("client") is None:
+            return own
+        others = [worker for worker in range(self.crew.count) if worker != self.crew.index]
+        found = await asyncio.gather(*(self._fetch(worker, scope) for worker in others), return_exceptions=True)
+        texts = {self.crew.index: own} | {
+            worker: text for worker, text in zip(others, found, strict=True) if isinstance(text, bytes)
+        }
+        return merged(dict(sorted(texts.items())))
+
+    async def _fetch(self, worker: int, scope: Message) -> bytes:
+        """The body of another worker's answer to the same request. Raises `Unavailable`: there is none."""
+        parts: list[bytes] = []
+
+        async def keep(message: Message) -> None:
+            parts.append(message.get("body", b""))
+
+        async def wait() -> Message:
+            await asyncio.sleep(METRICS_S)
+            return {"type": "http.disconnect"}
+
+        relayed = await self.relay(worker, {**scope, "method": "GET"}, b"", receive=wait, send=keep)
+        if relayed.status != 200:
+            raise Unavailable(f"worker {worker} answered {relayed.status}")
+        return b"".join(parts)
 
     async def connect(self, worker: int) -> Line:
         """A new connection to another worker. Raises `Unavailable`."""

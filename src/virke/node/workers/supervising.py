@@ -11,13 +11,13 @@ Knows processes, signals and pipes; knows no request and no store.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +28,7 @@ from typing import Final
 from virke.errors import UsageError
 from virke.node.workers.crew import Crew
 
+log: Final = logging.getLogger("virke.node.workers")
 PATH_MAX: Final = 90
 """Of a Unix socket: systems allow 104 bytes and more."""
 EARLY_S: Final = 2.0
@@ -172,7 +173,7 @@ class Supervisor:
 
     def _replace(self, index: int, dead: _Worker) -> None:
         code = dead.process.returncode
-        print(f"worker {index} ended with {code}; it is started again", file=sys.stderr, flush=True)
+        log.warning("worker %d ended with %d; it is started again", index, code)
         os.close(dead.ready_fd)
         if time.monotonic() < dead.began_s + EARLY_S:
             time.sleep(PAUSE_S)

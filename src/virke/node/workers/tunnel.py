@@ -14,10 +14,11 @@ import base64
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from virke.errors import Unavailable
-from virke.node.workers.forwarding import HOPS, Line, head_of
+from virke.node.workers.forwarding import HOPS, Forwarding, Line, head_of
 
 TEXT: Final = 0x1
 BINARY: Final = 0x2
@@ -33,20 +34,28 @@ _OWN: Final = HOPS | {
     b"sec-websocket-extensions",
     b"sec-websocket-protocol",
 }
-GONE: Final = 1012
+RESTARTING: Final = 1012
 """The server is being started again."""
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
-async def carry(line: Line, scope: Any, *, spoken: str | None, hello: str, receive: Receive, send: Send) -> None:
-    """Carry messages between a client that was accepted here and `line`, until one of both ends.
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A connection that was accepted here: its request, the protocol that was agreed on, and its client's hello."""
 
-    Raises:
-        Unavailable: the other worker does not take it; nothing was said to the client.
-    """
-    await _begin(line, scope, spoken)
-    _put(line, TEXT, hello.encode())
+    scope: Any
+    spoken: str | None
+    hello: str
+
+
+async def carry(forwarding: Forwarding, worker: int, carried: Carried, *, receive: Receive, send: Send) -> None:
+    """Carry messages between a client that was accepted here and another worker, until one of both ends."""
+    try:
+        line = await forwarding.connect(worker)
+        await _begin(line, carried)
+    except Unavailable as error:
+        return await send({"type": "websocket.close", "code": RESTARTING, "reason": error.message})
     there, back = asyncio.ensure_future(_there(line, receive)), asyncio.ensure_future(_back(line, send))
     try:
         await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
@@ -61,20 +70,21 @@ async def carry(line: Line, scope: Any, *, spoken: str | None, hello: str, recei
                 with suppress(asyncio.CancelledError):
                     await task
         line.writer.close()
+    return None
 
 
-async def _begin(line: Line, scope: Any, spoken: str | None) -> None:
-    """The handshake. Raises `Unavailable`."""
+async def _begin(line: Line, carried: Carried) -> None:
+    """The handshake, and the hello. Raises `Unavailable`."""
     more = [
         (b"connection", b"Upgrade"),
         (b"upgrade", b"websocket"),
         (b"sec-websocket-version", b"13"),
         (b"sec-websocket-key", base64.b64encode(secrets.token_bytes(16))),
     ]
-    if spoken:
-        more.append((b"sec-websocket-protocol", spoken.encode()))
+    if carried.spoken:
+        more.append((b"sec-websocket-protocol", carried.spoken.encode()))
     try:
-        line.writer.write(head_of(scope, *more, without=_OWN))
+        line.writer.write(head_of(carried.scope, *more, without=_OWN))
         head = await line.reader.readuntil(b"\r\n\r\n")
     except (OSError, EOFError, ValueError) as error:
         line.writer.close()
@@ -82,6 +92,7 @@ async def _begin(line: Line, scope: Any, spoken: str | None) -> None:
     if b" 101 " not in head.partition(b"\r\n")[0]:
         line.writer.close()
         raise Unavailable("the process that writes this database takes no connection; connect again")
+    _put(line, TEXT, carried.hello.encode())
 
 
 async def _there(line: Line, receive: Receive) -> None:
@@ -113,7 +124,7 @@ async def _back(line: Line, send: Send) -> dict[str, object]:
                 case 0x9:
                     _put(line, PONG, data)
     except (OSError, EOFError):
-        return {"code": GONE, "reason": "the process that writes this database ended"}
+        return {"code": RESTARTING, "reason": "the process that writes this database ended"}
 
 
 async def _frame(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
