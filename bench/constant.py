@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from virke.node.http.listener import Listener
-from virke.node.server import Address, limits_here, serve
+from virke.node.server import Address, limits_here, listen, serve, url_of
 
 _BODY: Final = b'{"baton":null,"base_url":null,"results":[' + b" " * 300 + b"]}"
 _HEAD: Final = {
@@ -33,10 +33,13 @@ async def application(
 
 
 if __name__ == "__main__":
+    address = Address("127.0.0.1", 0)
+    listening = listen(address)
     serve(
         application,
-        Address("127.0.0.1", 0),
-        lambda url: print(f"constant serves {url}", file=sys.stderr, flush=True),
+        listening,
+        address,
+        lambda: print(f"constant serves {url_of(listening, address)}", file=sys.stderr, flush=True),
         listener=Listener(limits_here()),
         message_bytes=1 << 20,
     )

@@ -71,6 +71,10 @@ class NotFound(VirkeError):
     kind = "not_found"
 
 
+class Deleted(NotFound):
+    """The database was deleted, and perhaps created again, since it was opened here; nothing was changed. Open it again."""
+
+
 class Exists(VirkeError):
     """The name is taken already."""
 
@@ -103,6 +107,10 @@ class Denied(VirkeError):
     """The statement or caller may not do this here (ATTACH, extensions, files, unsafe PRAGMA, no token)."""
 
     kind = "denied"
+
+
+class ReadOnly(Denied):
+    """The call writes where only reads are allowed (a read-only connection, `read_only=True`); nothing was changed."""
 
 
 class TimedOut(VirkeError):

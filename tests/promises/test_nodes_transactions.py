@@ -106,13 +106,19 @@ def tries_of(client: Client, number: int, transaction: Callable[[int, Stream], N
 
 
 def run_clients(
-    store: str, folder: Path, *, count: int, clients: int, times: int, transaction: Callable[[int, Stream], None]
+    store: str,
+    folder: Path,
+    *options: str,
+    count: int,
+    clients: int,
+    times: int,
+    transaction: Callable[[int, Stream], None],
 ) -> Tries:
     """So many clients at each of `count` nodes, `times` transactions each."""
     begun(store, *TABLES)
     tries = Tries()
     began_s = time.monotonic()
-    with nodes(store, folder, count) as those, ThreadPoolExecutor(count * clients) as pool:
+    with nodes(store, folder, count, *options) as those, ThreadPoolExecutor(count * clients) as pool:
         going = [pool.submit(insist, those, number, times, transaction, tries) for number in range(count * clients)]
         for one in going:
             one.result()
@@ -121,9 +127,9 @@ def run_clients(
     return tries
 
 
-def check_counter(store: str, folder: Path, *, count: int, clients: int, times: int) -> None:
+def check_counter(store: str, folder: Path, *options: str, count: int, clients: int, times: int) -> None:
     """Every increase counts, and nearly every one was committed within three tries."""
-    tries = run_clients(store, folder, count=count, clients=clients, times=times, transaction=increase)
+    tries = run_clients(store, folder, *options, count=count, clients=clients, times=times, transaction=increase)
     total = count * clients * times
     with connect(NAME, store, background=False) as database:
         assert database.query("SELECT n FROM counter").rows == [(total,)]

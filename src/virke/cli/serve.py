@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from socket import socket
+from typing import TYPE_CHECKING
 
 import click
 
 from virke.cli.logs import FORMATS, LEVELS, set_up
 from virke.cli.opening import own_store_of
 from virke.cli.state import State, global_options, pass_state
+from virke.config import MEMORY_MB_MIN, MEMORY_VARIABLE, StoreChoice, load, memory_mb_of, scheme_of, store_urls
 from virke.errors import UsageError
+
+if TYPE_CHECKING:
+    from virke.node.app import App
+    from virke.node.cors import Cors
+    from virke.node.server import Address
+    from virke.node.workers.supervising import Berth
 
 MISSING = "virke serve needs more than the plain install: pip install 'virke[node]'"
 
@@ -41,6 +53,10 @@ MISSING = "virke serve needs more than the plain install: pip install 'virke[nod
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder for deferred writes, on a disk that stays.",
 )
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that share the work."
+)
+@click.option("--as-worker", "berth", hidden=True, help="What a parent says to its worker.")
 @global_options
 @pass_state
 def serve(
@@ -57,6 +73,8 @@ def serve(
     log_level: str,
     slow_ms: int | None,
     journal: Path | None,
+    workers: int,
+    berth: str | None,
 ) -> None:
     """Serve the databases of a store over HTTP.
 
@@ -65,37 +83,122 @@ def serve(
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together")
     try:
-        from virke.node.codec import FastCodec
-        from virke.node.http.listener import Listener
-        from virke.node.server import Address, limits_here
-        from virke.node.server import serve as run
+        from virke.node.server import Address, listen, url_of
     except ImportError as error:
         raise UsageError(f"{MISSING} ({error.name} is missing)") from error
-    from virke.node.access import is_loopback
-    from virke.node.app import App
     from virke.node.cors import Cors
-    from virke.node.databases import of_store
+
+    address, allowed = Address(host, port, tls_cert, tls_key), Cors(cors)
+    store = own_store_of(state, "a node serves a store", "name the store that it shall serve: --store URL")
+
+    def run(listening: socket, ready: Callable[[], None], place: Berth | None) -> None:
+        set_up(log_format, log_level)
+        app = _app(
+            store, state.db, place, max_body_mb, timeout_ms=timeout_ms, cors=allowed, journal=journal, slow_ms=slow_ms
+        )
+        _serve(app, listening, address, ready, place=place, message_bytes=max_body_mb << 20)
+
+    if berth is not None:
+        place = _berth(berth)
+        return run(place.take(), place.say_ready, place)
+    _check_who_may_come(host, store)
+    try:
+        listening = listen(address)
+    except OSError as error:
+        raise UsageError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+    with listening:
+
+        def ready() -> None:
+            state.note(f"virke serves {url_of(listening, address)}")
+
+        if workers == 1:
+            return run(listening, ready, None)
+        set_up(log_format, log_level)
+        code = _supervise(workers, listening, ready, store)
+    if code:
+        raise SystemExit(code)
+    return None
+
+
+def _check_who_may_come(host: str, store: StoreChoice) -> None:
+    """Raise `UsageError` if anybody could."""
+    from virke.node.access import is_loopback
+    from virke.opening import open_store
     from virke.tokens import listing
 
-    allowed = Cors(cors)
-    store = own_store_of(state, "a node serves a store", "name the store that it shall serve: --store URL")
-    databases = of_store(store, journals=journal, timeout_ms=timeout_ms)
-    if not is_loopback(host) and not listing(databases.store):
+    if not is_loopback(host) and not listing(open_store(store, create=True)):
         raise UsageError(
             f"{host} can be reached by others, and the store holds no token: make one first with "
             "`virke token create --scope admin --db '*'`, or serve on 127.0.0.1"
         )
-    set_up(log_format, log_level)
-    listener = Listener(limits_here())
-    app = App(databases, FastCodec(), body_mb=max_body_mb, default=state.db, cors=allowed, slow_ms=slow_ms)
-    app.metrics.count_traffic(listener.traffic, lambda: listener.open_count)
+
+
+def _app(
+    store: StoreChoice,
+    default: str | None,
+    place: Berth | None,
+    body_mb: int,
+    *,
+    timeout_ms: int | None,
+    cors: Cors,
+    journal: Path | None,
+    slow_ms: int | None,
+) -> App:
+    """The application of this process: the only one, or the worker of a place."""
     try:
-        run(
-            app,
-            Address(host, port, tls_cert, tls_key),
-            lambda url: state.note(f"virke serves {url}"),
-            listener=listener,
-            message_bytes=max_body_mb << 20,
-        )
-    except OSError as error:
-        raise UsageError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+        from virke.node.app import App
+        from virke.node.codec import FastCodec
+    except ImportError as error:
+        raise UsageError(f"{MISSING} ({error.name} is missing)") from error
+    from virke.node.databases import of_store
+    from virke.node.workers.crew import ALONE
+
+    databases = of_store(store, journals=journal, timeout_ms=timeout_ms, crew=place.crew if place else ALONE)
+    return App(databases, FastCodec(), body_mb=body_mb, default=default, cors=cors, slow_ms=slow_ms)
+
+
+def _serve(
+    app: App,
+    listening: socket,
+    address: Address,
+    ready: Callable[[], None],
+    *,
+    place: Berth | None,
+    message_bytes: int,
+) -> None:
+    from virke.node.http.listener import Listener
+    from virke.node.server import Private, limits_here, serve
+
+    listener = Listener(limits_here())
+    app.metrics.count_traffic(listener.traffic, lambda: listener.open_count)
+    private = Private(place.crew.socket_of(place.crew.index), place.alive_fd) if place else None
+    serve(app, listening, address, ready, listener=listener, message_bytes=message_bytes, private=private)
+
+
+# Workers
+
+
+def _berth(text: str) -> Berth:
+    from virke.node.workers.supervising import Berth
+
+    return Berth.of(text)
+
+
+def _supervise(count: int, listening: socket, ready: Callable[[], None], store: StoreChoice) -> int:
+    """Run so many workers, each of which is this command once more; the exit code. Raises `UsageError`."""
+    if not hasattr(os, "fork"):
+        raise UsageError("--workers needs Unix sockets and signals, which this system does not have")
+    from virke.machine import default_budget_bytes
+    from virke.node.workers.supervising import Supervisor
+    from virke.opening import open_store
+
+    if any(scheme_of(url)[0] == "memory" for url in store_urls(store.url)):
+        raise UsageError("a store in memory is one process's own: it has no --workers")
+    open_store(store, create=True)  # what is wrong with it is said once, and not by each worker
+    share_mb = max(MEMORY_MB_MIN, (memory_mb_of(load()) or default_budget_bytes() >> 20) // count)
+
+    def command(berth: Berth) -> list[str]:
+        return [sys.executable, "-m", "virke", *sys.argv[1:], "--as-worker", str(berth)]
+
+    environ = {**os.environ, MEMORY_VARIABLE: str(share_mb)}
+    return Supervisor(count, listening, command, environ).run(ready)

@@ -26,7 +26,7 @@ from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_record
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
 from virke.engine.pacing import Pacing
-from virke.errors import Corrupt, NotFound, Unavailable
+from virke.errors import Corrupt, Deleted, NotFound, Unavailable
 from virke.stores.base import Consistency, Store, Watch
 
 BASE_TRIES: Final = 12
@@ -70,6 +70,8 @@ class Branch:
         self._database_id = database_id
         self._lineage_from = Version(0)
         """The version at which the newest lineage begins."""
+        self.is_gone = False
+        """Whether the store showed that this life of the branch is over."""
         self._forgot = ""
         """What proved that the store lost commits (P14)."""
         self.on_change: Callable[[], None] = lambda: None
@@ -129,6 +131,8 @@ class Branch:
                     return newest
                 case Absent() if self.is_linearizable:
                     break
+        if self._latest is not None:
+            raise self.gone(f"database {self.name!r} was deleted")
         raise NotFound(f"database {self.name!r} does not exist (create it with: virke db create {self.name})")
 
     def _meet_tombstone(self, tombstone: Tombstone, *, is_last: bool) -> None:
@@ -136,7 +140,7 @@ class Branch:
         known = self._latest
         is_older = known is not None and tombstone.epoch < known.root.birth_epoch
         if not is_older or is_last:
-            raise NotFound(f"branch {self.branch!r} of {self.name!r} was deleted")
+            raise self.gone(f"branch {self.branch!r} of {self.name!r} was deleted")
 
     def has_moved(self) -> bool:
         """Whether a commit of any process may have been answered since the newest root was confirmed."""
@@ -215,11 +219,16 @@ class Branch:
             case Forgot(reason):
                 raise self.forgot(reason)
             case Replaced() | AskAgain():
-                raise NotFound(f"database {self.name!r} was deleted and created again; connect again")
+                raise self.gone(f"database {self.name!r} was deleted and created again; connect again")
             case Newer() | NewerEpoch() | NewLineage():
                 self.on_change()
         assert self._latest is not None, "what was taken over is known"
         return self._latest
+
+    def gone(self, message: str) -> Deleted:
+        """The branch that was opened is not there any more: the error that says so."""
+        self.is_gone = True
+        return Deleted(message)
 
     # One history
 

@@ -33,7 +33,7 @@ from virke.core.root import NOT_TOLD, Root, RootAt, has_same_pages
 from virke.engine.fairness import Fairness
 from virke.engine.taking_turns import Claimant, Turns
 from virke.engine.volume import Volume
-from virke.errors import Conflict, Corrupt, NotFound, OutcomeUnknown, Unavailable, VirkeError
+from virke.errors import Conflict, Corrupt, Deleted, OutcomeUnknown, Unavailable, VirkeError
 
 ATTEMPTS: Final = 16
 
@@ -241,7 +241,7 @@ def error_of(verdict: Conflicted | Unknown | Failed | Gone | Forgot | TooSoon) -
         case Failed(reason):
             return Unavailable(f"the store did not take the commit, nothing was changed: {reason}")
         case Gone():
-            return NotFound("the database was deleted")
+            return Deleted("the database was deleted")
         case TooSoon():
             return Unavailable("the store takes no more commits at this moment, nothing was changed; try again")
         case Forgot(reason):

@@ -31,7 +31,7 @@ from virke.engine.budget import ResultBudget, collect_rows, rows_at_once, run_an
 from virke.engine.lengths import LONG_TEXT, Lengths
 from virke.engine.sqlite import Column, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS, release
-from virke.errors import Denied, Invalid, VirkeError
+from virke.errors import Denied, Invalid, ReadOnly, VirkeError
 from virke.scopes import Scope
 
 CACHE_KIB: Final = 8 << 10
@@ -224,7 +224,7 @@ class Connection:
 
         Raises:
             VirkeError: what SQLite, the guard or a limit said; the statement left nothing behind.
-            Denied: it would change something (`Statement.read_only`), and the connection only reads.
+            ReadOnly: it would change something (`Statement.read_only`), and the connection only reads.
         """
         statement = self.prepare_single(sql)
         self._check_allowed(statement)
@@ -235,7 +235,7 @@ class Connection:
     def _check_allowed(self, statement: Statement) -> None:
         scope = self.guard.scope
         if not statement.read_only and (self.reads_only or scope < Scope.WRITE):
-            raise Denied(f"{statement.keyword} is not allowed: only reads are allowed here; nothing was changed")
+            raise ReadOnly(f"{statement.keyword} is not allowed: only reads are allowed here; nothing was changed")
         if statement.keyword == "VACUUM" and scope < Scope.SCHEMA:  # of which SQLite says nothing before it runs
             raise Denied(sqlite.why_not(scope, "VACUUM writes the whole database again"))
 

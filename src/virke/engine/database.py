@@ -45,7 +45,7 @@ from virke.engine.snapshot import Snapshot
 from virke.engine.sqlite import Description, OnConnect, Parameters, check_text
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
-from virke.errors import Denied
+from virke.errors import Denied, ReadOnly
 from virke.scopes import Scope
 from virke.stores.base import Store
 
@@ -122,7 +122,7 @@ class Database:
             return on(sql, params, terms)
         except WritesInstead:
             if terms.read_only or at is not None:
-                raise Denied("this statement writes, and only reads are allowed here; nothing was changed") from None
+                raise ReadOnly("this statement writes, and only reads are allowed here; nothing was changed") from None
         (cancel or Cancel()).check()
         return self._writes.run(steps_of([(sql, params)]), None, timeout_ms=timeout_ms, scope=scope)[0]
 

@@ -27,7 +27,7 @@ from virke.engine.deferred import Deferred
 from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.vfs import Pages
 from virke.engine.volume import Volume
-from virke.errors import Denied, Invalid, Unavailable, VirkeError
+from virke.errors import Invalid, ReadOnly, Unavailable, VirkeError
 
 CONSISTENCIES: Final = ("strong", "session", "bounded")
 SHOW_TRIES: Final = 8
@@ -75,7 +75,7 @@ class Freshness:
         Raises:
             Invalid: there is no such consistency, or the bookmark is not one of this history.
             Unavailable: the store does not answer, or does not show the bookmark yet. Corrupt: it lost commits.
-            Denied: the state can only be confirmed by a write, and this connection may not write.
+            ReadOnly: the state can only be confirmed by a write, and this connection may not write.
         """
         settings = self._branch.latest().root.settings
         level = consistency or settings.read_consistency
@@ -115,7 +115,9 @@ class Freshness:
 
     def _confirm(self) -> None:
         if self._read_only and not self._branch.is_linearizable:
-            raise Denied("a strong read of this store needs a write, and this connection is read-only; use a bookmark")
+            raise ReadOnly(
+                "a strong read of this store needs a write, and this connection is read-only; use a bookmark"
+            )
         self._committing.confirm()
 
     def shown_at(self, snapshot: Snapshot) -> Shown:

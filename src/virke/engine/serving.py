@@ -50,6 +50,16 @@ class Serving:
         """Whether foreign keys are checked where a client does not say: the database's setting."""
         return self._parts.branch.latest().root.settings.foreign_keys == "on"
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the store showed that the database was deleted, and perhaps created again: it has to be opened again."""
+        return self._parts.branch.is_gone
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the database's setting is that writes are answered before the store has them."""
+        return self._parts.branch.latest().root.settings.durability == "deferred"
+
     def program(
         self,
         steps: tuple[Step, ...],

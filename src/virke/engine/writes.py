@@ -29,7 +29,7 @@ from virke.engine.taking_turns import Claimant
 from virke.engine.transaction import Transaction, check_no_open_transaction
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
-from virke.errors import Conflict, Denied, Invalid, VirkeError
+from virke.errors import Conflict, Denied, Invalid, ReadOnly, VirkeError
 from virke.scopes import Scope
 from virke.stores.receipt import Receipt, current, writing
 
@@ -161,7 +161,7 @@ class Writes:
         if self.is_closed:
             raise Invalid(f"database {self._branch.name!r} {self.why_closed}")
         if self._read_only:
-            raise Denied("this connection is read-only; nothing was changed")
+            raise ReadOnly("this connection is read-only; nothing was changed")
         check_no_open_transaction(self._writer)
 
     def transaction(

@@ -32,7 +32,7 @@ from virke.engine.memory import PROCESS
 from virke.engine.results import QueryResult
 from virke.engine.sqlite import memory_used
 from virke.engine.terms import Cancel
-from virke.errors import NotHere, TooLarge, Unavailable, VirkeError
+from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
 from virke.node.bodies import Arriving, Send, send_response
 from virke.node.cors import Cors
@@ -48,6 +48,9 @@ from virke.node.threads import Threads
 from virke.node.timing import Timing
 from virke.node.transfers import Transfers
 from virke.node.watching import Watch
+from virke.node.workers.crew import Elsewhere
+from virke.node.workers.forwarding import Forwarding, Relayed
+from virke.node.workers.tunnel import Carried, carry
 from virke.node.writing import Writing
 from virke.scopes import Scope
 from virke.tokens import TokenTable
@@ -83,7 +86,10 @@ class App:
         self._transfers = Transfers(databases)
         self._writing: Writing | None = None
         self._watch = Watch(slow_ms)
-        streams = Streams(self._threads, self._writer, databases.hold, self._watch)
+        self._crew = databases.crew
+        self._forwarding = Forwarding(self._crew)
+        worker = str(self._crew.index)
+        streams = Streams(self._threads, self._writer, databases.hold, self._watch, worker=worker)
         self._hrana = Hrana(streams, self._writer, self._threads, codec, watch=self._watch)
         self.metrics = Metrics(databases, self._watch)
         self._show_gauges()
@@ -109,6 +115,7 @@ class App:
                 await send({"type": "lifespan.startup.complete"})
                 continue
             await self._hrana.streams.close()
+            self._forwarding.close()
             await asyncio.get_running_loop().run_in_executor(None, self.close)
             await send({"type": "lifespan.shutdown.complete"})
             return
@@ -125,8 +132,10 @@ class App:
         began_s, status = time.perf_counter(), GONE
         try:
             with self._rooms.request(Leaving(scope, receive)) as taken:
-                response = await self._answered(scope, receive, taken)
-                if response is not None:
+                response = await self._answered(scope, taken, receive, send)
+                if isinstance(response, Relayed):
+                    status = str(response.status)
+                elif response is not None:
                     await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
                     status = str(response.status)
         finally:
@@ -150,8 +159,8 @@ class App:
         gauge("virke_held_bytes", "frames", HELD, lambda: PROCESS.frames.size_bytes)
         gauge("virke_held_bytes", "sqlite", HELD, memory_used)
 
-    async def _answered(self, scope: Message, receive: Receive, taken: Taken) -> Response | None:
-        """The response to a request; None if its client is gone."""
+    async def _answered(self, scope: Message, taken: Taken, receive: Receive, send: Send) -> Response | Relayed | None:
+        """The response to a request, if no other worker has given it; None if its client is gone."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         sees, timing = False, Timing()
         try:
@@ -159,7 +168,10 @@ class App:
                 sees = await self._access.needs_token()
             response = self._cors.preflight(scope["method"], headers) if sees else None
             if response is None:
-                response = await self._respond(scope, headers, receive, taken, timing=timing)
+                found = await self._respond(scope, headers, taken, receive=receive, send=send, timing=timing)
+                if isinstance(found, Relayed):
+                    return found
+                response = found
             taken.send(len(response.body) if isinstance(response.body, bytes) else None)
         except ClientGone:
             return None
@@ -180,14 +192,27 @@ class App:
             async def open_database(shown: str | None) -> tuple[Database, Scope]:
                 token = await self._access.enter(headers, _client_of(scope), shown)
                 database = await self._held(hrana.database_of(path.decode("latin-1")), headers, held.callback)
-                return database, self._access.check(token, database.name, Scope.READ).scope
+                granted = self._access.check(token, database.name, Scope.READ)
+                self._crew.check_owns(database.name)
+                return database, granted.scope
 
             socket = Socket(self._hrana.streams, self.codec, open_database, send, rooms=self._rooms)
-            await socket.serve(receive, list(scope.get("subprotocols", ())))
+            try:
+                await socket.serve(receive, list(scope.get("subprotocols", ())))
+            except Elsewhere as away:
+                carried = Carried(scope, socket.spoken, socket.hello)
+                await carry(self._forwarding, away.worker, carried, receive=receive, send=send)
 
     async def _respond(
-        self, scope: Message, headers: dict[str, str], receive: Receive, taken: Taken, *, timing: Timing
-    ) -> Response:
+        self,
+        scope: Message,
+        headers: dict[str, str],
+        taken: Taken,
+        *,
+        receive: Receive,
+        send: Send,
+        timing: Timing,
+    ) -> Response | Relayed:
         path = _path_of(scope)
         token = None
         if path not in OPEN_PATHS:
@@ -199,24 +224,41 @@ class App:
         operation = parse(request, self.codec)
         if isinstance(operation, Response):
             return operation
-        if isinstance(operation, HRANA):
-            outcome = await self._perform_hrana(operation, token, headers, taken)
-        elif operation.scope is None:
-            outcome = self._health(ready=operation.ready)
-        elif isinstance(operation, GetMetrics):
-            self._access.check(token, None, operation.scope)
-            outcome = Response(200, self.metrics.text(), (("content-type", CONTENT_TYPE),))
-        else:
-            granted = self._access.check(token, operation.database, operation.scope)
-            timing.is_known = True
-            if operation.database:
-                taken.hold(self.databases.hold(operation.database))
-            outcome = await self._perform(operation, granted.scope, taken, timing)
-            if isinstance(operation, CreateToken | RevokeToken):
-                await self._access.renew()
-            if isinstance(operation, ListDatabases) and isinstance(outcome, list):
-                outcome = [name for name in outcome if granted.may_see(name)]
+        try:
+            if isinstance(operation, GetMetrics):
+                self._access.check(token, None, operation.scope)
+                text = await self._forwarding.metrics(scope, self.metrics.text())
+                return Response(200, text, (("content-type", CONTENT_TYPE),))
+            outcome = await self._outcome(operation, token, headers, taken, timing=timing)
+        except Elsewhere as away:
+            unread = None if is_endless else body
+            try:
+                return await self._forwarding.relay(away.worker, scope, unread, receive=receive, send=send)
+            except VirkeError as error:
+                outcome = error
         return answer(operation, outcome, self.codec)
+
+    async def _outcome(
+        self, operation: Operation, token: str | None, headers: dict[str, str], taken: Taken, *, timing: Timing
+    ) -> object:
+        """Raises `Elsewhere`: another worker has to do it. `Denied`: its client may not ask that."""
+        self._crew.check_here(operation)
+        if isinstance(operation, HRANA):
+            return await self._perform_hrana(operation, token, headers, taken)
+        if operation.scope is None:
+            return self._health(ready=operation.ready)
+        granted = self._access.check(token, operation.database, operation.scope)
+        timing.is_known = True
+        if operation.database:
+            taken.hold(self.databases.hold(operation.database))
+        outcome = await self._perform(operation, granted.scope, taken, timing)
+        if isinstance(outcome, Deleted) and not isinstance(operation, Import):  # its body is gone
+            outcome = await self._perform(operation, granted.scope, taken, timing)
+        if isinstance(operation, CreateToken | RevokeToken):
+            await self._access.renew()
+        if isinstance(operation, ListDatabases) and isinstance(outcome, list):
+            return [name for name in outcome if granted.may_see(name)]
+        return outcome
 
     async def _body(self, headers: dict[str, str], receive: Receive, taken: Taken) -> bytes:
         """The whole body. Raises `TooLarge`, `Busy`, `ClientGone`."""
@@ -245,7 +287,14 @@ class App:
         try:
             database = await self._held(operation.database, headers, taken.hold)
             scope = self._access.check(token, database.name, Scope.READ).scope
-            return await self._hrana.perform(operation, database, scope, taken)
+            has_baton = getattr(operation, "baton", None) is not None  # of a stream of this worker, or wrong
+            if not has_baton and not (self._crew.reads_here and self._hrana.is_simple(operation)):
+                self._crew.check_owns(database.name)
+            self.databases.check_reads_here(database)
+            found = await self._hrana.perform(operation, database, scope, taken)
+            if isinstance(found.body, bytes):
+                self.databases.check_reads_here(database)
+            return found
         except VirkeError as error:
             return error
 
@@ -257,6 +306,8 @@ class App:
 
     async def _perform(self, operation: Operation, scope: Scope, taken: Taken, timing: Timing) -> object:
         try:
+            if operation.database is not None and not self._crew.owns(operation.database):
+                self.databases.check_reads_here(await self._naming.database(operation.database, {}))
             writes = False
             if isinstance(operation, Run):
                 scope = operation.allowed(scope)
@@ -275,7 +326,14 @@ class App:
                     return await self._write(operation, database, scope, taken)
                 if isinstance(operation, Import | Export):
                     return await self._transfers.perform(operation, scope)
-                return await self._in_thread(operation, scope, taken)
+                outcome = await self._in_thread(operation, scope, taken)
+            if isinstance(outcome, QueryResult) and (opened := self.databases.known(operation.database or "")):
+                self.databases.check_reads_here(opened)  # it may be so since the state that this read saw
+            return outcome
+        except ReadOnly as error:
+            if operation.database and not self._crew.owns(operation.database):
+                raise Elsewhere(self._crew.owner_of(operation.database)) from error
+            return error
         except VirkeError as error:
             return error
 
@@ -298,7 +356,7 @@ class App:
 
     def _writer(self) -> Writing:
         if self._writing is None:
-            self._writing = Writing(asyncio.get_running_loop(), self._watch)
+            self._writing = Writing(asyncio.get_running_loop(), self._watch, self._crew)
         return self._writing
 
     async def _in_thread(self, operation: Operation, scope: Scope, taken: Taken) -> object:

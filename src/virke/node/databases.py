@@ -5,6 +5,8 @@ Knows one store and how databases are opened in it; knows no request.
 1. A database is opened by the first request for it and stays open; the one unused for longest is closed beyond `OPEN_MAX`,
    never one that a request has at this moment.
 2. A name that does not exist is asked for in the store each time: another node may just have created it.
+3. What was deleted elsewhere, and perhaps created again, is opened again by the first request after that showed.
+4. What another worker owns is only read here: the engine itself refuses to write it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,10 +24,12 @@ from virke.config import StoreChoice
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.engine.database import Database
 from virke.errors import Exists
+from virke.node.workers.crew import ALONE, Crew
 from virke.opening import connect, create, delete, list_databases, open_store
-from virke.stores.base import Store
+from virke.stores.base import Consistency, Store
 from virke.stores.breaker import Breaker
 from virke.stores.counted import CountingStore
+from virke.stores.watched import watched
 
 OPEN_MAX: Final = 1000
 
@@ -39,11 +44,13 @@ class Databases:
         journals: Path | None = None,
         open_max: int = OPEN_MAX,
         timeout_ms: int | None = None,
+        crew: Crew = ALONE,
     ) -> None:
         """No request may take longer than `timeout_ms`, or what the database's settings say if that is less."""
         self.calls = CountingStore(store)
         self.breaker = Breaker(self.calls.store)
         self.store = self.breaker.store
+        self.crew = crew
         self._journals = journals
         self._open_max = open_max
         self._timeout_ms = timeout_ms
@@ -57,10 +64,13 @@ class Databases:
 
     def known(self, name: str) -> Database | None:
         """An open database, or None; never waits for the store."""
-        return self._open.get(name)
+        database = self._open.get(name)
+        return None if database is not None and database.serving.is_gone else database
 
     def database(self, name: str) -> Database:
         """An open database; opens it. Raises `NotFound`, `Invalid`, `Unavailable`, `Corrupt`."""
+        if name in self._open and self.known(name) is None:
+            self.forget(name)
         with self._lock:
             if database := self._open.get(name):
                 self._open.move_to_end(name)
@@ -70,7 +80,9 @@ class Databases:
             with one_at_a_time:
                 if database := self._open.get(name):
                     return database
-                database = connect(name, self.store, state_dir=self._journals)
+                owns = self.crew.owns(name)
+                journals = self._journals if owns else None
+                database = connect(name, self.store, state_dir=journals, read_only=not owns)
                 database.serving.take_over(self._timeout_ms)
                 with self._lock:
                     self._open[name] = database
@@ -79,6 +91,11 @@ class Databases:
         finally:
             with self._lock:
                 self._opening.pop(name, None)
+
+    def check_reads_here(self, database: Database) -> None:
+        """Raise `Elsewhere` if reads of it need what its owner alone has: a journal of deferred writes."""
+        if self._journals and not self.crew.owns(database.name) and database.serving.is_deferred:
+            self.crew.check_owns(database.name)
 
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:
@@ -172,6 +189,12 @@ class Databases:
                 self._past = groups + database.serving.groups, conflicts + database.serving.conflicts
 
 
-def of_store(choice: StoreChoice, *, journals: Path | None, timeout_ms: int | None = None) -> Databases:
+def of_store(
+    choice: StoreChoice, *, journals: Path | None, timeout_ms: int | None = None, crew: Crew = ALONE
+) -> Databases:
     """The databases of a store. Raises `UsageError`."""
-    return Databases(open_store(choice, create=True), journals=journals, timeout_ms=timeout_ms)
+    store = open_store(choice, create=True)
+    if not crew.is_alone:
+        store = watched(store, crew.folder, crew.owns_key)
+        crew = replace(crew, reads_here=store.register.consistency is Consistency.LINEARIZABLE)
+    return Databases(store, journals=journals, timeout_ms=timeout_ms, crew=crew)

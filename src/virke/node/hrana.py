@@ -83,6 +83,15 @@ class Hrana:
             case Once(_, request):
                 return await self._once(request, database, scope, taken)
 
+    def is_simple(self, operation: Pipeline | Cursor | Once) -> bool:
+        """Whether it is one statement that needs nothing of a stream, and that any worker may try."""
+        match operation:
+            case Pipeline(baton=None, requests=[requests.Execute(statement), *rest]):
+                return _is_simple(statement) and (not rest or (len(rest) == 1 and isinstance(rest[0], requests.Close)))
+            case Cursor(baton=None, batch=requests.Batch(steps=[requests.BatchStep(statement, None)])):
+                return _is_simple(statement)
+        return False
+
     def _stream(self, baton: str | None, database: Database, scope: Scope) -> Live:
         return self.streams.open(database, scope) if baton is None else self.streams.take(baton, database, scope)
 

@@ -9,12 +9,15 @@ Knows uvicorn and sockets; knows no request. The only file that imports uvicorn.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -47,10 +50,46 @@ def limits_here() -> Limits:
     return replace(usual, connections=max(FILES_KEPT, min(usual.connections, files_max() - FILES_KEPT)))
 
 
-def serve(app: Any, address: Address, ready: Callable[[str], None], *, listener: Listener, message_bytes: int) -> None:
-    """Serve an ASGI application until a signal ends it; `ready` is called with its URL.
+@dataclass(frozen=True, slots=True)
+class Private:
+    """What a worker has besides the address: a socket for the others, and a descriptor that ends when its parent does."""
 
-    A message of a WebSocket is at most `message_bytes` long. Raises `OSError`: it can't listen.
+    socket: Path
+    alive_fd: int
+
+
+def listen(address: Address) -> socket.socket:
+    """A listening socket. Raises `OSError`."""
+    listening = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address.host, address.port))
+        listening.listen(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def url_of(listening: socket.socket, address: Address) -> str:
+    """The URL of an address that is listened on."""
+    host, port = listening.getsockname()[:2]
+    return f"{'https' if address.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve(
+    app: Any,
+    listening: socket.socket,
+    address: Address,
+    ready: Callable[[], None],
+    *,
+    listener: Listener,
+    message_bytes: int,
+    private: Private | None = None,
+) -> None:
+    """Serve an ASGI application on a socket until a signal ends it; `ready` is called when it does.
+
+    A message of a WebSocket is at most `message_bytes` long.
     """
     config = uvicorn.Config(
         app,
@@ -68,25 +107,54 @@ def serve(app: Any, address: Address, ready: Callable[[str], None], *, listener:
         ssl_certfile=address.tls_cert,
         ssl_keyfile=address.tls_key,
     )
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address.host, address.port))
-        listening.listen(BACKLOG)
-        _Server(config, ready).run([listening])
+    with listening:
+        _Server(config, listener.accept, ready, private).run([listening])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        accept: Callable[..., asyncio.Protocol],
+        ready: Callable[[], None],
+        private: Private | None,
+    ) -> None:
         super().__init__(config)
+        self._accept = accept
         self._ready = ready
+        self._private = private
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            scheme = "https" if self.config.is_ssl else "http"
-            self._ready(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        if self.started and self._private is not None:
+            await self._start_private(self._private)
+        if self.started:
+            self._ready()
+
+    async def _start_private(self, private: Private) -> None:
+        """Listen on the socket for other workers too, without TLS; end when the parent is gone."""
+        private.socket.unlink(missing_ok=True)  # of the worker before this one
+        loop = asyncio.get_running_loop()
+        accept = partial(
+            self._accept,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers.append(await loop.create_unix_server(accept, str(private.socket), backlog=BACKLOG))
+        loop.add_reader(private.alive_fd, self._orphaned, private.alive_fd)
+
+    def _orphaned(self, alive_fd: int) -> None:
+        asyncio.get_running_loop().remove_reader(alive_fd)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._private is not None:
+            self._private.socket.unlink(missing_ok=True)
+            folder = self._private.socket.parent
+            if not any(folder.glob("*.sock")):  # the last one to end; the parent may be gone
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -106,16 +106,21 @@ class Socket:
         self._stored = Stored()
         self._open: dict[int, _Stream] = {}
         self._cursors: dict[int, _Cursor] = {}
+        self.spoken: str | None = None
+        """The protocol that was agreed on."""
+        self.hello = ""
+        """The client's last hello, as it came."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(WAITING_MAX)
 
     async def serve(self, receive: Callable[[], Awaitable[Any]], offered: list[str]) -> None:
-        """Speak until the client goes away, or breaks the protocol."""
+        """Speak until the client goes away, or breaks the protocol. Raises what `open_database` does that is no error."""
         await receive()  # websocket.connect
         spoken = next((one for one in sockets.SUBPROTOCOLS if one in offered), None)
         if offered and spoken is None:
             await self._send({"type": "websocket.close", "code": BROKEN})
             return
+        self.spoken = spoken
         await self._send({"type": "websocket.accept", "subprotocol": spoken})
         try:
             while (message := await receive())["type"] == "websocket.receive":
@@ -136,6 +141,7 @@ class Socket:
         except VirkeError as error:
             raise Refused(error.message) from error
         if isinstance(found, Hello):
+            self.hello = text
             return await self._greet(found)
         if self._database is None:
             raise Refused("Received a request before hello message")

@@ -24,6 +24,7 @@ from virke.engine.queue import Pending
 from virke.errors import Busy, OutcomeUnknown
 from virke.node.leaving import ClientGone, Leaves
 from virke.node.watching import Watch
+from virke.node.workers.crew import ALONE, Crew
 
 LEADERS_MAX: Final = 64
 LINE_MAX: Final = 1024
@@ -32,8 +33,9 @@ LINE_MAX: Final = 1024
 class Writing:
     """The writes of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, watch: Watch, crew: Crew = ALONE) -> None:
         self._loop = loop
+        self._crew = crew
         self._watch = watch
         self._leaders = ThreadPoolExecutor(LEADERS_MAX, "virke-leader")
         self._done: list[tuple[Pending, asyncio.Future[list[Answer]]]] = []
@@ -52,8 +54,10 @@ class Writing:
 
         Raises:
             Busy: too many are in line. ClientGone: so it was not done. VirkeError: what became of it, if it is not in history.
+            Elsewhere: another worker writes this database; nothing was done.
         """
         name = database.name
+        self._crew.check_owns(name)
         if self.in_line[name] >= LINE_MAX:
             raise Busy(f"{LINE_MAX} writes of {name!r} are in line here already")
         began_s, receipt = self._watch.now_s(), self._watch.receipt()

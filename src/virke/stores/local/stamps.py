@@ -92,6 +92,12 @@ class Stamps:
         memory[slot.start + 1 : slot.stop] = left[1:]
         memory[slot.start] = 0
 
+    def change(self, key: str) -> None:
+        """Give `key` another stamp."""
+        assert self._writing is not None, "it was prepared"
+        slot = _slot(key)
+        self._writing.memory[slot.start + 1 : slot.stop] = secrets.token_bytes(_SLOT_BYTES - 1)
+
     def watch(self, key: str) -> Watch:
         """The stamp of `key` at each call; None while it is not known whether that is the last."""
         slot, now = _slot(key), time.monotonic
