@@ -29,6 +29,7 @@ from bench import (
     b16_processes,
     b18_memory,
     deferred_writes,
+    slow_clients,
 )
 from bench.report import Figure, as_json, machine, table
 
@@ -50,6 +51,7 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "B15": b15_group_commit.run,
     "B16": b16_processes.run,
     "B18": b18_memory.run,
+    "SLOW": slow_clients.run,
 }
 
 

@@ -185,13 +185,14 @@ def _by_wrk(wrk: str, url: str, kind: str, clients: int, seconds: float) -> Load
         ]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     done, took = (
-        re.search(r"(\d+) requests in ([\d.]+)(m?s)", said),
+        re.search(r"(\d+) requests in ([\d.]+)(ms|s|m|h)", said),
         re.findall(r"(?:50|99)%\s+([\d.]+)(us|ms|s)", said),
     )
     if done is None:
         raise RuntimeError(f"wrk said {said!r}")
     ms = [float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit] for number, unit in took]
-    return Load(int(done[1]), said.count("WRONG"), float(done[2]) * (1e-3 if done[3] == "ms" else 1), ms[0], ms[1])
+    took_s = float(done[2]) * {"ms": 1e-3, "s": 1, "m": 60, "h": 3600}[done[3]]
+    return Load(int(done[1]), said.count("WRONG"), took_s, ms[0], ms[1])
 
 
 def put(url: str, kind: str, clients: int, seconds: float, *, own: bool = False) -> Load:
@@ -209,7 +210,7 @@ class Running:
 
     def result(self) -> Load:
         """What its clients got."""
-        said, _ = self._process.communicate(timeout=120)
+        said, _ = self._process.communicate()
         return Load(**json.loads(said))
 
 

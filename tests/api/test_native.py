@@ -197,7 +197,8 @@ def test_databases_are_listed_created_and_deleted(shop: Call) -> None:
 
 
 def test_state_settings_and_care(shop: Call) -> None:
-    assert shop("GET", "/db/shop/status").json["name"] == "shop"
+    assert shop("GET", "/db/shop/status").json["name"] == shop("GET", "/db/shop/status?brief=1").json["name"] == "shop"
+    assert shop("GET", "/db/shop/status?brief=maybe").status == 400
     assert shop("PATCH", "/db/shop/settings", {"history_days": 3}).json["history_days"] == 3
     assert shop("GET", "/db/shop/settings").json["history_days"] == 3
     assert shop("GET", "/db/shop/schema/item").json[0]["name"] == "item"

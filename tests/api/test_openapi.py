@@ -14,7 +14,7 @@ import pytest
 from tests.api.conftest import Call, in_memory
 from tests.servers.node import node
 from virke.api import openapi
-from virke.api.failures import describe
+from virke.api.failures import PLACES, describe
 from virke.api.operations import GetMetrics
 from virke.api.performing import _PERFORMERS
 from virke.api.table import ANY, EXPORTS, IMPORTS
@@ -44,7 +44,8 @@ def test_names_that_are_pointed_at_are_there() -> None:
     wanted = {part.split('"')[0] for part in openapi.document().decode().split("#/components/schemas/")[1:]}
     assert wanted | {"Value"} <= components.keys()
     error = components["Error"]["properties"]["error"]
-    assert describe(SqlError("x")).keys() <= error["properties"].keys()
+    places: Any = dict.fromkeys(PLACES, 1)
+    assert describe(SqlError("x", offset=1, **places)).keys() == error["properties"].keys()
     names = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
     assert len(names) == len(set(names))
 

@@ -62,6 +62,7 @@ STORY: list[tuple[str, ...]] = [
     ("db query", "ATTACH 'x' AS y"),
     ("db query", "SELECT load_extension('x')"),
     ("db query", "PRAGMA table_info(users)"),
+    ("db query", "PRAGMA foreign_keys"),
     ("db query", "PRAGMA foreign_keys = OFF"),
     ("db query", "SELECT 1", "--db", "missing"),
     ("db query", "SELECT 1", "--db", "missing", "--json"),

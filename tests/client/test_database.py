@@ -140,6 +140,7 @@ def test_rows_come_one_by_one(db: virke.Database) -> None:
         assert (rows.version, rows.bookmark) == (db.version, db.bookmark)
     with db.query_rows(numbers) as rows:
         assert next(rows)[0] == 1
+        assert (rows.version, rows.bookmark) == (db.version, db.bookmark)
     forgotten = db.query_rows(numbers)
     next(forgotten)
     del forgotten
@@ -213,6 +214,29 @@ def test_a_transaction_sees_itself_and_is_all_or_nothing(db: virke.Database) -> 
     assert db.run_transaction(lambda tx: tx.execute("DELETE FROM item")) == 3
 
 
+def test_a_transaction_begins_anew_with_its_first_write(where: str, db: virke.Database) -> None:
+    """Unless it has read: then it is a race that it lost."""
+    with virke.connect(db.name, where) as other, db.transaction() as tx:
+        before = tx.version
+        other.execute("INSERT INTO item (price) VALUES (1)")
+        tx.execute("INSERT INTO item (price) VALUES (2)")
+        assert tx.version == before + 1
+    assert (tx.version, db.query("SELECT count(*) FROM item").rows) == (before + 2, [(2,)])
+    with virke.connect(db.name, where) as other:
+        tx = db.transaction()
+        tx.query("SELECT count(*) FROM item")
+        other.execute("INSERT INTO item (price) VALUES (3)")
+        with pytest.raises(virke.Conflict):
+            write_and_commit(tx)
+        tx.rollback()
+
+
+def write_and_commit(tx: virke.Transaction) -> None:
+    """The first of both shows that another commit came first, or the second."""
+    tx.execute("INSERT INTO item (price) VALUES (4)")
+    tx.commit()
+
+
 def test_a_transaction_with_a_key_is_done_once(db: virke.Database) -> None:
     versions = []
     for _ in range(2):
@@ -268,6 +292,7 @@ def test_state_and_care_have_the_same_classes(db: virke.Database) -> None:
     with pytest.raises(virke.Invalid, match="unknown setting 'colour'"):
         db.change_settings({"colour": "red"})
     found = db.status()
+    assert db.status(history=False).version == found.version
     assert (type(found), found.name, found.version, found.history_days) == (virke.Status, db.name, db.version, 3)
     assert all(isinstance(getattr(found, one.name), int | str | tuple | None) for one in fields(found))
     assert db.flush() == virke.Flushed(0, 0, db.version)
@@ -381,6 +406,8 @@ def test_asyncio_has_the_same_calls(where: str, name: str) -> None:
             await asyncio.gather(*(db.execute("INSERT INTO item (id) VALUES (?)", [n]) for n in range(20)))
             async with db.transaction() as tx:
                 await tx.execute("DELETE FROM item WHERE id >= ?", [3])
+                with pytest.raises(virke.Invalid, match="a transaction is open here"):
+                    await db.execute("DELETE FROM item")
             return [n async for (n,) in db.query_rows("SELECT id FROM item ORDER BY id")]
 
     assert asyncio.run(main()) == [0, 1, 2]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import blake2b
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,10 @@ from virke.core.ids import PageNo
 from virke.engine.database import Database
 from virke.engine.sqlite import Extensions
 from virke.errors import Invalid, NotHere, SqlError, Unavailable
+from virke.opening import connect
 from virke.stores.base import Call
 from virke.stores.counted import CountingStore
+from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
 ROWS = 8000
@@ -233,3 +236,22 @@ def test_a_store_that_fails_is_not_noticed() -> None:
         assert db.query_here("SELECT n FROM t").rows == [(1,)]
         with pytest.raises(Unavailable):
             db.query("SELECT n FROM t", consistency="strong")
+
+
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_right_after_a_write_of_this_process_a_read_is_answered_here(kind: str, tmp_path: Path) -> None:
+    """Nothing has to be confirmed; after another's commit it has to be."""
+    store = memory_store() if kind == "memory" else local_store(tmp_path)
+    with connect("x", store, create=True) as mine, connect("x", store) as others:
+        mine.execute("CREATE TABLE t (v)")
+        mine.query("SELECT count(*) FROM t")
+        for number in range(3):
+            mine.execute("INSERT INTO t VALUES (1)")
+            assert mine.query_here("SELECT count(*) FROM t").rows == [(number + 1,)]
+            with mine.transaction() as tx:
+                tx.execute("UPDATE t SET v = 2")
+            assert mine.query_here("SELECT count(*) FROM t WHERE v = 2").rows == [(number + 1,)]
+        others.execute("INSERT INTO t VALUES (1)")
+        with pytest.raises(NotHere):
+            mine.query_here("SELECT count(*) FROM t")
+        assert mine.query("SELECT count(*) FROM t").rows == [(4,)]

@@ -102,6 +102,7 @@ def test_p4_foreign_keys_hold_everywhere_and_read_as_set_until_switched_off(db: 
     """The database's setting says it first; `PRAGMA foreign_keys` is remembered for this database object alone."""
     db.run_script("CREATE TABLE p (id PRIMARY KEY); CREATE TABLE c (p REFERENCES p)")
     assert db.query("PRAGMA foreign_keys").rows == db.run("PRAGMA foreign_keys").rows == [(1,)]
+    assert reopen(store_of(db)).query("PRAGMA foreign_keys").rows == [(1,)], "it has not written yet"
     for attempt in (db.execute, lambda sql: db.batch([sql]), lambda sql: db.transaction().execute(sql)):
         with pytest.raises(SqlError, match="FOREIGN KEY"):
             attempt("INSERT INTO c VALUES (1)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from tests.engine.virtual_time import CREATED_MS, FarRegister, VirtualTime
 from tests.engine.world import NAME, Clock, make, reopen
 from virke.core.change import next_root, untouched
-from virke.core.effects import Record, Swapped
+from virke.core.effects import PutOutcome, Record, Swapped
 from virke.core.ids import CommitId
 from virke.core.pins import root_key
 from virke.core.root import Root, RootAt, decode_root, encode_root
@@ -20,7 +20,7 @@ from virke.engine.database import Database
 from virke.engine.sqlite import Extensions
 from virke.errors import Conflict, SqlError, Unavailable
 from virke.migrations import migrate
-from virke.stores.base import Store
+from virke.stores.base import Blobs, Store
 from virke.stores.faulty import FaultyStore
 from virke.stores.memory import memory_store
 
@@ -43,6 +43,7 @@ class World:
         self.inner = memory_store()
         self.time = VirtualTime()
         self.naps = 0
+        self.part_s = 0.0
         self.waits: list[float] = []
         self.is_over = False
         with make(self.inner) as database:
@@ -54,7 +55,8 @@ class World:
     def open(self) -> Database:
         """The database as one more process sees it."""
         register = FarRegister(self.inner.register, self.time, TRIP_S)
-        store = Store(self.inner.url, register, self.inner.blobs)
+        blobs = {tier: SlowBlobs(one, self.time, self.part_s) for tier, one in self.inner.blobs.items()}
+        store = Store(self.inner.url, register, blobs if self.part_s else self.inner.blobs)  # type: ignore[arg-type]
         return Database(store, NAME, environment=self.time.environment(), on_connect=self._hook)
 
     def _hook(self, extensions: Extensions) -> None:
@@ -159,6 +161,38 @@ def test_a_write_of_a_minute_lands_too_by_renewing_its_turn(what: str) -> None:
     world.run(WRITES[what] if what in WRITES else _import(world, 60.0))
     assert world.naps <= (3 * 300 if what in WRITES else 3)
     assert max(world.waits) <= 60 + 2
+
+
+class SlowBlobs:
+    """Objects that take their time to be stored."""
+
+    def __init__(self, inner: Blobs, time: VirtualTime, each_s: float) -> None:
+        self._inner, self._time, self._each_s = inner, time, each_s
+
+    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+        self._time.sleep(self._each_s * len(objects))
+        return self._inner.put_all(objects)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize("what", ["a statement", "a transaction"])
+def test_p15_a_write_whose_pages_take_longer_to_store_than_a_turn_lasts_lands_too(what: str) -> None:
+    """Its turn is renewed between the parts; nobody waits longer for it than all of its tries take."""
+    world = World(query_timeout_ms=120_000)
+
+    def write(database: Database) -> None:
+        sql = "INSERT INTO log SELECT randomblob(900000 + nap()) FROM big LIMIT 14"
+        if what == "a statement":
+            database.execute(sql)
+        else:
+            database.run_transaction(lambda transaction: transaction.execute(sql))
+
+    world.part_s = 1.0
+    world.run(write)
+    assert world.naps <= 3 * (14 + 1)  # the first row alone is tried with short values first
+    assert max(world.waits) <= 3 * 14 * (1.0 + NAP_S) + 2
 
 
 @pytest.mark.parametrize("seconds", [0.2, 5.0])

@@ -165,8 +165,8 @@ def test_a_request_that_is_alone_finds_room() -> None:
     with rooms.request() as taken:
         taken.take_body(100)
         taken.growing()(100)
-        with pytest.raises(Busy, match="answers hold"):
-            rooms.check()
+        with rooms.request() as other, pytest.raises(Busy, match="answers hold"):
+            other.growing()(1)
 
 
 def test_a_statement_that_is_run_again_is_counted_once() -> None:

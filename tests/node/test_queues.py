@@ -261,19 +261,27 @@ async def slowly(app: App, body: object, reading: asyncio.Event, begun: asyncio.
     return json.loads(b"".join(sent))
 
 
-def test_while_there_is_no_room_for_answers_nothing_is_begun() -> None:
+def test_while_there_is_no_room_small_answers_and_those_of_writes_go_on() -> None:
+    """Clients that hold large answers, and do not read them, take nothing from the others."""
+    medium = {"sql": "SELECT ?", "params": ["x" * 100_000]}
+    write = {"sql": "INSERT INTO t VALUES (?) RETURNING v", "params": ["x" * 100_000]}
+
     async def scenario(world: World) -> None:
         world.app._rooms = rooms = Rooms(1 << 20, 1 << 20)
+        await world.values()
         rooms.answers.add(1 << 20)
-        assert (await post(world.app, "/db/d/query", COUNT))[0] == 429
-        assert (await post(world.app, "/healthz", None))[0] == 405
+        assert (await post(world.app, "/db/d/query", medium))[0] == 429
+        assert (await post(world.app, "/db/d/query", COUNT))[0] == 200
+        assert (await post(world.app, "/db/d/query", write))[0] == 200
         client = await Socket(world.app, "/db/d/").greeted()
         client.ask("open_stream", stream_id=1)
+        assert (await client.heard())["type"] == "response_ok"
+        client.ask("execute", stream_id=1, stmt={"sql": "SELECT v FROM t"})
         assert (await client.heard())["error"]["code"] == "SQLITE_BUSY"
         rooms.answers.add(-(1 << 20))
-        client.ask("open_stream", stream_id=1)
-        assert (await client.heard())["type"] == "response_ok"
+        assert (await post(world.app, "/db/d/query", medium))[0] == 200
         await client.leave()
+        assert rooms.answers.used == 0
 
     play(scenario)
 

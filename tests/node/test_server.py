@@ -177,6 +177,49 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
             assert running.process.wait(10) == 128 + signal.SIGTERM
 
 
+def test_what_was_begun_is_answered_before_it_ends(tmp_path: Path) -> None:
+    count = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 3000000) SELECT count(*) FROM r"
+    with node("local:store", tmp_path) as running:
+        assert ask(running, "PUT", "/db/d")[0] == 201
+        connection = http.client.HTTPConnection(*running.address, timeout=30)
+        connection.request("POST", "/db/d/query", json.dumps({"sql": count}))
+        ask(running, "GET", "/healthz")
+        running.process.terminate()
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("connection")) == (200, "close")
+        assert json.loads(answer.read())["rows"] == [[3_000_000]]
+        connection.close()
+        assert running.process.wait(30) == 0
+
+
+def test_deferred_writes_outlive_a_node_that_is_killed_while_it_ends(tmp_path: Path) -> None:
+    """It waits for a long statement, its journal not pushed yet, and is ended at once: the next node pushes, once."""
+    options = ("--journal", "journals")
+    with node("local:store", tmp_path, *options) as running:
+        ask(running, "PUT", "/db/d")
+        ask(running, "POST", "/db/d/execute", {"sql": "CREATE TABLE t (v)"})
+        ask(running, "PATCH", "/db/d/settings", {"durability": "deferred", "flush_interval_ms": 3_600_000})
+        for number in range(3):
+            insert = {"sql": "INSERT INTO t VALUES (?)", "params": [number]}
+            assert ask(running, "POST", "/db/d/execute", insert)[0] == 200
+        connection = http.client.HTTPConnection(*running.address, timeout=30)
+        connection.request("POST", "/db/d/query", json.dumps({"sql": LONG}))
+        ask(running, "GET", "/healthz")
+        running.process.terminate()
+        while is_listening(running):
+            time.sleep(0.01)
+        running.process.terminate()
+        assert running.process.wait(10) == 128 + signal.SIGTERM
+        connection.close()
+    with connect("d", f"local:{tmp_path / 'store'}", state_dir=tmp_path / "none", background=False) as database:
+        assert database.query("SELECT v FROM t").rows == []
+    with node("local:store", tmp_path, *options) as running:
+        assert ask(running, "POST", "/db/d/query", {"sql": "SELECT v FROM t ORDER BY v"})[1]["rows"] == [[0], [1], [2]]
+        assert running.stop() == 0
+    with connect("d", f"local:{tmp_path / 'store'}", state_dir=tmp_path / "none", background=False) as database:
+        assert database.query("SELECT v FROM t ORDER BY v").rows == [(0,), (1,), (2,)]
+
+
 def is_listening(running: Node) -> bool:
     """Whether a new connection gets through."""
     try:

@@ -159,3 +159,17 @@ class AdviceConformance(Conformance):
             pass
         with pytest.raises(Invalid):
             watch(key)
+
+    def test_l2_a_swap_says_what_stamp_it_left(self, store: Store, watch: Callable[[str], Watch]) -> None:
+        """Until somebody else swaps the key, in whatever opening."""
+        assert store.stamp_of is not None
+        base: Generation | None = None
+        for data in (b"1", b"2"):
+            swapped = store.register.swap("mine", data, base)
+            assert isinstance(swapped, Swapped)
+            assert swapped.generation is not None
+            base = swapped.generation
+            left = store.stamp_of(base)
+            assert watch("mine")() == left
+        assert isinstance(self.reopened(store).register.swap("mine", b"3", base), Swapped)
+        assert watch("mine")() not in (None, left)

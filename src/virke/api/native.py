@@ -130,15 +130,16 @@ class Streamed:
     def lines(self, codec: Codec) -> Iterator[bytes]:
         """As lines; see `lines_of`."""
         rows = self.rows
-        head = {"columns": rows.columns, "decltypes": rows.decltypes, "version": rows.version}
-        end = {"rows_affected": 0, "last_insert_rowid": None, "version": rows.version, "bookmark": rows.bookmark}
+        state = {"version": rows.version, "bookmark": rows.bookmark}
+        head = {"columns": rows.columns, "decltypes": rows.decltypes, **state}
+        end = {"rows_affected": 0, "last_insert_rowid": None, **state}
         return lines_of(head, self, end, codec)
 
 
 def lines_of_result(result: QueryResult, codec: Codec) -> bytes:
     """A result that is there as a whole, as lines."""
     found = result_of(result)
-    head = {name: found[name] for name in ("columns", "decltypes", "version")}
+    head = {name: found[name] for name in ("columns", "decltypes", "version", "bookmark")}
     end = {name: value for name, value in found.items() if name not in ("columns", "decltypes", "rows")}
     return b"".join(lines_of(head, result.rows, end, codec))
 

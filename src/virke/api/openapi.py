@@ -116,7 +116,7 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
     ),
     ("/db/{name}/schema", "GET"): About("The schema", listed(ref("SchemaEntry"))),
     ("/db/{name}/schema/{table}", "GET"): About("The schema of a table", listed(ref("SchemaEntry"))),
-    ("/db/{name}/status", "GET"): About("The state of a database", ref("Status")),
+    ("/db/{name}/status", "GET"): About("The state of a database", ref("Status"), query={"brief": _SWITCH}),
     ("/db/{name}/settings", "GET"): About("The settings", ref("Settings")),
     ("/db/{name}/settings", "PATCH"): About("Change settings", ref("Settings"), body=SETTINGS),
     ("/db/{name}/flush", "POST"): About("Push pending writes", ref("Flushed")),

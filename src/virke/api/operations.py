@@ -96,10 +96,11 @@ class GetSchema:
 
 @dataclass(frozen=True, slots=True)
 class GetStatus:
-    """The state of a database."""
+    """The state of a database; with `is_brief` what history keeps is not counted."""
 
     scope: ClassVar[Scope] = Scope.READ
     database: str
+    is_brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)

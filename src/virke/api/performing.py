@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from virke.api import administering, transferring
 from virke.api.hrana import blocking
 from virke.api.hrana.complaints import Refused
-from virke.api.hrana.operations import Cursor, Once, Pipeline
+from virke.api.hrana.operations import Answered, Cursor, Once, Pipeline
 from virke.api.native import Streamed
 from virke.api.operations import (
     ChangeSettings,
@@ -133,7 +133,7 @@ def _schema(operation: GetSchema, place: Place, *_: object) -> object:
 
 
 def _status(operation: GetStatus, place: Place, *_: object) -> object:
-    return status_of(place.database(operation.database).status())
+    return status_of(place.database(operation.database).status(history=not operation.is_brief))
 
 
 def status_of(status: Status) -> Mapping[str, object]:
@@ -211,15 +211,19 @@ def _revoke_token(operation: RevokeToken, place: Place, *_: object) -> object:
 
 
 def _pipeline(operation: Pipeline, place: Place, scope: Scope, *_: object) -> object:
-    return blocking.pipeline(operation, _named(operation, place), scope)
+    return _aged(blocking.pipeline(operation, database := _named(operation, place), scope), database)
 
 
 def _cursor(operation: Cursor, place: Place, scope: Scope, *_: object) -> object:
-    return blocking.cursor(operation, _named(operation, place), scope)
+    return _aged(blocking.cursor(operation, database := _named(operation, place), scope), database)
 
 
 def _once(operation: Once, place: Place, scope: Scope, *_: object) -> object:
-    return blocking.once(operation, _named(operation, place), scope)
+    return _aged(blocking.once(operation, database := _named(operation, place), scope), database)
+
+
+def _aged(body: object, database: Database) -> Answered:
+    return Answered(body, database.serving.stale_ms)
 
 
 def _named(operation: Pipeline | Cursor | Once, place: Place) -> Database:

@@ -18,7 +18,7 @@ from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import complaints
 from virke.api.hrana import routes as hrana
-from virke.api.hrana.operations import HRANA, Cursor, Once
+from virke.api.hrana.operations import HRANA, Answered, Cursor, Once
 from virke.api.messages import NDJSON, Parts, Request, Response, segments
 from virke.api.operations import CreateDatabase, CreateToken, Export, GetDocument, ListDatabases, Operation, Run
 from virke.api.pieces import body_of
@@ -101,16 +101,18 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
         return complaints.failed(outcome, codec) if is_hrana else failed(outcome, codec)
     if isinstance(outcome, Response):
         return outcome
+    if isinstance(outcome, Answered):
+        return with_state(answer(operation, outcome.body, codec), None, outcome.stale_ms)
     match operation, outcome:
         case Run(is_batch=True), list():
             found: object = [native.result_of(one) for one in outcome]
             bookmark = outcome[-1].bookmark if outcome else None
         case Run(), native.Streamed():
             response = Response(200, Parts(outcome.lines(codec), outcome.close, outcome.rows.interrupt), _LINES)
-            return _with_state(response, outcome.rows.bookmark, outcome.stale_ms)
+            return with_state(response, outcome.rows.bookmark, outcome.stale_ms)
         case Run(streams=True), QueryResult():
             response = Response(200, native.lines_of_result(outcome, codec), _LINES)
-            return _with_state(response, outcome.bookmark, outcome.stale_ms)
+            return with_state(response, outcome.bookmark, outcome.stale_ms)
         case Run(), QueryResult():
             found, bookmark = native.result_of(outcome), outcome.bookmark
         case Cursor(), list():
@@ -127,10 +129,10 @@ def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
     stale_ms = outcome.stale_ms if isinstance(outcome, QueryResult) else None
     is_created = isinstance(operation, CreateToken) or (isinstance(operation, CreateDatabase) and _is_new(outcome))
     response = Response(201 if is_created else 200, body_of(found, codec))
-    return _with_state(response, bookmark, stale_ms)
+    return with_state(response, bookmark, stale_ms)
 
 
-def _with_state(response: Response, bookmark: str | None, stale_ms: int | None) -> Response:
+def with_state(response: Response, bookmark: str | None, stale_ms: int | None) -> Response:
     """A response that says of which state it is."""
     if stale_ms is not None:
         response = response.with_headers((STALE, str(stale_ms)))

@@ -269,7 +269,7 @@ OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
     "batch": {"POST": Route(_batch, body=("statements", *_RUN))},
     "describe": {"POST": Route(_describe, body=("sql",))},
     "schema": {"GET": Route(lambda call: GetSchema(call.database, call.rest))},
-    "status": {"GET": Route(lambda call: GetStatus(call.database))},
+    "status": {"GET": Route(lambda call: GetStatus(call.database, _flag(call.fields, "brief")), query=("brief",))},
     "settings": {
         "GET": Route(lambda call: GetSettings(call.database)),
         "PATCH": Route(_change_settings, body=ANY),

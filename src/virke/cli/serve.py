@@ -89,7 +89,7 @@ def serve(
     from virke.node.cors import Cors
 
     address, allowed = Address(host, port, tls_cert, tls_key), Cors(cors)
-    store = own_store_of(state, "a node serves a store", "name the store: --store URL, or VIRKE_STORE")
+    store = own_store_of(state, "a node serves a store", "name the store that it shall serve: --store URL")
 
     def run(listening: socket, ready: Callable[[], None], place: Berth | None) -> None:
         set_up(log_format, log_level)

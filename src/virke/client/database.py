@@ -200,8 +200,9 @@ class RemoteDatabase(Database):
         return found
 
     def status(self, *, history: bool = True) -> Status:
-        """See `Database.status`; a node always counts what history keeps."""
-        return reading.understood(reading.status_of, self.session.json(asking.get(self.session.path("status"))))
+        """See `Database.status`."""
+        path = self.session.path("status") + ("" if history else "?brief=1")
+        return reading.understood(reading.status_of, self.session.json(asking.get(path)))
 
     def flush(self) -> Flushed:
         """See `Database.flush`: what is pending on the node is pushed."""

@@ -30,11 +30,9 @@ class RemoteRows(Rows):
     def __init__(self, stream: Stream, cancel: Cancel, seen: Callable[[Stamp], None]) -> None:
         self._stream: Stream | None = stream
         self._cancel = cancel
-        self._seen = seen
         self._parts: list[bytes] = []
         """The beginning of a line whose end has not come."""
         self._lines: deque[bytes] = deque()
-        self._bookmark: str | None = None
         head = self._line()
         if not isinstance(head, dict):
             self.close()
@@ -44,19 +42,18 @@ class RemoteRows(Rows):
             raise error_in(head["error"])
         self.columns = list(head.get("columns", []))
         self.decltypes = list(head.get("decltypes", []))
-        self._version = int(head.get("version", 0))
+        self._stamp = Stamp(int(head.get("version", 0)), str(head.get("bookmark", "")))
+        seen(self._stamp)
 
     @property
     def version(self) -> int:
         """See `Rows.version`."""
-        return self._version
+        return self._stamp.version
 
     @property
     def bookmark(self) -> str:
-        """The bookmark of the state that is read; known once all rows are. Raises `Unavailable` before."""
-        if self._bookmark is None:
-            raise Unavailable("the bookmark comes with the last row: read to the end first")
-        return self._bookmark
+        """See `Rows.bookmark`."""
+        return self._stamp.bookmark
 
     def _line(self) -> Any:
         """The next line. Raises `TimedOut`, `Unavailable`: the answer was cut off."""
@@ -109,8 +106,6 @@ class RemoteRows(Rows):
         self.close()
         if "error" in end:
             raise error_in(end["error"])
-        self._bookmark = str(end.get("bookmark", ""))
-        self._seen(Stamp(self._version, self._bookmark))
 
     def interrupt(self) -> None:
         """See `Rows.interrupt`."""

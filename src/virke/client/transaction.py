@@ -109,7 +109,9 @@ class RemoteTransaction(Transaction):
 
     def _run(self, *statements: Mapping[str, object]) -> list[QueryResult]:
         found = self._ask({"type": "virke_run", "statements": list(statements)})
-        return reading.understood(reading.results_of, found["results"])
+        results = reading.understood(reading.results_of, found["results"])
+        self._now_at = results[-1].version  # its first write may have begun it on a newer one
+        return results
 
     def interrupt(self) -> None:
         """End the statement that runs now, from another thread: it raises `TimedOut`, and the transaction is over."""

@@ -140,9 +140,12 @@ def rest_after_ms(swap_s: float) -> int:
     return max(REST_LEAST_MS, round(1000 * REST_SWAPS * swap_s))
 
 
-def renewal_at_s(turn: Turn, taken_s: float) -> float:
-    """When the holder of a turn that was taken or renewed at `taken_s` renews it, if it is not done by then."""
-    return taken_s + turn.length_ms / 2000
+def renewal_at_s(turn: Turn, taken_s: float, share: float = 0.5) -> float:
+    """When the holder of a turn that was taken or renewed at `taken_s` renews it, if it is not done by then.
+
+    `share` of its length: less before something during which it can't be renewed.
+    """
+    return taken_s + share * turn.length_ms / 1000
 
 
 def plan_turn(root: Root, claim: Claim, commit_id: CommitId, *, length_ms: int, now_ms: int) -> Plan | None:

@@ -158,6 +158,7 @@ def assemble(
         read_only=read_only,
         on_connect=on_connect,
     )
+    parts.readers.use_foreign_keys(writes.foreign_keys)
     writes.after_commit = parts.after_commit
     writer.before_telling = freshness.show_if_possible
     if deferred:

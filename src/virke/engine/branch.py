@@ -64,7 +64,7 @@ class Branch:
         """Whether it costs next to nothing to see if any process committed: then `look` differs from `stamp`."""
         self.look: Watch = store.watch(self.key) if store.watch else lambda: None
         self.stamp = b""
-        """What `look` (L2) showed just before the newest root was confirmed; empty where it showed nothing."""
+        """What `look` (L2) showed just before the newest root was confirmed, or what the swap left that made it."""
         self._lock = threading.Lock()
         self._latest: RootAt | None = None
         self._database_id = database_id
@@ -177,7 +177,10 @@ class Branch:
         Raises:
             NotFound: it is another database's root. Corrupt: it proves that the store lost commits.
         """
-        return self._taken(self._take(at, asked_at, None))
+        newest = self._taken(self._take(at, asked_at, None))
+        if newest.root is at.root and at.generation != NOT_TOLD and self.store.stamp_of:
+            self.stamp = self.store.stamp_of(at.generation)  # who swapped need not read to know that it was the last
+        return newest
 
     def _take(self, at: RootAt, asked_at: float, knew: RootAt | None) -> Seen:
         """Hold a root against the one that is known, and take it over if it is newer.

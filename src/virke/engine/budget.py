@@ -52,9 +52,11 @@ class ResultBudget:
         self.grew = grew
         self._told = 0
 
-    def tell(self, spent: int) -> None:
+    def tell(self, spent: int, *, is_end: bool = False) -> None:
         """So much is answered so far. Raises what `grew` raises."""
-        if self.grew is not None and spent >= self._told + _LOOK_EVERY:
+        if self.grew is None or spent <= self._told:
+            return
+        if spent >= self._told + _LOOK_EVERY or (is_end and self._told):  # of what is large all is told
             self._told = spent
             self.grew(spent)
 
@@ -161,7 +163,7 @@ def _pay(cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget, sp
     if left < 0:
         raise budget.error()
     budget.left = left
-    budget.tell(whole - left)
+    budget.tell(whole - left, is_end=True)
     return rows
 
 

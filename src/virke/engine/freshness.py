@@ -65,6 +65,7 @@ class Freshness:
         self._bookmarks = Bookmarks(self._branch)
         self._lock = threading.Lock()
         self._closed = False
+        self._is_down = False
         self.shown = self.show()
         self._branch.on_change = self.expire
 
@@ -95,12 +96,20 @@ class Freshness:
         try:
             self._branch.refresh()
         except Unavailable:
+            self._is_down = True
             if self._monotonic() >= self._branch.checked_at + stale_s:
                 raise
+        else:
+            self._is_down = False
 
     @property
     def stale_ms(self) -> int | None:
-        """How old the state is that reads see, where that is older than `max_staleness_ms` allows: the store is down."""
+        """How old the state is that reads see, where that is older than `max_staleness_ms` allows: the store is down.
+
+        None if the store answered the last read that asked it, however long ago: the next read asks again.
+        """
+        if not self._is_down:
+            return None
         age_ms = (self._monotonic() - self._branch.checked_at) * 1000
         return round(age_ms) if age_ms > self._branch.latest().root.settings.max_staleness_ms else None
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from virke.core.change import Change, copy_inline, identity_of, next_root, plan_change
 from virke.core.commit import Conflicted, Plan, Verdict
-from virke.core.effects import Effect, Outcome, Tier
+from virke.core.effects import Effect, Outcome, PutAll, PutNew, Tier
 from virke.core.hot import HotPages
 from virke.core.ids import PageNo
 from virke.core.packing import SegmentWriter
@@ -31,6 +31,8 @@ from virke.engine.volume import Volume
 
 LONG_BYTES: Final = 4 << 20
 """From here on a write that has a turn stores its pages part by part: before, it takes far less than a turn lasts."""
+FRESH_SHARE: Final = 0.2
+T = TypeVar("T")
 Pages = Iterable[tuple[PageNo, bytes]]
 
 
@@ -51,7 +53,8 @@ class Storing:
         self._claimant = claimant
         self._tier = tier
         self.base = base
-        """The root to commit on; turns move it."""
+        """The root to commit on; turns move it, until the segment has said which version it is of."""
+        self._is_named = False
 
     def commit(self, pages: Pages, page_count: int, change: Callable[[], Change]) -> Verdict:
         """Store `pages`, ascending and about so many, then swap; `change` says, once they are stored, what else there is.
@@ -73,7 +76,8 @@ class Storing:
             yield from upload.put(copy_inline(writer, root.inline))
             yield from upload.put(writer.pages(change().page_size, hot.cold(self._kept(pages))))
             yield from upload.finish()
-            self._keep_turn()
+            self._keep_turn(FRESH_SHARE)
+            self._is_named = True
             new = next_root(self.base.root, commit_id, change())
             yield from upload.put(hot.finish(writer, new.head))
             parts, ref = writer.finish(())
@@ -82,7 +86,7 @@ class Storing:
             return new, ref
 
         try:
-            new, ref = volume.driver.run(write())
+            new, ref = volume.driver.run(self._between_turns(write()))
         except BaseException as error:
             volume.driver.remove([upload.removal()])
             if isinstance(error, Lost):
@@ -96,9 +100,27 @@ class Storing:
             self._keep_turn()
             yield page
 
-    def _keep_turn(self) -> None:
+    def _between_turns(self, effects: Generator[Effect, Outcome, T]) -> Generator[Effect, Outcome, T]:
+        """The same effects; a turn that is not fresh is renewed before objects are sent, which takes who knows how long."""
+        outcome: Outcome = None
+        error: Exception | None = None
+        while True:
+            try:
+                effect = effects.throw(error) if error else effects.send(outcome)
+            except StopIteration as done:
+                value: T = done.value
+                return value
+            outcome = error = None
+            if isinstance(effect, PutNew | PutAll) and not self._is_named:
+                self._keep_turn(FRESH_SHARE)
+            try:
+                outcome = yield effect
+            except Exception as raised:
+                error = raised
+
+    def _keep_turn(self, share: float = 0.5) -> None:
         """Renew the turn, if there is one and it is time. Raises `Lost`."""
-        self._claimant.renew_if_due()
+        self._claimant.renew_if_due(share)
         now = self._volume.branch.latest()
         if now is not self.base:
             if not moved_turn_only(self.base.root, now.root):

@@ -129,10 +129,10 @@ class Claimant:
         """Whether no foreign turn is in the way at this moment."""
         return not isinstance(self._turns.move(self._claim)[1], Wait)
 
-    def renew_if_due(self) -> None:
-        """Half of the turn is over, and the statement still runs: renew it. Called often."""
+    def renew_if_due(self, share: float = 0.5) -> None:
+        """Such a share of the turn is over, and the write is not done: renew it. Called often."""
         turn = self._turn
-        if turn is not None and self._turns.environment.monotonic() >= renewal_at_s(turn, self._taken_s):
+        if turn is not None and self._turns.environment.monotonic() >= renewal_at_s(turn, self._taken_s, share):
             self.renew(self._length_ms())
 
     def renew(self, milliseconds: int = LENGTH_MOST_MS) -> None:

@@ -215,10 +215,11 @@ class Writer:
             dirty = run(connection, base, group)
         finally:
             connection.guard.on_look = None
-        claimant.work_s = self.volume.environment.monotonic() - began_s
+        claimant.work_s = max(claimant.work_s, self.volume.environment.monotonic() - began_s)
         if before_swap:
             before_swap(group)
         verdict = self._settle(connection, base, dirty, group, claimant=claimant)
+        claimant.work_s = self.volume.environment.monotonic() - began_s  # with what storing took
         if isinstance(verdict, Committed) and first.stands_alone and not group[0].error:
             group[0].foreign_keys = bool(connection.raw.pragma("foreign_keys"))
         return verdict

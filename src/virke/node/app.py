@@ -136,8 +136,6 @@ class App:
                 if isinstance(response, Relayed):
                     status = str(response.status)
                 elif response is not None:
-                    if isinstance(response.body, bytes):
-                        taken.add_answer(len(response.body))
                     await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
                     status = str(response.status)
         finally:
@@ -174,6 +172,7 @@ class App:
                 if isinstance(found, Relayed):
                     return found
                 response = found
+            taken.send(len(response.body) if isinstance(response.body, bytes) else None)
         except ClientGone:
             return None
         except VirkeError as error:
@@ -217,7 +216,6 @@ class App:
         path = _path_of(scope)
         token = None
         if path not in OPEN_PATHS:
-            self._rooms.check()
             token = await self._access.enter(headers, _client_of(scope))
         is_endless = has_endless_body(scope["method"], path)
         body = b"" if is_endless else await self._body(headers, receive, taken)
@@ -347,6 +345,7 @@ class App:
             timeout_ms=operation.timeout_ms,
             scope=scope,
         )
+        taken.wrote = True
         answers = await self._writer().run(database, program, taken.leaving, taken.growing())
         results = [one for one in answers if isinstance(one, QueryResult)]
         return results if operation.is_batch else results[0]
@@ -362,7 +361,11 @@ class App:
 
     async def _in_thread(self, operation: Operation, scope: Scope, taken: Taken) -> object:
         """Perform it in a thread; a client that goes away meanwhile ends the read."""
-        cancel = Cancel(taken.growing())
+        if isinstance(operation, Run) and not operation.is_unit:
+            grew = taken.begin(operation.requests[0][0])
+        else:
+            grew = taken.growing()
+        cancel, taken.wrote = Cancel(grew), True  # as far as is known here
         loop = asyncio.get_running_loop()
         assert taken.leaving is not None, "a request has a client"
         take_back = taken.leaving.then(cancel.cancel)

@@ -23,6 +23,7 @@ from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.hrana.sql import is_plain, verb
 from virke.api.messages import Parts, Response
 from virke.api.pieces import body_of, body_of_lines
+from virke.api.routes import with_state
 from virke.engine.database import Database
 from virke.engine.programs import Step
 from virke.engine.results import QueryResult
@@ -57,6 +58,13 @@ class Hrana:
         self, operation: Pipeline | Cursor | Once, database: Database, scope: Scope, taken: Taken
     ) -> Response:
         """Do what a request asks. `taken` is what it holds. Raises `Refused`, `Busy`."""
+        response = await self._perform(operation, database, scope, taken)
+        stale_ms = database.serving.stale_ms
+        return response if stale_ms is None else with_state(response, None, stale_ms)
+
+    async def _perform(
+        self, operation: Pipeline | Cursor | Once, database: Database, scope: Scope, taken: Taken
+    ) -> Response:
         match operation:
             case Pipeline(baton=None, requests=[requests.Execute(statement), *rest]) if _is_simple(statement) and (
                 not rest or (len(rest) == 1 and isinstance(rest[0], requests.Close))
@@ -113,6 +121,7 @@ class Hrana:
     async def _write(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Done:
         sql = statement.text.sql or ""
         check_may_write(scope)
+        taken.wrote = True
         program = database.serving.program((Step(sql, statement.params),), scope=scope)
         [result] = await self._writing().run(database, program, taken.leaving, taken.growing())
         assert isinstance(result, QueryResult), "an error is raised"

@@ -5,7 +5,8 @@ Knows numbers and locks; knows no request.
 1. Nothing here waits, and nothing grows with the number of clients: what finds no room is `Busy` at once.
 2. A request that is alone always finds room: what it may hold has a limit of its own.
 3. What a request took is given back when its `with` ends, however it ends, and the databases that it held are let go.
-4. An answer that is built already is counted, and never refused: what it says may be that something was written.
+4. What says that something was written is counted, and never refused. Small answers are neither: clients that hold large
+   ones, and do not read them, take nothing from the others.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ ANSWERS_SHARE: Final = 2
 """Of what a process may use, one part in so many."""
 ANSWERS_BYTES_MIN: Final = 128 << 20
 """Twice the usual `max_result_mb`."""
+FULL_BYTES: Final = 2 << 20
+"""With less than that left, no read is begun whose answer was large before: it would be stopped after two MiB."""
+PARTS_BYTES: Final = 1 << 20
+"""What rows hold that were not counted, because they are less than that."""
+LARGE_MAX: Final = 1000
 SMALL_BYTES: Final = 64 << 10
 """An answer of at most so many bytes is not counted: its connection holds no more than that."""
 
@@ -38,16 +44,11 @@ class Room:
         self.used = 0
         self._lock = threading.Lock()
 
-    def check(self) -> None:
-        """Raise `Busy` if there is no room for anything more."""
-        if self.used >= self.bytes_max:
-            raise self._full()
-
     def take(self, count: int, own: int) -> None:
         """Hold so many bytes more for a request that has `own` of them. Raises `Busy`: they are not there."""
         with self._lock:
             if self.used > own and self.used + count > self.bytes_max:
-                raise self._full()
+                raise self.full()
             self.used += count
 
     def add(self, count: int) -> None:
@@ -55,7 +56,8 @@ class Room:
         with self._lock:
             self.used += count
 
-    def _full(self) -> Busy:
+    def full(self) -> Busy:
+        """What a request is told for which there is no room."""
         return Busy(f"{self.what} hold {self.used >> 20} MiB here already; send this again in a moment")
 
 
@@ -65,25 +67,25 @@ class Rooms:
     def __init__(self, bodies_bytes: int, answers_bytes: int) -> None:
         self.bodies = Room("bodies of requests", bodies_bytes)
         self.answers = Room("answers", answers_bytes)
+        self.large: dict[int, None] = {}
+        """Texts of reads that had large answers, by their hashes; the newest last."""
 
     def request(self, leaving: Leaving | None = None) -> Taken:
-        """What one request takes of them; before it is performed, `check` says whether there is any."""
+        """What one request takes of them."""
         return Taken(self, leaving)
-
-    def check(self) -> None:
-        """Raise `Busy` if there is no room for another answer."""
-        self.answers.check()
 
 
 class Taken:
     """What one request holds, until the end of its `with`, and its client; used by one thread at a time."""
 
-    __slots__ = ("_answer", "_body", "_held", "_rooms", "leaving")
+    __slots__ = ("_answer", "_body", "_held", "_rooms", "leaving", "wrote")
 
     def __init__(self, rooms: Rooms, leaving: Leaving | None) -> None:
         self._rooms = rooms
         self.leaving = leaving
         """Says when the client goes; None: what the request came by says so."""
+        self.wrote = False
+        """Whether its answer may say that something was written."""
         self._body = self._answer = 0
         self._held: list[Callable[[], None]] = []
 
@@ -91,6 +93,22 @@ class Taken:
         """So many bytes of its body came. Raises `Busy`."""
         self._rooms.bodies.take(count, self._body)
         self._body += count
+
+    def begin(self, sql: str) -> Callable[[int], None]:
+        """As `growing`, for a read. Raises `Busy`: its answer was large before, and there is no room."""
+        room, large = self._rooms.answers, self._rooms.large
+        key = hash(sql)
+        if key in large and room.used > self._answer and room.used + FULL_BYTES > room.bytes_max:
+            raise room.full()
+        grew = self.growing()
+
+        def grew_large(size: int) -> None:
+            large[key] = None
+            if len(large) > LARGE_MAX:
+                large.pop(next(iter(large)), None)
+            grew(size)
+
+        return grew_large
 
     def growing(self) -> Callable[[int], None]:
         """For one result: to be told how many bytes it has so far. A statement that is run again begins from nothing.
@@ -108,11 +126,21 @@ class Taken:
 
         return grew
 
-    def add_answer(self, count: int) -> None:
-        """Its answer is so large, and is sent in any case."""
-        if count > SMALL_BYTES:
+    def send(self, count: int | None) -> None:
+        """Its answer, of so many bytes, is to be sent; None: it comes in parts, which are counted as `PARTS_BYTES`.
+
+        Raises `Busy`: there is no room for it, and nothing was written.
+        """
+        parts = count is None
+        if count is None:
+            count = max(0, PARTS_BYTES - self._answer)
+        elif count <= SMALL_BYTES:
+            return
+        if self.wrote or parts:
             self._rooms.answers.add(count)
-            self._answer += count
+        else:
+            self._rooms.answers.take(count, self._answer)
+        self._answer += count
 
     def hold(self, let_go: Callable[[], None]) -> None:
         """Call this when it ends."""

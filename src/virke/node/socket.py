@@ -107,7 +107,6 @@ class Socket:
         await self._room.acquire()
         taken = self._rooms.request()
         try:
-            self._rooms.check()
             taken.take_body(len(text))
             doing = self._begin(found, self._database, taken)
         except Busy as error:
@@ -232,7 +231,7 @@ class Socket:
     async def _say(self, message: dict[str, object], taken: Taken | None = None) -> None:
         text = bytes_of(message, self._codec).decode()
         if taken is not None:
-            taken.add_answer(len(text))
+            taken.send(len(text))
         await self._send({"type": "websocket.send", "text": text})
 
     async def _close(self, code: int, error: VirkeError) -> None:

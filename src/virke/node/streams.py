@@ -232,6 +232,8 @@ class Streams:
         if live.is_ended and not isinstance(effect, End):
             raise Refused("The stream has expired due to inactivity", "STREAM_EXPIRED", status=404)
         check_scope(effect, live.scope)
+        if live.taken is not None and not isinstance(effect, Single | Ask | BeginReading):
+            live.taken.wrote = True
         match effect:
             case Single(sql, params):
                 try:
@@ -265,7 +267,7 @@ class Streams:
     async def _single(self, live: Live, single: Single, *, writes: bool) -> QueryResult:
         """One statement that can't be answered from memory: a read in a thread, a write in line."""
         if not writes:
-            live.cancel = Cancel(live.growing())
+            live.cancel = Cancel(live.taken.begin(single.sql) if live.taken is not None else None)
             try:
                 terms = Terms(cancel=live.cancel)
                 read = partial(live.database.serving.read, single.sql, single.params, terms)
@@ -277,6 +279,8 @@ class Streams:
             finally:
                 live.cancel = None
         check_may_write(live.scope)
+        if live.taken is not None:
+            live.taken.wrote = True
         program = live.database.serving.program(
             (Step(single.sql, single.params),), foreign_keys=single.foreign_keys, scope=live.scope
         )

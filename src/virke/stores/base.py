@@ -26,7 +26,9 @@ What a store may have besides
      nothing is left where nothing was written.
  L2. `watch(key)` gives a function that costs next to nothing and makes no request: it answers a stamp, or None. While
      it answers an equal stamp, no swap or remove of `key` was applied since, by whomever; None says nothing. So: take
-     the stamp, *then* read; what was read is the newest for as long as the stamp stays.
+     the stamp, *then* read; what was read is the newest for as long as the stamp stays. `stamp_of(generation)` is the
+     stamp that the swap left which made this generation: while `watch` answers it, that swap was the last one, so who
+     has swapped need not read to know that.
  L3. `tidy()` removes what writers that were killed long ago left half-written, and answers how much of it there was.
      It needs no LIST, and never takes anything from a writer that is alive.
 
@@ -178,6 +180,8 @@ class Store:
     """The queue of those who write one key (L1); None where the store has none."""
     watch: Callable[[str], Watch] | None = None
     """How to see for next to nothing whether a key was changed (L2); None where only a read shows it."""
+    stamp_of: Callable[[Generation], bytes] | None = None
+    """The stamp that a swap left (L2); not None where `watch` is not."""
     plain: frozenset[Tier] = frozenset()
     """The tiers whose large segments are not worth compressing: their objects are files of this machine."""
     tidy: Callable[[], int] | None = None

@@ -28,7 +28,14 @@ def composite(kv: Store, objects: Store) -> Store:
         blobs[Tier.KV] = kv.blobs[Tier.KV]
     tidy = partial(_tidy, [one.tidy for one in (kv, objects) if one.tidy is not None])
     return Store(
-        f"{kv.url},{objects.url}", kv.register, blobs, line=kv.line, watch=kv.watch, plain=objects.plain, tidy=tidy
+        f"{kv.url},{objects.url}",
+        kv.register,
+        blobs,
+        line=kv.line,
+        watch=kv.watch,
+        stamp_of=kv.stamp_of,
+        plain=objects.plain,
+        tidy=tidy,
     )
 
 

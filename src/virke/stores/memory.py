@@ -192,7 +192,7 @@ def memory_store(
         raise Invalid(f"not a memory store: {url!r}; write memory://name, or memory:// for one that nobody else opens")
     blobs = {Tier.KV: MemoryBlobs(kv_bytes_max), Tier.OBJECT: MemoryBlobs(object_bytes_max)}
     register = MemoryRegister()
-    made = Store(url, register, {**blobs}, line=ThreadLine(), watch=register.watch)
+    made = Store(url, register, {**blobs}, line=ThreadLine(), watch=register.watch, stamp_of=str.encode)
     if not name:
         return made
     check_name(name)

@@ -1,6 +1,6 @@
 """Virke's own requests on a stream: an interactive transaction of Virke's client, without loss of types, errors or versions.
 
-Knows Virke's JSON (`native`) and streams; knows no server. They travel in the pipelines of libSQL's protocol, so that
+Knows Virke's JSON (`native`); carries nothing out (`transacting` does). They travel in the pipelines of libSQL's protocol, so that
 batons, leases and gates are the same for all who have a transaction open (decision 0021).
 
 1. Their types begin with `virke_`, which libSQL's clients never send; what those send means what it meant.
@@ -18,6 +18,7 @@ from typing import Final, Literal
 from virke.api import native
 from virke.api.hrana.complaints import Refused, in_both_languages
 from virke.engine.programs import Step
+from virke.engine.transaction import Transaction
 from virke.engine.values import Json
 from virke.errors import Invalid, VirkeError
 
@@ -53,6 +54,20 @@ class DescribeStep:
 @dataclass(frozen=True, slots=True)
 class CommitTransaction:
     """The end."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """The transaction of a stream. `savepoint` is the name of the one that began it, if that was not BEGIN.
+
+    `foreign_keys` says whether they are checked, where that is not what the stream says.
+    """
+
+    mode: Mode
+    transaction: Transaction | None = None
+    has_read: bool = False
+    savepoint: str | None = None
+    foreign_keys: bool | None = None
 
 
 Interactive = BeginTransaction | RunSteps | DescribeStep | CommitTransaction

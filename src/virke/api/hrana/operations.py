@@ -38,5 +38,13 @@ class Once:
     request: requests.Execute | requests.Batch
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What was answered, and how old the state is that it is of, where that is older than allowed: the store is down."""
+
+    body: object
+    stale_ms: int | None
+
+
 HRANA: Final = (Pipeline, Cursor, Once)
 """All of them: for `isinstance`, which takes half a microsecond for a union that is written out."""

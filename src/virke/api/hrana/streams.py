@@ -13,12 +13,10 @@ Knows Hrana's requests and the engine's values; knows no server, no thread and n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from virke.api import native
-from virke.api.hrana import answers, interactive, requests
+from virke.api.hrana import answers, interactive, requests, transacting
 from virke.api.hrana.answers import Done, StepAnswer
 from virke.api.hrana.batches import OneProgram, PlainStep, one_program
 from virke.api.hrana.complaints import Refused
@@ -33,6 +31,7 @@ from virke.api.hrana.effects import (
     Within,
     check_foreign_keys,
 )
+from virke.api.hrana.interactive import Opened
 from virke.api.hrana.sql import (
     Begin,
     Commit,
@@ -45,12 +44,12 @@ from virke.api.hrana.sql import (
     takes_own_table,
     verb,
 )
-from virke.engine.programs import Answer, Skipped, Step, Succeeded, holds
+from virke.engine.programs import Answer, Skipped, Succeeded, holds
 from virke.engine.results import QueryResult
 from virke.engine.sessions import NotOneProgram
 from virke.engine.sqlite import Column, Description, Parameters, keyword, split
 from virke.engine.transaction import Transaction
-from virke.errors import Conflict, Denied, Invalid, SqlError, VirkeError
+from virke.errors import Conflict, Denied, SqlError, VirkeError
 from virke.scopes import Scope
 
 T = TypeVar("T")
@@ -62,46 +61,35 @@ _ASKS: Final = frozenset({"PRAGMA", "WITH", "ANALYZE", "REINDEX"})
 """Statements whose first word does not say whether they write."""
 
 
-@dataclass(slots=True)
-class _Open:
-    """The transaction of a stream. `savepoint` is the name of the one that began it, if that was not BEGIN."""
-
-    mode: interactive.Mode
-    transaction: Transaction | None = None
-    has_read: bool = False
-    savepoint: str | None = None
-    foreign_keys: bool | None = None
-    """Whether they are checked, where that is not what the stream says."""
-
-
 class Stream:
     """One stream; `respond` does a request."""
 
     def __init__(self, empty: Callable[[], QueryResult], *, foreign_keys: bool, scope: Scope) -> None:
-        self._empty = empty
+        self.empty = empty
         """A result without columns and rows, as of now."""
-        self._scope = scope
+        self.scope = scope
         self._default_keys = foreign_keys
-        self._foreign_keys = foreign_keys
+        self.foreign_keys = foreign_keys
         self._stored: dict[int, str] = {}
-        self._open: _Open | None = None
+        self.opened: Opened | None = None
+        """The transaction, if one is open."""
         self._rowid = 0
         self.is_closed = False
 
     @property
     def is_autocommit(self) -> bool:
         """Whether no transaction is open."""
-        return self._open is None
+        return self.opened is None
 
     @property
     def transaction(self) -> Transaction | None:
         """What is open, for whoever has to end it from outside."""
-        return self._open.transaction if self._open else None
+        return self.opened.transaction if self.opened else None
 
     @property
     def is_blank(self) -> bool:
         """Whether nothing of it would be missed: a client may go on with a new one."""
-        return self._open is None and not self._stored and self._foreign_keys == self._default_keys
+        return self.opened is None and not self._stored and self.foreign_keys == self._default_keys
 
     def respond(self, request: requests.StreamRequest) -> Doing[dict[str, object]]:
         """Do a request; returns its result, an error too."""
@@ -137,12 +125,12 @@ class Stream:
                 yield from self.close()
                 return answers.ok("close")
             case _:
-                return (yield from self._interactive(request))
+                return (yield from transacting.respond(self, request))
 
     def close(self) -> Doing[None]:
         """End it; what is open is taken back."""
         self.is_closed = True
-        opened, self._open = self._open, None
+        opened, self.opened = self.opened, None
         if opened and opened.transaction:
             yield End(opened.transaction, commits=False)
 
@@ -185,25 +173,26 @@ class Stream:
             return (yield from self._control(found, sql))
         if (name := takes_own_table(sql)) is not None:
             raise Denied(OWN_TABLE.format(name=name))
-        if self._open is None:
-            return (yield Single(sql, params, self._foreign_keys))  # type: ignore[no-any-return]
-        return (yield from self._within(self._open, sql, params))
+        if self.opened is None:
+            return (yield Single(sql, params, self.foreign_keys))  # type: ignore[no-any-return]
+        return (yield from self._within(self.opened, sql, params))
 
-    def _within(self, opened: _Open, sql: str, params: Parameters = ()) -> Doing[QueryResult]:
-        writes = yield from self._writes(opened, sql)
-        return (yield from self._inside(opened, lambda found: found.query(sql, params), writes=writes, sql=sql))
+    def _within(self, opened: Opened, sql: str, params: Parameters = ()) -> Doing[QueryResult]:
+        writes = yield from self.needs_writing(opened, sql)
+        return (yield from self.inside(opened, lambda found: found.query(sql, params), writes=writes, sql=sql))
 
-    def _inside(self, opened: _Open, call: Callable[[Transaction], T], *, writes: bool, sql: str) -> Doing[T]:
+    def inside(self, opened: Opened, call: Callable[[Transaction], T], *, writes: bool, sql: str) -> Doing[T]:
+        """A call on the open transaction, which is begun for it if need be; `sql` is what the log says of it."""
         transaction = yield from self._transaction(opened, writes=writes)
         opened.has_read = True
         try:
             return (yield Within(transaction, lambda: call(transaction), sql))  # type: ignore[no-any-return]
         finally:
             if transaction.is_over:  # SQLite took it back, or its time was over
-                self._open = None
+                self.opened = None
                 yield End(transaction, commits=False)
 
-    def _writes(self, opened: _Open, sql: str) -> Doing[bool]:
+    def needs_writing(self, opened: Opened, sql: str) -> Doing[bool]:
         """Whether a statement needs a transaction that may write."""
         word = keyword(sql)
         if opened.mode == "write" or only_reads(word) or not word:
@@ -217,15 +206,15 @@ class Stream:
             raise SqlError("attempt to write a readonly database", sqlite_code="SQLITE_READONLY")
         return writes
 
-    def _transaction(self, opened: _Open, *, writes: bool) -> Doing[Transaction]:
+    def _transaction(self, opened: Opened, *, writes: bool) -> Doing[Transaction]:
         """The engine's transaction, begun if it was not; one that reads becomes one that writes."""
         now = opened.transaction
         if now is not None and (not writes or not now.read_only):
             return now
         if not writes and opened.mode != "write":
-            opened.transaction = yield BeginReading(self._foreign_keys)
+            opened.transaction = yield BeginReading(self.foreign_keys)
             return opened.transaction
-        keys = self._foreign_keys if opened.foreign_keys is None else opened.foreign_keys
+        keys = self.foreign_keys if opened.foreign_keys is None else opened.foreign_keys
         writing: Transaction = yield BeginWriting(keys)
         if now is not None and opened.has_read and not now.begins_as(writing):
             yield End(writing, commits=False)
@@ -240,66 +229,10 @@ class Stream:
             columns = (Column("foreign_keys"),) if found == ForeignKeys(None) else ()
             reads = not isinstance(found, ForeignKeys) or found.value is None
             return Description(keyword(sql), columns, 0, (), read_only=reads, is_explain=False)
-        if self._open and self._open.transaction:
-            transaction = self._open.transaction
+        if self.opened and self.opened.transaction:
+            transaction = self.opened.transaction
             return (yield Within(transaction, partial(transaction.describe, sql)))  # type: ignore[no-any-return]
         return (yield Ask(sql))  # type: ignore[no-any-return]
-
-    # Virke's own transactions
-
-    def _interactive(self, request: interactive.Interactive) -> Doing[dict[str, object]]:
-        try:
-            match request:
-                case interactive.BeginTransaction():
-                    return (yield from self._begin_transaction(request))
-                case interactive.RunSteps(steps):
-                    results = yield from self._run_steps(steps)
-                    return interactive.ran([native.result_of(one) for one in results])
-                case interactive.DescribeStep(sql):
-                    transaction = self._begun()
-                    description = yield Within(transaction, partial(transaction.describe, sql))
-                    return interactive.explained(description)
-                case interactive.CommitTransaction():
-                    version = yield from self._commit()
-                    return interactive.stands("virke_commit", version, self._empty().bookmark)
-        except VirkeError as error:
-            return interactive.failed(error)
-
-    def _begin_transaction(self, asked: interactive.BeginTransaction) -> Doing[dict[str, object]]:
-        if self._open is not None:
-            raise SqlError("cannot start a transaction within a transaction")
-        mode = self._foreign_keys if asked.foreign_keys is None else asked.foreign_keys
-        if asked.foreign_keys is not None and asked.mode != "read":
-            check_foreign_keys(self._scope, mode)
-        begin = BeginWriting(mode, asked.key) if asked.mode == "write" else BeginReading(mode, asked.bookmark)
-        transaction: Transaction = yield begin
-        self._open = _Open(asked.mode, transaction, foreign_keys=mode)
-        return interactive.stands("virke_begin", transaction.version, self._empty().bookmark)
-
-    def _begun(self) -> Transaction:
-        if self._open is None or self._open.transaction is None:
-            raise Invalid("the transaction is over")
-        return self._open.transaction
-
-    def _run_steps(self, steps: tuple[Step, ...]) -> Doing[list[QueryResult]]:
-        self._begun()
-        opened = self._open
-        assert opened is not None, "it has begun"
-        writes = False
-        if opened.mode == "deferred":
-            for step in steps:
-                writes = writes or step.is_script or (yield from self._writes(opened, step.sql))
-        sql = "; ".join(step.sql for step in steps)
-        return (yield from self._inside(opened, lambda found: found.run_steps(steps), writes=writes, sql=sql))
-
-    def _commit(self) -> Doing[int]:
-        transaction = self._begun()
-        version: int | None = None
-        try:
-            version = yield End(transaction, commits=not transaction.read_only)
-        finally:
-            self._open = None
-        return transaction.version if version is None else version
 
     # Transaction control
 
@@ -317,24 +250,24 @@ class Stream:
     def _keys(self, value: bool | None) -> QueryResult:
         """`PRAGMA foreign_keys`, which has no effect inside of a transaction."""
         if value is None:
-            mode = int(self._foreign_keys)
-            return _with_rows(self._empty(), ["foreign_keys"], [(mode,)])
-        check_foreign_keys(self._scope, value)
-        if self._open is None:
-            self._foreign_keys = value
-        return self._empty()
+            mode = int(self.foreign_keys)
+            return _with_rows(self.empty(), ["foreign_keys"], [(mode,)])
+        check_foreign_keys(self.scope, value)
+        if self.opened is None:
+            self.foreign_keys = value
+        return self.empty()
 
     def _begin(self, mode: interactive.Mode) -> Doing[QueryResult]:
-        if self._open is not None:
+        if self.opened is not None:
             raise SqlError("cannot start a transaction within a transaction")
-        opened = _Open(mode)
+        opened = Opened(mode)
         if mode == "write":
-            opened.transaction = yield BeginWriting(self._foreign_keys)
-        self._open = opened
-        return self._empty()
+            opened.transaction = yield BeginWriting(self.foreign_keys)
+        self.opened = opened
+        return self.empty()
 
     def _finish(self, *, commits: bool) -> Doing[QueryResult]:
-        opened = self._open
+        opened = self.opened
         if opened is None:
             raise SqlError(f"cannot {'commit' if commits else 'rollback'} - no transaction is active")
         if opened.transaction is not None:
@@ -342,16 +275,16 @@ class Stream:
                 yield End(opened.transaction, commits=commits and not opened.transaction.read_only)
             finally:
                 if opened.transaction.is_over:
-                    self._open = None
-        self._open = None
-        return self._empty()
+                    self.opened = None
+        self.opened = None
+        return self.empty()
 
     def _savepoint(self, mark: Savepoint, sql: str) -> Doing[QueryResult]:
-        if self._open is None:
+        if self.opened is None:
             if mark.word != "SAVEPOINT":
                 raise SqlError(f"no such savepoint: {mark.name}")
-            self._open = _Open("deferred", savepoint=mark.name.lower())
-        opened = self._open
+            self.opened = Opened("deferred", savepoint=mark.name.lower())
+        opened = self.opened
         if mark.word == "RELEASE" and opened.savepoint == mark.name.lower() and opened.transaction is None:
             return (yield from self._finish(commits=True))
         transaction = yield from self._transaction(opened, writes=opened.mode == "deferred")
@@ -384,8 +317,8 @@ class Stream:
     def _steps(self, steps: Sequence[PlainStep]) -> Doing[list[StepAnswer]]:
         found: list[Answer] = []
         program = None
-        if self._open is None and len(steps) > 1:
-            program = one_program(steps, foreign_keys=self._foreign_keys, scope=self._scope)
+        if self.opened is None and len(steps) > 1:
+            program = one_program(steps, foreign_keys=self.foreign_keys, scope=self.scope)
         if program is not None:
             found = yield from self._as_program(steps, program)
         for step in steps[len(found) :]:
@@ -401,8 +334,8 @@ class Stream:
             core: list[Answer] = yield Together(program.steps, program.foreign_keys)
         except NotOneProgram:
             return []
-        self._foreign_keys = program.foreign_keys
-        return [*(self._empty() for _ in range(program.begin)), *core]
+        self.foreign_keys = program.foreign_keys
+        return [*(self.empty() for _ in range(program.begin)), *core]
 
     def _one_by_one(self, step: PlainStep, found: Sequence[Answer]) -> Doing[Answer]:
         try:

@@ -29,7 +29,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from virke.core.effects import Lost
+from virke.core.effects import Generation, Lost
 from virke.errors import Corrupt, Invalid, NotFound, TooLarge, Unavailable, VirkeError
 from virke.processes import at_fork, lock, unlock
 from virke.stores.local.files import TEMPS, System, discard, make_directory, sync_directory, unavailable
@@ -167,11 +167,17 @@ class KvFile:
         return rows
 
     def change(
-        self, sql: str, parameters: Sequence[Parameter], *, key: str | None = None, make: bool = False
+        self,
+        sql: str,
+        parameters: Sequence[Parameter],
+        *,
+        key: str | None = None,
+        generation: Generation | None = None,
+        make: bool = False,
     ) -> int | Lost:
         """How many rows one statement changed, durably; 0 if there is no file and `make` does not ask for one.
 
-        `key` is the register's that the statement changes.
+        `key` is the register's that the statement changes, `generation` what it makes of it.
 
         Raises:
             Unavailable: disk full, read-only, locked for too long; nothing was changed.
@@ -182,7 +188,7 @@ class KvFile:
             with self._gate:
                 self._busy += 1
             try:
-                return self._change(sql, parameters, key) if self._settle(make=make) else 0
+                return self._change(sql, parameters, key, generation) if self._settle(make=make) else 0
             except BaseException as error:
                 self._close_writer()
                 if not isinstance(error, sqlite3.Error):
@@ -194,14 +200,16 @@ class KvFile:
             finally:
                 self._give_back(None)
 
-    def _change(self, sql: str, parameters: Sequence[Parameter], key: str | None) -> int | Lost:
+    def _change(
+        self, sql: str, parameters: Sequence[Parameter], key: str | None, generation: Generation | None
+    ) -> int | Lost:
         if self._writer is None:
             self._is_stamped = False
             self._writer = self._open()
             if self._writer is None or self._id() != self._settled:
                 raise Unavailable(f"{self.path} was removed just now; nothing was changed")
         with self._locked():
-            changed = self._execute(self._writer, sql, parameters, key)
+            changed = self._execute(self._writer, sql, parameters, key=key, generation=generation)
         if self._id() != self._settled:
             return Lost(f"{self.path} was removed at the same time")
         return changed
@@ -344,7 +352,13 @@ class KvFile:
             unlock(self._lock_fd)
 
     def _execute(
-        self, connection: sqlite3.Connection, sql: str, parameters: Sequence[Parameter], key: str | None
+        self,
+        connection: sqlite3.Connection,
+        sql: str,
+        parameters: Sequence[Parameter],
+        *,
+        key: str | None,
+        generation: Generation | None,
     ) -> int:
         if not self._is_stamped:
             [[version]] = connection.execute("PRAGMA user_version").fetchall()
@@ -353,7 +367,7 @@ class KvFile:
             self._is_stamped = True
         if key is None:
             return connection.execute(sql, parameters).rowcount
-        with self.stamps.changing(key):
+        with self.stamps.changing(key, generation):
             return connection.execute(sql, parameters).rowcount
 
     # Fork

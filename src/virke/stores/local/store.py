@@ -49,6 +49,7 @@ from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, b
 from virke.stores.local.files import FileBlobs, System, make_directory, unavailable
 from virke.stores.local.kv import Connect, KvFile, connect_sqlite
 from virke.stores.local.line import FileLine
+from virke.stores.local.stamps import stamp_of
 
 KV_BYTES_MAX: Final = 1 << 20
 OBJECT_BYTES_MAX: Final = 16 << 20
@@ -93,10 +94,10 @@ class LocalRegister:
         generation = Generation(secrets.token_hex(16))
         if base is None:
             insert = "INSERT INTO register (key, generation, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-            changed = self._kv.change(insert, (key, generation, bytes(data)), key=key, make=True)
+            changed = self._kv.change(insert, (key, generation, bytes(data)), key=key, generation=generation, make=True)
         else:
             update = "UPDATE register SET generation = ?, data = ? WHERE key = ? AND generation = ?"
-            changed = self._kv.change(update, (generation, bytes(data), key, base), key=key)
+            changed = self._kv.change(update, (generation, bytes(data), key, base), key=key, generation=generation)
         return _outcome(changed, generation)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
@@ -262,6 +263,7 @@ def _store(folder: Path, register: LocalRegister, kv: KvBlobs, files: FileBlobs,
         blobs,
         line=line,
         watch=register.watch,
+        stamp_of=stamp_of,
         plain=frozenset({Tier.OBJECT}),
         tidy=files.tidy,
     )
