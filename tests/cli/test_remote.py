@@ -246,8 +246,9 @@ def test_every_command_answers_the_same(places: Places) -> None:
         if local != remote:
             differing.append(f"virke {' '.join(args)}\n  here:  {local}\n  there: {remote}")
     assert not differing, "\n".join(differing)
-    for name in ("copy.sql", "rows-2.csv"):
-        assert (places.there / name).read_bytes() == (places.here / name).read_bytes()
+    for name in ("copy.sql", "rows-2.csv"):  # when a migration was applied is a time, too
+        there, here = ((folder / name).read_text() for folder in (places.there, places.here))
+        assert masked(there, places.there) == masked(here, places.here)
     assert dump_of(places.there / "copy.sqlite") == dump_of(places.here / "copy.sqlite")
 
 

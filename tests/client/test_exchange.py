@@ -108,6 +108,15 @@ def test_a_refusal_is_final() -> None:
         assert (type(end), sent) == (error, 1)
 
 
+def test_what_has_to_be_mended_first_is_not_tried_again() -> None:
+    """And a write of which an earlier answer was lost is still not known."""
+    mend = NotSent("self-signed certificate", hint="mend it")
+    end, sent, _ = played(READ, [mend])
+    assert isinstance(end, Unavailable)
+    assert (end.context["hint"], sent) == ("mend it", 1)
+    assert type(played(KEYED, [LOST, mend])[0]) is OutcomeUnknown
+
+
 def test_what_took_all_of_its_time_is_not_sent_again() -> None:
     late = NoAnswer("timed out", is_late=True)
     assert [(type(end), sent) for end, sent, _ in (played(READ, [late]), played(KEYED, [late]))] == [

@@ -147,8 +147,9 @@ def behind_tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 def test_a_certificate_is_verified(behind_tls: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     url, trusted = behind_tls
-    with pytest.raises(NotSent, match="certificate"):
+    with pytest.raises(NotSent, match="certificate") as raised:
         Connections(address_of(url, TOKEN)).send(GET)
+    assert "SSL_CERT_FILE" in str(raised.value.hint)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     client = Connections(address_of(url, TOKEN))
     assert client.send(GET).body == b"hi"

@@ -49,3 +49,8 @@ def test_what_is_no_json_is_refused_by_both(text: bytes) -> None:
     for codec in CODECS:
         with pytest.raises(Invalid):
             codec.loads(text)
+
+
+def test_odd_text_that_was_not_wrapped_is_answered_all_the_same() -> None:
+    for codec in CODECS:
+        assert codec.dumps({"name": "a\udcffb", "é": 1}) == '{"name":"a?b","é":1}'.encode()

@@ -1,6 +1,7 @@
 """JSON as bytes and back. Which library does it is the server's choice; this is Python's own.
 
-1. Text that is not valid Unicode never gets here: `engine.values` has wrapped it.
+1. A value that is text but not valid Unicode never gets here: `engine.values` has wrapped it. In a name (of a table in an odd
+   schema) or a message it is answered with question marks, which is better than no answer.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class PlainCodec:
             raise Invalid(f"the body is not JSON: {error}") from error
 
     def dumps(self, value: object) -> bytes:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(errors="replace")
 
 
 def _real(digits: str) -> float:

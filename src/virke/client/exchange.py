@@ -3,7 +3,7 @@
 Pure: a generator that asks for what it needs done (`Send`, `Pause`) and returns an `Answer`, or raises what the caller gets.
 Knows statuses, headers and errors; knows no socket, no clock and no SQL.
 
-1. A request that never left (`NotSent`), or that the node itself says it did not carry out (429, 503), is sent again, a
+1. A request that never left (`NotSent`, unless something has to be mended first), or that the node itself says it did not carry out (429, 503), is sent again, a
    few times. So is one whose answer was lost (`NoAnswer`), but only if it is `SAFE`: a read, or a write with a key.
 2. A lost answer to any other request is `OutcomeUnknown`, at once. To a read it is never that: nothing was changed.
    What was waited for to the end of its time is not sent again: it would take as long.
@@ -79,7 +79,11 @@ class Answer:
 
 
 class NotSent(Exception):
-    """The request never left: the node has not carried it out."""
+    """The request never left: the node has not carried it out. `hint` says what has to be mended first, if anything."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class NoAnswer(Exception):
@@ -124,6 +128,9 @@ def exchange(request: Request) -> Doing:
         try:
             answer = yield Send(request)
         except NotSent as error:
+            if error.hint:
+                failure = Unavailable(f"the node can't be asked: {error}", hint=error.hint)
+                break
             failure = Unavailable(f"the node does not answer: {error}")
             continue
         except NoAnswer as error:

@@ -32,6 +32,9 @@ CONNECT_S: Final = 10.0
 IDLE_S: Final = 30.0
 KEPT_MAX: Final = 16
 PIECE_BYTES: Final = 1 << 16
+_TRUST: Final = (
+    "the certificate is not trusted: is this the node that was meant? SSL_CERT_FILE names certificates of your own"
+)
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000))
 """So that a node whose machine is gone is noticed while its answer is waited for."""
 
@@ -142,6 +145,9 @@ class Connections:
             connection = _OnePiece(self._host, self._port, timeout=connect_s)
         try:
             connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            raise NotSent(error.verify_message, hint=_TRUST) from error
         except (OSError, HTTPException, ValueError) as error:
             connection.close()
             raise NotSent(_text(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from virke.api.codec import PlainCodec
 from virke.engine.values import Json
 from virke.errors import Invalid
 
@@ -24,4 +25,7 @@ class FastCodec:
 
     def dumps(self, value: object) -> bytes:
         """The bytes of a value."""
-        return self._encode(value)
+        try:
+            return self._encode(value)
+        except UnicodeEncodeError:
+            return PlainCodec().dumps(value)

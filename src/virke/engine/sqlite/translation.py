@@ -53,7 +53,7 @@ def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> Vi
             return SqlError(f"{error}{_near(sql, offset)}", sqlite_code=name, offset=offset if offset >= 0 else None)
         case UnicodeDecodeError():
             return Invalid(
-                "a value is text that is not valid Unicode, which only a SELECT can give back: ask for CAST(… AS BLOB)"
+                "there is text that is not valid Unicode, which can be given back by a SELECT, or as CAST(… AS BLOB) alone"
             )
         case UnicodeError():
             return Invalid(f"text is not valid Unicode: {error}")
