@@ -36,7 +36,7 @@ PROGRAMS = (
 @pytest.fixture(autouse=True, scope="module")
 def installed() -> None:
     if why := missing():
-        pytest.skip(f"the clients are not tested: {why}")
+        pytest.skip(why)
 
 
 def of_both(program: str, scheme: str, folder: Path) -> Iterator[Answers]:

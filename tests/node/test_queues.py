@@ -341,3 +341,34 @@ def test_our_own_http_says_when_a_client_goes() -> None:
             await asyncio.get_running_loop().run_in_executor(None, world.app.close)
 
     run(application, scenario)
+
+
+def test_a_cursor_of_a_websocket_holds_room_until_it_was_fetched_or_closed() -> None:
+    rows = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 40000) SELECT n, 'a text' FROM r"
+
+    async def scenario(world: World) -> None:
+        rooms = world.app._rooms
+        for ends in ("fetch", "close", "leave"):
+            client = await Socket(world.app, "/db/d/", ("hrana3",)).greeted()
+            client.ask("open_stream", stream_id=1)
+            await client.heard()
+            client.ask("open_cursor", stream_id=1, cursor_id=1, batch={"steps": [{"stmt": {"sql": rows}}]})
+            assert (await client.heard())["type"] == "response_ok"
+            assert rooms.answers.used > 4 << 20
+            client.ask("fetch_cursor", cursor_id=1, max_count=10)
+            found = (await client.heard())["response"]
+            assert (len(found["entries"]), found["done"]) == (10, False)
+            assert rooms.answers.used > 4 << 20
+            if ends == "fetch":
+                client.ask("fetch_cursor", cursor_id=1, max_count=100_000)
+                found = (await client.heard())["response"]
+                assert (len(found["entries"]), found["done"]) == (40_002 - 10, True)
+                client.ask("fetch_cursor", cursor_id=1, max_count=1)
+                assert (await client.heard())["response"]["entries"] == []
+            elif ends == "close":
+                client.ask("close_cursor", cursor_id=1)
+                await client.heard()
+            await client.leave()
+            assert rooms.answers.used == 0
+
+    play(scenario)

@@ -152,6 +152,10 @@ class Taken:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """It holds nothing any more; harmless when done."""
         if self._body:
             self._rooms.bodies.add(-self._body)
         if self._answer:

@@ -12,7 +12,8 @@ Knows ASGI's WebSockets and `Streams`; knows no HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import takewhile
 from typing import Any, Final
 
 from virke.api.codec import Codec
@@ -43,6 +44,46 @@ class _Stream:
         self.line = asyncio.Lock()
 
 
+class _Cursor:
+    """What a batch answered that was not fetched yet, entry by entry; it holds the room of that until it is over."""
+
+    def __init__(self, stream: _Stream, taken: Taken) -> None:
+        self.stream = stream
+        self.taken = taken
+        self._entries: Iterator[dict[str, object]] = iter(())
+        self._next: dict[str, object] | None = None
+        self._is_closed = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything was fetched."""
+        return self._next is None
+
+    def fill(self, entries: Iterator[dict[str, object]]) -> None:
+        """These are its entries; of one that was closed meanwhile nobody will ask for them."""
+        if self._is_closed:
+            self.close()
+        else:
+            self._entries = takewhile(lambda entry: entry is not answers.END, entries)
+            self._next = next(self._entries, None)
+
+    def fetch(self, count: int) -> list[dict[str, object]]:
+        """The next entries, at most so many."""
+        found: list[dict[str, object]] = []
+        while self._next is not None and len(found) < count:
+            found.append(self._next)
+            self._next = next(self._entries, None)
+        if self._next is None:
+            self.taken.give_back()
+        return found
+
+    def close(self) -> None:
+        """Nothing more is fetched."""
+        self._is_closed = True
+        self._entries, self._next = iter(()), None
+        self.taken.give_back()
+
+
 class Socket:
     """One connection."""
 
@@ -64,7 +105,7 @@ class Socket:
         self._scope = Scope.READ
         self._stored = Stored()
         self._open: dict[int, _Stream] = {}
-        self._cursors: dict[int, tuple[_Stream, list[dict[str, object]]]] = {}
+        self._cursors: dict[int, _Cursor] = {}
         self.spoken: str | None = None
         """The protocol that was agreed on."""
         self.hello = ""
@@ -150,11 +191,11 @@ class Socket:
                 case Asked(kind="close_stream"):
                     return self._close_stream(asked.id, self._open.pop(asked.stream, None))
                 case Asked(kind="close_cursor"):
-                    self._cursors.pop(asked.cursor, None)
+                    return self._close_cursor(asked.id, self._cursors.pop(asked.cursor, None))
                 case Asked(kind="fetch_cursor"):
                     if asked.cursor not in self._cursors:
                         raise Refused(f"Cursor {asked.cursor} not found", "CURSOR_NOT_OPEN")
-                    return self._fetch(asked, *self._cursors[asked.cursor])
+                    return self._fetch(asked, self._cursors[asked.cursor])
                 case Asked(request=requests.StoreSql(sql_id, sql)):
                     self._stored.keep(sql_id, sql)
                 case Asked(request=requests.CloseSql(sql_id)):
@@ -167,9 +208,8 @@ class Socket:
                     if asked.kind == "open_cursor" and isinstance(request, requests.Batch):
                         if asked.cursor in self._cursors:
                             raise Refused(f"Cursor {asked.cursor} already exists", "CURSOR_EXISTS")
-                        entries: list[dict[str, object]] = []
-                        self._cursors[asked.cursor] = stream, entries
-                        return self._open_cursor(asked.id, stream, request, entries=entries, taken=taken)
+                        self._cursors[asked.cursor] = cursor = _Cursor(stream, self._rooms.request())
+                        return self._open_cursor(asked.id, cursor, request)
                     return self._request(asked.id, stream, request, taken)
             return _known(sockets.ok(asked.id, asked.kind))
         except VirkeError as error:
@@ -201,32 +241,29 @@ class Socket:
             finally:
                 self._streams.rest(live)
 
-    async def _open_cursor(
-        self,
-        number: int,
-        stream: _Stream,
-        batch: requests.Batch,
-        *,
-        entries: list[dict[str, object]],
-        taken: Taken,
-    ) -> dict[str, object]:
-        async with stream.line:
-            live = stream.live
-            live.is_in_use, live.taken = True, taken
+    async def _open_cursor(self, number: int, cursor: _Cursor, batch: requests.Batch) -> dict[str, object]:
+        async with cursor.stream.line:
+            live = cursor.stream.live
+            live.is_in_use, live.taken = True, cursor.taken
             try:
                 found = await self._streams.drive(live, live.stream.batch(batch))
-                entries += list(answers.entries_of(found))[:-1]  # `done` says the end here, no entry
+                cursor.fill(answers.entries_of(found))
             except VirkeError as error:
-                entries.append({"type": "error", "error": described(error)})
+                cursor.fill(iter([{"type": "error", "error": described(error)}]))
             finally:
                 self._streams.rest(live)
         return sockets.ok(number, "open_cursor")
 
-    async def _fetch(self, asked: Asked, stream: _Stream, entries: list[dict[str, object]]) -> dict[str, object]:
-        async with stream.line:
-            taken = entries[: max(0, asked.count)]
-            del entries[: len(taken)]
-        return sockets.ok(asked.id, "fetch_cursor", entries=taken, done=not entries)
+    async def _close_cursor(self, number: int, cursor: _Cursor | None) -> dict[str, object]:
+        if cursor is not None:
+            async with cursor.stream.line:  # what was asked before is answered
+                cursor.close()
+        return sockets.ok(number, "close_cursor")
+
+    async def _fetch(self, asked: Asked, cursor: _Cursor) -> dict[str, object]:
+        async with cursor.stream.line:
+            entries = cursor.fetch(asked.count)
+        return sockets.ok(asked.id, "fetch_cursor", entries=entries, done=cursor.is_over)
 
     async def _say(self, message: dict[str, object], taken: Taken | None = None) -> None:
         text = bytes_of(message, self._codec).decode()
@@ -244,6 +281,8 @@ class Socket:
             task.remove_done_callback(self._done)
         for stream in self._open.values():
             self._streams.end(stream.live)
+        for cursor in self._cursors.values():
+            cursor.close()
         for task in self._tasks:
             task.add_done_callback(_forget_error)
 

@@ -178,7 +178,7 @@ class Streams:
 
     def rest(self, live: Live) -> None:
         """A request of a connection that stays is over."""
-        live.is_in_use = False
+        live.is_in_use, live.taken = False, None
         if live.is_ended:
             self.end(live)
 

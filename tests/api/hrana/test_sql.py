@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from virke.api.hrana.sql import Begin, Commit, Control, ForeignKeys, Rollback, Savepoint, control, parameter_names, verb
+from virke.api.hrana.sql import (
+    Begin,
+    Commit,
+    Control,
+    ForeignKeys,
+    Rollback,
+    Savepoint,
+    control,
+    parameter_names,
+    takes_own_table,
+    verb,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +68,20 @@ def test_what_a_statement_does_is_its_verb(sql: str, expected: str) -> None:
 def test_parameters_are_named_with_the_sign_of_the_text() -> None:
     sql = "SELECT ':no', @b, $c, ?, ?7 -- :no\n, :a"
     assert parameter_names(sql, ("b", "c", None, "7", "a")) == ["@b", "$c", None, "?7", ":a"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        ("DROP TABLE virke_requests", "virke_requests"),
+        ('drop table if exists main."Virke_x" -- why', "Virke_x"),
+        ("ALTER TABLE [virke_x] RENAME TO x", "virke_x"),
+        ("DROP TABLE IF EXISTS main . TABLE TABLE IF", None),
+        ("DROP", None),
+        ("DROP INDEX virke_x", None),
+        ("DROP TABLE t", None),
+        ("SELECT * FROM virke_requests", None),
+    ],
+)
+def test_what_would_take_a_table_of_virkes_own_is_known_by_its_words(sql: str, name: str | None) -> None:
+    assert takes_own_table(sql) == name

@@ -129,8 +129,8 @@ def takes_own_table(sql: str) -> str | None:
     if keyword(sql) not in _TAKES:
         return None
     words = [word.strip("\"'`[]") for word in islice(_words(sql), _WORDS_MAX)]
-    rest = [word for word in words[1:] if word.upper() not in ("TABLE", "IF", "EXISTS", "MAIN", ".")]
-    return rest[0] if rest[0].lower().startswith(RESERVED_PREFIX) else None
+    name = next((word for word in words[1:] if word.upper() not in ("TABLE", "IF", "EXISTS", "MAIN", ".")), "")
+    return name if name.lower().startswith(RESERVED_PREFIX) else None
 
 
 def is_plain(sql: str) -> bool:
