@@ -22,8 +22,13 @@ from virke.stores.base import Consistency, Register, Store, Watch
 from virke.stores.local.stamps import Stamps
 
 
+def make_stamps(folder: Path) -> None:
+    """Make the file of the stamps, before the first of those processes begins. Raises `OSError`."""
+    Stamps(folder).prepare(is_new=True)
+
+
 def watched(store: Store, folder: Path, owns: Callable[[str], bool]) -> Store:
-    """`store`, with stamps in a folder of this machine, where it has none and they can be true. Raises `OSError`."""
+    """`store`, with the stamps of a folder of this machine, where it has none and they can be true. Raises `OSError`."""
     if store.watch is not None or store.register.consistency is not Consistency.LINEARIZABLE:
         return store
     stamps = Stamps(folder)
@@ -32,7 +37,7 @@ def watched(store: Store, folder: Path, owns: Callable[[str], bool]) -> Store:
     def watch(key: str) -> Watch:
         return _unchanged if owns(key) else stamps.watch(key)
 
-    return replace(store, register=_Register(store.register, stamps, owns), watch=watch)
+    return replace(store, register=_Register(store.register, stamps, owns), watch=watch, stamp_of=None)
 
 
 def _unchanged() -> bytes:

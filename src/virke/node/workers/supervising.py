@@ -27,6 +27,7 @@ from typing import Final
 
 from virke.errors import UsageError
 from virke.node.workers.crew import Crew
+from virke.stores.watched import make_stamps
 
 log: Final = logging.getLogger("virke.node.workers")
 PATH_MAX: Final = 90
@@ -98,6 +99,7 @@ class Supervisor:
         """Start the workers, call `ready` when all are, and return when all have ended: the exit code."""
         self._hear_signals()
         self._folder = _private_folder()
+        make_stamps(self._folder)
         self._alive = os.pipe()
         try:
             self._workers = [self._start(index) for index in range(self._count)]
