@@ -98,7 +98,7 @@ def url(seaweedfs: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         (small.update_one_row, 300),
         (small.mixed_sizes, 300),
-        pytest.param(small.mixed_sizes, 10_000, marks=pytest.mark.slow),
+        pytest.param(small.mixed_sizes, 10_000, marks=pytest.mark.prove),
     ],
 )
 def test_b1_a_small_commit_is_one_write_on_an_object_store(step: small.Step, commits: int, url: str) -> None:
@@ -120,7 +120,7 @@ def test_b2_a_large_commit_takes_two_rounds_on_an_object_store(size: str, url: s
         (small.update_one_row, 500),
         (small.mixed_sizes, 500),
         pytest.param(small.insert_one_row, 3_000, marks=pytest.mark.slow),
-        pytest.param(small.update_one_row, 10_000, marks=pytest.mark.slow),
+        pytest.param(small.update_one_row, 10_000, marks=pytest.mark.prove),
     ],
 )
 def test_p8_many_commits_leave_no_more_than_twice_the_database(step: small.Step, commits: int, url: str) -> None:

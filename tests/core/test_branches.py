@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import pytest
 
@@ -127,8 +128,12 @@ def test_branches_keep_what_they_need_and_leave_nothing_in_every_small_world(nam
     assert found.ends > 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
+LARGEST: Final = "delete and create again"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.prove if name == LARGEST else pytest.mark.slow) for name in SLOW]
+)
 def test_branches_keep_what_they_need_and_leave_nothing_in_every_larger_world(name: str) -> None:
     """The same with more actors, kills, lost answers and stale reads."""
     found = explored(SLOW[name])

@@ -112,7 +112,7 @@ def test_every_verdict_is_true_in_every_small_world() -> None:
     assert explore(FAST) >= 10_000
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 def test_every_verdict_is_true_in_every_larger_world() -> None:
     """The same with more faults, kills and actors."""
     assert explore(SLOW) >= 100_000

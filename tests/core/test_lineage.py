@@ -56,7 +56,7 @@ def test_a_deleted_database_is_told_from_one_that_was_not() -> None:
     assert "Replaced" not in found[False].verdicts
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 def test_two_losses_are_told_rightly() -> None:
     assert explore(World(True, judge, 5, Budget(forgets=2))).wrong == set()
     assert explore(World(False, judge, 4, Budget(forgets=2))).wrong == set()
