@@ -89,7 +89,7 @@ def test_no_request_meets_a_fault_of_the_servers_own(tmp_path: Path, has_names: 
         ask(running.url, "PUT", "/db/app")
         ask(running.url, "POST", "/db/app/query", {"sql": "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)"})
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{running.url}/openapi.json", "--checks", CHECKS]
-        command += ["--phases", "examples,coverage,fuzzing", "--seed", "1", "--max-examples", "40", "--no-color"]
+        command += ["--phases", "examples,coverage,fuzzing", "--seed", "1", "--max-examples", "20", "--no-color"]
         kept = ["postTokens"]
         if has_names:
             token = ask(running.url, "POST", "/tokens", {"db": "*", "scope": "admin"})["token"]

@@ -91,7 +91,7 @@ def test_a_slow_writer_gets_past_a_dead_holder() -> None:
     assert worst(replace(rules, anyone_removes=False, rests=False, rebases=False, hints=False))[1] is None
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 def test_three_slow_writers_do_not_starve_a_fast_one() -> None:
     """Their turns would follow each other without a break: the rest between two is what lets it in."""
     assert worst(THREE_SLOW)[3] == (7, 0)

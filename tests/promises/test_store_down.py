@@ -228,7 +228,7 @@ def test_p1_deferred_writes_are_taken_while_the_store_is_down_and_pushed_after(o
     check_store(open_store(url))
 
 
-@pytest.mark.parametrize("deaths", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("deaths", [1, pytest.param(5, marks=pytest.mark.prove)])
 def test_p1_p3_workers_are_told_the_truth_while_their_store_is_killed_and_comes_back(
     deaths: int, outage: Outage, client: Path
 ) -> None:
