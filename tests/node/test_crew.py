@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +132,40 @@ class Client:
         self.sent.append(message)
 
 
+@asynccontextmanager
+async def listening(answer: Answer, path: Path) -> AsyncIterator[None]:
+    """Another worker's socket; its connections are closed, and their closing is awaited, before the loop ends."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await answer(reader, writer)
+
+    server = await asyncio.start_unix_server(served, path)
+    try:
+        yield
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
 def relayed(folder: Path, answer: Answer | None, times: int = 1, **scope: Any) -> list[Any]:
     """What the client gets for each of `times` requests, or the error instead."""
 
     async def run() -> list[Any]:
         forwarding, found = Forwarding(Crew(0, 2, folder)), list[Any]()
-        server = await asyncio.start_unix_server(answer, forwarding.crew.socket_of(1)) if answer else None
-        for _ in range(times):
-            client = Client()
-            try:
-                await forwarding.relay(1, {**SCOPE, **scope}, b"body", receive=client.receive, send=client.send)
-                found.append(client.sent)
-            except VirkeError as error:
-                found.append(error)
-        forwarding.close()
-        if server:
-            server.close()
+        async with listening(answer, forwarding.crew.socket_of(1)) if answer else nullcontext():
+            for _ in range(times):
+                client = Client()
+                try:
+                    await forwarding.relay(1, {**SCOPE, **scope}, b"body", receive=client.receive, send=client.send)
+                    found.append(client.sent)
+                except VirkeError as error:
+                    found.append(error)
+            forwarding.close()
         return found
 
     return asyncio.run(asyncio.wait_for(run(), 30))
@@ -230,11 +249,10 @@ def test_a_client_that_goes_away_ends_what_is_done_for_it(folder: Path) -> None:
             ended.set()
 
         forwarding = Forwarding(Crew(0, 2, folder))
-        server = await asyncio.start_unix_server(answer, forwarding.crew.socket_of(1))
-        with pytest.raises(ClientGone):
-            await forwarding.relay(1, SCOPE, b"body", receive=client.receive, send=client.send)
-        await ended.wait()
-        server.close()
+        async with listening(answer, forwarding.crew.socket_of(1)):
+            with pytest.raises(ClientGone):
+                await forwarding.relay(1, SCOPE, b"body", receive=client.receive, send=client.send)
+            await ended.wait()
 
     asyncio.run(asyncio.wait_for(run(), 30))
 
