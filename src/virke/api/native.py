@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from virke.api.codec import Codec
 from virke.api.failures import describe
 from virke.api.pieces import rows_of
-from virke.engine.programs import Answer
 from virke.engine.results import QueryResult, Request
 from virke.engine.values import Json, decode_value, encode_value
 from virke.errors import Invalid, VirkeError
@@ -105,13 +104,6 @@ def result_of(result: QueryResult) -> dict[str, object]:
 def row_of(row: Sequence[Value]) -> list[Json]:
     """A row as JSON."""
     return [encode_value(value) for value in row]
-
-
-def answer_of(answer: Answer) -> dict[str, object]:
-    """What became of one step of a program."""
-    if isinstance(answer, QueryResult):
-        return result_of(answer)
-    return {"error": describe(answer)} if isinstance(answer, VirkeError) else {"skipped": True}
 
 
 class Streamed:

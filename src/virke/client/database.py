@@ -268,9 +268,3 @@ class RemoteDatabase(Database):
     def close(self, *, push: bool = True) -> None:
         """Close the connections; harmless when closed. What is pending on the node is the node's to push."""
         self.session.close()
-
-    def __enter__(self) -> RemoteDatabase:
-        return self
-
-    def __exit__(self, *ending: object) -> None:
-        self.close()

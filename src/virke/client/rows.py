@@ -1,6 +1,6 @@
 """The rows of one statement from a node, one at a time: results of any size in bounded memory.
 
-Knows the lines of such an answer (docs/node.md) and the stream that they come from.
+Knows the lines of such an answer (docs/http.md) and the stream that they come from.
 
 1. What was read of the stream is at most one piece and one line.
 2. The last line says how it ended: an error is raised then, and without that line the rows are `Unavailable`.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
 from typing import Any
 
 from virke.client import reading
@@ -117,14 +116,6 @@ class RemoteRows(Rows):
         self._lines.clear()
         if stream is not None:
             stream.close()
-
-    def __enter__(self) -> RemoteRows:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if getattr(self, "_stream", None) is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from virke.core.collect import GRACE_MS
 from virke.core.ids import MAIN_BRANCH, DatabaseId
@@ -298,7 +298,7 @@ class Database:
         """Push pending writes (unless told not to) and release connections; harmless when closed."""
         self._parts.close(push=push)
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *ending: object) -> None:

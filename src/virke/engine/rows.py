@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from virke.engine.freshness import Shown
 from virke.engine.results import bookmark_of
@@ -106,7 +106,7 @@ class Rows:
             connection.end_request()
             self._done()
 
-    def __enter__(self) -> Rows:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
