@@ -18,7 +18,7 @@ from virke.api.hrana.sql import only_reads, verb
 from virke.api.messages import NDJSON
 from virke.api.table import BOOKMARK, CONSISTENCY, KEY
 from virke.client.exchange import Again, Request
-from virke.engine.sqlite import ALONE, check_text, check_value, keyword
+from virke.engine.sqlite import ALONE, check_text, check_value, keyword, plain
 from virke.engine.values import Json, encode_value
 from virke.errors import Invalid
 
@@ -64,15 +64,14 @@ def statement(sql: str, params: Parameters = (), **more: object) -> dict[str, ob
     """A statement as JSON. Raises `Invalid`: the text is no text, or a parameter is not one."""
     check_text(sql)
     found: dict[str, object] = {"sql": sql, **{name: value for name, value in more.items() if value is not None}}
-    if params:
-        found["params"] = parameters(params)
-    elif not isinstance(params, Sequence | Mapping):
-        raise Invalid("parameters must be a list, a tuple or a mapping, not a single value")
+    if given := parameters(params):
+        found["params"] = given
     return found
 
 
 def parameters(params: Parameters) -> Json:
     """Parameters as JSON. Raises `Invalid`."""
+    params = plain(params)
     if isinstance(params, Mapping):
         return {name: _value(value) for name, value in params.items()}
     if isinstance(params, str | bytes | bytearray | memoryview) or not isinstance(params, Sequence):

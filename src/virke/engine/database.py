@@ -25,7 +25,7 @@ from virke.engine.entry import Flusher, Journal
 from virke.engine.environment import Environment
 from virke.engine.here import STEPS_MAX, query_here
 from virke.engine.long_writes import LongWrite
-from virke.engine.programs import Step, steps_of
+from virke.engine.programs import step_of_rows, steps_of
 from virke.engine.readers import WritesInstead
 from virke.engine.results import (
     Collected,
@@ -42,7 +42,7 @@ from virke.engine.results import (
 from virke.engine.rows import Rows
 from virke.engine.serving import Serving
 from virke.engine.snapshot import Snapshot
-from virke.engine.sqlite import Description, OnConnect, Parameters, check_text
+from virke.engine.sqlite import Description, OnConnect, Parameters
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
 from virke.errors import Denied, ReadOnly
@@ -189,8 +189,7 @@ class Database:
 
     def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
         """Run one statement with each row of parameters as one transaction; returns the rows affected. Raises as `run`."""
-        check_text(sql)
-        step = Step(sql, rows=tuple(rows))
+        step = step_of_rows(sql, rows)
         return self._writes.run((step,), idempotency_key, counts_only=True)[0].rows_affected if step.rows else 0
 
     @property

@@ -48,6 +48,7 @@ def query_here(
         SqlError, Invalid, TooLarge: as `query`.
     """
     sqlite.check_text(sql)
+    params = sqlite.plain(params)
     if type(steps_max) is not int or steps_max < 1:
         raise Invalid(f"steps_max must be a number from 1 on, not {steps_max!r}")
     if sql[:1] in _FIRST_LETTERS and sqlite.keyword(sql) in _WRITES:

@@ -14,7 +14,7 @@ file and a single statement are programs; only an interactive transaction is not
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
@@ -132,10 +132,16 @@ class Program:
 
 
 def steps_of(requests: Sequence[Request], *, is_script: bool = False) -> tuple[Step, ...]:
-    """A step for each pair of a text and its parameters. Raises `Invalid`: a text is not text."""
+    """A step for each pair of a text and its parameters. Raises `Invalid`: a text is not text, or `sqlite.plain` does."""
     for sql, _ in requests:
         sqlite.check_text(sql)
-    return tuple(Step(sql, params, is_script=is_script) for sql, params in requests)
+    return tuple(Step(sql, sqlite.plain(params), is_script=is_script) for sql, params in requests)
+
+
+def step_of_rows(sql: str, rows: Iterable[Parameters]) -> Step:
+    """One statement for each row of parameters. Raises as `steps_of`."""
+    sqlite.check_text(sql)
+    return Step(sql, rows=tuple(map(sqlite.plain, rows)))
 
 
 def hash_key(key: str) -> bytes:

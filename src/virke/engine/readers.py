@@ -105,6 +105,8 @@ class Readers:
         """
         if type(sql) is not str:
             sqlite.check_text(sql)
+        if params or type(params) is not tuple:
+            params = sqlite.plain(params)
         shown = self._freshness.shown
         now = self.monotonic()
         if terms is not self.plain or now >= shown.fresh_until or (shown.is_watched and self._look() != shown.stamp):
@@ -164,6 +166,7 @@ class Readers:
     def query_at(self, snapshot: Snapshot, sql: str, params: Parameters, terms: Terms) -> QueryResult:
         """As `query`, on one version. Raises `NotFound`: it was collected meanwhile."""
         self._check_open()
+        params = sqlite.plain(params)
         try:
             shown = _limited(self._freshness.shown_at(snapshot), terms)
             return self._run_first(sql, params, self._take(snapshot), shown, terms=terms)
@@ -279,6 +282,7 @@ class Readers:
     def rows(self, sql: str, params: Parameters, terms: Terms) -> Rows:
         """The rows of one reading statement, one at a time. Raises as `query`."""
         sqlite.check_text(sql)
+        params = sqlite.plain(params)
         shown = self._shown_for(terms)
         reader = self._take(shown.view)
         try:

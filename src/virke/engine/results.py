@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.core.ids import Epoch, Version
 from virke.core.lineage import Mark, mark_of
 from virke.core.root import Root
-from virke.errors import Invalid
+from virke.errors import Invalid, NotFound
 from virke.stores.base import Call
 from virke.stores.receipt import Receipt, writing
 
 if TYPE_CHECKING:
-    from virke.engine.sqlite import Column, Parameters, Row
+    from virke.engine.sqlite import Column, Parameters, Row, Value
 
 Request = tuple[str, "Parameters"]
 """A statement and its parameters."""
@@ -115,7 +115,7 @@ class Stamp:
 
 
 class QueryResult:
-    """Columns, rows and what changed.
+    """Columns, rows and what changed; iterating gives the rows.
 
     `rows` are tuples of None, int, float, str or bytes. `decltypes` has the declared type of each column (`INTEGER`),
     None for an expression. `rows_affected` counts inserted, updated and deleted rows,
@@ -159,6 +159,32 @@ class QueryResult:
     def bookmark(self) -> str:
         """Send it with a later read, and that read sees nothing older."""
         return self._root.bookmark if isinstance(self._root, Stamp) else bookmark_of(self._root)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __bool__(self) -> bool:
+        return True  # a result without rows is one, too
+
+    def dicts(self) -> list[dict[str, Value]]:
+        """Each row as a dict of its columns. Raises `Invalid`: two columns have one name."""
+        if len(set(self.columns)) < len(self.columns):
+            [name, *_] = [name for name in self.columns if self.columns.count(name) > 1]
+            raise Invalid(f"two columns are called {name!r}", hint="give each a name of its own: `SELECT a.id AS a_id`")
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def one(self) -> Row:
+        """The only row. Raises `NotFound`: there is none. `Invalid`: there are more."""
+        if not self.rows:
+            raise NotFound("there is no row, where one is asked for")
+        if len(self.rows) > 1:
+            raise Invalid(
+                f"there are {len(self.rows)} rows, where one is asked for", hint="add `LIMIT 1`, or use `rows`"
+            )
+        return self.rows[0]
 
     def with_receipt(self, receipt: Receipt, elapsed_s: float) -> QueryResult:
         """This result with its receipt."""

@@ -33,7 +33,7 @@ from virke.engine.committing import error_of, settled
 from virke.engine.connection import Connection
 from virke.engine.executing import execute
 from virke.engine.line import Place
-from virke.engine.programs import Program, Step, steps_of
+from virke.engine.programs import Program, Step, step_of_rows, steps_of
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult, Request, requests_of
 from virke.engine.snapshot import SnapshotGone
@@ -140,7 +140,7 @@ class Transaction:
 
     def executemany(self, sql: str, rows: Iterable[Parameters]) -> int:
         """Run one statement with each row of parameters; returns the rows affected. Raises as `query`."""
-        step = Step(sql, rows=tuple(rows))
+        step = step_of_rows(sql, rows)
         return self.run_steps((step,))[0].rows_affected if step.rows else 0
 
     def batch(self, statements: Sequence[str | Request]) -> list[QueryResult]:

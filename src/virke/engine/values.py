@@ -28,7 +28,7 @@ _REAL: Final = re.compile(r"[+-]?(?:inf|infinity|nan|[0-9]+(?:\.[0-9]*)?(?:e[+-]
 
 
 def encode_value(value: Parameter) -> Json:
-    """One value as JSON. Raises `Invalid`: SQLite has no such type."""
+    """One value as JSON. Raises `Invalid`: it is not one that SQLite has (`sqlite.plain`)."""
     match value:
         case bool():
             return int(value)

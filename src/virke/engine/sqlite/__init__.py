@@ -39,7 +39,16 @@ from virke.engine.sqlite.opening import (
     total_changes,
     without_triggers,
 )
-from virke.engine.sqlite.parameters import Parameter, Parameters, Row, Value, check_parameters, check_value
+from virke.engine.sqlite.parameters import (
+    Parameter,
+    Parameters,
+    Plain,
+    Row,
+    Value,
+    check_parameters,
+    check_value,
+    plain,
+)
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.engine.sqlite.randomness import draw_random_from
 from virke.engine.sqlite.raw_text import EscapedRows, can_be_spelled_out, execute
@@ -81,6 +90,7 @@ __all__ = [
     "OnConnect",
     "Parameter",
     "Parameters",
+    "Plain",
     "ReadOnlyError",
     "Row",
     "SqlFunction",
@@ -110,6 +120,7 @@ __all__ = [
     "limit_values",
     "memory_used",
     "open_connection",
+    "plain",
     "split",
     "total_changes",
     "translate",
