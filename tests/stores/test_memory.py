@@ -13,9 +13,9 @@ import pytest
 from tests.stores.advice import AdviceConformance
 from tests.stores.conformance import BlobsConformance, RegisterConformance, generation_of
 from virke.core.effects import Absent, Record, Tier
-from virke.errors import Invalid
+from virke.errors import Exists, Invalid
 from virke.stores.base import Consistency, Store
-from virke.stores.memory import memory_store
+from virke.stores.memory import copy_store, forget_store, memory_store
 
 
 class TestMemoryRegister(RegisterConformance):
@@ -92,3 +92,27 @@ def test_other_urls_are_invalid(url: str) -> None:
     """A name is a database's name, and the scheme is written out."""
     with pytest.raises(Invalid):
         memory_store(url)
+
+
+def test_a_copy_begins_with_all_of_a_store_and_shares_nothing_afterwards() -> None:
+    source = memory_store()
+    source.register.swap("root/a", b"1", None)
+    source.blobs[Tier.KV].put_new("x", b"one")
+    copy = copy_store(source, "memory://copied")
+    try:
+        assert memory_store("memory://copied") is copy
+        with pytest.raises(Exists):
+            copy_store(source, "memory://copied")
+    finally:
+        forget_store("memory://copied")
+    assert memory_store("memory://copied") is not copy
+    forget_store("memory://copied")
+    there = copy.register.read("root/a")
+    assert there == source.register.read("root/a")
+    assert isinstance(there, Record)
+    copy.register.swap("root/a", b"2", there.generation)
+    copy.blobs[Tier.KV].put_new("y", b"two")
+    source.blobs[Tier.KV].delete(["x"])
+    assert source.register.read("root/a") == there
+    assert [listed.key for listed in source.blobs[Tier.KV].list("")] == []
+    assert sorted(listed.key for listed in copy.blobs[Tier.KV].list("")) == ["x", "y"]

@@ -31,6 +31,7 @@ LAYERS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"opening"}),
     frozenset({PUBLIC}),
     frozenset({"node", "edge", "runtime", "dbapi", "aio"}),
+    frozenset({"sqlalchemy", "arrow", "pytest_plugin"}),
     frozenset({"cli", "__main__"}),
 )
 LAYER_OF: Final = {unit: number for number, layer in enumerate(LAYERS) for unit in layer}

@@ -15,7 +15,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from virke.core.effects import (
@@ -33,7 +33,7 @@ from virke.core.effects import (
 )
 from virke.core.ids import check_name
 from virke.errors import Exists, Invalid
-from virke.stores.base import Consistency, Listed, Range, Store, Watch, bounds, check_key, check_size, put_each
+from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, bounds, check_key, check_size, put_each
 from virke.stores.line import ThreadLine
 
 MEMORY_SCHEME: Final = "memory://"
@@ -106,6 +106,13 @@ class MemoryRegister:
         record = self._records.get(key)
         return None if record is None else record.generation
 
+    def copy(self) -> MemoryRegister:
+        """Another register that begins with what this one has, its generations too: they stand for the same bytes (2)."""
+        made = MemoryRegister()
+        with self._lock:
+            made._records = dict(self._records)
+        return made
+
 
 @dataclass(frozen=True, slots=True)
 class _Object:
@@ -166,6 +173,13 @@ class MemoryBlobs:
             found = [(key, there) for key, there in self._objects.items() if key.startswith(prefix)]
         return (Listed(key, len(there.data), there.modified_ms) for key, there in found)
 
+    def copy(self) -> MemoryBlobs:
+        """Another space that begins with what this one has; objects are never changed, so both have the same ones."""
+        made = MemoryBlobs(self._part_bytes_max, self._clock_ms)
+        with self._lock:
+            made._objects = dict(self._objects)
+        return made
+
     def _cut(self, asked: Range) -> bytes | Absent:
         there = self._objects.get(check_key(asked.key))
         if there is None:
@@ -198,3 +212,34 @@ def memory_store(
     check_name(name)
     with _named_lock:
         return _named.setdefault(name, made)
+
+
+def copy_store(source: Store, url: str) -> Store:
+    """A new store of `url` that begins with all that `source` holds now, and shares nothing with it afterwards.
+
+    Raises:
+        Invalid: `source` is not a store in memory, or `url` is not one's.
+        Exists: `url` is in use.
+    """
+    blobs: dict[Tier, Blobs] = {}
+    for tier, there in source.blobs.items():
+        if not isinstance(there, MemoryBlobs):
+            raise Invalid(f"not a memory store: {source.url!r}")
+        blobs[tier] = there.copy()
+    if not isinstance(source.register, MemoryRegister):
+        raise Invalid(f"not a memory store: {source.url!r}")
+    register = source.register.copy()
+    made = replace(memory_store(), url=url, register=register, blobs=blobs, watch=register.watch)
+    name = url.removeprefix(MEMORY_SCHEME)
+    if name:
+        check_name(name)
+        with _named_lock:
+            if _named.setdefault(name, made) is not made:
+                raise Exists(f"{url!r} is in use")
+    return made
+
+
+def forget_store(url: str) -> None:
+    """Let go of a named store: what has it open keeps it, and its name is free again. Harmless if there is none."""
+    with _named_lock:
+        _named.pop(url.removeprefix(MEMORY_SCHEME), None)
