@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test clients prove lint types bench
+.PHONY: setup demo test clients prove lint types bench runtime
 
 setup: $(READY)
 
@@ -26,6 +26,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(VENV)/bin/mypy
+
+runtime: # packs js/ into what `virke init` gives to new projects; needs Node and a registry
+	js/pack.sh
 
 bench: $(READY)
 	$(VENV)/bin/python -m bench

@@ -1,0 +1,5 @@
+import { honoOf } from "./hono.js";
+import { node } from "./places/node.js";
+
+export const virke = honoOf(node);
+export * from "./public.js";
