@@ -8,6 +8,7 @@ import pytest
 
 from virke.config import Config, database_name, find, load, local_path, parse, store_choice, write_new
 from virke.errors import Exists, UsageError
+from virke.keys import TABLES
 from virke.opening import open_store
 from virke.stores.opening import _OPENERS
 
@@ -35,9 +36,23 @@ def test_without_a_file_the_current_folder_holds(tmp_path: Path) -> None:
     assert store_choice(config, None, {}).url == f"file://{tmp_path}/.virke"
 
 
-def test_deploy_and_tables_of_others_are_left_alone(tmp_path: Path) -> None:
-    config = parse(SEED + '[deploy]\nservice = "x"\n[run]\nentry = 1\n', tmp_path / "virke.toml")
-    assert config.deploy == {"service": "x"}
+def test_what_the_app_and_the_deployment_are_is_read(tmp_path: Path) -> None:
+    """A local store in `[deploy]` is relative to the file."""
+    text = SEED + '[app]\nentry = "src/index.ts"\n[deploy]\ntarget = "store"\nurl = "local:there"\n[edge]\napi = true\n'
+    config = parse(text, tmp_path / "virke.toml")
+    assert (config.entry, config.deploy) == ("src/index.ts", {"target": "store", "url": f"file://{tmp_path}/there"})
+    assert "vk_" not in repr(parse('[deploy]\nurl = "https://x"\ntoken = "vk_1"\n', tmp_path / "virke.toml"))
+
+
+def test_the_page_has_the_table_of_all_keys() -> None:
+    """One row for each key, with its kind, its default and its meaning; and none for another."""
+    page = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `[")]
+    assert rows == [
+        f"| `[{table}]` | `{name}` | {key.kind} | {key.default} | {key.meaning} |"
+        for table, keys in TABLES.items()
+        for name, key in keys.items()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +64,12 @@ def test_deploy_and_tables_of_others_are_left_alone(tmp_path: Path) -> None:
         ('[database]\nname = ""\n', ["'name' in [database] must be a text"]),
         ('database = "x"\n', ["[database] must be a table"]),
         ("deploy = 1\n", ["[deploy] must be a table"]),
+        ('[databse]\nname = "x"\n', ["unknown table [databse]; known: app, database, "]),
+        ('name = "x"\n', ["unknown key 'name' outside of a table"]),
+        ("[edge]\napi = 1\n", ["'api' in [edge] must be true or false"]),
+        ('[deploy]\ntarget = "cloud"\n', ["'target' in [deploy] must be one of fastly, node, store, not 'cloud'"]),
+        ('[deploy]\nurl = "s3://b"\ntoken = "vk_1"\n', ["[deploy] 'token' is for a node"]),
+        ('[deploy]\nurl = "local:"\n', ["[deploy] store 'local:' names no folder"]),
         ("[project]\nname = \n", ["virke.toml:2: "]),
         ("\n\n[project\n", ["virke.toml:3: "]),
         ('[project]\nname = "a', ["virke.toml:2: "]),
@@ -70,6 +91,17 @@ def test_a_wrong_file_is_an_error_that_names_file_and_place(tmp_path: Path, text
     assert str(path) in caught.value.message
     for word in words:
         assert word in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [('[databse]\nname = "x"\n', "database"), ('[app]\nentri = "x"\n', "entry"), ("[x]\n", None)]
+)
+def test_a_word_that_is_not_known_comes_with_the_one_that_was_meant(
+    tmp_path: Path, text: str, meant: str | None
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text, tmp_path / "virke.toml")
+    assert caught.value.context == ({"hint": f"did you mean {meant!r}?"} if meant else {})
 
 
 def test_a_file_that_is_not_utf8_is_a_usage_error(tmp_path: Path) -> None:

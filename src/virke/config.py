@@ -1,6 +1,6 @@
 """What a command works on: the nearest `virke.toml`, the environment and the options, in that order of weight.
 
-Knows the file's keys, the order of precedence, and which URLs are folders of this machine. Does not know what other
+Knows what the file's values mean together, the order of precedence, and which URLs are folders of this machine. Does not know what other
 stores or names are valid: a store URL and a database name leave here as text and are checked where they are used.
 
 1. An option beats the environment, the environment beats the file, the file beats the default.
@@ -9,7 +9,7 @@ stores or names are valid: a store URL and a database name leave here as text an
 3. A local path in the file is relative to the file, everywhere else to the current folder; `~` is the home folder.
 4. Only a URL without a scheme, or with the scheme `local` or `file`, is a local path: data for a store whose name is
    misspelt never lands on this disk.
-5. Tables that are not Virke DB's are left alone; a key that is not known in one that is, is an error.
+5. Which tables and keys there are, and what their values may be, is said in `keys`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from virke.errors import Exists, UsageError
+from virke.keys import CREDENTIALS, read_tables
 
 FILE_NAME: Final = "virke.toml"
 FILE_BYTES_MAX: Final = 1 << 20
@@ -35,25 +36,13 @@ TOKEN_VARIABLE: Final = "VIRKE_TOKEN"
 STORE_VARIABLE: Final = "VIRKE_STORE"
 MEMORY_VARIABLE: Final = "VIRKE_MEMORY_MB"
 
-STORE_OPTIONS: Final = frozenset(
-    "cdn_url cache_dir cache_mb access_key_id secret_access_key session_token service_account service_account_key "
-    "account_key sas_key fastly_api_token token".split()
-)
-"""What may stand in `[store]` besides the URLs: a mirror, the cache, a node's token, and credentials by the names of
-their vendors."""
-KEYS: Final[Mapping[str, frozenset[str]]] = {
-    "project": frozenset({"name"}),
-    "database": frozenset({"name"}),
-    "store": frozenset({"url", "kv", "object", "memory_mb"}) | STORE_OPTIONS,
-}
-"""The tables that Virke DB reads, and their keys. `[deploy]` belongs to `virke deploy` and is kept as it is."""
+STORE_OPTIONS: Final = frozenset({"cdn_url", "cache_dir", "cache_mb", *CREDENTIALS})
+"""What may stand in `[store]` besides the URLs and memory: a mirror, the cache, a node's token, and credentials."""
 
 CACHE_OFF: Final = "off"
 CACHE_MB_MAX: Final = 1 << 20
 MEMORY_MB_MIN: Final = 8
 MEMORY_MB_MAX: Final = 1 << 20
-_NUMBERS: Final = frozenset({"cache_mb", "memory_mb"})
-"""Keys of `[store]` whose value may be a number or its text."""
 LOCAL_SCHEMES: Final = ("local", "file")
 NODE_SCHEMES: Final = ("http", "https")
 _SCHEME: Final = r"[A-Za-z][A-Za-z0-9+._-]+"
@@ -83,7 +72,8 @@ class Config:
     store: str | None = None
     store_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     memory_mb: int | None = None
-    deploy: Mapping[str, object] = field(default_factory=dict)
+    entry: str | None = None
+    deploy: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def scheme_of(url: str) -> tuple[str, str]:
@@ -185,15 +175,12 @@ def parse(text: str, path: Path) -> Config:
         place = _TOML_PLACE.search(str(error))
         line = place[1] if place and place[1] else str(max(1, len(text.splitlines())))
         raise UsageError(f"{path}:{line}: {_TOML_PLACE.sub('', str(error))}") from error
-    values = {table: _strings(tables.get(table, {}), table, path) for table in KEYS}
-    deploy = tables.get("deploy", {})
-    if not isinstance(deploy, dict):
-        raise UsageError(f"{path}: [deploy] must be a table")
+    values = read_tables(tables, str(path))
     _check_store(values["store"], path)
-    try:
+    with _in_table(path, "store"):
         store, store_options = _store(values["store"], path.parent), _store_options(values["store"], path.parent)
-    except UsageError as error:
-        raise UsageError(f"{path}: [store] {error.message}") from error
+    with _in_table(path, "deploy"):
+        deploy = _deploy(values["deploy"], path.parent)
     return Config(
         folder=path.parent,
         path=path,
@@ -202,8 +189,18 @@ def parse(text: str, path: Path) -> Config:
         store=store,
         store_options=store_options,
         memory_mb=_memory_mb(values["store"], path),
+        entry=values["app"].get("entry"),
         deploy=deploy,
     )
+
+
+@contextmanager
+def _in_table(path: Path, table: str) -> Iterator[None]:
+    """Let an error say which table of the file it is in."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: [{table}] {error.message}") from error
 
 
 def _check_store(table: Mapping[str, str], path: Path) -> None:
@@ -267,18 +264,12 @@ def _local_url(path: Path) -> str:
     return path.absolute().as_uri()
 
 
-def _strings(table: object, name: str, path: Path) -> dict[str, str]:
-    """The keys of one table, all of them known and with text for a value."""
-    if not isinstance(table, dict):
-        raise UsageError(f"{path}: [{name}] must be a table")
-    for key, value in table.items():
-        if key not in KEYS[name]:
-            raise UsageError(f"{path}: unknown key {key!r} in [{name}]; known: {', '.join(sorted(KEYS[name]))}")
-        if key in _NUMBERS:
-            table = {**table, key: str(value)}
-        elif not isinstance(value, str) or not value:
-            raise UsageError(f"{path}: {key!r} in [{name}] must be a text that is not empty")
-    return dict(table)
+def _deploy(table: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """What `[deploy]` has, a local URL relative to the file. Raises `UsageError`."""
+    if "token" in table and not is_node(table.get("url", "")):
+        raise UsageError("'token' is for a node: url = \"https://HOST\"")
+    urls = store_urls(table["url"]) if "url" in table else []
+    return {**table, "url": ",".join(_from_file(url, folder) for url in urls)} if urls else dict(table)
 
 
 def database_name(config: Config, option: str | None, environ: Mapping[str, str] = os.environ) -> str:

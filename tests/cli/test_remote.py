@@ -135,8 +135,8 @@ STORY: list[tuple[str, ...]] = [
     ("token revoke", "nothing"),
     ("token create", "--db", "app-*", "--scope", "read", "--expires", "2d", "--name", "ci", "--json"),
 ]
-NOT_HERE = {"init", "completion"}
-"""They ask neither a store nor a node."""
+NOT_HERE = {"init", "completion", "deploy"}
+"""The first two ask neither a store nor a node; tests/project deploys to both."""
 REFUSED = {"serve": ("serve",), "doctor": ("doctor",), "journal": ("db", "journal")}
 SIZES = (
     "page_count",

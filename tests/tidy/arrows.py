@@ -21,7 +21,7 @@ from tests.tidy.reading import (
 )
 
 LAYERS: Final[tuple[frozenset[str], ...]] = (
-    frozenset({"errors", "config", "processes", "machine", "scopes"}),
+    frozenset({"errors", "keys", "config", "processes", "machine", "scopes"}),
     frozenset({"core"}),
     frozenset({"stores"}),
     frozenset({"engine"}),
@@ -32,6 +32,7 @@ LAYERS: Final[tuple[frozenset[str], ...]] = (
     frozenset({PUBLIC}),
     frozenset({"node", "edge", "runtime", "dbapi", "aio"}),
     frozenset({"sqlalchemy", "arrow", "pytest_plugin"}),
+    frozenset({"project"}),
     frozenset({"cli", "__main__"}),
 )
 LAYER_OF: Final = {unit: number for number, layer in enumerate(LAYERS) for unit in layer}

@@ -16,6 +16,7 @@ from virke.cli.state import global_options
 
 COMMANDS: Final[Table] = {
     "init": ("virke.cli.project:init", "Write a virke.toml into the current folder."),
+    "deploy": ("virke.cli.deploy:deploy", "Take the database to a node or a store, with its migrations."),
     "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
     "serve": ("virke.cli.serve:serve", "Serve the databases of a store over HTTP."),
     "token": ("virke.cli.main:token", "Create, list and revoke the tokens of a store."),

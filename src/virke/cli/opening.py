@@ -41,6 +41,11 @@ def open_database(state: State) -> Iterator[Database]:
     except BaseException:
         database.close(push=False)
         raise
+    close_after_output(state, database)
+
+
+def close_after_output(state: State, database: Database) -> None:
+    """Close a database that did what was asked; a step of upkeep that is due comes first, after the output."""
     if database.upkeep_due:
         state.after_output = partial(_step, database)
     else:

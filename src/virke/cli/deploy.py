@@ -1,0 +1,93 @@
+"""`virke deploy`: the database taken to where the world reaches it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from virke.cli.group import error_body
+from virke.cli.opening import close_after_output
+from virke.cli.state import State, global_options, pass_state
+from virke.config import NODE_VARIABLE, STORE_VARIABLE, TOKEN_VARIABLE, database_name, load, memory_mb_of
+from virke.errors import VirkeError
+from virke.keys import TARGETS
+
+if TYPE_CHECKING:
+    from virke.project.deploy import Deployed
+    from virke.project.destination import Destination
+
+FOLDER = "migrations"
+
+
+@click.command()
+@click.option(
+    "--target", type=click.Choice(TARGETS), help="[default: virke.toml, else what is known: node, then store]"
+)
+@click.option("--dry-run", is_flag=True, help="Rehearse it; create and apply nothing.")
+@global_options
+@pass_state
+def deploy(state: State, *, target: str | None, dry_run: bool) -> None:
+    """Take the database to a node or a store, with its migrations.
+
+    Creates it if it is missing, rehearses the migrations that wait, and applies them. Run it as often as you like: where
+    there is nothing to do, it does nothing. --store says where; else VIRKE_URL, VIRKE_STORE or virke.toml do.
+    """
+    from virke.project.deploy import deploy as run
+    from virke.project.destination import destination_of
+
+    config = load()
+    name = database_name(config, state.db)
+    where = destination_of(config, target, state.store, token=state.token)
+
+    def report(verb: str, what: str) -> None:
+        if not state.json:
+            state.result(f"{verb} {what}")
+
+    try:
+        done = run(name, where, config.folder / FOLDER, dry_run=dry_run, memory_mb=memory_mb_of(config), report=report)
+    except VirkeError as error:
+        if state.json and "applied" in error.context:
+            place = {"database": name, "target": where.target, "url": where.store.url}
+            found = {"created": error.context.get("created", False), "applied": error.context["applied"]}
+            state.data(place | found | {"error": error_body(error)})
+        raise
+    if state.json:
+        state.data(_data(name, where, done, dry_run=dry_run))
+    elif not dry_run:
+        _say(state, name, where, done)
+    elif not done.is_change:
+        state.result(f"nothing to do: {name} is up to date, version {done.version}")
+    if done.database is not None:
+        close_after_output(state, done.database)
+
+
+def _environ(where: Destination) -> dict[str, str]:
+    """What an app's environment must say, so that the app finds the database."""
+    return {NODE_VARIABLE if where.target == "node" else STORE_VARIABLE: where.store.url}
+
+
+def _say(state: State, name: str, where: Destination, done: Deployed) -> None:
+    if done.is_change:
+        state.result(f"{name} is at {where.store.url}, version {done.version}")
+    else:
+        state.result(f"nothing to do: {name} at {where.store.url} is up to date, version {done.version}")
+    shown = " ".join(f"{variable}={shlex.quote(value)}" for variable, value in _environ(where).items())
+    state.result(f"an app reaches it with {shown}")
+    if where.target == "store":
+        state.note(f"from other languages through a node: virke serve --store {shlex.quote(where.store.url)}")
+    elif "token" in where.store.options:
+        state.note(f"and with a token of its own in {TOKEN_VARIABLE}: virke token create, where the node's store is")
+
+
+def _data(name: str, where: Destination, done: Deployed, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "database": name,
+        "target": where.target,
+        "url": where.store.url,
+        "would_create" if dry_run else "created": done.is_new,
+        "would_apply" if dry_run else "applied": [file.file_name for file in done.files],
+        "environment": _environ(where),
+        "version": done.version,
+    }
