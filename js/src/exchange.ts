@@ -84,7 +84,7 @@ async function tryOnce(send: Send, asked: Asked): Promise<Tried> {
   const wait = answer.headers.get("retry-after") ?? "";
   const retryAfterS = /^\d{1,6}$/.test(wait) ? Number(wait) : undefined;
   const error = described
-    ? errorIn(described, { status, retryAfterS })
+    ? errorIn(described, { retryAfterS, status: described["code"] === "denied" ? status : undefined })
     : errorOf(OF_STATUS[status] ?? "error", `the answer is not one of a Virke node: HTTP ${status}`, { hint: USE_URL, status });
   if (error.code === "outcome_unknown") return { error, next: "lost" };
   const isRefused = described && (status === 429 || status === 503);
@@ -146,7 +146,7 @@ export function inOurWords(found: Described): Described | undefined {
 }
 
 /** The error that a value below `error` says. */
-export function errorIn(found: Described, more: { status?: number; retryAfterS?: number | undefined } = {}): VirkeError {
+export function errorIn(found: Described, more: { status?: number | undefined; retryAfterS?: number | undefined } = {}): VirkeError {
   const { code, message, hint, sqlite_code: sqliteCode, offset } = found;
   return errorOf(String(code), String(message), {
     ...more,
