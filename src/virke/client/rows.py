@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from virke.client import reading
@@ -53,6 +54,10 @@ class RemoteRows(Rows):
     def bookmark(self) -> str:
         """See `Rows.bookmark`."""
         return self._stamp.bookmark
+
+    def take(self, limit: int) -> list[Row]:
+        """See `Rows.take`."""
+        return list(islice(self, limit))
 
     def _line(self) -> Any:
         """The next line. Raises `TimedOut`, `Unavailable`: the answer was cut off."""

@@ -18,7 +18,7 @@ from virke.engine.connection import CACHE_KIB, READER_CACHE_KIB, Connection
 from virke.engine.deferred import Deferred
 from virke.engine.entry import Flusher, Journal
 from virke.engine.freshness import Freshness
-from virke.engine.line import Line
+from virke.engine.line import Line, forget_lines
 from virke.engine.long_writes import LongWrite
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readers import Readers
@@ -46,6 +46,8 @@ class Parts:
     upkeep: Upkeep
     read_only: bool
     on_connect: OnConnect | None
+    connections: weakref.WeakSet[Connection]
+    """Those that are open, of every kind."""
 
     def after_commit(self) -> None:
         """Show what was committed, under the modes of the next read, and see to what became due."""
@@ -121,12 +123,18 @@ def assemble(
     memory.apply()
     environment, volume = branch.environment, Volume(branch, memory=memory)
     committing = Committing(volume)
+    connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    def closed(connection: Connection) -> None:
+        connections.discard(connection)
+        memory.closed(connection)
 
     def connect(cache_kib: int = CACHE_KIB) -> Connection:
         try:
             connection = connect_on(branch.latest().root, cache_kib)
         except SnapshotGone:
             connection = connect_on(branch.refresh().root, cache_kib)
+        connections.add(connection)
         memory.opened(volume.owner, connection)
         return connection
 
@@ -137,7 +145,7 @@ def assemble(
             monotonic=environment.monotonic,
             cache_kib=cache_kib,
             on_connect=on_connect,
-            closed=memory.closed,
+            closed=closed,
         )
 
     writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect)
@@ -157,6 +165,7 @@ def assemble(
         upkeep=Upkeep(volume, committing, environment.spawn if upkeep_beside else None),
         read_only=read_only,
         on_connect=on_connect,
+        connections=connections,
     )
     parts.readers.use_foreign_keys(writes.foreign_keys)
     writes.after_commit = parts.after_commit
@@ -174,5 +183,6 @@ _assembled: Final[weakref.WeakSet[Parts]] = weakref.WeakSet()
 
 def after_fork_in_child() -> None:
     """Let databases be refused that a thread of the parent was using: to be called in each child."""
+    forget_lines()
     for parts in list(_assembled):
         parts.refuse_if_busy()

@@ -22,7 +22,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import count
+from itertools import count, islice
 from typing import Final, TypeVar
 
 from virke.engine import sqlite
@@ -91,17 +91,18 @@ class Connection:
         self.own_functions: frozenset[str] = frozenset()
         """Names of the functions that the application added, in small letters."""
         if on_connect:
-            self._extend(on_connect)
+            try:
+                self.extend(on_connect)
+            except BaseException:
+                self.close()
+                raise
 
-    def _extend(self, on_connect: OnConnect) -> None:
-        """Call the application's hook. Raises `Invalid`, `SqlError`; then the connection is closed."""
-        made = sqlite.Extensions(self.raw)
-        try:
-            made.call(on_connect)
-        except BaseException:
-            self.close()
-            raise
-        self.own_functions = frozenset(made.functions)
+    def extend(self, hook: OnConnect) -> None:
+        """Let the application's hook add what it has to. Raises `Invalid`, `SqlError`: it can't."""
+        made = sqlite.Extensions(self.raw, self.guard)
+        self.guarded(lambda: made.call(hook))
+        self.own_functions |= made.functions
+        self._statements.clear()  # what is known of them is by the functions and the authorizer of before
 
     def draw_random_from(self, draw: Callable[[int], bytes] | None) -> None:
         """Let `random()` and `randomblob()` take their bytes from `draw(length)`; None: from the system."""
@@ -282,16 +283,15 @@ class Connection:
             self.lengths.short()
 
     def open_stream(self, statement: Statement, params: Parameters) -> sqlite.EscapedRows:
-        """Begin a statement whose rows are asked for one by one (`next_row`), until `close_stream`."""
+        """Begin a statement whose rows are asked for one by one (`next_rows`), until `close_stream`."""
         sqlite.check_parameters(statement, params)
         rows = self._step(statement, lambda: sqlite.EscapedRows(self.raw, statement, params))
         self._streams = statement
         return rows
 
-    def next_row(self, cursor: sqlite.EscapedRows) -> Row | None:
-        """The next row of a stream; None at its end."""
-        row: Row | None = self._step(self._streams, lambda: next(cursor, None))
-        return row
+    def next_rows(self, cursor: sqlite.EscapedRows, limit: int) -> list[Row]:
+        """The next rows of a stream, as many as that; fewer at its end."""
+        return self._step(self._streams, lambda: list(islice(cursor, limit)))
 
     def close_stream(self, cursor: sqlite.EscapedRows) -> None:
         """End a stream."""

@@ -12,16 +12,19 @@ Knows what the store offers for it (L1), or a lock of its own where the store ha
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Final
 
 from virke.stores.base import Store
 
-_Key = tuple[int, str, str]
+Wait = Callable[[str, float], AbstractContextManager[bool]]
+"""What a store offers: a line for each key, and how long to wait in it (L1)."""
+_Key = tuple[int, Wait, str]
 _held: Final[set[_Key]] = set()
-"""Thread, store and line of every place that is held: what rule 2 asks."""
+"""Thread, line and key of every place that is held: what rule 2 asks."""
 
 
 class Place:
@@ -59,13 +62,12 @@ class Line:
     """One line of one branch; `suffix` tells several lines of a branch apart."""
 
     def __init__(self, store: Store, key: str, suffix: str = "") -> None:
-        self._url = store.url
         self._key = f"{key}{suffix}"
-        self._wait = store.line or _OwnLine()
+        self._wait: Wait = store.line or _own_lines.setdefault((store.url, self._key), _OwnLine())
 
     def enter(self, wait_s: float) -> Place:
         """A place, once those before have left; after `wait_s` seconds without one."""
-        key = (threading.get_ident(), self._url, self._key)
+        key = (threading.get_ident(), self._wait, self._key)
         if key in _held:
             return Place(None, ExitStack())
         held = ExitStack()
@@ -77,7 +79,7 @@ class Line:
 
 
 class _OwnLine:
-    """A line of the threads that share one database object, where the store offers none."""
+    """A line of the threads of this process, where the store offers none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,3 +95,12 @@ class _OwnLine:
         finally:
             if is_first:
                 self._lock.release()
+
+
+_own_lines: Final[weakref.WeakValueDictionary[tuple[str, str], _OwnLine]] = weakref.WeakValueDictionary()
+"""By store and key: all database objects of one database stand in one line."""
+
+
+def forget_lines() -> None:
+    """In a forked child: whoever stood in a line is not here."""
+    _own_lines.clear()

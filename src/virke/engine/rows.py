@@ -72,14 +72,20 @@ class Rows:
 
     def __next__(self) -> Row:
         """The next row. Raises what SQLite, the guard or the time limit says; then the rows are closed."""
+        if not (rows := self.take(1)):
+            raise StopIteration
+        return rows[0]
+
+    def take(self, limit: int) -> list[Row]:
+        """The next rows, as many as that; fewer are the last ones. Raises as `__next__`."""
         connection = self._connection
         if connection is None:
-            raise StopIteration
+            return []
         began_at = self._monotonic()
         connection.guard.deadline = began_at + self._left_s
         try:
             self._cancel.check()  # after the deadline, which a cancel that comes from here on replaces
-            row = connection.next_row(self._cursor)
+            rows = connection.next_rows(self._cursor, limit)
         except TimedOut:
             self.close()
             self._cancel.check()
@@ -88,10 +94,9 @@ class Rows:
             self.close()
             raise
         self._left_s -= self._monotonic() - began_at
-        if row is None:
+        if len(rows) < limit:
             self.close()
-            raise StopIteration
-        return row
+        return rows
 
     def interrupt(self) -> None:
         """End the statement from another thread: the next row is `TimedOut`."""

@@ -26,7 +26,7 @@ from virke.stores.receipt import Receipt, current, writing
 
 if TYPE_CHECKING:
     from virke.engine.assembly import Parts
-    from virke.engine.sqlite import Parameters
+    from virke.engine.sqlite import OnConnect, Parameters
     from virke.engine.transaction import Transaction
 
 COMPANY_SHARE: Final = 0.5
@@ -131,6 +131,17 @@ class Serving:
         return self._parts.writes.transaction(
             key=None, read_only=True, immediate=False, foreign_keys=foreign_keys, scope=scope, bookmark=bookmark
         )
+
+    def begin_writing(self, *, wait_s: float) -> Transaction:
+        """A transaction that writes, first in line from its beginning. Raises `Busy`: it was not within `wait_s`."""
+        return self._parts.writes.transaction(
+            key=None, read_only=False, immediate=True, foreign_keys=None, wait_s=wait_s
+        )
+
+    def extend(self, hook: OnConnect) -> None:
+        """Call `hook` with every connection that is open now; those to come are given to `on_connect` alone."""
+        for connection in list(self._parts.connections):
+            connection.extend(hook)
 
     def enqueue(
         self,

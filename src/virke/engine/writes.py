@@ -29,7 +29,7 @@ from virke.engine.taking_turns import Claimant
 from virke.engine.transaction import Transaction, check_no_open_transaction
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
-from virke.errors import Conflict, Denied, Invalid, ReadOnly, VirkeError
+from virke.errors import Busy, Conflict, Denied, Invalid, ReadOnly, VirkeError
 from virke.scopes import Scope
 from virke.stores.receipt import Receipt, current, writing
 
@@ -173,8 +173,12 @@ class Writes:
         foreign_keys: bool | None,
         scope: Scope = Scope.ADMIN,
         bookmark: str | None = None,
+        wait_s: float | None = None,
     ) -> Transaction:
-        """Begin an interactive transaction on the newest state, or, to read, on the state that reads see."""
+        """Begin an interactive transaction on the newest state, or, to read, on the state that reads see.
+
+        With `wait_s` an immediate one that is not first in line after that time is `Busy`, and never goes on without a place.
+        """
         if self.is_closed:
             raise Invalid(f"database {self._branch.name!r} {self.why_closed}")
         mode = self.foreign_keys if foreign_keys is None else foreign_keys
@@ -184,12 +188,14 @@ class Writes:
             shown = self._freshness.current(bookmark=bookmark)
             base = RootAt(shown.root, NOT_TOLD)
             return self._begun(base, view=shown.view, done=self._keep, foreign_keys=mode, scope=scope)
-        places = [self._begin_line.enter(BEGIN_WAIT_S)]
+        places = [self._begin_line.enter(BEGIN_WAIT_S if wait_s is None else min(wait_s, BEGIN_WAIT_S))]
         try:
             self.push_pending()
             if immediate:
-                wait_s = self._branch.latest().root.settings.query_timeout_ms / 1000
-                places.append(self._writer.line.enter(wait_s))
+                longest_s = self._branch.latest().root.settings.query_timeout_ms / 1000
+                places.append(self._writer.line.enter(longest_s if wait_s is None else wait_s))
+                if wait_s is not None and not places[-1].is_first:
+                    raise Busy("another transaction is writing, and it did not end in time; nothing was changed")
             base, hashed = self._branch.refresh(), hash_key(key) if key else None
             lost_s = self._writer.committing.turns.lost_s if immediate else None
             claimant = self._writer.committing.claim(losses=0 if lost_s is None else LOSSES, work_s=lost_s or 0.0)

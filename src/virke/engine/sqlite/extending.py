@@ -16,7 +16,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 import apsw
 
-from virke.engine.sqlite.guard import is_reserved
+from virke.engine.sqlite.guard import Authorizer, Guard, is_reserved
 from virke.engine.sqlite.linear import REPLACED
 from virke.errors import Invalid, SqlError, VirkeError
 
@@ -37,11 +37,22 @@ class Aggregate(Protocol):
         """The value of the group."""
 
 
+class WindowAggregate(Aggregate, Protocol):
+    """One window: rows also leave it, and it has a value at each row."""
+
+    def inverse(self, *arguments: SqlValue) -> None:
+        """Take one row back."""
+
+    def value(self) -> SqlValue:
+        """The value of the window as it is."""
+
+
 class Extensions:
     """What a hook adds to one connection; the next connection calls the hook again."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, guard: Guard) -> None:
         self._connection = connection
+        self._guard = guard
         self.functions: set[str] = set()
         """Names of what was added, in small letters; aggregates, too."""
 
@@ -49,7 +60,7 @@ class Extensions:
         """Let the hook add what it has to. Raises `Invalid`: it failed."""
         try:
             hook(self)
-        except VirkeError:
+        except (VirkeError, apsw.Error):
             raise
         except Exception as error:
             raise Invalid(f"on_connect raised {type(error).__name__}: {error}") from error
@@ -57,7 +68,7 @@ class Extensions:
     def add_function(
         self,
         name: str,
-        function: SqlFunction,
+        function: SqlFunction | None,
         *,
         arguments: int = -1,
         deterministic: bool = False,
@@ -65,18 +76,22 @@ class Extensions:
     ) -> None:
         """Add a scalar function (-1 `arguments`: any number). `deterministic` ones may be used in indexes.
 
-        It must not call the database that it is called by.
+        It must not call the database that it is called by. None takes a function away.
         """
         self._take_name(name)
+        called = function and _named(name, function)
         self._connection.create_scalar_function(
-            name, _named(name, function), arguments, deterministic=deterministic, flags=_flags(innocuous)
+            name, called, arguments, deterministic=deterministic, flags=_flags(innocuous)
         )
 
     def add_aggregate(
-        self, name: str, factory: Callable[[], Aggregate], *, arguments: int = -1, innocuous: bool = False
+        self, name: str, factory: Callable[[], Aggregate] | None, *, arguments: int = -1, innocuous: bool = False
     ) -> None:
-        """Add an aggregate function; `factory` makes one `Aggregate` for each group."""
+        """Add an aggregate function; `factory` makes one `Aggregate` for each group. None takes one away."""
         self._take_name(name)
+        if factory is None:
+            self._connection.create_aggregate_function(name, None, arguments)
+            return
 
         def start() -> tuple[Aggregate, Callable[..., None], Callable[[Aggregate], SqlValue]]:
             group = _named(name, factory)()
@@ -85,10 +100,42 @@ class Extensions:
 
         self._connection.create_aggregate_function(name, start, arguments, flags=_flags(innocuous))
 
-    def add_collation(self, name: str, compare: Callable[[str, str], int]) -> None:
-        """Add an order of texts: `compare` answers below 0, 0 or above 0, and never changes its mind."""
+    def add_window_function(
+        self, name: str, factory: Callable[[], WindowAggregate] | None, *, arguments: int = -1, innocuous: bool = False
+    ) -> None:
+        """Add an aggregate that may stand before OVER, too. None takes one away."""
+        self._take_name(name)
+        if factory is None:
+            self._connection.create_window_function(name, None, arguments)
+            return
+
+        def start() -> WindowAggregate:
+            return _named(name, factory)()
+
+        def step(group: WindowAggregate, *given: SqlValue) -> None:
+            _named(name, group.step)(*given)
+
+        def inverse(group: WindowAggregate, *given: SqlValue) -> None:
+            _named(name, group.inverse)(*given)
+
+        def finalize(group: WindowAggregate, *_: SqlValue) -> SqlValue:
+            return _named(name, group.finalize)()
+
+        def value(group: WindowAggregate) -> SqlValue:
+            return _named(name, group.value)()
+
+        self._connection.create_window_function(
+            name, lambda: (start(), step, finalize, value, inverse), arguments, flags=_flags(innocuous)
+        )
+
+    def add_collation(self, name: str, compare: Callable[[str, str], int] | None) -> None:
+        """Add an order of texts: `compare` answers below 0, 0 or above 0, and never changes its mind. None takes one away."""
         _check_name(name)
-        self._connection.create_collation(name, _named(name, compare))
+        self._connection.create_collation(name, compare and _named(name, compare))
+
+    def ask_before(self, authorizer: Authorizer | None) -> None:
+        """Ask `authorizer`, as SQLite does, of every action of a statement that the guard allows. None asks no more."""
+        self._guard.asked = authorizer
 
     def _take_name(self, name: str) -> None:
         _check_name(name)

@@ -53,6 +53,10 @@ _CHECKING: Final = frozenset({"pragma_integrity_check", "pragma_quick_check"})
 _SCHEMA_TABLES: Final = frozenset({"sqlite_master", "sqlite_temp_master"})
 
 
+Authorizer = Callable[..., int]
+"""Of SQLite's form: action, two arguments, database, trigger or view; answers SQLITE_OK, SQLITE_IGNORE or SQLITE_DENY."""
+
+
 @dataclass(slots=True)
 class Seen:
     """What the authorizer sees of a statement that is described."""
@@ -87,6 +91,7 @@ class Guard:
         "allow_transactions",
         "allow_vacuum",
         "analyzed",
+        "asked",
         "bytes_max",
         "cache_bytes_max",
         "ceiling",
@@ -110,6 +115,8 @@ class Guard:
         self.scope = Scope.ADMIN
         """What the request may do; `allow` sets it. Our own statements are run under `ADMIN`."""
         self._is_defensive = False
+        self.asked: Authorizer | None = None
+        """The application's own authorizer, which may refuse more."""
         self.denied: str | None = None
         self.seen: Seen | None = None
         self.analyzed = False
@@ -140,6 +147,10 @@ class Guard:
             self.left_behind = True
         if self.seen and self._is_late(self.seen):
             return apsw.SQLITE_DENY
+        if (
+            reason is None and self.asked and self.seen
+        ):  # of callers' statements alone: each is described before it runs
+            return self.asked(operation, first, second, *where)
         if reason is None:
             return apsw.SQLITE_OK
         if reason == "":

@@ -1,0 +1,280 @@
+"""One connection's transactions: when one begins and ends, and what a statement outside of one is.
+
+Knows `Database` and `Transaction`; knows no cursor. What PEP 249 and `sqlite3` promise of transactions is here:
+
+1. A transaction begins in the store with its first statement. One that only read so far makes no writer wait; at its first write it
+   goes on if nothing was committed since (else `OperationalError`, SQLITE_BUSY_SNAPSHOT, as in SQLite's WAL mode).
+2. One that writes is first in line: others of this machine wait up to their `timeout`, and are `OperationalError` (SQLITE_BUSY) then.
+3. A statement outside of a transaction is one by itself; where it lost a race it is run again.
+4. A commit that fails leaves no transaction open: nothing of it is in history, or the error says that this is not known.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from virke.dbapi.errors import DatabaseError, OperationalError, translating, with_code
+from virke.engine.database import Database
+from virke.engine.results import QueryResult
+from virke.engine.rows import Rows
+from virke.engine.sqlite import Parameters, Row, Value
+from virke.engine.terms import Cancel
+from virke.engine.transaction import Transaction
+from virke.errors import Conflict, Denied, TooLarge
+
+LEGACY: Final = -1
+SMALL_ROWS: Final = 200
+CHUNK_ROWS_MAX: Final = 256
+CHUNK_BYTES: Final = 64 << 10
+SMALL_KEPT: Final = 500
+CHANGING: Final = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
+_READING: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
+_ASKED: Final = frozenset({"WITH", "PRAGMA"})
+"""What may read or write: the database is asked."""
+_WRITES_WITHIN: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+_MARK: Final = re.compile(
+    r"""[\s;]*(?:SAVEPOINT|RELEASE(?:\s+SAVEPOINT)?|ROLLBACK(?:\s+TRANSACTION)?\s+TO(?:\s+SAVEPOINT)?)\s+["'`\[]?([^\s"'`\];]+)""",
+    re.IGNORECASE,
+)
+_BEGIN: Final = re.compile(r"[\s;]*BEGIN\s+(\w+)", re.IGNORECASE)
+
+
+class Answer(NamedTuple):
+    """What a statement answered; `rows` come as they are asked for."""
+
+    columns: list[str]
+    decltypes: list[str | None]
+    rows: Iterator[Row]
+    changed: int = -1
+    rowid: int | None = None
+
+
+class Session:
+    """The transactions of one connection."""
+
+    def __init__(self, database: Database, *, wait_s: float, consistency: str | None, autocommit: int) -> None:
+        self.database = database
+        self.autocommit = autocommit
+        self.level: str | None = ""
+        self.trace: Callable[[str], object] | None = None
+        self.changes = self.rowid = 0
+        self.is_asked = False
+        """Whether an authorizer has to see each statement: describing it asks, running one that is known does not."""
+        self._wait_s, self._consistency = wait_s, consistency
+        self._transaction: Transaction | None = None
+        self._is_open = autocommit == 0
+        self._marks: list[str] = []
+        self._began_by_mark = False
+        self._small: dict[str, None] = {}
+        self._running: Cancel | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is open. SQLite itself may have ended it (INSERT OR ROLLBACK)."""
+        if self._transaction is not None and self._transaction.is_over:
+            self._forget()
+        return self._is_open
+
+    def tell(self, sql: str) -> None:
+        """Say to the trace callback what runs."""
+        if self.trace is not None:
+            self.trace(sql)
+
+    # Beginning and ending
+
+    def begin(self, mode: str) -> None:
+        """Begin a transaction: `IMMEDIATE` or `EXCLUSIVE` at once, else with its first statement."""
+        if self.in_transaction:
+            raise OperationalError("cannot start a transaction within a transaction")
+        self._is_open = True
+        if mode.upper() in ("IMMEDIATE", "EXCLUSIVE"):
+            try:
+                self._within(writes=True)
+            except BaseException:
+                self._is_open = False
+                raise
+
+    def end(self, *, commits: bool, sql: str | None = None) -> None:
+        """Commit or roll back, if a transaction is open; with `autocommit` False the next one begins."""
+        if not self.in_transaction:
+            return
+        self.tell(sql or ("COMMIT" if commits else "ROLLBACK"))
+        transaction = self._transaction
+        self._forget()
+        with translating():
+            if transaction is not None and commits:
+                transaction.commit()
+            elif transaction is not None:
+                transaction.rollback()
+
+    def restart(self) -> None:
+        """With `autocommit` False: what begins after each end."""
+        if self.autocommit == 0 and not self._is_open:
+            self.tell("BEGIN")
+            self._is_open = True
+
+    def _forget(self) -> None:
+        self._transaction, self._is_open, self._began_by_mark = None, False, False
+        self._marks.clear()
+
+    def _within(self, *, writes: bool) -> Transaction:
+        """The transaction that is open, in the store too; one that reads becomes one that writes (rule 1)."""
+        now = self._transaction
+        if now is not None and (not writes or not now.read_only):
+            return now
+        with translating():
+            if not writes:
+                self._transaction = self.database.transaction(read_only=True)
+                return self._transaction
+            serving = getattr(self.database, "serving", None)  # a node has its own line
+            made = serving.begin_writing(wait_s=self._wait_s) if serving else self.database.transaction(immediate=True)
+            if now is not None and not now.begins_as(made):
+                made.rollback()
+                raise Conflict("another commit came first, and this transaction has read what it changed; run it again")
+            for name in self._marks:
+                made.query(f'SAVEPOINT "{name}"')
+            self._transaction = made
+            if now is not None:
+                now.rollback()
+            return made
+
+    def control(self, word: str, sql: str) -> bool:
+        """Whether the statement is one of transaction control; then it was done."""
+        mark = _MARK.match(sql)
+        if word == "BEGIN":
+            mode = _BEGIN.match(sql)
+            self.tell(sql)
+            self.begin(mode[1] if mode else "")
+        elif word in ("SAVEPOINT", "RELEASE") or (word == "ROLLBACK" and mark):
+            self.tell(sql)
+            self._mark(word, mark[1].lower() if mark else "")
+        elif word in ("COMMIT", "END", "ROLLBACK"):
+            if not self.in_transaction:
+                word = "rollback" if word == "ROLLBACK" else "commit"
+                raise OperationalError(f"cannot {word} - no transaction is active")
+            self.end(commits=word != "ROLLBACK", sql=sql)
+        else:
+            return False
+        return True
+
+    def _mark(self, word: str, name: str) -> None:
+        if word == "SAVEPOINT":
+            self._began_by_mark = self._began_by_mark or not self.in_transaction
+            self._is_open = True
+            self._marks.append(name)
+        elif not self.in_transaction or name not in self._marks:
+            raise OperationalError(f"no such savepoint: {name}")
+        elif word == "RELEASE":
+            del self._marks[len(self._marks) - 1 - self._marks[::-1].index(name) :]
+            if not self._marks and self._began_by_mark:
+                self.end(commits=True)
+                return
+        else:
+            del self._marks[len(self._marks) - self._marks[::-1].index(name) :]
+        if self._transaction is not None and not self._transaction.read_only:
+            verb = "ROLLBACK TO" if word == "ROLLBACK" else word
+            with translating():
+                self._transaction.query(f'{verb} "{name}"')
+
+    # Statements
+
+    def run(self, word: str, sql: str, params: Parameters) -> Answer:
+        """Run one statement that is not transaction control."""
+        with translating():
+            if self.is_asked:
+                self._ask(sql)
+            if self.in_transaction:
+                answer = self._answer(word, self._within(writes=not self._reads(word, sql)).query(sql, params))
+            elif word in _READING or (word == "WITH" and not _WRITES_WITHIN.search(sql)):
+                return self._read(sql, params)
+            else:
+                answer = self._answer(word, self.database.query(sql, params))
+        return answer
+
+    def _ask(self, sql: str) -> None:
+        try:
+            (self._transaction or self.database).describe(sql)
+        except Denied as error:
+            raise with_code(DatabaseError, "access prohibited by the authorizer", "SQLITE_AUTH") from error
+
+    def run_many(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """Run one statement with each row; the rows changed."""
+        with translating():
+            runner = self._within(writes=True) if self.in_transaction else self.database
+            changed = runner.executemany(sql, rows)
+        self.changes += changed
+        return changed
+
+    def run_script(self, sql: str) -> None:
+        """Run statements that hold no transaction control, all or none."""
+        with translating():
+            runner = self._within(writes=True) if self.in_transaction else self.database
+            self.changes += runner.run_script(sql).rows_affected
+
+    def names(self, sql: str) -> tuple[str | None, ...]:
+        """The names of a statement's parameters."""
+        with translating():
+            return (self._transaction or self.database).describe(sql).parameter_names
+
+    def _reads(self, word: str, sql: str) -> bool:
+        return word in _READING or (word in _ASKED and self._within(writes=False).describe(sql).read_only)
+
+    def _answer(self, word: str, result: QueryResult) -> Answer:
+        changed = -1
+        if word in CHANGING or (result.rows_affected and word == "WITH"):
+            changed = result.rows_affected
+            self.changes += changed
+            self.rowid = result.last_insert_rowid or self.rowid
+        return Answer(result.columns, result.decltypes, iter(result.rows), changed)
+
+    def _read(self, sql: str, params: Parameters) -> Answer:
+        """Rows in bounded memory: all at once where they were few the last time, else as they are asked for."""
+        if sql in self._small:
+            try:
+                result = self.database.query(sql, params, consistency=self._consistency, read_only=True)
+                if len(result.rows) > SMALL_ROWS:
+                    del self._small[sql]
+                return Answer(result.columns, result.decltypes, iter(result.rows))
+            except TooLarge:
+                del self._small[sql]
+        cancel = self._running = Cancel()
+        rows = self.database.query_rows(sql, params, consistency=self._consistency, cancel=cancel)
+        first = rows.take(2)
+        return Answer(rows.columns, rows.decltypes, self._stream(sql, rows, first))
+
+    def _stream(self, sql: str, rows: Rows, chunk: list[Row]) -> Iterator[Row]:
+        count, limit = 0, 2
+        while chunk:
+            yield from chunk
+            count += len(chunk)
+            if len(chunk) < limit:
+                break
+            limit = max(1, min(CHUNK_ROWS_MAX, CHUNK_BYTES // max(map(_size, chunk[-2:]))))
+            with translating():
+                chunk = rows.take(limit)
+        if count <= SMALL_ROWS:
+            if len(self._small) >= SMALL_KEPT:
+                self._small.clear()
+            self._small[sql] = None
+
+    def interrupt(self) -> None:
+        """End what runs now, from any thread."""
+        if (transaction := self._transaction) is not None:
+            transaction.interrupt()
+        elif (running := self._running) is not None:
+            running.cancel()
+
+    def close(self) -> None:
+        """Roll back what is open, and close the database."""
+        try:
+            self.end(commits=False)
+        finally:
+            self.database.close()
+
+
+def _size(row: tuple[Value, ...]) -> int:
+    return 64 + sum(len(value) for value in row if isinstance(value, str | bytes))

@@ -1,0 +1,120 @@
+"""Values on their way in (adapters) and out (converters, `text_factory`), with `sqlite3`'s own registries.
+
+Knows Python's types and the columns of a result; knows no connection.
+
+1. What goes in is what `sqlite3` would bind, or an error of the same class before anything runs. Types that `sqlite3` has no adapter
+   for and Virke knows (Decimal, UUID, numpy's scalars) go in as they do everywhere in Virke.
+2. A converter gets the bytes of the value, as SQLite would give it as text; NULL and an empty blob stay None.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
+
+from virke.dbapi.errors import ProgrammingError
+from virke.engine.sqlite import Parameter, Parameters, plain
+
+Convert = Callable[[tuple[object, ...]], tuple[object, ...]]
+_PLAIN: Final = frozenset({int, float, str, bytes, type(None)})
+_BASES: Final = tuple((base, sqlite3.PrepareProtocol) for base in (int, float, str, bytearray))
+_INT64: Final = range(-(1 << 63), 1 << 63)
+
+
+def bind(params: object, names: Callable[[], Sequence[str | None]]) -> Parameters:
+    """Parameters as SQLite takes them; `names` are those of the statement, asked for if the mapping has names of its own.
+
+    Raises:
+        ProgrammingError, OverflowError, UnicodeEncodeError, BufferError: as `sqlite3`.
+    """
+    if isinstance(params, Mapping):
+        if type(params) is not dict or not {type(value) for value in params.values()} <= _PLAIN:
+            params = {name: _named(params, name, at) for at, name in enumerate(names(), 1)}
+        return {str(name): _bound(value, f":{name}") for name, value in params.items()}
+    if not hasattr(type(params), "__getitem__") or not hasattr(type(params), "__len__"):
+        raise ProgrammingError("parameters are of unsupported type")
+    given = params if isinstance(params, list | tuple) else [params[at] for at in range(len(params))]  # type: ignore[index,arg-type]
+    return [_bound(value, at) for at, value in enumerate(given, 1)]
+
+
+def _named(params: Mapping[str, object], name: str | None, at: int) -> object:
+    if name is None:
+        raise ProgrammingError(f"Binding {at} has no name, but you supplied a dictionary (which has only names).")
+    try:
+        return params[name]
+    except LookupError:
+        raise ProgrammingError(f"You did not supply a value for binding parameter :{name}.") from None
+
+
+def _bound(value: object, where: object) -> Parameter:
+    kind = type(value)
+    if kind not in _PLAIN or any(base in sqlite3.adapters for base in _BASES):
+        value = sqlite3.adapt(value, sqlite3.PrepareProtocol, value)
+    match value:
+        case None | float() | bytes():
+            return value
+        case str():
+            if not value.isascii():
+                value.encode()  # or the error that says which character has no encoding
+            return value
+        case int():
+            if value not in _INT64:
+                raise OverflowError("Python int too large to convert to SQLite INTEGER")
+            return value
+        case _:
+            return _other(value, where)
+
+
+def _other(value: object, where: object) -> Parameter:
+    [found] = plain([value])
+    if isinstance(found, None | int | float | str | bytes):
+        return found
+    try:
+        view = memoryview(cast(bytes, value))
+    except TypeError:
+        kind = type(value).__name__
+        raise ProgrammingError(f"Error binding parameter {where}: type '{kind}' is not supported") from None
+    if not view.c_contiguous:
+        raise BufferError("underlying buffer is not C-contiguous")
+    return bytes(view)
+
+
+def convert(
+    columns: Sequence[str], decltypes: Sequence[str | None], detect_types: int, text_factory: Callable[[bytes], object]
+) -> Convert | None:
+    """What makes a row of what SQLite answered; None if that is the row already."""
+    converters = [_converter(name, decltype, detect_types) for name, decltype in zip(columns, decltypes, strict=False)]
+    if not any(converters) and text_factory is str:
+        return None
+    texts = None if text_factory is str else text_factory
+
+    def one(value: object, converter: Callable[[bytes], object] | None) -> object:
+        if converter is not None:
+            data = as_bytes(value)
+            return converter(data) if data else None
+        return texts(as_bytes(value)) if texts and isinstance(value, str) else value
+
+    return lambda row: tuple(map(one, row, converters))
+
+
+def _converter(name: str, decltype: str | None, detect_types: int) -> Callable[[bytes], object] | None:
+    found = None
+    if detect_types & sqlite3.PARSE_COLNAMES and "[" in name:
+        found = sqlite3.converters.get(name[name.index("[") + 1 :].partition("]")[0].upper())
+    if found is None and detect_types & sqlite3.PARSE_DECLTYPES and decltype:
+        found = sqlite3.converters.get(decltype.replace("(", " ").partition(" ")[0].upper())
+    return found
+
+
+def as_bytes(value: object) -> bytes:
+    """A value as SQLite has it as text, in bytes; empty for NULL."""
+    match value:
+        case None:
+            return b""
+        case bytes():
+            return value
+        case str():
+            return value.encode(errors="surrogateescape")
+        case _:
+            return str(value).encode()
