@@ -128,6 +128,7 @@ def main() -> None:
         module = importlib.import_module(f"test.test_sqlite3.test_{suite}")
         for test in unittest.defaultTestLoader.loadTestsFromModule(module):
             for one in test if isinstance(test, unittest.TestSuite) else ():
+                assert isinstance(one, unittest.TestCase)
                 if not chosen or any(word in one.id() for word in chosen):
                     one.run(result)
     print(json.dumps(result.ended))

@@ -33,7 +33,7 @@ class Blob:
         self._at = 0
         kind, size = self._ask(f"typeof({self._column}), length(CAST({self._column} AS BLOB))")
         if kind not in ("blob", "text"):
-            raise OperationalError(f"cannot open value of type {kind}")
+            raise OperationalError(f"cannot open value of type {kind!s}")
         self._size = int(size or 0)
 
     def _ask(self, what: str) -> tuple[Value, ...]:

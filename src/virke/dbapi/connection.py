@@ -92,7 +92,7 @@ class Connection:
             hook = callbacks.extend if store is None or not _is_node(store) else None
             database = open_database(name, store, token=token, create=create, read_only=read_only, on_connect=hook)
         self._session = Session(
-            database, wait_s=timeout, consistency=consistency, autocommit=LEGACY if autocommit is LEGACY else autocommit
+            database, wait_s=timeout, consistency=consistency, autocommit=autocommit, read_only=read_only
         )
         self._session.level = isolation_level
         self._thread = threading.get_ident() if check_same_thread else None

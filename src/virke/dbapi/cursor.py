@@ -158,9 +158,10 @@ class Cursor:
         factory = self.row_factory
         if factory is None:
             return row
-        if isinstance(factory, type) and issubclass(factory, sqlite3.Row):
-            return factory(_columns_of(tuple(str(column[0]) for column in self.description or ())), row)
-        return factory(self, row)
+        return factory(self._as_sqlite3() if _makes_rows_of_sqlite3(factory) else self, row)
+
+    def _as_sqlite3(self) -> sqlite3.Cursor:
+        return _columns_of(tuple(str(column[0]) for column in self.description or ()))
 
     def fetchone(self) -> Any:
         """The next row; None at the end."""
@@ -201,6 +202,10 @@ def check_sql(connection: Connection, sql: object) -> None:
     length = len(sql) if sql.isascii() else len(sql.encode())
     if length > connection.getlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH):
         raise DataError("query string is too large")
+
+
+def _makes_rows_of_sqlite3(factory: object) -> bool:
+    return isinstance(factory, type) and issubclass(factory, sqlite3.Row)
 
 
 @lru_cache(maxsize=64)

@@ -23,7 +23,7 @@ from virke.engine.rows import Rows
 from virke.engine.sqlite import Parameters, Row, Value
 from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction
-from virke.errors import Conflict, Denied, TooLarge
+from virke.errors import Conflict, Denied, ReadOnly, TooLarge
 
 LEGACY: Final = -1
 SMALL_ROWS: Final = 200
@@ -55,7 +55,9 @@ class Answer(NamedTuple):
 class Session:
     """The transactions of one connection."""
 
-    def __init__(self, database: Database, *, wait_s: float, consistency: str | None, autocommit: int) -> None:
+    def __init__(
+        self, database: Database, *, wait_s: float, consistency: str | None, autocommit: int, read_only: bool
+    ) -> None:
         self.database = database
         self.autocommit = autocommit
         self.level: str | None = ""
@@ -63,7 +65,7 @@ class Session:
         self.changes = self.rowid = 0
         self.is_asked = False
         """Whether an authorizer has to see each statement: describing it asks, running one that is known does not."""
-        self._wait_s, self._consistency = wait_s, consistency
+        self._wait_s, self._consistency, self._read_only = wait_s, consistency, read_only
         self._transaction: Transaction | None = None
         self._is_open = autocommit == 0
         self._marks: list[str] = []
@@ -130,6 +132,8 @@ class Session:
             if not writes:
                 self._transaction = self.database.transaction(read_only=True)
                 return self._transaction
+            if self._read_only:
+                raise ReadOnly("attempt to write a readonly database: this connection only reads")
             serving = getattr(self.database, "serving", None)  # a node has its own line
             made = serving.begin_writing(wait_s=self._wait_s) if serving else self.database.transaction(immediate=True)
             if now is not None and not now.begins_as(made):
@@ -187,6 +191,8 @@ class Session:
         with translating():
             if self.is_asked:
                 self._ask(sql)
+            if self._read_only and word in CHANGING:
+                raise ReadOnly("attempt to write a readonly database: this connection only reads")
             if self.in_transaction:
                 answer = self._answer(word, self._within(writes=not self._reads(word, sql)).query(sql, params))
             elif word in _READING or (word == "WITH" and not _WRITES_WITHIN.search(sql)):

@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from virke.dbapi.errors import ProgrammingError
 from virke.engine.sqlite import Parameter, Parameters, plain
+from virke.errors import Invalid
 
 Convert = Callable[[tuple[object, ...]], tuple[object, ...]]
 _PLAIN: Final = frozenset({int, float, str, bytes, type(None)})
@@ -67,14 +68,16 @@ def _bound(value: object, where: object) -> Parameter:
 
 
 def _other(value: object, where: object) -> Parameter:
-    [found] = plain([value])
-    if isinstance(found, None | int | float | str | bytes):
-        return found
     try:
-        view = memoryview(cast(bytes, value))
-    except TypeError:
-        kind = type(value).__name__
-        raise ProgrammingError(f"Error binding parameter {where}: type '{kind}' is not supported") from None
+        [found] = plain([cast(Parameter, value)])
+        view = memoryview(found) if isinstance(found, bytearray | memoryview) else None
+    except Invalid as error:
+        try:
+            view = memoryview(cast(bytes, value))
+        except TypeError:
+            raise ProgrammingError(f"Error binding parameter {where}: {error.message}") from error
+    if view is None:
+        return found
     if not view.c_contiguous:
         raise BufferError("underlying buffer is not C-contiguous")
     return bytes(view)
