@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Final, TypeVar
@@ -68,14 +68,17 @@ async def connect(
 class AsyncDatabase:
     """A `Database` whose calls are awaited; every method does and raises what its twin does."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, threads: Executor | None = None) -> None:
+        """Calls run in `threads`, which stay the caller's; without them, in threads of this object's own."""
         self.sync = database
-        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="virke-aio")
+        self._owned = None if threads else ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="virke-aio")
+        self._threads = threads or self._owned
         self._closed = False
         self._open: list[tuple[asyncio.Task[object] | None, Transaction]] = []
         """The transactions that are open, each with the task that began it."""
 
-    async def _call(self, call: Callable[[], T]) -> T:
+    async def call(self, call: Callable[[], T]) -> T:
+        """Carry out what blocks, on `sync`, without blocking the event loop; rule 4 holds for it."""
         if self._closed:
             raise Invalid(f"database {self.sync.name!r} is closed")
         task = asyncio.current_task()
@@ -106,7 +109,7 @@ class AsyncDatabase:
         cancel: Cancel | None = None,
     ) -> QueryResult:
         """See `Database.query`."""
-        return await self._call(
+        return await self.call(
             partial(
                 self.sync.query,
                 sql,
@@ -145,37 +148,37 @@ class AsyncDatabase:
             timeout_ms=timeout_ms,
             cancel=cancel,
         )
-        return AsyncRows(self._call, begin, cancel)
+        return AsyncRows(self.call, begin, cancel)
 
     async def describe(self, sql: str) -> Description:
         """See `Database.describe`."""
-        return await self._call(partial(self.sync.describe, sql))
+        return await self.call(partial(self.sync.describe, sql))
 
     async def execute(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> int:
         """See `Database.execute`."""
-        return await self._call(partial(self.sync.execute, sql, params, idempotency_key=idempotency_key))
+        return await self.call(partial(self.sync.execute, sql, params, idempotency_key=idempotency_key))
 
     async def run(
         self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
     ) -> QueryResult:
         """See `Database.run`."""
-        return await self._call(partial(self.sync.run, sql, params, idempotency_key=idempotency_key, meta=meta))
+        return await self.call(partial(self.sync.run, sql, params, idempotency_key=idempotency_key, meta=meta))
 
     async def run_script(
         self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
     ) -> QueryResult:
         """See `Database.run_script`."""
-        return await self._call(partial(self.sync.run_script, sql, params, idempotency_key=idempotency_key, meta=meta))
+        return await self.call(partial(self.sync.run_script, sql, params, idempotency_key=idempotency_key, meta=meta))
 
     async def batch(
         self, statements: Sequence[str | Request], *, idempotency_key: str | None = None, meta: bool = False
     ) -> list[QueryResult]:
         """See `Database.batch`."""
-        return await self._call(partial(self.sync.batch, statements, idempotency_key=idempotency_key, meta=meta))
+        return await self.call(partial(self.sync.batch, statements, idempotency_key=idempotency_key, meta=meta))
 
     async def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
         """See `Database.executemany`."""
-        return await self._call(partial(self.sync.executemany, sql, list(rows), idempotency_key=idempotency_key))
+        return await self.call(partial(self.sync.executemany, sql, list(rows), idempotency_key=idempotency_key))
 
     def transaction(
         self,
@@ -213,41 +216,42 @@ class AsyncDatabase:
 
     async def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """See `Database.schema`."""
-        return await self._call(partial(self.sync.schema, table))
+        return await self.call(partial(self.sync.schema, table))
 
     async def status(self) -> Status:
         """See `Database.status`."""
-        return await self._call(self.sync.status)
+        return await self.call(self.sync.status)
 
     async def upkeep(self, limit: int | None = 1) -> Upkept:
         """See `Database.upkeep`."""
-        return await self._call(partial(self.sync.upkeep, limit))
+        return await self.call(partial(self.sync.upkeep, limit))
 
     async def settings(self) -> Settings:
         """See `Database.settings`."""
-        return await self._call(self.sync.settings)
+        return await self.call(self.sync.settings)
 
     async def change_settings(self, changes: Mapping[str, str | int]) -> Settings:
         """See `Database.change_settings`."""
-        return await self._call(partial(self.sync.change_settings, changes))
+        return await self.call(partial(self.sync.change_settings, changes))
 
     async def flush(self) -> Flushed:
         """See `Database.flush`."""
-        return await self._call(self.sync.flush)
+        return await self.call(self.sync.flush)
 
     async def promote(self) -> Status:
         """See `Database.promote`."""
-        return await self._call(self.sync.promote)
+        return await self.call(self.sync.promote)
 
     async def close(self) -> None:
         """See `Database.close`."""
         if self._closed:
             return
         try:
-            await self._call(self.sync.close)
+            await self.call(self.sync.close)
         finally:
             self._closed = True
-            self._threads.shutdown(wait=False)
+            if self._owned is not None:
+                self._owned.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncDatabase:
         return self
@@ -409,14 +413,15 @@ class AsyncTransaction:
 
     async def __aenter__(self) -> AsyncTransaction:
         self._transaction = await self._call(self._begin)
-        self._open_here.append((asyncio.current_task(), self._transaction))
+        self._entry = (asyncio.current_task(), self._transaction)
+        self._open_here.append(self._entry)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         transaction = self._open()
-        self._open_here[:] = [one for one in self._open_here if one[1] is not transaction]
+        self._open_here.remove(self._entry)  # in one step: loops of other threads change the list, too
         try:
             await self._call(partial(transaction.finish, is_good=kind is None))
         finally:

@@ -30,7 +30,7 @@ LAYERS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"client"}),
     frozenset({"opening"}),
     frozenset({PUBLIC}),
-    frozenset({"node", "edge", "runtime", "dbapi", "aio"}),
+    frozenset({"asgi_server", "node", "edge", "runtime", "dbapi", "aio"}),
     frozenset({"sqlalchemy", "arrow", "pytest_plugin"}),
     frozenset({"project"}),
     frozenset({"cli", "__main__"}),

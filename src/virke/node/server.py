@@ -1,6 +1,6 @@
 """The node on a socket: uvicorn with our own HTTP (`node.http`); it says when it is ready, and ends cleanly.
 
-Knows uvicorn and sockets; knows no request. The only file that imports uvicorn.
+Knows uvicorn and sockets; knows no request.
 
 1. SIGTERM and SIGINT end it: what was begun is answered, pending writes are pushed, and the process exits with 0. A
    second one ends it at once, as a kill does: what a journal holds is pushed by the next process.
@@ -22,8 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-import uvicorn
-
+from virke.asgi_server import Config, Server
 from virke.node.http.limits import Limits
 from virke.node.http.listener import Listener
 from virke.processes import files_max
@@ -91,7 +90,7 @@ def serve(
 
     A message of a WebSocket is at most `message_bytes` long.
     """
-    config = uvicorn.Config(
+    config = Config(
         app,
         host=address.host,
         port=address.port,
@@ -111,10 +110,10 @@ def serve(
         _Server(config, listener.accept, ready, private).run([listening])
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     def __init__(
         self,
-        config: uvicorn.Config,
+        config: Config,
         accept: Callable[..., asyncio.Protocol],
         ready: Callable[[], None],
         private: Private | None,

@@ -1,0 +1,86 @@
+"""What type checkers are told of a request's database.
+
+A method's result is both, what it says and a coroutine of it: `await db.query(…)` and `db.query(…).rows` check alike. To
+have a forgotten `await` found, annotate with `AsyncVirkeDB`; to have one that is too many found, with `SyncVirkeDB`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
+    from virke.aio import AsyncTransaction
+    from virke.engine.results import QueryResult, Request, SchemaEntry
+    from virke.engine.sqlite import Parameters
+    from virke.engine.transaction import Transaction
+
+    class Result(QueryResult, Coroutine[Any, Any, QueryResult]):
+        """A `QueryResult`, or what becomes one when it is awaited."""
+
+    class Results(list[QueryResult], Coroutine[Any, Any, list[QueryResult]]):
+        """A list of results, or what becomes one when it is awaited."""
+
+    class Entries(list[SchemaEntry], Coroutine[Any, Any, list[SchemaEntry]]):
+        """A list of the schema's entries, or what becomes one when it is awaited."""
+
+    class Count(int, Coroutine[Any, Any, int]):
+        """A number of rows, or what becomes one when it is awaited."""
+
+
+class AsyncVirkeDB(Protocol):
+    """A `VirkeDB` in async code."""
+
+    async def query(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """See `VirkeDB.query`."""
+
+    async def execute(self, sql: str, params: Parameters = ()) -> int:
+        """See `VirkeDB.execute`."""
+
+    async def run(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """See `VirkeDB.run`."""
+
+    async def run_script(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """See `VirkeDB.run_script`."""
+
+    async def batch(self, statements: Sequence[str | Request]) -> list[QueryResult]:
+        """See `VirkeDB.batch`."""
+
+    async def executemany(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """See `VirkeDB.executemany`."""
+
+    async def schema(self, table: str | None = None) -> list[SchemaEntry]:
+        """See `VirkeDB.schema`."""
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncTransaction]:
+        """See `VirkeDB.transaction`."""
+
+
+class SyncVirkeDB(Protocol):
+    """A `VirkeDB` in code that is not async."""
+
+    def query(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """See `VirkeDB.query`."""
+
+    def execute(self, sql: str, params: Parameters = ()) -> int:
+        """See `VirkeDB.execute`."""
+
+    def run(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """See `VirkeDB.run`."""
+
+    def run_script(self, sql: str, params: Parameters = ()) -> QueryResult:
+        """See `VirkeDB.run_script`."""
+
+    def batch(self, statements: Sequence[str | Request]) -> list[QueryResult]:
+        """See `VirkeDB.batch`."""
+
+    def executemany(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """See `VirkeDB.executemany`."""
+
+    def schema(self, table: str | None = None) -> list[SchemaEntry]:
+        """See `VirkeDB.schema`."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See `VirkeDB.transaction`."""

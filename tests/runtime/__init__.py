@@ -1,0 +1,1 @@
+"""virke.runtime: its parts, and programs on real servers."""
