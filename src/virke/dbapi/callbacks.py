@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from virke.dbapi.errors import DataError, Error, OperationalError, with_code
+from virke.dbapi.errors import Translating
 from virke.engine.sqlite import Extensions, OnConnect
 from virke.errors import SqlError
 
@@ -30,11 +29,11 @@ def enable_callback_tracebacks(enable: bool, /) -> None:
 
 
 class Callbacks:
-    """What one connection has added, and the error of the callback that failed last."""
+    """What one connection has added; the error of the callback that failed last is told to `errors`."""
 
-    def __init__(self) -> None:
+    def __init__(self, errors: Translating) -> None:
         self._hooks: dict[tuple[str, str, int], OnConnect] = {}
-        self._failed: BaseException | None = None
+        self._errors = errors
 
     def extend(self, made: Extensions) -> None:
         """Add all of it to a connection of SQLite."""
@@ -45,22 +44,6 @@ class Callbacks:
         """Have it added to those to come, in the place of what had the same name."""
         self._hooks[kind, name.lower(), arguments] = hook
 
-    @contextmanager
-    def raising(self) -> Iterator[None]:
-        """What a callback raised meanwhile leaves as `sqlite3` has it leave."""
-        self._failed = None
-        try:
-            yield
-        except Error as error:
-            failed, self._failed = self._failed, None
-            if isinstance(failed, MemoryError):
-                raise failed from None
-            if isinstance(failed, OverflowError):
-                raise with_code(DataError, "string or blob too big", "SQLITE_TOOBIG") from failed
-            if failed is not None:
-                raise with_code(OperationalError, str(error), "SQLITE_ERROR") from failed
-            raise
-
     def call(
         self, function: Callable[..., Any], message: str, *given: Any, of: object = None, is_value: bool = True
     ) -> Any:
@@ -69,7 +52,7 @@ class Callbacks:
             answer = function(*given)
             return _checked(answer) if is_value else answer
         except Exception as error:
-            self._failed = error
+            self._errors.failed = error
             self._show(error, of or function)
             raise SqlError(message) from error
 

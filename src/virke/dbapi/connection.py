@@ -25,7 +25,7 @@ from virke.dbapi.errors import (
     NotSupportedError,
     OperationalError,
     ProgrammingError,
-    translating,
+    Translating,
     with_code,
 )
 from virke.dbapi.session import LEGACY, Session
@@ -45,6 +45,14 @@ _LIMITS: Final = {
 _LIMIT_CATEGORIES: Final = 12
 
 
+def _refused(reason: str) -> Callable[..., NoReturn]:
+    def refuse(self: Connection, *given: object, **how: object) -> NoReturn:
+        self.check()
+        raise NotSupportedError(reason)
+
+    return refuse
+
+
 class Connection:
     """See PEP 249 and `sqlite3.Connection`; opened by `virke.dbapi.connect`."""
 
@@ -58,6 +66,15 @@ class Connection:
     InternalError = errors.InternalError
     ProgrammingError = errors.ProgrammingError
     NotSupportedError = errors.NotSupportedError
+
+    __call__ = _refused("there are no statement objects here: execute() keeps what it prepared")
+    set_progress_handler = _refused(
+        "the engine has SQLite's one handler for time and memory: interrupt(), or query_timeout_ms"
+    )
+    enable_load_extension = load_extension = _refused(
+        "extensions reach files and the process's memory; use create_function()"
+    )
+    getconfig = setconfig = _refused("these switches of SQLite protect what others share")
 
     _session: Session | None = None
     _is_initialised = False
@@ -81,18 +98,19 @@ class Connection:
         self._is_initialised = False
         self._check_level(isolation_level)
         self._check_autocommit(autocommit)
-        self.callbacks = callbacks = Callbacks()
+        self._errors = Translating()
+        self.callbacks = callbacks = Callbacks(self._errors)
         if name == ":memory:":
             name, store, create = "memory", "memory://", True
         self.detect_types = detect_types
         self.row_factory: RowFactory | None = None
         self.text_factory: Callable[[bytes], Any] = str
         self._limits = dict(_LIMITS)
-        with translating():
+        with self._errors:
             hook = callbacks.extend if store is None or not _is_node(store) else None
             database = open_database(name, store, token=token, create=create, read_only=read_only, on_connect=hook)
         self._session = Session(
-            database, wait_s=timeout, consistency=consistency, autocommit=autocommit, read_only=read_only
+            database, self._errors, wait_s=timeout, consistency=consistency, autocommit=autocommit, read_only=read_only
         )
         self._session.level = isolation_level
         self._thread = threading.get_ident() if check_same_thread else None
@@ -139,10 +157,6 @@ class Connection:
     def executescript(self, sql_script: str, /) -> Cursor:
         """Run a script with a new cursor."""
         return self.cursor().executescript(sql_script)
-
-    def __call__(self, *sql: str) -> NoReturn:
-        self.check()
-        raise NotSupportedError("there are no statement objects here: execute() keeps what it prepared")
 
     # Transactions
 
@@ -227,7 +241,7 @@ class Connection:
         if self._session is not None:
             self.check()
             session, self._session = self._session, None
-            with translating():
+            with self._errors:
                 session.close()
 
     def interrupt(self) -> None:
@@ -241,7 +255,7 @@ class Connection:
         database = self.session.database
         if isinstance(database, RemoteDatabase):
             raise NotSupportedError(f"a {kind} can't be added from here: SQLite runs on the node")
-        with translating():
+        with self._errors:
             database.serving.extend(hook)
         self.callbacks.keep(kind, name, arguments, hook)
 
@@ -295,28 +309,6 @@ class Connection:
         self._add("authorizer", "", 0, lambda made: made.ask_before(ask))
         self.session.is_asked = ask is not None
 
-    def set_progress_handler(self, progress_handler: object, n: int) -> None:
-        """Not here: the engine needs SQLite's one handler for deadlines and memory; `interrupt` ends a statement."""
-        self.check()
-        if progress_handler is not None:
-            raise NotSupportedError(
-                "the engine keeps SQLite's progress handler for time and memory limits; use interrupt(), or query_timeout_ms"
-            )
-
-    def enable_load_extension(self, enable: bool, /) -> None:
-        """Not here."""
-        self._refuse_extensions()
-
-    def load_extension(self, name: str, /, *, entrypoint: str | None = None) -> None:
-        """Not here."""
-        self._refuse_extensions()
-
-    def _refuse_extensions(self) -> None:
-        self.check()
-        raise NotSupportedError(
-            "extensions reach files and memory of the process; add functions with create_function()"
-        )
-
     def blobopen(self, table: str, column: str, row: int, /, *, readonly: bool = False, name: str = "main") -> Blob:
         """One value as a file."""
         self.check()
@@ -362,7 +354,7 @@ class Connection:
         """The database as a file of SQLite, as of now."""
         self.check()
         file = BytesIO()
-        with translating():
+        with self._errors:
             export_file(self.session.database, file, format="sqlite")
         return file.getvalue()
 
@@ -376,7 +368,7 @@ class Connection:
             raise with_code(DatabaseError, "file is not a database", "SQLITE_NOTADB")
         file = BytesIO(view)
         self.session.end(commits=False)
-        with translating():
+        with self._errors:
             import_file(self.session.database, file, replace=True, kind="sqlite")
 
     def backup(self, target: sqlite3.Connection, **how: Any) -> None:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from virke.dbapi.errors import DataError, ProgrammingError
-from virke.dbapi.session import CHANGING, LEGACY, Answer
+from virke.dbapi.session import CHANGING, CONTROL, LEGACY, Answer
 from virke.dbapi.values import Convert, bind, convert
 from virke.engine.sqlite import Row, keyword, split
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from virke.dbapi.connection import Connection
 
 RowFactory = Callable[[Any, tuple[Any, ...]], Any]
+ONE_BY_ONE: Final = CONTROL | {"VACUUM", "PRAGMA"}
+"""What a script that is one transaction can't have in it."""
 _BLANK: Final = " \t\r\n\f;"
 
 
@@ -73,8 +75,7 @@ class Cursor:
         params = bind(parameters, lambda: session.names(sql)) if parameters != () else ()
         connection.check_limits(sql)
         session.tell(sql.strip(_BLANK))
-        with connection.callbacks.raising():
-            self._show(session.run(word, sql, params))
+        self._show(session.run(word, sql, params))
         self.lastrowid = session.rowid
         return self
 
@@ -91,10 +92,7 @@ class Cursor:
         self._rows, self.rowcount = answer.rows, answer.changed
         detects = connection.detect_types
         self._convert = convert(answer.columns, answer.decltypes, detects, connection.text_factory)
-        names = answer.columns
-        if detects & sqlite3.PARSE_COLNAMES:
-            names = [name.partition("[")[0].rstrip() or name for name in names]
-        self.description = tuple((name, *[None] * 6) for name in names) or None
+        self.description = _described(tuple(answer.columns), is_parsed=bool(detects & sqlite3.PARSE_COLNAMES))
 
     def executemany(self, sql: str, seq_of_parameters: Iterable[Any], /) -> Self:
         """Run one statement with each row of parameters: outside of a transaction, as one."""
@@ -110,11 +108,10 @@ class Cursor:
         session.tell(sql)
         bound = (bind(row, lambda: session.names(sql)) for row in rows)
         self.rowcount = 0
-        with connection.callbacks.raising():
-            if not session.in_transaction:
-                self.rowcount = session.run_many(sql, bound)
-            while session.in_transaction and (part := list(islice(bound, 1000))):
-                self.rowcount += session.run_many(sql, part)
+        if not session.in_transaction:
+            self.rowcount = session.run_many(sql, bound)
+        while session.in_transaction and (part := list(islice(bound, 1000))):
+            self.rowcount += session.run_many(sql, part)
         return self
 
     def executescript(self, sql_script: str, /) -> Self:
@@ -130,16 +127,15 @@ class Cursor:
             session.end(commits=True)
         statements = [text.strip() for _, text in split(sql_script)]
         words = {keyword(text) for text in statements}
-        with connection.callbacks.raising():
-            if words & {"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "VACUUM", "PRAGMA"}:
-                for text in statements:
-                    if not session.control(word := keyword(text), text):
-                        session.tell(text)
-                        session.run(word, text, ())
-            elif statements:
-                for text in statements:
+        if words & ONE_BY_ONE:
+            for text in statements:
+                if not session.control(word := keyword(text), text):
                     session.tell(text)
-                session.run_script(sql_script)
+                    session.run(word, text, ())
+        elif statements:
+            for text in statements:
+                session.tell(text)
+            session.run_script(sql_script)
         return self
 
     def __iter__(self) -> Self:
@@ -147,10 +143,8 @@ class Cursor:
         return self
 
     def __next__(self) -> Any:
-        connection = self._check()
-        with connection.callbacks.raising():
-            row: tuple[Any, ...] = next(self._rows)
-        return self._made(row)
+        self._check()
+        return self._made(next(self._rows))
 
     def _made(self, row: tuple[Any, ...]) -> Any:
         if self._convert is not None:
@@ -174,9 +168,8 @@ class Cursor:
 
     def fetchall(self) -> list[Any]:
         """The rows that are left."""
-        connection = self._check()
-        with connection.callbacks.raising():
-            rows = list(self._rows)
+        self._check()
+        rows = list(self._rows)
         return rows if self._convert is None and self.row_factory is None else list(map(self._made, rows))
 
     def close(self) -> None:
@@ -206,6 +199,12 @@ def check_sql(connection: Connection, sql: object) -> None:
 
 def _makes_rows_of_sqlite3(factory: object) -> bool:
     return isinstance(factory, type) and issubclass(factory, sqlite3.Row)
+
+
+@lru_cache(maxsize=256)
+def _described(columns: tuple[str, ...], *, is_parsed: bool) -> tuple[tuple[str | None, ...], ...] | None:
+    names = [name.partition("[")[0].rstrip() or name for name in columns] if is_parsed else columns
+    return tuple((name, *[None] * 6) for name in names) or None
 
 
 @lru_cache(maxsize=64)

@@ -12,8 +12,7 @@ Knows both trees of errors; knows no connection.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Final
 
 from virke.errors import (
@@ -124,10 +123,23 @@ def with_code(made: type[Error], message: str, name: str) -> Error:
     return error
 
 
-@contextmanager
-def translating() -> Iterator[None]:
-    """What Virke raises meanwhile leaves as an exception of this module."""
-    try:
-        yield
-    except VirkeError as error:
-        raise translated(error) from error
+class Translating:
+    """What Virke raises meanwhile leaves as an exception of this module; what a callback raised (`failed`) as `sqlite3` has it."""
+
+    failed: BaseException | None = None
+
+    def __enter__(self) -> None:
+        self.failed = None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, VirkeError):
+            return
+        match self.failed:
+            case None:
+                raise translated(error) from error
+            case MemoryError() as failed:
+                raise failed from None
+            case OverflowError() as failed:
+                raise with_code(DataError, "string or blob too big", "SQLITE_TOOBIG") from failed
+            case failed:
+                raise with_code(OperationalError, str(error), "SQLITE_ERROR") from failed

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from virke.dbapi.errors import DatabaseError, OperationalError, translating, with_code
+from virke.dbapi.errors import DatabaseError, OperationalError, Translating, with_code
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
 from virke.engine.rows import Rows
@@ -31,6 +31,7 @@ CHUNK_ROWS_MAX: Final = 256
 CHUNK_BYTES: Final = 64 << 10
 SMALL_KEPT: Final = 500
 CHANGING: Final = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
+CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
 _READING: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
 _ASKED: Final = frozenset({"WITH", "PRAGMA"})
 """What may read or write: the database is asked."""
@@ -56,9 +57,16 @@ class Session:
     """The transactions of one connection."""
 
     def __init__(
-        self, database: Database, *, wait_s: float, consistency: str | None, autocommit: int, read_only: bool
+        self,
+        database: Database,
+        errors: Translating,
+        *,
+        wait_s: float,
+        consistency: str | None,
+        autocommit: int,
+        read_only: bool,
     ) -> None:
-        self.database = database
+        self.database, self.errors = database, errors
         self.autocommit = autocommit
         self.level: str | None = ""
         self.trace: Callable[[str], object] | None = None
@@ -107,7 +115,7 @@ class Session:
         self.tell(sql or ("COMMIT" if commits else "ROLLBACK"))
         transaction = self._transaction
         self._forget()
-        with translating():
+        with self.errors:
             if transaction is not None and commits:
                 transaction.commit()
             elif transaction is not None:
@@ -128,7 +136,7 @@ class Session:
         now = self._transaction
         if now is not None and (not writes or not now.read_only):
             return now
-        with translating():
+        with self.errors:
             if not writes:
                 self._transaction = self.database.transaction(read_only=True)
                 return self._transaction
@@ -148,6 +156,8 @@ class Session:
 
     def control(self, word: str, sql: str) -> bool:
         """Whether the statement is one of transaction control; then it was done."""
+        if word not in CONTROL:
+            return False
         mark = _MARK.match(sql)
         if word == "BEGIN":
             mode = _BEGIN.match(sql)
@@ -156,13 +166,11 @@ class Session:
         elif word in ("SAVEPOINT", "RELEASE") or (word == "ROLLBACK" and mark):
             self.tell(sql)
             self._mark(word, mark[1].lower() if mark else "")
-        elif word in ("COMMIT", "END", "ROLLBACK"):
+        else:
             if not self.in_transaction:
                 word = "rollback" if word == "ROLLBACK" else "commit"
                 raise OperationalError(f"cannot {word} - no transaction is active")
             self.end(commits=word != "ROLLBACK", sql=sql)
-        else:
-            return False
         return True
 
     def _mark(self, word: str, name: str) -> None:
@@ -181,14 +189,14 @@ class Session:
             del self._marks[len(self._marks) - self._marks[::-1].index(name) :]
         if self._transaction is not None and not self._transaction.read_only:
             verb = "ROLLBACK TO" if word == "ROLLBACK" else word
-            with translating():
+            with self.errors:
                 self._transaction.query(f'{verb} "{name}"')
 
     # Statements
 
     def run(self, word: str, sql: str, params: Parameters) -> Answer:
         """Run one statement that is not transaction control."""
-        with translating():
+        with self.errors:
             if self.is_asked:
                 self._ask(sql)
             if self._read_only and word in CHANGING:
@@ -209,7 +217,7 @@ class Session:
 
     def run_many(self, sql: str, rows: Iterable[Parameters]) -> int:
         """Run one statement with each row; the rows changed."""
-        with translating():
+        with self.errors:
             runner = self._within(writes=True) if self.in_transaction else self.database
             changed = runner.executemany(sql, rows)
         self.changes += changed
@@ -217,13 +225,13 @@ class Session:
 
     def run_script(self, sql: str) -> None:
         """Run statements that hold no transaction control, all or none."""
-        with translating():
+        with self.errors:
             runner = self._within(writes=True) if self.in_transaction else self.database
             self.changes += runner.run_script(sql).rows_affected
 
     def names(self, sql: str) -> tuple[str | None, ...]:
         """The names of a statement's parameters."""
-        with translating():
+        with self.errors:
             return (self._transaction or self.database).describe(sql).parameter_names
 
     def _reads(self, word: str, sql: str) -> bool:
@@ -241,7 +249,7 @@ class Session:
         """Rows in bounded memory: all at once where they were few the last time, else as they are asked for."""
         if sql in self._small:
             try:
-                result = self.database.query(sql, params, consistency=self._consistency, read_only=True)
+                result = self.database.query(sql, params, consistency=self._consistency)
                 if len(result.rows) > SMALL_ROWS:
                     del self._small[sql]
                 return Answer(result.columns, result.decltypes, iter(result.rows))
@@ -249,23 +257,28 @@ class Session:
                 del self._small[sql]
         cancel = self._running = Cancel()
         rows = self.database.query_rows(sql, params, consistency=self._consistency, cancel=cancel)
-        first = rows.take(2)
-        return Answer(rows.columns, rows.decltypes, self._stream(sql, rows, first))
+        chunk = rows.take(2)
+        if len(chunk) < 2:
+            self._keep_as_small(sql)
+            return Answer(rows.columns, rows.decltypes, iter(chunk))
+        return Answer(rows.columns, rows.decltypes, self._stream(sql, rows, chunk))
 
     def _stream(self, sql: str, rows: Rows, chunk: list[Row]) -> Iterator[Row]:
-        count, limit = 0, 2
-        while chunk:
+        count = limit = 0
+        while len(chunk) >= limit:
             yield from chunk
             count += len(chunk)
-            if len(chunk) < limit:
-                break
             limit = max(1, min(CHUNK_ROWS_MAX, CHUNK_BYTES // max(map(_size, chunk[-2:]))))
-            with translating():
+            with self.errors:
                 chunk = rows.take(limit)
+        yield from chunk
         if count <= SMALL_ROWS:
-            if len(self._small) >= SMALL_KEPT:
-                self._small.clear()
-            self._small[sql] = None
+            self._keep_as_small(sql)
+
+    def _keep_as_small(self, sql: str) -> None:
+        if len(self._small) >= SMALL_KEPT:
+            self._small.clear()
+        self._small[sql] = None
 
     def interrupt(self) -> None:
         """End what runs now, from any thread."""

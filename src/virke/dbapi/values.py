@@ -19,7 +19,7 @@ from virke.errors import Invalid
 
 Convert = Callable[[tuple[object, ...]], tuple[object, ...]]
 _PLAIN: Final = frozenset({int, float, str, bytes, type(None)})
-_BASES: Final = tuple((base, sqlite3.PrepareProtocol) for base in (int, float, str, bytearray))
+_BASES: Final = frozenset((base, sqlite3.PrepareProtocol) for base in (int, float, str, bytearray))
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
 
@@ -50,7 +50,7 @@ def _named(params: Mapping[str, object], name: str | None, at: int) -> object:
 
 def _bound(value: object, where: object) -> Parameter:
     kind = type(value)
-    if kind not in _PLAIN or any(base in sqlite3.adapters for base in _BASES):
+    if kind not in _PLAIN or (sqlite3.adapters.keys() & _BASES):
         value = sqlite3.adapt(value, sqlite3.PrepareProtocol, value)
     match value:
         case None | float() | bytes():
@@ -87,6 +87,8 @@ def convert(
     columns: Sequence[str], decltypes: Sequence[str | None], detect_types: int, text_factory: Callable[[bytes], object]
 ) -> Convert | None:
     """What makes a row of what SQLite answered; None if that is the row already."""
+    if not detect_types and text_factory is str:
+        return None
     converters = [_converter(name, decltype, detect_types) for name, decltype in zip(columns, decltypes, strict=False)]
     if not any(converters) and text_factory is str:
         return None

@@ -1,0 +1,212 @@
+"""The same connections and cursors for asyncio, in the shape of `aiosqlite`: each connection has a thread of its own.
+
+Knows the connections of this package; knows no SQL.
+
+1. A cancelled call runs to its end in its thread: cancel means "do not wait", not "undo". `interrupt` ends a statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, wraps
+from itertools import islice
+from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
+
+from virke import dbapi
+from virke.opening import Where
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CHUNK_ROWS: Final = 64
+
+
+class Result(Generic[T]):
+    """What may be awaited, or opened with `async with`, which closes it in the end."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._made: Any = None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._coroutine.__await__()
+
+    async def __aenter__(self) -> T:
+        self._made = made = await self._coroutine
+        return made
+
+    async def __aexit__(self, *ending: object) -> None:
+        if hasattr(self._made, "close"):
+            await self._made.close()
+
+
+def _opened(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Result[T]]:
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result[T]:
+        return Result(function(*args, **kwargs))
+
+    return call
+
+
+class _Passed:
+    """An attribute that is the one of `sync`."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, made: Any, owner: type) -> Any:
+        return getattr(made.sync, self._name)
+
+    def __set__(self, made: Any, value: object) -> None:
+        setattr(made.sync, self._name, value)
+
+
+def _awaited(name: str) -> Callable[..., Awaitable[Any]]:
+    """A method that is the one of `sync`, run in the connection's thread."""
+
+    async def call(self: Any, *given: Any, **how: Any) -> Any:
+        return await self.run(getattr(self.sync, name), *given, **how)
+
+    call.__name__, call.__doc__ = name, f"See `virke.dbapi`: `{name}`."
+    return call
+
+
+class Cursor:
+    """`virke.dbapi.Cursor`, awaited."""
+
+    description, rowcount, lastrowid = _Passed(), _Passed(), _Passed()
+    arraysize, row_factory = _Passed(), _Passed()
+    fetchone, fetchmany, fetchall, close = map(_awaited, ("fetchone", "fetchmany", "fetchall", "close"))
+
+    def __init__(self, connection: Connection, sync: dbapi.Cursor) -> None:
+        self.connection, self.sync, self.run = connection, sync, connection.run
+
+    async def execute(self, sql: str, parameters: Any = ()) -> Self:
+        """See `virke.dbapi.Cursor.execute`."""
+        await self.run(self.sync.execute, sql, parameters)
+        return self
+
+    async def executemany(self, sql: str, parameters: Any) -> Self:
+        """See `virke.dbapi.Cursor.executemany`."""
+        await self.run(self.sync.executemany, sql, parameters)
+        return self
+
+    async def executescript(self, sql_script: str) -> Self:
+        """See `virke.dbapi.Cursor.executescript`."""
+        await self.run(self.sync.executescript, sql_script)
+        return self
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while rows := await self.fetchmany(CHUNK_ROWS):
+            for row in rows:
+                yield row
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *ending: object) -> None:
+        await self.close()
+
+
+class Connection:
+    """`virke.dbapi.Connection`, awaited; opened when it is awaited itself, or by `async with`."""
+
+    in_transaction, isolation_level, autocommit, total_changes = _Passed(), _Passed(), _Passed(), _Passed()
+    row_factory, text_factory = _Passed(), _Passed()
+    commit, rollback, backup, serialize = map(_awaited, ("commit", "rollback", "backup", "serialize"))
+    create_function, create_aggregate = map(_awaited, ("create_function", "create_aggregate"))
+    create_window_function, create_collation = map(_awaited, ("create_window_function", "create_collation"))
+    set_trace_callback, set_authorizer = map(_awaited, ("set_trace_callback", "set_authorizer"))
+    set_progress_handler, load_extension = map(_awaited, ("set_progress_handler", "load_extension"))
+    enable_load_extension = _awaited("enable_load_extension")
+
+    def __init__(self, opens: Callable[[], dbapi.Connection]) -> None:
+        self._opens = opens
+        self._sync: dbapi.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="virke-dbapi")
+
+    @property
+    def sync(self) -> dbapi.Connection:
+        """The connection itself, which belongs to its thread. Raises `ProgrammingError`: it is not open."""
+        if self._sync is None:
+            raise dbapi.ProgrammingError("Cannot operate on a closed database.")
+        return self._sync
+
+    async def run(self, call: Callable[..., T], *given: Any, **how: Any) -> T:
+        """Call something in the connection's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *given, **how))
+
+    async def _open(self) -> Self:
+        if self._sync is None:
+            try:
+                self._sync = await self.run(self._opens)
+            except BaseException:
+                self._thread.shutdown(wait=False)
+                raise
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self._open()
+
+    async def __aexit__(self, *ending: object) -> None:
+        await self.close()
+
+    @_opened
+    async def cursor(self) -> Cursor:
+        """See `virke.dbapi.Connection.cursor`."""
+        return Cursor(self, await self.run(self.sync.cursor))
+
+    @_opened
+    async def execute(self, sql: str, parameters: Any = ()) -> Cursor:
+        """See `virke.dbapi.Connection.execute`."""
+        return Cursor(self, await self.run(self.sync.execute, sql, parameters))
+
+    @_opened
+    async def executemany(self, sql: str, parameters: Any) -> Cursor:
+        """See `virke.dbapi.Connection.executemany`."""
+        return Cursor(self, await self.run(self.sync.executemany, sql, parameters))
+
+    @_opened
+    async def executescript(self, sql_script: str) -> Cursor:
+        """See `virke.dbapi.Connection.executescript`."""
+        return Cursor(self, await self.run(self.sync.executescript, sql_script))
+
+    @_opened
+    async def execute_insert(self, sql: str, parameters: Any = ()) -> Any:
+        """Run one INSERT; a row with the id that it gave."""
+        cursor = await self.run(self.sync.execute, sql, parameters)
+        return await self.run(lambda: cursor.execute("SELECT ?", (cursor.lastrowid,)).fetchone())
+
+    @_opened
+    async def execute_fetchall(self, sql: str, parameters: Any = ()) -> list[Any]:
+        """Run one statement; all of its rows."""
+        return await self.run(lambda: self.sync.execute(sql, parameters).fetchall())
+
+    async def iterdump(self) -> AsyncIterator[str]:
+        """The database as SQL, a statement at a time."""
+        lines = await self.run(self.sync.iterdump)
+        while part := await self.run(lambda: list(islice(lines, CHUNK_ROWS))):
+            for line in part:
+                yield line
+
+    async def interrupt(self) -> None:
+        """End what runs."""
+        self.sync.interrupt()
+
+    async def close(self) -> None:
+        """Roll back what is open, and close the database; harmless when closed."""
+        if self._sync is not None:
+            try:
+                await self.run(self._sync.close)
+            finally:
+                self._sync = None
+                self._thread.shutdown(wait=False)
+
+
+def connect(name: str, store: Where = None, token: str | None = None, **how: Any) -> Connection:
+    """A connection that is opened when it is awaited; arguments and errors are those of `virke.dbapi.connect`."""
+    return Connection(partial(dbapi.connect, name, store, token, **how))
