@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from virke.config import Config, database_name, find, load, local_path, parse, store_choice, write_new
-from virke.errors import Exists, UsageError
+from virke.config import Config, database_name, find, load, local_path, parse, store_choice
+from virke.errors import UsageError
 from virke.keys import TABLES
 from virke.opening import open_store
 from virke.stores.opening import _OPENERS
@@ -209,14 +209,6 @@ def test_two_stores_become_one_choice(tmp_path: Path) -> None:
 def test_half_a_choice_is_a_usage_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match=r"\[store\]"):
         parse(f"[store]\n{text}\n", tmp_path / "virke.toml")
-
-
-def test_a_new_file_reads_back_and_is_never_overwritten(tmp_path: Path) -> None:
-    path = write_new(tmp_path, "my-app")
-    assert path.read_text() == SEED
-    with pytest.raises(Exists, match="left as it is"):
-        write_new(tmp_path, "other")
-    assert path.read_text() == SEED
 
 
 def test_a_node_is_named_where_a_store_is(tmp_path: Path) -> None:

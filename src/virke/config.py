@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from virke.errors import Exists, UsageError
+from virke.errors import UsageError
 from virke.keys import CREDENTIALS, read_tables
 
 FILE_NAME: Final = "virke.toml"
@@ -307,23 +307,3 @@ def store_choice(
     if token:
         raise UsageError(f"a token is for a node (https://HOST), and {url} is a store: leave --token out")
     return StoreChoice(url, options)
-
-
-def write_new(folder: Path, name: str) -> Path:
-    """Write a `virke.toml` for project `name` into `folder`; its database is called `<name>-db`.
-
-    Raises:
-        Exists: there is one already; it was not touched.
-        UsageError: the folder can't be written to.
-    """
-    path = folder / FILE_NAME
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    text = f'[project]\nname = "{quoted}"\n\n[database]\nname = "{quoted}-db"\n'
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise Exists(f"{path} exists already; it was left as it is") from error
-    except OSError as error:
-        raise UsageError(f"{path}: can't be written: {error.strerror}") from error
-    return path

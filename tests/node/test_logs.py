@@ -60,6 +60,20 @@ def test_a_slow_statement_is_told_with_its_receipt_and_without_parameters(
     play(scenario)
 
 
+def test_with_0_what_memory_answers_at_once_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
+    """The second read needs no thread, and no store."""
+
+    async def scenario(world: World) -> None:
+        world.app = App(world.app.databases, world.app.codec, default="d", slow_ms=0)
+        for _ in range(2):
+            await post(world.app, "/db/d/query", {"sql": "SELECT count(*) FROM t"})
+        assert [(found["sql"], found["store_requests"]) for found in told(caplog)][1:] == [
+            ("SELECT count(*) FROM t", 0)
+        ]
+
+    play(scenario)
+
+
 def test_statements_of_a_transaction_are_told_too(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(world: World) -> None:
         world.app = App(world.app.databases, world.app.codec, default="d", slow_ms=0)

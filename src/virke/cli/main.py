@@ -15,7 +15,8 @@ from virke.cli.interrupts import end_by_signals
 from virke.cli.state import global_options
 
 COMMANDS: Final[Table] = {
-    "init": ("virke.cli.project:init", "Write a virke.toml into the current folder."),
+    "init": ("virke.cli.init:init", "Write a new project into FOLDER, or into the current folder."),
+    "dev": ("virke.cli.dev:dev", "Run the app with a database beside it, and again at each change."),
     "deploy": ("virke.cli.deploy:deploy", "Take the database to a node or a store, with its migrations."),
     "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
     "serve": ("virke.cli.serve:serve", "Serve the databases of a store over HTTP."),

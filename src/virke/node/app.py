@@ -316,7 +316,8 @@ class App:
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
-                        found = database.query_here(sql, params, bookmark=operation.bookmark)
+                        here = partial(database.query_here, sql, params, bookmark=operation.bookmark)
+                        found = self._watch.run(database.name, sql, here) if self._watch.sees_all else here()
                         self._watch.statements["read"] += 1
                         return found
                     except NotHere as error:

@@ -31,6 +31,8 @@ class Watch:
         self.transactions = 0
         """Commits of interactive transactions."""
         self._slow_s = None if slow_ms is None else slow_ms / 1000
+        self.sees_all = slow_ms == 0
+        """Whether every statement is told, those that memory answers at once as well."""
         self.now_s = now_s
 
     def receipt(self) -> Receipt | None:
@@ -66,7 +68,7 @@ class Watch:
         fields = {
             "database": database,
             "sql": shortened(sql),
-            "ms": round(elapsed_s * 1000),
+            "ms": round(elapsed_s * 1000) if elapsed_s >= 0.01 else round(elapsed_s * 1000, 1),
             "round_trips": total.requests,
             "store_requests": total.items,
             "bytes_up": total.bytes_up,
