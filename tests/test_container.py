@@ -18,6 +18,8 @@ from virke.cli.serve import serve
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "Containerfile").read_text()
 WAIT_S = 300
+NOT_OF_A_NODE = {"test", "checks", "dev", "runtime", "client", "sqlalchemy", "django", "arrow", "edge"}
+"""Extras for those who write programs, or Virke itself."""
 
 
 def words(instruction: str) -> list[str]:
@@ -46,7 +48,7 @@ def test_it_runs_a_command_that_there_is_as_a_user_without_rights() -> None:
 
 def test_it_has_the_extras_that_there_are() -> None:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(extras()) == known.keys() - {"test", "dev", "client"}
+    assert set(extras()) == known.keys() - NOT_OF_A_NODE
 
 
 @pytest.mark.slow
