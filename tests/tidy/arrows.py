@@ -58,7 +58,11 @@ EDGE_LIBRARIES: Final = frozenset({"apsw"})
 WORLD_CALLS: Final = frozenset({"open", "print", "input", "breakpoint", "eval", "exec", "__import__"})
 CLOCK_CALLS: Final = frozenset({"now", "utcnow", "today"})
 
-IMPORTER_PACKAGES: Final = {"apsw": "src/virke/engine/sqlite", "click": "src/virke/cli"}
+IMPORTER_PACKAGES: Final = {
+    "apsw": "src/virke/engine/sqlite",
+    "click": "src/virke/cli",
+    "sqlalchemy": "src/virke/sqlalchemy",
+}
 SYSTEM_MODULES: Final = frozenset({"fcntl", "msvcrt", "resource"})
 """Modules of Python that not every system has: one file imports them, too."""
 

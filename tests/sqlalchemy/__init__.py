@@ -1,0 +1,1 @@
+"""SQLAlchemy on Virke's databases, and what is built on it."""
