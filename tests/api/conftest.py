@@ -20,6 +20,7 @@ from virke.api.routes import answer, has_endless_body, parse
 from virke.errors import VirkeError
 from virke.node.app import App
 from virke.node.databases import Databases
+from virke.node.http.exchange import AT_ONCE_BYTES, Answer
 from virke.opening import open_store
 from virke.scopes import Scope
 from virke.stores.base import Store
@@ -80,8 +81,9 @@ def _answered(response: Response) -> Answered:
     return Answered(response.status, dict(response.headers), body)
 
 
-def asgi(app: App, loop: asyncio.AbstractEventLoop) -> Serve:
-    """As an ASGI server does it."""
+def asgi(app: App, loop: asyncio.AbstractEventLoop, *, is_at_once: bool = False) -> Serve:
+    """As an ASGI server does it; `is_at_once`: as our own, which has what needs no wait answered without a task."""
+    kept: dict[str, dict[str, Any]] = {}
 
     def serve(request: Request) -> Answered:
         sent: list[Any] = []
@@ -97,7 +99,7 @@ def asgi(app: App, loop: asyncio.AbstractEventLoop) -> Serve:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http",
             "method": request.method,
             "path": request.path,
@@ -105,7 +107,17 @@ def asgi(app: App, loop: asyncio.AbstractEventLoop) -> Serve:
             "query_string": request.query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in request.headers.items()],
         }
-        loop.run_until_complete(app(scope, receive, send))
+        if is_at_once and len(request.body) <= AT_ONCE_BYTES:
+            head = repr((request.method, request.path, request.query, scope["headers"]))
+            scope["extensions"] = {"virke.kept": kept.setdefault(head, {})}
+            messages.clear()
+            found = app.at_once(scope, request.body)
+            if isinstance(found, Answer):
+                named = {name.decode(): value.decode() for name, value in found.headers}
+                return Answered(found.status, named, found.body)
+            loop.run_until_complete(found(scope, receive, send))
+        else:
+            loop.run_until_complete(app(scope, receive, send))
         headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return Answered(sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:]))
 
@@ -115,12 +127,13 @@ def asgi(app: App, loop: asyncio.AbstractEventLoop) -> Serve:
 SERVERS = [
     "blocking memory",
     "asgi memory",
+    "at-once memory",
     "blocking local",
     "asgi local",
     pytest.param("asgi s3", marks=pytest.mark.slow),
 ]
 
-in_memory = pytest.mark.parametrize("databases", SERVERS[:2], indirect=True)
+in_memory = pytest.mark.parametrize("databases", SERVERS[:3], indirect=True)
 """For tables of cases that no store has a say in."""
 
 
@@ -147,10 +160,10 @@ def databases(request: pytest.FixtureRequest) -> Databases:
 @pytest.fixture
 def call(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Call]:
     """`call(method, path, body, **headers)`: a body that is no bytes is sent as JSON; `_` in a header's name is a `-`."""
-    is_blocking = "blocking" in request.node.callspec.params["databases"]
+    kind = request.node.callspec.params["databases"].split()[0]
     loop = asyncio.new_event_loop()
     app = App(databases, CODEC)
-    serve = blocking(databases) if is_blocking else asgi(app, loop)
+    serve = blocking(databases) if kind == "blocking" else asgi(app, loop, is_at_once=kind == "at-once")
 
     def send(method: str, path: str, body: object = b"", **headers: str) -> Answered:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -352,14 +352,16 @@ class Connection:
         """Do something with SQLite; every error leaves as one of Virke's, the one a page read failed with first."""
         try:
             return action()
-        except (sqlite.Error, ValueError, TypeError, KeyError, MemoryError, VirkeError) as error:
-            failure, self.file.failure = self.file.failure, None
-            self._statements.clear()  # SQLite may have rolled back, and with it a schema
-            if not self.raw.in_transaction:
-                self.pinned = None
-            if failure is not None:
-                raise failure from error
-            raise sqlite.translate(error, self.guard) from error
+        except sqlite.FAILURES as error:
+            raise self.failed(error) from error
+
+    def failed(self, error: Exception) -> VirkeError:
+        """What an error of SQLite's is to the caller; the page read that failed first, if one did."""
+        failure, self.file.failure = self.file.failure, None
+        self._statements.clear()  # SQLite may have rolled back, and with it a schema
+        if not self.raw.in_transaction:
+            self.pinned = None
+        return failure if failure is not None else sqlite.translate(error, self.guard)
 
     def internal(self, sql: str, params: Parameters = ()) -> list[Row]:
         """Run a statement of our own inside the transaction that is open, whatever its scope; returns its rows."""

@@ -20,7 +20,7 @@ from virke.core.lineage import Behind, Contradicts, held_against
 from virke.engine import sqlite
 from virke.engine.connection import STATEMENT_CHARS_KEPT
 from virke.engine.freshness import Shown
-from virke.engine.readers import Known, Reader, Readers, WritesInstead
+from virke.engine.readers import PLAIN_PARAMETERS, Known, Reader, Readers, WritesInstead
 from virke.engine.results import QueryResult, mark_in
 from virke.engine.snapshot import SnapshotGone
 from virke.errors import Invalid, NotHere, TimedOut, VirkeError
@@ -73,8 +73,14 @@ def query_here(
             raise _unconfirmed()
         connection.guard.deadline = readers.monotonic() + shown.timeout_s
         connection.vfs.now_ms = None
-        sqlite.check_parameters(connection.prepare_single(sql), params)
-        rows = connection.guarded(lambda: connection.collect(sql, params, shown.result_bytes, at_once))
+        if type(params) not in PLAIN_PARAMETERS:
+            sqlite.check_parameters(connection.prepare_single(sql), params)
+        try:
+            rows = connection.collect(sql, params, shown.result_bytes, at_once)
+        except sqlite.FAILURES as error:
+            failed = connection.failed(error)
+            sqlite.check_parameters(connection.prepare_single(sql), params)  # what does not fit is named
+            raise failed from error
         return QueryResult(columns.copy(), rows, shown.root, described)
     except (WritesInstead, SnapshotGone, TimedOut, VirkeError) as error:
         connection.file.failure = None  # `schema_cookie` reads a page outside of SQLite
@@ -82,7 +88,7 @@ def query_here(
         raise (meant if is_confirmed or isinstance(error, WritesInstead) else _unconfirmed()) from error
     finally:
         connection.file.pages_left = None
-        connection.guard.look_every(sqlite.PROGRESS_STEPS)
+        connection.guard.count_no_more()
         if connection.pinned is None:
             connection.unpin()
         connection.end_request()

@@ -37,7 +37,7 @@ READERS_KEPT: Final = 16
 COUNTED_PAGES_MAX: Final = 2048
 """SQLite counts a table in one step, which may read every page of the database."""
 _ANY_PAGES: Final = 1 << 32
-_PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
+PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
 
 
 class WritesInstead(Exception):
@@ -124,7 +124,7 @@ class Readers:
                 known is not None and connection.pinned is not shown.view
             ):  # a commit came: known if the schema is the same
                 known = self._pin_again(reader, sql, shown)
-            if known is None or terms.cancel is not None or type(params) not in _PLAIN_PARAMETERS:
+            if known is None or terms.cancel is not None or type(params) not in PLAIN_PARAMETERS:
                 return self._run_first(sql, params, reader, shown, terms=terms)
             columns, at_once, described, _ = known
             connection.vfs.now_ms = None
@@ -335,6 +335,10 @@ class Readers:
 
     def take_idle(self, view: Pages) -> Reader | None:
         """An idle connection, one that shows `view` if there is one; None if every one is busy."""
+        with suppress(IndexError):
+            if (reader := self.idle.pop()).connection.pinned is view:
+                return reader
+            self.idle.append(reader)
         for reader in reversed(self.idle.copy()):
             if reader.connection.pinned is view:
                 with suppress(ValueError):  # another thread took it

@@ -59,8 +59,20 @@ class Access:
             Denied: it may not. Unavailable: the store has not confirmed its tokens for too long.
         """
         await self._refresh()
+        return self.enter_now(headers, client, token)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the store has to be asked before a request is held against its tokens."""
+        return self._table.is_due
+
+    def enter_now(
+        self, headers: Mapping[str, str], client: str | None, token: str | None = None, *, is_local: bool = False
+    ) -> str | None:
+        """As `enter`, by the tokens that are known; `is_local`: `check_local` has nothing against this head."""
         if not self._table.needs_token:
-            check_local(headers, client)
+            if not is_local:
+                check_local(headers, client)
             return None
         token = token or _bearer(headers)
         self.check(token, None, Scope.READ)

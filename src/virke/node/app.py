@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -22,11 +23,11 @@ from virke.api.codec import Codec
 from virke.api.failures import failed
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import HRANA, Cursor, Once, Pipeline
-from virke.api.messages import Parts, Request, Response
+from virke.api.messages import Parts, Response
 from virke.api.native import Streamed
 from virke.api.operations import CreateToken, Export, GetMetrics, Import, ListDatabases, Operation, RevokeToken, Run
 from virke.api.performing import perform
-from virke.api.routes import answer, has_endless_body, parse
+from virke.api.routes import answer, parse
 from virke.engine.database import Database
 from virke.engine.memory import PROCESS
 from virke.engine.results import QueryResult
@@ -34,18 +35,19 @@ from virke.engine.sqlite import memory_used
 from virke.engine.terms import Cancel
 from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
-from virke.node.bodies import Arriving, Send, send_response
+from virke.node.at_once import Asked, AtOnce, Head, asked_again
+from virke.node.bodies import Arriving, Send, encoded, send_response
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
+from virke.node.http.exchange import Answer, Application
 from virke.node.leaving import ClientGone, Leaving, Message, Receive
-from virke.node.limits import Taken, usual_rooms
-from virke.node.metrics import CONTENT_TYPE, GONE, OPEN, Metrics, route_of
+from virke.node.limits import SMALL_BYTES, Taken, usual_rooms
+from virke.node.metrics import CONTENT_TYPE, GONE, OPEN, Metrics
 from virke.node.naming import Naming
 from virke.node.socket import Socket
 from virke.node.streams import Streams
 from virke.node.threads import Threads
-from virke.node.timing import Timing
 from virke.node.transfers import Transfers
 from virke.node.watching import Watch
 from virke.node.workers.crew import Elsewhere
@@ -60,7 +62,6 @@ access: Final = logging.getLogger("virke.access")
 WAITING: Final = "What waits in line."
 HELD: Final = "Bytes of memory."
 BODY_MB: Final = 16
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 INTERNAL: Final = VirkeError("the server has a fault of its own; its log says which")
 
 
@@ -95,18 +96,40 @@ class App:
         self._show_gauges()
         self._access = Access(TokenTable(databases.store), self._threads.going_on)
         self._naming = Naming(databases, self._threads, time.monotonic, default=default)
+        self._at_once = AtOnce(
+            databases, self._hrana, codec, access=self._access, naming=self._naming, cors=self._cors, watch=self._watch
+        )
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
         match scope["type"]:
             case "http":
-                await self._serve(scope, receive, send)
+                await self._serve(Asked(scope, Head(scope)), receive, send)
             case "websocket":
                 await self._serve_socket(scope, receive, send)
             case "lifespan":
                 await self._live(receive, send)
             case _:
                 raise NotImplementedError(scope["type"])
+
+    def at_once(self, scope: Message, body: bytes) -> Answer | Application:
+        """What a request is answered that came whole, or what is to be run for it (`http.exchange`)."""
+        asked = asked_again(scope, body)
+        try:
+            response = self._at_once.respond(asked, body)
+        except Exception:
+            log.exception("a request failed for a reason of the server's own")
+            response = failed(INTERNAL, self.codec)
+        if response is not None:
+            whole = response.body
+            if isinstance(whole, bytes) and len(whole) <= SMALL_BYTES:
+                self._note(asked, str(response.status))
+                return Answer(response.status, encoded((*response.headers, asked.timing.header())), whole)
+            asked.response = response
+        return partial(self._go_on, asked)
+
+    async def _go_on(self, asked: Asked, _scope: Message, receive: Receive, send: Send) -> None:
+        await self._serve(asked, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -128,24 +151,29 @@ class App:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self.databases.close()
 
-    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        began_s, status = time.perf_counter(), GONE
+    async def _serve(self, asked: Asked, receive: Receive, send: Send) -> None:
+        status = GONE
         try:
-            with self._rooms.request(Leaving(scope, receive)) as taken:
-                response = await self._answered(scope, taken, receive, send)
+            with self._rooms.request(Leaving(asked.scope, receive)) as taken:
+                response = await self._answered(asked, taken, receive, send)
                 if isinstance(response, Relayed):
                     status = str(response.status)
                 elif response is not None:
-                    await send_response(response, send, receive, self._threads, with_body=scope["method"] != "HEAD")
+                    await send_response(response, send, receive, self._threads, with_body=asked.head.method != "HEAD")
                     status = str(response.status)
         finally:
-            self._note(scope, status, time.perf_counter() - began_s)
+            self._note(asked, status)
 
-    def _note(self, scope: Message, status: str, seconds: float) -> None:
-        path = _path_of(scope)
-        self.metrics.answered(scope["method"], route_of(path), status, seconds)
+    def _note(self, asked: Asked, status: str) -> None:
+        seconds = asked.timing.elapsed_s
+        self.metrics.answered(asked.head.method, asked.head.route, status, seconds)
         if access.isEnabledFor(logging.DEBUG):
-            fields = {"method": scope["method"], "path": path, "status": status, "ms": round(seconds * 1000, 1)}
+            fields = {
+                "method": asked.head.method,
+                "path": asked.head.path,
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+            }
             access.debug("%s %s %s %s ms", *fields.values(), extra={"fields": fields})
 
     def _show_gauges(self) -> None:
@@ -159,16 +187,15 @@ class App:
         gauge("virke_held_bytes", "frames", HELD, lambda: PROCESS.frames.size_bytes)
         gauge("virke_held_bytes", "sqlite", HELD, memory_used)
 
-    async def _answered(self, scope: Message, taken: Taken, receive: Receive, send: Send) -> Response | Relayed | None:
+    async def _answered(self, asked: Asked, taken: Taken, receive: Receive, send: Send) -> Response | Relayed | None:
         """The response to a request, if no other worker has given it; None if its client is gone."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        sees, timing = False, Timing()
+        headers, sees = asked.head.headers, False
         try:
             if self._cors.is_on and self._cors.allows(headers):
                 sees = await self._access.needs_token()
-            response = self._cors.preflight(scope["method"], headers) if sees else None
+            response = self._cors.preflight(asked.head.method, headers) if sees else asked.response
             if response is None:
-                found = await self._respond(scope, headers, taken, receive=receive, send=send, timing=timing)
+                found = await self._respond(asked, taken, receive, send)
                 if isinstance(found, Relayed):
                     return found
                 response = found
@@ -180,17 +207,17 @@ class App:
         except Exception:
             log.exception("a request failed for a reason of the server's own")
             response = failed(INTERNAL, self.codec)
-        response = response.with_headers(timing.header())
+        response = response.with_headers(asked.timing.header())
         return self._cors.seen(response, headers) if sees else response
 
     async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        path = scope.get("raw_path") or scope["path"].encode()
+        path, client = scope.get("raw_path") or scope["path"].encode(), scope.get("client")
 
         with ExitStack() as held:
 
             async def open_database(shown: str | None) -> tuple[Database, Scope]:
-                token = await self._access.enter(headers, _client_of(scope), shown)
+                token = await self._access.enter(headers, client[0] if client else None, shown)
                 database = await self._held(hrana.database_of(path.decode("latin-1")), headers, held.callback)
                 granted = self._access.check(token, database.name, Scope.READ)
                 self._crew.check_owns(database.name)
@@ -203,57 +230,51 @@ class App:
                 carried = Carried(scope, socket.spoken, socket.hello)
                 await carry(self._forwarding, away.worker, carried, receive=receive, send=send)
 
-    async def _respond(
-        self,
-        scope: Message,
-        headers: dict[str, str],
-        taken: Taken,
-        *,
-        receive: Receive,
-        send: Send,
-        timing: Timing,
-    ) -> Response | Relayed:
-        path = _path_of(scope)
-        token = None
-        if path not in OPEN_PATHS:
-            token = await self._access.enter(headers, _client_of(scope))
-        is_endless = has_endless_body(scope["method"], path)
-        body = b"" if is_endless else await self._body(headers, receive, taken)
-        parts = Arriving(receive, asyncio.get_running_loop()) if is_endless else None
-        request = Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body, parts)
-        operation = parse(request, self.codec)
-        if isinstance(operation, Response):
-            return operation
+    async def _respond(self, asked: Asked, taken: Taken, receive: Receive, send: Send) -> Response | Relayed:
+        operation = asked.operation
+        body = asked.body
+        if body is not None:
+            taken.take_body(len(body))
+        if operation is None:
+            if not asked.head.is_open:
+                asked.token = await self._access.enter(asked.head.headers, asked.head.client)
+            if asked.head.has_endless_body:
+                parts = Arriving(receive, asyncio.get_running_loop()) if body is None else iter((body,))
+                parsed = parse(replace(asked.request(b""), parts=parts), self.codec)
+            else:
+                body = await self._body(asked.head.headers, receive, taken) if body is None else body
+                parsed = parse(asked.request(body), self.codec)
+            if isinstance(parsed, Response):
+                return parsed
+            operation = parsed
         try:
             if isinstance(operation, GetMetrics):
-                self._access.check(token, None, operation.scope)
-                text = await self._forwarding.metrics(scope, self.metrics.text())
+                self._access.check(asked.token, None, operation.scope)
+                text = await self._forwarding.metrics(asked.scope, self.metrics.text())
                 return Response(200, text, (("content-type", CONTENT_TYPE),))
-            outcome = await self._outcome(operation, token, headers, taken, timing=timing)
+            outcome = await self._outcome(operation, asked, taken)
         except Elsewhere as away:
-            unread = None if is_endless else body
             try:
-                return await self._forwarding.relay(away.worker, scope, unread, receive=receive, send=send)
+                return await self._forwarding.relay(away.worker, asked.scope, body, receive=receive, send=send)
             except VirkeError as error:
                 outcome = error
         return answer(operation, outcome, self.codec)
 
-    async def _outcome(
-        self, operation: Operation, token: str | None, headers: dict[str, str], taken: Taken, *, timing: Timing
-    ) -> object:
+    async def _outcome(self, operation: Operation, asked: Asked, taken: Taken) -> object:
         """Raises `Elsewhere`: another worker has to do it. `Denied`: its client may not ask that."""
         self._crew.check_here(operation)
         if isinstance(operation, HRANA):
-            return await self._perform_hrana(operation, token, headers, taken)
+            return await self._perform_hrana(operation, asked, taken)
         if operation.scope is None:
             return self._health(ready=operation.ready)
-        granted = self._access.check(token, operation.database, operation.scope)
-        timing.is_known = True
+        granted = self._access.check(asked.token, operation.database, operation.scope)
+        asked.timing.is_known = True
         if operation.database:
             taken.hold(self.databases.hold(operation.database))
-        outcome = await self._perform(operation, granted.scope, taken, timing)
+        outcome = await self._perform(operation, granted.scope, taken, asked)
         if isinstance(outcome, Deleted) and not isinstance(operation, Import):  # its body is gone
-            outcome = await self._perform(operation, granted.scope, taken, timing)
+            asked.not_here = None
+            outcome = await self._perform(operation, granted.scope, taken, asked)
         if isinstance(operation, CreateToken | RevokeToken):
             await self._access.renew()
         if isinstance(operation, ListDatabases) and isinstance(outcome, list):
@@ -281,17 +302,15 @@ class App:
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._body_bytes >> 20} MiB (--max-body-mb)")
 
-    async def _perform_hrana(
-        self, operation: Pipeline | Cursor | Once, token: str | None, headers: dict[str, str], taken: Taken
-    ) -> object:
+    async def _perform_hrana(self, operation: Pipeline | Cursor | Once, asked: Asked, taken: Taken) -> object:
         try:
-            database = await self._held(operation.database, headers, taken.hold)
-            scope = self._access.check(token, database.name, Scope.READ).scope
+            database = await self._held(operation.database, asked.head.headers, taken.hold)
+            scope = self._access.check(asked.token, database.name, Scope.READ).scope
             has_baton = getattr(operation, "baton", None) is not None  # of a stream of this worker, or wrong
             if not has_baton and not (self._crew.reads_here and self._hrana.is_simple(operation)):
                 self._crew.check_owns(database.name)
             self.databases.check_reads_here(database)
-            found = await self._hrana.perform(operation, database, scope, taken)
+            found = await self._hrana.perform(operation, database, scope, taken, not_here=asked.not_here)
             if isinstance(found.body, bytes):
                 self.databases.check_reads_here(database)
             return found
@@ -304,7 +323,7 @@ class App:
         hold(self.databases.hold(database.name))
         return await self._naming.database(database.name, headers)  # the same, unless it was closed a moment ago
 
-    async def _perform(self, operation: Operation, scope: Scope, taken: Taken, timing: Timing) -> object:
+    async def _perform(self, operation: Operation, scope: Scope, taken: Taken, asked: Asked) -> object:
         try:
             if operation.database is not None and not self._crew.owns(operation.database):
                 self.databases.check_reads_here(await self._naming.database(operation.database, {}))
@@ -316,13 +335,15 @@ class App:
                 if operation.is_plain:
                     [(sql, params)] = operation.requests
                     try:
+                        if asked.not_here is not None:
+                            raise asked.not_here
                         here = partial(database.query_here, sql, params, bookmark=operation.bookmark)
                         found = self._watch.run(database.name, sql, here) if self._watch.sees_all else here()
                         self._watch.statements["read"] += 1
                         return found
                     except NotHere as error:
                         writes = error.writes and scope >= Scope.WRITE
-            with timing.counting():
+            with asked.timing.counting():
                 if isinstance(operation, Run) and database and writes and not operation.meta:
                     return await self._write(operation, database, scope, taken)
                 if isinstance(operation, Import | Export):
@@ -389,14 +410,3 @@ class App:
                 await loop.run_in_executor(self._threads.ending, done.close)
             raise ClientGone
         return done
-
-
-def _path_of(scope: Message) -> str:
-    """The path as it was sent."""
-    path: bytes = scope.get("raw_path") or scope["path"].encode()
-    return path.decode("latin-1")
-
-
-def _client_of(scope: Message) -> str | None:
-    client = scope.get("client")
-    return client[0] if client else None

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
-from virke.api.messages import Parts, Response
+from virke.api.messages import JSON, Parts, Response
 from virke.errors import TimedOut, VirkeError
 from virke.node.leaving import ClientGone, Message, Receive, gone
 from virke.node.threads import Threads
@@ -23,6 +23,7 @@ from virke.node.threads import Threads
 Send = Callable[[Message], Awaitable[None]]
 log: Final = logging.getLogger("virke.node")
 STALL_S: Final = 60.0
+_KNOWN: Final = {("content-type", JSON): (b"content-type", JSON.encode())}
 
 
 class Arriving:
@@ -57,11 +58,16 @@ class Arriving:
         return await self._receive()
 
 
+def encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI has them."""
+    return [_KNOWN.get(one) or (one[0].encode("latin-1"), one[1].encode("latin-1")) for one in headers]
+
+
 async def send_response(
     response: Response, send: Send, receive: Receive, threads: Threads, *, with_body: bool = True
 ) -> None:
     """Send a response; parts of a body are made in `threads`."""
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    headers = encoded(response.headers)
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     body = response.body
     if isinstance(body, bytes):

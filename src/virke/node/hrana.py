@@ -55,23 +55,35 @@ class Hrana:
         self._watch = watch
 
     async def perform(
-        self, operation: Pipeline | Cursor | Once, database: Database, scope: Scope, taken: Taken
+        self,
+        operation: Pipeline | Cursor | Once,
+        database: Database,
+        scope: Scope,
+        taken: Taken,
+        *,
+        not_here: NotHere | None = None,
     ) -> Response:
-        """Do what a request asks. `taken` is what it holds. Raises `Refused`, `Busy`."""
-        response = await self._perform(operation, database, scope, taken)
-        stale_ms = database.serving.stale_ms
-        return response if stale_ms is None else with_state(response, None, stale_ms)
+        """Do what a request asks. `taken` is what it holds; `not_here` what `here` raised. Raises `Refused`, `Busy`."""
+        if isinstance(operation, Pipeline) and self.is_simple(operation):
+            statement = _first(operation)
+            response = self._alone(operation, await self._simple(statement, database, scope, taken, not_here))
+        else:
+            response = await self._perform(operation, database, scope, taken)
+        return _with_age(response, database)
+
+    def here(self, operation: Pipeline, database: Database) -> Response:
+        """The response to a simple pipeline that reads, from memory. Raises `NotHere`, and as the statement does."""
+        done = self._here(database, _first(operation))
+        return _with_age(self._alone(operation, answers.ok("execute", result=answers.result_of(done))), database)
+
+    def _alone(self, operation: Pipeline, result: dict[str, object]) -> Response:
+        """The response to a simple pipeline."""
+        return self._pipelined(None, [result, CLOSED] if len(operation.requests) > 1 else [result])
 
     async def _perform(
         self, operation: Pipeline | Cursor | Once, database: Database, scope: Scope, taken: Taken
     ) -> Response:
         match operation:
-            case Pipeline(baton=None, requests=[requests.Execute(statement), *rest]) if _is_simple(statement) and (
-                not rest or (len(rest) == 1 and isinstance(rest[0], requests.Close))
-            ):
-                first = await self._simple(statement, database, scope, taken)
-                results = [first, CLOSED] if rest else [first]
-                return self._pipelined(None, results)
             case Pipeline(_, baton, asked):
                 return await self._pipeline(self._stream(baton, database, scope), asked, taken)
             case Cursor(baton=None, batch=requests.Batch(steps=[requests.BatchStep(statement, None)])) if _is_simple(
@@ -96,16 +108,18 @@ class Hrana:
         return self.streams.open(database, scope) if baton is None else self.streams.take(baton, database, scope)
 
     async def _simple(
-        self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken
+        self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken, not_here: NotHere | None
     ) -> dict[str, object]:
         """The result of one statement outside of a transaction."""
         try:
             try:
+                if not_here is not None:
+                    raise not_here
                 done = self._here(database, statement)
             except NotHere as error:
                 if not error.writes:
                     live = self.streams.open(database, scope)
-                    live.gone, live.taken = taken.leaving, taken
+                    live.gone, live.taken, live.not_here = taken.leaving, taken, error
                     return await self._respond(live, requests.Execute(statement))
                 done = await self._write(statement, database, scope, taken)
             return answers.ok("execute", result=answers.result_of(done))
@@ -235,6 +249,19 @@ class Hrana:
                 part.append(self._line(answers.step_error(0, error)))
             part.append(self._line(answers.END))
             yield b"".join(part)
+
+
+def _with_age(response: Response, database: Database) -> Response:
+    """A response that says how old its state is, if that is older than allowed."""
+    stale_ms = database.serving.stale_ms
+    return response if stale_ms is None else with_state(response, None, stale_ms)
+
+
+def _first(operation: Pipeline) -> requests.Statement:
+    """The statement of a simple pipeline."""
+    first = operation.requests[0]
+    assert isinstance(first, requests.Execute), "a simple pipeline begins with a statement"
+    return first.statement
 
 
 def _is_simple(statement: requests.Statement) -> bool:

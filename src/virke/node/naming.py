@@ -49,8 +49,17 @@ class Naming:
         self._default = default
         self._unknown: dict[str, float] = {}
 
+    def known(self, name: str, headers: Mapping[str, str]) -> Database | None:
+        """The database that a request means, if it is open and nobody has to be asked whether it is that one."""
+        name = name or headers.get("x-namespace", "")
+        if not name and (label := _label(headers.get("host", ""))) and self._may_exist(label):
+            return self._databases.known(label)
+        return self._databases.known(name or self._default or "")
+
     async def database(self, name: str, headers: Mapping[str, str]) -> Database:
         """The database that a request means, opened. Raises `Refused`, `NotFound`, `Unavailable`, `Invalid`."""
+        if (found := self.known(name, headers)) is not None:
+            return found
         name = name or headers.get("x-namespace", "")
         if not name and (label := _label(headers.get("host", ""))) and self._may_exist(label):
             try:

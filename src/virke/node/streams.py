@@ -73,6 +73,8 @@ class Live:
         self.is_ended = self.is_cleared = False
         self.gone: Leaving | None = None
         """The client of the present request, if it may go away."""
+        self.not_here: NotHere | None = None
+        """Why its next statement is not answered from memory, where that was tried already."""
         self.taken: Taken | None = None
         """What the present request holds."""
         self.let_go: Callable[[], None] | None = None
@@ -237,6 +239,9 @@ class Streams:
         match effect:
             case Single(sql, params):
                 try:
+                    not_here, live.not_here = live.not_here, None
+                    if not_here is not None:
+                        raise not_here
                     found = live.database.query_here(sql, params)
                     self._noted.statements["read"] += 1
                     return found

@@ -28,6 +28,11 @@ class Timing:
         self.is_known = False
         """Whether what the request costs in the store is known."""
 
+    @property
+    def elapsed_s(self) -> float:
+        """So long it has taken."""
+        return time.perf_counter() - self._began_s
+
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count what this task, and threads in its context, ask of the store."""
@@ -37,7 +42,7 @@ class Timing:
 
     def header(self) -> tuple[str, str]:
         """The header, of this moment."""
-        total_ms = (time.perf_counter() - self._began_s) * 1000
+        total_ms = self.elapsed_s * 1000
         if not self.is_known:
             return SERVER_TIMING, f"total;dur={total_ms:.2f}"
         if self._receipt is None:

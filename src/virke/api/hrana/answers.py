@@ -71,15 +71,15 @@ def rows_of(result: QueryResult) -> object:
 
 def result_of(done: Done) -> dict[str, object]:
     """The result of a statement. Raises `Refused`: text that is not UTF-8."""
-    result, rowid = done.result, done.last_rowid
+    result, rowid, affected = done.result, done.last_rowid, done.affected
     return {
         "cols": columns_of(result.columns, result.decltypes),
         "rows": rows_of(result) if done.wants_rows else [],
-        "affected_row_count": done.affected,
+        "affected_row_count": affected,
         "last_insert_rowid": None if rowid is None else str(rowid),
         "replication_index": None,
         "rows_read": 0,
-        "rows_written": done.affected,
+        "rows_written": affected,
         "query_duration_ms": 0.0,
     }
 

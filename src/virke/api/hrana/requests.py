@@ -114,7 +114,7 @@ def pipeline_of(body: Json) -> tuple[str | None, tuple[StreamRequest, ...]]:
     requests = found.get("requests")
     if not isinstance(requests, list):
         raise Refused("`requests` must be a list of requests")
-    parsed = tuple(_own_request_of(one) or request_of(one) for one in requests)
+    parsed = tuple([_parsed(one, _OF_PIPELINES) for one in requests])
     if len(parsed) > 1 and any(isinstance(one, Close) for one in parsed[:-1]):
         raise Refused("`close` must be the last request: the stream is closed by then")
     return _baton(found), parsed
@@ -128,19 +128,16 @@ def cursor_of(body: Json) -> tuple[str | None, Batch]:
 
 def request_of(body: Json) -> StreamRequest:
     """One request of a stream. Raises `Refused`."""
+    return _parsed(body, _PARSERS)
+
+
+def _parsed(body: Json, parsers: Mapping[str, Callable[[Mapping[str, Json]], StreamRequest]]) -> StreamRequest:
     found = object_of(body, "a request")
     kind = found.get("type")
-    parse = _PARSERS.get(kind) if isinstance(kind, str) else None
+    parse = parsers.get(kind) if isinstance(kind, str) else None
     if parse is None:
         raise Refused(f"a request of type {kind!r} is not known; there are {', '.join(_PARSERS)}")
     return parse(found)
-
-
-def _own_request_of(body: Json) -> StreamRequest | None:
-    """A request of Virke's own client, if it is one. Raises `Refused`."""
-    kind = body.get("type") if isinstance(body, dict) else None
-    parse = interactive.PARSERS.get(kind) if isinstance(kind, str) else None
-    return parse(object_of(body, "a request")) if parse else None
 
 
 def object_of(body: Json, what: str) -> Mapping[str, Json]:
@@ -260,6 +257,8 @@ _PARSERS: Final[Mapping[str, Callable[[Mapping[str, Json]], StreamRequest]]] = {
     "close_sql": lambda body: CloseSql(_number(body.get("sql_id"), "sql_id")),
     "get_autocommit": lambda body: GetAutocommit(),
 }
+_OF_PIPELINES: Final[Mapping[str, Callable[[Mapping[str, Json]], StreamRequest]]] = {**_PARSERS, **interactive.PARSERS}
+"""Those of Virke's own client too."""
 
 
 def _sql(body: Mapping[str, Json]) -> str:

@@ -54,7 +54,7 @@ from virke.engine.sqlite.randomness import draw_random_from
 from virke.engine.sqlite.raw_text import EscapedRows, can_be_spelled_out, execute
 from virke.engine.sqlite.scoped import RESERVED_PREFIX, why_not
 from virke.engine.sqlite.statement import ALONE, Column, Description, Statement, check_text, describe, keyword, split
-from virke.engine.sqlite.translation import MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
+from virke.engine.sqlite.translation import FAILURES, MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
 
 __all__ = [
     "ALLOWED",
@@ -64,6 +64,7 @@ __all__ = [
     "CAPPED_VALUE_BYTES",
     "CAREFUL_STEPS",
     "DENIED_FUNCTIONS",
+    "FAILURES",
     "HOT_COLUMNS",
     "HOT_VALUE_BYTES",
     "MEMORY_ERRORS",

@@ -99,6 +99,7 @@ class Guard:
         "denied",
         "is_greedy",
         "left_behind",
+        "looks_left",
         "on_look",
         "ran_out",
         "scope",
@@ -125,6 +126,7 @@ class Guard:
         self.cache_bytes_max = 0
         self.is_greedy = False
         self.ran_out = False
+        self.looks_left: int | None = None
         self.on_look: Callable[[], None] | None = None
         """Called at each look: what a statement that runs long has to see to in between."""
         self._begun: float | None = None
@@ -224,18 +226,13 @@ class Guard:
             connection.set_progress_handler(_watch(self), steps)
 
     def count_steps(self, steps: int) -> None:
-        """Interrupt what takes more steps of SQLite's machine than so many, or `PROGRESS_STEPS` more; until `look_every`."""
-        looks, look = steps // PROGRESS_STEPS + 1, _watch(self)
+        """Interrupt what takes more steps of SQLite's machine than so many, or `PROGRESS_STEPS` more; until `count_no_more`."""
         self.ran_out = False
+        self.looks_left = steps // PROGRESS_STEPS + 1
 
-        def count() -> bool:
-            nonlocal looks
-            looks -= 1
-            self.ran_out = looks < 0
-            return self.ran_out or look()
-
-        if self._connection and (connection := self._connection()):
-            connection.set_progress_handler(count, PROGRESS_STEPS)
+    def count_no_more(self) -> None:
+        """Let what runs take the steps that it needs."""
+        self.looks_left = None
 
     def allow_memory(self, bytes_max: int) -> None:
         """Let SQLite's memory grow by `bytes_max` in this request, counted from its beginning."""
@@ -348,6 +345,11 @@ def _watch(guard: Guard) -> Callable[[], bool]:
     def look() -> bool:
         if guard.on_look is not None:
             guard.on_look()
+        if guard.looks_left is not None:
+            guard.looks_left -= 1
+            if guard.looks_left < 0:
+                guard.ran_out = True
+                return True
         if guard.deadline is not guard._begun or used() > guard.ceiling:
             return guard.must_stop()
         guard._seen_at = now = monotonic()

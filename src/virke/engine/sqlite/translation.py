@@ -13,6 +13,8 @@ Error = apsw.Error
 ReadOnlyError = apsw.ReadOnlyError
 TooBigError = apsw.TooBigError
 MEMORY_ERRORS: Final = (apsw.NoMemError, MemoryError)
+FAILURES: Final = (apsw.Error, ValueError, TypeError, KeyError, OverflowError, MemoryError, VirkeError)
+"""What running a statement may raise, before it is translated."""
 
 
 def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> VirkeError:

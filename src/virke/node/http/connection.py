@@ -6,6 +6,7 @@ Knows asyncio's transports and httptools (its only importer), and the words of u
 2. What is refused ends the connection, after the answers to what came before it. Nothing behind it is read as a request.
 3. A client that is slow to send a head or a body, idle for too long, or does not take its answer, is dropped.
 4. After its last answer what a client still sends is read and thrown away for a moment, so that the answer reaches it.
+5. A head that is, but for the length of its body, the one before it on the connection is not judged again.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ import asyncio
 from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 import httptools
 
-from virke.node.http.exchange import Exchange, Message
-from virke.node.http.heads import Header, Refusal, has_body, refusal_of, refused, upgrade_of
+from virke.node.http.exchange import AT_ONCE_BYTES, Application, AtOnce, Exchange, Message
+from virke.node.http.heads import Header, Refusal, has_body, refusal_of, refused, scope_of, upgrade_of
 
 if TYPE_CHECKING:
     from virke.node.http.listener import Listener
@@ -29,6 +29,8 @@ SLICE_BYTES: Final = 16 << 10
 PIPELINED_MAX: Final = 16
 HELD_BYTES_MAX: Final = 64 << 10
 """Of a body that the application has not asked for."""
+KNOWN_BYTES: Final = 2 << 10
+"""A longer head is not remembered for the next one to be held against."""
 NO_HTTP: Final = Refusal(400, "this is not HTTP/1.1 as it is understood here")
 TOO_LONG: Final = Refusal(431, "the head of the request is too large")
 TOO_SLOW: Final = Refusal(408, "the request took too long to come")
@@ -51,6 +53,9 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Exchange] = deque()
+        self._unstarted: Exchange | None = None
+        """The first of the queue, until the bytes that came with its head are parsed."""
+        self._at_once: AtOnce | None = getattr(config.loaded_app, "at_once", None)
         self._receiving: Exchange | None = None
         self._refusal: Refusal | None = None
         self._held = b""
@@ -58,6 +63,13 @@ class Connection(asyncio.Protocol):
         self._head_bytes = self._fed_bytes = 0
         self._url = b""
         self._headers: list[Header] = []
+        self._length: Header | None = None
+        self._before: tuple[bytes, bytes, str, list[Header], Message] | None = None
+        """Of the last head that was taken: method, target, version, headers without the length, and its scope."""
+        self._unsent = b""
+        """Goes out when the listener says so, or before anything else does."""
+        self._kept: dict[str, Any] = {}
+        """What the application keeps of that head."""
         self._writable: asyncio.Event | None = None
         self.is_ending = False
         self.is_writable = True
@@ -77,9 +89,11 @@ class Connection(asyncio.Protocol):
             return
         self._state.connections.add(self)
         self._listener.opened(self)
-        self._is_secure = transport.get_extra_info("ssl_object") is not None
-        self._server = _address(transport.get_extra_info("sockname"))
-        self._client = _address(transport.get_extra_info("peername"))
+        self._from_to: dict[str, object] = {
+            "scheme": "http" if transport.get_extra_info("ssl_object") is None else "https",
+            "server": _address(transport.get_extra_info("sockname")),
+            "client": _address(transport.get_extra_info("peername")),
+        }
         self.read_by = self._loop.time() + self._limits.head_s
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -159,8 +173,21 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         """Send, in order."""
+        if self._unsent:
+            data, self._unsent = self._unsent + data, b""
         self._traffic.bytes_out += len(data)
         self._transport.write(data)
+
+    def write_soon(self, data: bytes) -> None:
+        """Send, in order, with what other connections have to send by then."""
+        if not self._unsent:
+            self._listener.flush_soon(self)
+        self._unsent += data
+
+    def flush(self) -> None:
+        """Send what is to be sent soon."""
+        if self._unsent and not self._transport.is_closing():
+            self.write(b"")
 
     async def drain(self) -> None:
         """Until what was written has mostly gone, or the client has."""
@@ -190,7 +217,7 @@ class Connection(asyncio.Protocol):
             self._queue.clear()
             self._end(None)
         elif self._queue:
-            self._start(self._queue[0])
+            self._start(self._queue[0], self._config.loaded_app)
             self._go_on()
         elif self._refusal is not None:
             self._end(self._refusal)
@@ -218,6 +245,8 @@ class Connection(asyncio.Protocol):
             try:
                 self._parser.feed_data(piece)
             except httptools.HttpParserUpgrade as upgrade:
+                if self._unstarted is not None:  # of a protocol that is not spoken here
+                    self._start_first(self._unstarted)
                 self._change(data[at + upgrade.args[0] :])
                 return
             except httptools.HttpParserError:
@@ -225,13 +254,15 @@ class Connection(asyncio.Protocol):
             self._fed_bytes += len(piece)
             if self._is_overlong():
                 self._refuse(TOO_LONG)
+            if self._unstarted is not None:
+                self._start_first(self._unstarted)
             if self._is_deaf:
                 return
 
     def _reason(self) -> Refusal:
         """Why the parser gave up: before the end of a head, what is known of it may say it better."""
         if self._in_head and self._headers:
-            found = refusal_of(self._parser.get_method(), self._url, "1.1", self._headers)
+            found = refusal_of(self._parser.get_method(), self._url, "1.1", self._whole_headers())
             if found is not None and found.status == 501:
                 return found
         return NO_HTTP
@@ -247,7 +278,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """The parser met the first byte of a request."""
-        self._url, self._headers = b"", []
+        self._url, self._headers, self._length = b"", [], None
         self._in_head = True
         self._head_bytes = self._fed_bytes = 0
         if not self._queue:
@@ -261,8 +292,13 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; one behind a body is thrown away: nothing here asks for it."""
         self._head_bytes += len(name) + len(value) + 4
-        if self._in_head:
-            self._headers.append((name.lower(), value))
+        if not self._in_head:
+            return
+        name = name.lower()
+        if name == b"content-length" and self._length is None:
+            self._length = name, value
+        else:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -270,46 +306,49 @@ class Connection(asyncio.Protocol):
         if self._is_deaf:
             return
         method, version = self._parser.get_method(), self._parser.get_http_version()
-        if self._head_bytes > self._limits.head_bytes or len(self._headers) > self._limits.headers:
+        before = self._before
+        if before is not None and self._headers == before[3] and (method, self._url, version) == before[:3]:
+            self._receive({**before[4], "headers": self._whole_headers()}, keeps_alive=True, expects=False)
+        else:
+            self._judge(method, version)
+
+    def _whole_headers(self) -> list[Header]:
+        return self._headers if self._length is None else [*self._headers, self._length]
+
+    def _judge(self, method: bytes, version: str) -> None:
+        """Take a head, or refuse it."""
+        headers = self._whole_headers()
+        if self._head_bytes > self._limits.head_bytes or len(headers) > self._limits.headers:
             self._refuse(TOO_LONG)
-        elif (refusal := refusal_of(method, self._url, version, self._headers)) is not None:
+        elif (refusal := refusal_of(method, self._url, version, headers)) is not None:
             self._refuse(refusal)
         elif self._parser.should_upgrade():
-            self._changes = upgrade_of(self._headers) == b"websocket" and self._config.ws_protocol_class is not None
-            if has_body(self._headers) or (self._changes and (self._queue or method != b"GET")):
+            self._changes = upgrade_of(headers) == b"websocket" and self._config.ws_protocol_class is not None
+            if has_body(headers) or (self._changes and (self._queue or method != b"GET")):
                 self._refuse(NO_CHANGE)
             elif not self._changes:
-                self._receive(method, version, keeps_alive=False)
+                self._take(method, version, headers, keeps_alive=False)
         else:
-            self._receive(method, version, keeps_alive=version == "1.1" and self._parser.should_keep_alive())
+            keeps_alive = version == "1.1" and self._parser.should_keep_alive()
+            self._take(method, version, headers, keeps_alive=keeps_alive)
 
-    def _receive(self, method: bytes, version: str, *, keeps_alive: bool) -> None:
-        expects = version == "1.1" and any(name == b"expect" for name, _ in self._headers)
-        exchange = Exchange(self, self._scope(method, version), keeps_alive=keeps_alive, expects=expects)
+    def _take(self, method: bytes, version: str, headers: list[Header], *, keeps_alive: bool) -> None:
+        self._before, self._kept = None, {}
+        names = {name for name, _ in headers}
+        expects = version == "1.1" and b"expect" in names
+        scope = scope_of(method, self._url, version, headers) | self._from_to
+        if keeps_alive and not expects and self._head_bytes <= KNOWN_BYTES and b"transfer-encoding" not in names:
+            self._before = method, self._url, version, self._headers, dict(scope)
+        self._receive(scope, keeps_alive=keeps_alive, expects=expects)
+
+    def _receive(self, scope: Message, *, keeps_alive: bool, expects: bool) -> None:
+        scope["state"] = self._app_state.copy()
+        exchange = Exchange(self, scope, self._kept, keeps_alive=keeps_alive, expects=expects)
         self._receiving = exchange
         self._queue.append(exchange)
         self._expect_body(exchange)
         if len(self._queue) == 1:
-            self._start(exchange)
-
-    def _scope(self, method: bytes, version: str) -> Message:
-        path, _, query = self._url.partition(b"?")
-        text = path.decode("ascii")
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": version,
-            "server": self._server,
-            "client": self._client,
-            "scheme": "https" if self._is_secure else "http",
-            "root_path": "",
-            "method": method.decode("ascii"),
-            "path": unquote(text) if "%" in text else text,
-            "raw_path": path,
-            "query_string": query,
-            "headers": self._headers,
-            "state": self._app_state.copy(),
-        }
+            self._unstarted = exchange
 
     def on_body(self, part: bytes) -> None:
         """A part of a body."""
@@ -341,8 +380,18 @@ class Connection(asyncio.Protocol):
 
     # Ending, changing
 
-    def _start(self, exchange: Exchange) -> None:
-        task = self._loop.create_task(exchange.run(self._config.loaded_app))
+    def _start_first(self, exchange: Exchange) -> None:
+        """Start the first of the queue; answered at once if it is there whole, alone, and may be answered so."""
+        self._unstarted = None
+        application: Application | None = self._config.loaded_app
+        is_whole = exchange.is_received and exchange.body_bytes <= AT_ONCE_BYTES
+        if self._at_once is not None and is_whole and len(self._queue) == 1 and self.is_writable:
+            application = exchange.begin(self._at_once)
+        if application is not None:
+            self._start(exchange, application)
+
+    def _start(self, exchange: Exchange, application: Application) -> None:
+        task = self._loop.create_task(exchange.run(application))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
@@ -355,6 +404,8 @@ class Connection(asyncio.Protocol):
         if self._receiving is not None:
             self._receiving.leave()
             self._queue.remove(self._receiving)
+            if self._receiving is self._unstarted:
+                self._unstarted = None
             if self._receiving.is_begun:
                 self.abort()
                 return
@@ -382,6 +433,7 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
 
     def _close(self) -> None:
+        self.flush()
         self.write_by = self._loop.time() + self._limits.send_s
         self._transport.close()
 
@@ -393,7 +445,7 @@ class Connection(asyncio.Protocol):
         self._listener.closed(self)
         self._is_deaf = True
         head = [self._parser.get_method(), b" ", self._url, b" HTTP/1.1\r\n"]
-        for name, value in self._headers:
+        for name, value in self._whole_headers():
             head += (name, b": ", value, b"\r\n")
         other = self._config.ws_protocol_class(config=self._config, server_state=self._state, app_state=self._app_state)
         self._listener.changed(self._transport)

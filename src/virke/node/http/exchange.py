@@ -6,6 +6,10 @@ Knows ASGI and how answers are framed; knows its connection only as something to
 2. A body goes out in pieces, and each waits until the one before has gone: what a client does not take is held once.
 3. `send` raises `OSError` once the client is gone, so that nobody goes on working for it. `receive` says so too.
 4. The client is asked to go on (`100 Continue`) when the application wants its body, not before.
+5. `extensions["virke.kept"]` is a dictionary of the application's, the same for requests of a connection whose heads are the
+   same but for the length of the body.
+6. An application that has `at_once` is given a request that is there whole before a task is made for it. It answers, or says
+   what is to be run; either way `receive` has no body any more.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -23,10 +28,25 @@ Application = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
 ]
 PIECE_BYTES: Final = 64 << 10
+AT_ONCE_BYTES: Final = 16 << 10
+"""A longer body is not given to `at_once`."""
 CLOSE: Final[Header] = (b"connection", b"close")
 CHUNKED: Final[Header] = (b"transfer-encoding", b"chunked")
 PLAIN: Final[Header] = (b"content-type", b"text/plain; charset=utf-8")
 log: Final = logging.getLogger("virke.node.http")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, the body at most `PIECE_BYTES` long; its length is said by whoever sends it."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
+AtOnce = Callable[[Message, bytes], Answer | Application]
+"""What an application answers to a request that is there whole, or what is to be run for it."""
 
 
 class Line(Protocol):
@@ -41,6 +61,9 @@ class Line(Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         """Send, in order."""
+
+    def write_soon(self, data: bytes) -> None:
+        """Send, in order, in a moment."""
 
     async def drain(self) -> None:
         """Until what was written has mostly gone, or the client has."""
@@ -58,7 +81,7 @@ class Line(Protocol):
 class Exchange:
     """A request that has a head, and the answer to it."""
 
-    def __init__(self, line: Line, scope: Message, *, keeps_alive: bool, expects: bool) -> None:
+    def __init__(self, line: Line, scope: Message, kept: dict[str, Any], *, keeps_alive: bool, expects: bool) -> None:
         self.scope = scope
         self.keeps_alive = keeps_alive
         """Whether another request may follow on the connection; settled when the head of the answer is written."""
@@ -72,7 +95,7 @@ class Exchange:
         self._is_delivered = self._is_gone = False
         self._changed: asyncio.Event | None = None
         self._leaving: list[Callable[[], None]] = []
-        scope["extensions"] = {"virke.leaving": self.when_gone}
+        scope["extensions"] = {"virke.leaving": self.when_gone, "virke.kept": kept}
         self._head = b""
         self._has_body = True
         self._is_chunked = False
@@ -109,6 +132,20 @@ class Exchange:
     def _change(self) -> None:
         if self._changed is not None:
             self._changed.set()
+
+    def begin(self, at_once: AtOnce) -> Application | None:
+        """Have a request answered that is there whole; what is to be run if that takes more than a moment."""
+        body = b"".join(self._parts)
+        self._parts, self.held_bytes, self._is_delivered = [], 0, True
+        found = at_once(self.scope, body)
+        if not isinstance(found, Answer):
+            return found
+        length = len(found.body)
+        self._begin(found.status, [*found.headers, (b"content-length", b"%d" % length)], length)
+        head, self._head = self._head, b""
+        self._line.write_soon(head + found.body if self._has_body else head)
+        self._end()
+        return None
 
     async def run(self, application: Application) -> None:
         """Have the request answered."""
@@ -160,14 +197,15 @@ class Exchange:
             raise ConnectionResetError("the client is gone")
         kind = message["type"]
         if kind == "http.response.start" and not self.is_begun:
-            self._begin(message["status"], list(message.get("headers", ())))
+            headers = list(message.get("headers", ()))
+            length = next((int(value) for name, value in headers if name.lower() == b"content-length"), None)
+            self._begin(message["status"], headers, length)
         elif kind == "http.response.body" and self.is_begun and not self.is_answered:
             await self._send_body(message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"{kind} has no place here")
 
-    def _begin(self, status: int, headers: list[Header]) -> None:
-        length = next((int(value) for name, value in headers if name.lower() == b"content-length"), None)
+    def _begin(self, status: int, headers: list[Header], length: int | None) -> None:
         self._has_body = self.scope["method"] != "HEAD" and status not in (204, 304)
         self._is_chunked = self._has_body and length is None and self.scope["http_version"] == "1.1"
         self._left = length if self._has_body else 0
@@ -199,9 +237,12 @@ class Exchange:
             for at in range(0, len(body), PIECE_BYTES):
                 await self._write(view[at : at + PIECE_BYTES])
         if not more:
-            self.is_answered = True
-            self._change()
-            self._line.answered(self)
+            self._end()
+
+    def _end(self) -> None:
+        self.is_answered = True
+        self._change()
+        self._line.answered(self)
 
     async def _write(self, data: bytes | memoryview) -> None:
         if not self._line.is_writable:

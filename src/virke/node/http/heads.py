@@ -15,8 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import unquote
 
 from virke.api.codec import PlainCodec
 from virke.api.failures import failed
@@ -27,6 +29,7 @@ _TARGET: Final = re.compile(rb"/[!-~]*\Z")
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?\Z")
 _ODD_NAME: Final = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 _ODD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+NAMES_KEPT: Final = 256
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
@@ -75,15 +78,37 @@ def upgrade_of(headers: Iterable[Header]) -> bytes:
     return b",".join(value for name, value in headers if name == b"upgrade").strip().lower()
 
 
+def scope_of(method: bytes, target: bytes, version: str, headers: list[Header]) -> dict[str, object]:
+    """What ASGI says of a request that is taken, but for whom it is from."""
+    path, _, query = target.partition(b"?")
+    text = path.decode("ascii")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": version,
+        "root_path": "",
+        "method": method.decode("ascii"),
+        "path": unquote(text) if "%" in text else text,
+        "raw_path": path,
+        "query_string": query,
+        "headers": headers,
+    }
+
+
 def head_of(status: int, headers: Iterable[Header]) -> bytes:
     """The head of an answer. Raises `ValueError`: a name or a value would end its line early."""
     parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
     for name, value in headers:
-        if _ODD_NAME.search(name) or _ODD_VALUE.search(value):
+        if _is_odd(name) or _ODD_VALUE.search(value):
             raise ValueError(f"an answer can't have the header {name!r}: {value!r}")
         parts += (name, b": ", value, b"\r\n")
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+@lru_cache(NAMES_KEPT)  # the same few come with every answer
+def _is_odd(name: bytes) -> bool:
+    return _ODD_NAME.search(name) is not None
 
 
 def refused(refusal: Refusal, default: Iterable[Header]) -> bytes:

@@ -25,6 +25,21 @@ class Listener:
         self._changed: dict[asyncio.Transport, float | None] = {}
         """WebSockets, each with the time by which it has to be closed, once it is closing."""
         self._is_looking = False
+        self._unsent: list[Connection] = []
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Have a connection send what it has when all that came at this moment was read.
+
+        Sending wakes a client; one that is woken once for several answers costs less than one that is woken for each.
+        """
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(connection)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for connection in unsent:
+            connection.flush()
 
     def accept(self, *, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> Connection:
         """A protocol for a new connection."""

@@ -1,0 +1,166 @@
+"""What a node answers at once: where the request was read, before a task is made for it.
+
+Knows `api`, tokens, and the databases that are open; waits for nothing, and holds nothing from one call to the next.
+
+1. The steps are `App`'s own, in its order, as far as they lead without waiting. Where one would have to wait, or anything is
+   wrong, there is no answer: `Asked` says what is known by then, and `App` goes on from there.
+2. No statement runs here that writes, and none longer than `query_here` lets it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from virke.api.codec import Codec
+from virke.api.hrana.operations import Pipeline
+from virke.api.messages import Request, Response
+from virke.api.operations import Operation, Run
+from virke.api.routes import answer, has_endless_body, parse
+from virke.engine.results import QueryResult
+from virke.errors import NotHere, VirkeError
+from virke.node.access import Access
+from virke.node.cors import Cors
+from virke.node.databases import Databases
+from virke.node.hrana import Hrana
+from virke.node.leaving import Message
+from virke.node.metrics import route_of
+from virke.node.naming import Naming
+from virke.node.timing import Timing
+from virke.node.watching import Watch
+from virke.node.workers.crew import Elsewhere
+from virke.scopes import Scope
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
+
+
+class Head:
+    """The head of a request."""
+
+    __slots__ = ("client", "has_endless_body", "headers", "is_local", "is_open", "method", "path", "query", "route")
+
+    def __init__(self, scope: Message) -> None:
+        self.method: str = scope["method"]
+        self.path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        """As it was sent."""
+        self.query: str = scope["query_string"].decode("latin-1")
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        client = scope.get("client")
+        self.client: str | None = client[0] if client else None
+        """The address that it came from."""
+        self.is_open = self.path in OPEN_PATHS
+        """Whether no token is needed."""
+        self.has_endless_body = has_endless_body(self.method, self.path)
+        """Whether its body is given part by part to who performs it."""
+        self.route = route_of(self.path)
+        self.is_local = False
+        """Whether it is known to be of this machine."""
+
+
+class Asked:
+    """A request, and how far it came."""
+
+    __slots__ = ("body", "head", "not_here", "operation", "response", "scope", "timing", "token")
+
+    def __init__(self, scope: Message, head: Head, body: bytes | None = None) -> None:
+        self.scope = scope
+        self.head = head
+        self.timing = Timing()
+        self.body = body
+        """None: it has to be received."""
+        self.token: str | None = None
+        self.operation: Operation | None = None
+        """What is asked for, once the token was seen; None: that has to be found out."""
+        self.not_here: NotHere | None = None
+        """Why the statement is not answered from memory, if that was tried."""
+        self.response: Response | None = None
+        """If all that is left to do is to send it."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers. Where the body is given too, the length is perhaps that of another one."""
+        return self.head.headers
+
+    def request(self, body: bytes) -> Request:
+        """The request with a whole body."""
+        head = self.head
+        return Request(head.method, head.path, head.query, head.headers, body)
+
+
+def asked_again(scope: Message, body: bytes) -> Asked:
+    """A request that came whole; of its head what is known of the one before it, if that was the same."""
+    kept = scope["extensions"]["virke.kept"]
+    head: Head = kept.get("head") or kept.setdefault("head", Head(scope))
+    return Asked(scope, head, body)
+
+
+class AtOnce:
+    """Answers from memory."""
+
+    def __init__(
+        self,
+        databases: Databases,
+        hrana: Hrana,
+        codec: Codec,
+        *,
+        access: Access,
+        naming: Naming,
+        cors: Cors,
+        watch: Watch,
+    ) -> None:
+        self._databases = databases
+        self._crew = databases.crew
+        self._hrana = hrana
+        self._codec = codec
+        self._access = access
+        self._naming = naming
+        self._cors = cors
+        self._watch = watch
+
+    def respond(self, asked: Asked, body: bytes) -> Response | None:
+        """The response to a request with this body, if it is a read that memory answers."""
+        head = asked.head
+        if head.is_open or head.has_endless_body or self._access.is_due:
+            return None
+        if self._cors.is_on and self._cors.allows(head.headers):
+            return None
+        try:
+            token = self._access.enter_now(head.headers, head.client, is_local=head.is_local)
+            head.is_local = head.is_local or token is None
+            operation = parse(asked.request(body), self._codec)
+            if isinstance(operation, Response):
+                return None
+            asked.token, asked.operation = token, operation
+            self._crew.check_here(operation)
+            if isinstance(operation, Pipeline):
+                return self._pipeline(asked, operation)
+            if isinstance(operation, Run) and operation.is_plain:
+                return self._run(asked, operation)
+        except NotHere as error:
+            asked.not_here = error
+        except (VirkeError, Elsewhere):
+            pass  # found out again by `App`, which says it to the client
+        return None
+
+    def _pipeline(self, asked: Asked, operation: Pipeline) -> Response | None:
+        if not self._hrana.is_simple(operation):
+            return None
+        database = self._naming.known(operation.database, asked.headers)
+        if database is None or not (self._crew.reads_here or self._crew.owns(database.name)):
+            return None
+        self._access.check(asked.token, database.name, Scope.READ)
+        self._databases.check_reads_here(database)
+        response = self._hrana.here(operation, database)
+        self._databases.check_reads_here(database)
+        return response
+
+    def _run(self, asked: Asked, operation: Run) -> Response | None:
+        database = self._databases.known(operation.database)
+        if database is None or self._watch.sees_all:
+            return None
+        operation.allowed(self._access.check(asked.token, operation.database, operation.scope).scope)
+        asked.timing.is_known = True
+        self._databases.check_reads_here(database)
+        [(sql, params)] = operation.requests
+        found: QueryResult = database.query_here(sql, params, bookmark=operation.bookmark)
+        self._watch.statements["read"] += 1
+        return answer(operation, found, self._codec)

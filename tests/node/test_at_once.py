@@ -1,0 +1,292 @@
+"""Reads that a node answers where it read them: without a task, in order, and with nothing less asked of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import CODEC
+from tests.node.test_http import CLOSING, POST, statuses
+from tests.servers.http_client import Server, each_loop, run
+from virke import tokens
+from virke.engine.database import Database
+from virke.errors import Invalid, SqlError
+from virke.node.app import App
+from virke.node.cors import Cors
+from virke.node.databases import Databases
+from virke.node.http.exchange import Answer, Application, Message
+from virke.opening import create
+from virke.scopes import Scope
+from virke.stores.base import Store
+from virke.stores.memory import memory_store
+
+__all__ = ["each_loop"]
+READ = {"type": "execute", "stmt": {"sql": "SELECT v FROM t WHERE v >= ?", "args": [{"type": "integer", "value": "1"}]}}
+CLOSE = {"type": "close"}
+
+
+@pytest.fixture
+def store() -> Store:
+    found = memory_store()
+    with create("d", found) as database:
+        database.run_script("CREATE TABLE t (v); INSERT INTO t VALUES (1), (2)")
+    return found
+
+
+At = Callable[..., Answer | Application]
+
+
+@pytest.fixture
+def at_once(store: Store) -> Iterator[At]:
+    """`at_once(path, body, headers, kept=…)`: what a node says to a request that is there whole."""
+    app = App(Databases(store), CODEC, default="d", cors=Cors(["https://app.example.com"]))
+    app._access._table.refresh()
+    app.databases.database("d").query("SELECT v FROM t WHERE v >= ?", (1,))
+    kept_always: dict[str, dict[str, Any]] = {}
+
+    def ask(path: str, body: object, kept: dict[str, Any] | None = None, **headers: str) -> Answer | Application:
+        named = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        known = kept
+        if known is None:
+            known = {} if headers else kept_always.setdefault(path, {})
+        scope: Message = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in named.items()],
+            "client": ("127.0.0.1", 1),
+            "extensions": {"virke.kept": known},
+        }
+        return app.at_once(scope, json.dumps(body).encode())
+
+    ask.app = app  # type: ignore[attr-defined]
+    yield ask
+    app.close()
+
+
+def pipeline(*requests: object) -> dict[str, object]:
+    return {"requests": list(requests)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v2/pipeline", pipeline(READ)),
+        ("/v3/pipeline", pipeline(READ, CLOSE)),
+        ("/db/d/v2/pipeline", pipeline(READ, CLOSE)),
+        ("/db/d/query", {"sql": "SELECT v FROM t WHERE v >= ?", "params": [1]}),
+        ("/db/d/execute", {"sql": "SELECT v FROM t WHERE v >= ?", "params": [1]}),
+    ],
+)
+def test_a_warm_read_needs_no_task(at_once: At, path: str, body: object) -> None:
+    for _ in range(2):  # the second time its head is known
+        found = at_once(path, body)
+        assert isinstance(found, Answer)
+        assert found.status == 200
+        assert found.body.count(b'"1"') or found.body.count(b"[1]")
+        assert [name for name, _ in found.headers].count(b"server-timing") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/v2/pipeline", pipeline({"type": "execute", "stmt": {"sql": "INSERT INTO t VALUES (3)"}}), {}),
+        ("/v2/pipeline", pipeline({"type": "execute", "stmt": {"sql": "BEGIN"}}), {}),
+        ("/v2/pipeline", pipeline(READ, READ), {}),
+        ("/v2/pipeline", pipeline({"type": "execute", "stmt": {"sql": "SELEC"}}), {}),
+        ("/v2/pipeline", {"baton": "0.a.b", **pipeline(READ)}, {}),
+        ("/v2/pipeline", {"requests": 1}, {}),
+        ("/db/none/v2/pipeline", pipeline(READ), {}),
+        ("/v2/pipeline", pipeline(READ), {"x_forwarded_for": "10.0.0.1"}),
+        ("/v2/pipeline", pipeline(READ), {"host": "evil.example.com"}),
+        ("/v2/pipeline", pipeline(READ), {"origin": "https://evil.example.com"}),
+        ("/v2/pipeline", pipeline(READ), {"origin": "https://app.example.com"}),
+        ("/db/d/query", {"sql": "SELECT 1", "meta": True}, {}),
+        ("/db/d/query", {"sql": "SELECT 1"}, {"virke_consistency": "strong"}),
+        ("/db/d/batch", {"statements": [{"sql": "SELECT 1"}]}, {}),
+        ("/db/d/import", {}, {}),
+        ("/db/d/status", {}, {}),
+    ],
+)
+def test_all_else_is_for_the_longer_way(at_once: At, path: str, body: object, headers: dict[str, str]) -> None:
+    assert not isinstance(at_once(path, body, **headers), Answer)
+
+
+def test_what_a_connection_was_granted_ends_with_the_first_token(at_once: At, store: Store) -> None:
+    kept: dict[str, Any] = {}
+    assert isinstance(at_once("/v2/pipeline", pipeline(READ), kept), Answer)
+    text, _ = tokens.create(store, ("d",), Scope.READ)
+    at_once.app._access._table.renew()  # type: ignore[attr-defined]
+    assert not isinstance(at_once("/v2/pipeline", pipeline(READ), kept), Answer)
+    assert isinstance(at_once("/v2/pipeline", pipeline(READ), authorization=f"Bearer {text}"), Answer)
+    assert not isinstance(at_once("/v2/pipeline", pipeline(READ), authorization=f"Bearer {text[:-1]}x"), Answer)
+
+
+def test_a_read_that_takes_long_is_not_begun_twice(at_once: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the loop gave up, the thread does; the loop does not try it again."""
+    long = "WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 100000) SELECT count(*) FROM n"
+    tried, query_here = list[str](), Database.query_here
+
+    def noted(self: Database, sql: str, *args: Any, **terms: Any) -> Any:
+        tried.append(sql)
+        return query_here(self, sql, *args, **terms)
+
+    monkeypatch.setattr(Database, "query_here", noted)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    for path, body in (
+        ("/v2/pipeline", pipeline({"type": "execute", "stmt": {"sql": long}})),
+        ("/db/d/query", {"sql": long}),
+    ):
+        going_on = at_once(path, body)
+        assert not isinstance(going_on, Answer)
+        with asyncio.Runner() as runner:
+            runner.run(_run(going_on, receive, send))
+        assert b"100000" in sent[-1]["body"]
+    assert tried == [long, long]
+
+
+async def _run(application: Application, receive: Any, send: Any) -> None:
+    await application({"type": "http", "extensions": {}}, receive, send)
+
+
+def test_a_parameter_that_does_not_fit_is_named(at_once: At) -> None:
+    database = at_once.app.databases.database("d")  # type: ignore[attr-defined]
+    with pytest.raises(SqlError, match="no such table"):
+        database.query_here("SELECT * FROM missing")
+    for wrong in ((), (1, 2), {"a": 1}, (1 << 63,)):
+        with pytest.raises(Invalid, match=r"parameter|64 bits"):
+            database.query_here("SELECT v FROM t WHERE v >= ?", wrong)
+
+
+class Echo:
+    """`echo`, which answers some paths at once."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        await self._send(self._words(scope, body), send)
+
+    def at_once(self, scope: Message, body: bytes) -> Answer | Application:
+        """`/at-once` is answered so; anything else a moment later."""
+        kept = scope["extensions"]["virke.kept"]
+        kept["seen"] = kept.get("seen", 0) + 1
+        self.kept.append(kept["seen"])
+        if scope["path"] == "/at-once":
+            return Answer(200, [], self._words(scope, body))
+
+        async def later(scope: Message, receive: Any, send: Any) -> None:
+            await asyncio.sleep(0)
+            await self._send(self._words(scope, body), send)
+
+        return later
+
+    def _words(self, scope: Message, body: bytes) -> bytes:
+        path: str = scope["path"]
+        return b"<" + path[1:].encode() + b" " + body + b">"
+
+    async def _send(self, words: bytes, send: Any) -> None:
+        length = b"%d" % len(words)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": words})
+
+
+def asked(data: bytes, piece: int = 1 << 20) -> tuple[bytes, Echo]:
+    found, application = b"", Echo()
+
+    async def scenario(server: Server) -> None:
+        nonlocal found
+        found = await server.ask(data, piece=piece)
+
+    run(application, scenario, linger_s=0.1)
+    return found, application
+
+
+AT_ONCE = b"POST /at-once HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+LATER = b"POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
+
+
+@pytest.mark.usefixtures("each_loop")
+@pytest.mark.parametrize("piece", [1 << 20, 20, 1])
+def test_answers_come_in_order_whichever_way_they_take(piece: int) -> None:
+    data = LATER + AT_ONCE % (1, b"1") + AT_ONCE % (2, b"22") + LATER + AT_ONCE % (3, b"333")
+    found, _ = asked(data + CLOSING, piece)
+    assert re.findall(rb"<(.*?)>", found) == [
+        b"later a",
+        b"at-once 1",
+        b"at-once 22",
+        b"later a",
+        b"at-once 333",
+        b"last ",
+    ]
+    assert statuses(found) == [200] * 6
+
+
+@pytest.mark.usefixtures("each_loop")
+def test_an_answer_at_once_goes_out_before_the_refusal_of_what_is_behind_it() -> None:
+    found, _ = asked(AT_ONCE % (1, b"1") + b"garbage\r\n\r\n")
+    assert statuses(found) == [200, 400]
+    assert found.index(b"<at-once 1>") < found.index(b" 400 ")
+
+
+@pytest.mark.usefixtures("each_loop")
+def test_an_answer_at_once_goes_out_before_the_connection_closes() -> None:
+    found, _ = asked((AT_ONCE % (1, b"1")).replace(b"Host: x", b"Host: x\r\nConnection: close"))
+    assert found.endswith(b"<at-once 1>")
+    assert b"connection: close" in found
+
+
+@pytest.mark.usefixtures("each_loop")
+def test_a_head_is_known_again_only_if_it_is_the_same_but_for_the_length() -> None:
+    other = (AT_ONCE % (1, b"1")).replace(b"Host: x", b"Host: x\r\nX-Other: y")
+
+    async def scenario(server: Server) -> None:
+        reader, writer = await server.connect()
+        for data in (AT_ONCE % (1, b"1"), AT_ONCE % (2, b"22"), other, AT_ONCE % (1, b"1")):
+            writer.write(data)
+            await reader.readuntil(b">")
+        writer.write(AT_ONCE.replace(b"Host: x", b"Host: x/y") % (1, b"1"))
+        assert statuses(await reader.read()) == [400]
+        writer.close()
+
+    application = Echo()
+    run(application, scenario, linger_s=0.1)
+    assert application.kept == [1, 2, 1, 1]
+
+
+@pytest.mark.usefixtures("each_loop")
+def test_a_body_that_is_not_there_whole_is_received(each_loop: None) -> None:
+    head, _, body = (POST + b"Content-Length: 4\r\n\r\nabcd").partition(b"\r\n\r\n")
+    found = b""
+
+    async def scenario(server: Server) -> None:
+        nonlocal found
+        reader, writer = await server.connect()
+        writer.write(head + b"\r\n\r\nab")
+        await asyncio.sleep(0.05)
+        writer.write(body[2:])
+        found = await reader.readuntil(b"<a abcd>")
+        writer.close()
+
+    application = Echo()
+    run(application, scenario)
+    assert application.kept == []
