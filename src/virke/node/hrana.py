@@ -97,9 +97,9 @@ class Hrana:
 
     def is_simple(self, operation: Pipeline | Cursor | Once) -> bool:
         """Whether it is one statement that needs nothing of a stream, and that any worker may try."""
+        if isinstance(operation, Pipeline):  # not by patterns: each pipeline comes by here
+            return operation.baton is None and _is_alone(operation.requests)
         match operation:
-            case Pipeline(baton=None, requests=[requests.Execute(statement), *rest]):
-                return _is_simple(statement) and (not rest or (len(rest) == 1 and isinstance(rest[0], requests.Close)))
             case Cursor(baton=None, batch=requests.Batch(steps=[requests.BatchStep(statement, None)])):
                 return _is_simple(statement)
         return False
@@ -255,6 +255,15 @@ def _with_age(response: Response, database: Database) -> Response:
     """A response that says how old its state is, if that is older than allowed."""
     stale_ms = database.serving.stale_ms
     return response if stale_ms is None else with_state(response, None, stale_ms)
+
+
+def _is_alone(asked: tuple[requests.StreamRequest, ...]) -> bool:
+    """Whether it is one statement that needs nothing of a stream, and perhaps the stream's end."""
+    count = len(asked)
+    if count == 0 or count > 2 or (count == 2 and not isinstance(asked[1], requests.Close)):
+        return False
+    first = asked[0]
+    return isinstance(first, requests.Execute) and _is_simple(first.statement)
 
 
 def _first(operation: Pipeline) -> requests.Statement:

@@ -247,8 +247,9 @@ def _before(number: int, step: int) -> int:
     return number
 
 
+_CLOSE: Final = Close()
 _PARSERS: Final[Mapping[str, Callable[[Mapping[str, Json]], StreamRequest]]] = {
-    "close": lambda body: Close(),
+    "close": lambda body: _CLOSE,
     "execute": lambda body: Execute(statement_of(body.get("stmt"))),
     "batch": lambda body: batch_of(body.get("batch")),
     "sequence": lambda body: RunSequence(_text(body)),
