@@ -66,7 +66,7 @@ class Hrana:
         """Do what a request asks. `taken` is what it holds; `not_here` what `here` raised. Raises `Refused`, `Busy`."""
         if isinstance(operation, Pipeline) and self.is_simple(operation):
             statement = _first(operation)
-            response = self._alone(operation, await self._simple(statement, database, scope, taken, not_here))
+            response = self._alone(operation, await self._simple(statement, database, scope, taken, not_here=not_here))
         else:
             response = await self._perform(operation, database, scope, taken)
         return _with_age(response, database)
@@ -108,7 +108,13 @@ class Hrana:
         return self.streams.open(database, scope) if baton is None else self.streams.take(baton, database, scope)
 
     async def _simple(
-        self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken, not_here: NotHere | None
+        self,
+        statement: requests.Statement,
+        database: Database,
+        scope: Scope,
+        taken: Taken,
+        *,
+        not_here: NotHere | None,
     ) -> dict[str, object]:
         """The result of one statement outside of a transaction."""
         try:
