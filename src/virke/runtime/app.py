@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
-from virke.runtime import flask
+from virke.runtime import flask, starlette
 from virke.runtime.asgi import AsgiMiddleware
 from virke.runtime.binding import VirkeDB
 from virke.runtime.carrier import By, Carrier
@@ -58,6 +58,8 @@ class Middleware:
         """The app, with a database for each request. Raises `UsageError`: it can't be told which kind of app it is."""
         if flask.is_flask(app):
             return flask.install(app, self._visits)
+        if starlette.is_starlette(app):
+            return starlette.install(app, self)
         match protocol_of(app):
             case Protocol.ASGI:
                 return self.asgi(app)

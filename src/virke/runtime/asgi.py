@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from virke.errors import UsageError, VirkeError
 from virke.runtime.answers import Answer, answer_to
-from virke.runtime.calls import Told, in_thread, is_awaited_here
+from virke.runtime.calls import in_thread, is_awaited_here
 from virke.runtime.request import of_scope
 from virke.runtime.visits import Visit, Visits
 
@@ -45,8 +45,8 @@ class AsgiMiddleware:
     async def _serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not is_awaited_here():
             raise UsageError("virke.runtime runs on asyncio, and this server runs on another event loop")
-        told = _told_by_litestar() if "litestar_app" in scope else None
-        visit = self._visits.begun(partial(of_scope, scope), _brought(scope, self._visits.carrier.header), told)
+        brought = _brought(scope, self._visits.carrier.header)
+        visit = self._visits.begun(partial(of_scope, scope), brought, partial(_told, scope))
         scope.setdefault("state", {})["db"] = visit.db
         sending = _Sending(send, visit)
         with self._visits.during(visit):
@@ -103,7 +103,10 @@ async def _answer(answer: Answer, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _told_by_litestar() -> Told:
+def _told(scope: MutableMapping[str, Any], error: VirkeError) -> VirkeError:
+    """The error as the framework understands it that has the request."""
+    if "litestar_app" not in scope:
+        return error
     from virke.runtime.litestar import told
 
-    return told
+    return told(error)
