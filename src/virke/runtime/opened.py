@@ -48,6 +48,11 @@ class Opened:
         """Whether `take` would not have to open it."""
         return name in self._open
 
+    @property
+    def in_use(self) -> int:
+        """How many databases a call uses at this moment."""
+        return len(self._users)
+
     def take(self, name: str | None) -> AsyncDatabase:
         """An open database, which stays open until it is given back. Raises as `virke.connect`."""
         with self._lock:
