@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from virke.core.settings import Settings
 from virke.engine.database import Database
@@ -29,8 +29,9 @@ from virke.engine.sqlite import Description, OnConnect, Parameters, Row
 from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction, inside
 from virke.errors import Conflict, Invalid
-from virke.opening import Where
-from virke.opening import connect as connect_sync
+
+if TYPE_CHECKING:
+    from virke.opening import Where
 
 T = TypeVar("T")
 THREADS_MAX: Final = 16
@@ -51,6 +52,8 @@ async def connect(
     memory_mb: int | None = None,
 ) -> AsyncDatabase:
     """Open a database; see `virke.connect` for the arguments and errors."""
+    from virke.opening import connect as connect_sync  # here alone: elsewhere a place opens databases by its own means
+
     database = await asyncio.to_thread(
         connect_sync,
         name,

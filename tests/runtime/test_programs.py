@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from websockets.sync.client import connect
 
 import virke
 from tests.runtime.conftest import Where
 from tests.runtime.serving import Visitor, program
+from tests.servers.node import node
+from tests.servers.running import free_ports
 from virke.core.ids import Version
 from virke.engine.results import mark_in
 
@@ -177,14 +180,35 @@ def _starlettes(visitor: Visitor, database: virke.Database) -> None:
     _threads_and_streams(visitor, "/stream", "/stream-in-threads")
     queued = visitor.post("/in-the-background", {})
     assert (queued.json, queued.bookmark) == ({"queued": True}, None)
+    _comes_to_be("later", visitor)
+    _talks(visitor, database)
     _own_handler(visitor)
     keys = visitor.get("/keys")
     assert (keys.status, "would hold for other requests" in keys.body.decode()) == (400, True)
 
 
+def _comes_to_be(name: str, visitor: Visitor) -> None:
+    """What a background task writes after the answer was sent; each look is a request."""
+    for _ in range(2000):
+        if [name] in visitor.get("/read").json:
+            return
+    raise AssertionError(f"{name!r} was not written")
+
+
+def _talks(visitor: Visitor, database: virke.Database) -> None:
+    """A WebSocket has a database as long as it is open, and several messages."""
+    database.execute("DELETE FROM item")
+    with connect(f"ws://127.0.0.1:{visitor.port}/talk") as socket:
+        for number in (1, 2):
+            socket.send(f"message {number}")
+            assert json.loads(socket.recv()) == {"wrote": 1, "count": number}
+    assert database.query("SELECT name FROM item").rows == [("message 1",), ("message 2",)]
+
+
 def _fastapis(visitor: Visitor, database: virke.Database) -> None:
     _threads_and_streams(visitor, "/stream")
     assert visitor.post("/in-the-background", {}).json == {"queued": True}
+    _comes_to_be("later", visitor)
     assert visitor.get("/openapi.json").status == 200
 
 
@@ -209,3 +233,17 @@ def _flasks(visitor: Visitor, database: virke.Database) -> None:
 
 def _djangos(visitor: Visitor, database: virke.Database) -> None:
     _threads_and_streams(visitor, "/stream", "/stream-in-threads")
+
+
+def test_a_node_that_is_down_is_answered_with_503_and_a_word_for_visitors(tmp_path: Path) -> None:
+    """And the program goes on as soon as the node is there."""
+    (port,) = free_ports(1)
+    shutil.copy(PROGRAMS / "flask_program.py", tmp_path)
+    environ = {"VIRKE_URL": f"http://127.0.0.1:{port}", "APP_DB": "app"}
+    with program(tmp_path, "gunicorn threads", module="flask_program", environ=environ) as served:
+        down = Visitor(served).get("/read")
+        assert (down.status, down.json["error"]["code"], str(port) in down.body.decode()) == (503, "unavailable", False)
+        with node("local:.virke", tmp_path, "--port", str(port)) as running:
+            with virke.connect("app", running.url, create=True) as database:
+                database.execute(TABLE)
+            assert Visitor(served).get("/read").json == []

@@ -117,14 +117,6 @@ async def refused(request: Request) -> JSONResponse:
     return JSONResponse(await Bindings.db.execute("INSERT INTO item (name) VALUES (NULL)"))
 
 
-async def fail_while_streaming(request: Request) -> StreamingResponse:
-    async def lines() -> AsyncIterator[str]:
-        yield "begun\n"
-        raise errors.Conflict("too late for a status")
-
-    return StreamingResponse(lines())
-
-
 async def keys(request: Request) -> JSONResponse:
     return JSONResponse((await Bindings.db.query("PRAGMA foreign_keys = off")).rows)
 
@@ -159,7 +151,6 @@ ROUTES: dict[str, Any] = {
     "/fail": fail,
     "/broken": broken,
     "/refused": refused,
-    "/fail-while-streaming": fail_while_streaming,
     "/keys": keys,
 }
 WRITES: dict[str, Any] = {
