@@ -115,6 +115,10 @@ class RemoteRows(Rows):
         """See `Rows.interrupt`."""
         self._cancel.cancel()
 
+    def cut_off(self) -> None:
+        """See `Rows.cut_off`; over a node no rows belong to a transaction."""
+        self.close()
+
     def close(self) -> None:
         """End the statement and give the connection back; harmless when done."""
         stream, self._stream = self._stream, None

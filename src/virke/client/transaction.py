@@ -20,6 +20,7 @@ from virke.client import asking, reading
 from virke.client.failures import error_in, in_both_languages
 from virke.engine.programs import Step
 from virke.engine.results import QueryResult, Request, Stamp, requests_of
+from virke.engine.rows import Rows
 from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction
 from virke.errors import Conflict, Invalid, OutcomeUnknown, TimedOut, Unavailable, VirkeError
@@ -77,6 +78,10 @@ class RemoteTransaction(Transaction):
     def query(self, sql: str, params: Parameters = ()) -> QueryResult:
         """See `Transaction.query`."""
         return self._run(asking.statement(sql, params))[0]
+
+    def query_rows(self, sql: str, params: Parameters = ()) -> Rows:
+        """Not over a node, which answers a request of a transaction as a whole. Raises `Invalid`."""
+        raise Invalid("a node sends no rows in parts within a transaction", hint="use query")
 
     def execute(self, sql: str, params: Parameters = ()) -> int:
         """See `Transaction.execute`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from sqlite3.dump import _iterdump  # type: ignore[attr-defined]
 from typing import Any, Final, Literal, NoReturn, Self
@@ -243,6 +244,12 @@ class Connection:
             session, self._session = self._session, None
             with self._errors:
                 session.close()
+
+    def __del__(self) -> None:
+        if self._session is not None:
+            self._session.trace = None
+            with suppress(Exception):  # at the end of the program, parts of it may be gone
+                self._session.close(push=False)
 
     def interrupt(self) -> None:
         """End what runs, from any thread."""

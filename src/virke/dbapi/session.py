@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from virke.dbapi.errors import DatabaseError, OperationalError, Translating, with_code
 from virke.engine.database import Database
@@ -23,7 +25,7 @@ from virke.engine.rows import Rows
 from virke.engine.sqlite import Parameters, Row, Value
 from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction
-from virke.errors import Conflict, Denied, ReadOnly, TooLarge
+from virke.errors import Conflict, Denied, ReadOnly, TooLarge, VirkeError
 
 LEGACY: Final = -1
 SMALL_ROWS: Final = 200
@@ -32,7 +34,7 @@ CHUNK_BYTES: Final = 64 << 10
 SMALL_KEPT: Final = 500
 CHANGING: Final = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
 CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
-_READING: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
+READING: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
 _ASKED: Final = frozenset({"WITH", "PRAGMA"})
 """What may read or write: the database is asked."""
 _WRITES_WITHIN: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
@@ -78,6 +80,9 @@ class Session:
         self._is_open = autocommit == 0
         self._marks: list[str] = []
         self._began_by_mark = False
+        self._serving = getattr(database, "serving", None)
+        """None for a database of a node, which has its own line of writers."""
+        self._open_rows: WeakKeyDictionary[Rows, list[list[Row]]] = WeakKeyDictionary()
         self._small: dict[str, None] = {}
         self._running: Cancel | None = None
         self._lock = threading.Lock()
@@ -113,6 +118,7 @@ class Session:
         if not self.in_transaction:
             return
         self.tell(sql or ("COMMIT" if commits else "ROLLBACK"))
+        self._keep_rows()
         transaction = self._transaction
         self._forget()
         with self.errors:
@@ -142,13 +148,14 @@ class Session:
                 return self._transaction
             if self._read_only:
                 raise ReadOnly("attempt to write a readonly database: this connection only reads")
-            serving = getattr(self.database, "serving", None)  # a node has its own line
+            serving = self._serving
             made = serving.begin_writing(wait_s=self._wait_s) if serving else self.database.transaction(immediate=True)
             if now is not None and not now.begins_as(made):
                 made.rollback()
                 raise Conflict("another commit came first, and this transaction has read what it changed; run it again")
             for name in self._marks:
                 made.query(f'SAVEPOINT "{name}"')
+            self._keep_rows()
             self._transaction = made
             if now is not None:
                 now.rollback()
@@ -202,12 +209,33 @@ class Session:
             if self._read_only and word in CHANGING:
                 raise ReadOnly("attempt to write a readonly database: this connection only reads")
             if self.in_transaction:
-                answer = self._answer(word, self._within(writes=not self._reads(word, sql)).query(sql, params))
-            elif word in _READING or (word == "WITH" and not _WRITES_WITHIN.search(sql)):
+                return self._run_within(word, sql, params)
+            if word in READING or (word == "WITH" and not _WRITES_WITHIN.search(sql)):
                 return self._read(sql, params)
-            else:
-                answer = self._answer(word, self.database.query(sql, params))
-        return answer
+            return self._answer(word, self.database.query(sql, params))
+
+    def _run_within(self, word: str, sql: str, params: Parameters) -> Answer:
+        reads = self._reads(word, sql)
+        transaction = self._within(writes=not reads)
+        if not reads or word == "PRAGMA" or self._serving is None:
+            if word not in CHANGING:  # SQLite takes no change of the schema while rows are open
+                self._keep_rows()
+            return self._answer(word, transaction.query(sql, params))
+        rows = transaction.query_rows(sql, params)
+        kept: list[list[Row]] = []
+        self._open_rows[rows] = kept
+        return Answer(rows.columns, rows.decltypes, self._stream(sql, rows, rows.take(2), kept))
+
+    def _keep_rows(self) -> None:
+        """Before what their statements would not outlive: read the rows that are left, as far as there is room."""
+        room = self.database.known_settings.max_result_mb << 20
+        for rows, kept in list(self._open_rows.items()):
+            with suppress(VirkeError):  # the reader of these rows meets it
+                while room > 0 and (chunk := rows.take(CHUNK_ROWS_MAX)):
+                    kept.append(chunk)
+                    room -= sum(map(_size, chunk))
+            rows.cut_off()
+        self._open_rows.clear()
 
     def _ask(self, sql: str) -> None:
         try:
@@ -235,7 +263,7 @@ class Session:
             return (self._transaction or self.database).describe(sql).parameter_names
 
     def _reads(self, word: str, sql: str) -> bool:
-        return word in _READING or (word in _ASKED and self._within(writes=False).describe(sql).read_only)
+        return word in READING or (word in _ASKED and self._within(writes=False).describe(sql).read_only)
 
     def _answer(self, word: str, result: QueryResult) -> Answer:
         changed = -1
@@ -259,23 +287,21 @@ class Session:
         rows = self.database.query_rows(sql, params, consistency=self._consistency, cancel=cancel)
         chunk = rows.take(2)
         if len(chunk) < 2:
-            self._keep_as_small(sql)
-            return Answer(rows.columns, rows.decltypes, iter(chunk))
-        return Answer(rows.columns, rows.decltypes, self._stream(sql, rows, chunk))
+            self._remember(sql)
+        return Answer(rows.columns, rows.decltypes, self._stream(sql, rows, chunk, []))
 
-    def _stream(self, sql: str, rows: Rows, chunk: list[Row]) -> Iterator[Row]:
-        count = limit = 0
-        while len(chunk) >= limit:
+    def _stream(self, sql: str, rows: Rows, chunk: list[Row], kept: list[list[Row]]) -> Iterator[Row]:
+        count = 0
+        while chunk:
             yield from chunk
             count += len(chunk)
             limit = max(1, min(CHUNK_ROWS_MAX, CHUNK_BYTES // max(map(_size, chunk[-2:]))))
             with self.errors:
-                chunk = rows.take(limit)
-        yield from chunk
+                chunk = kept.pop(0) if kept else rows.take(limit)
         if count <= SMALL_ROWS:
-            self._keep_as_small(sql)
+            self._remember(sql)
 
-    def _keep_as_small(self, sql: str) -> None:
+    def _remember(self, sql: str) -> None:
         if len(self._small) >= SMALL_KEPT:
             self._small.clear()
         self._small[sql] = None
@@ -287,12 +313,12 @@ class Session:
         elif (running := self._running) is not None:
             running.cancel()
 
-    def close(self) -> None:
+    def close(self, *, push: bool = True) -> None:
         """Roll back what is open, and close the database."""
         try:
             self.end(commits=False)
         finally:
-            self.database.close()
+            self.database.close(push=push)
 
 
 def _size(row: tuple[Value, ...]) -> int:

@@ -285,13 +285,11 @@ class Connection:
     def open_stream(self, statement: Statement, params: Parameters) -> sqlite.EscapedRows:
         """Begin a statement whose rows are asked for one by one (`next_rows`), until `close_stream`."""
         sqlite.check_parameters(statement, params)
-        rows = self._step(statement, lambda: sqlite.EscapedRows(self.raw, statement, params))
-        self._streams = statement
-        return rows
+        return self._step(statement, lambda: sqlite.EscapedRows(self.raw, statement, params))
 
     def next_rows(self, cursor: sqlite.EscapedRows, limit: int) -> list[Row]:
         """The next rows of a stream, as many as that; fewer at its end."""
-        return self._step(self._streams, lambda: list(islice(cursor, limit)))
+        return self._step(cursor.statement, lambda: list(islice(cursor, limit)))
 
     def close_stream(self, cursor: sqlite.EscapedRows) -> None:
         """End a stream."""

@@ -291,7 +291,7 @@ class Readers:
                 reader.connection,
                 (sql, params),
                 shown,
-                done=lambda: self.give_back(reader),
+                done=lambda: self._end_request(reader),
                 monotonic=self.monotonic,
                 cancel=terms.cancel,
             )
@@ -304,6 +304,10 @@ class Readers:
         except BaseException:
             self.give_back(reader)
             raise
+
+    def _end_request(self, reader: Reader) -> None:
+        reader.connection.end_request()
+        self.give_back(reader)
 
     def describe(self, sql: str) -> Description:
         """What SQLite says of one statement on the state that is shown, without running it."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from virke.engine.freshness import Shown
 from virke.engine.results import bookmark_of
 from virke.engine.terms import Cancel
-from virke.errors import TimedOut
+from virke.errors import Invalid, TimedOut
 
 if TYPE_CHECKING:
     from virke.engine.connection import Connection
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 class Rows:
     """An iterator over rows; use it as a context manager, or call `close`, unless it is read to its end."""
+
+    _is_cut_off = False
 
     def __init__(
         self,
@@ -80,6 +82,8 @@ class Rows:
         """The next rows, as many as that; fewer are the last ones. Raises as `__next__`."""
         connection = self._connection
         if connection is None:
+            if self._is_cut_off:
+                raise Invalid("the transaction ended before all of these rows were read")
             return []
         began_at = self._monotonic()
         connection.guard.deadline = began_at + self._left_s
@@ -102,13 +106,18 @@ class Rows:
         """End the statement from another thread: the next row is `TimedOut`."""
         self._cancel.cancel()
 
+    def cut_off(self) -> None:
+        """End it where it is: unless that is its end, the next row is `Invalid`."""
+        if self._connection is not None:
+            self.close()
+            self._is_cut_off = True
+
     def close(self) -> None:
         """Give the connection back; harmless when done."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._cancel.detach()
             connection.close_stream(self._cursor)
-            connection.end_request()
             self._done()
 
     def __enter__(self) -> Self:

@@ -19,6 +19,7 @@ State: open → committed | rolled back. Knows its own connection; the database 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -32,17 +33,19 @@ from virke.engine import keyed
 from virke.engine.committing import error_of, settled
 from virke.engine.connection import Connection
 from virke.engine.executing import execute
+from virke.engine.freshness import Shown
 from virke.engine.line import Place
 from virke.engine.programs import Program, Step, step_of_rows, steps_of
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult, Request, requests_of
+from virke.engine.rows import Rows
 from virke.engine.snapshot import SnapshotGone
-from virke.engine.sqlite import check_text, keyword
+from virke.engine.sqlite import check_text, keyword, plain
 from virke.engine.storing import commit_change
 from virke.engine.taking_turns import Claimant
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer, change_of
-from virke.errors import Conflict, Invalid
+from virke.errors import Conflict, Denied, Invalid
 from virke.scopes import Scope
 
 if TYPE_CHECKING:
@@ -89,6 +92,7 @@ class Transaction:
         self._is_in_line = is_in_line
         self._has_read = self._writes = False
         self._rows = 0
+        self._streams: weakref.WeakSet[Rows] = weakref.WeakSet()
         self._time_ms = writer.volume.environment.now_ms()
         self._began_s = writer.volume.environment.monotonic()
         self._begin(base)
@@ -129,6 +133,24 @@ class Transaction:
     def query(self, sql: str, params: Parameters = ()) -> QueryResult:
         """Run one statement of any kind and return its rows. Raises `SqlError`, `Invalid`, `Denied`, `TimedOut`."""
         return self.run_steps(steps_of([(sql, params)]))[0]
+
+    def query_rows(self, sql: str, params: Parameters = ()) -> Rows:
+        """The rows of one reading statement, in parts, as they are at this moment.
+
+        They have to be read, or closed, before the transaction ends. Raises as `query`; `Denied`: it writes.
+        """
+        check_text(sql)
+        connection = self._open()
+        if not connection.prepare_single(sql).read_only:
+            raise Denied("query_rows takes statements that read; use query")
+        self._has_read = True
+        root, connection.vfs.now_ms = self._base.root, self._time_ms
+        timeout_s = self._volume.time_limit_ms(root) / 1000
+        shown = Shown(connection.file.snapshot, root, 0.0, timeout_s, root.settings.max_result_mb << 20)
+        monotonic = self._volume.environment.monotonic
+        rows = Rows(connection, (sql, plain(params)), shown, done=lambda: None, monotonic=monotonic)
+        self._streams.add(rows)
+        return rows
 
     def execute(self, sql: str, params: Parameters = ()) -> int:
         """Run one statement; returns the rows affected. Raises as `query`."""
@@ -219,6 +241,7 @@ class Transaction:
             OutcomeUnknown, Unavailable: see `virke.errors`.
         """
         connection = self._open()
+        self._cut_off()
         try:
             if self._key and (known := self._find_answer(connection, self._key)):
                 return known
@@ -297,7 +320,12 @@ class Transaction:
             raise Invalid("the transaction is over")
         return self._connection
 
+    def _cut_off(self) -> None:
+        for rows in list(self._streams):
+            rows.cut_off()
+
     def _end(self) -> None:
+        self._cut_off()
         with self._lock:
             connection, self._connection = self._connection, None
         try:

@@ -45,7 +45,7 @@ class EscapedRows:
 
     def __init__(self, connection: Connection, statement: Statement, params: Parameters) -> None:
         self._connection = connection
-        self._statement = statement
+        self.statement = statement
         self._sql, self._params = statement.runs, params
         self._count = self._seen = 0
         self._encoding: str | None = None
@@ -67,7 +67,7 @@ class EscapedRows:
             row: Row = next(self._cursor)
         except UnicodeDecodeError:
             self._cursor.close(True)
-            if not can_be_spelled_out(self._statement) or not self._spell_out():
+            if not can_be_spelled_out(self.statement) or not self._spell_out():
                 raise
             return next(self)
         self._count += 1
@@ -77,7 +77,7 @@ class EscapedRows:
     def _spell_out(self) -> bool:
         """Run it again as pairs, up to where the values can't be read otherwise; whether the rows so far were the same."""
         self._encoding = encoding = encoding_of(self._connection)
-        sql = _spelled_out(self._sql, len(self._statement.columns))
+        sql = _spelled_out(self._sql, len(self.statement.columns))
         self._cursor = self._connection.cursor().execute(sql, self._params, can_cache=False)
         seen = 0
         for pairs in islice(self._cursor, self._count):
