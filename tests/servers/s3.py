@@ -9,14 +9,19 @@ import json
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlencode
 
 import obstore
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
@@ -43,25 +48,43 @@ class S3Server:
         return f"s3://{BUCKET}/{prefix}?{urlencode({'endpoint': self.endpoint, **options}, safe=':/')}"
 
 
+Users = Mapping[str, tuple[str, str]]
+"""Names of users, each with an access key and its secret."""
+
+
 @contextmanager
-def seaweedfs() -> Iterator[S3Server]:
-    """SeaweedFS: master, volume server, filer and S3 gateway in one process."""
-    with stoppable_seaweedfs() as (server, _):
+def seaweedfs(users: Users = MappingProxyType({})) -> Iterator[S3Server]:
+    """SeaweedFS: master, volume server, filer and S3 gateway in one process. Its `users` may do what a policy says."""
+    with stoppable_seaweedfs(users) as (server, _):
         yield server
 
 
 @contextmanager
-def stoppable_seaweedfs() -> Iterator[tuple[S3Server, Server]]:
+def stoppable_seaweedfs(users: Users = MappingProxyType({})) -> Iterator[tuple[S3Server, Server]]:
     """SeaweedFS, and the process behind it."""
-    with served(_seaweedfs_command, 8, ready=lambda ports: _takes_objects(_endpoint(ports))) as process:
+    command = partial(_seaweedfs_command, users)
+    with served(command, 8, ready=lambda ports: _takes_objects(_endpoint(ports))) as process:
         yield S3Server("SeaweedFS", _endpoint(process.ports)), process
 
 
-def _seaweedfs_command(ports: list[int], folder: Path) -> Sequence[str]:
-    keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+def put_policy(server: S3Server, policy: object) -> None:
+    """Make a policy the bucket's, as its owner. A user's ARN in it is `arn:aws:iam::000000000000:user/NAME`."""
+    request = AWSRequest("PUT", f"{server.endpoint}/{BUCKET}?policy=", data=json.dumps(policy).encode())
+    S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", "us-east-1").add_auth(request)
+    sent = request.prepare()
+    urllib.request.urlopen(urllib.request.Request(sent.url, sent.body, dict(sent.headers), method="PUT")).close()
+
+
+def _seaweedfs_command(users: Users, ports: list[int], folder: Path) -> Sequence[str]:
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    identity = {"identities": [{"name": "test", "credentials": keys, "actions": actions}]}
-    (folder / "s3.json").write_text(json.dumps(identity))
+    identities = [
+        {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": may}
+        for name, key, secret, may in (
+            ("test", ACCESS_KEY, SECRET_KEY, actions),
+            *((name, *keys, []) for name, keys in users.items()),
+        )
+    ]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in (".grpc", "")]
     return [
         script("weed"),
