@@ -69,7 +69,8 @@ def __getattr__(name: str) -> object:
     """Load a public name from its home (PEP 562)."""
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'virke' has no attribute {name!r}")
+        where = ": PEP 249 is virke.dbapi" if name in ("apilevel", "paramstyle", "threadsafety") else ""
+        raise AttributeError(f"module 'virke' has no attribute {name!r}{where}")
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value

@@ -30,6 +30,16 @@ NAME_BYTES_MAX: Final = 128
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
+def _hint(name: str) -> dict[str, str]:
+    if name == ":memory:":
+        return {
+            "hint": "a database in memory has a name in the store `memory://`; virke.dbapi.connect takes `:memory:`, too"
+        }
+    if name.endswith((".db", ".sqlite", ".sqlite3")):
+        return {"hint": "a database lives in a store; `virke db import FILE` brings a file of SQLite there"}
+    return {}
+
+
 def check_name(name: str) -> str:
     """Return `name` if it can name a database.
 
@@ -40,6 +50,7 @@ def check_name(name: str) -> str:
     if len(name) > NAME_BYTES_MAX or not _NAME.fullmatch(name):
         raise Invalid(
             f"invalid database name {name!r}: use letters, digits, '_', '-' and '.', "
-            f"starting with a letter, digit or '_', at most {NAME_BYTES_MAX} characters"
+            f"starting with a letter, digit or '_', at most {NAME_BYTES_MAX} characters",
+            **_hint(name),
         )
     return name

@@ -112,7 +112,9 @@ def translated(error: VirkeError) -> Error:
         prefix = next((text for sort, text in _PREFIXES.items() if isinstance(error, sort)), "")
         made = with_code(made_of, prefix + str(error), name)
     made.kind, made.retryable, made.context = error.kind, error.retryable, error.context
-    made.hint = getattr(error, "hint", None)
+    if hint := error.context.get("hint"):
+        made.hint = str(hint)
+        made.add_note(f"hint: {hint}")
     return made
 
 

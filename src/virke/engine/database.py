@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Never, Self, TypeVar
 
 from virke.core.collect import GRACE_MS
 from virke.core.ids import MAIN_BRANCH, DatabaseId
@@ -51,9 +51,24 @@ from virke.stores.base import Store
 
 T = TypeVar("T")
 _ALL: Final = Scope.ADMIN
+_OF_PEP_249: Final = frozenset(
+    "backup blobopen commit create_aggregate create_collation create_function cursor executescript in_transaction iterdump "
+    "rollback row_factory set_trace_callback text_factory total_changes".split()
+)
 
 
-class Database:
+class _SaysWhatToUse:
+    """Names of PEP 249 that a database does not have name the module that has them."""
+
+    if not TYPE_CHECKING:  # a type checker shall go on to say which names there are
+
+        def __getattr__(self, name: str) -> Never:
+            what = f"{type(self).__name__!r} object has no attribute {name!r}"
+            where = ": connections of PEP 249 are those of virke.dbapi.connect()" if name in _OF_PEP_249 else ""
+            raise AttributeError(what + where)
+
+
+class Database(_SaysWhatToUse):
     """One database of a store. Open it with `virke.connect`; close it, or use it as a context manager."""
 
     def __init__(
