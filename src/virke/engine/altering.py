@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Final
 
 from virke.engine import sqlite
 from virke.engine.sqlite import ColumnChange, Row
+from virke.engine.units import Unit
 from virke.errors import SqlError
 
 if TYPE_CHECKING:
     from virke.engine.connection import Connection
 
-_SAVEPOINT: Final = "virke_alter"
+_ALTERING: Final = Unit("alter")
+_TRYING: Final = Unit("altered")
 _SCRATCH: Final = "virke_altered"
 _NAME, _TYPE, _DEFAULT, _KEY, _HIDDEN = 1, 2, 4, 5, 6
 _FIND: Final = (
@@ -66,17 +68,17 @@ def alter_column(connection: Connection, change: ColumnChange) -> None:
         raise SqlError(f'no such column: "{change.column}"')
     if change.renames:
         raise SqlError(f'ALTER COLUMN can\'t rename "{change.column}" as well; use ALTER TABLE … RENAME COLUMN')
-    connection.control_within(f"SAVEPOINT {_SAVEPOINT}")
+    _ALTERING.begin(connection)
     try:
         _alter(connection, change, table=table, create=create, place=place)
         connection.internal(f"DELETE FROM {_quoted(table)} WHERE 0")  # the statement itself has changed no rows
         if connection.internal(f"PRAGMA quick_check({_quoted(table)})") != [("ok",)]:
             raise _contradicted(connection, table)
     except BaseException:
-        connection.control_within(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
+        _ALTERING.undo(connection)
         reload_schema(connection)
         raise
-    connection.control_within(f"RELEASE {_SAVEPOINT}")
+    _ALTERING.keep(connection)
 
 
 def _table(connection: Connection, change: ColumnChange) -> tuple[str, str]:
@@ -118,7 +120,7 @@ def _tried(connection: Connection, body: str, table: str, place: int) -> Row:
     """The column as SQLite understands its new definition. Raises `SqlError`: it does not, or what may not change does."""
     unique = connection.internal(_UNIQUE, (table,))
     before = _columns(connection, table)
-    connection.control_within(f"SAVEPOINT {_SCRATCH}")
+    _TRYING.begin(connection)
     try:
         connection.internal(f"CREATE TABLE {_SCRATCH} {body}")
         after = _columns(connection, _SCRATCH)
@@ -126,7 +128,7 @@ def _tried(connection: Connection, body: str, table: str, place: int) -> Row:
     except SqlError as error:
         raise SqlError(error.message.replace(_SCRATCH, table), sqlite_code=error.sqlite_code) from error
     finally:
-        connection.control_within(f"ROLLBACK TO {_SCRATCH}; RELEASE {_SCRATCH}")
+        _TRYING.undo(connection)
     if [one[_NAME] for one in after] != [one[_NAME] for one in before]:
         raise SqlError("the definition is not that of one column")
     if [one[_KEY] for one in after] != [one[_KEY] for one in before]:

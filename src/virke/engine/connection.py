@@ -365,6 +365,7 @@ class Connection:
         """Run a statement of our own inside the transaction that is open, whatever its scope; returns its rows."""
         if sqlite.keyword(sql) in _SCHEMA_WORDS:
             self._statements.clear()
+        self.lengths.full()
         scope, self.guard.scope = self.guard.scope, Scope.ADMIN
         try:
             return self.guarded(lambda: self.raw.execute(sql, params).fetchall())

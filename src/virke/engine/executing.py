@@ -31,7 +31,10 @@ def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volu
     budget.grew = pending.grew
     first_run = pending.first_run
     connection.draw_random_from(SeededBytes(first_run.seed) if first_run else None)
-    answers = _run_or_find(connection, program, base.root, budget)
+    try:
+        answers = _run_or_find(connection, program, base.root, budget)
+    finally:
+        connection.guard.deadline = sqlite.NO_DEADLINE
     check_answers(first_run, answers)
     return answers
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from virke.core.ids import ID_BYTES
 from virke.core.root import Root
 from virke.engine import sqlite
 from virke.engine.results import QueryResult, Request, result_of
+from virke.engine.units import Unit
 from virke.engine.values import Json, encode_value
 from virke.errors import Invalid, SqlError, VirkeError
 from virke.scopes import Scope
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from virke.engine.connection import Connection
     from virke.engine.sqlite import Column, Parameters, Row
 
-_STEP: Final = "virke_step"
+_STEP: Final = Unit("step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +115,12 @@ class Program:
     has_transactions: bool = False
     """BEGIN, COMMIT and ROLLBACK among the steps mean what they mean on a connection (`sessions`)."""
     scope: Scope = Scope.ADMIN
+    stands_alone: bool = field(init=False)
+    """It can't be committed together with others: VACUUM and PRAGMA refuse or ignore a transaction."""
 
-    @property
-    def stands_alone(self) -> bool:
-        """Whether it can't be committed together with others: VACUUM and PRAGMA refuse or ignore a transaction."""
-        return len(self.steps) == 1 and sqlite.keyword(self.steps[0].sql) in sqlite.ALONE
+    def __post_init__(self) -> None:
+        is_alone = len(self.steps) == 1 and sqlite.keyword(self.steps[0].sql) in sqlite.ALONE
+        object.__setattr__(self, "stands_alone", is_alone)
 
     def fingerprint(self) -> bytes:
         """16 bytes that two programs share only if they ask the same."""
@@ -201,7 +203,7 @@ def run_apart(
 
     `is_transaction`: it is a transaction by itself, so that deferred constraints speak up at its end.
     """
-    connection.control_within(f"SAVEPOINT {_STEP}")
+    _STEP.begin(connection)
     try:
         answer = _run_step(connection, step, root, budget)
         if is_transaction:
@@ -209,9 +211,9 @@ def run_apart(
     except VirkeError as error:
         if error.is_stores or not connection.raw.in_transaction:
             raise
-        connection.control_within(f"ROLLBACK TO {_STEP}; RELEASE {_STEP}")
+        _STEP.undo(connection)
         return error
-    connection.control_within(f"RELEASE {_STEP}")
+    _STEP.keep(connection)
     return answer
 
 

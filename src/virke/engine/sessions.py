@@ -18,13 +18,14 @@ from virke.core.root import Root
 from virke.engine import sqlite
 from virke.engine.programs import Answer, Program, Skipped, Step, check_deferred_keys, holds, run_apart
 from virke.engine.results import QueryResult
+from virke.engine.units import Unit
 from virke.errors import NotHere, SqlError, TimedOut, TooLarge, VirkeError
 
 if TYPE_CHECKING:
     from virke.engine.budget import ResultBudget
     from virke.engine.connection import Connection
 
-_SAVEPOINT: Final = "virke_session"
+_SESSION: Final = Unit("session")
 _MARKS: Final = ("SAVEPOINT", "RELEASE", "ROLLBACK")
 
 
@@ -70,7 +71,7 @@ class _Session:
     def _begin(self) -> QueryResult:
         if self.is_open:
             raise SqlError("cannot start a transaction within a transaction")
-        self._connection.control_within(f"SAVEPOINT {_SAVEPOINT}")
+        _SESSION.begin(self._connection)
         self.is_open = True
         return self._done()
 
@@ -79,17 +80,18 @@ class _Session:
             raise SqlError("cannot commit - no transaction is active")
         if self._is_clean:
             check_deferred_keys(self._connection)
-        self._end(f"RELEASE {_SAVEPOINT}")
+        _SESSION.keep(self._connection)
+        self._ended()
         return self._done()
 
     def _roll_back(self) -> QueryResult:
         if not self.is_open:
             raise SqlError("cannot rollback - no transaction is active")
-        self._end(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
+        _SESSION.undo(self._connection)
+        self._ended()
         return self._done()
 
-    def _end(self, sql: str) -> None:
-        self._connection.control_within(sql)
+    def _ended(self) -> None:
         self._connection.raw.pragma("defer_foreign_keys", False)  # as the end of every transaction does
         self.is_open = False
 

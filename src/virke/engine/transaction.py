@@ -43,6 +43,7 @@ from virke.engine.snapshot import SnapshotGone
 from virke.engine.sqlite import check_text, keyword, plain
 from virke.engine.storing import commit_change
 from virke.engine.taking_turns import Claimant
+from virke.engine.units import Unit
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer, change_of
 from virke.errors import Conflict, Denied, Invalid
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import Description, Parameters
 
 ATTEMPTS: Final = 16
+_STATEMENTS: Final = Unit("statement")
 _MARKS: Final = frozenset({"SAVEPOINT", "RELEASE", "ROLLBACK"})
 _INTERACTIVE: Final = b"interactive tx.."
 """Stands for the hash of the request, which an interactive transaction does not know before its end."""
@@ -193,11 +195,11 @@ class Transaction:
             self._get_in_line(steps)
         try:
             if not is_mark:
-                connection.control("SAVEPOINT virke_statement")
+                _STATEMENTS.begin(connection)
             program = Program(steps, self._time_ms, scope=self._scope)
             answers = execute(connection, Pending(program), self._base, self._volume)
             if not is_mark:
-                connection.control("RELEASE virke_statement")
+                _STATEMENTS.keep(connection)
         except SnapshotGone as error:
             self.rollback()
             raise Conflict(
@@ -207,7 +209,7 @@ class Transaction:
             if not connection.raw.in_transaction:
                 self.rollback()
             elif not is_mark:
-                connection.control("ROLLBACK TO virke_statement; RELEASE virke_statement")
+                _STATEMENTS.undo(connection)
             raise
         results = [answer for answer in answers if isinstance(answer, QueryResult)]
         self._rows += sum(result.rows_affected for result in results)

@@ -18,13 +18,15 @@ from virke.engine.budget import ResultBudget
 from virke.engine.connection import Connection
 from virke.engine.programs import run_script
 from virke.engine.results import QueryResult, result_of
+from virke.engine.sqlite import NO_DEADLINE
+from virke.engine.units import Unit
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
     from virke.engine.snapshot import Snapshot
     from virke.engine.sqlite import OnConnect, Parameters
 
-_SAVEPOINT: Final = "virke_statement"
+_STATEMENT: Final = Unit("statement")
 
 
 @runtime_checkable
@@ -107,7 +109,7 @@ class Rehearsal:
     def run(self, sql: str, params: Parameters, *, script: bool) -> QueryResult:
         """Run SQL in the open transaction; what fails leaves nothing behind, and takes savepoints of its own along."""
         connection = self._connection
-        connection.control(f"SAVEPOINT {_SAVEPOINT}")
+        _STATEMENT.begin(connection)
         try:
             connection.guard.deadline = self._monotonic() + self._timeout_s
             budget = ResultBudget(self._result_bytes)
@@ -115,11 +117,13 @@ class Rehearsal:
                 columns, rows, affected = run_script(connection, sql, params, budget)
             else:
                 columns, rows, affected = connection.change(sql, params, budget)
-            connection.control(f"RELEASE {_SAVEPOINT}")
+            _STATEMENT.keep(connection)
         except BaseException:
             if connection.raw.in_transaction:
-                connection.control(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
+                _STATEMENT.undo(connection)
             raise
+        finally:
+            connection.guard.deadline = NO_DEADLINE
         return result_of(columns, rows, self._root, rows_affected=affected)
 
     def close(self) -> None:
