@@ -316,3 +316,23 @@ def test_p13_what_a_callback_raises_is_not_the_answer_to_the_write_that_led(gate
     assert outcomes == [None, 1, None]
     assert told == [True]
     assert numbers(gated.db) == [1, 2, 3]
+
+
+def test_what_one_caller_of_a_group_showed_the_others_do_not_show_again(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first shows the new state and looks what became due; a write by another process is looked for as before."""
+    db, freshness = gated.db, gated.db._freshness
+    db.execute("INSERT INTO t VALUES (1)")
+    shown = freshness.shown
+    made: list[object] = []
+    newest = freshness._newest
+    monkeypatch.setattr(freshness, "_newest", lambda: made.append(1) or newest())
+    for _ in range(3):
+        db._parts.after_commit()
+    assert (made, freshness.shown) == ([], shown)
+    freshness.expire()
+    db._parts.after_commit()
+    assert len(made) == 1
+    db.execute("INSERT INTO t VALUES (2)")
+    assert (len(made), numbers(db)) == (2, [1, 2])

@@ -243,3 +243,34 @@ def test_programs_with_and_without_foreign_keys_are_other_commits() -> None:
     assert [type(one.error) for one in pending] == [type(None), SqlError, type(None)]
     assert db._branch.latest().root.head.version == version + 2
     assert db.query("SELECT count(*) FROM c", consistency="strong").rows == [(2,)]
+
+
+def test_who_waits_for_company_is_woken_when_it_is_complete_and_not_before() -> None:
+    """A leader that woke at each arrival would take as long as the rows that it waits for."""
+    carrier = Carrier()
+    notified: list[int] = []
+    carrier.queue._arrived.notify = lambda n=1: notified.append(len(carrier.queue.waiting))  # type: ignore[method-assign]
+    carrier.queue._awaited = 3
+    for _ in range(4):
+        carrier.queue.enqueue(Pending(program()))
+    assert notified == [3]
+    carrier.queue.wait_for(4, WAIT_S)
+    assert carrier.queue._awaited == 0
+
+
+def test_a_program_that_comes_last_ends_the_wait_for_company() -> None:
+    """The wait ends by the arrival, not by its time."""
+    carrier, ended = Carrier(), threading.Event()
+
+    def wait() -> None:
+        carrier.queue.wait_for(2, WAIT_S)
+        ended.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    until(lambda: carrier.queue._awaited == 2)
+    carrier.queue.enqueue(Pending(program()))
+    assert not ended.is_set()
+    carrier.queue.enqueue(Pending(program()))
+    assert ended.wait(WAIT_S)
+    thread.join()

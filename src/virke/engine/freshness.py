@@ -146,11 +146,23 @@ class Freshness:
             return shown
 
     def show_if_possible(self) -> None:
-        """As `show`; what was done stays done if the store fails meanwhile, and the next read looks again."""
+        """As `show`, if that is anything new; what was done stays done if the store fails, and the next read looks again."""
+        if self._shows_newest():  # of all the callers whose writes rode in one commit, the first shows it
+            return
         try:
             self.show()
         except VirkeError:
             self.shown = replace(self.shown, fresh_until=float("-inf"))
+
+    def _shows_newest(self) -> bool:
+        """Whether `show` would show the same, for as long; writes to a journal `expire` what is shown."""
+        shown, branch = self.shown, self._branch
+        return (
+            not self._closed
+            and branch.is_latest(shown.root)
+            and shown.stamp == branch.stamp
+            and shown.fresh_until == branch.checked_at + shown.root.settings.max_staleness_ms / 1000
+        )
 
     def close(self) -> None:
         """From now on nothing is new enough."""

@@ -67,16 +67,17 @@ class Pending:
         self.error: VirkeError | None = None
         self.foreign_keys = program.foreign_keys
         self.done = False
-        self._wake: threading.Event | None = None
+        self._wake: threading.Lock | None = None
 
     def wait(self) -> None:
         """Until it is done, or has to lead. The caller called `expect` before."""
         assert self._wake is not None, "a caller that waits was expected"
-        self._wake.wait()
+        self._wake.acquire()
 
     def expect(self) -> None:
         """A caller will wait for it."""
-        self._wake = threading.Event()
+        self._wake = threading.Lock()
+        self._wake.acquire()
 
     def forget_caller(self) -> None:
         """No caller waits any more."""
@@ -89,8 +90,8 @@ class Pending:
 
     def wake(self) -> None:
         """Let the waiting caller go on."""
-        if self._wake is not None:
-            self._wake.set()
+        if self._wake is not None and self._wake.locked():
+            self._wake.release()
 
     def tell(self) -> None:
         """Call `on_done` (rule 4)."""
@@ -124,6 +125,8 @@ class Queue:
         self.waiting: list[Pending] = []
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
+        self._awaited = 0
+        """How many programs in line the leader waits for."""
         self._leader: Pending | None = None
         """The program whose caller leads; one that came by `enqueue` stands for the caller of `lead`."""
 
@@ -136,7 +139,8 @@ class Queue:
         """Put a program in line without blocking; True if nobody leads, so that `lead` has to be called."""
         with self._lock:
             self.waiting.append(pending)
-            self._arrived.notify()
+            if len(self.waiting) == self._awaited:  # not at each: a thread that wakes to wait on costs as much as a row
+                self._arrived.notify()
             self._leader = self._leader or pending
             return self._leader is pending
 
@@ -197,7 +201,9 @@ class Queue:
     def wait_for(self, count: int, wait_s: float) -> None:
         """Until `count` programs are in line, or `wait_s` seconds are over."""
         with self._arrived:
+            self._awaited = count
             self._arrived.wait_for(lambda: len(self.waiting) >= count, wait_s)
+            self._awaited = 0
 
     def _lead_until(self, own: Pending | None) -> None:
         """Carry out what waits until `own` is done (None: until nothing waits), then hand the lead over."""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 READERS_KEPT: Final = 16
 COUNTED_PAGES_MAX: Final = 2048
 """SQLite counts a table in one step, which may read every page of the database."""
+_FULL_WORK_BYTES: Final = sqlite.WORK_BYTES
+"""A request that may answer no more never has less than this to work with."""
 _ANY_PAGES: Final = 1 << 32
 PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
 
@@ -51,10 +53,11 @@ Known = tuple[list[str], int, "tuple[Column, ...]", int]
 class Reader:
     """A connection on a pinned snapshot, and what it knows of statements; the key says of which schema."""
 
-    __slots__ = ("connection", "foreign_keys", "known", "schema")
+    __slots__ = ("connection", "execute", "foreign_keys", "guard", "known", "schema", "vfs")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.execute, self.guard, self.vfs = connection.raw.execute, connection.guard, connection.vfs
         self.known: dict[str, Known] = {}
         """Of statements that may be given to SQLite as they are."""
         self.schema: object = None
@@ -127,11 +130,11 @@ class Readers:
             if known is None or terms.cancel is not None or type(params) not in PLAIN_PARAMETERS:
                 return self._run_first(sql, params, reader, shown, terms=terms)
             columns, at_once, described, _ = known
-            connection.vfs.now_ms = None
-            connection.guard.deadline = now + shown.timeout_s
+            reader.vfs.now_ms = None
+            reader.guard.deadline = now + shown.timeout_s
             try:
-                if (result_bytes := shown.result_bytes) <= sqlite.WORK_BYTES:
-                    rows = collect_rows(connection.raw.execute(sql, params), result_bytes, at_once)
+                if (result_bytes := shown.result_bytes) <= _FULL_WORK_BYTES:
+                    rows = collect_rows(reader.execute(sql, params), result_bytes, at_once)
                 else:
                     rows = connection.collect(sql, params, result_bytes, at_once)
             except Exception as error:

@@ -52,6 +52,7 @@ class Upkeep:
         self.has_work = False
         """Whether this process committed anything."""
         self._seen = (-1, False)
+        self._looked_at: Root | None = None
         self._lock = threading.Lock()
         self._stepping = threading.Lock()
         self._is_wanted = self._is_busy = False
@@ -61,7 +62,11 @@ class Upkeep:
     def after_commit(self) -> None:
         """Let a thread see to what the newest commit made due, if there is one; never raises, and never does it here."""
         self.has_work = True
-        if self._spawn is None or self._shape() == self._seen:
+        root = self._volume.branch.latest().root
+        if self._spawn is None or root is self._looked_at:  # all the callers whose writes rode in one commit come here
+            return
+        self._looked_at = root
+        if self._shape() == self._seen:
             return
         with self._lock:
             self._is_wanted = True

@@ -36,6 +36,7 @@ from virke.engine.results import QueryResult
 from virke.engine.snapshot import SnapshotGone
 from virke.engine.storing import commit_change
 from virke.engine.taking_turns import Claimant
+from virke.engine.units import Unit
 from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
 from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
@@ -44,7 +45,7 @@ from virke.stores.receipt import Receipt, writing
 GROUP_MAX: Final = 512
 EMBEDDED_SHARE: Final = 0.05
 """Of the time that the last commit took, how long an embedded leader waits for company."""
-_SAVEPOINT: Final = "virke_request"
+_REQUEST: Final = Unit("request")
 
 
 class Writer:
@@ -279,11 +280,11 @@ class Writer:
         if _is_pushed(pending, base):
             pending.answers = []
             return
-        connection.control(f"SAVEPOINT {_SAVEPOINT}")
+        _REQUEST.begin(connection)
         connection.start_request()
         try:
             pending.answers = execute(connection, pending, base, self.volume)
-            connection.control(f"RELEASE {_SAVEPOINT}")
+            _REQUEST.keep(connection)
         except SnapshotGone:
             raise
         except VirkeError as error:
@@ -291,7 +292,7 @@ class Writer:
             if not is_alone and isinstance(error, TooLarge):  # perhaps together only
                 raise _GroupFailed from error
             if connection.raw.in_transaction:
-                connection.control(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
+                _REQUEST.undo(connection)
             elif not is_alone:  # SQLite rolled back everybody's work (INSERT OR ROLLBACK, an interrupt): each alone
                 raise _GroupFailed from error
             else:

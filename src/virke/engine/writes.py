@@ -102,6 +102,7 @@ class Writes:
         if self._deferred and self._is_deferred() and not program.stands_alone:
             with writing(receipt):
                 results = self._deferred.submit(program, counts_only=counts_only)
+            self._freshness.expire()  # the same root, and more above it
         else:
             with writing(receipt):
                 self.push_pending(may_skip=not self._is_deferred())
@@ -150,6 +151,7 @@ class Writes:
                 self._writer.queue.finish(pending)
                 return
             pending.answers = list(self._deferred.submit(pending.program))
+            self._freshness.expire()
         except VirkeError as error:
             pending.error = error
         self.after_commit()
