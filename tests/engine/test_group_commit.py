@@ -327,7 +327,12 @@ def test_what_one_caller_of_a_group_showed_the_others_do_not_show_again(
     shown = freshness.shown
     made: list[object] = []
     newest = freshness._newest
-    monkeypatch.setattr(freshness, "_newest", lambda: made.append(1) or newest())
+
+    def counted() -> object:
+        made.append(1)
+        return newest()
+
+    monkeypatch.setattr(freshness, "_newest", counted)
     for _ in range(3):
         db._parts.after_commit()
     assert (made, freshness.shown) == ([], shown)
