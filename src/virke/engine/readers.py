@@ -123,9 +123,7 @@ class Readers:
         try:
             known = reader.known.get(sql)
             connection = reader.connection
-            if (
-                known is not None and connection.pinned is not shown.view
-            ):  # a commit came: known if the schema is the same
+            if known is not None and connection.pinned is not shown.view:  # known still if the schema is the same
                 known = self._pin_again(reader, sql, shown)
             if known is None or terms.cancel is not None or type(params) not in PLAIN_PARAMETERS:
                 return self._run_first(sql, params, reader, shown, terms=terms)
