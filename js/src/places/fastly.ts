@@ -16,6 +16,6 @@ export const fastly: Place = {
     const secret = await new SecretStore(STORE).get(name);
     return secret?.plaintext();
   },
-  send: (url, init) => fetch(url, { ...init, backend: BACKEND } as RequestInit),
+  send: (url, init) => fetch(url, { ...init, backend: BACKEND } as RequestInit), // a backend has timeouts of its own
   serve: (answer, options) => web.serve(answer, options),
 };

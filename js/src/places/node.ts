@@ -16,7 +16,7 @@ function portOf(text: string | undefined): number {
 
 export const node: Place = {
   setting: (name) => process.env[name],
-  send: (url, init) => fetch(url, init),
+  send: (url, init, timeoutMs) => fetch(url, { ...init, signal: AbortSignal.timeout(timeoutMs) }),
   serve(answer, { port = portOf(process.env["PORT"]), hostname }) {
     const server = serve({ fetch: answer, port, ...(hostname === undefined ? {} : { hostname }) }, (info) => {
       console.error(`listening on http://${hostname ?? "localhost"}:${info.port}`);

@@ -13,8 +13,8 @@ export interface ServeOptions {
 export interface Place {
   /** A setting of the environment; undefined if there is none. */
   setting(name: Setting): string | undefined | Promise<string | undefined>;
-  /** `fetch`, to the node. */
-  send(url: string, init: RequestInit): Promise<Response>;
+  /** `fetch`, to the node, which may take so long. */
+  send(url: string, init: RequestInit, timeoutMs: number): Promise<Response>;
   /** Answer all requests from now on. */
   serve(answer: Answering, options: ServeOptions): void;
 }

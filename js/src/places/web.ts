@@ -18,7 +18,7 @@ export const web: Place = {
     const found = here[name];
     return typeof found === "string" ? found : here.process?.env?.[name];
   },
-  send: (url, init) => fetch(url, init),
+  send: (url, init, timeoutMs) => fetch(url, { ...init, signal: AbortSignal.timeout(timeoutMs) }),
   serve(answer) {
     if (typeof here.addEventListener !== "function") {
       throw errorOf("error", "there is nothing here that brings requests", { hint: "export default { fetch: app.fetch }" });

@@ -1,0 +1,63 @@
+// The binding itself.
+import { binding } from "./binding.mjs";
+import { check, print } from "./report.mjs";
+
+const { DB, close } = await binding();
+// Fields of `meta` that are counted or timed, or name a server, are compared by their type alone.
+const typed = ({ meta: { changes, changed_db, ...rest }, ...result }) => ({ ...result, meta: { changes, changed_db, ...Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, typeof value])) } });
+const run = (sql, ...params) => DB.prepare(sql).bind(...params).run().then(typed);
+const all = (sql, ...params) => DB.prepare(sql).bind(...params).all().then(typed);
+const raw = (sql, ...params) => DB.prepare(sql).bind(...params).raw();
+
+await check("exec", async () => Object.entries(await DB.exec("CREATE TABLE u (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, data, at REAL)")).map(([name, value]) => [name, name === "count" ? value : typeof value]));
+await check("exec of lines", async () => (await DB.exec("INSERT INTO u (name) VALUES ('e1');\nINSERT INTO u (name) VALUES ('e2');")).count);
+await check("insert", () => run("INSERT INTO u (name, data, at) VALUES (?, ?, ?)", "ann", new Uint8Array([1, 255]), 1.5));
+await check("the rowid", async () => (await DB.prepare("INSERT INTO u (name) VALUES ('row')").run()).meta.last_row_id);
+await check("a list of bytes, a buffer", () => run("INSERT INTO u (name, data) VALUES (?, ?), (?, ?)", "bytes", [0, 16], "buffer", new Uint8Array([7]).buffer));
+await check("insert returning", () => all("INSERT INTO u (name) VALUES (?) RETURNING *", "ret"));
+await check("all", () => all("SELECT * FROM u ORDER BY id"));
+await check("all, nothing", () => all("SELECT * FROM u WHERE id = ?", 99));
+await check("first", () => DB.prepare("SELECT * FROM u ORDER BY id").first());
+await check("first, nothing", () => DB.prepare("SELECT * FROM u WHERE 0").first());
+await check("first of a column", () => DB.prepare("SELECT * FROM u ORDER BY id").first("name"));
+await check("first of a column, nothing", () => DB.prepare("SELECT * FROM u WHERE 0").first("nope"));
+await check("refused: first of no column", () => DB.prepare("SELECT * FROM u").first("nope"));
+await check("raw", () => raw("SELECT id, id, data FROM u ORDER BY id"));
+await check("raw with names", () => DB.prepare("SELECT id, name FROM u ORDER BY id LIMIT 1").raw({ columnNames: true }));
+await check("raw with names, nothing", () => DB.prepare("SELECT id, name FROM u WHERE 0").raw({ columnNames: true }));
+await check("two columns of one name", () => all("SELECT id, name AS id FROM u ORDER BY u.id LIMIT 1"));
+await check("values", () => raw("SELECT ?, ?, ?, ?, ?, ?", true, false, null, "é😀", -0.5, 9007199254740991));
+await check("NaN", () => raw("SELECT ?", Number.NaN));
+await check("infinity", () => raw("SELECT ?", Infinity));
+await check("numbered parameters", () => raw("SELECT ?2, ?1", 1, 2));
+await check("type of a whole number", () => raw("SELECT typeof(?)", 1));
+await check("beyond 2^53", () => raw("SELECT 9007199254740993"));
+await check("update", () => run("UPDATE u SET data = 1 WHERE id < 3"));
+await check("update of nothing", () => run("UPDATE u SET data = 1 WHERE 0"));
+await check("delete", () => run("DELETE FROM u WHERE id = 1"));
+await check("create", () => run("CREATE TABLE x (a)"));
+await check("batch", async () => (await DB.batch([DB.prepare("INSERT INTO u (name) VALUES (?)").bind("q"), DB.prepare("SELECT count(*) AS n FROM u"), DB.prepare("UPDATE u SET at = 2")])).map(typed));
+await check("refused: batch that breaks", () => DB.batch([DB.prepare("INSERT INTO u (name) VALUES ('z')"), DB.prepare("INSERT INTO u (name) VALUES ('ann')")]));
+await check("nothing of it is there", () => raw("SELECT count(*) FROM u WHERE name = 'z'"));
+await check("refused: empty batch", () => DB.batch([]));
+await check("refused: undefined", () => raw("SELECT ?", undefined));
+await check("refused: an object", () => raw("SELECT ?", { a: 1 }));
+await check("a BigInt", () => raw("SELECT ?", 5n));
+await check("a Date", () => raw("SELECT ?", new Date(0)));
+await check("refused: unique", () => run("INSERT INTO u (name) VALUES ('ann')"));
+await check("refused: not null", () => run("INSERT INTO u (name) VALUES (NULL)"));
+await check("refused: syntax", () => run("SELEC 1"));
+await check("refused: no such table", () => run("SELECT * FROM nope"));
+await check("refused: too few parameters", () => raw("SELECT ?, ?", 1));
+await check("refused: too many parameters", () => raw("SELECT ?", 1, 2));
+await check("refused: begin", () => run("BEGIN"));
+await check("PRAGMA table_info", () => raw("PRAGMA table_info(x)"));
+await check("session", async () => {
+  const session = DB.withSession("first-primary");
+  const before = session.getBookmark();
+  await session.prepare("INSERT INTO x VALUES (1)").run();
+  const other = DB.withSession(session.getBookmark());
+  return [before, typeof session.getBookmark(), await other.prepare("SELECT a FROM x").first("a"), (await other.batch([other.prepare("SELECT 1 AS one")]))[0].results];
+});
+await close();
+print();
