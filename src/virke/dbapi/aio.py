@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial, wraps
 from itertools import islice
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
@@ -133,15 +133,22 @@ class Connection:
             raise dbapi.ProgrammingError("Cannot operate on a closed database.")
         return self._sync
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is not open: not yet, or not any more."""
+        return self._sync is None
+
     async def run(self, call: Callable[..., T], *given: Any, **how: Any) -> T:
         """Call something in the connection's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *given, **how))
 
     async def _open(self) -> Self:
         if self._sync is None:
+            opening = self._thread.submit(self._opens)
             try:
-                self._sync = await self.run(self._opens)
+                self._sync = await asyncio.wrap_future(opening)
             except BaseException:
+                opening.add_done_callback(_close_unwanted)
                 self._thread.shutdown(wait=False)
                 raise
         return self
@@ -197,6 +204,13 @@ class Connection:
         """End what runs."""
         self.sync.interrupt()
 
+    def stop(self) -> None:
+        """As `close`, without waiting: where no event loop is left that could."""
+        if self._sync is not None:
+            self._thread.submit(self._sync.close)
+            self._sync = None
+            self._thread.shutdown(wait=False)
+
     async def close(self) -> None:
         """Roll back what is open, and close the database; harmless when closed."""
         if self._sync is not None:
@@ -205,6 +219,12 @@ class Connection:
             finally:
                 self._sync = None
                 self._thread.shutdown(wait=False)
+
+
+def _close_unwanted(opening: Future[dbapi.Connection]) -> None:
+    """Close what was opened for a task that does not wait for it any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def connect(name: str, store: Where = None, token: str | None = None, **how: Any) -> Connection:
