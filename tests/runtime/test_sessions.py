@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 import virke
 from tests.runtime.asgi_client import asked, run
 from virke.aio import AsyncDatabase
-from virke.errors import Invalid, NotFound, UsageError
+from virke.errors import Invalid, NotFound, Unavailable, UsageError
 from virke.runtime import AsyncVirkeDB, Request, SyncVirkeDB, VirkeDB
+from virke.runtime import place as places
 from virke.runtime import virke as runtime
 from virke.runtime.answers import NoTenant
 from virke.runtime.opened import Opened
-from virke.runtime.place import Source
+from virke.runtime.place import Place, Source
 from virke.runtime.session import Session
 from virke.stores.base import Store
 from virke.stores.memory import memory_store
@@ -366,6 +368,46 @@ def test_many_first_requests_at_once_open_a_database_once(store: Store, database
     for thread in threads:
         thread.join()
     assert (len(found), len(set(map(id, found)))) == (8, 1)
+
+
+def test_calls_that_wait_for_an_opening_share_its_error(store: Store) -> None:
+    """A store that is down is not asked once for each of them, one after another."""
+    tries: list[int] = []
+    all_wait, waiting = threading.Barrier(5), threading.Semaphore(0)
+
+    def opens(name: str | None, source: Source) -> virke.Database:
+        tries.append(1)
+        for _ in range(4):
+            waiting.acquire()
+        raise Unavailable("down")
+
+    opened, said = Opened(Source(store)), list[str]()
+
+    def work() -> None:
+        all_wait.wait()
+        try:
+            Session(opened, "app").open()
+        except Unavailable as error:
+            said.append(error.message)
+
+    places.use(Place(opens, lambda: None, lambda app, module: None))  # type: ignore[arg-type, return-value]
+    original = Future.result
+
+    def seen_waiting(self: Future[Any], timeout: float | None = None) -> Any:
+        waiting.release()
+        return original(self, timeout)
+
+    try:
+        Future.result = seen_waiting  # type: ignore[method-assign]
+        threads = [threading.Thread(target=work) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        Future.result = original  # type: ignore[method-assign]
+        places.use(None)
+    assert (said, len(tries)) == (["down"] * 5, 1)
 
 
 def test_a_database_that_was_deleted_and_made_again_is_opened_again(opened: Opened, store: Store) -> None:

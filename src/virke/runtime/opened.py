@@ -6,6 +6,8 @@ Knows the place that opens them; knows no request.
    that a call uses at this moment.
 2. One that was deleted meanwhile is opened again by the call after the one that noticed.
 3. A forked process has none of its parent's: it opens its own, and closes none of theirs.
+4. Calls that wait while another opens a database get what that one gets, also its error: a store that is down is asked
+   once for all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
+from concurrent.futures import Future
 from typing import Final
 
 from virke.aio import AsyncDatabase
@@ -37,7 +40,7 @@ class Opened:
         self._lock = threading.Lock()
         self._open: OrderedDict[str | None, AsyncDatabase] = OrderedDict()
         self._users: dict[AsyncDatabase, int] = {}
-        self._opening: dict[str | None, threading.Lock] = {}
+        self._opening: dict[str | None, Future[None]] = {}
 
     def after_fork(self) -> None:
         """Leave to the parent what is the parent's."""
@@ -55,25 +58,34 @@ class Opened:
 
     def take(self, name: str | None) -> AsyncDatabase:
         """An open database, which stays open until it is given back. Raises as `virke.connect`."""
-        with self._lock:
-            if (database := self._use(name)) is not None:
-                return database
-            one_at_a_time = self._opening.setdefault(name, threading.Lock())
+        while True:
+            with self._lock:
+                if (database := self._use(name)) is not None:
+                    return database
+                opening = self._opening.get(name)
+                if opening is None:
+                    mine = self._opening[name] = Future()
+            if opening is None:
+                return self._opened(name, mine)
+            opening.result()
+
+    def _opened(self, name: str | None, opening: Future[None]) -> AsyncDatabase:
+        """Open it for the call that came first; those that wait meanwhile get it, or the same error (rule 4)."""
         try:
-            with one_at_a_time:
-                with self._lock:
-                    if (database := self._use(name)) is not None:
-                        return database
-                place = here()
-                database = AsyncDatabase(place.open(name, self._source), threads=place.threads())
-                with self._lock:
-                    self._open[name] = database
-                    self._users[database] = 1
-                self._close_unused()
-                return database
-        finally:
+            place = here()
+            database = AsyncDatabase(place.open(name, self._source), threads=place.threads())
+        except BaseException as error:
             with self._lock:
                 self._opening.pop(name, None)
+            opening.set_exception(error)
+            raise
+        with self._lock:
+            self._open[name] = database
+            self._users[database] = 1
+            self._opening.pop(name, None)
+        opening.set_result(None)
+        self._close_unused()
+        return database
 
     def _use(self, name: str | None) -> AsyncDatabase | None:
         database = self._open.get(name)
