@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 setup: $(READY)
 
 demo: $(READY)
-	$(VENV)/bin/python demo/play.py
+	$(VENV)/bin/python -m demo.play
 
 test: $(READY)
 	$(VENV)/bin/pytest -n 2 -m "not slow and not prove"

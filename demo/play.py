@@ -1,4 +1,4 @@
-"""What `make demo` plays: the whole life of a database, in an empty folder, with the real `virke` command.
+"""What `make demo` plays: the whole life of a database, in an empty folder, with the real `virke` command, then programs on it.
 
 Prints each command and its output as it comes. Knows for each step the exit code that it must have, and ends with 1
 at the first one that has another.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gzip
 import os
-import shlex
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
+
+from demo.programs import play_programs
+from demo.stage import DemoFailed, Stage
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CHINOOK: Final = ROOT / "tests" / "data" / "chinook.sql.gz"
@@ -84,34 +85,13 @@ STEPS: Final[tuple[Step, ...]] = (
 )  # fmt: skip
 
 
-def _quoted(argument: str) -> str:
-    """`argument` as a person would write it in a shell: in double quotes where that says the same."""
-    quoted = shlex.quote(argument)
-    return quoted if quoted == argument or any(mark in argument for mark in '"$`\\!') else f'"{argument}"'
-
-
-def play(folder: Path) -> str | None:
-    """Run all steps in `folder`; the command that went wrong, or None."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE_")}
+def play(stage: Stage) -> None:
+    """Run all steps. Raises `DemoFailed`."""
     for remark, args, expected in STEPS:
         if remark:
             print(f"\n# {remark}")
-        line = " ".join(["virke", *map(_quoted, args)])
-        print(f"$ {line}", flush=True)
-        done = subprocess.run(
-            [str(VIRKE), *args],
-            cwd=folder,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        code = done.returncode
-        if expected:
-            print(f"(exit code {code})", flush=True)
-        if code != expected:
-            return f"{line}: exit code {code}, not {expected}"
-    return None
+        stage.run(*args, expected=expected)
+    play_programs(stage)
 
 
 def prepare(folder: Path) -> None:
@@ -129,11 +109,13 @@ def main() -> int:
     if not VIRKE.exists():
         print(f"{VIRKE} is missing: run this with the interpreter that virke is installed for", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(prefix="virke-demo-") as name:
-        prepare(Path(name))
-        failed = play(Path(name))
-    if failed:
-        print(f"demo failed: {failed}", file=sys.stderr)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE_")}
+    try:
+        with tempfile.TemporaryDirectory(prefix="virke-demo-") as name:
+            prepare(Path(name))
+            play(Stage(str(VIRKE), Path(name), environ))
+    except DemoFailed as failure:
+        print(f"demo failed: {failure}", file=sys.stderr)
         return 1
     print("\nThat was all of it: nothing is running, and the folder is gone.")
     return 0
