@@ -20,7 +20,7 @@ from typing import IO, Final, Self
 
 from virke.errors import UsageError
 
-STOP_S: Final = 5.0
+STOP_S: Final = 3.0
 
 
 class Children:
