@@ -202,14 +202,15 @@ async function inItsWords<T>(ask: () => Promise<T>, prefix = "D1_ERROR"): Promis
     const at = offset === undefined ? "" : ` at offset ${offset}`;
     const codes = !sqliteCode ? "" : sqliteCode === primary ? `: ${primary}` : `: ${primary} (extended: ${sqliteCode})`;
     const message = `${error.message}${at}${codes}`;
-    const details = { hint, sqliteCode, offset, status };
+    const details = { hint, sqliteCode, offset, status, isVisitors: "getResponse" in error };
     throw errorOf(code, `${prefix}: ${message}`, { ...details, cause: errorOf(code, message, { ...details, cause: error }) });
   }
 }
 
 /** A wrong call: a message whose cause has it without what D1 puts around it. */
 function inD1sWords(prefix: string, message: string, end = ""): VirkeError {
-  return errorOf("invalid", `${prefix}: ${message}${end}`, { cause: errorOf("invalid", message) });
+  const isVisitors = prefix === "D1_TYPE_ERROR";
+  return errorOf("invalid", `${prefix}: ${message}${end}`, { isVisitors, cause: errorOf("invalid", message, { isVisitors }) });
 }
 
 function typeError(message: string): VirkeError {

@@ -7,7 +7,7 @@
 // 3. A bookmark from outside that the database refuses is forgotten, and the read is done without it.
 
 import { answerOf, bodiesOf, bodyOf, list, resultOf, understood, type Answer, type Body, type QueryResult, type Statement } from "./answers.js";
-import { errorOf, invalid, VirkeError } from "./errors.js";
+import { errorOf, invalid, VirkeError, wrongValue } from "./errors.js";
 import type { Asked } from "./exchange.js";
 import type { Remote } from "./remote.js";
 import { Session } from "./session.js";
@@ -120,7 +120,13 @@ export class Database implements VirkeSession {
     const isRead = texts.every(readsOnly);
     const key = !isRead && texts.every(takesKey) ? newKey() : undefined;
     const again = isRead || key ? "safe" : "if_refused";
-    const found = understood(await this.#ask(route, body, { again, isRead, key }), this.#integers, read);
+    const answer = await this.#ask(route, body, { again, isRead, key });
+    let found: T;
+    try {
+      found = understood(answer, this.#integers, read);
+    } catch (error) {
+      throw isRead ? error : wasDone(error);
+    }
     const last: Answer | undefined = Array.isArray(found) ? (found.at(-1) as Answer) : (found as Answer);
     if (last) this.state.saw(last.bookmark, texts.some(mayHaveWritten));
     return found;
@@ -149,16 +155,27 @@ export class Database implements VirkeSession {
 
   async #path(route: string): Promise<string> {
     const name = await this.#name();
-    if (typeof name !== "string" || !NAME.test(name)) {
-      throw errorOf("invalid", `not the name of a database: ${JSON.stringify(name)}`, { hint: "letters, digits, '_', '-' and '.'" });
-    }
+    checkName(name);
     return `/db/${name}/${route}`;
   }
+}
+
+/** Throws `Invalid`: it can't be the name of a database. */
+export function checkName(name: unknown): void {
+  if (typeof name === "string" && NAME.test(name)) return;
+  throw wrongValue(`not the name of a database: ${JSON.stringify(name)}`, "letters, digits, '_', '-' and '.'");
 }
 
 /** Whether a text can be a bookmark; the database knows whether it is one. */
 export function isBookmark(text: unknown): text is string {
   return typeof text === "string" && BOOKMARK.test(text);
+}
+
+/** What it means for a write that its answer can't be read: it was carried out. */
+function wasDone(error: unknown): unknown {
+  if (!(error instanceof VirkeError)) return error;
+  if (error.code === "unavailable") return errorOf("outcome_unknown", `it may have been done: ${error.message}`, { hint: error.hint, cause: error });
+  return errorOf("error", `it was done, but its rows can't be given: ${error.message}`, { hint: error.hint, cause: error });
 }
 
 function newKey(): string {

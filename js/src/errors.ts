@@ -2,7 +2,7 @@
 //
 // 1. `code` is stable: programs may compare it. Messages may change.
 // 2. `status` is the one of docs/http.md.
-// 3. An error that a visitor's request can cause, or that repeating the request mends, has `getResponse`: Hono's default
+// 3. An error that a visitor's data can cause, or that repeating the request mends, has `getResponse`: Hono's default
 //    error handler answers with it. All others are the program's or the operator's to mend: Hono logs them and answers 500.
 
 export type ErrorCode =
@@ -26,6 +26,8 @@ export interface ErrorDetails {
   offset?: number | undefined;
   status?: number | undefined;
   retryAfterS?: number | undefined;
+  /** What a visitor sent is wrong, and not the program. */
+  isVisitors?: boolean;
   cause?: unknown;
 }
 
@@ -45,7 +47,7 @@ const STATUS: Record<ErrorCode, number> = {
   outcome_unknown: 504,
 };
 const RETRYABLE = new Set<ErrorCode>(["conflict", "busy", "unavailable"]);
-const VISITORS = new Set<ErrorCode>(["invalid", "conflict", "busy", "unavailable", "timed_out", "outcome_unknown"]);
+const VISITORS = new Set<ErrorCode>(["conflict", "busy", "unavailable", "timed_out", "outcome_unknown"]);
 const VISITORS_DATA = /^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)/;
 const SAID: Partial<Record<ErrorCode, string>> = {
   busy: "the database is busy; try again in a moment",
@@ -81,7 +83,7 @@ export class VirkeError extends Error {
     if (hint) this.hint = hint;
     if (sqliteCode) this.sqliteCode = sqliteCode;
     if (offset !== undefined) this.offset = offset;
-    if (VISITORS.has(code) || (code === "sql_error" && VISITORS_DATA.test(sqliteCode ?? ""))) {
+    if (details.isVisitors || VISITORS.has(code) || (code === "sql_error" && VISITORS_DATA.test(sqliteCode ?? ""))) {
       Object.defineProperty(this, "getResponse", { value: () => responseOf(this, details.retryAfterS) });
     }
   }
@@ -137,6 +139,11 @@ export function errorOf(code: string, message: string, details: ErrorDetails = {
 /** The call is wrong. */
 export function invalid(message: string, hint?: string): VirkeError {
   return errorOf("invalid", message, { hint });
+}
+
+/** A value is wrong, which most often comes from a visitor. */
+export function wrongValue(message: string, hint?: string): VirkeError {
+  return errorOf("invalid", message, { hint, isVisitors: true });
 }
 
 /** What a visitor is answered: for faults of the data its own words, for those of the store none of the store's. */

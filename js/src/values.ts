@@ -3,7 +3,7 @@
 // 1. No value is changed on the way: what JavaScript can't hold exactly is an error with a hint, never another value.
 // 2. What is no value of SQLite's is an error here, before anything is sent; `undefined` too, which is most often a missing field.
 
-import { invalid } from "./errors.js";
+import { invalid, wrongValue } from "./errors.js";
 
 /** How INTEGERs are given: numbers (an error where one is not exact), BigInts, or their digits. */
 export type Integers = "number" | "bigint" | "string";
@@ -19,21 +19,21 @@ const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
 export function encode(value: unknown, where: string): Json {
   switch (typeof value) {
     case "string":
-      if (LONE_SURROGATE.test(value)) throw invalid(`${where} is text that is not valid Unicode`);
+      if (LONE_SURROGATE.test(value)) throw wrongValue(`${where} is text that is not valid Unicode`);
       return value;
     case "number":
       return encodeNumber(value);
     case "boolean":
       return value;
     case "bigint":
-      if (value < INT64_MIN || value > INT64_MAX) throw invalid(`${where} does not fit SQLite's 64-bit integers: ${value}`);
+      if (value < INT64_MIN || value > INT64_MAX) throw wrongValue(`${where} does not fit SQLite's 64-bit integers: ${value}`);
       return { int64: String(value) };
     case "undefined":
-      throw invalid(`${where} is undefined`, "give null for NULL; is a field missing in what was sent?");
+      throw wrongValue(`${where} is undefined`, "give null for NULL; is a field missing in what was sent?");
     case "object":
       return encodeObject(value, where);
     default:
-      throw invalid(`${where} is a ${typeof value}, which is no value of SQLite's`);
+      throw wrongValue(`${where} is a ${typeof value}, which is no value of SQLite's`);
   }
 }
 
@@ -46,13 +46,13 @@ function encodeNumber(value: number): Json {
 function encodeObject(value: object | null, where: string): Json {
   if (value === null) return null;
   if (value instanceof Date) {
-    if (Number.isNaN(value.getTime())) throw invalid(`${where} is a Date that is not valid`);
+    if (Number.isNaN(value.getTime())) throw wrongValue(`${where} is a Date that is not valid`);
     return value.toISOString();
   }
   if (value instanceof ArrayBuffer) return { base64: base64Of(new Uint8Array(value)) };
   if (ArrayBuffer.isView(value)) return { base64: base64Of(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)) };
   const kind = Array.isArray(value) ? "a list" : "an object";
-  throw invalid(`${where} is ${kind}, which is no value of SQLite's`, "JSON.stringify makes text of it");
+  throw wrongValue(`${where} is ${kind}, which is no value of SQLite's`, "JSON.stringify makes text of it");
 }
 
 /** Parameters by place as JSON. */

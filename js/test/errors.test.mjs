@@ -5,7 +5,7 @@ import * as errors from "../dist/errors.js";
 
 const { errorOf, VirkeError } = errors;
 const table = [
-  ["invalid", {}, 400, "Invalid"],
+  ["invalid", { isVisitors: true }, 400, "Invalid"],
   ["sql_error", { sqliteCode: "SQLITE_CONSTRAINT_UNIQUE" }, 400, "SqlError"],
   ["sql_error", { sqliteCode: "SQLITE_CONSTRAINT_NOTNULL" }, 400, "SqlError"],
   ["sql_error", { sqliteCode: "SQLITE_MISMATCH" }, 400, "SqlError"],
@@ -28,7 +28,7 @@ for (const [code, details, status, name] of table) {
   });
 }
 
-const ours = ["denied", "not_found", "exists", "too_large", "corrupt", "error"].map((code) => [code, {}]);
+const ours = ["invalid", "denied", "not_found", "exists", "too_large", "corrupt", "error"].map((code) => [code, {}]);
 for (const [code, details] of [...ours, ["sql_error", { sqliteCode: "SQLITE_ERROR" }], ["sql_error", {}]]) {
   test(`a visitor can do nothing about ${code}: it is for the log`, () => {
     assert.equal("getResponse" in errorOf(code, "words", details), false);

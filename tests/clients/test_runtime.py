@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -27,6 +28,8 @@ from tests.servers.node import Node, node
 
 pytestmark = [pytest.mark.slow, pytest.mark.clients]
 SEED: Final = (Path(__file__).parents[1] / "data" / "seed-sdk.txt").read_text()
+DOCS: Final = (Path(__file__).parents[2] / "docs" / "javascript.md").read_text()
+PROGRAMS: Final = re.findall(r"^```ts\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
 ALONE, OTHERS = RUNTIME / "alone", RUNTIME / "others"
 TSC: Final = RUNTIME / "build" / "node_modules" / ".bin" / "tsc"
 TIMEOUT_S: Final = 120
@@ -239,6 +242,12 @@ def test_the_types_are_the_seeds_and_those_that_libraries_take(
     interfaces = seed("interface VirkeDB {", "}") + seed("interface QueryResult {", "}")
     folder = project(tmp_path / "app", OTHERS, {"types.ts": interfaces + program})
     compile_(folder, resolution, "types.ts", skipLibCheck=True, **more)  # drizzle-orm's own declarations need it
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_a_program_of_the_docs_compiles(number: int, tmp_path: Path) -> None:
+    folder = project(tmp_path / "app", OTHERS, {"program.ts": PROGRAMS[number]})
+    compile_(folder, "nodenext", "program.ts", skipLibCheck=True)
 
 
 def answers(program: Path, where: str, folder: Path) -> Answers:
