@@ -2,7 +2,7 @@
 
 Which store a URL means is `stores.opening`'s matter; everything else is given a `Store`.
 
-1. How a database is created and deleted is in core/creating; here that is only driven.
+1. How a database is created and deleted is in engine/catalog.
 2. A node is named by an http(s) URL wherever a store is; what is asked of it is asked by `client`, which is loaded then.
 """
 
@@ -26,19 +26,15 @@ from virke.config import (
     scheme_of,
     store_choice,
 )
-from virke.core.creating import create_database, delete_database
-from virke.core.effects import Tier
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
-from virke.core.pins import root_key
-from virke.core.root import first_root
 from virke.engine.assembly import after_fork_in_child
-from virke.engine.branch import Branch
+from virke.engine.catalog import database_names, make_database, remove_database
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.memory import PROCESS
 from virke.engine.sqlite import OnConnect
-from virke.errors import Exists, Invalid, NotFound, OutcomeUnknown, UsageError, VirkeError
+from virke.errors import Invalid, NotFound, OutcomeUnknown, UsageError, VirkeError
 from virke.journal import FileJournal, Flusher
 from virke.machine import default_budget_bytes
 from virke.processes import at_fork
@@ -143,7 +139,7 @@ def connect(
     _size_memory(store, memory_mb)
     opened = open_store(store, create=create)
     env = environment or Environment(spawn=beside)
-    made = _make(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT) if create else None
+    made = make_database(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT) if create else None
     return _opened(
         opened,
         name,
@@ -243,33 +239,13 @@ def create(
     _size_memory(store)
     opened = open_store(store, create=True)
     env = Environment(spawn=beside)
-    made = _make(opened, name, env, if_not_exists=if_not_exists, page_size=page_size)
+    made = make_database(opened, name, env, if_not_exists=if_not_exists, page_size=page_size)
     try:
         return _opened(opened, name, env, made=made)
     except VirkeError as error:
         if made is None:
             raise
         raise OutcomeUnknown(f"{name!r} was created, and then it could not be opened: {error.message}") from error
-
-
-def _make(store: Store, name: str, env: Environment, *, if_not_exists: bool, page_size: int) -> DatabaseId | None:
-    """Create the database; its id, or None if it was there already."""
-    root = first_root(
-        name=name,
-        database_id=DatabaseId(env.random_bytes(16)),
-        commit_id=env.commit_id(),
-        time_ms=env.now_ms(),
-        page_size=page_size,
-        tier=Tier.KV if Tier.KV in store.blobs else Tier.OBJECT,
-    )
-    try:
-        branch = Branch(store, name, env)
-        branch.driver.run(create_database(root, is_read_enough=if_not_exists or branch.is_linearizable))
-    except Exists:
-        if if_not_exists:
-            return None
-        raise
-    return root.database_id
 
 
 def delete(name: str, store: Where = None, *, token: str | None = None) -> None:
@@ -286,9 +262,7 @@ def delete(name: str, store: Where = None, *, token: str | None = None) -> None:
         with closing(node):
             node.delete(name)
         return
-    opened = open_store(store)
-    branch = Branch(opened, name, Environment())
-    branch.driver.run(delete_database(branch.world, opened.url))
+    remove_database(open_store(store), name, Environment())
 
 
 def list_databases(store: Where = None, *, token: str | None = None) -> list[str]:
@@ -299,11 +273,7 @@ def list_databases(store: Where = None, *, token: str | None = None) -> list[str
     if (node := node_of(store, token)) is not None:
         with closing(node):
             return node.names()
-    register = open_store(store).register
-    names = [key.split("/")[1] for key in register.keys("root/") if key.endswith("/main")]
-    if not names:  # any web page reads as a listing of nothing, but not as a register that is absent
-        register.read(root_key("-"))
-    return names
+    return database_names(open_store(store))
 
 
 def journal_of(store: Store, name: str, state_dir: Path | None = None) -> FileJournal | None:

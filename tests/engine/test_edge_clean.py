@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -88,6 +89,23 @@ def test_isal_can_not_be_imported_under_the_hook() -> None:
 
     data = bytes.fromhex(done.stdout.split()[1])
     assert decode(1, data, crc=crc32(data), raw_bytes=5000, what="x") == bytes(5000)
+
+
+def test_what_the_edge_needs_imports_with_what_its_python_has() -> None:
+    """Modules that are everywhere but there come back with every refactoring; this names each that brought one."""
+    done = python("-m", "tests.engine.edge_imports")
+    assert json.loads(done.stdout) == {}, done.stderr
+
+
+def test_a_module_that_needs_what_is_not_there_is_named() -> None:
+    """The list is not empty because nothing was looked at."""
+    code = (
+        "from tests.engine import edge_imports; edge_imports.block(); "
+        "edge_imports.NEEDED_TOO = ('stores.local.kv', 'no_such'); print(edge_imports.failures())"
+    )
+    done = python("-c", code)
+    assert "mmap is not there at the edge" in done.stdout, done.stderr
+    assert "virke.no_such" in done.stdout
 
 
 def test_the_engine_s_tests_pass_at_the_edge() -> None:

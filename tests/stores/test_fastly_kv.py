@@ -14,7 +14,8 @@ from virke.core.effects import Absent, Lost, Mismatch, Record, Stored, Swapped, 
 from virke.errors import Exists, Invalid, TooLarge, Unavailable
 from virke.stores.base import Consistency, Range, Store
 from virke.stores.fastly_kv.http import HttpClient
-from virke.stores.fastly_kv.store import VALUE_BYTES_MAX, fastly_kv_store
+from virke.stores.fastly_kv.layout import VALUE_BYTES_MAX
+from virke.stores.fastly_kv.store import fastly_kv_store
 
 
 class FastlyConformance(Conformance):

@@ -50,23 +50,24 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Denied, Exists, Invalid, TooLarge, Unavailable
-from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, bounds, check_key, check_size
+from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, bounds, check_size
 from virke.stores.fastly_kv.api import FastlyApi, Patience, modified
 from virke.stores.fastly_kv.http import HttpClient
+from virke.stores.fastly_kv.layout import (
+    BLOBS,
+    NAME_BYTES_MAX,
+    PART_BYTES_MAX,
+    REGISTER,
+    VALUE_BYTES_MAX,
+    item_name,
+)
 from virke.stores.parallel import at_once
 
 FASTLY_SCHEME: Final = "fastly-kv"
 API: Final = "https://api.fastly.com"
 TOKEN_VARIABLE: Final = "FASTLY_API_TOKEN"
-VALUE_BYTES_MAX: Final = 25_000_000
-"""The vendor's 25 MB, read strictly."""
-PART_BYTES_MAX: Final = 1 << 20
-"""Objects have no ranges here: one page costs a whole part, so parts are small."""
 TIMEOUT_S: Final = 10.0
 TIMEOUT_S_MOST: Final = 600.0
-NAME_BYTES_MAX: Final = 1024
-REGISTER: Final = "register/"
-BLOBS: Final = "blobs/"
 _STORE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN: Final = re.compile(r"[!-~]+")
 _PATIENCE: Final = Patience()
@@ -91,7 +92,7 @@ class FastlyRegister:
 
     def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
         """The record of `key`, or `Unchanged` while `known` is what is shown. Raises `Unavailable`, `Denied`."""
-        item = self._api.get(_name(self._space, key))
+        item = self._api.get(item_name(self._space, key))
         if item is None:
             return Absent()
         if item.generation is None:
@@ -105,14 +106,14 @@ class FastlyRegister:
             Unavailable: the server refuses for now, or can't be reached; surely not applied.
             Denied: the token is not accepted. NotFound: the KV store does not exist. TooLarge: more than 25 MB.
         """
-        name = _name(self._space, key)
+        name = item_name(self._space, key)
         if len(data) > VALUE_BYTES_MAX:
             raise TooLarge(f"register {key!r} would have {len(data)} bytes, Fastly KV takes {VALUE_BYTES_MAX}")
         return self._api.put(name, bytes(data), base, secrets.token_hex(8))
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         """Delete `key` if its generation is `base`. Raises as `swap` does."""
-        return self._api.delete(_name(self._space, key), base)
+        return self._api.delete(item_name(self._space, key), base)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that start with `prefix`, sorted; this list is never behind. Raises `Unavailable`, `Denied`."""
@@ -151,7 +152,7 @@ class FastlyBlobs:
             Unavailable, Denied, NotFound: see `FastlyRegister.swap`; surely not applied.
             Exists, TooLarge, Invalid: see B2, B8, B7.
         """
-        name = _name(self._space, key)
+        name = item_name(self._space, key)
         check_size(key, len(data), self._part_bytes_max)
         match self._api.put(name, bytes(data), None, modified(self._clock_ms())):
             case Swapped():
@@ -195,7 +196,7 @@ class FastlyBlobs:
         Raises:
             Unavailable: they may be gone, repeat the call. Denied: the token is not accepted.
         """
-        names = [_name(self._space, key) for key in keys]
+        names = [item_name(self._space, key) for key in keys]
         for outcome in at_once([partial(self._api.delete, name) for name in names]):
             if isinstance(outcome, Lost):
                 raise Unavailable(f"{outcome.reason}; repeat the delete")
@@ -216,18 +217,11 @@ class FastlyBlobs:
                     yield Listed(name.removeprefix(self._space), found.size_bytes, when_ms)
 
     def _cut(self, key: str, ranges: Sequence[Range]) -> Sequence[bytes | Absent]:
-        item = self._api.get(_name(self._space, key))
+        item = self._api.get(item_name(self._space, key))
         if item is None:
             return [Absent() for _ in ranges]
         places = [bounds(asked, len(item.data)) for asked in ranges]
         return [item.data[start:end] for start, end in places]
-
-
-def _name(space: str, key: str) -> str:
-    """The name of the item for `key`. Raises `Invalid`."""
-    if "./" in check_key(key):  # such names are refused where Fastly's own tools run
-        raise Invalid(f"Fastly KV takes no key with './' in it: {key!r}")
-    return space + key
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +280,7 @@ def _parsed(url: str) -> _Place:
         raise Invalid(f"a Fastly KV URL has no option {unknown[0]!r}; {_HOW}")
     prefix = parts.path.strip("/")
     if prefix:
-        _name("", prefix + "/x")
+        item_name("", prefix + "/x")
     if len(f"{prefix}/{REGISTER}") + KEY_BYTES_MAX > NAME_BYTES_MAX:
         raise Invalid(f"the prefix of the Fastly KV URL is too long: keys may have {NAME_BYTES_MAX} bytes with it")
     return _Place(parts.netloc, prefix, _api(options.get("api", API)), _timeout_s(options.get("timeout_s")))

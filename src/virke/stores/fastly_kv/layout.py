@@ -1,0 +1,26 @@
+"""How a database lies in a Fastly KV Store: the names of its items and their sizes.
+
+Pure. What reaches the store by its REST API and what runs next to it use the same, so each reads what the other wrote.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from virke.errors import Invalid
+from virke.stores.base import check_key
+
+VALUE_BYTES_MAX: Final = 25_000_000
+"""The vendor's 25 MB, read strictly."""
+PART_BYTES_MAX: Final = 1 << 20
+"""Objects have no ranges here: one page costs a whole part, so parts are small."""
+NAME_BYTES_MAX: Final = 1024
+REGISTER: Final = "register/"
+BLOBS: Final = "blobs/"
+
+
+def item_name(space: str, key: str) -> str:
+    """The name of the item for `key` in a space (`PREFIX/register/`). Raises `Invalid`."""
+    if "./" in check_key(key):  # such names are refused where Fastly's own tools run
+        raise Invalid(f"Fastly KV takes no key with './' in it: {key!r}")
+    return space + key
