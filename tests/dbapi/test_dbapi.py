@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -181,6 +183,7 @@ def test_values_of_python_s_own_types_go_in(con: dbapi.Connection) -> None:
     assert row == ("1.50", str(UUID(int=1)), "2026-01-02 03:04:00", b"x", 1, None)
 
 
+@pytest.mark.filterwarnings("ignore:The default .* converter is deprecated:DeprecationWarning")
 def test_declared_types_are_converted(connect: Connect) -> None:
     con = connect(detect_types=dbapi.PARSE_DECLTYPES | dbapi.PARSE_COLNAMES)
     con.execute("CREATE TABLE t (d date, n)")
@@ -230,3 +233,123 @@ def test_a_script_is_one_commit_and_one_with_transactions_is_run_as_it_stands(co
     assert con.session.database.version == before + 1
     con.executescript("BEGIN; DELETE FROM item WHERE name = 'a'; COMMIT; BEGIN; DELETE FROM item; ROLLBACK;")
     assert names(con) == ["tea", "jam", "b"]
+
+
+def test_a_blob_is_a_file_on_a_node_too(con: dbapi.Connection) -> None:
+    con.execute("UPDATE item SET data = ? WHERE id = 1", (b"0123456789",))
+    con.commit()
+    with con.blobopen("item", "data", 1) as blob:
+        blob.seek(3)
+        assert (blob.read(2), blob[-1], blob[2:8:2], len(blob)) == (b"34", ord("9"), b"246", 10)
+        blob.write(b"abc")
+        blob[0] = ord("x")
+    assert con.execute("SELECT data FROM item WHERE id = 1").fetchone() == (b"x1234abc89",)
+    with pytest.raises(dbapi.OperationalError, match="no such rowid: 7"):
+        con.blobopen("item", "data", 7)
+
+
+def test_a_dump_and_a_copy_make_the_same_database(con: dbapi.Connection) -> None:
+    rows = con.execute("SELECT * FROM item ORDER BY id").fetchall()
+    dumped, copied, backed_up = (sqlite3.connect(":memory:") for _ in range(3))
+    dumped.executescript("\n".join(con.iterdump()))
+    copied.deserialize(con.serialize())
+    con.backup(backed_up)
+    for copy in (dumped, copied, backed_up):
+        assert copy.execute("SELECT * FROM item ORDER BY id").fetchall() == rows
+        copy.close()
+
+
+def test_deserialize_replaces_the_database(con: dbapi.Connection) -> None:
+    other = sqlite3.connect(":memory:")
+    other.execute("CREATE TABLE other (a)")
+    con.deserialize(other.serialize())
+    other.close()
+    assert con.execute("SELECT name FROM sqlite_schema").fetchall() == [("other",)]
+
+
+def test_what_can_not_be_is_refused_with_its_reason(con: dbapi.Connection) -> None:
+    is_node = not hasattr(con.session.database, "serving")
+    refused: list[tuple[Callable[[], object], str]] = [
+        (lambda: con.load_extension("x"), "extensions reach files"),
+        (lambda: con.set_progress_handler(lambda: 0, 1), "interrupt"),
+        (lambda: con.setconfig(1), "protect what others share"),
+        (lambda: con.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, 5), "protects what others share"),
+        (lambda: con.backup(con), "virke.transfer"),  # type: ignore[arg-type]
+        (lambda: con("SELECT 1"), "no statement objects"),
+    ]
+    if is_node:
+        refused += [
+            (lambda: con.create_function("f", 0, int), "SQLite runs on the node"),
+            (lambda: con.create_collation("c", lambda a, b: 0), "SQLite runs on the node"),
+            (lambda: con.set_authorizer(lambda *_: 0), "SQLite runs on the node"),
+        ]
+    for call, reason in refused:
+        with pytest.raises(dbapi.NotSupportedError, match=reason):
+            call()
+
+
+def test_temporary_tables_live_as_long_as_their_transaction(con: dbapi.Connection) -> None:
+    con.execute("BEGIN")
+    con.execute("CREATE TEMP TABLE seen (a)")
+    con.execute("INSERT INTO seen VALUES (1)")
+    assert con.execute("SELECT a FROM seen").fetchall() == [(1,)]
+    con.commit()
+    with pytest.raises(dbapi.OperationalError, match="no such table: seen"):
+        con.execute("SELECT a FROM seen")
+
+
+def test_the_trace_sees_what_is_sent(con: dbapi.Connection) -> None:
+    seen: list[str] = []
+    con.set_trace_callback(seen.append)
+    con.execute("DELETE FROM item WHERE id = ?", (1,))
+    con.rollback()
+    con.executescript("SELECT 1; SELECT 2;")
+    con.set_trace_callback(None)
+    con.execute("SELECT 3")
+    assert seen == ["BEGIN ", "DELETE FROM item WHERE id = ?", "ROLLBACK", "SELECT 1;", "SELECT 2;"]
+
+
+def test_a_statement_is_interrupted_from_another_thread(con: dbapi.Connection, connect: Connect) -> None:
+    rows = con.execute("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c")
+    assert next(rows) == (1,)
+    thread = threading.Thread(target=con.interrupt)
+    thread.start()
+    thread.join()
+    with pytest.raises(dbapi.OperationalError) as caught:
+        rows.fetchall()
+    assert caught.value.sqlite_errorname == "SQLITE_INTERRUPT"
+    assert names(con) == ["tea", "jam"]
+
+
+def test_a_connection_that_is_forgotten_keeps_nobody_waiting(
+    con: dbapi.Connection, connect: Connect, name: str, where: str
+) -> None:
+    dropped = dbapi.connect(name, where)
+    dropped.execute("DELETE FROM item")
+    del dropped
+    gc.collect()
+    with connect(timeout=0) as other:
+        other.execute("DELETE FROM item WHERE id = 1")
+    assert names(con) == ["jam"]
+
+
+def test_threads_with_connections_of_their_own_write_in_turn(con: dbapi.Connection, connect: Connect) -> None:
+    def add(number: int) -> None:
+        mine = connect(timeout=30)
+        for turn in range(5):
+            for _ in range(50):
+                try:
+                    with mine:
+                        mine.execute("INSERT INTO item (name) VALUES (?)", (f"{number}.{turn}",))
+                    break
+                except dbapi.OperationalError as error:
+                    if not error.retryable:
+                        raise
+        mine.close()
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert con.execute("SELECT count(*) FROM item").fetchone() == (22,)

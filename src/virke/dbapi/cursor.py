@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 RowFactory = Callable[[Any, tuple[Any, ...]], Any]
 ONE_BY_ONE: Final = CONTROL | {"VACUUM", "PRAGMA"}
 """What a script that is one transaction can't have in it."""
+_NOTHING: Final = nullcontext()
 _BLANK: Final = " \t\r\n\f;"
 
 
@@ -71,21 +73,13 @@ class Cursor:
             raise ProgrammingError("You can only execute one statement at a time.")
         if not word or session.control(word, sql):
             return self
-        self._begin_if_due(word)
-        params = bind(parameters, lambda: session.names(sql)) if parameters != () else ()
-        connection.check_limits(sql)
-        session.tell(sql.strip(_BLANK))
-        self._show(session.run(word, sql, params))
+        with session.beginning(word, sql) if word in CHANGING else _NOTHING:
+            params = bind(parameters, lambda: session.names(sql)) if parameters != () else ()
+            connection.check_limits(sql)
+            session.tell(sql.strip(_BLANK))
+            self._show(session.run(word, sql, params))
         self.lastrowid = session.rowid
         return self
-
-    def _begin_if_due(self, word: str) -> None:
-        """Where DML begins a transaction by itself: `isolation_level` says how."""
-        session = self._connection.session
-        starts = session.autocommit == LEGACY and word in CHANGING
-        if starts and session.level is not None and not session.in_transaction:
-            session.tell(f"BEGIN {session.level}")
-            session.begin(session.level)
 
     def _show(self, answer: Answer) -> None:
         connection = self._connection
@@ -103,15 +97,14 @@ class Cursor:
         rows = iter(seq_of_parameters)
         if word not in CHANGING and word != "WITH":
             raise ProgrammingError("executemany() can only execute DML statements.")
-        self._begin_if_due(word)
-        self._show(Answer([], [], iter(())))
-        session.tell(sql)
+        self._show(Answer([], [], iter(()), 0))
         bound = (bind(row, lambda: session.names(sql)) for row in rows)
-        self.rowcount = 0
-        if not session.in_transaction:
-            self.rowcount = session.run_many(sql, bound)
-        while session.in_transaction and (part := list(islice(bound, 1000))):
-            self.rowcount += session.run_many(sql, part)
+        with session.beginning(word, sql):
+            session.tell(sql)
+            if not session.in_transaction:
+                self.rowcount = session.run_many(sql, bound)
+            while session.in_transaction and (part := list(islice(bound, 1000))):
+                self.rowcount += session.run_many(sql, part)
         return self
 
     def executescript(self, sql_script: str, /) -> Self:

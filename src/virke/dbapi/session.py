@@ -14,11 +14,11 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from virke.dbapi.errors import DatabaseError, OperationalError, Translating, with_code
+from virke.dbapi.errors import DatabaseError, Error, OperationalError, Translating, with_code
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
 from virke.engine.rows import Rows
@@ -112,6 +112,27 @@ class Session:
             except BaseException:
                 self._is_open = False
                 raise
+
+    @contextmanager
+    def beginning(self, word: str, sql: str) -> Iterator[None]:
+        """While a statement runs: DML begins a transaction by itself, unless it is not even SQL."""
+        begins = self.autocommit == LEGACY and word in CHANGING and self.level is not None and not self.in_transaction
+        if begins:
+            self.tell(f"BEGIN {self.level}")
+            self.begin(self.level or "")
+        try:
+            yield
+        except Error as error:
+            if begins and error.kind == "sql_error" and not self._is_sql(sql):
+                self.end(commits=False)
+            raise
+
+    def _is_sql(self, sql: str) -> bool:
+        try:
+            self.names(sql)
+        except Error:
+            return False
+        return True
 
     def end(self, *, commits: bool, sql: str | None = None) -> None:
         """Commit or roll back, if a transaction is open; with `autocommit` False the next one begins."""
@@ -255,7 +276,9 @@ class Session:
         """Run statements that hold no transaction control, all or none."""
         with self.errors:
             runner = self._within(writes=True) if self.in_transaction else self.database
-            self.changes += runner.run_script(sql).rows_affected
+            result = runner.run_script(sql)
+        self.changes += result.rows_affected
+        self.rowid = result.last_insert_rowid or self.rowid
 
     def names(self, sql: str) -> tuple[str | None, ...]:
         """The names of a statement's parameters."""
@@ -266,11 +289,10 @@ class Session:
         return word in READING or (word in _ASKED and self._within(writes=False).describe(sql).read_only)
 
     def _answer(self, word: str, result: QueryResult) -> Answer:
-        changed = -1
-        if word in CHANGING or (result.rows_affected and word == "WITH"):
-            changed = result.rows_affected
-            self.changes += changed
+        self.changes += result.rows_affected
+        if word != "UPDATE" and word != "DELETE":  # which say the id of an INSERT before them, if of any
             self.rowid = result.last_insert_rowid or self.rowid
+        changed = result.rows_affected if word in CHANGING else -1
         return Answer(result.columns, result.decltypes, iter(result.rows), changed)
 
     def _read(self, sql: str, params: Parameters) -> Answer:

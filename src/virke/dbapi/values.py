@@ -51,7 +51,11 @@ def _named(params: Mapping[str, object], name: str | None, at: int) -> object:
 def _bound(value: object, where: object) -> Parameter:
     kind = type(value)
     if kind not in _PLAIN or (sqlite3.adapters.keys() & _BASES):
-        value = sqlite3.adapt(value, sqlite3.PrepareProtocol, value)
+        adapter = sqlite3.adapters.get((kind, sqlite3.PrepareProtocol))
+        if (
+            getattr(adapter, "__module__", "") != "sqlite3.dbapi2"
+        ):  # its own for dates are deprecated, and ours say the same
+            value = sqlite3.adapt(value, sqlite3.PrepareProtocol, value)
     match value:
         case None | float() | bytes():
             return value
