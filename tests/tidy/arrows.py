@@ -31,7 +31,7 @@ LAYERS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"opening"}),
     frozenset({PUBLIC}),
     frozenset({"asgi_server", "node", "edge", "runtime", "dbapi", "aio"}),
-    frozenset({"sqlalchemy", "arrow", "pytest_plugin"}),
+    frozenset({"sqlalchemy", "django", "arrow", "pytest_plugin"}),
     frozenset({"project"}),
     frozenset({"cli", "__main__"}),
 )
@@ -61,8 +61,11 @@ CLOCK_CALLS: Final = frozenset({"now", "utcnow", "today"})
 IMPORTER_PACKAGES: Final = {
     "apsw": "src/virke/engine/sqlite",
     "click": "src/virke/cli",
+    "django": "src/virke/django",
     "sqlalchemy": "src/virke/sqlalchemy",
 }
+ASKED_BY: Final = {"django": frozenset({"src/virke/runtime/django.py"})}
+"""Frameworks that also load a file of their own: it imports them because they are running, and replaces nothing of theirs."""
 SYSTEM_MODULES: Final = frozenset({"fcntl", "msvcrt", "resource"})
 """Modules of Python that not every system has: one file imports them, too."""
 
@@ -176,6 +179,8 @@ def one_importer(files: Files) -> list[str]:
     for path, tree in trees(files, SOURCE):
         for _, dotted in imports(path, tree):
             library = dotted.split(".")[0]
+            if path in ASKED_BY.get(library, ()):
+                continue
             if is_third_party(dotted) or library in SYSTEM_MODULES:
                 folder = IMPORTER_PACKAGES.get(library)
                 importers[library].add(folder if folder and path.startswith(f"{folder}/") else path)
