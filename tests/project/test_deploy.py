@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +141,19 @@ def test_an_error_that_no_rehearsal_sees_says_what_was_applied(
     assert said(virke, "deploy", "--store", "local:there").startswith("applied 002_posts.sql\nmy-app-db is at")
 
 
+def test_two_that_deploy_at_once_end_as_one(app: Path) -> None:
+    """One database, each migration once, whichever was first."""
+    for number in range(2, 6):
+        write(app, f"00{number}_t", f"CREATE TABLE t{number}(x);")
+    command = [sys.executable, "-m", "virke", "deploy", "--store", "local:there"]
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command, cwd=app, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    ends = [(*process.communicate(timeout=60), process.returncode) for process in both]
+    assert [code for _, _, code in ends] == [0, 0], ends
+    applied = [line for out, _, _ in ends for line in out.splitlines() if line.startswith("applied ")]
+    assert sorted(applied) == ["applied 001_users.sql", *(f"applied 00{number}_t.sql" for number in range(2, 6))]
+
+
 def test_an_edited_migration_is_an_error_and_a_project_without_any_is_not(app: Path, virke: Virke) -> None:
     said(virke, "deploy", "--store", "local:there")
     write(app, "001_users", USERS.replace("name", "nom"))
@@ -170,7 +185,7 @@ BUCKET_TOML = '[store]\nurl = "s3://bucket/app"\naccess_key_id = "id"\n'
         ("", {"VIRKE_STORE": "s3://b"}, (None, None), ("store", "s3://b", {})),
         ("", {"VIRKE_STORE": "s3://b", "VIRKE_URL": "http://n"}, (None, None), ("node", "http://n", {})),
         ("", {"VIRKE_STORE": "s3://b", "VIRKE_URL": "http://n"}, ("store", None), ("store", "s3://b", {})),
-        ("", {"VIRKE_URL": "http://n"}, (None, "local:x"), ("store", "local:x", {})),
+        ("", {"VIRKE_URL": "http://n"}, (None, "local:x"), ("store", Path("x").absolute().as_uri(), {})),
         (NODE_TOML, {}, (None, None), ("node", "https://deploy", {"token": "vk_1"})),
         (NODE_TOML, {"VIRKE_TOKEN": "vk_2"}, (None, None), ("node", "https://deploy", {"token": "vk_2"})),
         (NODE_TOML, {"VIRKE_STORE": "s3://b"}, (None, None), ("node", "https://deploy", {"token": "vk_1"})),

@@ -109,4 +109,10 @@ def _destination(chosen: _Known, token: str | None, *, is_given: bool) -> Destin
         return Destination("node", StoreChoice(chosen.url, {**chosen.options, **({"token": token} if token else {})}))
     if is_given:
         raise UsageError(f"a token is for a node (https://HOST), and {chosen.url} is a store: leave --token out")
-    return Destination("store", StoreChoice(chosen.url, chosen.options))
+    return Destination("store", StoreChoice(",".join(map(_absolute, store_urls(chosen.url))), chosen.options))
+
+
+def _absolute(url: str) -> str:
+    """A URL that means the same in every folder: it is shown, to be put into an app's environment."""
+    path = local_path(url)
+    return url if path is None else path.absolute().as_uri()
