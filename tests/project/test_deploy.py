@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.cli.conftest import SEED_TOML, Virke
 from tests.servers.node import node
+from tests.servers.running import free_ports
 from tests.servers.s3 import CREDENTIALS, S3Server
 from virke.config import Config, parse
 from virke.errors import Unavailable, UsageError
@@ -94,6 +98,31 @@ def test_deploying_again_and_again(app: Path, virke: Virke, url: str) -> None:
     assert "004_tags.sql: no such table: nowhere" in broken.stderr
     assert "(line 2); this was the rehearsal: nothing was applied" in broken.stderr
     assert tables(virke, url) == ["posts", "users"]
+
+
+def test_the_app_reaches_it_as_deploying_said(folder: Path, virke: Virke, url: str) -> None:
+    """The template's own program, started as its Containerfile does, in the environment that `virke deploy` names."""
+    said(virke, "init", "--python", "--name", "my-app")
+    environment = json.loads(said(virke, "deploy", "--store", url, "--json"))["environment"]
+    command = re.findall(r"^CMD (.*)$", (folder / "Containerfile").read_text(), re.MULTILINE)
+    [port] = free_ports(1)
+    process = subprocess.Popen(
+        [sys.executable, *json.loads(command[0])[1:]],
+        env={**os.environ, **environment, "PORT": str(port)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        assert any("Uvicorn running on" in line for line in process.stderr)
+        body = b'{"name": "Dave", "email": "dave@example.com"}'
+        with urlopen(Request(f"http://127.0.0.1:{port}/users", body), timeout=60) as answer:
+            assert json.loads(answer.read()) == {"created": 1}
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    assert "Dave" in said(virke, "db", "query", "SELECT name FROM users", "--store", url)
 
 
 def test_a_broken_first_migration_creates_nothing(app: Path, virke: Virke, url: str) -> None:

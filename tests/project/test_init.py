@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.cli.conftest import Virke
 from virke.errors import UsageError
 from virke.project.init import KINDS, kind_for, write_project
 
+ROOT = Path(__file__).resolve().parents[2]
 SEED = '[project]\nname = "my-app"\n\n[database]\nname = "my-app-db"\n'
 
 
@@ -41,6 +43,21 @@ def test_a_new_project_names_itself_and_its_database(folder: Path, virke: Virke,
     assert (toml["project"]["name"], toml["database"]["name"]) == ("My-App", "My-App-db")
     module = toml["app"]["entry"].split(":")[0]
     assert (folder / module).exists() or (folder / f"{module}.py").exists()
+
+
+def test_images_take_what_there_is(tmp_path: Path) -> None:
+    """The extras that a Containerfile names exist, and what it copies and runs is in the project, or built as its README says."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for kind in KINDS:
+        folder = tmp_path / kind
+        write_project(folder, kind, "my-app")
+        text = (folder / "Containerfile").read_text()
+        for extras in re.findall(r"\.whl\)\[([\w,]+)\]", text):
+            assert {*extras.split(",")} <= known.keys()
+        assert json.loads(re.findall(r"^CMD (.*)$", text, re.MULTILINE)[0])[-1] in files(folder)
+        for copied in re.findall(r"^COPY (\S+)", text, re.MULTILINE):
+            is_built = copied.startswith("dist/") and "--wheel-dir dist" in (folder / "README.md").read_text()
+            assert is_built or list(folder.glob(copied) if copied != "." else [folder]), copied
 
 
 def test_without_an_option_it_is_the_python_program(folder: Path, virke: Virke) -> None:
