@@ -43,6 +43,8 @@ PAIRS: Final = [
     ("django", "gunicorn preload", "wsgi"),
 ]
 """Frameworks, servers, and the name of the app in the program."""
+ON_A_NODE: Final = [PAIRS[0], PAIRS[2], PAIRS[3], PAIRS[6], PAIRS[7]]
+"""One of each framework: what differs between servers does not differ by where the database is."""
 
 
 @pytest.fixture
@@ -126,7 +128,11 @@ def _keeps_visitors_apart(port: int) -> None:
     assert read == [(200, None)] * 24
 
 
-@pytest.mark.parametrize(("framework", "server", "app"), PAIRS)
+@pytest.mark.parametrize(
+    ("where", "framework", "server", "app"),
+    [*(("embedded", *pair) for pair in PAIRS), *(("node", *pair) for pair in ON_A_NODE)],
+    indirect=["where"],
+)
 def test_a_program_on_a_server(
     framework: str, server: str, app: str, serve: Callable[[str, str, str], int], database: virke.Database
 ) -> None:
