@@ -87,6 +87,10 @@ class Invalid(VirkeError):
     kind = "invalid"
 
 
+class WrongValue(Invalid):
+    """A parameter is not a value that SQLite can store: most often it came from outside of the program like that."""
+
+
 class SqlError(Invalid):
     """SQLite refused the statement; nothing was changed. `sqlite_code` names SQLite's extended result code.
 

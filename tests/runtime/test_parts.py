@@ -23,6 +23,7 @@ from virke.errors import (
     Unavailable,
     UsageError,
     VirkeError,
+    WrongValue,
 )
 from virke.runtime.answers import NoTenant, answer_to
 from virke.runtime.carrier import Carrier
@@ -181,7 +182,7 @@ def test_another_way_is_an_error(by: Any) -> None:
     [
         (SqlError("UNIQUE constraint failed: t.a", sqlite_code="SQLITE_CONSTRAINT_UNIQUE"), 400),
         (SqlError("datatype mismatch", sqlite_code="SQLITE_MISMATCH"), 400),
-        (Invalid("2 parameters were given, 1 is needed"), 400),
+        (WrongValue("integer 2 ** 70 does not fit in 64 bits"), 400),
         (Conflict("lost"), 409),
         (Busy("many wait"), 429),
         (Unavailable("s3://secret-bucket does not answer"), 503),
@@ -205,6 +206,7 @@ def test_what_a_visitor_can_cause_or_repeat_is_answered(error: VirkeError, statu
 @pytest.mark.parametrize(
     "error",
     [
+        Invalid("2 parameters were given, 1 is needed"),
         SqlError("no such table: users"),
         Denied("no"),
         NotFound("there is no database 'x'"),

@@ -14,7 +14,8 @@ import pytest
 import virke
 from tests.runtime.asgi_client import asked, run
 from virke.aio import AsyncDatabase
-from virke.errors import Invalid, NotFound, Unavailable, UsageError
+from virke.client import asking
+from virke.errors import Invalid, NotFound, Unavailable, UsageError, WrongValue
 from virke.runtime import AsyncVirkeDB, Request, SyncVirkeDB, VirkeDB
 from virke.runtime import place as places
 from virke.runtime import virke as runtime
@@ -190,6 +191,23 @@ def test_what_would_outlive_the_request_is_refused(sql: str, opened: Opened) -> 
         run(awaited())
     assert db.query("PRAGMA foreign_keys").rows == [(1,)]
     assert db.query("SELECT 'PRAGMA foreign_keys = off'").rows == [("PRAGMA foreign_keys = off",)]
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, 1 << 63, "\ud800"])
+def test_a_value_that_cant_be_stored_is_told_from_a_call_that_is_wrong(value: Any, opened: Opened) -> None:
+    """The first most often came from a visitor, the second never did; on a node it is told before anything is sent."""
+    _, db = _db(opened)
+    insert = "INSERT INTO item (name) VALUES (?)"
+    with pytest.raises(WrongValue):
+        db.execute(insert, [value])
+    with pytest.raises(WrongValue), db.transaction() as transaction:
+        transaction.execute(insert, [value])
+    with pytest.raises(WrongValue):
+        asking.body_of(asking.statement(insert, [value]))
+    with pytest.raises(Invalid) as caught:
+        db.execute(insert, ["a", "b"])
+    assert type(caught.value) is Invalid
+    assert db.query("SELECT count(*) FROM item").rows == [(0,)]
 
 
 # One object, awaited or called

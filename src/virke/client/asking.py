@@ -20,7 +20,7 @@ from virke.api.table import BOOKMARK, CONSISTENCY, KEY
 from virke.client.exchange import Again, Request
 from virke.engine.sqlite import ALONE, check_text, check_value, keyword, plain
 from virke.engine.values import Json, encode_value
-from virke.errors import Invalid
+from virke.errors import Invalid, WrongValue
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Parameters
@@ -40,7 +40,7 @@ def body_of(value: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise Invalid(f"text is not valid Unicode: {error}") from error
+        raise WrongValue(f"text is not valid Unicode: {error}") from error
 
 
 def post(

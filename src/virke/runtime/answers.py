@@ -2,7 +2,7 @@
 
 Pure. Statuses are the API's (`api.failures`); which errors are answered at all is the same in `@virke/runtime`.
 
-1. Answered is what a visitor's request can cause, or what sending it again mends. All else is the program's or its
+1. Answered is what a visitor's data can cause, or what sending it again mends. All else is the program's or its
    operator's to mend: it goes on as an exception, so that the framework logs it and answers 500.
 2. For faults of the data a visitor reads SQLite's words, for those of the store none of the store's.
 """
@@ -15,9 +15,9 @@ from typing import Final
 
 from virke.api.codec import PlainCodec
 from virke.api.failures import RETRY_AFTER_S, STATUS_OF
-from virke.errors import NotFound, RateLimited, SqlError, VirkeError
+from virke.errors import NotFound, RateLimited, SqlError, VirkeError, WrongValue
 
-VISITORS: Final = frozenset({"invalid", "conflict", "busy", "unavailable", "timed_out", "outcome_unknown"})
+VISITORS: Final = frozenset({"conflict", "busy", "unavailable", "timed_out", "outcome_unknown"})
 VISITORS_DATA: Final = re.compile(r"SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)")
 SAID: Final = {
     "busy": "the database is busy; try again in a moment",
@@ -75,4 +75,4 @@ def answer_to(error: VirkeError) -> Answer | None:
 def _is_visitors(error: VirkeError) -> bool:
     if isinstance(error, SqlError):
         return VISITORS_DATA.match(error.sqlite_code) is not None
-    return error.kind in VISITORS or isinstance(error, NoTenant)
+    return error.kind in VISITORS or isinstance(error, WrongValue | NoTenant)

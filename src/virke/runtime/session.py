@@ -6,7 +6,7 @@ Synchronous, for any number of threads of one request. Knows databases; knows no
    garbled, of another database, or not shown in time is dropped, and never an error.
 2. `wrote` has the bookmark of the newest write of this request; None if it wrote nothing.
 3. Nothing of it outlives the request: what a connection would remember (`PRAGMA foreign_keys`) is refused.
-4. A database that the request chose and that is not there is the visitor's error (`NoTenant`).
+4. A database that the request chose and that is not there is the visitor's error (`NoTenant`), as one that can't be (`WrongValue`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from virke.api.hrana.sql import ForeignKeys, control, only_reads, verb
+from virke.core.ids import check_name
 from virke.engine.results import mark_in, requests_of
 from virke.engine.sqlite import check_text, split
-from virke.errors import Deleted, Invalid, NotFound, Unavailable, UsageError
+from virke.errors import Deleted, Invalid, NotFound, Unavailable, UsageError, WrongValue
 from virke.runtime.answers import NoTenant
 from virke.runtime.opened import Opened
 
@@ -50,14 +51,17 @@ class Session:
 
     @property
     def name(self) -> str | None:
-        """The name of its database; None: the configured one. Raises what the function raises that chooses it."""
+        """The name of its database; None: the configured one. Raises `WrongValue`, and what the function that chooses it raises."""
         if not callable(self._given):
             return self._given
         if self._chosen is None:
             chosen = self._given()
             if not isinstance(chosen, str):
                 raise UsageError(f"the function `db` must return the name of a database, not {chosen!r}")
-            self._chosen = chosen
+            try:
+                self._chosen = check_name(chosen)
+            except Invalid as error:
+                raise WrongValue(error.message) from error
         return self._chosen
 
     @property

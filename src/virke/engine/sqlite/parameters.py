@@ -17,7 +17,7 @@ from operator import index
 from typing import TYPE_CHECKING, Final, Protocol, SupportsIndex, TypeAlias
 
 from virke.engine.sqlite.statement import Statement
-from virke.errors import Invalid
+from virke.errors import Invalid, WrongValue
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -105,7 +105,7 @@ def _of_scalar(value: object) -> Plain:
     return _plain(found)
 
 
-def _unsupported(value: object) -> Invalid:
+def _unsupported(value: object) -> WrongValue:
     name = type(value).__name__
     hints = {
         "timedelta": "use value.total_seconds()",
@@ -115,7 +115,7 @@ def _unsupported(value: object) -> Invalid:
         "ndarray": "use array.tobytes(), or executemany with a row for each item",
         "NAType": "use None",
     }
-    return Invalid(
+    return WrongValue(
         f"a parameter of type {name} is not supported",
         hint=hints.get(name, "use int, float, str, bytes, None, datetime, date, time, Decimal or UUID"),
     )
@@ -148,9 +148,9 @@ def check_value(value: object) -> None:
     """Raise `Invalid` unless SQLite can store `value` (None, bool, int of 64 bits, float, str, bytes-like)."""
     if isinstance(value, int):
         if not -(1 << 63) <= value < 1 << 63:
-            raise Invalid(f"integer {value} does not fit in 64 bits")
+            raise WrongValue(f"integer {value} does not fit in 64 bits")
     elif isinstance(value, memoryview):
         if not value.c_contiguous:
-            raise Invalid("a memoryview with gaps can't be a parameter; use bytes(view)")
+            raise WrongValue("a memoryview with gaps can't be a parameter; use bytes(view)")
     elif value is not None and not isinstance(value, (float, str, bytes, bytearray)):
         raise _unsupported(value)

@@ -21,7 +21,7 @@ from typing import Final
 from virke.engine.sqlite.opening import Connection, Cursor
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row
 from virke.engine.sqlite.statement import Statement
-from virke.errors import Invalid
+from virke.errors import WrongValue
 
 _READING: Final = frozenset({"SELECT", "VALUES", "WITH"})
 _TOKEN: Final = re.compile(
@@ -168,4 +168,4 @@ def _bytes_of(text: str, encoding: str) -> bytes:
         data = text.encode("utf-8", "surrogateescape")
         return data if encoding == "UTF-8" else data.decode("utf-8", "surrogatepass").encode(encoding, "surrogatepass")
     except UnicodeError as error:
-        raise Invalid(f"text is not valid Unicode: {error}") from error
+        raise WrongValue(f"text is not valid Unicode: {error}") from error

@@ -7,7 +7,7 @@ from typing import Final
 import apsw
 
 from virke.engine.sqlite.guard import Guard
-from virke.errors import Corrupt, Denied, Invalid, SqlError, TimedOut, TooLarge, Unavailable, VirkeError
+from virke.errors import Corrupt, Denied, Invalid, SqlError, TimedOut, TooLarge, Unavailable, VirkeError, WrongValue
 
 Error = apsw.Error
 ReadOnlyError = apsw.ReadOnlyError
@@ -58,7 +58,7 @@ def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> Vi
                 "there is text that is not valid Unicode, which can be given back by a SELECT, or as CAST(… AS BLOB) alone"
             )
         case UnicodeError():
-            return Invalid(f"text is not valid Unicode: {error}")
+            return WrongValue(f"text is not valid Unicode: {error}")
         case _:
             return Invalid(f"{error}")
 
