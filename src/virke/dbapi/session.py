@@ -6,7 +6,8 @@ Knows `Database` and `Transaction`; knows no cursor. What PEP 249 and `sqlite3` 
    goes on if nothing was committed since (else `OperationalError`, SQLITE_BUSY_SNAPSHOT, as in SQLite's WAL mode).
 2. One that writes is first in line: others of this machine wait up to their `timeout`, and are `OperationalError` (SQLITE_BUSY) then.
 3. A statement outside of a transaction is one by itself; where it lost a race it is run again.
-4. A commit that fails leaves no transaction open: nothing of it is in history, or the error says that this is not known.
+4. Whatever one connection of this process committed, the others see in their next read or transaction, whatever the store's reads promise.
+5. A commit that fails leaves no transaction open: nothing of it is in history, or the error says that this is not known.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from virke.engine.sqlite import Parameters, Row, Value
 from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction
 from virke.errors import Conflict, Denied, ReadOnly, TooLarge, VirkeError
+from virke.scopes import Scope
 
 LEGACY: Final = -1
 SMALL_ROWS: Final = 200
@@ -43,6 +45,11 @@ _MARK: Final = re.compile(
     re.IGNORECASE,
 )
 _BEGIN: Final = re.compile(r"[\s;]*BEGIN\s+(\w+)", re.IGNORECASE)
+
+
+_newest: Final[dict[str, tuple[int, str]]] = {}
+"""By history: the newest version that a connection of this process committed, and its bookmark (rule 4)."""
+HISTORIES_KEPT: Final = 1000
 
 
 class Answer(NamedTuple):
@@ -82,6 +89,7 @@ class Session:
         self._began_by_mark = False
         self._serving = getattr(database, "serving", None)
         """None for a database of a node, which has its own line of writers."""
+        self._history = self._serving.history if self._serving else ""
         self._open_rows: WeakKeyDictionary[Rows, list[list[Row]]] = WeakKeyDictionary()
         self._small: dict[str, None] = {}
         self._running: Cancel | None = None
@@ -145,8 +153,21 @@ class Session:
         with self.errors:
             if transaction is not None and commits:
                 transaction.commit()
+                self._publish()
             elif transaction is not None:
                 transaction.rollback()
+
+    def _publish(self) -> None:
+        """Something was committed here: let the other connections know (rule 4). A node sees to its own."""
+        if self._serving is not None and (version := self.database.version) > _newest.get(self._history, (0, ""))[0]:
+            if len(_newest) >= HISTORIES_KEPT:
+                _newest.clear()
+            _newest[self._history] = version, self.database.bookmark
+
+    def _bookmark(self) -> str | None:
+        """What another connection committed and this one has not seen."""
+        version, bookmark = _newest.get(self._history, (0, None))
+        return bookmark if version > self.database.version else None
 
     def restart(self) -> None:
         """With `autocommit` False: what begins after each end."""
@@ -164,12 +185,16 @@ class Session:
         if now is not None and (not writes or not now.read_only):
             return now
         with self.errors:
+            serving = self._serving
             if not writes:
-                self._transaction = self.database.transaction(read_only=True)
+                self._transaction = (
+                    serving.begin_reading(foreign_keys=None, scope=Scope.ADMIN, bookmark=self._bookmark())
+                    if serving
+                    else self.database.transaction(read_only=True)
+                )
                 return self._transaction
             if self._read_only:
                 raise ReadOnly("attempt to write a readonly database: this connection only reads")
-            serving = self._serving
             made = serving.begin_writing(wait_s=self._wait_s) if serving else self.database.transaction(immediate=True)
             if now is not None and not now.begins_as(made):
                 made.rollback()
@@ -269,7 +294,7 @@ class Session:
         with self.errors:
             runner = self._within(writes=True) if self.in_transaction else self.database
             changed = runner.executemany(sql, rows)
-        self.changes += changed
+        self._wrote(changed)
         return changed
 
     def run_script(self, sql: str) -> None:
@@ -277,8 +302,13 @@ class Session:
         with self.errors:
             runner = self._within(writes=True) if self.in_transaction else self.database
             result = runner.run_script(sql)
-        self.changes += result.rows_affected
+        self._wrote(result.rows_affected)
         self.rowid = result.last_insert_rowid or self.rowid
+
+    def _wrote(self, changed: int) -> None:
+        self.changes += changed
+        if not self._is_open:
+            self._publish()
 
     def names(self, sql: str) -> tuple[str | None, ...]:
         """The names of a statement's parameters."""
@@ -289,7 +319,7 @@ class Session:
         return word in READING or (word in _ASKED and self._within(writes=False).describe(sql).read_only)
 
     def _answer(self, word: str, result: QueryResult) -> Answer:
-        self.changes += result.rows_affected
+        self._wrote(result.rows_affected)
         if word != "UPDATE" and word != "DELETE":  # which say the id of an INSERT before them, if of any
             self.rowid = result.last_insert_rowid or self.rowid
         changed = result.rows_affected if word in CHANGING else -1
@@ -297,16 +327,17 @@ class Session:
 
     def _read(self, sql: str, params: Parameters) -> Answer:
         """Rows in bounded memory: all at once where they were few the last time, else as they are asked for."""
+        bookmark = self._bookmark()
         if sql in self._small:
             try:
-                result = self.database.query(sql, params, consistency=self._consistency)
+                result = self.database.query(sql, params, consistency=self._consistency, bookmark=bookmark)
                 if len(result.rows) > SMALL_ROWS:
                     del self._small[sql]
                 return Answer(result.columns, result.decltypes, iter(result.rows))
             except TooLarge:
                 del self._small[sql]
         cancel = self._running = Cancel()
-        rows = self.database.query_rows(sql, params, consistency=self._consistency, cancel=cancel)
+        rows = self.database.query_rows(sql, params, consistency=self._consistency, bookmark=bookmark, cancel=cancel)
         chunk = rows.take(2)
         if len(chunk) < 2:
             self._remember(sql)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from virke.dbapi.errors import ProgrammingError
 from virke.engine.sqlite import Parameter, Parameters, plain
@@ -20,22 +20,33 @@ from virke.errors import Invalid
 Convert = Callable[[tuple[object, ...]], tuple[object, ...]]
 _PLAIN: Final = frozenset({int, float, str, bytes, type(None)})
 _BASES: Final = frozenset((base, sqlite3.PrepareProtocol) for base in (int, float, str, bytearray))
+_TOO_LARGE: Final = "Python int too large to convert to SQLite INTEGER"
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
 
-def bind(params: object, names: Callable[[], Sequence[str | None]]) -> Parameters:
+def bind(params: Any, names: Callable[[], Sequence[str | None]]) -> Parameters:
     """Parameters as SQLite takes them; `names` are those of the statement, asked for if the mapping has names of its own.
 
     Raises:
         ProgrammingError, OverflowError, UnicodeEncodeError, BufferError: as `sqlite3`.
     """
+    kind = type(params)
+    if (kind is tuple or kind is list) and _PLAIN.issuperset(map(type, params)) and not _is_any_base_adapted():
+        for value in params:
+            if type(value) is str:
+                if not value.isascii():
+                    value.encode()  # or the error that says which character has no encoding
+            elif type(value) is int and not -(1 << 63) <= value < 1 << 63:
+                raise OverflowError(_TOO_LARGE)
+        given: Parameters = params
+        return given
     if isinstance(params, Mapping):
         if type(params) is not dict or not {type(value) for value in params.values()} <= _PLAIN:
             params = {name: _named(params, name, at) for at, name in enumerate(names(), 1)}
         return {str(name): _bound(value, f":{name}") for name, value in params.items()}
     if not hasattr(type(params), "__getitem__") or not hasattr(type(params), "__len__"):
         raise ProgrammingError("parameters are of unsupported type")
-    given = params if isinstance(params, list | tuple) else [params[at] for at in range(len(params))]  # type: ignore[index,arg-type]
+    given = params if isinstance(params, list | tuple) else [params[at] for at in range(len(params))]
     return [_bound(value, at) for at, value in enumerate(given, 1)]
 
 
@@ -48,9 +59,13 @@ def _named(params: Mapping[str, object], name: str | None, at: int) -> object:
         raise ProgrammingError(f"You did not supply a value for binding parameter :{name}.") from None
 
 
+def _is_any_base_adapted() -> bool:
+    return not _BASES.isdisjoint(sqlite3.adapters)
+
+
 def _bound(value: object, where: object) -> Parameter:
     kind = type(value)
-    if kind not in _PLAIN or (sqlite3.adapters.keys() & _BASES):
+    if kind not in _PLAIN or _is_any_base_adapted():
         adapter = sqlite3.adapters.get((kind, sqlite3.PrepareProtocol))
         if (
             getattr(adapter, "__module__", "") != "sqlite3.dbapi2"
@@ -65,7 +80,7 @@ def _bound(value: object, where: object) -> Parameter:
             return value
         case int():
             if value not in _INT64:
-                raise OverflowError("Python int too large to convert to SQLite INTEGER")
+                raise OverflowError(_TOO_LARGE)
             return value
         case _:
             return _other(value, where)

@@ -132,6 +132,12 @@ class Serving:
             key=None, read_only=True, immediate=False, foreign_keys=foreign_keys, scope=scope, bookmark=bookmark
         )
 
+    @property
+    def history(self) -> str:
+        """Names the history of this database: the same for all objects of it in this process, and for no other database."""
+        branch = self._parts.branch
+        return f"{branch.store.url} {branch.key} {branch.latest().root.database_id.hex()}"
+
     def begin_writing(self, *, wait_s: float) -> Transaction:
         """A transaction that writes, first in line from its beginning. Raises `Busy`: it was not within `wait_s`."""
         return self._parts.writes.transaction(
