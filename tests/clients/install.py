@@ -14,6 +14,7 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
+from tests.clients.django_suite import fetch as fetch_django
 from tests.servers.sqld import PLACE, binary
 
 HERE: Final = Path(__file__).parent
@@ -89,6 +90,8 @@ def install_python() -> None:
 def main() -> int:
     """Install everything; its exit status."""
     try:
+        if why := fetch_django():  # needs no Node
+            raise Missing(why)
         install_javascript()
         install_runtime()
         install_python()
