@@ -15,7 +15,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
-from virke.errors import Invalid
+from virke.errors import Invalid, WrongValue
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Parameter, Value
@@ -55,7 +55,7 @@ def _encode_text(text: str) -> Json:
         try:
             return {"text_base64": base64.b64encode(text.encode(errors="surrogateescape")).decode()}
         except UnicodeEncodeError as error:
-            raise Invalid(f"text is not valid Unicode: {error}") from error
+            raise WrongValue(f"text is not valid Unicode: {error}") from error
     return text
 
 
