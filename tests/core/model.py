@@ -244,4 +244,5 @@ def small_limits() -> Iterator[None]:
         patch.setattr(merge_module, "WINDOW_PAGES", 9)
         patch.setattr(hot_module, "FROM_PAGES", 6)
         patch.setattr(segment_module, "_SMALL_INDEX_FRAMES", 3)
+        patch.setattr(segment_module, "_ASKED_PAGES", 2)
         yield

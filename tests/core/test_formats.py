@@ -36,12 +36,14 @@ from virke.core.segment import (
     BLOCK_FRAMES,
     BLOCK_RAW_MAX,
     Block,
+    Frame,
     Group,
     Head,
     Index,
     Ref,
     decode_frame,
     decode_index,
+    encode_block,
     encode_index,
     read_ref,
 )
@@ -465,3 +467,20 @@ def test_the_heads_that_the_tests_write_are_the_real_ones() -> None:
     """`head_bytes` above must not drift from what the format says."""
     root: Root = decode_root(vector(NEW), "x")
     assert head_bytes(root.head) in vector(NEW)
+
+
+def test_a_few_pages_of_a_small_index_decode_their_blocks_alone() -> None:
+    """One request asks for a few pages; one that asks for many has all of it decoded once, and is answered the same."""
+    frames = [
+        Frame((PageNo(2 * n + 1), PageNo(2 * n + 2)), 0, 100 * n, 100, 7, DEFLATE) for n in range(6 * BLOCK_FRAMES)
+    ]
+    blocks = tuple(encode_block(frames[at : at + BLOCK_FRAMES]) for at in range(0, len(frames), BLOCK_FRAMES))
+    ref, _ = segment(STORED_SEGMENT)
+    head = Head(Version(1), CommitId(bytes(16)), 0, 4096, PageCount(len(frames) * 2), 0)
+    index = Index(ref.identity, (), (Group(head, blocks),))
+    assert index.find(PageNo(301), Version(1)) == (frames[150], 0)
+    assert len(index._blocks) == 1
+    pages = [*range(1, len(frames) * 2 + 1), len(frames) * 2 + 1]
+    expected = [(frames[(page - 1) // 2], (page - 1) % 2) for page in pages[:-1]]
+    assert [index.find(PageNo(page), Version(1)) for page in pages] == [*expected, None]
+    assert index._newest is not None

@@ -42,6 +42,8 @@ BLOCK_RAW_MAX: Final = 1 << 20
 TEXT_MAX: Final = 128
 _TIERS: Final = (Tier.KV, Tier.OBJECT)
 _SMALL_INDEX_FRAMES: Final = 1024
+_ASKED_PAGES: Final = 32
+"""So many pages asked of a small index pay for decoding all of it: one request at the edge asks for a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +290,7 @@ class Index:
     """A segment's index: which page is in which frame, as of which version."""
 
     __slots__ = (
+        "_asked",
         "_block_firsts",
         "_blocks",
         "_firsts",
@@ -310,6 +313,8 @@ class Index:
         self._firsts: dict[tuple[int, int], list[PageNo]] = {}
         """The first page of each frame of a decoded block."""
         self._newest: dict[PageNo, tuple[Frame, int]] | None = None
+        self._asked = 0
+        """How many pages were asked for before `_newest` was made."""
         self.is_one_state = groups[0].head.version == groups[-1].head.version
         """Whether all groups are of one state: then no page is in two of them."""
         self._is_small = self.frame_count() <= _SMALL_INDEX_FRAMES
@@ -317,9 +322,11 @@ class Index:
     def find(self, page: PageNo, version: Version) -> tuple[Frame, int] | None:
         """The frame that holds `page` as of `version`, and the page's place in it; None if it is not here."""
         if version >= self.groups[-1].head.version:
-            if self._newest is None and self._is_small:
-                self._newest = self.pages(version)
             if self._newest is not None:
+                return self._newest.get(page)
+            self._asked += 1
+            if self._is_small and self._asked > _ASKED_PAGES:
+                self._newest = self.pages(version)
                 return self._newest.get(page)
         for number in range(len(self.groups) - 1, -1, -1):
             group = self.groups[number]
