@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from virke.aio import AsyncDatabase as AsyncDatabase
     from virke.aio import AsyncRows as AsyncRows
     from virke.aio import AsyncTransaction as AsyncTransaction
+    from virke.arrow import fetch_arrow as fetch_arrow
     from virke.core.settings import Settings as Settings
     from virke.engine.database import Database as Database
     from virke.engine.results import Collected as Collected
@@ -52,6 +53,7 @@ __version__: Final = "0.1.0"
 
 _NAMES: Final = {
     "virke.aio": "AsyncDatabase AsyncRows AsyncTransaction",
+    "virke.arrow": "fetch_arrow",
     "virke.core.settings": "Settings",
     "virke.engine.database": "Database",
     "virke.engine.results": "Collected Flushed Meta QueryResult RejectedWrite SchemaEntry Status Upkept",

@@ -148,6 +148,9 @@ class Table:
     def item(self) -> object:
         raise ValueError("can only convert an array of size 1")
 
+    def __index__(self) -> int:
+        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+
 
 WRONG: Final[list[tuple[Any, str]]] = [
     (timedelta(1), "total_seconds"),

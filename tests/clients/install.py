@@ -71,15 +71,25 @@ def install_runtime() -> None:
 
 
 def install_python() -> None:
-    """The packages of `python/requirements.txt`, and the tests of one of them. Raises `Missing`."""
+    """The packages of `python/requirements.txt`, the tests of two of them, and Virke. Raises `Missing`."""
     if not VENV.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     wanted = HERE / "python" / "requirements.txt"
     run(*pip, "install", "--requirement", str(wanted), what="pip could not install the clients")
-    [version] = [word for word in wanted.read_text().split() if word.startswith("turso-serverless==")]
+    run(
+        *pip,
+        "install",
+        "--no-build-isolation",
+        "--no-deps",
+        "--editable",
+        str(HERE.parents[1]),
+        what="pip: Virke itself",
+    )
     source = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", str(SDIST)]
-    run(*pip, "download", *source, version, what=f"pip could not fetch the sources of {version}")
+    for version in wanted.read_text().split():
+        if version.startswith(("turso-serverless==", "sqlalchemy==")):
+            run(*pip, "download", *source, version, what=f"pip could not fetch the sources of {version}")
     for archive in SDIST.glob("*.tar.gz"):
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
         assert f"sha256:{digest}" in wanted.read_text(), f"{archive.name} is not the one that was pinned"

@@ -86,7 +86,10 @@ def _plain(value: object) -> Plain:
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return _of_scalar(value)
     if isinstance(value, SupportsIndex):
-        return index(value)
+        try:
+            return index(value)
+        except TypeError as error:  # an array of numpy has the method, and no one value
+            raise _unsupported(value) from error
     raise _unsupported(value)
 
 
