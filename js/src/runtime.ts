@@ -2,7 +2,7 @@
 
 import { d1, type D1Database } from "./d1.js";
 import { Database, type VirkeDB, type VirkeSession } from "./database.js";
-import { errorOf, VirkeError } from "./errors.js";
+import { errorOf, invalid, VirkeError } from "./errors.js";
 import type { Place, ServeOptions } from "./places/place.js";
 import { Remote } from "./remote.js";
 import { Session } from "./session.js";
@@ -47,6 +47,9 @@ export class Runtime {
   readonly #remote: Remote;
 
   constructor(place: Place, options: Options) {
+    const { integers = "number", bookmark = "cookie" } = options;
+    if (!["number", "bigint", "string"].includes(integers)) throw invalid(`integers is "number", "bigint" or "string", not ${JSON.stringify(integers)}`);
+    if (!["cookie", "header", false].includes(bookmark)) throw invalid(`bookmark is "cookie", "header" or false, not ${JSON.stringify(bookmark)}`);
     this.place = place;
     this.#options = options;
     this.#remote = new Remote(place, options);

@@ -115,3 +115,15 @@ test("a write whose rows can't be given says that it was done", async () => {
   assert.match(exact.message, /it was done/);
   assert.equal((await failure(db.execute("DELETE FROM t"))).code, "outcome_unknown");
 });
+
+test("a transaction that the node took back is over: nothing more is sent for it", async () => {
+  const taken = { type: "error", error: { message: "x", code: "SQLITE_BUSY", virke: { code: "conflict", message: "lost" } } };
+  outcomes = [pipeline({ type: "virke_begin", version: 1, bookmark: MARK }, "b1"), () => answer({ baton: null, results: [taken] })];
+  const work = async (tx) => {
+    const first = await failure(tx.query("SELECT 1"));
+    const second = await failure(tx.query("SELECT 1"));
+    assert.deepEqual([first.code, second.message], ["conflict", "the transaction is over"]);
+    throw first;
+  };
+  assert.deepEqual([(await failure(connect({ db: "shop" }).transaction(work))).status, sent.length], [409, 2]);
+});

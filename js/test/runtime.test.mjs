@@ -84,3 +84,7 @@ test("the database may be named by the environment", async () => {
   fire(program);
   assert.deepEqual(await (await ask("/")).json(), [["zoe"]]);
 });
+
+test("an option that means nothing is an error at once", () => {
+  for (const options of [{ bookmark: "cookies" }, { bookmark: true }, { integers: "int" }]) assert.throws(() => virke(options), { code: "invalid" });
+});

@@ -207,6 +207,16 @@ def test_a_program_without_a_framework_answers(running: Node, tmp_path: Path) ->
         assert asked(url, ann)[0] == 400
 
 
+def test_the_seeds_program_answers_on_workerd(running: Node, tmp_path: Path) -> None:
+    folder = project(tmp_path / "app", OTHERS, {"app.ts": the_seeds_program()})
+    found = answers(OTHERS / "workerd.mjs", running.url, folder)
+    again = found["the same again"]
+    assert (again[0], again[1]["error"]["sqlite_code"]) == (400, "SQLITE_CONSTRAINT_UNIQUE")
+    assert found["write"] == [200, {"created": 1}, "virke_bookmark"]
+    assert found["read"] == [200, [[1, "ann", "a@x"]], {"undefined": True}]
+    assert found["modules of other places"] == []
+
+
 def test_the_middleware_in_a_hono_program(running: Node, tmp_path: Path) -> None:
     program = (Path(__file__).parent / "runtime" / "hono.mjs").read_text()
     folder = project(tmp_path / "app", ALONE, {"hono.mjs": program})
