@@ -76,6 +76,16 @@ def _choice(where: str | StoreChoice | None) -> StoreChoice:
     return StoreChoice(where) if isinstance(where, str) else where
 
 
+def is_of_node(where: Where) -> bool:
+    """Whether `where`, or what the configuration says, names a node. Raises `UsageError`: it is not understood."""
+    return _node_choice(where) is not None
+
+
+def _node_choice(where: Where) -> StoreChoice | None:
+    choice = None if isinstance(where, Store) else _choice(where)
+    return choice if choice is not None and is_node(choice.url) else None
+
+
 def node_of(where: Where, token: str | None = None) -> Node | None:
     """The node that `where` names; None if it names a store.
 
@@ -84,8 +94,8 @@ def node_of(where: Where, token: str | None = None) -> Node | None:
     Raises:
         UsageError: the URL is not understood, or there is a token for a store.
     """
-    choice = None if isinstance(where, Store) else _choice(where)
-    if choice is None or not is_node(choice.url):
+    choice = _node_choice(where)
+    if choice is None:
         if token is not None:
             raise UsageError("a token is for a node (https://HOST), and this is a store")
         return None

@@ -353,3 +353,23 @@ def test_threads_with_connections_of_their_own_write_in_turn(con: dbapi.Connecti
     for thread in threads:
         thread.join()
     assert con.execute("SELECT count(*) FROM item").fetchone() == (22,)
+
+
+def test_the_configuration_may_name_the_node(
+    where: str, name: str, con: dbapi.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIRKE_STORE", where)
+    found = dbapi.connect(name)
+    assert names(found) == ["tea", "jam"]
+    found.close()
+
+
+def test_a_connection_that_is_made_again_keeps_nobody_waiting(
+    where: str, name: str, con: dbapi.Connection, connect: Connect
+) -> None:
+    again = connect(timeout=0)
+    again.execute("DELETE FROM item")
+    again.__init__(name, where)  # type: ignore[misc]
+    con.execute("DELETE FROM item WHERE id = 1")
+    con.commit()
+    assert names(again) == ["jam"]

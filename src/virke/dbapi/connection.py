@@ -31,7 +31,7 @@ from virke.dbapi.errors import (
 )
 from virke.dbapi.session import LEGACY, Session
 from virke.engine.sqlite import OnConnect
-from virke.opening import Where
+from virke.opening import Where, is_of_node
 from virke.opening import connect as open_database
 from virke.transfer import export_file, import_file
 
@@ -96,7 +96,8 @@ class Connection:
         read_only: bool = False,
         consistency: str | None = None,
     ) -> None:
-        self._is_initialised = False
+        self.__del__()  # it may be made again
+        self._is_initialised, self._session = False, None
         self._check_level(isolation_level)
         self._check_autocommit(autocommit)
         self._errors = Translating()
@@ -108,7 +109,7 @@ class Connection:
         self.text_factory: Callable[[bytes], Any] = str
         self._limits = dict(_LIMITS)
         with self._errors:
-            hook = callbacks.extend if store is None or not _is_node(store) else None
+            hook = None if is_of_node(store) else callbacks.extend
             database = open_database(name, store, token=token, create=create, read_only=read_only, on_connect=hook)
         self._session = Session(
             database, self._errors, wait_s=timeout, consistency=consistency, autocommit=autocommit, read_only=read_only
@@ -388,7 +389,3 @@ class Connection:
         copy.deserialize(self.serialize())
         copy.backup(target, **how)
         copy.close()
-
-
-def _is_node(store: object) -> bool:
-    return isinstance(store, str) and store.startswith(("http://", "https://"))
