@@ -296,6 +296,10 @@ def test_temporary_tables_live_as_long_as_their_transaction(con: dbapi.Connectio
     con.commit()
     with pytest.raises(dbapi.OperationalError, match="no such table: seen"):
         con.execute("SELECT a FROM seen")
+    for sql in ("CREATE TEMP TABLE seen (a)", "create temporary view v AS SELECT 1", 'CREATE TABLE "temp".seen (a)'):
+        with pytest.raises(dbapi.NotSupportedError, match="BEGIN one first"):
+            con.execute(sql)
+    con.execute("CREATE TABLE temperature (a)")
 
 
 def test_the_trace_sees_what_is_sent(con: dbapi.Connection) -> None:

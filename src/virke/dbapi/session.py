@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from virke.dbapi.errors import DatabaseError, Error, OperationalError, Translating, with_code
+from virke.dbapi.errors import DatabaseError, Error, NotSupportedError, OperationalError, Translating, with_code
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
 from virke.engine.rows import Rows
@@ -40,6 +40,10 @@ READING: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
 _ASKED: Final = frozenset({"WITH", "PRAGMA"})
 """What may read or write: the database is asked."""
 _WRITES_WITHIN: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+_TEMPORARY: Final = re.compile(
+    r"[\s;]*CREATE\s+(?:TEMP(?:ORARY)?\b|(?:TABLE|VIEW|TRIGGER)\s+(?:IF\s+NOT\s+EXISTS\s+)?[\"'`\[]?temp[\"'`\]]?\s*\.)",
+    re.IGNORECASE,
+)
 _MARK: Final = re.compile(
     r"""[\s;]*(?:SAVEPOINT|RELEASE(?:\s+SAVEPOINT)?|ROLLBACK(?:\s+TRANSACTION)?\s+TO(?:\s+SAVEPOINT)?)\s+["'`\[]?([^\s"'`\];]+)""",
     re.IGNORECASE,
@@ -258,6 +262,10 @@ class Session:
                 return self._run_within(word, sql, params)
             if word in READING or (word == "WITH" and not _WRITES_WITHIN.search(sql)):
                 return self._read(sql, params)
+            if word == "CREATE" and _TEMPORARY.match(sql):
+                raise NotSupportedError(
+                    "a temporary table lives until its transaction ends, and none is open: BEGIN one first"
+                )
             return self._answer(word, self.database.query(sql, params))
 
     def _run_within(self, word: str, sql: str, params: Parameters) -> Answer:
