@@ -46,6 +46,15 @@ def called(db: VirkeDB) -> tuple[Any, int, list[str]]:
     return rows, count, [entry.name for entry in db.schema()]
 
 
+async def with_options(db: AsyncVirkeDB) -> int:
+    """What `VirkeDB` takes, its two kinds take."""
+    result = await db.query("SELECT 1", consistency="strong", timeout_ms=1000)
+    async with db.transaction(read_only=True) as transaction:
+        assert_type(transaction, AsyncTransaction)
+    numbers = [row async for row in db.query_rows("SELECT 1")]
+    return len(numbers) + len(result.rows) + await db.execute("SELECT 1", idempotency_key="a-key")
+
+
 async def forgets(db: AsyncVirkeDB) -> None:
     """Annotated as awaited, what is not is found."""
     db.execute("SELECT 1").close()
@@ -67,6 +76,7 @@ def db() -> VirkeDB:
 
 
 def test_what_is_checked_runs(db: VirkeDB) -> None:
+    assert asyncio.run(with_options(db)) == 2
     assert asyncio.run(both(db)) == called(db) == ([(1,)], 0, ["t"])
     with pytest.raises(TypeError):
         asyncio.run(awaits_too_much(_Called(db)))  # type: ignore[arg-type]
