@@ -27,6 +27,8 @@ class VirkeError(Exception):
         super().__init__(message)
         self.message = message
         self.context = context
+        if hint := context.get("hint"):
+            self.add_note(f"hint: {hint}")  # so that a traceback has it too
 
 
 class Conflict(VirkeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -441,5 +442,6 @@ def test_a_database_that_was_deleted_and_made_again_is_opened_again(opened: Open
 
 def test_where_no_request_runs_there_is_no_database_of_one(store: Store, tmp_path: Path) -> None:
     _, _, bindings = runtime("app", store=store)
-    with pytest.raises(UsageError, match="no request is running here"):
+    with pytest.raises(UsageError, match="no request is running here") as caught:
         _ = bindings.db
+    assert "hint: is the middleware installed?" in "".join(traceback.format_exception(caught.value))
