@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ import pytest
 from tests.cli.conftest import start
 from tests.project.developing import alive, developing
 from virke.config import parse
-from virke.errors import UsageError
+from virke.errors import UsageError, VirkeError
 from virke.project.children import Children, ending
 from virke.project.dev import free_port, store_for
 from virke.project.entry import USUAL, entry_of
 from virke.project.init import write_project
 from virke.project.receipts import readable
+from virke.project.watching import changes
 
 PLAIN = '''"""An app without a database."""
 
@@ -90,6 +92,7 @@ def test_a_new_project_runs_and_follows_its_files(tmp_path: Path, kind: str) -> 
     assert found.stdout == "name\nDave\nEve\n"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_is_left_however_it_ends(plain: Path, number: int) -> None:
     """Of an app, too, that started others and does not want to go."""
@@ -108,6 +111,7 @@ def test_nothing_is_left_however_it_ends(plain: Path, number: int) -> None:
         assert alive(family) == set()
 
 
+@pytest.mark.once
 def test_a_second_signal_ends_it_at_once_and_leaves_nothing(plain: Path) -> None:
     (plain / "app.py").write_text(
         "import signal, time\n"
@@ -264,6 +268,35 @@ def test_a_store_elsewhere_is_left_alone_unless_it_is_asked_for(tmp_path: Path) 
     assert store_for(bucket, "s3://live", {}) == ("s3://live", None)
     with pytest.raises(UsageError, match="starts a node of its own"):
         store_for(bare, "https://node", {})
+
+
+def test_a_folder_that_can_not_be_watched_is_an_error_with_a_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **options: object) -> Iterator[object]:
+        raise OSError("OS file watch limit reached")
+        yield
+
+    monkeypatch.setattr("virke.project.watching.watch", refused)
+    with pytest.raises(VirkeError, match="can't watch .* for changes: OS file watch limit reached") as caught:
+        next(changes(tmp_path, 100))
+    assert "WATCHFILES_FORCE_POLLING" in str(caught.value.context["hint"])
+
+
+def test_changes_are_those_of_sources(tmp_path: Path) -> None:
+    """Not of packages, hidden folders, caches; the folder may hold one that this user may not enter."""
+    for name in ("node_modules", ".virke", "site/__pycache__", "site/pages"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "closed").mkdir(mode=0)
+    told = changes(tmp_path, 100)
+    assert next(told) == frozenset()
+    for name in ("node_modules/a.py", ".virke/b.py", "site/__pycache__/c.py", "site/pages/d.py"):
+        (tmp_path / name).write_text("")
+    found = next(told)
+    while not found:
+        found = next(told)
+    assert {path.as_posix() for path in found} == {"site/pages/d.py"}
+    (tmp_path / "closed").chmod(0o700)
 
 
 def test_a_port_that_may_not_be_had_says_why() -> None:

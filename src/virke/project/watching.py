@@ -11,6 +11,9 @@ from typing import Final
 
 from watchfiles import watch
 
+from virke.errors import VirkeError
+
+HINT: Final = "WATCHFILES_FORCE_POLLING=1 looks at the files in a loop instead"
 QUIET_MS: Final = 300
 """How long changes are gathered that follow each other, as when an editor saves several files."""
 STEP_MS: Final = 50
@@ -21,15 +24,17 @@ def changes(folder: Path, tick_ms: int) -> Iterator[frozenset[Path]]:
     """Paths that changed, relative to the folder; an empty set after each `tick_ms` without a change.
 
     Raises:
-        KeyboardInterrupt: a signal came.
+        KeyboardInterrupt: a signal came. VirkeError: the system does not say what changes, here.
     """
     top = folder.resolve()
 
     def is_source(change: object, path: str) -> bool:
+        if not Path(path).is_relative_to(top):
+            return False
         parts = Path(path).relative_to(top).parts
         return not any(part in NOT_SOURCE or part.startswith(".") for part in parts[:-1])
 
-    for found in watch(
+    told = watch(
         top,
         watch_filter=is_source,
         debounce=QUIET_MS,
@@ -37,5 +42,11 @@ def changes(folder: Path, tick_ms: int) -> Iterator[frozenset[Path]]:
         rust_timeout=tick_ms,
         yield_on_timeout=True,
         raise_interrupt=True,
-    ):
+        ignore_permission_denied=True,
+    )
+    while True:
+        try:
+            found = next(told)
+        except (OSError, RuntimeError) as error:  # the second is what its core raises
+            raise VirkeError(f"can't watch {top} for changes: {error}", hint=HINT) from error
         yield frozenset(Path(path).relative_to(top) for _, path in found)
