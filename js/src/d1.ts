@@ -8,7 +8,7 @@ import { bodyOf, type Answer, type Body } from "./answers.js";
 import type { Database } from "./database.js";
 import { errorOf, VirkeError } from "./errors.js";
 import { Session } from "./session.js";
-import { mayHaveWritten, split } from "./sql.js";
+import { changesSchema, split } from "./sql.js";
 
 export interface D1Meta {
   duration: number;
@@ -182,7 +182,7 @@ function resultOf<T>(answer: Answer, query: string, began: number): D1Result<T> 
     duration: performance.now() - began,
     changes,
     last_row_id: answer.last_insert_rowid ?? 0,
-    changed_db: changes > 0 || (mayHaveWritten(query) && !/^\s*(?:INSERT|UPDATE|DELETE|REPLACE|WITH)\b/i.test(query)),
+    changed_db: changes > 0 || changesSchema(query),
     rows_read: 0,
     rows_written: changes,
     size_after: 0,

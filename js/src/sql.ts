@@ -7,6 +7,7 @@ const TOKEN = /\s+|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|'(?:[^']|'')*'|"(?:[^"]|"")*"
 const PASSED_OVER = /^(?:\s|--|\/\*|\uFEFF)/;
 const READS = new Set(["SELECT", "VALUES", "EXPLAIN"]);
 const ROWS = new Set(["INSERT", "REPLACE", "UPDATE", "DELETE"]);
+const SCHEMA = new Set(["CREATE", "DROP", "ALTER"]);
 const ALONE = new Set(["PRAGMA", "VACUUM"]);
 
 /** The first word of a statement in capitals, past white space, comments and `;`. */
@@ -35,6 +36,11 @@ export function readsOnly(sql: string): boolean {
 /** Whether an answered statement may have written: a PRAGMA without a value only asks. */
 export function mayHaveWritten(sql: string): boolean {
   return !readsOnly(sql) && (keyword(sql) !== "PRAGMA" || sql.includes("="));
+}
+
+/** Whether a statement is one of the schema. */
+export function changesSchema(sql: string): boolean {
+  return SCHEMA.has(keyword(sql));
 }
 
 /** Whether a write can carry an idempotency key: what can't be part of a transaction can't. */

@@ -39,6 +39,7 @@ await check("create", () => run("CREATE TABLE x (a)"));
 await check("batch", async () => (await DB.batch([DB.prepare("INSERT INTO u (name) VALUES (?)").bind("q"), DB.prepare("SELECT count(*) AS n FROM u"), DB.prepare("UPDATE u SET at = 2")])).map(typed));
 await check("refused: batch that breaks", () => DB.batch([DB.prepare("INSERT INTO u (name) VALUES ('z')"), DB.prepare("INSERT INTO u (name) VALUES ('ann')")]));
 await check("nothing of it is there", () => raw("SELECT count(*) FROM u WHERE name = 'z'"));
+await check("batch with a PRAGMA", async () => (await DB.batch([DB.prepare("PRAGMA defer_foreign_keys = true"), DB.prepare("DROP TABLE x"), DB.prepare("CREATE TABLE x (a)")])).map(typed));
 await check("refused: empty batch", () => DB.batch([]));
 await check("refused: undefined", () => raw("SELECT ?", undefined));
 await check("refused: an object", () => raw("SELECT ?", { a: 1 }));
