@@ -84,10 +84,17 @@ def test_errors_are_those_of_the_connection_and_closing_twice_is_harmless() -> N
             await db.execute("SELECT * FROM no_table")
         await db.create_function("twice", 1, lambda value: value * 2)
         assert await db.execute_fetchall("SELECT twice(21)") == [(42,)]
+        cursor = await db.execute("SELECT 1")
+        async with aio.connect(":memory:") as other:
+            await (await db.executescript("CREATE TABLE copied (a)")).close()
+            await db.backup(other)
+            assert await other.execute_fetchall("SELECT name FROM sqlite_schema") == [("copied",)]
         await db.close()
         await db.close()
         with pytest.raises(dbapi.ProgrammingError, match="closed"):
             await db.execute("SELECT 1")
+        with pytest.raises(dbapi.ProgrammingError, match="closed"):
+            await cursor.fetchone()
         with pytest.raises(dbapi.OperationalError):
             await aio.connect("nothing", "memory://no-such-database-here")
 

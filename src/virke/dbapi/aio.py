@@ -8,6 +8,7 @@ Knows the connections of this package; knows no SQL.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial, wraps
@@ -114,7 +115,7 @@ class Connection:
 
     in_transaction, isolation_level, autocommit, total_changes = _Passed(), _Passed(), _Passed(), _Passed()
     row_factory, text_factory = _Passed(), _Passed()
-    commit, rollback, backup, serialize = map(_awaited, ("commit", "rollback", "backup", "serialize"))
+    commit, rollback, serialize, deserialize = map(_awaited, ("commit", "rollback", "serialize", "deserialize"))
     create_function, create_aggregate = map(_awaited, ("create_function", "create_aggregate"))
     create_window_function, create_collation = map(_awaited, ("create_window_function", "create_collation"))
     set_trace_callback, set_authorizer = map(_awaited, ("set_trace_callback", "set_authorizer"))
@@ -139,7 +140,8 @@ class Connection:
         return self._sync is None
 
     async def run(self, call: Callable[..., T], *given: Any, **how: Any) -> T:
-        """Call something in the connection's thread."""
+        """Call something in the connection's thread. Raises `ProgrammingError`: it is closed."""
+        self.sync  # noqa: B018
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *given, **how))
 
     async def _open(self) -> Self:
@@ -199,6 +201,17 @@ class Connection:
         while part := await self.run(lambda: list(islice(lines, CHUNK_ROWS))):
             for line in part:
                 yield line
+
+    async def backup(self, target: Connection | sqlite3.Connection, **how: Any) -> None:
+        """Copy the database, as of now, into another one."""
+        data = await self.run(self.sync.serialize)
+        if isinstance(target, Connection):
+            await target.deserialize(data)
+            return
+        copy = sqlite3.connect(":memory:")
+        copy.deserialize(data)
+        copy.backup(target, **how)
+        copy.close()
 
     async def interrupt(self) -> None:
         """End what runs."""

@@ -379,12 +379,11 @@ class Connection:
         with self._errors:
             import_file(self.session.database, file, replace=True, kind="sqlite")
 
-    def backup(self, target: sqlite3.Connection, **how: Any) -> None:
-        """Copy the database into one of `sqlite3`, as of now."""
-        if not isinstance(target, sqlite3.Connection):
-            raise NotSupportedError(
-                "a backup goes into a connection of sqlite3; virke.transfer copies between databases"
-            )
+    def backup(self, target: sqlite3.Connection | Connection, **how: Any) -> None:
+        """Copy the database, as of now, into one of `sqlite3`, or in the place of another one of Virke."""
+        if isinstance(target, Connection):
+            target.deserialize(self.serialize())
+            return
         copy = sqlite3.connect(":memory:")
         copy.deserialize(self.serialize())
         copy.backup(target, **how)

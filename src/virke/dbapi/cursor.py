@@ -155,9 +155,10 @@ class Cursor:
         return next(self, None)
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
-        """The next rows, `arraysize` of them if not said."""
+        """The next rows, `arraysize` of them if not said; below 0 all that are left."""
         self._check()
-        return list(islice(self, self.arraysize if size is None else size))
+        count = self.arraysize if size is None else size
+        return list(islice(self, count if count >= 0 else None))
 
     def fetchall(self) -> list[Any]:
         """The rows that are left."""
