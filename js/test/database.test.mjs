@@ -195,3 +195,42 @@ test("an address that is none is said before anything is sent", async () => {
 });
 
 test("Conflict is a class that programs can name", () => assert.equal(new Conflict("conflict", "x").status, 409));
+
+test("writes whose answers are lost are done once, and answered as the first time", async (t) => {
+  const real = globalThis.fetch;
+  const drops = [2, 1, 3, 1];
+  let left = 0;
+  t.mock.method(globalThis, "fetch", async (...asked) => {
+    const answer = await real(...asked);
+    if (left-- <= 0) return answer;
+    await answer.arrayBuffer(); // it was carried out
+    throw Object.assign(new TypeError("fetch failed"), { cause: Object.assign(new Error("reset"), { code: "ECONNRESET" }) });
+  });
+  const ids = [];
+  for (const drop of drops) {
+    left = drop;
+    const { rows } = await db.query("INSERT INTO item (data) VALUES ('once') RETURNING id");
+    ids.push(rows[0][0]);
+  }
+  left = 2;
+  const batch = await db.batch(["INSERT INTO item (data) VALUES ('once')", "INSERT INTO item (data) VALUES ('once') RETURNING id"]);
+  left = 0;
+  assert.equal(new Set(ids).size, drops.length);
+  assert.equal(batch[1].rows.length, 1);
+  assert.deepEqual((await db.query("SELECT count(*) FROM item WHERE data = 'once'")).rows, [[drops.length + 2]]);
+});
+
+test("a transaction of which an answer is lost leaves nothing", async (t) => {
+  const real = globalThis.fetch;
+  let drop = 0;
+  t.mock.method(globalThis, "fetch", async (...asked) => {
+    const answer = await real(...asked);
+    if (--drop !== 0) return answer;
+    await answer.arrayBuffer();
+    throw Object.assign(new TypeError("fetch failed"), { cause: Object.assign(new Error("reset"), { code: "ECONNRESET" }) });
+  });
+  drop = 2; // begin is answered, the statement is not
+  const error = await failure(db.transaction((tx) => tx.execute("INSERT INTO item (data) VALUES ('lost')")));
+  assert.equal(error.code, "unavailable");
+  assert.deepEqual((await db.query("SELECT count(*) FROM item WHERE data = 'lost'")).rows, [[0]]);
+});
