@@ -103,6 +103,50 @@ def test_savepoints_nest(con: dbapi.Connection) -> None:
         con.execute("RELEASE inner")
 
 
+@pytest.mark.parametrize(
+    ("outer", "inner", "undo"),
+    [
+        ("a", "b", "/* why */ ROLLBACK TO a"),
+        ("a", "b", "-- why\nrollback /* all of it */ transaction to savepoint a"),
+        ('"a b"', '"a c"', 'ROLLBACK TO "a b"'),
+        ('"x""y"', "x", 'ROLLBACK TO [x"y]'),
+        ("'é'", "`e`", "ROLLBACK TO é"),
+    ],
+)
+def test_a_rollback_to_a_savepoint_takes_back_what_came_after_it_and_no_more(
+    con: dbapi.Connection, outer: str, inner: str, undo: str
+) -> None:
+    """Whatever stands before it, and whatever it is called: it must never be taken for a ROLLBACK of all."""
+    con.execute("/* mine */ BEGIN")
+    con.execute("INSERT INTO item (name) VALUES ('kept')")
+    con.execute(f"SAVEPOINT {outer}")
+    con.execute("INSERT INTO item (name) VALUES ('gone')")
+    con.execute(f"/* mine */ SAVEPOINT {inner}")
+    con.execute("INSERT INTO item (name) VALUES ('gone too')")
+    con.execute(undo)
+    assert (con.in_transaction, names(con)) == (True, ["tea", "jam", "kept"])
+    con.execute(f"RELEASE {outer}")
+    con.commit()
+    assert names(con) == ["tea", "jam", "kept"]
+
+
+@pytest.mark.parametrize("sql", ["COMMIT it", "ROLLBACK of it", "BEGIN CAREFULLY", "SAVEPOINT", "RELEASE"])
+def test_what_only_begins_like_transaction_control_is_an_error(con: dbapi.Connection, sql: str) -> None:
+    con.execute("DELETE FROM item")
+    with pytest.raises(dbapi.OperationalError, match="syntax error"):
+        con.execute(sql)
+    assert (con.in_transaction, names(con)) == (True, [])
+    con.rollback()
+
+
+def test_a_begin_with_words_before_it_waits_for_other_writers(con: dbapi.Connection, connect: Connect) -> None:
+    other = connect(timeout=0)
+    con.execute("/* mine */ BEGIN /* at once */ IMMEDIATE TRANSACTION")
+    with pytest.raises(dbapi.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    con.rollback()
+
+
 def test_a_savepoint_of_a_transaction_that_only_read_holds_for_its_writes(con: dbapi.Connection) -> None:
     con.isolation_level = None
     con.execute("BEGIN")

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from virke.api.hrana.sql import Begin, Commit, Rollback, Savepoint, control
 from virke.dbapi.errors import DatabaseError, Error, NotSupportedError, OperationalError, Translating, with_code
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
@@ -44,12 +45,6 @@ _TEMPORARY: Final = re.compile(
     r"[\s;]*CREATE\s+(?:TEMP(?:ORARY)?\b|(?:TABLE|VIEW|TRIGGER)\s+(?:IF\s+NOT\s+EXISTS\s+)?[\"'`\[]?temp[\"'`\]]?\s*\.)",
     re.IGNORECASE,
 )
-_MARK: Final = re.compile(
-    r"""[\s;]*(?:SAVEPOINT|RELEASE(?:\s+SAVEPOINT)?|ROLLBACK(?:\s+TRANSACTION)?\s+TO(?:\s+SAVEPOINT)?)\s+["'`\[]?([^\s"'`\];]+)""",
-    re.IGNORECASE,
-)
-_BEGIN: Final = re.compile(r"[\s;]*BEGIN\s+(\w+)", re.IGNORECASE)
-
 
 _newest: Final[dict[str, tuple[int, str]]] = {}
 """By history: the newest version that a connection of this process committed, and its bookmark (rule 4)."""
@@ -204,7 +199,7 @@ class Session:
                 made.rollback()
                 raise Conflict("another commit came first, and this transaction has read what it changed; run it again")
             for name in self._marks:
-                made.query(f'SAVEPOINT "{name}"')
+                made.query(f"SAVEPOINT {_quoted(name)}")
             self._keep_rows()
             self._transaction = made
             if now is not None:
@@ -215,19 +210,20 @@ class Session:
         """Whether the statement is one of transaction control; then it was done."""
         if word not in CONTROL:
             return False
-        mark = _MARK.match(sql)
-        if word == "BEGIN":
-            mode = _BEGIN.match(sql)
-            self.tell(sql)
-            self.begin(mode[1] if mode else "")
-        elif word in ("SAVEPOINT", "RELEASE") or (word == "ROLLBACK" and mark):
-            self.tell(sql)
-            self._mark(word, mark[1].lower() if mark else "")
-        else:
-            if not self.in_transaction:
-                word = "rollback" if word == "ROLLBACK" else "commit"
-                raise OperationalError(f"cannot {word} - no transaction is active")
-            self.end(commits=word != "ROLLBACK", sql=sql)
+        match control(sql):
+            case Begin(mode):
+                self.tell(sql)
+                self.begin("IMMEDIATE" if mode == "write" else "")
+            case Savepoint(verb, name):
+                self.tell(sql)
+                self._mark(verb, _unquoted(name).lower())
+            case Commit() | Rollback() as ending:
+                commits = isinstance(ending, Commit)
+                if not self.in_transaction:
+                    raise OperationalError(f"cannot {'commit' if commits else 'rollback'} - no transaction is active")
+                self.end(commits=commits, sql=sql)
+            case _:
+                raise OperationalError(f"syntax error: this {word} is not transaction control that SQLite has")
         return True
 
     def _mark(self, word: str, name: str) -> None:
@@ -247,7 +243,7 @@ class Session:
         if self._transaction is not None and not self._transaction.read_only:
             verb = "ROLLBACK TO" if word == "ROLLBACK" else word
             with self.errors:
-                self._transaction.query(f'{verb} "{name}"')
+                self._transaction.query(f"{verb} {_quoted(name)}")
 
     # Statements
 
@@ -384,3 +380,15 @@ class Session:
 
 def _size(row: tuple[Value, ...]) -> int:
     return 64 + sum(len(value) for value in row if isinstance(value, str | bytes))
+
+
+def _unquoted(name: str) -> str:
+    """A name as SQLite has it, of the one that a statement has."""
+    if name[0] not in "\"'`[":
+        return name
+    end = "]" if name[0] == "[" else name[0]
+    return name[1:-1].replace(end * 2, end)
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))
