@@ -14,13 +14,17 @@ import pytest
 
 import virke
 from tests.dbapi.conftest import Connect
+from tests.promises.moody import Moody
 from virke import dbapi
+from virke.errors import Unavailable
+from virke.stores.base import Call
+from virke.stores.memory import memory_store
 
 NAMES = "SELECT name FROM item ORDER BY id"
 
 
-def names(connection: dbapi.Connection) -> list[str]:
-    return [name for (name,) in connection.execute(NAMES)]
+def names(connection: dbapi.Connection, sql: str = NAMES) -> list[str]:
+    return [name for (name,) in connection.execute(sql)]
 
 
 def test_a_program_of_pep_249_runs(con: dbapi.Connection) -> None:
@@ -424,3 +428,52 @@ def test_a_connection_that_is_made_again_keeps_nobody_waiting(
     con.execute("DELETE FROM item WHERE id = 1")
     con.commit()
     assert names(again) == ["jam"]
+
+
+def test_a_commit_that_fails_is_an_error_and_leaves_nothing(con: dbapi.Connection, connect: Connect) -> None:
+    """Its program must hear of it: what it wrote is not in history, and no transaction is open."""
+    con.execute("CREATE TABLE part (of_item REFERENCES item (id) DEFERRABLE INITIALLY DEFERRED)")
+    con.execute("PRAGMA foreign_keys = ON")
+    con.execute("INSERT INTO part VALUES (99)")
+    with pytest.raises(dbapi.IntegrityError, match="FOREIGN KEY"):
+        con.commit()
+    assert (con.in_transaction, connect().execute("SELECT * FROM part").fetchall()) == (False, [])
+
+
+def test_a_commit_that_the_store_refuses_is_an_error_and_leaves_nothing() -> None:
+    inner = memory_store()
+    mood = Moody(inner)
+    con = dbapi.connect("kitchen", mood.store, create=True)
+    con.execute("CREATE TABLE item (name)")
+    con.execute("INSERT INTO item VALUES ('lost')")
+    mood.fail(Unavailable("the store is down"), Call.SWAP)
+    with pytest.raises(dbapi.OperationalError, match="down"):
+        con.commit()
+    mood.recover()
+    assert (con.in_transaction, names(con, "SELECT name FROM item")) == (False, [])
+    con.close()
+
+
+def test_a_rollback_to_ends_the_savepoints_after_it(con: dbapi.Connection) -> None:
+    for sql in ("BEGIN", "SAVEPOINT outer_one", "SAVEPOINT inner_one", "ROLLBACK TO outer_one"):
+        con.execute(sql)
+    with pytest.raises(dbapi.OperationalError, match="no such savepoint"):
+        con.execute("RELEASE inner_one")
+    con.execute("RELEASE outer_one")
+    con.rollback()
+
+
+def test_autocommit_true_commits_what_is_open(connect: Connect, con: dbapi.Connection) -> None:
+    con.execute("INSERT INTO item (name) VALUES ('salt')")
+    con.autocommit = True
+    assert (con.in_transaction, names(connect())) == (False, ["tea", "jam", "salt"])
+
+
+def test_executemany_outside_of_a_transaction_is_all_or_nothing(connect: Connect, con: dbapi.Connection) -> None:
+    con.isolation_level = None
+    rows = [("salt",), ("mint",), ("tea",)]
+    with pytest.raises(dbapi.IntegrityError):
+        con.executemany("INSERT INTO item (name) VALUES (?)", rows)
+    assert (con.in_transaction, names(con)) == (False, ["tea", "jam"])
+    assert con.executemany("INSERT INTO item (name) VALUES (?)", rows[:2]).rowcount == 2
+    assert names(connect()) == ["tea", "jam", "salt", "mint"]
