@@ -27,22 +27,15 @@ EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
 PYTHON: Final = sys.executable
 CLEAN: Final = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE_")}
 
+_GUNICORN: Final = ("-m", "gunicorn", "{module}:{app}", "--bind", "127.0.0.1:{port}", "--no-control-socket")
 SERVERS: Final[Mapping[str, Sequence[str]]] = {
     "fire": ("{module}.py",),
     "uvicorn": ("-m", "uvicorn", "{module}:{app}", "--host", "127.0.0.1", "--port", "{port}"),
     "hypercorn": ("-m", "hypercorn", "{module}:{app}", "--bind", "127.0.0.1:{port}"),
-    "gunicorn threads": ("-m", "gunicorn", "{module}:{app}", "--bind", "127.0.0.1:{port}", "--threads", "8"),
-    "gunicorn processes": ("-m", "gunicorn", "{module}:{app}", "--bind", "127.0.0.1:{port}", "--workers", "3"),
-    "gunicorn preload": (
-        "-m",
-        "gunicorn",
-        "{module}:{app}",
-        "--bind",
-        "127.0.0.1:{port}",
-        "--workers",
-        "2",
-        "--preload",
-    ),
+    "gunicorn asgi": (*_GUNICORN, "--worker-class", "asgi", "--workers", "2"),
+    "gunicorn threads": (*_GUNICORN, "--threads", "8"),
+    "gunicorn processes": (*_GUNICORN, "--workers", "3"),
+    "gunicorn preload": (*_GUNICORN, "--workers", "2", "--preload"),
 }
 """Commands after Python's own name."""
 

@@ -41,6 +41,7 @@ PAIRS: Final = [
     ("django", "uvicorn", "app"),
     ("django", "gunicorn threads", "wsgi"),
     ("django", "gunicorn preload", "wsgi"),
+    ("starlette", "gunicorn asgi", "app"),
 ]
 """Frameworks, servers, and the name of the app in the program."""
 ON_A_NODE: Final = [PAIRS[0], PAIRS[2], PAIRS[3], PAIRS[6], PAIRS[7]]
