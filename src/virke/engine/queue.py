@@ -15,8 +15,8 @@ program may be made to lead, which is to carry out what waits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from virke.core.root import JournalMark
 from virke.engine.answers import FirstRun
@@ -110,11 +110,20 @@ class Pending:
 def tell_all(group: Sequence[Pending], before: Callable[[], None]) -> None:
     """Tell each, in order, whatever the others raise; `before` is called first, if any wants to be told."""
     told = [pending for pending in group if pending.on_done is not None]
-    with ExitStack() as answering:
-        for pending in reversed(told):
-            answering.callback(pending.tell)
+    try:
         if told:
             before()
+    finally:
+        _tell(iter(told))
+
+
+def _tell(told: Iterator[Pending]) -> None:
+    try:
+        for pending in told:
+            pending.tell()
+    except BaseException:
+        _tell(told)
+        raise
 
 
 class Queue:

@@ -2,7 +2,7 @@
 
 Knows the loop and `Serving`; knows no HTTP.
 
-1. The loop never waits: a program is put in line, and its future is resolved when its commit is done.
+1. The loop never waits: a program is put in line, and who wants to know is told on the loop when its commit is done.
 2. One thread leads for one database; it is taken from a pool when there is something to lead.
 3. A write that was begun is finished, whether or not its client is still there. One that was not is dropped with it.
 4. At most `LINE_MAX` writes of a database are in line; the next one is `Busy`.
@@ -11,6 +11,7 @@ Knows the loop and `Serving`; knows no HTTP.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -21,13 +22,39 @@ from typing import Final
 from virke.engine.database import Database
 from virke.engine.programs import Answer, Program
 from virke.engine.queue import Pending
-from virke.errors import Busy, OutcomeUnknown
+from virke.errors import Busy, OutcomeUnknown, VirkeError
 from virke.node.leaving import ClientGone, Leaves
 from virke.node.watching import Watch
 from virke.node.workers.crew import ALONE, Crew
 
 LEADERS_MAX: Final = 64
 LINE_MAX: Final = 1024
+log: Final = logging.getLogger("virke.node")
+
+
+Outcome = list[Answer] | VirkeError | ClientGone
+"""What each step answered, once it is in history; or what became of it instead."""
+
+
+class _InLine:
+    """A program in line, and who wants to know what became of it."""
+
+    __slots__ = ("began_s", "database", "done", "program", "receipt")
+
+    def __init__(self, database: Database, program: Program, done: Callable[[Outcome], None], watch: Watch) -> None:
+        self.database = database
+        self.program = program
+        self.done = done
+        self.began_s, self.receipt = watch.now_s(), watch.receipt()
+
+
+def _settle(future: asyncio.Future[list[Answer]], outcome: Outcome) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, list):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)
 
 
 class Writing:
@@ -38,10 +65,36 @@ class Writing:
         self._crew = crew
         self._watch = watch
         self._leaders = ThreadPoolExecutor(LEADERS_MAX, "virke-leader")
-        self._done: list[tuple[Pending, asyncio.Future[list[Answer]]]] = []
+        self._done: list[tuple[_InLine, Pending]] = []
         self._lock = threading.Lock()
         self.in_line: Counter[str] = Counter()
         """How many writes of each database are in line, or being committed."""
+
+    def begin(
+        self,
+        database: Database,
+        program: Program,
+        done: Callable[[Outcome], None],
+        grew: Callable[[int], None] | None = None,
+    ) -> Callable[[], None]:
+        """Put a program in line; `done` is called on the loop, later and once, with what became of it.
+
+        What is returned says that its client is gone: what nothing has begun is not begun, and ends with `ClientGone`.
+
+        Raises:
+            Busy: too many are in line. VirkeError: it may not write here. Elsewhere: another worker writes this database.
+        """
+        name = database.name
+        self._crew.check_owns(name)
+        if self.in_line[name] >= LINE_MAX:
+            raise Busy(f"{LINE_MAX} writes of {name!r} are in line here already")
+        ours = _InLine(database, program, done, self._watch)
+        lead = database.serving.enqueue(program, partial(self._tell, ours), grew=grew, receipt=ours.receipt)
+        self._watch.statements["write"] += len(program.steps)
+        self.in_line[name] += 1
+        if lead is not None:
+            self._leaders.submit(lead)
+        return partial(self._withdraw, ours)
 
     async def run(
         self,
@@ -50,53 +103,24 @@ class Writing:
         leaving: Leaves | None = None,
         grew: Callable[[int], None] | None = None,
     ) -> list[Answer]:
-        """What each step answered, once it is in history.
-
-        Raises:
-            Busy: too many are in line. ClientGone: so it was not done. VirkeError: what became of it, if it is not in history.
-            Elsewhere: another worker writes this database; nothing was done.
-        """
-        name = database.name
-        self._crew.check_owns(name)
-        if self.in_line[name] >= LINE_MAX:
-            raise Busy(f"{LINE_MAX} writes of {name!r} are in line here already")
-        began_s, receipt = self._watch.now_s(), self._watch.receipt()
-        self._watch.statements["write"] += len(program.steps)
+        """What each step answered, once it is in history. Raises as `begin`, and what became of it, if it is not there."""
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
-        self.in_line[name] += 1
-        future.add_done_callback(lambda done: self._leave_line(name))
-        try:
-            lead = database.serving.enqueue(
-                program, lambda pending: self._tell(pending, future), grew=grew, receipt=receipt
-            )
-        except BaseException:
-            future.cancel()
-            raise
-        if lead is not None:
-            self._leaders.submit(lead)
-        take_back = leaving.then(partial(self._withdraw, database, program, future)) if leaving else None
+        withdraw = self.begin(database, program, partial(_settle, future), grew)
+        take_back = leaving.then(withdraw) if leaving else None
         try:
             return await asyncio.shield(future)
         finally:
             if take_back is not None:
                 take_back()
-            if receipt is not None:
-                self._watch.ended(name, "; ".join(step.sql for step in program.steps), began_s, receipt)
 
-    def _withdraw(self, database: Database, program: Program, future: asyncio.Future[list[Answer]]) -> None:
-        """The client is gone: what nothing has begun is not begun."""
-        if database.serving.withdraw(program) and not future.done():
-            future.set_exception(ClientGone())
+    def _withdraw(self, ours: _InLine) -> None:
+        if ours.database.serving.withdraw(ours.program):
+            self._end(ours, ClientGone())
 
-    def _leave_line(self, name: str) -> None:
-        self.in_line[name] -= 1
-        if not self.in_line[name]:
-            del self.in_line[name]
-
-    def _tell(self, pending: Pending, future: asyncio.Future[list[Answer]]) -> None:
+    def _tell(self, ours: _InLine, pending: Pending) -> None:
         """From the thread that leads: many are done at once, the loop is called once."""
         with self._lock:
-            self._done.append((pending, future))
+            self._done.append((ours, pending))
             is_first = len(self._done) == 1
         if is_first:
             self._loop.call_soon_threadsafe(self._resolve)
@@ -104,15 +128,26 @@ class Writing:
     def _resolve(self) -> None:
         with self._lock:
             done, self._done = self._done, []
-        for pending, future in done:
-            if future.done():
-                continue
+        for ours, pending in done:
             if pending.error is not None:
-                future.set_exception(pending.error)
+                self._end(ours, pending.error)
             elif pending.answers is None:
-                future.set_exception(OutcomeUnknown("the commit ended without an answer; ask the data"))
+                self._end(ours, OutcomeUnknown("the commit ended without an answer; ask the data"))
             else:
-                future.set_result(pending.answers)
+                self._end(ours, pending.answers)
+
+    def _end(self, ours: _InLine, outcome: Outcome) -> None:
+        name = ours.database.name
+        self.in_line[name] -= 1
+        if not self.in_line[name]:
+            del self.in_line[name]
+        if ours.receipt is not None:
+            sql = "; ".join(step.sql for step in ours.program.steps)
+            self._watch.ended(name, sql, ours.began_s, ours.receipt)
+        try:
+            ours.done(outcome)
+        except Exception:  # it concerns no other write
+            log.exception("an answer could not be given")
 
     def close(self) -> None:
         """Wait for those that lead."""
