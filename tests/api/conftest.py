@@ -20,7 +20,7 @@ from virke.api.routes import answer, has_endless_body, parse
 from virke.errors import VirkeError
 from virke.node.app import App
 from virke.node.databases import Databases
-from virke.node.http.exchange import AT_ONCE_BYTES, Answer
+from virke.node.http.exchange import AT_ONCE_BYTES, Answer, Application, Later
 from virke.opening import open_store
 from virke.scopes import Scope
 from virke.stores.base import Store
@@ -111,7 +111,7 @@ def asgi(app: App, loop: asyncio.AbstractEventLoop, *, is_at_once: bool = False)
             head = repr((request.method, request.path, request.query, scope["headers"]))
             scope["extensions"] = {"virke.kept": kept.setdefault(head, {})}
             messages.clear()
-            found = app.at_once(scope, request.body)
+            found = loop.run_until_complete(_at_once(app, scope, request.body))
             if isinstance(found, Answer):
                 named = {name.decode(): value.decode() for name, value in found.headers}
                 return Answered(found.status, named, found.body)
@@ -122,6 +122,13 @@ def asgi(app: App, loop: asyncio.AbstractEventLoop, *, is_at_once: bool = False)
         return Answered(sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:]))
 
     return serve
+
+
+async def _at_once(app: App, scope: dict[str, Any], body: bytes) -> Answer | Application:
+    """What is answered at once or later, or what is to be run."""
+    told: asyncio.Future[Answer | Application] = asyncio.get_running_loop().create_future()
+    found = app.at_once(scope, body, told.set_result)
+    return await told if isinstance(found, Later) else found
 
 
 SERVERS = [

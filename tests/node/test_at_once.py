@@ -19,7 +19,7 @@ from virke.errors import Invalid, SqlError
 from virke.node.app import App
 from virke.node.cors import Cors
 from virke.node.databases import Databases
-from virke.node.http.exchange import Answer, Application, Message
+from virke.node.http.exchange import Answer, Application, Later, Message, Reply
 from virke.opening import create
 from virke.scopes import Scope
 from virke.stores.base import Store
@@ -38,7 +38,7 @@ def store() -> Store:
     return found
 
 
-At = Callable[..., Answer | Application]
+At = Callable[..., Answer | Application | Later]
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def at_once(store: Store) -> Iterator[At]:
     app.databases.database("d").query("SELECT v FROM t WHERE v >= ?", (1,))
     kept_always: dict[str, dict[str, Any]] = {}
 
-    def ask(path: str, body: object, kept: dict[str, Any] | None = None, **headers: str) -> Answer | Application:
+    def ask(
+        path: str, body: object, kept: dict[str, Any] | None = None, **headers: str
+    ) -> Answer | Application | Later:
         named = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
         known = kept
         if known is None:
@@ -64,7 +66,7 @@ def at_once(store: Store) -> Iterator[At]:
             "client": ("127.0.0.1", 1),
             "extensions": {"virke.kept": known},
         }
-        return app.at_once(scope, json.dumps(body).encode())
+        return app.at_once(scope, json.dumps(body).encode(), lambda found: ask.replies(found))  # type: ignore[attr-defined]
 
     ask.app = app  # type: ignore[attr-defined]
     yield ask
@@ -97,7 +99,6 @@ def test_a_warm_read_needs_no_task(at_once: At, path: str, body: object) -> None
 @pytest.mark.parametrize(
     ("path", "body", "headers"),
     [
-        ("/v2/pipeline", pipeline({"type": "execute", "stmt": {"sql": "INSERT INTO t VALUES (3)"}}), {}),
         ("/v2/pipeline", pipeline({"type": "execute", "stmt": {"sql": "BEGIN"}}), {}),
         ("/v2/pipeline", pipeline(READ, READ), {}),
         ("/v2/pipeline", pipeline({"type": "execute", "stmt": {"sql": "SELEC"}}), {}),
@@ -116,7 +117,7 @@ def test_a_warm_read_needs_no_task(at_once: At, path: str, body: object) -> None
     ],
 )
 def test_all_else_is_for_the_longer_way(at_once: At, path: str, body: object, headers: dict[str, str]) -> None:
-    assert not isinstance(at_once(path, body, **headers), Answer)
+    assert not isinstance(at_once(path, body, **headers), Answer | Later)
 
 
 def test_what_a_connection_was_granted_ends_with_the_first_token(at_once: At, store: Store) -> None:
@@ -152,7 +153,7 @@ def test_a_read_that_takes_long_is_not_begun_twice(at_once: At, monkeypatch: pyt
         ("/db/d/query", {"sql": long}),
     ):
         going_on = at_once(path, body)
-        assert not isinstance(going_on, Answer)
+        assert not isinstance(going_on, Answer | Later)
         with asyncio.Runner() as runner:
             runner.run(_run(going_on, receive, send))
         assert b"100000" in sent[-1]["body"]
@@ -172,6 +173,76 @@ def test_a_parameter_that_does_not_fit_is_named(at_once: At) -> None:
             database.query_here("SELECT v FROM t WHERE v >= ?", wrong)
 
 
+WRITE = {"type": "execute", "stmt": {"sql": "INSERT INTO t VALUES (3) RETURNING v"}}
+BROKEN = {"type": "execute", "stmt": {"sql": "INSERT INTO missing VALUES (3)"}}
+BIG = {"type": "execute", "stmt": {"sql": "INSERT INTO t VALUES (hex(zeroblob(100000))) RETURNING v"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/v2/pipeline", pipeline(WRITE, CLOSE), b'"rows":[[{"type":"integer","value":"3"}]]'),
+        ("/v2/pipeline", pipeline(BROKEN), b"no such table: missing"),
+        ("/v2/pipeline", pipeline(BIG), b"00000000"),
+        ("/db/d/execute", {"sql": "INSERT INTO t VALUES (3) RETURNING v"}, b'"rows":[[3]]'),
+        ("/db/d/query", {"sql": "INSERT INTO missing VALUES (3)"}, b"no such table: missing"),
+    ],
+)
+def test_a_write_is_answered_when_it_is_done(at_once: At, path: str, body: object, words: bytes) -> None:
+    """It needs no task, and holds nothing when it is answered; a long answer goes the longer way, and is not run again."""
+    app = at_once.app  # type: ignore[attr-defined]
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def play() -> bytes:
+        app._writing = None
+        told: asyncio.Future[Answer | Application] = asyncio.get_running_loop().create_future()
+        at_once.replies = told.set_result  # type: ignore[attr-defined]
+        assert isinstance(at_once(path, body), Later)
+        found = await told
+        app._writing.close()
+        if isinstance(found, Answer):
+            return found.body
+        await found({"type": "http", "extensions": {}}, asyncio.Event().wait, send)  # type: ignore[arg-type]
+        return b"".join(message.get("body", b"") for message in sent)
+
+    before = app.databases.database("d").query("SELECT count(*) FROM t").rows[0][0]
+    with asyncio.Runner() as runner:
+        assert words in runner.run(play())
+    after = app.databases.database("d").query("SELECT count(*) FROM t").rows[0][0]
+    assert after - before == (0 if b"missing" in words else 1)
+    assert not app.databases._in_use
+    assert app._rooms.bodies.used == app._rooms.answers.used == 0
+
+
+def test_a_write_whose_client_goes_is_not_begun(at_once: At) -> None:
+    app = at_once.app  # type: ignore[attr-defined]
+    database = app.databases.database("d")
+
+    async def play() -> None:
+        app._writing = None
+        writing = app._writer()
+        writing._leaders.submit = lambda lead: leads.append(lead)
+        told = list[object]()
+        at_once.replies = told.append  # type: ignore[attr-defined]
+        found = at_once("/v2/pipeline", pipeline(WRITE))
+        assert isinstance(found, Later)
+        found.gone()
+        [lead] = leads
+        lead()
+        await asyncio.sleep(0)
+        assert told == []
+        assert not writing.in_line
+        assert not app.databases._in_use
+
+    leads: list[Callable[[], None]] = []
+    with asyncio.Runner() as runner:
+        runner.run(play())
+    assert database.query("SELECT count(*) FROM t").rows == [(2,)]
+
+
 class Echo:
     """`echo`, which answers some paths at once."""
 
@@ -186,7 +257,7 @@ class Echo:
                 break
         await self._send(self._words(scope, body), send)
 
-    def at_once(self, scope: Message, body: bytes) -> Answer | Application:
+    def at_once(self, scope: Message, body: bytes, reply: Reply) -> Answer | Application | Later:
         """`/at-once` is answered so; anything else a moment later."""
         kept = scope["extensions"]["virke.kept"]
         kept["seen"] = kept.get("seen", 0) + 1

@@ -35,12 +35,12 @@ from virke.engine.sqlite import memory_used
 from virke.engine.terms import Cancel
 from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
-from virke.node.at_once import Asked, AtOnce, Head, asked_again
+from virke.node.at_once import Asked, AtOnce, Head, asked_again, program_of
 from virke.node.bodies import Arriving, Send, encoded, send_response
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
-from virke.node.http.exchange import Answer, Application
+from virke.node.http.exchange import Answer, Application, Later, Reply
 from virke.node.leaving import ClientGone, Leaving, Message, Receive
 from virke.node.limits import SMALL_BYTES, Taken, usual_rooms
 from virke.node.metrics import CONTENT_TYPE, GONE, OPEN, Metrics
@@ -97,7 +97,15 @@ class App:
         self._access = Access(TokenTable(databases.store), self._threads.going_on)
         self._naming = Naming(databases, self._threads, time.monotonic, default=default)
         self._at_once = AtOnce(
-            databases, self._hrana, codec, access=self._access, naming=self._naming, cors=self._cors, watch=self._watch
+            databases,
+            self._hrana,
+            codec,
+            access=self._access,
+            naming=self._naming,
+            cors=self._cors,
+            watch=self._watch,
+            writing=self._writer,
+            rooms=lambda: self._rooms,
         )
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -112,14 +120,24 @@ class App:
             case _:
                 raise NotImplementedError(scope["type"])
 
-    def at_once(self, scope: Message, body: bytes) -> Answer | Application:
+    def at_once(self, scope: Message, body: bytes, reply: Reply) -> Answer | Application | Later:
         """What a request is answered that came whole, or what is to be run for it (`http.exchange`)."""
         asked = asked_again(scope, body)
         try:
-            response = self._at_once.respond(asked, body)
+            found = self._at_once.respond(asked, body, partial(self._reply, asked, reply))
         except Exception:
             log.exception("a request failed for a reason of the server's own")
-            response = failed(INTERNAL, self.codec)
+            found = failed(INTERNAL, self.codec)
+        if found is None or isinstance(found, Response):
+            return self._settled(asked, found)
+        return Later(partial(self._left, asked, found))
+
+    def _reply(self, asked: Asked, reply: Reply, response: Response | None) -> None:
+        if not asked.is_gone:
+            reply(self._settled(asked, response))
+
+    def _settled(self, asked: Asked, response: Response | None) -> Answer | Application:
+        """A response as an answer; None: the longer way is to be gone."""
         if response is not None:
             whole = response.body
             if isinstance(whole, bytes) and len(whole) <= SMALL_BYTES:
@@ -127,6 +145,12 @@ class App:
                 return Answer(response.status, encoded((*response.headers, asked.timing.header())), whole)
             asked.response = response
         return partial(self._go_on, asked)
+
+    def _left(self, asked: Asked, withdraw: Callable[[], None]) -> None:
+        """Its client went away."""
+        asked.is_gone = True
+        self._note(asked, GONE)
+        withdraw()
 
     async def _go_on(self, asked: Asked, _scope: Message, receive: Receive, send: Send) -> None:
         await self._serve(asked, receive, send)
@@ -155,6 +179,7 @@ class App:
         status = GONE
         try:
             with self._rooms.request(Leaving(asked.scope, receive)) as taken:
+                taken.wrote = asked.wrote
                 response = await self._answered(asked, taken, receive, send)
                 if isinstance(response, Relayed):
                     status = str(response.status)
@@ -360,14 +385,8 @@ class App:
             return error
 
     async def _write(self, operation: Run, database: Database, scope: Scope, taken: Taken) -> object:
-        program = database.serving.program(
-            operation.steps,
-            key=operation.key,
-            foreign_keys=operation.foreign_keys,
-            timeout_ms=operation.timeout_ms,
-            scope=scope,
-        )
         taken.wrote = True
+        program = program_of(operation, database, scope)
         answers = await self._writer().run(database, program, taken.leaving, taken.growing())
         results = [one for one in answers if isinstance(one, QueryResult)]
         return results if operation.is_batch else results[0]

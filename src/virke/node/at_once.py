@@ -4,11 +4,14 @@ Knows `api`, tokens, and the databases that are open; waits for nothing, and hol
 
 1. The steps are `App`'s own, in its order, as far as they lead without waiting. Where one would have to wait, or anything is
    wrong, there is no answer: `Asked` says what is known by then, and `App` goes on from there.
-2. No statement runs here that writes, and none longer than `query_here` lets it.
+2. No statement runs here that writes, and none longer than `query_here` lets it. One that writes is put in line, and its answer
+   goes out without a task as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from virke.api.codec import Codec
@@ -16,20 +19,26 @@ from virke.api.hrana.operations import Pipeline
 from virke.api.messages import Request, Response
 from virke.api.operations import Operation, Run
 from virke.api.routes import answer, has_endless_body, parse
+from virke.engine.database import Database
+from virke.engine.programs import Program
 from virke.engine.results import QueryResult
-from virke.errors import NotHere, VirkeError
+from virke.errors import Deleted, NotHere, VirkeError
 from virke.node.access import Access
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
-from virke.node.leaving import Message
+from virke.node.leaving import ClientGone, Message
+from virke.node.limits import Rooms, Taken
 from virke.node.metrics import route_of
 from virke.node.naming import Naming
 from virke.node.timing import Timing
 from virke.node.watching import Watch
 from virke.node.workers.crew import Elsewhere
+from virke.node.writing import Outcome, Writing
 from virke.scopes import Scope
 
+Tell = Callable[[Response | None], None]
+Withdraw = Callable[[], None]
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 
@@ -59,7 +68,7 @@ class Head:
 class Asked:
     """A request, and how far it came."""
 
-    __slots__ = ("body", "head", "not_here", "operation", "response", "scope", "timing", "token")
+    __slots__ = ("body", "head", "is_gone", "not_here", "operation", "response", "scope", "timing", "token", "wrote")
 
     def __init__(self, scope: Message, head: Head, body: bytes | None = None) -> None:
         self.scope = scope
@@ -74,6 +83,10 @@ class Asked:
         """Why the statement is not answered from memory, if that was tried."""
         self.response: Response | None = None
         """If all that is left to do is to send it."""
+        self.is_gone = False
+        """Whether its client is known to have gone."""
+        self.wrote = False
+        """Whether it may say that something was written."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -94,7 +107,7 @@ def asked_again(scope: Message, body: bytes) -> Asked:
 
 
 class AtOnce:
-    """Answers from memory."""
+    """Answers from memory, and begins writes."""
 
     def __init__(
         self,
@@ -106,6 +119,8 @@ class AtOnce:
         naming: Naming,
         cors: Cors,
         watch: Watch,
+        writing: Callable[[], Writing],
+        rooms: Callable[[], Rooms],
     ) -> None:
         self._databases = databases
         self._crew = databases.crew
@@ -115,9 +130,15 @@ class AtOnce:
         self._naming = naming
         self._cors = cors
         self._watch = watch
+        self._writing = writing
+        self._rooms = rooms
 
-    def respond(self, asked: Asked, body: bytes) -> Response | None:
-        """The response to a request with this body, if it is a read that memory answers."""
+    def respond(self, asked: Asked, body: bytes, tell: Tell) -> Response | Withdraw | None:
+        """The response to a request with this body, if it is a read that memory answers.
+
+        A write is put in line: then what is returned takes it out again, and `tell` has its response, or None where it was
+        not begun and the longer way is to be gone.
+        """
         head = asked.head
         if head.is_open or head.has_endless_body or self._access.is_due:
             return None
@@ -132,35 +153,87 @@ class AtOnce:
             asked.token, asked.operation = token, operation
             self._crew.check_here(operation)
             if isinstance(operation, Pipeline):
-                return self._pipeline(asked, operation)
+                return self._pipeline(asked, operation, tell)
             if isinstance(operation, Run) and operation.is_plain:
-                return self._run(asked, operation)
-        except NotHere as error:
-            asked.not_here = error
+                return self._run(asked, operation, tell)
         except (VirkeError, Elsewhere):
             pass  # found out again by `App`, which says it to the client
         return None
 
-    def _pipeline(self, asked: Asked, operation: Pipeline) -> Response | None:
+    def _pipeline(self, asked: Asked, operation: Pipeline, tell: Tell) -> Response | Withdraw | None:
         if not self._hrana.is_simple(operation):
             return None
         database = self._naming.known(operation.database, asked.headers)
         if database is None or not (self._crew.reads_here or self._crew.owns(database.name)):
             return None
-        self._access.check(asked.token, database.name, Scope.READ)
+        scope = self._access.check(asked.token, database.name, Scope.READ).scope
         self._databases.check_reads_here(database)
-        response = self._hrana.here(operation, database)
+        try:
+            response = self._hrana.here(operation, database)
+        except NotHere as error:
+            asked.not_here = error
+            if not error.writes or not self._crew.owns(database.name):
+                return None
+            begin = partial(self._hrana.begin, operation, database, scope, tell=tell)
+            return self._begin(asked, database, begin)
         self._databases.check_reads_here(database)
         return response
 
-    def _run(self, asked: Asked, operation: Run) -> Response | None:
+    def _run(self, asked: Asked, operation: Run, tell: Tell) -> Response | Withdraw | None:
         database = self._databases.known(operation.database)
         if database is None or self._watch.sees_all:
             return None
-        operation.allowed(self._access.check(asked.token, operation.database, operation.scope).scope)
+        scope = operation.allowed(self._access.check(asked.token, operation.database, operation.scope).scope)
         asked.timing.is_known = True
         self._databases.check_reads_here(database)
         [(sql, params)] = operation.requests
-        found: QueryResult = database.query_here(sql, params, bookmark=operation.bookmark)
+        try:
+            found: QueryResult = database.query_here(sql, params, bookmark=operation.bookmark)
+        except NotHere as error:
+            asked.not_here = error
+            if not error.writes or scope < Scope.WRITE or not self._crew.owns(database.name):
+                return None
+            begin = partial(self._write, asked, operation, database, scope, tell=tell)
+            return self._begin(asked, database, begin)
         self._watch.statements["read"] += 1
         return answer(operation, found, self._codec)
+
+    def _write(
+        self, asked: Asked, operation: Run, database: Database, scope: Scope, taken: Taken, *, tell: Tell
+    ) -> Withdraw:
+        def done(outcome: Outcome) -> None:
+            taken.give_back()
+            if isinstance(outcome, ClientGone):
+                return
+            if isinstance(outcome, Deleted):  # perhaps it was created again
+                asked.not_here = None
+                tell(None)
+            else:
+                tell(answer(operation, outcome if isinstance(outcome, VirkeError) else outcome[0], self._codec))
+
+        with asked.timing.counting():
+            return self._writing().begin(database, program_of(operation, database, scope), done, taken.growing())
+
+    def _begin(self, asked: Asked, database: Database, begin: Callable[[Taken], Withdraw]) -> Withdraw:
+        """Begin a write, with what it holds until it is answered."""
+        taken = self._rooms().request()
+        taken.take_body(len(asked.body or b""))
+        taken.hold(self._databases.hold(database.name))
+        try:
+            withdraw = begin(taken)
+        except BaseException:
+            taken.give_back()
+            raise
+        asked.wrote = True
+        return withdraw
+
+
+def program_of(operation: Run, database: Database, scope: Scope) -> Program:
+    """Statements that write, as a program."""
+    return database.serving.program(
+        operation.steps,
+        key=operation.key,
+        foreign_keys=operation.foreign_keys,
+        timeout_ms=operation.timeout_ms,
+        scope=scope,
+    )

@@ -25,16 +25,17 @@ from virke.api.messages import Parts, Response
 from virke.api.pieces import body_of, body_of_lines
 from virke.api.routes import with_state
 from virke.engine.database import Database
-from virke.engine.programs import Step
+from virke.engine.programs import Answer, Program, Step
 from virke.engine.results import QueryResult
 from virke.engine.rows import Rows
 from virke.engine.terms import Terms
 from virke.errors import NotHere, VirkeError
+from virke.node.leaving import ClientGone
 from virke.node.limits import Taken
 from virke.node.streams import Live, Streams
 from virke.node.threads import Threads
 from virke.node.watching import Watch
-from virke.node.writing import Writing
+from virke.node.writing import Outcome, Writing
 from virke.scopes import Scope
 
 ROWS_OF_A_PART: Final = 256
@@ -75,6 +76,30 @@ class Hrana:
         """The response to a simple pipeline that reads, from memory. Raises `NotHere`, and as the statement does."""
         done = self._here(database, _first(operation))
         return _with_age(self._alone(operation, answers.ok("execute", result=answers.result_of(done))), database)
+
+    def begin(
+        self, operation: Pipeline, database: Database, scope: Scope, taken: Taken, *, tell: Callable[[Response], None]
+    ) -> Callable[[], None]:
+        """Put the write of a simple pipeline in line; `tell` is called on the loop, unless the client is gone by then.
+
+        What is returned says that it is. Raises as `Writing.begin`, and `Denied`.
+        """
+        statement = _first(operation)
+        program = self._program(statement, database, scope, taken)
+
+        def done(outcome: Outcome) -> None:
+            taken.give_back()
+            if isinstance(outcome, ClientGone):
+                return
+            try:
+                if isinstance(outcome, VirkeError):
+                    raise outcome
+                found = answers.ok("execute", result=answers.result_of(_written(statement, outcome)))
+            except VirkeError as error:
+                found = answers.failed(error)
+            tell(_with_age(self._alone(operation, found), database))
+
+        return self._writing().begin(database, program, done, taken.growing())
 
     def _alone(self, operation: Pipeline, result: dict[str, object]) -> Response:
         """The response to a simple pipeline."""
@@ -139,13 +164,14 @@ class Hrana:
         return Done(result, "SELECT", statement.wants_rows)
 
     async def _write(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Done:
-        sql = statement.text.sql or ""
+        program = self._program(statement, database, scope, taken)
+        return _written(statement, await self._writing().run(database, program, taken.leaving, taken.growing()))
+
+    def _program(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Program:
+        """A statement that writes, as a program. Raises `Denied`."""
         check_may_write(scope)
         taken.wrote = True
-        program = database.serving.program((Step(sql, statement.params),), scope=scope)
-        [result] = await self._writing().run(database, program, taken.leaving, taken.growing())
-        assert isinstance(result, QueryResult), "an error is raised"
-        return Done(result, verb(sql), statement.wants_rows, result.last_insert_rowid or 0)
+        return database.serving.program((Step(statement.text.sql or "", statement.params),), scope=scope)
 
     async def _respond(self, live: Live, request: requests.StreamRequest) -> dict[str, object]:
         """One request on a stream that ends with it."""
@@ -270,6 +296,13 @@ def _is_alone(asked: tuple[requests.StreamRequest, ...]) -> bool:
         return False
     first = asked[0]
     return isinstance(first, requests.Execute) and _is_simple(first.statement)
+
+
+def _written(statement: requests.Statement, answered: list[Answer]) -> Done:
+    """What a program of one statement answered."""
+    [result] = answered
+    assert isinstance(result, QueryResult), "an error is raised"
+    return Done(result, verb(statement.text.sql or ""), statement.wants_rows, result.last_insert_rowid or 0)
 
 
 def _first(operation: Pipeline) -> requests.Statement:

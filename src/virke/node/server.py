@@ -107,23 +107,25 @@ def serve(
         ssl_keyfile=address.tls_key,
     )
     with listening:
-        _Server(config, listener.accept, ready, private).run([listening])
+        _Server(config, listener, ready, private).run([listening])
 
 
 class _Server(Server):
     def __init__(
         self,
         config: Config,
-        accept: Callable[..., asyncio.Protocol],
+        listener: Listener,
         ready: Callable[[], None],
         private: Private | None,
     ) -> None:
         super().__init__(config)
-        self._accept = accept
+        self._listener = listener
         self._ready = ready
         self._private = private
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # ours, so that a handshake counts, and ends
+        self._listener.tls, self.config.ssl = self.config.ssl, None
         await super().startup(sockets)
         if self.started and self._private is not None:
             await self._start_private(self._private)
@@ -135,7 +137,7 @@ class _Server(Server):
         private.socket.unlink(missing_ok=True)  # of the worker before this one
         loop = asyncio.get_running_loop()
         accept = partial(
-            self._accept,
+            self._listener.accept_plain,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,

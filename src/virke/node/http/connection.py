@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
             self._queue.clear()
             self._end(None)
         elif self._queue:
-            self._start(self._queue[0], self._config.loaded_app)
+            self.start(self._queue[0], self._config.loaded_app)
             self._go_on()
         elif self._refusal is not None:
             self._end(self._refusal)
@@ -388,9 +388,10 @@ class Connection(asyncio.Protocol):
         if self._at_once is not None and is_whole and len(self._queue) == 1 and self.is_writable:
             application = exchange.begin(self._at_once)
         if application is not None:
-            self._start(exchange, application)
+            self.start(exchange, application)
 
-    def _start(self, exchange: Exchange, application: Application) -> None:
+    def start(self, exchange: Exchange, application: Application) -> None:
+        """Run what answers it, as a task."""
         task = self._loop.create_task(exchange.run(application))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)

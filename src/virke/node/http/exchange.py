@@ -8,8 +8,8 @@ Knows ASGI and how answers are framed; knows its connection only as something to
 4. The client is asked to go on (`100 Continue`) when the application wants its body, not before.
 5. `extensions["virke.kept"]` is a dictionary of the application's, the same for requests of a connection whose heads are the
    same but for the length of the body.
-6. An application that has `at_once` is given a request that is there whole before a task is made for it. It answers, or says
-   what is to be run; either way `receive` has no body any more.
+6. An application that has `at_once` is given a request that is there whole before a task is made for it. It answers, says
+   what is to be run, or answers later; in any case `receive` has no body any more.
 """
 
 from __future__ import annotations
@@ -45,7 +45,16 @@ class Answer:
     body: bytes
 
 
-AtOnce = Callable[[Message, bytes], Answer | Application]
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The answer comes by `Reply`; `gone` is called if the client goes before that."""
+
+    gone: Callable[[], None]
+
+
+Reply = Callable[[Answer | Application], None]
+"""Takes the answer, or what is to be run for it, once and on the loop; harmless when the client is gone."""
+AtOnce = Callable[[Message, bytes, Reply], Answer | Application | Later]
 """What an application answers to a request that is there whole, or what is to be run for it."""
 
 
@@ -73,6 +82,9 @@ class Line(Protocol):
 
     def answered(self, exchange: Exchange) -> None:
         """The answer is written."""
+
+    def start(self, exchange: Exchange, application: Application) -> None:
+        """Run it, as a task."""
 
     def abort(self) -> None:
         """Drop the connection: the answer can't be finished."""
@@ -137,15 +149,31 @@ class Exchange:
         """Have a request answered that is there whole; what is to be run if that takes more than a moment."""
         body = b"".join(self._parts)
         self._parts, self.held_bytes, self._is_delivered = [], 0, True
-        found = at_once(self.scope, body)
-        if not isinstance(found, Answer):
+        found = at_once(self.scope, body, self._reply)
+        if isinstance(found, Answer):
+            self._answer(found)
+        elif isinstance(found, Later):
+            self._leaving.append(found.gone)
+        else:
             return found
+        return None
+
+    def _reply(self, found: Answer | Application) -> None:
+        """What `Later` promised."""
+        if self._is_gone:
+            return
+        self._leaving.clear()
+        if isinstance(found, Answer):
+            self._answer(found)
+        else:
+            self._line.start(self, found)
+
+    def _answer(self, found: Answer) -> None:
         length = len(found.body)
         self._begin(found.status, [*found.headers, (b"content-length", b"%d" % length)], length)
         head, self._head = self._head, b""
         self._line.write_soon(head + found.body if self._has_body else head)
         self._end()
-        return None
 
     async def run(self, application: Application) -> None:
         """Have the request answered."""

@@ -16,6 +16,8 @@ class Limits:
     head_bytes: int = 32 << 10
     """The request line and the headers together."""
     headers: int = 100
+    handshake_s: float = 10.0
+    """Of a new connection with TLS, until HTTP begins."""
     head_s: float = 20.0
     """From the first byte of a request (of a new connection, from its beginning) to the end of its head."""
     body_s: float = 20.0

@@ -9,9 +9,11 @@ Knows connections; knows no request. While none is open, nothing is looked at.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 
 from virke.node.http.connection import Connection
+from virke.node.http.handshake import Handshake
 from virke.node.http.limits import Limits, Traffic
 
 
@@ -21,6 +23,8 @@ class Listener:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.traffic = Traffic()
+        self.tls: ssl.SSLContext | None = None
+        """What connections are encrypted with; None: they are not."""
         self._open: set[Connection] = set()
         self._changed: dict[asyncio.Transport, float | None] = {}
         """WebSockets, each with the time by which it has to be closed, once it is closing."""
@@ -41,8 +45,15 @@ class Listener:
         for connection in unsent:
             connection.flush()
 
-    def accept(self, *, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> Connection:
+    def accept(
+        self, *, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None
+    ) -> Connection | Handshake:
         """A protocol for a new connection."""
+        connection = self.accept_plain(config=config, server_state=server_state, app_state=app_state)
+        return Handshake(self, self.tls, server_state, connection) if self.tls is not None else connection
+
+    def accept_plain(self, *, config: Any, server_state: Any, app_state: dict[str, Any]) -> Connection:
+        """A protocol for a new connection without TLS, whether or not others have it."""
         return Connection(self, config, server_state, app_state)
 
     @property
