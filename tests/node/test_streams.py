@@ -21,6 +21,7 @@ from virke.opening import connect
 from virke.stores.memory import memory_store
 
 SLOW = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
+WRITES = [{"type": "execute", "stmt": {"sql": "INSERT INTO t VALUES (1, 'a')"}}]
 Scenario = Callable[[App], Awaitable[None]]
 
 
@@ -134,6 +135,52 @@ def test_a_baton_is_good_for_one_request(run: Callable[[Scenario], None]) -> Non
         first.baton = "nonsense"
         assert await first.say(COUNT) == [400, "BATON_INVALID"]
         assert await client.say("ROLLBACK") == [None]
+
+    run(scenario)
+
+
+def test_a_client_that_lost_an_answer_can_close_its_stream_with_the_baton_that_it_has(
+    run: Callable[[Scenario], None],
+) -> None:
+    """Its transaction would keep the gate from all others until its lease ends."""
+
+    async def scenario(app: App) -> None:
+        with_times(app, lease_s=100, gate_s=20)
+        client, other = Client(app), Client(app)
+        await client.say("BEGIN IMMEDIATE")
+        used = client.baton
+        await client.say("INSERT INTO t VALUES (1, 'a')")
+        body = {"baton": used, "requests": [{"type": "close"}]}
+        assert (await post(app, "/v2/pipeline", body))[0] == 400
+        assert await other.say("BEGIN IMMEDIATE", "INSERT INTO t VALUES (2, 'b')", "COMMIT") == [None, None, None]
+        assert await other.say(COUNT) == ["1"]
+
+    run(scenario)
+
+
+def test_a_stream_whose_answer_could_not_be_sent_is_ended(run: Callable[[Scenario], None]) -> None:
+    async def scenario(app: App) -> None:
+        with_times(app, lease_s=100, gate_s=20)
+
+        async def lost(message: Any) -> None:
+            raise ConnectionResetError("the client is gone")
+
+        body = json.dumps({"requests": [{"type": "execute", "stmt": {"sql": "BEGIN IMMEDIATE"}}, *WRITES]}).encode()
+        parts = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            if parts:
+                return parts.pop()
+            await asyncio.Event().wait()
+            return None
+
+        headers = [(b"host", b"localhost")]
+        scope = {"type": "http", "method": "POST", "path": "/v2/pipeline", "query_string": b"", "headers": headers}
+        with pytest.raises(ConnectionResetError):
+            await app(scope, receive, lost)
+        other = Client(app)
+        assert await other.say("BEGIN IMMEDIATE", "INSERT INTO t VALUES (2, 'b')", "COMMIT") == [None, None, None]
+        assert await other.say(COUNT) == ["1"]
 
     run(scenario)
 

@@ -167,6 +167,8 @@ class RemoteTransaction(Transaction):
                 found = reading.json_of(self._session.ask(sent, cancel))
             except (OutcomeUnknown, Unavailable, TimedOut) as error:
                 self._over = True
+                if isinstance(error, OutcomeUnknown) and self._baton is not None:  # its connection broke
+                    self._tell_end()
                 raise _lost(error, cancel, commits=ends) from error
             except VirkeError:
                 self._over = True

@@ -176,9 +176,9 @@ class App:
         self.databases.close()
 
     async def _serve(self, asked: Asked, receive: Receive, send: Send) -> None:
-        status = GONE
+        status, taken = GONE, self._rooms.request(Leaving(asked.scope, receive))
         try:
-            with self._rooms.request(Leaving(asked.scope, receive)) as taken:
+            with taken:
                 taken.wrote = asked.wrote
                 response = await self._answered(asked, taken, receive, send)
                 if isinstance(response, Relayed):
@@ -187,6 +187,8 @@ class App:
                     await send_response(response, send, receive, self._threads, with_body=asked.head.method != "HEAD")
                     status = str(response.status)
         finally:
+            if status == GONE and taken.if_lost is not None:
+                taken.if_lost()
             self._note(asked, status)
 
     def _note(self, asked: Asked, status: str) -> None:

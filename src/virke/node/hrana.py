@@ -110,7 +110,8 @@ class Hrana:
     ) -> Response:
         match operation:
             case Pipeline(_, baton, asked):
-                return await self._pipeline(self._stream(baton, database, scope), asked, taken)
+                closes = any(isinstance(one, requests.Close) for one in asked)
+                return await self._pipeline(self._stream(baton, database, scope, closes=closes), asked, taken)
             case Cursor(baton=None, batch=requests.Batch(steps=[requests.BatchStep(statement, None)])) if _is_simple(
                 statement
             ):
@@ -129,8 +130,10 @@ class Hrana:
                 return _is_simple(statement)
         return False
 
-    def _stream(self, baton: str | None, database: Database, scope: Scope) -> Live:
-        return self.streams.open(database, scope) if baton is None else self.streams.take(baton, database, scope)
+    def _stream(self, baton: str | None, database: Database, scope: Scope, *, closes: bool = False) -> Live:
+        if baton is None:
+            return self.streams.open(database, scope)
+        return self.streams.take(baton, database, scope, closes=closes)
 
     async def _simple(
         self,
@@ -187,6 +190,7 @@ class Hrana:
         except BaseException:
             self.streams.drop(live)
             raise
+        taken.if_lost = partial(self.streams.end, live)
         return self._pipelined(self.streams.keep(live), results)
 
     def _pipelined(self, baton: str | None, results: list[dict[str, object]]) -> Response:
@@ -213,6 +217,7 @@ class Hrana:
         except BaseException:
             self.streams.drop(live)
             raise
+        taken.if_lost = partial(self.streams.end, live)
         return self._lines(self.streams.keep(live), answered)
 
     async def _simple_cursor(

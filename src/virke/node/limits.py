@@ -78,7 +78,7 @@ class Rooms:
 class Taken:
     """What one request holds, until the end of its `with`, and its client; used by one thread at a time."""
 
-    __slots__ = ("_answer", "_body", "_held", "_rooms", "leaving", "wrote")
+    __slots__ = ("_answer", "_body", "_held", "_rooms", "if_lost", "leaving", "wrote")
 
     def __init__(self, rooms: Rooms, leaving: Leaving | None) -> None:
         self._rooms = rooms
@@ -86,6 +86,8 @@ class Taken:
         """Says when the client goes; None: what the request came by says so."""
         self.wrote = False
         """Whether its answer may say that something was written."""
+        self.if_lost: Callable[[], None] | None = None
+        """To be called if its client did not get the answer."""
         self._body = self._answer = 0
         self._held: list[Callable[[], None]] = []
 

@@ -9,6 +9,8 @@ Knows the loop, a pool of threads, `Writing` and the gates; what a stream is and
 3. What a client that went away was waiting for is interrupted, and its stream is ended.
 4. An open stream holds its database: it is not closed for want of room.
 5. Waiting for the gate takes no thread. A transaction that ends leaves it, however it ends.
+6. Whose answer was lost has no baton to go on with: what the last request could not be answered is ended at once, and so is a
+   stream whose client asks to close it with the last baton that it has, though that was used.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class Live:
         self.scope = scope
         self.stream = stream
         self.id = secrets.token_urlsafe(12)
-        self.secret = ""
+        self.secret = self.past_secret = ""
         self.is_in_use = True
         self.holds_gate = False
         self.cancel: Cancel | None = None
@@ -151,8 +153,8 @@ class Streams:
         self.open_count -= 1
         let_go()
 
-    def take(self, baton: str, database: Database, scope: Scope) -> Live:
-        """The stream of a baton. Raises `Refused`."""
+    def take(self, baton: str, database: Database, scope: Scope, *, closes: bool = False) -> Live:
+        """The stream of a baton; `closes`: the request ends it. Raises `Refused`."""
         worker, _, rest = baton.partition(".")
         stream_id, _, secret = rest.partition(".")
         live = self._kept.get(stream_id)
@@ -161,6 +163,9 @@ class Streams:
         if live is None or live.database is not database or live.scope > scope:
             raise Refused("The stream has expired due to inactivity", "STREAM_EXPIRED", status=404)
         if live.is_in_use or not compare_digest(secret.encode(), live.secret.encode()):
+            past = live.past_secret.encode()
+            if closes and not live.is_in_use and past and compare_digest(secret.encode(), past):
+                self.end(live)  # rule 6
             raise Refused("Received a baton that has already been used", "BATON_REUSED")
         live.is_in_use = True
         _stop(live.alarm)
@@ -173,7 +178,7 @@ class Streams:
         if live.is_ended or live.stream.is_closed or live.stream.is_blank:
             self.end(live)
             return None
-        live.secret = secrets.token_urlsafe(18)
+        live.past_secret, live.secret = live.secret, secrets.token_urlsafe(18)
         self._kept[live.id] = live
         live.alarm = asyncio.get_running_loop().call_later(self._lease_s, self.end, live)
         return f"{self._worker}.{live.id}.{live.secret}"
