@@ -157,7 +157,7 @@ class AtOnce:
             if isinstance(operation, Run) and operation.is_plain:
                 return self._run(asked, operation, tell)
         except (VirkeError, Elsewhere):
-            pass  # found out again by `App`, which says it to the client
+            return None  # found out again by `App`, which says it to the client
         return None
 
     def _pipeline(self, asked: Asked, operation: Pipeline, tell: Tell) -> Response | Withdraw | None:
@@ -193,13 +193,13 @@ class AtOnce:
             asked.not_here = error
             if not error.writes or scope < Scope.WRITE or not self._crew.owns(database.name):
                 return None
-            begin = partial(self._write, asked, operation, database, scope, tell=tell)
+            begin = partial(self._write, asked, operation, database, scope=scope, tell=tell)
             return self._begin(asked, database, begin)
         self._watch.statements["read"] += 1
         return answer(operation, found, self._codec)
 
     def _write(
-        self, asked: Asked, operation: Run, database: Database, scope: Scope, taken: Taken, *, tell: Tell
+        self, asked: Asked, operation: Run, database: Database, taken: Taken, *, scope: Scope, tell: Tell
     ) -> Withdraw:
         def done(outcome: Outcome) -> None:
             taken.give_back()
