@@ -1,4 +1,4 @@
-"""Connections of one process on a store that has no line of writers and shows no change by itself, as buckets are."""
+"""Connections of one process on a store that shows no change by itself, as a bucket is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import virke
 from virke import dbapi
 from virke.stores.base import Store
+from virke.stores.line import ThreadLine
 from virke.stores.memory import memory_store
 
 Open = Callable[..., dbapi.Connection]
@@ -18,7 +19,7 @@ Open = Callable[..., dbapi.Connection]
 @pytest.fixture
 def far() -> Store:
     """Its reads may be as old as `max_staleness_ms` says: here, as old as they like."""
-    store = replace(memory_store("memory://"), url="memory://far", line=None, watch=None, stamp_of=None)
+    store = replace(memory_store("memory://"), url="memory://far", line=ThreadLine(), watch=None, stamp_of=None)
     with virke.create("db", store) as database:
         database.change_settings({"max_staleness_ms": 3_600_000})
         database.execute("CREATE TABLE t (a)")

@@ -276,3 +276,14 @@ def test_a_composite_reads_each_tier_where_it_is() -> None:
     assert composite(one, other).blobs.keys() == {Tier.OBJECT}
     with pytest.raises(Invalid):
         both.register.read("")
+
+
+def test_a_bucket_has_one_line_for_all_who_open_it_in_this_process() -> None:
+    """Where a store has none of its own, its writers here would find out about each other at the commit only."""
+    one, same, other = (
+        open_url(StoreChoice(f"s3://{place}?endpoint=http://h", SECRETS), create=False)
+        for place in ("b/p", "b/p", "b/q")
+    )
+    assert one.line is not None
+    assert one.line is same.line
+    assert one.line is not other.line

@@ -18,7 +18,7 @@ from virke.engine.connection import CACHE_KIB, READER_CACHE_KIB, Connection
 from virke.engine.deferred import Deferred
 from virke.engine.entry import Flusher, Journal
 from virke.engine.freshness import Freshness
-from virke.engine.line import Line, forget_lines
+from virke.engine.line import Line
 from virke.engine.long_writes import LongWrite
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readers import Readers
@@ -183,6 +183,5 @@ _assembled: Final[weakref.WeakSet[Parts]] = weakref.WeakSet()
 
 def after_fork_in_child() -> None:
     """Let databases be refused that a thread of the parent was using: to be called in each child."""
-    forget_lines()
     for parts in list(_assembled):
         parts.refuse_if_busy()

@@ -12,7 +12,6 @@ Knows what the store offers for it (L1), or a lock of its own where the store ha
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
@@ -63,7 +62,7 @@ class Line:
 
     def __init__(self, store: Store, key: str, suffix: str = "") -> None:
         self._key = f"{key}{suffix}"
-        self._wait: Wait = store.line or _own_lines.setdefault((store.url, self._key), _OwnLine())
+        self._wait: Wait = store.line or _OwnLine()
 
     def enter(self, wait_s: float) -> Place:
         """A place, once those before have left; after `wait_s` seconds without one."""
@@ -79,7 +78,7 @@ class Line:
 
 
 class _OwnLine:
-    """A line of the threads of this process, where the store offers none."""
+    """A line of the threads that share one database object, where the store offers none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -95,12 +94,3 @@ class _OwnLine:
         finally:
             if is_first:
                 self._lock.release()
-
-
-_own_lines: Final[weakref.WeakValueDictionary[tuple[str, str], _OwnLine]] = weakref.WeakValueDictionary()
-"""By store and key: all database objects of one database stand in one line."""
-
-
-def forget_lines() -> None:
-    """In a forked child: whoever stood in a line is not here."""
-    _own_lines.clear()

@@ -5,12 +5,16 @@ Everything else is given a `Store`. A library that a store needs is imported whe
 1. A URL that is not understood is `UsageError`, never a guess.
 2. What lies far away is read through a cache (`cached`), of which the part on disk is shared by all processes.
 3. Every store is metered (`receipt`), beneath its cache.
+4. Where a store has no line of writers (L1), the threads of this process have one.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +24,7 @@ from virke.stores import receipt
 from virke.stores.base import Store
 from virke.stores.cached.blobs import DISK_BYTES, cached_store
 from virke.stores.composite import composite
+from virke.stores.line import ThreadLine
 from virke.stores.local.store import shared_local_store
 from virke.stores.memory import memory_store
 from virke.stores.receipt import metered
@@ -46,7 +51,22 @@ def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store
     opened = [_open_one(url, choice.options, create) for url in urls]
     _check_root(urls[0], choice.options)
     store = opened[0] if len(opened) == 1 else composite(*opened)
+    if store.line is None:
+        store = replace(store, line=_line_of(store.url))
     return _cached(metered(store), choice.options) if cached and any(map(_is_far, urls)) else metered(store)
+
+
+def _line_of(url: str) -> ThreadLine:
+    """The line of the threads of this process, whichever object they have opened the store as."""
+    with _lines_lock:
+        line = _lines.get(url)
+        if line is None:
+            line = _lines[url] = ThreadLine()
+        return line
+
+
+_lines: Final[weakref.WeakValueDictionary[str, ThreadLine]] = weakref.WeakValueDictionary()
+_lines_lock: Final = threading.Lock()
 
 
 def place_of(store_url: str) -> str:
