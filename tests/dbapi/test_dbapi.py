@@ -364,18 +364,6 @@ def test_the_trace_sees_what_is_sent(con: dbapi.Connection) -> None:
     assert seen == ["BEGIN ", "DELETE FROM item WHERE id = ?", "ROLLBACK", "SELECT 1;", "SELECT 2;"]
 
 
-def test_a_statement_is_interrupted_from_another_thread(con: dbapi.Connection, connect: Connect) -> None:
-    rows = con.execute("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c")
-    assert next(rows) == (1,)
-    thread = threading.Thread(target=con.interrupt)
-    thread.start()
-    thread.join()
-    with pytest.raises(dbapi.OperationalError) as caught:
-        rows.fetchall()
-    assert caught.value.sqlite_errorname == "SQLITE_INTERRUPT"
-    assert names(con) == ["tea", "jam"]
-
-
 def test_a_connection_that_is_forgotten_keeps_nobody_waiting(
     con: dbapi.Connection, connect: Connect, name: str, where: str
 ) -> None:

@@ -16,7 +16,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 from weakref import WeakKeyDictionary
 
 from virke.api.hrana.sql import Begin, Commit, Rollback, Savepoint, control
@@ -49,6 +49,14 @@ _TEMPORARY: Final = re.compile(
 _newest: Final[dict[str, tuple[int, str]]] = {}
 """By history: the newest version that a connection of this process committed, and its bookmark (rule 4)."""
 HISTORIES_KEPT: Final = 1000
+
+
+class _Terms(TypedDict):
+    """How a statement outside of a transaction is read."""
+
+    consistency: str | None
+    bookmark: str | None
+    cancel: Cancel
 
 
 class Answer(NamedTuple):
@@ -331,17 +339,18 @@ class Session:
 
     def _read(self, sql: str, params: Parameters) -> Answer:
         """Rows in bounded memory: all at once where they were few the last time, else as they are asked for."""
-        bookmark = self._bookmark()
+        bookmark, cancel = self._bookmark(), Cancel()
+        self._running = cancel
+        terms: _Terms = {"consistency": self._consistency, "bookmark": bookmark, "cancel": cancel}
         if sql in self._small:
             try:
-                result = self.database.query(sql, params, consistency=self._consistency, bookmark=bookmark)
+                result = self.database.query(sql, params, **terms)
                 if len(result.rows) > SMALL_ROWS:
                     del self._small[sql]
                 return Answer(result.columns, result.decltypes, iter(result.rows))
             except TooLarge:
                 del self._small[sql]
-        cancel = self._running = Cancel()
-        rows = self.database.query_rows(sql, params, consistency=self._consistency, bookmark=bookmark, cancel=cancel)
+        rows = self.database.query_rows(sql, params, **terms)
         chunk = rows.take(2)
         if len(chunk) < 2:
             self._remember(sql)
