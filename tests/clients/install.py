@@ -22,6 +22,7 @@ SKIPPED: Final = int(os.environ.get("SKIPPED", "77"))
 NODE: Final = PLACE / "node"
 VENV: Final = PLACE / "venv"
 SDIST: Final = PLACE / "sdist"
+DATASETTE: Final = PLACE / "datasette"
 RUNTIME: Final = PLACE / "runtime"
 """`build` has the sources of `js/` and what they need, `alone` the packed package alone, `others` libraries for D1 too."""
 PACKED: Final = RUNTIME / "packed.tgz"
@@ -97,11 +98,30 @@ def install_python() -> None:
             opened.extractall(SDIST, filter="data")
 
 
+def install_datasette() -> None:
+    """Datasette and what it needs beyond the packages that are here, in a folder for `PYTHONPATH`. Raises `Missing`."""
+    if DATASETTE.exists():
+        return
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--quiet",
+        "install",
+        "--no-deps",
+        "--require-hashes",
+    ]
+    wanted = HERE / "python" / "datasette.txt"
+    run(*pip, "--target", str(DATASETTE), "--requirement", str(wanted), what="pip could not install Datasette")
+
+
 def main() -> int:
     """Install everything; its exit status."""
     try:
         if why := fetch_django():  # needs no Node
             raise Missing(why)
+        install_datasette()
         install_javascript()
         install_runtime()
         install_python()

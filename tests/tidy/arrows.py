@@ -31,7 +31,7 @@ LAYERS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"opening"}),
     frozenset({PUBLIC}),
     frozenset({"asgi_server", "node", "edge", "runtime", "dbapi", "aio"}),
-    frozenset({"sqlalchemy", "django", "arrow", "pytest_plugin"}),
+    frozenset({"sqlalchemy", "django", "datasette", "arrow", "pytest_plugin"}),
     frozenset({"project"}),
     frozenset({"cli", "__main__"}),
 )
