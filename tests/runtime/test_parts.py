@@ -82,7 +82,7 @@ def _with_options(prefix: str, environ: Any, start_response: Any, *, deep: bool 
         (_inner, Protocol.DJANGO),
     ],
 )
-def test_what_a_callable_speaks_is_told_by_its_parameters(app: Any, protocol: Protocol) -> None:
+def test_the_protocol_of_a_callable_is_recognised_by_its_parameters(app: Any, protocol: Protocol) -> None:
     assert protocol_of(app) is protocol
 
 

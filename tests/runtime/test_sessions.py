@@ -108,7 +108,7 @@ def test_a_bookmark_that_cant_be_met_is_dropped(bookmark: str, opened: Opened) -
     session, db = _db(opened, bookmark)
     assert db.query("SELECT count(*) FROM item").rows == [(0,)]
     with opened_as(opened) as twin:
-        assert not session.must_meet(twin.sync)
+        assert not session.is_behind_bookmark(twin.sync)
 
 
 def test_a_bookmark_is_met_once_for_all_reads_at_the_same_time(opened: Opened, database: virke.Database) -> None:

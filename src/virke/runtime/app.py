@@ -55,7 +55,7 @@ class Middleware:
         self._visits = visits
 
     def __call__(self, app: App) -> App:
-        """The app, with a database for each request. Raises `UsageError`: it can't be told which kind of app it is."""
+        """The app, with a database for each request. Raises `UsageError`: the kind of app can't be recognised."""
         if flask.is_flask(app):
             return flask.install(app, self._visits)
         if starlette.is_starlette(app):
@@ -87,7 +87,7 @@ class Fire:
     """Serves an app: on Python with uvicorn, on `PORT` (3000) and `HOST` (127.0.0.1)."""
 
     def __call__(self, app: Callable[..., object]) -> None:
-        """Serve an ASGI or WSGI app until the process is told to end.
+        """Serve an ASGI or WSGI app until SIGINT or SIGTERM.
 
         At the top level of a module that a server imports it does nothing: that server serves the app.
 

@@ -46,7 +46,7 @@ class AsgiMiddleware:
         if not is_awaited_here():
             raise UsageError("virke.runtime runs on asyncio, and this server runs on another event loop")
         brought = _brought(scope, self._visits.carrier.header)
-        visit = self._visits.begun(partial(of_scope, scope), brought, partial(_told, scope))
+        visit = self._visits.begun(partial(of_scope, scope), brought, partial(_translate, scope))
         scope.setdefault("state", {})["db"] = visit.db
         sending = _Sending(send, visit)
         with self._visits.during(visit):
@@ -103,10 +103,10 @@ async def _answer(answer: Answer, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _told(scope: MutableMapping[str, Any], error: VirkeError) -> VirkeError:
+def _translate(scope: MutableMapping[str, Any], error: VirkeError) -> VirkeError:
     """The error as the framework understands it that has the request."""
     if "litestar_app" not in scope:
         return error
-    from virke.runtime.litestar import told
+    from virke.runtime.litestar import translate
 
-    return told(error)
+    return translate(error)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from virke.errors import NotHere
 from virke.runtime.blocks import RequestRows, RequestTransaction
-from virke.runtime.calls import Calls, Told, is_awaited_here, opened
+from virke.runtime.calls import Calls, Translate, is_awaited_here, opened
 from virke.runtime.session import Session, check_lasts_no_longer
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ T = TypeVar("T")
 class VirkeDB:
     """The database of a request. Every method does, and raises, what `Database`'s does."""
 
-    def __init__(self, session: Session, told: Told | None = None) -> None:
+    def __init__(self, session: Session, translate: Translate | None = None) -> None:
         self._session = session
-        self._calls = Calls(session, told)
+        self._calls = Calls(session, translate)
 
     def __repr__(self) -> str:
         return "VirkeDB()"
@@ -65,7 +65,7 @@ class VirkeDB:
         return cast("Result", self._calls.do(work, partial(self._query_here, sql, params) if is_plain else None))
 
     def _query_here(self, sql: str, params: Parameters, database: Database) -> QueryResult:
-        if self._session.must_meet(database):
+        if self._session.is_behind_bookmark(database):
             raise NotHere("the visitor's bookmark has to be met")
         check_lasts_no_longer(sql)
         return database.query_here(sql, params)
@@ -114,14 +114,14 @@ class VirkeDB:
         """The schema, or one table's. See `Database.schema`."""
 
         def work(database: Database) -> list[SchemaEntry]:
-            self._session.meet(database)
+            self._session.reach_bookmark(database)
             return database.schema(table)
 
         return cast("Entries", self._calls.do(work))
 
     def query_rows(self, sql: str, params: Parameters = (), *, timeout_ms: int | None = None) -> RequestRows:
         """The rows of one reading statement, one at a time: with `async for` or `for`. See `Database.query_rows`."""
-        return RequestRows(self._session, self._calls.telling, sql, {"params": params, "timeout_ms": timeout_ms})
+        return RequestRows(self._session, self._calls.translating, sql, {"params": params, "timeout_ms": timeout_ms})
 
     def transaction(
         self,
@@ -133,7 +133,7 @@ class VirkeDB:
     ) -> RequestTransaction:
         """An interactive transaction: with `async with` or `with`. See `Database.transaction`."""
         options: dict[str, Any] = {"idempotency_key": idempotency_key, "read_only": read_only, "immediate": immediate}
-        return RequestTransaction(self._session, self._calls.telling, options | {"foreign_keys": foreign_keys})
+        return RequestTransaction(self._session, self._calls.translating, options | {"foreign_keys": foreign_keys})
 
     @overload
     def run_transaction(
@@ -154,7 +154,7 @@ class VirkeDB:
             return fn(transaction)
 
         def work(database: Database) -> object:
-            self._session.meet(database)
+            self._session.reach_bookmark(database)
             done = database.run_transaction(remembered, idempotency_key=idempotency_key)
             transaction, began_at = last[0]
             self._session.ended(database, transaction.version, began_at)
@@ -169,10 +169,10 @@ class VirkeDB:
             last[:] = [(transaction, transaction.version)]
             return await fn(transaction)
 
-        with self._calls.telling():
+        with self._calls.translating():
             await opened(self._session)
             with self._session.borrowed() as twin:
-                await twin.call(partial(self._session.meet, twin.sync))
+                await twin.call(partial(self._session.reach_bookmark, twin.sync))
                 done = await twin.run_transaction(remembered, idempotency_key=key)
                 transaction, began_at = last[0]
                 self._session.ended(twin.sync, transaction.version, began_at)

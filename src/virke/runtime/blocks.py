@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import Row
     from virke.engine.transaction import Transaction
 
-Telling = Callable[[], AbstractContextManager[None]]
+Translating = Callable[[], AbstractContextManager[None]]
 
 
 def _check_may_block(instead: str) -> None:
@@ -34,9 +34,9 @@ def _check_may_block(instead: str) -> None:
 class RequestTransaction:
     """A transaction of a request, which commits at the end of its block, or is rolled back by an error."""
 
-    def __init__(self, session: Session, telling: Telling, options: dict[str, Any]) -> None:
+    def __init__(self, session: Session, translating: Translating, options: dict[str, Any]) -> None:
         self._session = session
-        self._telling = telling
+        self._translating = translating
         self._options = options
         self._stack = ExitStack()
         self._twin: AsyncDatabase
@@ -46,9 +46,9 @@ class RequestTransaction:
 
     def __enter__(self) -> Transaction:
         _check_may_block("async with db.transaction()")
-        with self._telling(), ExitStack() as stack:
+        with self._translating(), ExitStack() as stack:
             self._twin = stack.enter_context(self._session.borrowed())
-            self._session.meet(self._twin.sync)
+            self._session.reach_bookmark(self._twin.sync)
             self._sync = self._twin.sync.transaction(**self._options).__enter__()
             self._began_at = self._sync.version
             self._stack = stack.pop_all()
@@ -57,7 +57,7 @@ class RequestTransaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._telling(), self._stack:
+        with self._translating(), self._stack:
             self._sync.__exit__(kind, error, trace)
             if isinstance(error, VirkeError):
                 raise error
@@ -65,11 +65,11 @@ class RequestTransaction:
                 self._session.ended(self._twin.sync, self._sync.version, self._began_at)
 
     async def __aenter__(self) -> AsyncTransaction:
-        with self._telling():
+        with self._translating():
             await opened(self._session)
             with ExitStack() as stack:
                 self._twin = stack.enter_context(self._session.borrowed())
-                await self._twin.call(partial(self._session.meet, self._twin.sync))
+                await self._twin.call(partial(self._session.reach_bookmark, self._twin.sync))
                 self._async = await self._twin.transaction(**self._options).__aenter__()
                 self._began_at = self._async.version
                 self._stack = stack.pop_all()
@@ -78,7 +78,7 @@ class RequestTransaction:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._telling(), self._stack:
+        with self._translating(), self._stack:
             await self._async.__aexit__(kind, error, trace)
             if isinstance(error, VirkeError):
                 raise error
@@ -92,9 +92,9 @@ class RequestRows:
     `columns` has their names from the first row on.
     """
 
-    def __init__(self, session: Session, telling: Telling, sql: str, options: dict[str, Any]) -> None:
+    def __init__(self, session: Session, translating: Translating, sql: str, options: dict[str, Any]) -> None:
         self._session = session
-        self._telling = telling
+        self._translating = translating
         self._sql = sql
         self._options = options
         self._close = ExitStack()
@@ -106,8 +106,8 @@ class RequestRows:
         return self._close.enter_context(closing(self._rows()))
 
     def _rows(self) -> Generator[Row]:
-        with self._telling(), self._session.borrowed() as twin:
-            self._session.meet(twin.sync)
+        with self._translating(), self._session.borrowed() as twin:
+            self._session.reach_bookmark(twin.sync)
             with closing(twin.sync.query_rows(self._sql, **self._options)) as rows:
                 self.columns = rows.columns
                 yield from rows
@@ -123,10 +123,10 @@ class RequestRows:
         return rows
 
     async def _async_rows(self) -> AsyncGenerator[Row]:
-        with self._telling():
+        with self._translating():
             await opened(self._session)
             with self._session.borrowed() as twin:
-                await twin.call(partial(self._session.meet, twin.sync))
+                await twin.call(partial(self._session.reach_bookmark, twin.sync))
                 async with twin.query_rows(self._sql, **self._options) as rows:
                     self.columns = await rows.columns()
                     async for row in rows:

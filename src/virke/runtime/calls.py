@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from virke.engine.database import Database
 
 T = TypeVar("T")
-Told = Callable[[VirkeError], VirkeError]
+Translate = Callable[[VirkeError], VirkeError]
 
 
 def is_awaited_here() -> bool:
@@ -39,32 +39,32 @@ async def opened(session: Session) -> None:
 
 
 class Calls:
-    """The calls of one request; `told` makes of an error what the framework understands."""
+    """The calls of one request; `translate` makes of an error what the framework understands."""
 
-    def __init__(self, session: Session, told: Told | None = None) -> None:
+    def __init__(self, session: Session, translate: Translate | None = None) -> None:
         self.session = session
-        self._told = told
+        self._translate = translate
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
+    def translating(self) -> Iterator[None]:
         """Errors leave this block as the framework understands them."""
         try:
             yield
         except VirkeError as error:
-            told = error if self._told is None else self._told(error)
-            if told is error:
+            translated = error if self._translate is None else self._translate(error)
+            if translated is error:
                 raise
-            raise told from error
+            raise translated from error
 
     def do(self, work: Callable[[Database], T], at_once: Callable[[Database], T] | None = None) -> object:
         """Do it, or return the coroutine that does; `at_once` does the same without waiting, or raises `NotHere`."""
         if is_awaited_here():
             return self._awaited(work, at_once)
-        with self.telling(), self.session.borrowed() as twin:
+        with self.translating(), self.session.borrowed() as twin:
             return work(twin.sync)
 
     async def _awaited(self, work: Callable[[Database], T], at_once: Callable[[Database], T] | None) -> T:
-        with self.telling():
+        with self.translating():
             await opened(self.session)
             with self.session.borrowed() as twin:
                 if at_once is not None:

@@ -1,4 +1,4 @@
-"""Flask: a WSGI app that handles its errors by itself, so that it has to be told how.
+"""Flask: a WSGI app that handles its errors by itself, so a handler is registered with it.
 
 Knows what Flask's object is called with; imports nothing of it.
 

@@ -19,7 +19,7 @@ _ITS_OWN: Final = ("content-type", "content-length")
 _BOTH: Final[dict[type[VirkeError], type[VirkeError]]] = {}
 
 
-def told(error: VirkeError) -> VirkeError:
+def translate(error: VirkeError) -> VirkeError:
     """The error as Litestar answers it; the same one where no visitor is answered."""
     answer = answer_to(error)
     if answer is None or isinstance(error, HTTPException):

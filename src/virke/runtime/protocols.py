@@ -1,4 +1,4 @@
-"""Which protocol a callable speaks: ASGI, WSGI, or Django's `get_response`, told apart by what it is called with.
+"""Which protocol a callable speaks: ASGI, WSGI, or Django's `get_response`; recognised by its parameters.
 
 Pure. Knows no framework.
 """
@@ -35,7 +35,7 @@ def protocol_of(app: Callable[..., Any]) -> Protocol:
     """What the callable speaks.
 
     Raises:
-        UsageError: it can't be told.
+        UsageError: it can't be recognised.
     """
     if callable(getattr(app, "wsgi_app", None)):
         return Protocol.WSGI

@@ -43,7 +43,7 @@ class Session:
         self._given = name
         self._chosen: str | None = None
         self._visitors = _understood(bookmark)
-        self._meeting = threading.Lock()
+        self._reaching = threading.Lock()
         self._writing = threading.Lock()
         self.wrote: str | None = None
 
@@ -94,16 +94,16 @@ class Session:
 
     # Its bookmarks
 
-    def must_meet(self, database: Database) -> bool:
+    def is_behind_bookmark(self, database: Database) -> bool:
         """Whether the visitor's bookmark has to be met before a read."""
         return self._visitors is not None and _is_newer(self._visitors, database.bookmark)
 
-    def meet(self, database: Database) -> None:
+    def reach_bookmark(self, database: Database) -> None:
         """Make the state known that the visitor's bookmark names, or drop the bookmark."""
         if self._visitors is None:
             return
-        with self._meeting:
-            if self.must_meet(database):
+        with self._reaching:
+            if self.is_behind_bookmark(database):
                 with suppress(Invalid, Unavailable):  # promise 1
                     database.query("SELECT 1", bookmark=self._visitors)
             self._visitors = None
@@ -119,7 +119,7 @@ class Session:
     def query(self, database: Database, sql: str, params: Parameters, terms: Mapping[str, Any]) -> QueryResult:
         """Run one statement of any kind, on terms that `Database.query` has."""
         check_lasts_no_longer(sql)
-        self.meet(database)
+        self.reach_bookmark(database)
         before = database.version
         result = database.query(sql, params, **terms)
         self._note([sql], result, before)

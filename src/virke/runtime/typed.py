@@ -1,4 +1,4 @@
-"""What type checkers are told of a request's database.
+"""What type checkers know of a request's database.
 
 A method's result is both, what it says and a coroutine of it: `await db.query(…)` and `db.query(…).rows` check alike. To
 have a forgotten `await` found, annotate with `AsyncVirkeDB`; to have one that is too many found, with `SyncVirkeDB`.

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 from virke.errors import UsageError
 from virke.runtime.binding import VirkeDB
-from virke.runtime.calls import Told
+from virke.runtime.calls import Translate
 from virke.runtime.carrier import Carrier
 from virke.runtime.opened import Opened
 from virke.runtime.request import Request
@@ -27,10 +27,10 @@ Db = str | Callable[[Request], str] | None
 class Visit:
     """One request: `db` is its database as the program sees it."""
 
-    def __init__(self, session: Session, carrier: Carrier, told: Told | None) -> None:
+    def __init__(self, session: Session, carrier: Carrier, translate: Translate | None) -> None:
         self._session = session
         self._carrier = carrier
-        self.db = VirkeDB(session, told)
+        self.db = VirkeDB(session, translate)
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -49,11 +49,11 @@ class Visits:
         self.apps = 0
         """How many apps of this program have said that they are alive."""
 
-    def begun(self, request: Callable[[], Request], brought: str | None, told: Told | None = None) -> Visit:
+    def begun(self, request: Callable[[], Request], brought: str | None, translate: Translate | None = None) -> Visit:
         """A visit whose request has this value in `carrier.header`."""
         db = self._db
         name = (lambda: db(request())) if callable(db) else db
-        return Visit(Session(self.opened, name, self.carrier.bookmark_in(brought)), self.carrier, told)
+        return Visit(Session(self.opened, name, self.carrier.bookmark_in(brought)), self.carrier, translate)
 
     @contextmanager
     def during(self, visit: Visit) -> Iterator[None]:
