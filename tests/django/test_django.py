@@ -173,6 +173,39 @@ print(connection.settings_dict["OPTIONS"]["timeout"])
     assert ran(store, "print(Customer.objects.get(name='Ada').points)") == 80
 
 
+def test_a_transaction_that_lost_a_race_leaves_nothing_and_is_run_again(where: str) -> None:
+    program = """
+from copy import deepcopy
+from django.db import ConnectionHandler, OperationalError
+command("migrate")
+Customer.objects.create(name="Ada")
+other = ConnectionHandler({"default": deepcopy(connection.settings_dict)})["default"]
+
+def add(between):
+    with transaction.atomic():
+        ada = Customer.objects.get(name="Ada")
+        between()
+        ada.points += 1
+        ada.save()
+
+def meanwhile():
+    with other.cursor() as cursor:
+        cursor.execute("UPDATE shop_customer SET points = points + 10")
+
+found = []
+try:
+    add(meanwhile)
+except OperationalError as error:
+    found.append("database is locked" in str(error))
+found.append(Customer.objects.get(name="Ada").points)
+add(lambda: None)
+found.append(Customer.objects.get(name="Ada").points)
+other.close()
+print(json.dumps(found))
+"""
+    assert ran(where, program) == [True, 10, 11]
+
+
 def test_on_a_node_functions_of_djangos_own_are_refused_by_name(store: str, tmp_path: Path) -> None:
     program = """
 command("migrate")
