@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 import virke
+from tests.engine.world import Clock
 from tests.runtime.asgi_client import asked, run
 from virke.aio import AsyncDatabase
 from virke.client import asking
+from virke.engine.bookmarks import WAIT_MOST_S
+from virke.engine.database import Database
 from virke.errors import Invalid, NotFound, Unavailable, UsageError, WrongValue
 from virke.runtime import AsyncVirkeDB, Request, SyncVirkeDB, VirkeDB
 from virke.runtime import place as places
@@ -25,6 +28,7 @@ from virke.runtime.opened import Opened
 from virke.runtime.place import Place, Source
 from virke.runtime.session import Session
 from virke.stores.base import Store
+from virke.stores.faulty import FaultyStore
 from virke.stores.memory import memory_store
 
 NEWER = "main.00000001.0000000000000fff.bc82b3fb"
@@ -109,6 +113,33 @@ def test_a_bookmark_that_cant_be_met_is_dropped(bookmark: str, opened: Opened) -
     assert db.query("SELECT count(*) FROM item").rows == [(0,)]
     with opened_as(opened) as twin:
         assert not session.is_behind_bookmark(twin.sync)
+
+
+@pytest.mark.parametrize("is_foreign", [True, False])
+def test_on_an_eventual_store_a_bookmark_is_waited_for_and_dropped_if_it_is_not_shown(is_foreign: bool) -> None:
+    """The wait is an eventual store's usual one, on a clock that stands still; a state that comes within it is shown."""
+    inner = memory_store()
+    with virke.connect("app", inner, create=True) as database:
+        database.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
+    clock, faulty = Clock(), FaultyStore(inner, [], eventual=True)
+    places.use(
+        Place(
+            lambda name, source: Database(faulty.store, "app", environment=clock.environment),
+            lambda: None,  # type: ignore[arg-type, return-value]
+            lambda app, module: None,
+        )
+    )
+    try:
+        opened = Opened(Source())
+        _db(opened)[1].query("SELECT 1")
+        with virke.connect("app", inner) as database:
+            bookmark = database.run("INSERT INTO item (name) VALUES ('elsewhere')").bookmark
+        _, db = _db(opened, NEWER if is_foreign else bookmark)
+        assert db.query("SELECT count(*) FROM item").rows == [(1,)]
+        assert (sum(clock.slept) >= WAIT_MOST_S) == is_foreign
+        opened.close()
+    finally:
+        places.use(None)
 
 
 def test_a_bookmark_is_met_once_for_all_reads_at_the_same_time(opened: Opened, database: virke.Database) -> None:
