@@ -17,7 +17,7 @@ ALICE = {"name": "Alice", "email": "alice@example.com"}
 
 def test_every_example_is_a_short_program() -> None:
     lengths = {one.parent.name: len(one.read_text().splitlines()) for one in EXAMPLES.glob("*/app.py")}
-    assert lengths.keys() == {*NAMES, "fastapi-s3"}
+    assert lengths.keys() >= {*NAMES, "fastapi-s3"}
     assert {name: length for name, length in lengths.items() if length > LINES_MAX} == {}
 
 
