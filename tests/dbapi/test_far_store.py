@@ -62,6 +62,28 @@ def test_writers_stand_in_one_line(far: Store) -> None:
     two.close()
 
 
+def test_a_write_past_the_transaction_of_the_same_thread_is_locked_out(far: Store) -> None:
+    """As with `sqlite3`; it is not the transaction that loses."""
+    one, two = dbapi.connect("db", far), dbapi.connect("db", far, isolation_level=None)
+    one.execute("INSERT INTO t VALUES (1)")
+    writes: list[Callable[[], object]] = [
+        lambda: two.execute("INSERT INTO t VALUES (2)"),
+        lambda: two.executemany("INSERT INTO t VALUES (?)", [(2,)]),
+        lambda: two.executescript("INSERT INTO t VALUES (2)"),
+        lambda: two.execute("CREATE TABLE u (a)"),
+    ]
+    for write in writes:
+        with pytest.raises(dbapi.OperationalError, match="database is locked"):
+            write()
+    assert two.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    assert two.execute("PRAGMA table_info(t)").fetchall() == [(0, "a", "", 0, None, 0)]
+    one.commit()
+    two.execute("INSERT INTO t VALUES (2)")
+    assert one.execute("SELECT a FROM t").fetchall() == [(1,), (2,)]
+    one.close()
+    two.close()
+
+
 def test_a_database_that_was_made_again_under_its_name_is_another_one(far: Store) -> None:
     with dbapi.connect("db", far) as old:
         for number in range(5):

@@ -270,7 +270,13 @@ class Session:
                 raise NotSupportedError(
                     "a temporary table lives until its transaction ends, and none is open: BEGIN one first"
                 )
+            self._check_free(word, sql)
             return self._answer(word, self.database.query(sql, params))
+
+    def _check_free(self, word: str, sql: str) -> None:
+        """A write past what this thread is writing elsewhere can't wait for it, and is locked out."""
+        if self._serving is not None and not (word in _ASKED and self.database.describe(sql).read_only):
+            self._serving.check_free()
 
     def _run_within(self, word: str, sql: str, params: Parameters) -> Answer:
         reads = self._reads(word, sql)
@@ -301,10 +307,16 @@ class Session:
         except Denied as error:
             raise with_code(DatabaseError, "access prohibited by the authorizer", "SQLITE_AUTH") from error
 
+    def _runner(self) -> Transaction | Database:
+        if self.in_transaction:
+            return self._within(writes=True)
+        self._check_free("", "")
+        return self.database
+
     def run_many(self, sql: str, rows: Iterable[Parameters]) -> int:
         """Run one statement with each row; the rows changed."""
         with self.errors:
-            runner = self._within(writes=True) if self.in_transaction else self.database
+            runner = self._runner()
             changed = runner.executemany(sql, rows)
         self._wrote(changed)
         return changed
@@ -312,7 +324,7 @@ class Session:
     def run_script(self, sql: str) -> None:
         """Run statements that hold no transaction control, all or none."""
         with self.errors:
-            runner = self._within(writes=True) if self.in_transaction else self.database
+            runner = self._runner()
             result = runner.run_script(sql)
         self._wrote(result.rows_affected)
         self.rowid = result.last_insert_rowid or self.rowid

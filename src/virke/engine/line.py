@@ -64,6 +64,11 @@ class Line:
         self._key = f"{key}{suffix}"
         self._wait: Wait = store.line or _OwnLine()
 
+    @property
+    def is_held_here(self) -> bool:
+        """Whether this thread has a place in it already, through whichever object."""
+        return (threading.get_ident(), self._wait, self._key) in _held
+
     def enter(self, wait_s: float) -> Place:
         """A place, once those before have left; after `wait_s` seconds without one."""
         key = (threading.get_ident(), self._wait, self._key)

@@ -20,7 +20,7 @@ from virke.engine.readers import WritesInstead
 from virke.engine.results import QueryResult, bookmark_of
 from virke.engine.rows import Rows
 from virke.engine.terms import Terms
-from virke.errors import NotHere
+from virke.errors import Busy, NotHere
 from virke.scopes import Scope
 from virke.stores.receipt import Receipt, current, writing
 
@@ -143,6 +143,11 @@ class Serving:
         return self._parts.writes.transaction(
             key=None, read_only=False, immediate=True, foreign_keys=None, wait_s=wait_s
         )
+
+    def check_free(self) -> None:
+        """Raise `Busy` if a transaction of this thread is writing: a write past it would make it lose, and can't wait for it."""
+        if self._parts.writer.line.is_held_here:
+            raise Busy("a transaction of this thread is writing through another connection; nothing was changed")
 
     def extend(self, hook: OnConnect) -> None:
         """Call `hook` with every connection that is open now; those to come are given to `on_connect` alone."""
