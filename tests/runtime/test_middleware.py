@@ -366,7 +366,7 @@ def test_a_place_brings_its_own_way_to_open_and_to_serve_and_may_have_no_threads
 def test_a_child_process_opens_its_own_databases_and_leaves_its_parents_alone(tmp_path: Path) -> None:
     """The parent has used the database, threads and all, before it forks; then both write at the same time."""
     text = """
-    import asyncio, os, sys
+    import asyncio, os, signal, sys
     import virke
     from virke.runtime import virke as runtime
     store = sys.argv[1]
@@ -391,6 +391,7 @@ def test_a_child_process_opens_its_own_databases_and_leaves_its_parents_alone(tm
     children = []
     for number in range(2):
         if not (child := os.fork()):
+            signal.alarm(60)  # it ends even if it hangs
             os._exit(0 if asyncio.run(visit(f"child {number}", 10)) == [*range(1, 11)] else 1)
         children.append(child)
     assert asyncio.run(visit("parent", 10)) == [*range(1, 11)]
