@@ -465,3 +465,22 @@ def test_executemany_outside_of_a_transaction_is_all_or_nothing(connect: Connect
     assert (con.in_transaction, names(con)) == (False, ["tea", "jam"])
     assert con.executemany("INSERT INTO item (name) VALUES (?)", rows[:2]).rowcount == 2
     assert names(connect()) == ["tea", "jam", "salt", "mint"]
+
+
+def test_a_begin_that_fails_begins_nothing(con: dbapi.Connection, connect: Connect) -> None:
+    other = connect(timeout=0)
+    con.execute("BEGIN IMMEDIATE")
+    with pytest.raises(dbapi.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    assert not other.in_transaction
+    con.rollback()
+    other.execute("BEGIN IMMEDIATE")
+    assert other.in_transaction
+
+
+def test_a_script_commits_first_what_is_open(con: dbapi.Connection, connect: Connect) -> None:
+    """As in `sqlite3`, unless `autocommit` says otherwise: an error in the script does not take it back."""
+    con.execute("INSERT INTO item (name) VALUES ('salt')")
+    with pytest.raises(dbapi.OperationalError):
+        con.executescript("DELETE FROM item; DELETE FROM missing")
+    assert (con.in_transaction, names(connect())) == (False, ["tea", "jam", "salt"])

@@ -20,7 +20,7 @@ from virke.node.app import App
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.http.exchange import Answer, Application, Later, Message, Reply
-from virke.opening import create
+from virke.opening import connect, create
 from virke.scopes import Scope
 from virke.stores.base import Store
 from virke.stores.memory import memory_store
@@ -28,6 +28,7 @@ from virke.stores.memory import memory_store
 __all__ = ["each_loop"]
 READ = {"type": "execute", "stmt": {"sql": "SELECT v FROM t WHERE v >= ?", "args": [{"type": "integer", "value": "1"}]}}
 CLOSE = {"type": "close"}
+STALE = {"read_consistency": "bounded", "max_staleness_ms": 600_000}
 
 
 @pytest.fixture
@@ -128,6 +129,52 @@ def test_what_a_connection_was_granted_ends_with_the_first_token(at_once: At, st
     assert not isinstance(at_once("/v2/pipeline", pipeline(READ), kept), Answer)
     assert isinstance(at_once("/v2/pipeline", pipeline(READ), authorization=f"Bearer {text}"), Answer)
     assert not isinstance(at_once("/v2/pipeline", pipeline(READ), authorization=f"Bearer {text[:-1]}x"), Answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/db/d/v2/pipeline", pipeline(READ, CLOSE)),
+        ("/v2/pipeline", pipeline(READ)),
+        ("/db/d/query", {"sql": "SELECT v FROM t"}),
+    ],
+)
+def test_a_token_of_another_database_is_not_answered(at_once: At, store: Store, path: str, body: object) -> None:
+    own, other = (tokens.create(store, (name,), Scope.READ)[0] for name in ("d", "other"))
+    at_once.app._access._table.renew()  # type: ignore[attr-defined]
+    assert isinstance(at_once(path, body, authorization=f"Bearer {own}"), Answer)
+    assert not isinstance(at_once(path, body, authorization=f"Bearer {other}"), Answer)
+
+
+@pytest.mark.parametrize("path", ["/db/d/query", "/db/d/v2/pipeline"])
+def test_while_the_tokens_are_not_known_as_new_nothing_is_answered(at_once: At, path: str) -> None:
+    """A token that was revoked on another node must be found out: that asks the store, so it is not done here."""
+    table = at_once.app._access._table  # type: ignore[attr-defined]
+    body = {"sql": "SELECT v FROM t"} if path.endswith("query") else pipeline(READ)
+    assert isinstance(at_once(path, body), Answer)
+    table._asked_s = None
+    assert not isinstance(at_once(path, body), Answer)
+
+
+def test_a_bookmark_that_is_not_shown_is_for_the_longer_way(at_once: At, store: Store) -> None:
+    body = {"sql": "SELECT v FROM t"}
+    shown = at_once.app.databases.database("d").bookmark  # type: ignore[attr-defined]
+    at_once.app.databases.database("d").change_settings(STALE)  # type: ignore[attr-defined]
+    with connect("d", store) as elsewhere:
+        newer = elsewhere.run("INSERT INTO t VALUES (3)").bookmark
+    at_once.app.databases.database("d").query("SELECT 1")  # type: ignore[attr-defined]
+    assert isinstance(at_once("/db/d/query", body, virke_bookmark=shown), Answer)
+    assert not isinstance(at_once("/db/d/query", body, virke_bookmark=newer), Answer)
+
+
+def test_a_page_of_another_site_that_may_ask_is_answered_with_its_headers(at_once: At, store: Store) -> None:
+    """They are added on the longer way; without them the browser would keep the answer from the page."""
+    text, _ = tokens.create(store, ("d",), Scope.READ)
+    at_once.app._access._table.renew()  # type: ignore[attr-defined]
+    token = f"Bearer {text}"
+    assert isinstance(at_once("/v2/pipeline", pipeline(READ), authorization=token), Answer)
+    origin = "https://app.example.com"
+    assert not isinstance(at_once("/v2/pipeline", pipeline(READ), authorization=token, origin=origin), Answer)
 
 
 def test_a_read_that_takes_long_is_not_begun_twice(at_once: At, monkeypatch: pytest.MonkeyPatch) -> None:
