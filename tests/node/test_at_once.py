@@ -20,6 +20,7 @@ from virke.node.app import App
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.http.exchange import Answer, Application, Later, Message, Reply
+from virke.node.workers.crew import Crew
 from virke.opening import connect, create
 from virke.scopes import Scope
 from virke.stores.base import Store
@@ -408,3 +409,76 @@ def test_a_body_that_is_not_there_whole_is_received(each_loop: None) -> None:
     application = Echo()
     run(application, scenario)
     assert application.kept == []
+
+
+WRITES = [
+    ("/db/d/execute", {"sql": "INSERT INTO t VALUES (9)"}),
+    ("/db/d/v2/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": "INSERT INTO t VALUES (9)"}}]}),
+]
+READS = [("/db/d/query", {"sql": "SELECT v FROM t"}), ("/db/d/v2/pipeline", {"requests": [READ]})]
+
+
+def asked_of(app: App, path: str, body: object) -> Answer | Application | Later:
+    """What a node says at once to a request of this machine, once its statements and tokens are known."""
+    app._access._table.refresh()
+    app.databases.database("d").query("SELECT v FROM t")
+    app.databases.database("d").query("SELECT v FROM t WHERE v >= ?", (1,))
+    scope: Message = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "extensions": {"virke.kept": {}},
+    }
+    return app.at_once(scope, json.dumps(body).encode(), lambda found: None)
+
+
+def of_another(*, reads_here: bool) -> Crew:
+    """The worker of two that does not write `d`."""
+    return Crew(index=1 - Crew(count=2).owner_of("d"), count=2, reads_here=reads_here)
+
+
+@pytest.mark.parametrize(("path", "body"), WRITES)
+def test_a_worker_puts_no_write_of_another_s_database_in_line(store: Store, path: str, body: object) -> None:
+    """Two that write one database race each other: it is sent on."""
+    app = App(Databases(store, crew=of_another(reads_here=True)), CODEC, default="d")
+    assert not isinstance(asked_of(app, path, body), Answer | Later)
+    assert app.databases.database("d").query("SELECT count(*) FROM t").rows == [(2,)]
+    app.close()
+
+
+@pytest.mark.parametrize("reads_here", [True, False])
+@pytest.mark.parametrize(("path", "body"), READS)
+def test_a_worker_reads_another_s_database_where_it_sees_what_was_committed(
+    store: Store, path: str, body: object, reads_here: bool
+) -> None:
+    app = App(Databases(store, crew=of_another(reads_here=reads_here)), CODEC, default="d")
+    assert isinstance(asked_of(app, path, body), Answer) == reads_here
+    app.close()
+
+
+@pytest.mark.parametrize("slow_ms", [None, 0])
+def test_where_every_statement_is_logged_a_read_goes_where_that_is_done(store: Store, slow_ms: int | None) -> None:
+    app = App(Databases(store), CODEC, default="d", slow_ms=slow_ms)
+    assert isinstance(asked_of(app, *READS[0]), Answer) == (slow_ms is None)
+    app.close()
+
+
+@pytest.mark.usefixtures("each_loop")
+def test_a_head_with_a_body_in_chunks_is_judged_each_time() -> None:
+    """With a length beside it, it is refused: two servers would see different requests in the same bytes."""
+    chunked = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n%s\r\n1\r\na\r\n0\r\n\r\n"
+
+    async def scenario(server: Server) -> None:
+        reader, writer = await server.connect()
+        for _ in range(2):
+            writer.write(chunked % b"")
+            await reader.readuntil(b">")
+        writer.write(chunked % b"Content-Length: 1\r\n")
+        assert statuses(await reader.read()) == [400]
+        writer.close()
+
+    run(Echo(), scenario, linger_s=0.1)
