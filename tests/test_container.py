@@ -18,7 +18,7 @@ from virke.cli.serve import serve
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "Containerfile").read_text()
 WAIT_S = 300
-NOT_OF_A_NODE = {"test", "checks", "dev", "runtime", "client", "sqlalchemy", "django", "arrow", "edge"}
+NOT_OF_A_NODE = {"test", "checks", "dev", "runtime", "client", "sqlalchemy", "django", "datasette", "arrow", "edge"}
 """Extras for those who write programs, or Virke itself."""
 
 
