@@ -116,6 +116,7 @@ BAD: Final[list[tuple[str, dict[str, str], str]]] = [
     ("no_junk", {CORE: "try:\n    f()\nexcept Exception as e:\n    pass"}, "core/x.py:3: swallows every error"),
     ("no_junk", {CORE: "x = 1  # type: ignore"}, "a type ignore names its code"),
     ("no_junk", {CORE: "x = 1  # TODO later"}, "finish it"),
+    ("no_junk", {"README.md": "a\n" + "<" * 7 + " HEAD\nb"}, "README.md:2: a merge is not finished"),
     ("no_junk", {CORE: '"""FIXME."""'}, "finish it"),
     (
         "rooms",

@@ -22,6 +22,7 @@ FUNCTION_LINES_MAX: Final = 70
 POSITIONAL_MAX: Final = 4
 
 JUNK_NAMES: Final = frozenset("common helper helpers manager managers misc util utils".split())
+_UNMERGED: Final = ("<" * 7 + " ", ">" * 7 + " ")
 _OPEN_END = re.compile(r"\b(?:TODO|FIXME)\b")
 _BLANKET_IGNORE = re.compile(r"#\s*type:\s*ignore(?!\[)")
 _MACHINE = re.compile(
@@ -134,6 +135,9 @@ def no_junk(files: Files) -> list[str]:
         if path.startswith("src/"):
             numbered = enumerate(files[path].splitlines(), 1)
             found += [f"{path}:{line}: finish it first" for line, text in numbered if _OPEN_END.search(text)]
+    for path, text in files.items():
+        lines = enumerate(text.splitlines(), 1)
+        found += [f"{path}:{line}: a merge is not finished" for line, text in lines if text.startswith(_UNMERGED)]
     return found
 
 
