@@ -26,20 +26,20 @@ MIXED_WRITERS: Final = 8
 
 def run() -> list[Figure]:
     """Near, mixed, and far."""
+    figures = _near("write", 1, "1 writer")
+    for clients, least, _ in WRITERS:
+        figures += _near("write", clients, f"{clients} writers", least)
     with a_node() as node, a_sqld() as sqld:
-        figures = [*_near(node, sqld), *_mixed(node, sqld)]
-        for kind in ("batch", "transaction"):
-            found = in_turns((node, sqld), kind, MIXED_WRITERS, seconds=SECONDS, rounds=ROUNDS)
-            figures += _compared(f"{kind}, {MIXED_WRITERS} clients", found, None)
+        figures += _mixed(node, sqld)
+    for kind in ("batch", "transaction"):
+        figures += _near(kind, MIXED_WRITERS, f"{kind}, {MIXED_WRITERS} clients")
     return figures + _far()
 
 
-def _near(node: Served, sqld: Served) -> list[Figure]:
-    figures = _compared("1 writer", in_turns((node, sqld), "write", 1, seconds=SECONDS, rounds=ROUNDS), None)
-    for clients, least, _ in WRITERS:
-        found = in_turns((node, sqld), "write", clients, seconds=SECONDS, rounds=ROUNDS)
-        figures += _compared(f"{clients} writers", found, least)
-    return figures
+def _near(kind: str, clients: int, who: str, least: float | None = None) -> list[Figure]:
+    """Both servers new for each load: how one of them ends must not be the next one's beginning."""
+    with a_node() as node, a_sqld() as sqld:
+        return _compared(who, in_turns((node, sqld), kind, clients, seconds=SECONDS, rounds=ROUNDS), least)
 
 
 def _compared(who: str, found: dict[str, Measured], least: float | None) -> list[Figure]:

@@ -83,9 +83,13 @@ def in_turns(servers: Sequence[Served], kind: str, clients: int, *, seconds: flo
 
 
 def typical(measured: Sequence[Measured]) -> Measured:
-    """Of several rounds the load with the median rate, and the median CPU."""
-    ordered = sorted(measured, key=lambda one: one.load.rate)
-    return Measured(ordered[len(ordered) // 2].load, median(one.cpu_us for one in measured))
+    """Of the rounds in which the server answered at all the load with the median rate, and the median CPU.
+
+    Under many writers sqld stops answering after some rounds; what it did before is what counts for it.
+    """
+    answered = [one for one in measured if one.load.rate] or measured
+    ordered = sorted(answered, key=lambda one: one.load.rate)
+    return Measured(ordered[len(ordered) // 2].load, median(one.cpu_us for one in answered))
 
 
 @contextmanager
