@@ -43,6 +43,20 @@ def store() -> Store:
 At = Callable[..., Answer | Application | Later]
 
 
+def posted(path: str, headers: dict[str, str], kept: dict[str, Any]) -> Message:
+    """The scope of a request of this machine; `kept` is what the node keeps of its head."""
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "extensions": {"virke.kept": kept},
+    }
+
+
 @pytest.fixture
 def at_once(store: Store) -> Iterator[At]:
     """`at_once(path, body, headers, kept=…)`: what a node says to a request that is there whole."""
@@ -58,16 +72,7 @@ def at_once(store: Store) -> Iterator[At]:
         known = kept
         if known is None:
             known = {} if headers else kept_always.setdefault(path, {})
-        scope: Message = {
-            "type": "http",
-            "method": "POST",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [(name.encode(), value.encode()) for name, value in named.items()],
-            "client": ("127.0.0.1", 1),
-            "extensions": {"virke.kept": known},
-        }
+        scope = posted(path, named, known)
         return app.at_once(scope, json.dumps(body).encode(), lambda found: ask.replies(found))  # type: ignore[attr-defined]
 
     ask.app = app  # type: ignore[attr-defined]
@@ -423,16 +428,7 @@ def asked_of(app: App, path: str, body: object) -> Answer | Application | Later:
     app._access._table.refresh()
     app.databases.database("d").query("SELECT v FROM t")
     app.databases.database("d").query("SELECT v FROM t WHERE v >= ?", (1,))
-    scope: Message = {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [(b"host", b"localhost")],
-        "client": ("127.0.0.1", 1),
-        "extensions": {"virke.kept": {}},
-    }
+    scope = posted(path, {"host": "localhost"}, {})
     return app.at_once(scope, json.dumps(body).encode(), lambda found: None)
 
 
