@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -109,6 +110,8 @@ def main() -> int:
     if not VIRKE.exists():
         print(f"{VIRKE} is missing: run this with the interpreter that virke is installed for", file=sys.stderr)
         return 1
+    # a shell lets what it starts in the background ignore Ctrl-C, and so would all that is started and ended here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE_")}
     try:
         with tempfile.TemporaryDirectory(prefix="virke-demo-") as name:
