@@ -60,6 +60,8 @@ CLOCK_CALLS: Final = frozenset({"now", "utcnow", "today"})
 
 IMPORTER_PACKAGES: Final = {
     "apsw": "src/virke/engine/sqlite",
+    "componentize_py_types": "src/virke/edge/guest",
+    "wit_world": "src/virke/edge/guest",
     "click": "src/virke/cli",
     "django": "src/virke/django",
     "sqlalchemy": "src/virke/sqlalchemy",

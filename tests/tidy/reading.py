@@ -56,9 +56,9 @@ def matches(dotted: str, modules: frozenset[str]) -> bool:
 
 
 def is_third_party(dotted: str) -> bool:
-    """Whether `dotted` belongs neither to Python nor to Virke."""
+    """Whether `dotted` belongs neither to Python (or its type checkers) nor to Virke."""
     top = dotted.split(".")[0]
-    return top != "virke" and top not in sys.stdlib_module_names
+    return top not in ("virke", "_typeshed") and top not in sys.stdlib_module_names
 
 
 def files_of(dotted: str, files: Files) -> Iterator[str]:

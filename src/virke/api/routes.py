@@ -28,6 +28,8 @@ from virke.errors import Invalid, NotFound, VirkeError
 
 STALE: Final = "virke-stale"
 """The age in milliseconds of a state that is older than allowed, because the store is down."""
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
+"""What is answered without a token."""
 PATHS_KEPT: Final = 1024
 PATH_CHARS: Final = 300
 """Shorter paths that were asked for last are remembered with what they mean: the same few come again and again."""

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from virke.api.codec import Codec
 from virke.api.hrana.operations import Pipeline
 from virke.api.messages import Request, Response
 from virke.api.operations import Operation, Run
-from virke.api.routes import answer, has_endless_body, parse
+from virke.api.routes import OPEN_PATHS, answer, has_endless_body, parse
 from virke.engine.database import Database
 from virke.engine.programs import Program
 from virke.engine.results import QueryResult
@@ -39,7 +38,6 @@ from virke.scopes import Scope
 
 Tell = Callable[[Response | None], None]
 Withdraw = Callable[[], None]
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 
 class Head:

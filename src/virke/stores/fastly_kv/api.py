@@ -27,12 +27,12 @@ from urllib.parse import quote, urlencode
 from virke.core.effects import Generation, Lost, Mismatch, SwapOutcome, Swapped
 from virke.errors import Denied, Invalid, NotFound, RateLimited, TooLarge, Unavailable, VirkeError
 from virke.stores.fastly_kv.http import Answer, HttpClient, NoAnswer, NotSent
+from virke.stores.fastly_kv.layout import modified_ms
 
 LIST_PAGE: Final = 1000
 _APPLIED: Final = (200, 201, 204)
 _GENERATION: Final = re.compile(r"[1-9][0-9]{0,19}")
 _CONTENT_RANGE: Final = re.compile(r"bytes 0-0/([0-9]+)")
-_MODIFIED: Final = re.compile(r"modified_ms=([0-9]{1,15})")
 _SAID_MAX: Final = 200
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
@@ -79,11 +79,6 @@ class Seen:
 
     size_bytes: int
     modified_ms: int | None
-
-
-def modified(now_ms: int) -> str:
-    """The metadata that tells `FastlyApi.look` when an item was written."""
-    return f"modified_ms={now_ms}"
 
 
 class FastlyApi:
@@ -299,8 +294,8 @@ def _page(body: bytes) -> tuple[list[str], str]:
 def _modified_ms(headers: Mapping[str, str]) -> int | None:
     """The later of what the writer noted and what the server says, for clocks differ and age is what is asked for."""
     known = []
-    if noted := _MODIFIED.fullmatch(headers.get("metadata", "")):
-        known.append(int(noted[1]))
+    if (noted := modified_ms(headers.get("metadata", ""))) is not None:
+        known.append(noted)
     with suppress(KeyError, ValueError):  # this header is not promised
         known.append(int(parsedate_to_datetime(headers["last-modified"]).timestamp() * 1000))
     return max(known, default=None)

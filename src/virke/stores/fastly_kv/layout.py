@@ -5,6 +5,7 @@ Pure. What reaches the store by its REST API and what runs next to it use the sa
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from virke.errors import Invalid
@@ -24,3 +25,17 @@ def item_name(space: str, key: str) -> str:
     if "./" in check_key(key):  # such names are refused where Fastly's own tools run
         raise Invalid(f"Fastly KV takes no key with './' in it: {key!r}")
     return space + key
+
+
+_MODIFIED: Final = re.compile(r"modified_ms=([0-9]{1,15})")
+
+
+def modified(now_ms: int) -> str:
+    """The metadata that says when an object was written."""
+    return f"modified_ms={now_ms}"
+
+
+def modified_ms(metadata: str) -> int | None:
+    """What that metadata says; None if it says nothing of it."""
+    found = _MODIFIED.fullmatch(metadata)
+    return int(found[1]) if found else None

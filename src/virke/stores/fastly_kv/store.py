@@ -51,7 +51,7 @@ from virke.core.effects import (
 )
 from virke.errors import Denied, Exists, Invalid, TooLarge, Unavailable
 from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, bounds, check_size
-from virke.stores.fastly_kv.api import FastlyApi, Patience, modified
+from virke.stores.fastly_kv.api import FastlyApi, Patience
 from virke.stores.fastly_kv.http import HttpClient
 from virke.stores.fastly_kv.layout import (
     BLOBS,
@@ -60,6 +60,7 @@ from virke.stores.fastly_kv.layout import (
     REGISTER,
     VALUE_BYTES_MAX,
     item_name,
+    modified,
 )
 from virke.stores.parallel import at_once
 

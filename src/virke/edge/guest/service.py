@@ -1,0 +1,79 @@
+"""What one sandbox serves: the routes of the databases, and the program that was built in, if one was.
+
+Knows the parts and how a request goes through them.
+
+1. The parts are made by the first request, and kept for those that come after: while the component is built there is no
+   host to ask.
+2. With a program inside, everything goes to it. Only where the service was configured so do the database's routes answer
+   as well.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from virke.api.failures import failed
+from virke.api.messages import Response
+from virke.edge.guest.access import Access
+from virke.edge.guest.api import CODEC, INTERNAL, Api, Served, is_route
+from virke.edge.guest.configuration import Configuration, configuration
+from virke.edge.guest.databases import Databases
+from virke.edge.guest.http import Arrived
+from virke.edge.guest.store import Opened, open_store
+from virke.engine.environment import Environment
+from virke.errors import VirkeError
+
+Program = Callable[[Arrived], Response]
+ENVIRONMENT: Final = Environment()
+
+
+class Parts:
+    """What the requests of one sandbox share."""
+
+    def __init__(self, configured: Configuration) -> None:
+        """Raises `Unavailable`: the KV store is not linked."""
+        self.configured = configured
+        self.opened: Opened = open_store(configured, ENVIRONMENT)
+        self.databases = Databases(self.opened.store, ENVIRONMENT)
+        access = Access(self.opened.store, ENVIRONMENT, is_open=configured.is_open)
+        self.api = Api(self.databases, access, self.opened.expect, default=configured.db)
+
+
+class Service:
+    """One sandbox."""
+
+    def __init__(self) -> None:
+        self.program: Program | None = None
+        """What was built in."""
+        self._parts: Parts | None = None
+
+    @property
+    def parts(self) -> Parts:
+        """Made when they are first needed. Raises `Invalid`, `Unavailable`: the service is not configured as it has to be."""
+        if self._parts is None:
+            self._parts = Parts(configuration())
+        return self._parts
+
+    def respond(self, arrived: Arrived, served: Served) -> Response:
+        """The response to a request. Never raises."""
+        try:
+            if self.program is None or (is_route(arrived.path) and self.parts.configured.has_api):
+                return self.parts.api.respond(arrived, served)
+            return self.program(arrived)
+        except VirkeError as error:
+            return failed(error, CODEC)
+        except BaseException:
+            traceback.print_exc(file=sys.stderr)
+            return failed(INTERNAL, CODEC)
+
+    def after(self, served: Served) -> None:
+        """What is done once a response was sent: nothing that could change it."""
+        del served
+        if self._parts is not None:
+            self._parts.opened.forget()
+
+
+SERVICE: Final = Service()

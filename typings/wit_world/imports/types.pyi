@@ -1,0 +1,4 @@
+"""Errors that many calls share."""
+
+class Error_BufferLen:
+    value: int
