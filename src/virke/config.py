@@ -52,6 +52,15 @@ _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
+def cache_folder() -> Path | None:
+    """The folder for what can be made again, of this user; None where no home folder is known (in a container)."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "virke"
+    except RuntimeError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class StoreChoice:
     """Which store: one URL, or a KV store's and an object store's with a comma between; and options without a URL."""

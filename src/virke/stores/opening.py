@@ -18,7 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from virke.config import LOCAL_SCHEMES, StoreChoice, expanded, is_cache_off, local_path, scheme_of, store_urls
+from virke.config import (
+    LOCAL_SCHEMES,
+    StoreChoice,
+    cache_folder,
+    expanded,
+    is_cache_off,
+    local_path,
+    scheme_of,
+    store_urls,
+)
 from virke.errors import Invalid, UsageError
 from virke.stores import receipt
 from virke.stores.base import Store
@@ -178,8 +187,4 @@ def _cache_folder(options: Mapping[str, str]) -> Path | None:
     chosen = os.environ.get(CACHE_VARIABLE) or options.get("cache_dir")
     if chosen is not None:
         return None if is_cache_off(chosen) else expanded(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "virke"
-    except RuntimeError:
-        return None
+    return cache_folder()
