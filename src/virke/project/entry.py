@@ -27,6 +27,11 @@ class Entry:
     is_python: bool
 
 
+def is_any(folder: Path) -> bool:
+    """Whether a folder has one of the usual entries."""
+    return any((folder / path).is_file() for path in USUAL)
+
+
 def entry_of(folder: Path, given: str | None) -> Entry:
     """The entry that `[app] entry` names, else the first of `USUAL`.
 

@@ -1,0 +1,1 @@
+"""`virke build`, without and with the vendor's tool."""
