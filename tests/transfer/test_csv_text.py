@@ -42,8 +42,8 @@ def test_a_view_and_a_table_of_one_column_can_be_exported(database: Database) ->
     database.run_script(
         "CREATE TABLE one(x); INSERT INTO one VALUES (NULL), (2); CREATE VIEW v AS SELECT x + 1 AS y FROM one"
     )
-    assert exported(database, "one") == 'x\n""\n2\n'
-    assert exported(database, "v") == 'y\n""\n3\n'
+    assert exported(database, "one") == "x\n\n2\n"
+    assert exported(database, "v") == "y\n\n3\n"
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS | st.none()), min_size=1, max_size=20))

@@ -105,9 +105,16 @@ GOOD = "CREATE TABLE t(a PRIMARY KEY);\nINSERT INTO t VALUES (1);\n"
         ("ATTACH 'x' AS y;", Denied, "line 3: ATTACH is not allowed"),
         ("VACUUM INTO 'x';", Denied, "line 3"),
         ("SELECT load_extension('x');", Denied, "line 3: function load_extension"),
-        ("PRAGMA temp_store_directory='x';", Denied, "line 3: PRAGMA temp_store_directory"),
         ("ROLLBACK;", Invalid, "line 3: ROLLBACK"),
-        (".tables\nSELECT 1;", Invalid, "line 3: .tables is a command of the sqlite3 shell"),
+        (
+            ".read x.sql\nSELECT 1;",
+            Invalid,
+            "line 3: .read is a command of the sqlite3 shell.*, in: .read x.sql; nothing",
+        ),
+        ("SELECT 1;\n .import x y", SqlError, "line 4: near"),
+        ("SAVEPOINT s; ROLLBACK TO r;", SqlError, "line 3: no such savepoint: r"),
+        ('SELECT 1 AS "' + "\udce9" + '";', Invalid, "line 3: a name that is not valid UTF-8"),
+        ("SELECT " + "\udce9" + ";", Invalid, "line 3: not valid UTF-8 outside of a string"),
         ("BEGIN;\nINSERT INTO t VALUES (2);", Invalid, "line 3: the dump begins a transaction here and ends without"),
         ("INSERT INTO t VALUES ('abc", Invalid, "line 3: a string begins here and never ends"),
         ("INSERT INTO t VALUES (?);", Invalid, "line 3"),
@@ -116,7 +123,6 @@ GOOD = "CREATE TABLE t(a PRIMARY KEY);\nINSERT INTO t VALUES (1);\n"
         ("COPY t (a) FROM stdin;", SqlError, "line 3: .*looks like PostgreSQL"),
         ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET rootpage=77;", Invalid, "is damaged"),
         ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql='CREATE TABLE t(';", Invalid, "is damaged"),
-        ("SELECT '" + "\udce9" + "';", Invalid, "line 3: not valid UTF-8"),
         (
             "SELECT '\x1b[31m' || missing;",
             SqlError,
@@ -238,3 +244,52 @@ def test_a_race_that_is_always_lost_is_a_conflict(tmp_path: Path, write: Write) 
             import_file(Raced(mine, theirs, 99), write("x.sql", GOOD))
         assert theirs.query("SELECT count(*) FROM race", consistency="strong").rows == [(3,)]
         assert theirs.query("SELECT count(*) FROM sqlite_schema").rows == [(1,)]
+
+
+def test_text_that_is_no_utf8_comes_in_byte_for_byte(database: Database, write: Write) -> None:
+    text = b"""-- caf\xe9 (a comment)
+    CREATE TABLE t(a TEXT DEFAULT 'na\xefve', b); /* \xff */
+    INSERT INTO t(b) VALUES('plain'); INSERT INTO t VALUES('It''s a caf\xe9', X'00FF'), ('\xff\xfe', '\xc3\xa9');
+    """
+    assert import_file(database, write("x.sql", text)).rows == 3
+    rows = database.query("SELECT hex(a), typeof(a), b FROM t").rows
+    assert [(bytes.fromhex(str(raw)), kind, value) for raw, kind, value in rows] == [
+        (b"na\xefve", "text", "plain"), (b"It's a caf\xe9", "text", b"\0\xff"), (b"\xff\xfe", "text", "\xe9"),
+    ]  # fmt: skip
+    assert database.query("SELECT a FROM t WHERE rowid=2").rows == [("It's a caf\udce9",)]
+
+
+def test_a_dump_of_a_known_encoding_is_read_in_it(database: Database, write: Write) -> None:
+    import_file(
+        database, write("x.sql", "CREATE TABLE t(a); INSERT INTO t VALUES('Żółć');".encode("cp1250")), encoding="cp1250"
+    )
+    assert database.query("SELECT a FROM t").rows == [("Żółć",)]
+    with pytest.raises(Invalid, match="unknown encoding 'klingon'; some that are known"):
+        import_file(database, write("x.sql", "SELECT 1;"), encoding="klingon")
+
+
+def test_savepoints_of_a_dump_are_kept_or_taken_back(database: Database, write: Write) -> None:
+    database.run_script("CREATE TABLE t(a); INSERT INTO t VALUES ('there')")
+    text = """SAVEPOINT one; INSERT INTO t VALUES (1); RELEASE one;
+    BEGIN; SAVEPOINT two; INSERT INTO t VALUES (2); SAVEPOINT deep; DELETE FROM t; ROLLBACK TRANSACTION TO deep; RELEASE deep;
+    ROLLBACK TO SAVEPOINT two; INSERT INTO t VALUES (3); RELEASE two; COMMIT;"""
+    import_file(database, write("x.sql", text))
+    assert database.query("SELECT a FROM t").rows == [("there",), (1,), (3,)]
+
+
+def test_what_is_said_to_other_programs_is_passed_over_with_a_warning(database: Database, write: Write) -> None:
+    text = """.bail on
+    PRAGMA count_changes=OFF;
+    PRAGMA no_such_thing;
+    CREATE TABLE t(a);
+    INSERT INTO t VALUES('
+.mode of transport
+');
+.print It's done
+"""
+    done = import_file(database, write("x.sql", text))
+    assert [warning.split(": ")[0] for warning in done.warnings] == ["line 1", "line 2", "line 3", "line 8"]
+    assert done.warnings[1] == "line 2: passed over, for it means nothing here: PRAGMA count_changes=OFF"
+    assert database.query("SELECT a FROM t").rows == [("\n.mode of transport\n",)]
+    many = import_file(database, write("y.sql", "PRAGMA no_such_thing;\n" * 1000))
+    assert (len(many.warnings), many.warnings[-1]) == (21, "and 980 more of this kind")

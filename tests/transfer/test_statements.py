@@ -15,10 +15,18 @@ from tests.transfer.conftest import ZOO
 from virke.errors import Invalid, TooLarge
 from virke.transfer.statements import Splitter, Statement, is_complete, split
 
-MARKS = (
-    "' '' \" ` [ ] ; ;; - -- / /* */ * \n \r\n END end; BEGIN CREATE TRIGGER TEMP TEMPORARY EXPLAIN a é 1 ( ) , x'00'"
-)
-RUNS = [" ", "CREATE TRIGGER t BEGIN", "SELECT 1;", "; END;", ";\nEND -- x\n;", "INSERT INTO t VALUES('a;b');\n"]
+MARKS = ".x .y; ' '' \" ` [ ] ; ;; - -- / /* */ * \n \r\n END end; BEGIN CREATE TRIGGER TEMP TEMPORARY EXPLAIN a é 1 ( ) , x'00'"
+RUNS = [
+    " ",
+    "\n.mode it's\n",
+    ";\n.bail /* on\n",
+    "-- x\n.y\n",
+    "CREATE TRIGGER t BEGIN",
+    "SELECT 1;",
+    "; END;",
+    ";\nEND -- x\n;",
+    "INSERT INTO t VALUES('a;b');\n",
+]
 PIECES = st.sampled_from([*MARKS.split(" "), *RUNS])
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 
@@ -40,6 +48,7 @@ def test_how_the_text_is_cut_into_chunks_never_shows(text: str, data: st.DataObj
 
 @given(TEXTS)
 def test_statements_end_where_sqlite_says_that_they_are_complete(text: str) -> None:
+    assume("\n." not in text and not text.startswith("."))  # lines for the shell are none of SQLite's statements
     assume("EXPLAIN" not in text)  # after it, `sqlite3_complete` lets anything stand before CREATE
     splitter = Splitter()
     whole = list(splitter.feed(text))
@@ -157,3 +166,19 @@ def test_complete_means_ending_with_its_semicolon() -> None:
     assert not is_complete("SELECT 1")
     assert not is_complete("SELECT 1 -- ;")
     assert not is_complete("SELECT 1; /* x")
+
+
+def test_a_line_for_the_shell_is_one_only_where_a_statement_could_begin() -> None:
+    text = """.bail on
+-- a comment; and
+.mode "it's"
+SELECT '
+.not this
+', t
+.nor_this; .nor_that
+/* but */ SELECT 2;
+  .nor_with_blanks_before_it;
+.quit"""
+    assert [(one.line, one.sql.split("\n")[0]) for one in split([text])] == [
+        (1, ".bail on"), (3, '.mode "it\'s"'), (4, "SELECT '"), (7, ".nor_that"), (9, ".nor_with_blanks_before_it;"), (10, ".quit"),
+    ]  # fmt: skip

@@ -143,7 +143,15 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
     ("/db/{name}/import", "POST"): About(
         "Import a dump, an SQLite file or a CSV file",
         ref("Imported"),
-        query={"kind": {"enum": ["sql", "sqlite", "csv"]}, "table": TEXT, "replace": _SWITCH, "name": TEXT},
+        query={
+            "kind": {"enum": ["sql", "sqlite", "csv"]},
+            "table": TEXT,
+            "replace": _SWITCH,
+            "name": TEXT,
+            "encoding": TEXT,
+            "no_header": _SWITCH,
+            "types": {"enum": ["infer", "text"]},
+        },
         raw=True,
     ),
     ("/db/{name}/export", "GET"): About(

@@ -180,7 +180,7 @@ class Migrate:
 class Import:
     """A file to import: its bytes, part by part, and how many they are if that was announced.
 
-    None as `kind`: its content says what it is. `name` is what messages call it.
+    None as `kind` or `encoding`: its content says what it is. `name` is what messages call it; `no_header` and `types` are for CSV.
     """
 
     scope: ClassVar[Scope] = Scope.SCHEMA
@@ -191,6 +191,9 @@ class Import:
     table: str | None = None
     replace: bool = False
     name: str | None = None
+    encoding: str | None = None
+    no_header: bool = False
+    types: str = "infer"
 
 
 @dataclass(frozen=True, slots=True)

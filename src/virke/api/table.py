@@ -218,6 +218,9 @@ def _import(call: Call) -> Import:
         table=fields.get("table"),
         name=fields.get("name"),
         replace=_flag(fields, "replace"),
+        encoding=fields.get("encoding"),
+        no_header=_flag(fields, "no_header"),
+        types=fields.get("types", "infer"),
     )
 
 
@@ -280,7 +283,7 @@ OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
     "upkeep": {"POST": Route(_upkeep, body=("all", "limit"))},
     "migrations": {"GET": Route(lambda call: GetMigrations(call.database))},
     "migrate": {"POST": Route(_migrate, body=("files", "dry_run", "undo", "status"))},
-    "import": {"POST": Route(_import, query=("kind", "table", "replace", "name"))},
+    "import": {"POST": Route(_import, query=("kind", "table", "replace", "name", "encoding", "no_header", "types"))},
     "export": {"GET": Route(_export, query=("format", "table"))},
 }
 """What follows `/db/NAME`: by method."""

@@ -52,6 +52,9 @@ def take_in(operation: Import, place: Place) -> object:
         replace=operation.replace,
         kind=operation.kind,
         name=operation.name or NAME,
+        encoding=operation.encoding,
+        header=not operation.no_header,
+        types=operation.types,
     )
     return asdict(done) | {"warnings": list(done.warnings)}
 

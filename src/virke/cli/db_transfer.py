@@ -16,6 +16,8 @@ from virke.cli.state import State, counted, fit_for, global_options, pass_state
 from virke.cli.terminal import progress
 from virke.errors import NotFound, UsageError
 
+TYPES = ("infer", "text")
+
 
 class _Terminal(io.RawIOBase):
     """Standard output as a stream of UTF-8, when it is a terminal: what would act on it is shown instead."""
@@ -36,9 +38,23 @@ class _Terminal(io.RawIOBase):
 @click.argument("file")
 @click.option("--table", metavar="NAME", help="The table that a CSV file goes into.")
 @click.option("--replace", is_flag=True, help="Let a SQLite file replace all that is in the database.")
+@click.option("--encoding", metavar="NAME", help="The encoding of its text. [default: UTF-8, or UTF-16 with its mark]")
+@click.option("--no-header", is_flag=True, help="The first record of a CSV file is data too.")
+@click.option(
+    "--types", type=click.Choice(TYPES), help="Make numbers of columns of numbers, or nothing. [default: infer]"
+)
 @global_options
 @pass_state
-def import_(state: State, file: str, table: str | None, replace: bool) -> None:
+def import_(
+    state: State,
+    file: str,
+    *,
+    table: str | None,
+    replace: bool,
+    encoding: str | None,
+    no_header: bool,
+    types: str | None,
+) -> None:
     """Import a SQL dump, a SQLite file or a CSV file.
 
     What FILE is shows its content; '-' reads standard input. All of it is one commit: on any error, nothing has
@@ -52,7 +68,16 @@ def import_(state: State, file: str, table: str | None, replace: bool) -> None:
         from virke.transfer import import_file
 
         source = sys.stdin.buffer if file == "-" else path
-        done = import_file(database, source, table=table, replace=replace, progress=report)
+        done = import_file(
+            database,
+            source,
+            table=table,
+            replace=replace,
+            encoding=encoding,
+            header=not no_header,
+            types=types or TYPES[0],
+            progress=report,
+        )
     elapsed_s = time.perf_counter() - start
     for warning in done.warnings:
         state.note(f"warning: {warning}")

@@ -40,6 +40,7 @@ from virke.engine.transaction import Transaction
 from virke.errors import Conflict, Invalid, NotHere
 from virke.scopes import Scope
 from virke.transfer import Imported
+from virke.transfer.form import AS_FOUND, Form
 
 T = TypeVar("T")
 _PAGES: Final = "a node hands out no pages; virke.transfer and virke.migrations work on its databases"
@@ -233,11 +234,13 @@ class RemoteDatabase(Database):
         return None
 
     def import_parts(
-        self, parts: Iterator[bytes], *, name: str, table: str | None, replace: bool, kind: str | None
+        self, parts: Iterator[bytes], *, name: str, table: str | None, replace: bool, kind: str | None, form: Form
     ) -> Imported:
         """Import a file; `virke.transfer.import_file` calls it. Sent once: a lost answer is `OutcomeUnknown`."""
         self.session.check_may_write()
         fields = {"name": name, "table": table, "replace": "1" if replace else None, "kind": kind}
+        fields |= {"encoding": form.encoding, "no_header": None if form.has_header else "1"}
+        fields |= {"types": None if form.types == AS_FOUND.types else form.types}
         done = reading.understood(reading.imported_of, self.session.json(asking.import_(self.name, parts, fields)))
         self.session.catch_up()
         return done

@@ -1,13 +1,18 @@
 """The records of a CSV file, and what its columns can be.
 
 Knows CSV (RFC 4180, with `,` `;` tab or `|` between fields) and which values SQLite can hold exactly; knows no table.
-The first record names the columns.
+The first record names the columns, unless there is no header.
 
 1. A column is INTEGER or REAL only if every value in the whole file is the same value as such a number: no leading
-   zero or `+`, 64 bits, at most 17 digits with a fraction. Every other column is TEXT.
-2. An empty field is no value, quoted or not. A blank line is no record.
-3. A record with more or fewer fields than there are names, and an unclosed quote, are errors that name the line.
-4. Memory is bounded, whatever the file is: a record of more than `RECORD_CHARS_MAX`, or of more than `FIELDS_MAX` fields, is
+   zero or `+`, 64 bits, at most 17 digits with a fraction; and only if the number tells the digits again: they end in a zero
+   in no value (but for a lone `.0`), or all values with decimals have as many (`1.9` and `1.10` are versions). Every other column is TEXT.
+2. A field of nothing is no value. A quoted field of nothing (`""`) is the empty text, and no value where a column is of numbers:
+   some programs quote everything.
+3. A record that is too short has no values at its end; one that is too long is an error, unless the rest of it is empty. Both are
+   counted for a warning. An unclosed quote is an error that names the line.
+4. A blank line is no record, except where there is but one column: then it is a record of no value.
+5. A column without a name is called by its number, and a name that was there before gets its number.
+6. Memory is bounded, whatever the file is: a record of more than `RECORD_CHARS_MAX`, or of more than `FIELDS_MAX` fields, is
    refused as soon as that is known, before the csv module (which takes four bytes for a character, and an object for a
    field) has it. Every character is looked at a bounded number of times.
 """
@@ -15,6 +20,7 @@ The first record names the columns.
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +29,7 @@ from itertools import islice
 from typing import Final
 
 from virke.errors import Invalid, TooLarge
+from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.sniff import DELIMITERS
 from virke.transfer.source import Progress, Source, silent
 
@@ -34,6 +41,10 @@ EXACT_INTEGER_MAX: Final = 1 << 53
 REAL_DIGITS_MAX: Final = 17
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*").fullmatch
 _REAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?").fullmatch
+_DECIMALS = re.compile(r"\.([0-9]+)").search
+_REST_OF_QUOTED = re.compile(r'[^"]*+(?>(?:""[^"]*+)*)"').match
+EMPTY_TEXT: Final = "\udc00"
+"""What `Records` give for `""`: no text of a file can be this."""
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+").finditer
 
 
@@ -49,15 +60,20 @@ class Type(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file is like after one reading: the mark between its fields, its column names and their types."""
+    """What a file is like after one reading: the mark between its fields, its column names and their types.
+
+    `warnings`: what its author should look at, though it can be read.
+    """
 
     delimiter: str
     columns: tuple[str, ...]
     types: tuple[Type, ...]
+    has_header: bool = True
+    warnings: tuple[str, ...] = ()
 
 
 class Records:
-    """The records of a file, in order; `line` is where the latest one begins."""
+    """The records of a file, in order, blank lines as records of no field; `line` is where the latest one begins."""
 
     def __init__(
         self,
@@ -70,20 +86,21 @@ class Records:
         self.line = 1
         self._name = source.name
         self._delimiter = delimiter
+        self._fields = _fields_of(delimiter)
         self._chars = 0  # of the record that is being read
         csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
         lines = self._bounded(_lines(source.text(encoding, progress)))
         self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
 
     def _bounded(self, lines: Iterable[str]) -> Iterator[str]:
-        """The lines, as long as the record that they belong to keeps its bounds (invariant 4)."""
+        """The lines, as long as the record that they belong to keeps its bounds (invariant 6)."""
         for line in lines:
             begun, self._chars = self._chars, self._chars + len(line)
             if self._chars > RECORD_CHARS_MAX:
                 raise self._too_large(f"a record of more than {RECORD_CHARS_MAX >> 20} MiB, or a quote that never ends")
             if len(line) > FIELDS_MAX and _has_many_fields(line, self._delimiter, quoted=begun > 0):
                 raise self._too_large(f"a record of more than {FIELDS_MAX:,} fields")
-            yield line
+            yield line if '""' not in line else _with_empty_texts(line, self._fields, quoted=begun > 0)
 
     def _too_large(self, what: str) -> TooLarge:
         return TooLarge(f"{self._name}, line {self.line}: {what}; nothing was changed", line=self.line)
@@ -98,8 +115,25 @@ class Records:
                 return
             except csv.Error as error:
                 raise Invalid(f"{self._name}, line {self.line}: {_reason(error)}", line=self.line) from error
-            if record:
-                yield record
+            yield record
+
+
+def _fields_of(delimiter: str) -> re.Pattern[str]:
+    """Matches the fields of a line, one by one."""
+    mark = re.escape(delimiter)
+    return re.compile(rf'"[^"]*+(?>(?:""[^"]*+)*)(?:"[^{mark}]*+)?|[^"{mark}\r\n][^{mark}\r\n]*+')
+
+
+def _with_empty_texts(line: str, fields: re.Pattern[str], *, quoted: bool) -> str:
+    """A line with its fields that are `""` marked; it begins inside of quotes or not."""
+    begin = 0
+    if quoted:
+        if not (end := _REST_OF_QUOTED(line)):
+            return line
+        begin = end.end()
+    return line[:begin] + fields.sub(
+        lambda found: EMPTY_TEXT if found[0].rstrip("\r\n") == '""' else found[0], line[begin:]
+    )
 
 
 def _reason(error: csv.Error) -> str:
@@ -142,43 +176,139 @@ def _lines(chunks: Iterable[str]) -> Iterator[str]:
         yield found.group()
 
 
-def survey(source: Source, encoding: str, progress: Progress = silent) -> Layout:
+def body(records: Records, layout: Layout) -> Iterator[list[str]]:
+    """The records below the header, each with as many fields as there are columns (rules 3 and 4)."""
+    each, width = iter(records), len(layout.columns)
+    if layout.has_header:
+        _first(each)
+    for record in each:
+        if len(record) == width:
+            yield record
+        elif record or width == 1:
+            yield [*record, *[""] * (width - len(record))][:width]
+
+
+def _first(each: Iterator[list[str]]) -> list[str]:
+    """The first record that is not a blank line; none in a file without."""
+    return next(filter(None, each), [])
+
+
+def survey(source: Source, encoding: str, progress: Progress = silent, *, form: Form = AS_FOUND) -> Layout:
     """Read the whole file once.
 
     Raises:
-        Invalid: no records, a column without a name of its own, or a ragged record; names the line.
+        Invalid: no records, or a record that is too long; names the line.
     """
     csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
     delimiter = _delimiter(next(source.text(encoding), ""))
     records = Records(source, encoding, delimiter, progress=progress)
     each = iter(records)
-    columns = _header(next(each, []), records.line, source.name)
-    width, types = len(columns), [Type.EMPTY] * len(columns)
-    undecided = list(range(width))
-    for record in each:
-        if len(record) != width:
+    if not (first := _first(each)):
+        raise Invalid(f"{source.name} holds no record" + ": its first line must name the columns" * form.has_header)
+    columns, warnings = _header(first if form.has_header else [""] * len(first), source.name, warn=form.has_header)
+    found = _Findings(len(columns), undecided=form.types == "infer")
+    for record in each if form.has_header else itertools.chain([first], each):
+        if len(record) != len(columns) and not found.takes(record, records.line):
             raise Invalid(
-                f"{source.name}, line {records.line}: {len(record)} fields, but the header names {width} columns",
+                f"{source.name}, line {records.line}: {len(record)} fields, but "
+                f"{'the header names' if form.has_header else 'the first line has'} {len(columns)}",
                 line=records.line,
             )
-        for column in undecided:
-            if value := record[column]:
-                types[column] = _joined(types[column], type_of(value))
-        if any(types[column] is Type.TEXT for column in undecided):
-            undecided = [column for column in undecided if types[column] is not Type.TEXT]
-    return Layout(delimiter, columns, tuple(types))
+        found.look_at(record)
+    types = found.types()
+    if form.has_header and all(map(_could_be, first, types)) and any(type_ not in _UNSURE for type_ in types):
+        warnings.append(
+            f"the first line looks like data: {first[0]!r} is now the name of a column (was there no header?)"
+        )
+    warnings += found.warnings(len(columns))
+    named = tuple(f"{source.name}: {text}" for text in warnings)
+    return Layout(delimiter, columns, types, form.has_header, named)
 
 
-def _header(names: Sequence[str], line: int, file: str) -> tuple[str, ...]:
-    if not names:
-        raise Invalid(f"{file} holds no record: its first line must name the columns")
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if not name.strip() or "\0" in name:
-            raise Invalid(f"{file}, line {line}: column {number} has no name; the first line must name the columns")
-        if (twin := seen.setdefault(name.strip().lower(), number)) != number:
-            raise Invalid(f"{file}, line {line}: columns {twin} and {number} have the same name, {name.strip()!r}")
-    return tuple(name.strip() for name in names)
+_UNSURE: Final = (Type.EMPTY, Type.TEXT)
+
+
+def _could_be(value: str, type_: Type) -> bool:
+    return type_ in _UNSURE or (bool(value) and type_of(value) not in _UNSURE)
+
+
+class _Findings:
+    """What is known of the columns and records that were looked at."""
+
+    def __init__(self, width: int, *, undecided: bool) -> None:
+        self._types = [Type.EMPTY if undecided else Type.TEXT] * width
+        self._decimals: list[set[int]] = [set() for _ in range(width)]
+        self._ends_in_zero = [False] * width
+        self._undecided = list(range(width)) if undecided else []
+        self._short: list[int] = []  # lines, the first of them
+        self._short_count = self._long_count = 0
+
+    def takes(self, record: list[str], line: int) -> bool:
+        """Whether a record of another length can be taken all the same; it is counted."""
+        width = len(self._types)
+        if len(record) > width:
+            self._long_count += 1
+            return not any(record[width:])
+        if record:
+            self._short_count += 1
+            self._short = self._short or [line]
+        return True
+
+    def look_at(self, record: list[str]) -> None:
+        types, decided = self._types, False
+        for column in self._undecided[: len(record)] if len(record) < len(types) else self._undecided:
+            if column >= len(record) or not (value := record[column]) or value == EMPTY_TEXT:
+                continue
+            types[column] = type_ = _joined(types[column], type_of(value))
+            if type_ is Type.TEXT:
+                decided = True
+            elif type_ is Type.REAL:
+                self._look_at_digits(column, value)
+        if decided:
+            self._undecided = [column for column in self._undecided if types[column] is not Type.TEXT]
+
+    def _look_at_digits(self, column: int, value: str) -> None:
+        if found := _DECIMALS(value):
+            self._decimals[column].add(len(found[1]))
+            self._ends_in_zero[column] |= found[1].endswith("0") and found[1] != "0"
+
+    def types(self) -> tuple[Type, ...]:
+        """What the columns are (rule 1)."""
+        return tuple(
+            Type.TEXT
+            if type_ is Type.REAL and self._ends_in_zero[column] and len(self._decimals[column]) > 1
+            else type_
+            for column, type_ in enumerate(self._types)
+        )
+
+    def warnings(self, width: int) -> Iterator[str]:
+        """What was out of the ordinary."""
+        if self._short_count:
+            yield f"{self._short_count:,} records have less than {width} fields (first: line {self._short[0]}): the rest is NULL"
+        if self._long_count:
+            yield f"{self._long_count:,} records have more than {width} fields: the rest, which is empty, is left out"
+
+
+def _header(names: Sequence[str], file: str, *, warn: bool) -> tuple[tuple[str, ...], list[str]]:
+    """A name of its own for each column (rule 5), and a warning for each that the file did not give."""
+    taken = {name.strip().lower() for name in names}
+    seen: set[str] = set()
+    columns, warnings = [], []
+    for number, given in enumerate(names, 1):
+        if "\0" in given:
+            raise Invalid(f"{file}: the name of column {number} holds a NUL")
+        name = "" if given == EMPTY_TEXT else given.strip()
+        if not name or name.lower() in seen:
+            wanted = f"{name or 'column'}_{number}"
+            while wanted.lower() in taken | seen:
+                wanted += "_"
+            warnings.append(
+                f"column {number} has {'the name of another' if name else 'no name'}: it is called {wanted!r}"
+            )
+            name = wanted
+        seen.add(name.lower())
+        columns.append(name)
+    return tuple(columns), warnings if warn else []
 
 
 def type_of(value: str) -> Type:

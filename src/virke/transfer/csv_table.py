@@ -3,19 +3,22 @@
 Knows tables and affinities; knows CSV only by its records (`csv_file`).
 
 1. A table that is missing is made, with the types that the whole file has.
-2. Into a table that is there, records go by column name, with that table's own types; a name that it does not have
-   is an error.
-3. An empty field is NULL. Every error names the line where its record begins.
+2. Into a table that is there, records go by column name (without a header: by position), with that table's own types; a name that
+   it does not have is an error.
+3. A field of nothing is NULL; where the table refuses NULL and has a default, it is the default.
+4. Every error names the line where its record begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from virke.engine.sqlite import Connection, Error, Guard, Value, total_changes, translate
 from virke.errors import Invalid, SqlError, VirkeError
-from virke.transfer.csv_file import Layout, Records, Type, survey
+from virke.transfer.csv_file import EMPTY_TEXT, Layout, Records, Type, body, survey
+from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.source import Progress, Source, silent
 from virke.transfer.sql_dump import Loaded
 
@@ -37,8 +40,37 @@ _CONVERT: Final[dict[Type, Convert]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column that can be written: its declared type in capitals, and what stands for NULL, as SQL, if that is refused."""
+
+    name: str
+    declared: str
+    default: str | None
+
+    @property
+    def keeps_types(self) -> bool:
+        """Whether it stores text as text, and numbers as numbers."""
+        numeric_or_text = any(part in self.declared for part in ("INT", "CHAR", "CLOB", "TEXT"))
+        return self.declared in ("", "ANY") or ("BLOB" in self.declared and not numeric_or_text)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it makes a number of a text that is one."""
+        if "INT" in self.declared:
+            return True
+        return not self.keeps_types and not any(part in self.declared for part in ("CHAR", "CLOB", "TEXT"))
+
+
 def load_csv(
-    connection: Connection, guard: Guard, source: Source, *, encoding: str, table: str, progress: Progress = silent
+    connection: Connection,
+    guard: Guard,
+    source: Source,
+    *,
+    encoding: str,
+    table: str,
+    form: Form = AS_FOUND,
+    progress: Progress = silent,
 ) -> Loaded:
     """Insert all records of `source` into `table`.
 
@@ -47,7 +79,7 @@ def load_csv(
     """
     if not table.strip() or "\0" in table:
         raise Invalid("the table for a CSV file needs a name")
-    layout = survey(source, encoding, progress)
+    layout = survey(source, encoding, progress, form=form)
     before = total_changes(connection)
     try:
         there = _columns_of(connection, table)
@@ -55,13 +87,15 @@ def load_csv(
             connection.execute(_create(table, layout)).fetchall()
     except Error as error:
         raise _refused(f"can't make table {table!r}", error, guard) from error
-    convert = _converters(layout, there, table)
+    into = _into(layout, there, table) if there else []
+    if there and not layout.has_header:
+        layout = replace(layout, columns=tuple(column.name for column in into))
     records = Records(source, encoding, layout.delimiter, progress=progress)
     try:
-        connection.executemany(_insert(table, layout), _rows(records, convert)).fetchall()
+        connection.executemany(_insert(table, layout, into), _rows(records, layout, into)).fetchall()
     except Error as error:
         raise _refused(f"{source.name}, line {records.line}", error, guard) from error
-    return Loaded(1 if there else 2, total_changes(connection) - before)
+    return Loaded(1 if there else 2, total_changes(connection) - before, warnings=layout.warnings)
 
 
 def _refused(where: str, error: Exception, guard: Guard) -> VirkeError:
@@ -80,38 +114,53 @@ def _create(table: str, layout: Layout) -> str:
     return f"CREATE TABLE {quoted(table)}({', '.join(f'{quoted(name)} {_DECLARED[type_]}' for name, type_ in columns)})"
 
 
-def _insert(table: str, layout: Layout) -> str:
-    names, marks = ",".join(map(quoted, layout.columns)), ",".join("?" * len(layout.columns))
-    return f"INSERT INTO {quoted(table)}({names}) VALUES({marks})"
+def _insert(table: str, layout: Layout, into: Sequence[_Column]) -> str:
+    names = ",".join(map(quoted, layout.columns))
+    marks = [f"coalesce(?,({column.default}))" if column.default else "?" for column in into]
+    return f"INSERT INTO {quoted(table)}({names}) VALUES({','.join(marks or '?' * len(layout.columns))})"
 
 
-def _columns_of(connection: Connection, table: str) -> dict[str, str]:
-    """Name (in lower case) to declared type of all columns that can be written; empty if there is no such table."""
+def _columns_of(connection: Connection, table: str) -> list[_Column]:
+    """All columns that can be written, in order; none if there is no such table."""
     rows = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
-    return {str(row[1]).lower(): str(row[2]).upper() for row in rows if row[6] in (0, 1)}
+    return [
+        _Column(str(name), str(declared).upper(), str(default) if refuses_null and default is not None else None)
+        for _, name, declared, refuses_null, default, _, hidden in rows
+        if hidden in (0, 1)
+    ]
 
 
-def _converters(layout: Layout, there: dict[str, str], table: str) -> list[Convert]:
-    """For each field what makes a value of it: text where the column's affinity does the rest."""
-    if not there:
-        return [_CONVERT[type_] for type_ in layout.types]
-    if unknown := [name for name in layout.columns if name.lower() not in there]:
+def _into(layout: Layout, there: Sequence[_Column], table: str) -> list[_Column]:
+    """The column of the table for each of the file. Raises `Invalid`: there is none."""
+    if not layout.has_header:
+        if len(layout.columns) > len(there):
+            raise Invalid(f"table {table!r} has {len(there)} columns, and the first line {len(layout.columns)} fields")
+        return list(there[: len(layout.columns)])
+    by_name = {column.name.lower(): column for column in there}
+    if unknown := [name for name in layout.columns if name.lower() not in by_name]:
         raise Invalid(
             f"table {table!r} has no column {', '.join(map(repr, unknown))} that a file could fill; "
-            f"it has {', '.join(there)}"
+            f"it has {', '.join(column.name for column in there)}"
         )
-    columns = zip(layout.columns, layout.types, strict=True)
-    return [_CONVERT[type_] if _keeps_types(there[name.lower()]) else str for name, type_ in columns]
+    return [by_name[name.lower()] for name in layout.columns]
 
 
-def _keeps_types(declared: str) -> bool:
-    """Whether a column of this declared type stores text as text, and numbers as numbers."""
-    numeric_or_text = any(part in declared for part in ("INT", "CHAR", "CLOB", "TEXT"))
-    return declared in ("", "ANY") or ("BLOB" in declared and not numeric_or_text)
+def _converters(layout: Layout, into: Sequence[_Column]) -> list[Convert]:
+    """For each field what makes a value of it: text where the column's affinity does the rest."""
+    if not into:
+        return [_CONVERT[type_] for type_ in layout.types]
+    return [_CONVERT[type_] if column.keeps_types else str for column, type_ in zip(into, layout.types, strict=True)]
 
 
-def _rows(records: Records, convert: Sequence[Convert]) -> Iterator[tuple[Value, ...]]:
-    each = iter(records)
-    next(each)  # the header
-    for record in each:
-        yield tuple([make(value) if value else None for make, value in zip(convert, record, strict=True)])
+def _rows(records: Records, layout: Layout, into: Sequence[_Column]) -> Iterator[tuple[Value, ...]]:
+    convert = _converters(layout, into)
+    is_text = [column.keeps_types or not column.is_numeric for column in into] or [make is str for make in convert]
+    empty = ["" if text and make is str else None for text, make in zip(is_text, convert, strict=True)]
+    for record in body(records, layout):
+        if EMPTY_TEXT in record:
+            yield tuple(
+                instead if value == EMPTY_TEXT else make(value) if value else None
+                for make, value, instead in zip(convert, record, empty, strict=True)
+            )
+        else:
+            yield tuple([make(value) if value else None for make, value in zip(convert, record, strict=True)])

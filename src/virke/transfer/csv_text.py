@@ -3,7 +3,8 @@
 Knows tables and CSV; writes nothing and knows no file.
 
 1. The first record names the columns. Fields are separated by commas, records end with a line feed.
-2. NULL is an empty field and an empty text is a quoted one; a reader may take both for no value, as `virke db import` does.
+2. NULL is an empty field (where there is but one column, a blank line) and an empty text is a quoted one: `virke db import` tells
+   them apart, other readers may not.
 3. Numbers have the fewest digits that give them back, infinities are `Infinity`. A BLOB is its bytes in hexadecimal. Text
    that is not valid in the database's encoding can't be in a CSV file, and is an error.
 4. Memory holds one row and one piece of text of about `PIECE_CHARS`.
@@ -52,8 +53,7 @@ def csv_text(connection: Connection, table: str) -> Iterator[str]:
 
 def _record(values: Sequence[Value]) -> str:
     line = ",".join([_field(value) for value in values])
-    # A record of one empty field would be a blank line, which is no record.
-    return f"{line}\n" if line else '""\n'
+    return f"{line}\n"
 
 
 def _field(value: Value) -> str:

@@ -4,7 +4,8 @@ Knows SQLite's schema table and the shell's way of quoting; writes nothing and k
 
 1. The text, run on an empty database, makes the same tables, values, indexes, views and triggers again.
 2. It is the shell's text byte for byte but for two things, on which shells differ and which lose nothing here:
-   a REAL is written with the fewest digits that give it back (the shell: 20 digits, other ones in each version), and
+   a REAL is written with 17 digits (the shell: 20 digits, other ones in each version), which every SQLite reads exactly (3.40 and
+   others do not read the fewest digits that would do), and
    text that holds a NUL or is no UTF-8 is written whole (the shell cuts it at the NUL).
 3. As in the shell's, rowids are not kept where no INTEGER PRIMARY KEY names them. Unlike in the shell's, Virke's table of
    keyed writes is left out.
@@ -197,7 +198,7 @@ def _real(value: float) -> str:
         return "1e999" if value > 0 else "-1e999"
     if _INT64_MIN <= value < -_INT64_MIN and value == int(value):
         return f"{'-' if not value and copysign(1, value) < 0 else ''}{int(value)}.0"
-    return repr(value)
+    return f"{value:.17g}"
 
 
 _LITERALS: Final[dict[type, Callable[..., str]]] = {

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace as with_changes
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from virke.transfer.form import Form
 from virke.transfer.image import take_in
 from virke.transfer.sniff import Kind, sniff
 from virke.transfer.source import CHUNK_BYTES, Progress, Source
@@ -27,7 +28,7 @@ class Elsewhere(Protocol):
     """A database that takes files in and gives them out by itself."""
 
     def import_parts(
-        self, parts: Iterator[bytes], *, name: str, table: str | None, replace: bool, kind: str | None
+        self, parts: Iterator[bytes], *, name: str, table: str | None, replace: bool, kind: str | None, form: Form
     ) -> Imported:
         """Import what the parts are, as one commit; `name` is what messages call it. Raises as `import_file`."""
 
@@ -44,10 +45,11 @@ def send(
     table: str | None,
     replace: bool,
     kind: Kind | None,
+    form: Form,
     progress: Progress,
 ) -> Imported:
     """Import a file there. Raises as `import_file`."""
-    sniffed = sniff(source.head(), source.name, table=table is not None, kind=kind)
+    sniffed = sniff(source.head(), source.name, table=table is not None, kind=kind, encoding=form.encoding)
     parts = source.chunks()
     if sniffed.kind is Kind.IMAGE and table is None:
         take_in(source, scratch, now_ms, progress)
@@ -58,6 +60,7 @@ def send(
         table=table,
         replace=replace,
         kind=None if kind is None else kind.value,
+        form=form,
     )
     return with_changes(done, bytes=source.size)
 

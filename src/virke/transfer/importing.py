@@ -22,6 +22,7 @@ from virke.engine.sqlite import Error, translate
 from virke.errors import Conflict, Invalid
 from virke.transfer.csv_table import load_csv
 from virke.transfer.elsewhere import Elsewhere, send
+from virke.transfer.form import Form
 from virke.transfer.image import take_in
 from virke.transfer.scratch import Fingerprints, Pages, Scratch, scratch
 from virke.transfer.sniff import Kind, Sniffed, kind_named, sniff
@@ -62,6 +63,7 @@ class _Job:
     scratch: Scratch
     progress: Progress
     write: LongWrite
+    form: Form
 
 
 def import_file(
@@ -72,11 +74,16 @@ def import_file(
     replace: bool = False,
     kind: str | None = None,
     name: str | None = None,
+    encoding: str | None = None,
+    header: bool = True,
+    types: str = "infer",
     progress: Progress | None = None,
 ) -> Imported:
     """Import an SQL dump, an SQLite file or, with `table`, a CSV file, as one commit, into an embedded database or a node's.
 
-    They are told apart by content, unless `kind` (`sql`, `sqlite`, `csv`) says it. A binary stream is kept in a file while it
+    They are told apart by content, unless `kind` (`sql`, `sqlite`, `csv`) says it; so is the `encoding` of text. Without `header`
+    the first record of a table is data; `types` as `infer` makes numbers of columns that are all numbers, as `text` it leaves
+    every value as it is written. A binary stream is kept in a file while it
     is read, up to a limit (docs/transfer.md); `name` is what messages call it. `progress` is called with bytes done and
     in total, stage by stage.
 
@@ -86,11 +93,14 @@ def import_file(
         OutcomeUnknown: nobody can tell whether the commit happened.
     """
     report, wanted = progress or silent, None if kind is None else kind_named(kind)
+    form = Form(encoding, header, types)
     with scratch() as work, closing(open_source(path, work.folder, name=name)) as source:
         if isinstance(database, Elsewhere):
             now_ms = time.time_ns() // 1_000_000
-            return send(database, source, work, now_ms, table=table, replace=replace, kind=wanted, progress=report)
-        sniffed = sniff(source.head(), source.name, table=table is not None, kind=wanted)
+            return send(
+                database, source, work, now_ms, table=table, replace=replace, kind=wanted, form=form, progress=report
+            )
+        sniffed = sniff(source.head(), source.name, table=table is not None, kind=wanted, encoding=encoding)
         if (sniffed.kind is Kind.CSV) != (table is not None):
             raise Invalid(
                 f"{source.name} is a CSV file: say which table it is for (--table)"
@@ -105,7 +115,7 @@ def import_file(
                 write.renew_if_due()
                 report(done, total)
 
-            job = _Job(source, sniffed, table or "", time.time_ns() // 1_000_000, work, reported, write)
+            job = _Job(source, sniffed, table or "", time.time_ns() // 1_000_000, work, reported, write, form)
             for _ in range(write.settings().max_attempts - 1):
                 try:
                     return _attempt(job, replace)
@@ -156,14 +166,17 @@ def _load(base: Pages, job: _Job) -> Loaded:
         guard.allow_transactions = False
         guard.on_look = job.write.renew_if_due
         if job.sniffed.kind is Kind.CSV:
-            loaded = load_csv(connection, guard, source, encoding=encoding, table=job.table, progress=job.progress)
+            form, report = job.form, job.progress
+            loaded = load_csv(connection, guard, source, encoding=encoding, table=job.table, form=form, progress=report)
         else:
-            loaded = load_sql(connection, guard, source.text(encoding, job.progress))
+            # SQLite takes any bytes as text, and so do dumps of databases in which such text is
+            errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+            loaded = load_sql(connection, guard, source.text(encoding, job.progress, errors=errors))
         guard.allow_transactions = True
         try:
             connection.execute("COMMIT").fetchall()
         except Error as error:
             raise Invalid(f"{source.name}: {translate(error, guard).message}; nothing was changed") from error
     if loaded.wrote_schema:
-        return with_changes(loaded, warnings=job.scratch.check(source.name, job.now_ms))
+        return with_changes(loaded, warnings=loaded.warnings + job.scratch.check(source.name, job.now_ms))
     return loaded

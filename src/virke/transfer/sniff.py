@@ -3,7 +3,8 @@
 Pure. The name of the file decides only where its content fits more than one.
 
 1. Binary data, text without content and dumps of other databases are refused with the reason.
-2. Text is UTF-8 (with or without a byte order mark), or UTF-16 with one.
+2. Text is UTF-8 (with or without a byte order mark), or UTF-16 with one, unless the caller knows better. What is no UTF-8 in SQL
+   is passed on as surrogate escapes (PEP 383): SQLite takes any bytes as text.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _SQL_WORD = re.compile(
     r"|RELEASE|REPLACE|ROLLBACK|SAVEPOINT|SELECT|SET|START|UPDATE|USE|VACUUM|VALUES|WITH)(?=\s|;|\(|\Z)",
     re.IGNORECASE,
 )
+_BROKEN = re.compile("[\udc80-\udcff]").search
 _LONE_WORD = re.compile(r"\w+[ \t]*(?:\r?\n|\Z|[,|\t]|;[ \t]*\w)")
 _HEADER = re.compile(r"[\w .%#/-]+[,;|\t][^;=()'\n]*(?:\r?\n|\Z)")
 _ANNOUNCED = re.compile(r"^\s*(?:-- (MySQL|MariaDB|phpMyAdmin|PostgreSQL)|/\*![0-9M])", re.IGNORECASE | re.MULTILINE)
@@ -83,15 +85,17 @@ def kind_named(word: str) -> Kind:
     raise Invalid(f"unknown kind {word!r}; known: {', '.join(kind.value for kind in Kind)}")
 
 
-def sniff(head: bytes, name: str, *, table: bool = False, kind: Kind | None = None) -> Sniffed:
+def sniff(
+    head: bytes, name: str, *, table: bool = False, kind: Kind | None = None, encoding: str | None = None
+) -> Sniffed:
     """What a file of this `name` is whose first `HEAD_BYTES` are `head`; `table`: the caller expects a table.
 
-    A caller that knows the `kind` is believed, where the content can be that.
+    A caller that knows the `kind` or the `encoding` of its text is believed, where the content can be that.
 
     Raises:
         Invalid: it is empty, binary, a dump of another database, not of that kind, or not to be told.
     """
-    suffix = PurePath(name).suffix.lower()
+    suffix = PurePath(name.lower().removesuffix(".gz")).suffix
     if not head:
         raise Invalid(f"{name} is empty")
     if head.startswith(HEADER_MAGIC):
@@ -102,7 +106,7 @@ def sniff(head: bytes, name: str, *, table: bool = False, kind: Kind | None = No
         raise Invalid(f"{name} is not an SQLite database: its header is missing (damaged, or encrypted)")
     if suffix in _IMAGE_NAMES and b"\0" in head:
         raise Invalid(f"{name} is not an SQLite database: its header is missing (damaged, or encrypted)")
-    text, encoding = _decoded(head, name)
+    text, encoding = (_text_of(head, encoding), encoding) if encoding else _decoded(head, name)
     if not text.strip("\ufeff \t\r\n\f"):
         raise Invalid(f"{name} holds nothing but blanks")
     found = kind or _kind(text, suffix, table)
@@ -113,7 +117,17 @@ def sniff(head: bytes, name: str, *, table: bool = False, kind: Kind | None = No
         )
     if found is Kind.SQL and (product := _announced(text[: _first_token(text)])):
         raise Invalid(f"{name} is a dump of {product}, which SQLite does not read: {CONVERT}")
+    if found is not Kind.SQL and (broken := _BROKEN(text)):
+        line = text.count("\n", 0, broken.start()) + 1
+        raise Invalid(f"{name}, line {line}: {not_valid(encoding)}", line=line)
     return Sniffed(found, encoding)
+
+
+def not_valid(encoding: str) -> str:
+    """What is wrong with bytes that are no text of `encoding`, and what to do."""
+    return (
+        f"not valid {encoding.removesuffix('-sig').upper()}: save it as UTF-8, or name its encoding (--encoding cp1252)"
+    )
 
 
 def _decoded(head: bytes, name: str) -> tuple[str, str]:
@@ -125,21 +139,22 @@ def _decoded(head: bytes, name: str) -> tuple[str, str]:
     if head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE)):
         raise Invalid(f"{name} is UTF-32 text: save it as UTF-8")
     if head.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
-        return _text_of(head, "utf-16", name), "utf-16"
+        return _text_of(head, "utf-16"), "utf-16"
     if b"\0" in head:
         even, odd = head[::2].count(0), head[1::2].count(0)
         if max(even, odd) > len(head) // 5 > 2 * min(even, odd):
             raise Invalid(f"{name} is UTF-16 text without a byte order mark: save it as UTF-8")
         raise Invalid(f"{name} is binary, but not an SQLite database")
-    return _text_of(head, "utf-8", name).removeprefix("\ufeff"), "utf-8-sig"
+    return _text_of(head, "utf-8").removeprefix("\ufeff"), "utf-8-sig"
 
 
-def _text_of(head: bytes, encoding: str, name: str) -> str:
-    try:  # a character may be cut at the end of the head
-        return codecs.getincrementaldecoder(encoding)().decode(head, final=len(head) < HEAD_BYTES)
-    except UnicodeDecodeError as error:
-        line = head.count(b"\n", 0, error.start) + 1
-        raise Invalid(f"{name}, line {line}: not valid {encoding.upper()}: save it as UTF-8", line=line) from error
+def _text_of(head: bytes, encoding: str) -> str:
+    """A beginning as text; what is none is escaped, and a character that is cut at its end is left out."""
+    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
+    try:
+        return decoder.decode(head, final=len(head) < HEAD_BYTES)
+    except UnicodeDecodeError:  # UTF-16 has no such escapes: whoever reads on says where
+        return head.decode(encoding, "replace")
 
 
 def _kind(text: str, suffix: str, table: bool) -> Kind | None:

@@ -4,7 +4,8 @@ Knows files and codecs; knows no SQL. A stream (standard input, a pipe) is kept 
 race reads it again.
 
 1. Reading never holds more than a chunk of `CHUNK_BYTES`.
-2. Bytes that are no text of the encoding are an error that names the line; nothing is replaced.
+2. Bytes that are no text of the encoding are an error that names the line, or surrogate escapes (PEP 383) for who can use
+   those; nothing is replaced.
 3. A stream is read only as far as it is asked for: what is refused at its beginning is refused there, and
    takes no more room than was read until then. Beyond `STREAM_BYTES_MAX`, or half of the room that was free, it is `TooLarge`.
 4. A path may name a regular file or a pipe. A device, which may never end, is refused before it is opened, and a named
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from virke.errors import Invalid, NotFound, TooLarge
-from virke.transfer.sniff import HEAD_BYTES
+from virke.transfer.sniff import HEAD_BYTES, not_valid
 
 CHUNK_BYTES: Final = 1 << 20
 STREAM_BYTES_MAX: Final = 16 << 30
@@ -111,13 +112,13 @@ class Source:
         self._size += len(data)
         return True
 
-    def text(self, encoding: str, progress: Progress = silent) -> Iterator[str]:
-        """The text in chunks, decoded.
+    def text(self, encoding: str, progress: Progress = silent, *, errors: str = "strict") -> Iterator[str]:
+        """The text in chunks, decoded; `errors` as those of a codec.
 
         Raises:
             Invalid: bytes that are no text of `encoding`; names the line. TooLarge: the stream is too long.
         """
-        decoder = codecs.getincrementaldecoder(encoding)()
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
         line, done = 1, 0
         for data in self.chunks():
             text = self._decoded(decoder, data, encoding, line)
@@ -136,7 +137,7 @@ class Source:
             # The codec may prepend what it kept of the chunk before: `error.object` is what it looked at.
             line += error.object[: error.start].decode(encoding, "replace").count("\n")
             raise Invalid(
-                f"{self.name}, line {line}: not valid {encoding.removesuffix('-sig').upper()}: save it as UTF-8",
+                f"{self.name}, line {line}: {not_valid(encoding)}",
                 line=line,
             ) from error
 

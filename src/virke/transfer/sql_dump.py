@@ -3,13 +3,16 @@
 Knows which statements of dumps mean nothing inside one transaction, and how to name the one that failed;
 knows no database of Virke: the caller gives a scratch connection with a transaction open, and throws it away on errors.
 
-1. The whole dump is one transaction: BEGIN, COMMIT, SAVEPOINT, RELEASE and VACUUM are skipped, ROLLBACK is an error,
-   and a dump that ends inside the transaction that it began is cut short: an error too.
+1. The whole dump is one transaction: BEGIN, COMMIT and VACUUM are skipped, ROLLBACK is an error, and a dump that ends inside the
+   transaction that it began is cut short: an error too. Savepoints are as everywhere.
 2. Every error names the line and the statement, shortened.
 3. What a dump of Virke or of the shell says of tables that SQLite or Virke keep for themselves is no error where they are
    not there: `sqlite_sequence` is made (the last table with AUTOINCREMENT was dropped), statistics that this SQLite does
    not keep are passed over, and so are the keyed writes of the database that was dumped: they are not this one's.
-4. PRAGMA foreign_keys has no effect inside a transaction: constraints between tables are not checked, as in a dump.
+4. Text that is no UTF-8 comes in byte for byte, as a BLOB that is cast.
+5. What is said to another program is passed over, and a warning says so: a PRAGMA that Virke does not know, and those commands
+   of the sqlite3 shell that change nothing in a database. The others, which would, are errors.
+6. PRAGMA foreign_keys has no effect inside a transaction: constraints between tables are not checked, as in a dump.
 """
 
 from __future__ import annotations
@@ -26,11 +29,22 @@ from virke.transfer.sniff import CONVERT, foreign
 from virke.transfer.statements import Statement, split
 
 SHOWN_CHARS: Final = 120
-_CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE", "ROLLBACK", "VACUUM"})
+_CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "VACUUM"})
+_BACK_TO = re.compile(r"ROLLBACK\s+(?:TRANSACTION\s+)?TO\b", re.IGNORECASE).match
+_OF_THE_SHELL: Final = frozenset(
+    ".bail .binary .changes .crlf .crnl .databases .dbconfig .echo .eqp .explain .header .headers .help .indexes .indices "
+    ".limit .mode .nullvalue .parameter .print .progress .prompt .scanstats .schema .separator .show .stats .tables .timeout "
+    ".timer .version .vfsinfo .vfslist .vfsname .width".split()
+)
+"""Commands of the shell that change what it shows, or how it goes on, but nothing in a database."""
+_NOTES_MAX: Final = 20
 _FAILURES: Final = (Error, ValueError, TypeError, UnicodeError, MemoryError)
 _KEYED_WRITES = re.compile(
     rf"(?:CREATE TABLE (?:IF NOT EXISTS )?|INSERT INTO )[\"'`\[]?{REQUESTS_TABLE}\b", re.IGNORECASE
 ).match
+_ANY_BROKEN = re.compile("[\udc80-\udcff]")
+_BROKEN = _ANY_BROKEN.search
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*(?s:.*?)(?:\*/|\Z)""")
 _MISSING = re.compile(r"no such table: (?:main\.)?sqlite_(sequence|stat[1-4])$").search
 _MAKE_SEQUENCE: Final = "CREATE TABLE virke_sequence(id INTEGER PRIMARY KEY AUTOINCREMENT); DROP TABLE virke_sequence"
 
@@ -60,9 +74,18 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
     before = total_changes(connection)
     execute = connection.cursor().execute
     count, began, wrote_schema, has_keyed = 0, None, False, False
+    notes: list[str] = []
+    savepoints = _Savepoints(connection, guard)
     for statement in split(chunks):
+        if not statement.sql.isascii() and _BROKEN(statement.sql):
+            statement = _with_raw_text(connection, statement)
         sql, _, keyword = statement
-        if keyword in _CONTROL:
+        if keyword == ".":
+            notes.append(_passed_over(statement))
+            continue
+        if keyword == "SAVEPOINT" or (keyword == "ROLLBACK" and _BACK_TO(sql)):
+            savepoints.begin()
+        elif keyword in _CONTROL:
             _refuse(statement)
             began = statement if keyword == "BEGIN" else None if keyword in ("COMMIT", "END") else began
             continue
@@ -77,7 +100,11 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             try:
                 _without_its_table(connection, error, sql)
             except _FAILURES as failure:
-                raise _failure(failure, guard, statement) from failure
+                meant = _failure(failure, guard, statement)
+                if keyword != "PRAGMA" or not isinstance(meant, Denied):
+                    raise meant from failure
+                notes.append(f"line {statement.line}: passed over, for it means nothing here: {shortened(sql)}")
+                continue
         count += 1
     if began:
         raise Invalid(
@@ -85,7 +112,60 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             "nothing was changed",
             line=began.line,
         )
-    return Loaded(count, total_changes(connection) - before, wrote_schema)
+    more = [f"and {len(notes) - _NOTES_MAX:,} more of this kind"] if len(notes) > _NOTES_MAX else []
+    return Loaded(count, total_changes(connection) - before, wrote_schema, (*map(printable, notes[:_NOTES_MAX]), *more))
+
+
+class _Savepoints:
+    """Makes the connection one that can go back to a savepoint, from the first one on: that takes a journal."""
+
+    def __init__(self, connection: Connection, guard: Guard) -> None:
+        self._connection = connection
+        self._guard = guard
+        self._is_ready = False
+
+    def begin(self) -> None:
+        """Before a savepoint, or before going back to one. What was done so far is only in the scratch copy."""
+        if self._is_ready:
+            return
+        self._connection.set_authorizer(None)
+        allowed, self._guard.allow_transactions = self._guard.allow_transactions, True
+        for sql in ("COMMIT", "PRAGMA journal_mode=DELETE", "BEGIN"):
+            self._connection.execute(sql).fetchall()
+        self._guard.allow_transactions = allowed
+        self._connection.set_authorizer(self._guard.authorize)
+        self._is_ready = True
+
+
+def _passed_over(statement: Statement) -> str:
+    """What to say of a command of the shell that means nothing here. Raises `Invalid`: it would do something."""
+    command = statement.sql.split(maxsplit=1)[0].lower()
+    if command not in _OF_THE_SHELL:
+        raise named(
+            Invalid(f"{command} is a command of the sqlite3 shell, not SQL: remove it from the file"), statement
+        )
+    return f"line {statement.line}: passed over, for it is a command of the sqlite3 shell: {shortened(statement.sql)}"
+
+
+def _with_raw_text(connection: Connection, statement: Statement) -> Statement:
+    """A statement whose strings that are no UTF-8 are casts of their bytes; comments say `?` for such a byte."""
+
+    def replaced(found: re.Match[str]) -> str:
+        text = found[0]
+        if not _BROKEN(text):
+            return text
+        if text[0] in "-/":
+            return _ANY_BROKEN.sub("?", text)
+        if text[0] != "'":
+            raise named(Invalid("a name that is not valid UTF-8"), statement)
+        if connection.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
+            raise named(Invalid("text that is not valid UTF-8 can't be kept in a database of UTF-16"), statement)
+        return f"(CAST(X'{text[1:-1].replace(chr(39) * 2, chr(39)).encode(errors='surrogateescape').hex()}' AS TEXT))"
+
+    sql = _QUOTED.sub(replaced, statement.sql)
+    if _BROKEN(sql):
+        raise named(Invalid("not valid UTF-8 outside of a string"), statement)
+    return statement._replace(sql=sql)
 
 
 def _without_its_table(connection: Connection, error: Exception, sql: str) -> None:
@@ -109,11 +189,6 @@ def _refuse(statement: Statement) -> None:
 def _failure(error: Exception, guard: Guard, statement: Statement) -> VirkeError:
     """What `error` means, with its place and, if there is one, the likely reason."""
     sql = statement.sql
-    if sql.startswith("."):
-        command = sql.split(maxsplit=1)[0]
-        return named(
-            Invalid(f"{command} is a command of the sqlite3 shell, not SQL: remove it from the file"), statement
-        )
     meant = translate(error, guard)
     offset = getattr(error, "error_offset", -1)
     line = statement.line + sql.encode()[:offset].count(b"\n") if offset > 0 else statement.line

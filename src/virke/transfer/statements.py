@@ -12,6 +12,7 @@ Knows where strings, quoted names, comments and trigger bodies end; knows nothin
    counted, and `WITH_LITERALS_CHARS_MAX` with them (a CREATE or EXPLAIN may not). A longer one is refused as soon as that
    is known (a chunk too late at most), and the error names the line where it begins.
 5. Comments and blanks before a statement are not part of it; a statement of nothing else is left out.
+6. A line that begins with a dot where a statement could begin is a command of the sqlite3 shell, and a "statement" of its own, whose keyword is a dot.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _TRIGGER = re.compile(
     rf"(?>(?:EXPLAIN{_BLANKS}(?>(?:QUERY{_BLANKS}PLAN{_BLANKS})?))?)CREATE{_BLANKS}(?>(?:TEMP(?:ORARY)?{_BLANKS})*)TRIGGER\b",
     re.IGNORECASE,
 ).match
+_DOT_COMMAND = re.compile(rf"(?>(?:;|{_BLANK})*)(?<![^\n])(\.(?:[A-Za-z][^\n]*|\Z))(\n)?").match
 _END = re.compile(rf"(?>{_BLANK}*)END(?>{_BLANK}*)", re.IGNORECASE).fullmatch
 _CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]", "-": "\n", "/": "*/"}
 _OPENED: Final = {"'": "a string", '"': "a quoted name", "`": "a quoted name", "]": "a quoted name", "*/": "a comment"}
@@ -98,17 +100,17 @@ class _Beginning:
 
     def add(self, text: str, plain_chars: int) -> None:
         """Keep more of it, of which the first `plain_chars` are outside of a literal that is still open."""
-        self._file.write(text.encode())
+        self._file.write(text.encode(errors="surrogateescape"))
         self.chars += len(text)
         self.plain_chars += plain_chars
 
     def whole(self, rest: str) -> Statement:
         """The statement whose end is `rest`; what was kept is gone."""
-        self._file.write(rest.encode())
+        self._file.write(rest.encode(errors="surrogateescape"))
         self._file.seek(0)
         data = self._file.read()
         self.close()
-        return Statement(data.decode(), self.line, self.keyword)
+        return Statement(data.decode(errors="surrogateescape"), self.line, self.keyword)
 
     def close(self) -> None:
         """Forget what was kept."""
@@ -128,6 +130,7 @@ class Splitter:
         self._with_literals_chars_max = with_literals_chars_max
         self._long_chars = long_chars
         self._text = ""
+        self._begins_line = True  # `_text[0]` does
         self._late: list[str] = []
         self._late_chars = 0
         self._line = 1  # of `_text[0]`, where the incomplete statement begins
@@ -178,7 +181,10 @@ class Splitter:
                 f"the file is cut short, or {self._closing} is missing",
                 line=line,
             )
-        yield from self._cut(0, len(self._text))
+        if self._is_before_statement() and (found := self._dot_command(0)):
+            yield from self._dotted(found)
+        else:
+            yield from self._cut(0, len(self._text))
 
     def _join(self) -> Iterator[Statement]:
         self._text += "".join(self._late)
@@ -186,7 +192,9 @@ class Splitter:
         self._late_chars = 0
         if self._in_comment and not self._comment_ends():
             return
-        begin = 0 if self._at or self._closing or self._beginning else (yield from self._plain(0))
+        begin = (yield from self._begin(0)) if self._is_before_statement() else 0
+        if begin < 0:
+            return
         while (stop := self._semicolon()) >= 0:
             head, keyword = self._head(begin, stop + 1)
             if not self._beginning and keyword in _MAY_BE_TRIGGER and self._goes_on(head, stop):
@@ -194,13 +202,46 @@ class Splitter:
                 continue
             yield from self._cut(begin, stop + 1)
             self._body_at = 0
-            begin = yield from self._plain(stop + 1)
+            begin = yield from self._begin(stop + 1)
+            if begin < 0:
+                return
         self._drop(begin)
         if len(self._text) > self._long_chars:
             self._shorten()
 
+    def _is_before_statement(self) -> bool:
+        """Whether all that was looked at is before the first token of a statement; then it is looked at again."""
+        if self._beginning or (self._closing in _OPENED and self._closing != "*/"):
+            return False
+        if self._at and self._head(0, self._at)[0] < self._at:
+            return False
+        self._closing, self._seek, self._at = "", 0, 0
+        return True
+
+    def _begin(self, begin: int) -> Generator[Statement, None, int]:
+        """What stands at `begin` and can be told at once; returns where the rest begins, -1 if the rest is to wait for more."""
+        begin = yield from self._plain(begin)
+        while found := self._dot_command(begin):
+            if not found[2]:  # the line may go on
+                self._drop(begin)
+                return -1
+            yield from self._dotted(found)
+            begin = yield from self._plain(found.end())
+        return begin
+
+    def _dot_command(self, begin: int) -> re.Match[str] | None:
+        found = _DOT_COMMAND(self._text, begin)
+        return found if found and (found.start(1) or self._begins_line) else None
+
+    def _dotted(self, found: re.Match[str]) -> Iterator[Statement]:
+        head = self._line + self._text.count("\n", found.start(), found.start(1))
+        self._line = head + bool(found[2])
+        yield Statement(found[1].rstrip(), head, ".")
+
     def _drop(self, begin: int) -> None:
         """Forget the text before `begin`, whose lines were counted."""
+        if begin:
+            self._begins_line = self._text[begin - 1] == "\n"
         self._text = self._text[begin:]
         self._at -= begin
         self._seek -= begin
