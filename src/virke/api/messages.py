@@ -79,6 +79,11 @@ class Parts:
             self.close()
             raise
 
+    @property
+    def first(self) -> bytes:
+        """The first part, which is still to come."""
+        return self._first or b""
+
     def __iter__(self) -> Iterator[bytes]:
         return self
 

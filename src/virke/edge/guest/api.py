@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import unquote
 
@@ -82,6 +82,7 @@ class Served:
     """What a request came to, for what is done after its answer."""
 
     database: str | None = None
+    later: list[Callable[[], object]] = field(default_factory=list)
 
 
 class Api:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from wit_world.imports import http_body, http_resp
+from wit_world.imports import http_body, http_downstream, http_resp
 from wit_world.imports.async_io import Pollable
 from wit_world.imports.http_req import Request as Handle
 
@@ -103,7 +104,21 @@ class Arrived:
         path, _, self.query = target.partition("?")
         self.path = path or "/"
         self.headers = Headers(handle)
+        self._handle = handle
         self._body = body
+
+    @property
+    def client(self) -> str:
+        """The address that it came from, "" if it is not known."""
+        found = http_downstream.downstream_client_ip_addr(self._handle)
+        if found is None:
+            return ""
+        is_4 = len(found.value) == 4
+        return (
+            ".".join(map(str, found.value))
+            if is_4
+            else str(IPv6Address(b"".join(n.to_bytes(2, "big") for n in found.value)))
+        )
 
     def body(self, bytes_max: int) -> bytes:
         """The whole body. Raises `TooLarge`, `Invalid`: it broke off."""

@@ -26,7 +26,8 @@ from virke.edge.guest.store import Opened, open_store
 from virke.engine.environment import Environment
 from virke.errors import VirkeError
 
-Program = Callable[[Arrived], Response]
+Program = Callable[[Arrived, list[Callable[[], object]]], Response]
+"""Answers a request; what it adds to the list is done after the response was sent."""
 ENVIRONMENT: Final = Environment()
 
 
@@ -62,7 +63,7 @@ class Service:
         try:
             if self.program is None or (is_route(arrived.path) and self.parts.configured.has_api):
                 return self.parts.api.respond(arrived, served)
-            return self.program(arrived)
+            return self.program(arrived, served.later)
         except VirkeError as error:
             return failed(error, CODEC)
         except BaseException:
@@ -71,7 +72,11 @@ class Service:
 
     def after(self, served: Served) -> None:
         """What is done once a response was sent: nothing that could change it."""
-        del served
+        for work in served.later:
+            try:
+                work()
+            except BaseException:
+                traceback.print_exc(file=sys.stderr)
         if self._parts is not None:
             self._parts.opened.forget()
 

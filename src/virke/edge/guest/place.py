@@ -1,0 +1,94 @@
+"""The place that programs of `virke.runtime` run in here: the databases of the service's own store.
+
+Knows the runtime and the parts of the sandbox; knows no request.
+
+1. A program's own `store` and `token` are for other places: here it has the store that the service is linked to.
+2. `fire(app)` says what is served, as it starts a server elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from virke.core.ids import check_name
+from virke.core.page import PAGE_SIZE_DEFAULT
+from virke.edge.guest.asgi import Asgi
+from virke.edge.guest.loop import Inline
+from virke.edge.guest.service import SERVICE
+from virke.edge.guest.wsgi import Wsgi
+from virke.engine.catalog import make_database
+from virke.engine.database import Database
+from virke.errors import UsageError
+from virke.runtime import place
+from virke.runtime.place import Place, Source
+from virke.runtime.protocols import Protocol, protocol_of
+
+_INLINE = Inline()
+
+
+def open_database(name: str | None, source: Source) -> Database:
+    """Open it. Raises `NotFound`, `Invalid`, `Unavailable`, `UsageError`: no name is given, and none is configured."""
+    parts = SERVICE.parts
+    found = name or parts.configured.db
+    if not found:
+        raise UsageError("no database is named: virke(db=…), or item `db` of the service's Config Store")
+    databases = parts.databases
+    if source.create:
+        make_database(
+            databases.store,
+            check_name(found),
+            databases.environment,
+            if_not_exists=True,
+            page_size=PAGE_SIZE_DEFAULT,
+        )
+    return Database(databases.store, check_name(found), environment=databases.environment)
+
+
+def serve(app: Callable[..., Any]) -> None:
+    """What is served from now on. Raises `UsageError`: it is neither a WSGI nor an ASGI app."""
+    kind = protocol_of(app)
+    if kind is Protocol.DJANGO:
+        raise UsageError(f"{app!r} is neither a WSGI nor an ASGI app")
+    SERVICE.program = Asgi(app) if kind is Protocol.ASGI else Wsgi(app)
+
+
+def fire(app: Callable[..., Any], module: str) -> None:
+    """What `fire(app)` of a program does here (rule 2)."""
+    del module
+    serve(app)
+
+
+def build_in(target: str) -> None:
+    """Import a program (`module:app`, or `module` if it calls `fire`) and serve it: once, while the component is built.
+
+    Raises:
+        UsageError: the module has no such app.
+    """
+    module, _, name = target.partition(":")
+    found = import_module(module)
+    _complete()
+    if SERVICE.program is None:
+        app = getattr(found, name or "app", None)
+        if not callable(app):
+            raise UsageError(f"{module} has no app {name or 'app'!r}", hint="write MODULE:APP, or call fire(app) in it")
+        serve(app)
+
+
+def _complete() -> None:
+    """Import what the program's frameworks would import at their first request, and what they do in threads do here."""
+    if "django" in sys.modules:
+        import_module("virke.runtime.django")
+    if "anyio" in sys.modules:
+        vars(import_module("anyio.to_thread"))["run_sync"] = _run_sync
+
+
+async def _run_sync(func: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """`anyio.to_thread.run_sync` where there is one thread: at once."""
+    del options
+    return func(*args)
+
+
+place.use(Place(open_database, lambda: _INLINE, fire))
