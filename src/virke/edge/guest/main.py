@@ -80,5 +80,6 @@ def _send_instead() -> None:
         traceback.print_exception(error, file=sys.stderr)
 
 
+gc.collect()
 gc.freeze()
 """What was imported stays: it is never looked at again by the collector, and its memory stays shared with the image."""

@@ -8,7 +8,7 @@ Knows the runtime and the parts of the sandbox; knows no request.
 
 from __future__ import annotations
 
-import sys
+import gc
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from virke.core.ids import check_name
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.edge.guest.asgi import Asgi
+from virke.edge.guest.late import complete
 from virke.edge.guest.loop import Inline
 from virke.edge.guest.service import SERVICE
 from virke.edge.guest.wsgi import Wsgi
@@ -69,26 +70,14 @@ def build_in(target: str) -> None:
     """
     module, _, name = target.partition(":")
     found = import_module(module)
-    _complete()
+    complete()
     if SERVICE.program is None:
         app = getattr(found, name or "app", None)
         if not callable(app):
             raise UsageError(f"{module} has no app {name or 'app'!r}", hint="write MODULE:APP, or call fire(app) in it")
         serve(app)
-
-
-def _complete() -> None:
-    """Import what the program's frameworks would import at their first request, and what they do in threads do here."""
-    if "django" in sys.modules:
-        import_module("virke.runtime.django")
-    if "anyio" in sys.modules:
-        vars(import_module("anyio.to_thread"))["run_sync"] = _run_sync
-
-
-async def _run_sync(func: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """`anyio.to_thread.run_sync` where there is one thread: at once."""
-    del options
-    return func(*args)
+    gc.collect()
+    gc.freeze()  # as `main` does for what it imports
 
 
 place.use(Place(open_database, lambda: _INLINE, fire))
