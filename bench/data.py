@@ -74,7 +74,7 @@ def sku(number: int) -> str:
     return f"SKU-{number * 2654435761 % (1 << 32):010d}-{number}"
 
 
-def write_catalogue(path: Path, megabytes: int, page_bytes: int = PAGE_BYTES) -> int:
+def write_catalogue(path: Path, megabytes: float, page_bytes: int = PAGE_BYTES) -> int:
     """An SQLite file of about so many megabytes, one table with an index on text; returns the number of items."""
     random = Random(7)
     words = [f"{random.getrandbits(40):x}" for _ in range(4000)]

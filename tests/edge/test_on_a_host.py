@@ -1,0 +1,95 @@
+"""The real component on the host: what was written by one place is read by the others, and sandboxes are many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.edge.serving import NAME, edge
+from virke.engine.catalog import make_database
+from virke.engine.database import Database
+from virke.engine.environment import Environment
+from virke.stores.local.store import local_store
+
+TABLE: Final = "CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, n INTEGER, what TEXT)"
+WRITERS: Final = 16
+TIMES: Final = 6
+
+
+def test_a_table_is_made_filled_and_read(component: Path) -> None:
+    with edge(component) as app:
+        app.execute(TABLE)
+        said = app.execute("INSERT INTO t (n, what) VALUES (?, ?)", 7, "ä")
+        assert said.json["rows_affected"] == 1
+        assert app.query("SELECT * FROM t").rows == [[1, 7, "ä"]]
+        assert app.query("SELECT * FROM t", fresh=True).rows == [[1, 7, "ä"]]
+        assert app.host.traps == []
+
+
+def test_the_edge_and_a_machine_have_the_same_database(component: Path) -> None:
+    """Over one store, in both directions."""
+    with edge(component, reuse=100) as app:
+        with app.natively() as database:
+            database.execute(TABLE)
+            database.execute("INSERT INTO t (n) VALUES (1)")
+        assert app.query("SELECT n FROM t").rows == [[1]]
+        written = app.execute("INSERT INTO t (n) VALUES (2)")
+        with app.natively() as database:
+            assert database.query("SELECT n FROM t", bookmark=written.json["bookmark"]).rows == [(1,), (2,)]
+            bookmark = database.run("UPDATE t SET n = n + 10").bookmark
+        assert app.query("SELECT n FROM t", virke_bookmark=str(bookmark)).rows == [[11], [12]]
+
+
+def test_data_last_over_a_restart_on_the_local_store(component: Path, tmp_path: Path) -> None:
+    """What `virke dev --edge` stands on: another host over the same folder, and the command line's own way in."""
+    folder = tmp_path / "store"
+    make_database(local_store(folder), NAME, Environment(), if_not_exists=False, page_size=4096)
+    with edge(component, local_store(folder)) as app:
+        app.execute(TABLE)
+        app.execute("INSERT INTO t (n) VALUES (1)")
+    with edge(component, local_store(folder)) as app:
+        app.execute("INSERT INTO t (n) VALUES (2)")
+    with Database(local_store(folder), NAME) as database:
+        assert database.query("SELECT n FROM t").rows == [(1,), (2,)]
+
+
+def test_a_sandbox_takes_many_requests_and_a_warm_one_asks_for_nothing(component: Path) -> None:
+    with edge(component, reuse=100) as app:
+        app.execute(TABLE)
+        app.host.settle()
+        app.query("SELECT count(*) FROM t")
+        app.host.settle()
+        said = app.query("SELECT count(*) FROM t")
+        assert not said.response.is_fresh
+        assert (said.response.counts.lookups, said.response.counts.rounds) == (0, 0)
+        assert app.host.sandboxes == 1
+
+
+def increments(component: Path, reuse: int) -> tuple[Counter[int], int]:
+    """16 clients count in one row at once: what they were answered, and where it stands."""
+    with edge(component, reuse=reuse) as app:
+        app.execute(TABLE)
+        app.execute("INSERT INTO t (id, n) VALUES (1, 0)")
+
+        def count(_client: int) -> list[int]:
+            return [app.execute("UPDATE t SET n = n + 1 WHERE id = 1").status for _ in range(TIMES)]
+
+        with ThreadPoolExecutor(WRITERS) as clients:
+            statuses = Counter(status for every in clients.map(count, range(WRITERS)) for status in every)
+        [[value]] = app.query("SELECT n FROM t", virke_consistency="strong").rows
+        assert app.host.traps == []
+        return statuses, value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reuse", [1, 1000])
+def test_of_sixteen_sandboxes_incrementing_none_is_lost_and_none_doubled(component: Path, reuse: int) -> None:
+    """An answer of 200 is in the value once; 409 and 503 (before the swap) never are."""
+    statuses, value = increments(component, reuse)
+    assert value == statuses[200]
+    assert statuses[200] >= WRITERS
+    assert statuses.keys() <= {200, 409, 503}
