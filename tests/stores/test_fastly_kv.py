@@ -322,7 +322,7 @@ def test_the_limits_are_those_of_the_design(place: Place) -> None:
     """Reads are eventual, objects have no ranges and are a MiB at most, unless asked for otherwise."""
     url = place.server.url(place.store_id)
     blobs = fastly_kv_store(url, token=TOKEN).blobs[Tier.KV]
-    assert (blobs.part_bytes_max, blobs.has_ranges, blobs.consistency) == (1 << 20, False, Consistency.EVENTUAL)
+    assert (blobs.part_bytes_max, blobs.has_ranges, blobs.consistency) == (256 << 10, False, Consistency.EVENTUAL)
     assert place.register.consistency is Consistency.EVENTUAL
     assert set(place.store.blobs) == {Tier.KV}
     for bad in (0, VALUE_BYTES_MAX + 1):

@@ -42,7 +42,7 @@ INLINE_TOTAL_MAX: Final = 512 << 10
 INLINE_TOTAL_COMMITS: Final = 8
 INLINE_COUNT_MAX: Final = 128
 ANSWERS_KEPT: Final = 1024
-PART_BYTES: Final = {Tier.KV: 1 << 20, Tier.OBJECT: 16 << 20}
+PART_BYTES: Final = {Tier.KV: 256 << 10, Tier.OBJECT: 16 << 20}
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,15 +351,6 @@ class Index:
             if block.last >= first and block.first <= last:
                 yield from self._block(group, number)
 
-    def tail(self, part: int, offset: int) -> Iterator[Frame]:
-        """The frames that lie at or behind `offset` of the last part `part`, from the last one backwards."""
-        for group in range(len(self.groups) - 1, -1, -1):
-            for block in range(len(self.groups[group].blocks) - 1, -1, -1):
-                for frame in reversed(self._block(group, block)):
-                    if frame.part != part or frame.offset < offset:
-                        return
-                    yield frame
-
     def frame_count(self) -> int:
         """How many frames the segment has."""
         return sum(block.frames for group in self.groups for block in group.blocks)

@@ -9,6 +9,8 @@ a database in one process.
 4. Where the environment has threads, a scan's next windows are fetched, and most of them inflated, in the background.
 5. What lies on a disk of this machine and is not compressed is read as it is asked for: its cache is the system's, and
    the memory is SQLite's.
+6. What lies before an index, and every part of a store without ranges, is kept as it came, in one piece; a frame is cut
+   out of it when a page of it is asked for.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from virke.engine.frames import Cached, FrameKey
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readahead import IsHere, ReadAhead, runs
 from virke.engine.snapshot import Snapshot, gone
+from virke.engine.whole_parts import WholeParts, part_key
 from virke.errors import Corrupt, NotFound, VirkeError
 from virke.stores.base import Range
 from virke.stores.receipt import current
@@ -60,6 +63,9 @@ class Volume:
         self._frames = memory.frames
         weakref.finalize(self, self._frames.leave, self.owner).atexit = False
         self._read_ahead = ReadAhead(memory.frames.bytes_min // 4)
+        self._whole = frozenset(tier for tier, blobs in branch.store.blobs.items() if not blobs.has_ranges)
+        """The tiers whose stores have no ranges: their parts move as a whole."""
+        self._parts = WholeParts(branch.driver, memory.frames, self.owner)
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
         }
@@ -136,24 +142,34 @@ class Volume:
         return pairs
 
     def _read_indexes(self, tier: Tier, refs: Sequence[Ref]) -> Iterator[tuple[Ref, Index]]:
-        """The indexes of those segments that are in `tier`, in one round; the frames before them come along."""
+        """The indexes of those segments that are in `tier`, in one round; what is before them comes along, and is kept."""
         here = [ref for ref in refs if ref.tier is tier]
-        starts = [max(0, ref.index_offset - TAIL_BYTES) for ref in here]
-        ends = [ref.index_offset + ref.index_length for ref in here]
-        ranges = [(ref.index_key, at, end - at) for ref, at, end in zip(here, starts, ends, strict=True)]
+        ranges = [(ref.index_key, start := self._piece_start(ref), _index_end(ref) - start) for ref in here]
 
         def decode(at: int, data: bytes) -> Index:
-            ref, start = here[at], starts[at]
+            ref, start = here[at], ranges[at][1]
             index = decode_index(data[ref.index_offset - start :], ref)
-            frames = index.tail(ref.parts - 1, start)
-            cut = {self._key_in(ref, one): data[one.offset - start : one.offset - start + one.length] for one in frames}
-            self._frames.keep(cut)
+            self._frames.keep({part_key(self.owner, ref, ref.parts - 1, start): data})
             return index
 
         for ref, index in zip(here, self.driver.run(read(tier, ranges, decode)) if here else (), strict=True):
             if isinstance(index, Absent):
                 raise Corrupt(f"segment {ref.index_key} is missing")
             yield ref, index
+
+    def _piece_start(self, ref: Ref) -> int:
+        """Where that begins of a segment's last part which is read with its index."""
+        return 0 if ref.tier in self._whole else max(0, ref.index_offset - TAIL_BYTES)
+
+    def _cut(self, ref: Ref, frame: Frame) -> bytes | None:
+        """The encoded bytes of a frame, if they are in a piece that is kept."""
+        if ref.tier not in self._whole and frame.part != ref.parts - 1:
+            return None
+        start = self._piece_start(ref) if frame.part == ref.parts - 1 else 0
+        piece = self._frames.find_here(part_key(self.owner, ref, frame.part, start))
+        if not isinstance(piece, bytes) or frame.offset < start:
+            return None
+        return piece[frame.offset - start : frame.offset - start + frame.length]
 
     def indexes(self, refs: tuple[Ref, ...]) -> tuple[Index, ...]:
         """The indexes of segments, from the store where they are not known yet."""
@@ -172,6 +188,8 @@ class Volume:
         cached = self._frames.find(key)
         if isinstance(cached, list):
             return cached[place.slot]
+        if cached is None and isinstance(place, InSegment):
+            cached = self._cut(place.ref, place.frame)
         pages = self._load(snapshot, place, cached)
         self._frames.keep({key: pages})
         return pages[place.slot]
@@ -197,7 +215,9 @@ class Volume:
         place = snapshot.map.locate(number)
         cached = self._frames.find_here(self._frame_key(place))
         if cached is None and isinstance(place, InSegment):
-            return None
+            cached = self._cut(place.ref, place.frame)
+            if cached is None:
+                return None
         pages = cached if isinstance(cached, list) else self._decoded(snapshot, place, cached or b"")
         if pages is not cached:
             self._frames.keep({self._frame_key(place): pages})
@@ -228,6 +248,11 @@ class Volume:
 
     def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
         """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
+        if place.ref.tier in self._whole:
+            part = self._parts.bring(place.ref, [place.frame.part]).get(place.frame.part)
+            if part is None:
+                raise self._missing(snapshot, place)
+            return part[place.frame.offset : place.frame.offset + place.frame.length]
         wanted = self._read_ahead.missed(place.ref, place.index, place.frame, self._has(place.ref))
         came = self._fetch_frames(place.ref, wanted)
         found = came.pop(self._key_in(place.ref, place.frame), None)
@@ -254,7 +279,7 @@ class Volume:
     def _go_on(self, snapshot: Snapshot, place: InSegment) -> None:
         """If this is a scan, fetch its next window in the background."""
         spawn, ref = self.environment.spawn, place.ref
-        if spawn is None:
+        if spawn is None or ref.tier in self._whole:
             return
         while frames := self._read_ahead.next(ref, place.index, place.frame, self._has(ref)):
             coming = self._frames.announce(self._key_in(ref, frame) for frame in frames)
@@ -280,7 +305,7 @@ class Volume:
                     self._frames.keep({key: pages})
 
     def _has(self, ref: Ref) -> IsHere:
-        return lambda frame: self._frames.has(self._key_in(ref, frame))
+        return lambda frame: self._frames.has(self._key_in(ref, frame)) or self._cut(ref, frame) is not None
 
     def cache_committed(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
         """Keep what a commit of this process has stored, so that nothing of it is read back from the store.
@@ -328,15 +353,38 @@ class Volume:
         return [decoded[n] for n in range(len(places))]
 
     def _read(self, snapshot: Snapshot, tier: Tier, places: list[InSegment]) -> Iterator[list[bytes]]:
+        kept = self._brought(places) if tier in self._whole else {}
         ranges = [_range(place) for place in places]
 
         def decode(at: int, data: bytes) -> list[bytes]:
             return decode_frame(places[at].frame, data, snapshot.head.page_size, ranges[at][0])
 
-        for place, pages in zip(places, self.driver.run(read(tier, ranges, decode)), strict=True):
+        found: dict[int, list[bytes] | Absent] = {}
+        for at, data in kept.items():
+            with suppress(Corrupt):  # of a copy, perhaps
+                found[at] = decode(at, data)
+        rest = [at for at in range(len(places)) if at not in found]
+        if rest:
+            asked = [ranges[at] for at in rest]
+            found |= zip(rest, self.driver.run(read(tier, asked, lambda at, data: decode(rest[at], data))), strict=True)
+        for at, place in enumerate(places):
+            pages = found[at]
             if isinstance(pages, Absent):
                 raise self._missing(snapshot, place)
             yield pages
+
+    def _brought(self, places: list[InSegment]) -> dict[int, bytes]:
+        """The encoded bytes of frames of a store without ranges, by their number in `places`; one round for each segment."""
+        wanted: dict[Ref, set[int]] = {}
+        for place in places:
+            wanted.setdefault(place.ref, set()).add(place.frame.part)
+        came = {ref: self._parts.bring(ref, sorted(parts)) for ref, parts in wanted.items()}
+        found: dict[int, bytes] = {}
+        for at, place in enumerate(places):
+            part, frame = came[place.ref].get(place.frame.part), place.frame
+            if part is not None:
+                found[at] = part[frame.offset : frame.offset + frame.length]
+        return found
 
     def _frame_key(self, place: Place) -> FrameKey:
         if isinstance(place, InRoot):
@@ -361,3 +409,7 @@ class Volume:
 
 def _range(place: InSegment) -> tuple[str, int, int]:
     return place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length
+
+
+def _index_end(ref: Ref) -> int:
+    return ref.index_offset + ref.index_length

@@ -13,8 +13,8 @@ from virke.stores.base import check_key
 
 VALUE_BYTES_MAX: Final = 25_000_000
 """The vendor's 25 MB, read strictly."""
-PART_BYTES_MAX: Final = 1 << 20
-"""Objects have no ranges here: one page costs a whole part, so parts are small."""
+PART_BYTES_MAX: Final = 256 << 10
+"""Objects have no ranges here: one page costs a whole part, so parts are small. (Until November 2026 they had up to 1 MiB.)"""
 NAME_BYTES_MAX: Final = 1024
 REGISTER: Final = "register/"
 BLOBS: Final = "blobs/"
