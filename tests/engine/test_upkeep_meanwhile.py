@@ -141,7 +141,7 @@ def test_a_long_transaction_whose_snapshot_was_collected_is_a_conflict() -> None
     assert transaction.query("SELECT id FROM t LIMIT 1").rows == [(1,)]
     everything_collected(store_of(database), clock)
     reader.query("SELECT 1", consistency="strong")
-    reader._volume._indexes.clear()
+    reader._volume._indexes.forget()
     with pytest.raises(Conflict, match="collected"):
         transaction.run_script("INSERT INTO s VALUES ('half'); UPDATE t SET v = 1 WHERE id = 2900")
     with pytest.raises(Invalid, match="over"):

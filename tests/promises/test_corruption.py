@@ -15,7 +15,7 @@ from tests.promises.ledger import LARGE, NAME, TABLE, insert, opened
 from virke.cli.main import cli
 from virke.core.effects import Generation, ReadOutcome
 from virke.core.merge import Run
-from virke.engine import volume
+from virke.engine import indexes
 from virke.engine.database import Database
 from virke.errors import Conflict, Corrupt, NotFound, VirkeError
 from virke.opening import connect
@@ -296,7 +296,7 @@ def count(database: Database) -> int:
 @pytest.fixture
 def nothing_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """Indexes are read without the pages before them: what a large segment's reader lacks, a small one's lacks too."""
-    monkeypatch.setattr(volume, "TAIL_BYTES", 0)
+    monkeypatch.setattr(indexes, "TAIL_BYTES", 0)
 
 
 @pytest.mark.usefixtures("nothing_comes_along")

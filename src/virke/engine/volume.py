@@ -9,8 +9,6 @@ a database in one process.
 4. Where the environment has threads, a scan's next windows are fetched, and most of them inflated, in the background.
 5. What lies on a disk of this machine and is not compressed is read as it is asked for: its cache is the system's, and
    the memory is SQLite's.
-6. What lies before an index, and every part of a store without ranges, is kept as it came, in one piece; a frame is cut
-   out of it when a page of it is asked for.
 """
 
 from __future__ import annotations
@@ -32,18 +30,17 @@ from virke.core.root import Root
 from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index, decode_plain
 from virke.engine.branch import Branch
 from virke.engine.frames import Cached, FrameKey
+from virke.engine.indexes import Indexes, Pairs
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readahead import IsHere, ReadAhead, runs
 from virke.engine.snapshot import Snapshot, gone
-from virke.engine.whole_parts import WholeParts, part_key
+from virke.engine.whole_parts import WholeParts
 from virke.errors import Corrupt, NotFound, VirkeError
 from virke.stores.base import Range
 from virke.stores.receipt import current
 
 LEFT_ENCODED: Final = 8  # each eighth frame that is fetched ahead is left to the query: it sets off the next window
 PART_BYTES_MAX: Final = 8 << 20  # of what is written; parts of any size are read
-TAIL_BYTES: Final = 256 << 10  # read before an index along with it: hot pages of a large segment, all of a small one
-Pairs = tuple[tuple[Ref, Index], ...]
 
 
 class Volume:
@@ -57,8 +54,6 @@ class Volume:
         self.longest_ms: int | None = None
         """What a server lets a request take at most, where the setting `query_timeout_ms` says more."""
         self._snapshot: Snapshot | None = None
-        self._indexes: dict[Ref, Index] = {}
-        self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
         self.memory, self.owner = memory, memory.new_owner()
         self._frames = memory.frames
         weakref.finalize(self, self._frames.leave, self.owner).atexit = False
@@ -66,6 +61,7 @@ class Volume:
         self._whole = frozenset(tier for tier, blobs in branch.store.blobs.items() if not blobs.has_ranges)
         """The tiers whose stores have no ranges: their parts move as a whole."""
         self._parts = WholeParts(branch.driver, memory.frames, self.owner)
+        self._indexes = Indexes(branch.driver, memory.frames, self.owner, self._whole)
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
         }
@@ -87,7 +83,7 @@ class Volume:
         if current is not None and current.root is root:
             return current
         try:
-            pairs = self._pairs(root.segments)
+            pairs = self._indexes.of(root.segments)
         except Corrupt as error:
             if self.branch.refresh().root.head.version > root.head.version:
                 raise gone() from error
@@ -119,61 +115,16 @@ class Volume:
     def _as_of(self, refs: Sequence[Ref], version: Version) -> Pairs:
         """Segments for `version`: a merge that spans it is replaced by its inputs."""
         found: list[tuple[Ref, Index]] = []
-        for ref, index in self._pairs(tuple(ref for ref in refs if ref.lo <= version)):
+        for ref, index in self._indexes.of(tuple(ref for ref in refs if ref.lo <= version)):
             if ref.hi > version and index.inputs:
                 found.extend(self._as_of(index.inputs, version))
             else:
                 found.append((ref, index))
         return tuple(found)
 
-    def _pairs(self, refs: tuple[Ref, ...]) -> Pairs:
-        before, pairs = self._paired
-        if refs is before:
-            return pairs
-        known = self._indexes
-        missing = [ref for ref in refs if ref not in known]
-        if missing:
-            known = {**known, **{ref: index for tier in Tier for ref, index in self._read_indexes(tier, missing)}}
-            if len(known) > 4 * len(refs) + 64:
-                known = {ref: known[ref] for ref in refs}
-            self._indexes = known
-        pairs = tuple((ref, known[ref]) for ref in refs)
-        self._paired = refs, pairs
-        return pairs
-
-    def _read_indexes(self, tier: Tier, refs: Sequence[Ref]) -> Iterator[tuple[Ref, Index]]:
-        """The indexes of those segments that are in `tier`, in one round; what is before them comes along, and is kept."""
-        here = [ref for ref in refs if ref.tier is tier]
-        ranges = [(ref.index_key, start := self._piece_start(ref), _index_end(ref) - start) for ref in here]
-
-        def decode(at: int, data: bytes) -> Index:
-            ref, start = here[at], ranges[at][1]
-            index = decode_index(data[ref.index_offset - start :], ref)
-            self._frames.keep({part_key(self.owner, ref, ref.parts - 1, start): data})
-            return index
-
-        for ref, index in zip(here, self.driver.run(read(tier, ranges, decode)) if here else (), strict=True):
-            if isinstance(index, Absent):
-                raise Corrupt(f"segment {ref.index_key} is missing")
-            yield ref, index
-
-    def _piece_start(self, ref: Ref) -> int:
-        """Where that begins of a segment's last part which is read with its index."""
-        return 0 if ref.tier in self._whole else max(0, ref.index_offset - TAIL_BYTES)
-
-    def _cut(self, ref: Ref, frame: Frame) -> bytes | None:
-        """The encoded bytes of a frame, if they are in a piece that is kept."""
-        if ref.tier not in self._whole and frame.part != ref.parts - 1:
-            return None
-        start = self._piece_start(ref) if frame.part == ref.parts - 1 else 0
-        piece = self._frames.find_here(part_key(self.owner, ref, frame.part, start))
-        if not isinstance(piece, bytes) or frame.offset < start:
-            return None
-        return piece[frame.offset - start : frame.offset - start + frame.length]
-
     def indexes(self, refs: tuple[Ref, ...]) -> tuple[Index, ...]:
         """The indexes of segments, from the store where they are not known yet."""
-        return tuple(index for _, index in self._pairs(refs))
+        return tuple(index for _, index in self._indexes.of(refs))
 
     # Frames
 
@@ -189,7 +140,7 @@ class Volume:
         if isinstance(cached, list):
             return cached[place.slot]
         if cached is None and isinstance(place, InSegment):
-            cached = self._cut(place.ref, place.frame)
+            cached = self._indexes.cut(place.ref, place.frame)
         pages = self._load(snapshot, place, cached)
         self._frames.keep({key: pages})
         return pages[place.slot]
@@ -215,7 +166,7 @@ class Volume:
         place = snapshot.map.locate(number)
         cached = self._frames.find_here(self._frame_key(place))
         if cached is None and isinstance(place, InSegment):
-            cached = self._cut(place.ref, place.frame)
+            cached = self._indexes.cut(place.ref, place.frame)
             if cached is None:
                 return None
         pages = cached if isinstance(cached, list) else self._decoded(snapshot, place, cached or b"")
@@ -305,7 +256,7 @@ class Volume:
                     self._frames.keep({key: pages})
 
     def _has(self, ref: Ref) -> IsHere:
-        return lambda frame: self._frames.has(self._key_in(ref, frame)) or self._cut(ref, frame) is not None
+        return lambda frame: self._frames.has(self._key_in(ref, frame)) or self._indexes.cut(ref, frame) is not None
 
     def cache_committed(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
         """Keep what a commit of this process has stored, so that nothing of it is read back from the store.
@@ -316,7 +267,7 @@ class Volume:
         if plan.puts:
             ref, end = root.segments[-1], plan.puts[-1].data
             index = decode_index(end[ref.index_offset : ref.index_offset + ref.index_length], ref)
-            self._indexes = {**self._indexes, ref: index}
+            self._indexes.learn(ref, index)
             for number, group in enumerate(index.groups):
                 offset = 0
                 for frame in index.frames(number):
@@ -409,7 +360,3 @@ class Volume:
 
 def _range(place: InSegment) -> tuple[str, int, int]:
     return place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length
-
-
-def _index_end(ref: Ref) -> int:
-    return ref.index_offset + ref.index_length

@@ -1,0 +1,95 @@
+"""The indexes of the segments that a database's roots name, and the pieces of segments that were read along with them.
+
+Knows segments, frames and the driver; knows no root and no page.
+
+1. The indexes that are missing are read in one round.
+2. What is before an index, and every part of a store without ranges, is kept as it came, in one piece; a frame is cut
+   out of it when a page of it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from virke.core.effects import Absent, Tier
+from virke.core.reading import read
+from virke.core.segment import Frame, Index, Ref, decode_index
+from virke.engine.driver import Driver
+from virke.engine.frames import FrameCache
+from virke.engine.whole_parts import part_key
+from virke.errors import Corrupt
+
+TAIL_BYTES: Final = 256 << 10
+"""Read before an index along with it: hot pages of a large segment, all of a small one."""
+Pairs = tuple[tuple[Ref, Index], ...]
+
+
+class Indexes:
+    """The indexes that one open database knows; `whole`: tiers whose parts move as a whole."""
+
+    def __init__(self, driver: Driver, frames: FrameCache, owner: int, whole: frozenset[Tier]) -> None:
+        self._driver = driver
+        self._frames = frames
+        self._owner = owner
+        self._whole = whole
+        self._known: dict[Ref, Index] = {}
+        self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
+
+    def learn(self, ref: Ref, index: Index) -> None:
+        """From now on the index of a segment is known."""
+        self._known = {**self._known, ref: index}
+
+    def forget(self) -> None:
+        """Know none any more: they are read again."""
+        self._known, self._paired = {}, ((), ())
+
+    def of(self, refs: tuple[Ref, ...]) -> Pairs:
+        """Segments and their indexes; those that are not known yet are read, in one round for each tier."""
+        before, pairs = self._paired
+        if refs is before:
+            return pairs
+        known = self._known
+        missing = [ref for ref in refs if ref not in known]
+        if missing:
+            known = {**known, **{ref: index for tier in Tier for ref, index in self._read_indexes(tier, missing)}}
+            if len(known) > 4 * len(refs) + 64:
+                known = {ref: known[ref] for ref in refs}
+            self._known = known
+        pairs = tuple((ref, known[ref]) for ref in refs)
+        self._paired = refs, pairs
+        return pairs
+
+    def _read_indexes(self, tier: Tier, refs: Sequence[Ref]) -> Iterator[tuple[Ref, Index]]:
+        """The indexes of those segments that are in `tier`, in one round; what is before them comes along, and is kept."""
+        here = [ref for ref in refs if ref.tier is tier]
+        ranges = [(ref.index_key, start := self._piece_start(ref), _index_end(ref) - start) for ref in here]
+
+        def decode(at: int, data: bytes) -> Index:
+            ref, start = here[at], ranges[at][1]
+            index = decode_index(data[ref.index_offset - start :], ref)
+            self._frames.keep({part_key(self._owner, ref, ref.parts - 1, start): data})
+            return index
+
+        for ref, index in zip(here, self._driver.run(read(tier, ranges, decode)) if here else (), strict=True):
+            if isinstance(index, Absent):
+                raise Corrupt(f"segment {ref.index_key} is missing")
+            yield ref, index
+
+    def _piece_start(self, ref: Ref) -> int:
+        """Where that begins of a segment's last part which is read with its index."""
+        return 0 if ref.tier in self._whole else max(0, ref.index_offset - TAIL_BYTES)
+
+    def cut(self, ref: Ref, frame: Frame) -> bytes | None:
+        """The encoded bytes of a frame, if they are in a piece that is kept."""
+        if ref.tier not in self._whole and frame.part != ref.parts - 1:
+            return None
+        start = self._piece_start(ref) if frame.part == ref.parts - 1 else 0
+        piece = self._frames.find_here(part_key(self._owner, ref, frame.part, start))
+        if not isinstance(piece, bytes) or frame.offset < start:
+            return None
+        return piece[frame.offset - start : frame.offset - start + frame.length]
+
+
+def _index_end(ref: Ref) -> int:
+    return ref.index_offset + ref.index_length
