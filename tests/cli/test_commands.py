@@ -236,3 +236,27 @@ def test_query_prints_the_rows_of_a_statement_that_writes(folder: Path, virke: V
     )
     assert (found["rows"], found["rows_affected"]) == ([[1, 7]], 1)
     assert json.loads(virke("db", "query", "SELECT n FROM t", "--db", "made", "--json").stdout)["rows"] == [[7]]
+
+
+def test_execute_prints_the_rows_of_each_statement(users: Path, virke: Virke) -> None:
+    found = virke("db", "execute", "SELECT 1 AS one; UPDATE users SET active = 1 WHERE id = 1; SELECT 2 AS two")
+    assert found.stdout.startswith("one\n---\n1\n\ntwo\n---\n2\n1 row affected")
+    told = json.loads(virke("db", "execute", "SELECT 1 AS one; SELECT ? AS two", "-p", "7", "--json").stdout)
+    assert (told["columns"], told["rows"]) == (["two"], [[7]])
+    assert [(one["columns"], one["rows"]) for one in told["results"]] == [(["one"], [[1]]), (["two"], [[7]])]
+    assert "no statement takes any" in virke("db", "execute", "SELECT 1; SELECT 2", "-p", "7").stderr
+
+
+@pytest.mark.parametrize("first", ["UPDATE users SET active = 0", "PRAGMA user_version = 7", "BEGIN"])
+def test_an_error_of_a_file_names_line_and_statement(users: Path, virke: Virke, first: str) -> None:
+    (users / "x.sql").write_text(f"-- two\n{first};\n\nINSERT INTO nope\n VALUES (1);\n")
+    before = virke("db", "query", "SELECT * FROM users").stdout
+    found = virke("db", "execute", "--file", "x.sql")
+    assert found.exit_code == 1
+    assert (
+        found.stderr
+        == "error: x.sql, line 4: no such table: nope, in: INSERT INTO nope VALUES (1); nothing was changed\n"
+    )
+    assert virke("db", "query", "SELECT * FROM users").stdout == before
+    told = json.loads(virke("db", "execute", "--file", "x.sql", "--json").stderr)["error"]
+    assert (told["code"], told["line"]) == ("sql_error", 4)

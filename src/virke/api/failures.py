@@ -43,7 +43,7 @@ HINT_OF: Final = {
     "outcome_unknown": "it may have been done: look at the data, or repeat it with the same Idempotency-Key",
 }
 RETRY_AFTER_S: Final = 1
-PLACES: Final = ("file", "line", "applied", "would_apply", "undid")
+PLACES: Final = ("file", "line", "statement", "applied", "would_apply", "undid")
 """What an error of several files says besides: which one it is in, and which were done before it."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -100,30 +100,60 @@ def _write(lines: Iterable[str]) -> None:
 def execute(state: State, sql: str | None, path: Path | None, *, values: tuple[str, ...], meta: bool) -> None:
     """Run statements that write, as one transaction.
 
-    SQL may hold several statements, divided by ';'. With '-' it is read from standard input.
+    SQL may hold several statements, divided by ';'; the rows of each are printed. With '-' it is read from standard input.
     """
+    from virke.cli.script import script_of
+
     text = _sql_text(sql, path)
+    script = script_of(text, str(path) if path else None)
     params = bind(values, _names(text) if values else [])
+    results: list[QueryResult] = []
+
+    def run(counts: bool) -> QueryResult:
+        results[:] = script.run(database, params, meta=counts)
+        return results[-1]
+
     with receipted(state, meta) as charge, open_database(state) as database:
         start = time.perf_counter()
-        result = charge(lambda counts: database.run_script(text, params, meta=counts))
+        results[-1:] = [charge(run)]
         elapsed_ms = (time.perf_counter() - start) * 1000
         pending = database.status(history=False).pending_writes > 0
+    _show_results(state, results, pending=pending, elapsed_ms=elapsed_ms)
+
+
+def _show_results(state: State, results: Sequence[QueryResult], *, pending: bool, elapsed_ms: float) -> None:
+    """Print what each statement answered, and what all of them did."""
+    last = results[-1]
+    affected = sum(result.rows_affected for result in results)
     if state.json:
+        shown = next((result for result in reversed(results) if result.columns), last)
+        each = [
+            {
+                "columns": list(result.columns),
+                "rows": [[render.json_of(value) for value in row] for row in result.rows],
+                "rows_affected": result.rows_affected,
+            }
+            for result in results
+        ]
         rest = {
-            "rows_affected": result.rows_affected,
-            "last_insert_rowid": render.json_of(result.last_insert_rowid),
-            "version": result.version,
-            "bookmark": result.bookmark,
+            "rows_affected": affected,
+            "last_insert_rowid": render.json_of(last.last_insert_rowid),
+            "version": last.version,
+            "bookmark": last.bookmark,
             "pending": pending,
             "elapsed_ms": round(elapsed_ms, 3),
-            **meta_json(result),
+            **({"results": each} if len(results) > 1 else {}),
+            **meta_json(last),
         }
-        _write(render.json_lines(result.columns, result.rows, rest))
+        _write(render.json_lines(shown.columns, shown.rows, rest))
         return
-    show_rows(result, "table")
-    where = "pending here ('virke db flush' pushes it)" if pending else f"version {result.version}"
-    state.result(f"{counted(result.rows_affected, 'row')} affected, {where}, {elapsed_ms:.1f} ms")
+    with_rows = [result for result in results if result.columns]
+    for number, result in enumerate(with_rows):
+        if number:
+            click.echo()
+        show_rows(result, "table")
+    where = "pending here ('virke db flush' pushes it)" if pending else f"version {last.version}"
+    state.result(f"{counted(affected, 'row')} affected, {where}, {elapsed_ms:.1f} ms")
 
 
 def _sql_text(sql: str | None, path: Path | None) -> str:

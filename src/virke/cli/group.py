@@ -171,7 +171,9 @@ def _report(error: BaseException, as_json: bool) -> int:
 
 def error_body(error: VirkeError) -> dict[str, object]:
     """An error as JSON: code, message, whether to try again; its hint, and the file and line it is in, if it has them."""
-    known = {key: error.context[key] for key in ("hint", "file", "line") if error.context.get(key) is not None}
+    known = {
+        key: error.context[key] for key in ("hint", "file", "line", "statement") if error.context.get(key) is not None
+    }
     return {"code": error.kind, "message": " ".join(error.message.split()), "retryable": error.retryable} | known
 
 

@@ -57,7 +57,7 @@ _OF_STATUS: Final[Mapping[int, type[VirkeError]]] = {
     429: Busy,
     503: Unavailable,
 }
-_PLACES: Final = ("file", "line", "applied", "would_apply", "undid")
+_PLACES: Final = ("file", "line", "statement", "applied", "would_apply", "undid")
 """What an error of several files says besides."""
 _STREAM_GONE: Final = frozenset({"STREAM_EXPIRED", "BATON_INVALID", "BATON_REUSED"})
 GONE: Final = (

@@ -157,7 +157,8 @@ def run_steps(connection: Connection, program: Program, root: Root, budget: Resu
     """Run the steps of a program on a connection that is inside a transaction; true only once that is committed.
 
     Raises:
-        VirkeError: what a step said, unless the program keeps going; the caller takes back what was written.
+        VirkeError: what a step said, unless the program keeps going; the caller takes back what was written. Of several
+            steps, `statement` of its context is the number of the one that failed.
     """
     answers: list[Answer] = []
     is_clean = not sqlite.has_broken_keys(connection.raw)  # else by another program, which will be tried alone
@@ -167,8 +168,19 @@ def run_steps(connection: Connection, program: Program, root: Root, budget: Resu
         elif program.keeps_going:
             answers.append(run_apart(connection, step, root, budget, is_transaction=is_clean))
         else:
-            answers.append(_run_step(connection, step, root, budget))
+            try:
+                answers.append(_run_step(connection, step, root, budget))
+            except VirkeError as error:
+                if len(program.steps) > 1:
+                    _say_which(error, len(answers) + 1)
+                raise
     return answers
+
+
+def _say_which(error: VirkeError, number: int) -> None:
+    """Let an error of a statement say which one it is, counted from 1."""
+    if not error.is_stores:
+        error.context.setdefault("statement", number)
 
 
 def holds(condition: Condition, answers: Sequence[Answer], *, is_autocommit: bool = True) -> bool:
@@ -247,17 +259,22 @@ def run_script(
     result: tuple[tuple[Column, ...], list[Row]] = ((), [])
     total = 0
     left: Parameters | None = params
+    number = 0
     for _, text in sqlite.split(sql):
         word = sqlite.keyword(text)
+        number += bool(word)
         if word in ("BEGIN", "COMMIT", "END"):
             continue
         if word not in sqlite.ALONE and not connection.raw.in_transaction:
             connection.control_within("BEGIN IMMEDIATE")
-        statement = connection.prepare_single(text)
         given: Parameters = ()
-        if left is not None and statement.parameter_count:
-            given, left = left, None
-        columns, rows, affected = connection.change(text, given, budget)
+        try:
+            if left is not None and connection.prepare_single(text).parameter_count:
+                given, left = left, None
+            columns, rows, affected = connection.change(text, given, budget)
+        except VirkeError as error:
+            _say_which(error, number)
+            raise
         result = (columns, rows) if columns else result
         total += affected
     if left:

@@ -1,0 +1,84 @@
+"""The SQL of `virke db execute`: one statement or several, run as one transaction, with the result of each.
+
+1. Several statements are a batch, so that each has a result. Where one of them can't stand in a transaction (VACUUM, PRAGMA) they are a
+   script, of which the last result is known.
+2. BEGIN and COMMIT around them are passed over; parameters are for the first statement that takes any.
+3. An error of one of several statements, or of a file's, names the line and the statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from virke.engine.sqlite import ALONE
+from virke.errors import Invalid, SqlError, VirkeError
+from virke.migrations.statements import Statement, split
+
+if TYPE_CHECKING:
+    from virke.engine.database import Database
+    from virke.engine.results import QueryResult
+    from virke.engine.sqlite import Parameters
+
+SHOWN_CHARS: Final = 120
+_AROUND: Final = ("BEGIN", "COMMIT", "END")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Statements, and the file that they are of, if any."""
+
+    text: str
+    statements: tuple[Statement, ...]
+    file: str | None = None
+
+    def run(self, database: Database, params: Parameters, *, meta: bool = False) -> list[QueryResult]:
+        """The result of each statement that could be told, in order; at least one. Raises as `Database.run_script`."""
+        within = [one for one in self.statements if one.keyword not in _AROUND]
+        is_batch = len(within) > 1 and not any(one.keyword in ALONE for one in within)
+        with self._named(within if is_batch else list(self.statements)):
+            if is_batch:
+                return database.batch(list(_with_parameters(within, params)), meta=meta)
+            return [database.run_script(self.text, params, meta=meta)]
+
+    @contextmanager
+    def _named(self, statements: Sequence[Statement]) -> Iterator[None]:
+        """Let an error say where it is (rule 3)."""
+        try:
+            yield
+        except VirkeError as error:
+            number = error.context.pop("statement", 1 if len(statements) == 1 else 0)
+            is_one_of_it = isinstance(number, int) and 0 < number <= len(statements)
+            if error.is_stores or not is_one_of_it or (len(statements) == 1 and not self.file):
+                raise
+            at = statements[number - 1]
+            place = f"{self.file}, line {at.line}" if self.file else f"line {at.line}"
+            message = f"{place}: {error.message}, in: {_shortened(at.sql)}; nothing was changed"
+            context = {**error.context, "line": at.line, "statement": number}
+            if isinstance(error, SqlError):
+                raise SqlError(message, sqlite_code=error.sqlite_code, offset=error.offset, **context) from error
+            raise type(error)(message, **context) from error
+
+
+def script_of(text: str, file: str | None = None) -> Script:
+    """The statements of a text."""
+    return Script(text, tuple(split(text)), file)
+
+
+def _with_parameters(statements: Sequence[Statement], params: Parameters) -> Iterator[str | tuple[str, Parameters]]:
+    left: Parameters | None = params or None
+    for one in statements:
+        if left is not None and any(token.kind == "parameter" for token in one.tokens):
+            yield one.sql, left
+            left = None
+        else:
+            yield one.sql
+    if left:
+        raise Invalid(f"{len(left)} parameters given, but no statement takes any")
+
+
+def _shortened(sql: str) -> str:
+    line = " ".join(sql[: 4 * SHOWN_CHARS].split()).rstrip("; ")
+    return line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]}…"
