@@ -1,6 +1,7 @@
 """The files of a migrations folder: their names and texts.
 
-Reads the folder, changes nothing; knows no rule of what is in it, except that its files end in `.sql`.
+Reads the folder, changes nothing; knows no rule of what is in it, except that its files end in `.sql`, or lie in folders of a
+migration each (`other_tools`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from virke.errors import Invalid, NotFound
+from virke.migrations.other_tools import IN_FOLDERS, check_for_programs
 
 
 def read_folder(folder: Path) -> dict[str, str]:
@@ -21,10 +23,16 @@ def read_folder(folder: Path) -> dict[str, str]:
             raise NotFound(
                 f"no migrations folder {str(folder)!r}: make it and add 001_name.sql, or name one with --dir"
             )
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".sql" and p.name[0] != "." and p.is_file())
+        entries = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+        paths = {path.name: path for path in entries if path.suffix.lower() == ".sql" and path.is_file()}
+        for path in entries:
+            if path.is_dir() and path.name[0].isdigit():
+                paths |= {path.name + end: path / name for name, end in IN_FOLDERS.items() if (path / name).is_file()}
+        if not paths:
+            check_for_programs(folder)
     except OSError as error:
         raise Invalid(f"can't read {error.filename or folder}: {error.strerror}") from error
-    return {path.name: _text(path) for path in paths}
+    return {name: _text(path) for name, path in paths.items()}
 
 
 def _text(path: Path) -> str:

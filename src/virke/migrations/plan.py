@@ -2,7 +2,8 @@
 
 They are those of a folder, or (name, text) pairs from elsewhere. Changes nothing, knows no database and no disk.
 
-1. Files are `NNN_name.sql`, numbered without gap or double from 0 or 1; `NNN_name.undo.sql` belongs to one of them.
+1. Files are `NNN_name.sql`, numbered without gap or double from 0 or 1, or all by time (`20240131120000`, Unix seconds), without
+   double; `NNN_name.undo.sql` belongs to one of them. Those of other tools are made so (`other_tools`).
 2. A checksum is the SHA-256 of the text in UTF-8 with Unix line ends and no byte-order mark: a
    checkout on another system is not an edit.
 3. What a database has applied must be the beginning of what the folder has, letter for letter.
@@ -16,14 +17,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from virke.errors import Invalid
 from virke.migrations.folder import read_folder
+from virke.migrations.other_tools import in_own_form
 
 Texts = Sequence[tuple[str, str]]
 """The names and texts of migration files that are not in a folder, in any order."""
 _FILE = re.compile(r"(\d{1,15})_([\w.-]+)\.sql", re.ASCII)
 _UNDO = ".undo.sql"
+TIME_MIN: Final = 1_000_000_000
+"""A number from here on is a time: of 10 digits or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,16 @@ def plan(source: Path | Texts) -> list[MigrationFile]:
         NotFound: there is no such folder.
         Invalid: a `.sql` file has a wrong name, a number is missing or taken twice, a text is not UTF-8 or can't be read.
     """
-    texts = read_folder(source) if isinstance(source, Path) else _by_name(source)
+    texts = in_own_form(read_folder(source) if isinstance(source, Path) else _by_name(source))
     undo_texts = {name: text for name, text in texts.items() if name.lower().endswith(_UNDO)}
     files = sorted((_read(name, texts[name]) for name in texts.keys() - undo_texts), key=lambda file: file.number)
+    is_by_time = bool(files) and files[0].number >= TIME_MIN
     for before, after in itertools.pairwise(files):
         if before.number == after.number:
             raise Invalid(f"{before.file_name} and {after.file_name} have the same number")
-        if after.number != before.number + 1:
+        if after.number != before.number + 1 and not is_by_time:
             raise Invalid(f"migration {before.number + 1:03} is missing: {after.file_name} follows {before.file_name}")
-    if files and files[0].number > 1:
+    if files and files[0].number > 1 and not is_by_time:
         raise Invalid(f"migration 001 is missing: the first file is {files[0].file_name}")
     return _join(files, undo_texts)
 

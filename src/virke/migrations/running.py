@@ -119,6 +119,7 @@ def _name(error: VirkeError, label: str, line: int | None) -> None:
         line += int(found[1]) - 1
     error.message = f"{label}: {_LINE.sub('', error.message)}" + (f" (line {line})" if line else "")
     error.args = (error.message,)
+    error.context.pop("statement", None)  # the line says more
     error.context |= {"file": label, "line": line}
     if isinstance(error, Invalid):
         error.context.setdefault("hint", HINT)
