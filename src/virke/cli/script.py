@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.engine.sqlite import ALONE
-from virke.errors import Invalid, SqlError, VirkeError
+from virke.errors import Denied, Invalid, SqlError, TimedOut, TooLarge
 from virke.migrations.statements import Statement, split
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class Script:
         """Let an error say where it is (rule 3)."""
         try:
             yield
-        except VirkeError as error:
+        except (SqlError, Invalid, Denied, TooLarge, TimedOut) as error:  # what a statement can be at fault for
             number = error.context.pop("statement", 1 if len(statements) == 1 else 0)
-            is_one_of_it = isinstance(number, int) and 0 < number <= len(statements)
-            if error.is_stores or not is_one_of_it or (len(statements) == 1 and not self.file):
+            is_alone = len(statements) == 1 and not self.file
+            if is_alone or not isinstance(number, int) or not 0 < number <= len(statements):
                 raise
             at = statements[number - 1]
             place = f"{self.file}, line {at.line}" if self.file else f"line {at.line}"
