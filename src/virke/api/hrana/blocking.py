@@ -2,7 +2,8 @@
 
 Knows databases and what streams ask for; knows no HTTP.
 
-1. A stream ends with its request: what it left open is taken back, and its baton is null.
+1. A stream ends with its request: what it left open is taken back, and its baton is null. That is its last answer then,
+   and an error: a client that was told that BEGIN went well would go on without a transaction.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from virke.engine.database import Database
 from virke.engine.programs import Step
 from virke.engine.results import QueryResult
 from virke.engine.terms import Terms
-from virke.errors import NotHere, VirkeError
+from virke.errors import Denied, NotHere, VirkeError
 from virke.scopes import Scope
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ def pipeline(operation: Pipeline, database: Database, scope: Scope) -> dict[str,
     stream = _stream(operation.baton, database, scope)
     try:
         results = [drive(database, scope, stream.respond(one)) for one in operation.requests]
+        if _is_left_open(stream):
+            results[-1] = answers.failed(_left_open())
     finally:
         drive(database, scope, stream.close())
     return {"baton": None, "base_url": None, "results": results}
@@ -51,7 +54,10 @@ def cursor(operation: Cursor, database: Database, scope: Scope) -> list[dict[str
     stream = _stream(operation.baton, database, scope)
     head: dict[str, object] = {"baton": None, "base_url": None}
     try:
-        return [head, *answers.entries_of(drive(database, scope, stream.batch(operation.batch)))]
+        entries = answers.entries_of(drive(database, scope, stream.batch(operation.batch)))
+        if _is_left_open(stream):
+            raise _left_open()
+        return [head, *entries]
     except VirkeError as error:
         return [head, {"type": "error", "error": complaints.described(error)}]
     finally:
@@ -62,9 +68,21 @@ def once(operation: Once, database: Database, scope: Scope) -> dict[str, object]
     """The body of an answer of version 1; one without `result` is an error."""
     stream = _stream(None, database, scope)
     try:
-        return answers.once_of(drive(database, scope, stream.respond(operation.request)))
+        found = drive(database, scope, stream.respond(operation.request))
+        return answers.once_of(answers.failed(_left_open()) if _is_left_open(stream) else found)
     finally:
         drive(database, scope, stream.close())
+
+
+def _is_left_open(stream: Stream) -> bool:
+    return not stream.is_closed and not stream.is_autocommit
+
+
+def _left_open() -> Denied:
+    return Denied(
+        "a transaction can't stay open from one request to the next here; it was taken back, and nothing was changed. "
+        "Send all of it in one request, up to COMMIT, or ask a node (virke serve)"
+    )
 
 
 def _stream(baton: str | None, database: Database, scope: Scope) -> Stream:
