@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Final
 from urllib.parse import unquote
 
 from virke.api.codec import PlainCodec
@@ -42,7 +42,9 @@ from virke.core.ids import check_name
 from virke.core.pins import root_key
 from virke.edge.guest.access import Access
 from virke.edge.guest.databases import Databases
-from virke.errors import Denied, Invalid, VirkeError
+from virke.edge.guest.forwarding import Forwarding, is_for_the_node
+from virke.edge.guest.http import Arrived
+from virke.errors import Denied, Invalid, ReadOnly, TimedOut, TooLarge, VirkeError
 from virke.tokens.record import KEY as TOKENS
 
 BODY_BYTES_MAX: Final = 8 << 20
@@ -60,21 +62,6 @@ _NOT_HERE: Final[Mapping[type, str]] = {
     Promote: "promotion",
     GetMetrics: "metrics",
 }
-
-
-class Incoming(Protocol):
-    """A request as it came in."""
-
-    method: str
-    path: str
-    query: str
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Names in lower case."""
-
-    def body(self, bytes_max: int) -> bytes:
-        """The whole body. Raises `TooLarge`, `Invalid`."""
 
 
 @dataclass(slots=True)
@@ -95,13 +82,16 @@ class Api:
         expect: Callable[[list[str]], None],
         *,
         default: str | None,
+        forwarding: Forwarding | None = None,
     ) -> None:
+        """`expect` starts reading registers; `forwarding` is the node that writes are sent to, if there is one."""
         self._databases = databases
         self._access = access
         self._expect = expect
         self._default = default
+        self._forwarding = forwarding
 
-    def respond(self, arrived: Incoming, served: Served) -> Response:
+    def respond(self, arrived: Arrived, served: Served) -> Response:
         """The response to a request. Never raises an `Exception`."""
         operation: Operation | None = None
         try:
@@ -110,17 +100,51 @@ class Api:
             self._expect_what_is_needed(arrived.path)
             token = self._access.enter(arrived.headers)
             if has_endless_body(arrived.method, arrived.path):
-                raise not_here(Import)
+                return self._elsewhere(Import, arrived, None, token)
             body = arrived.body(BODY_BYTES_MAX)
             parsed = parse(Request(arrived.method, arrived.path, arrived.query, arrived.headers, body), CODEC)
             if isinstance(parsed, Response):
                 return parsed
             operation = parsed
-            return self._said(operation, answer(operation, self._outcome(operation, arrived, token, served), CODEC))
+            if self._forwarding is not None and is_for_the_node(operation):
+                return self._elsewhere(type(operation), arrived, body, token, self._unnamed(operation, arrived))
+            return self._done(operation, arrived, body, token, served)
         except VirkeError as error:
             return failed(error, CODEC) if operation is None else answer(operation, error, CODEC)
         except Exception:
             return self.broken()
+
+    def _done(self, operation: Operation, arrived: Arrived, body: bytes, token: str | None, served: Served) -> Response:
+        """What an operation is answered that is done here, or tried here. Raises what became of it."""
+        if self._forwarding is None:
+            return self._said(operation, answer(operation, self._outcome(operation, arrived, token, served), CODEC))
+        if isinstance(operation, Run):
+            operation = replace(operation, read_only=True)
+        try:
+            return self._said(operation, answer(operation, self._outcome(operation, arrived, token, served), CODEC))
+        except (ReadOnly, TooLarge, TimedOut):
+            if not isinstance(operation, Run):
+                raise
+            return self._forwarding.send(arrived, body, token, None)
+
+    def _elsewhere(
+        self,
+        operation: type,
+        arrived: Arrived,
+        body: bytes | None,
+        token: str | None,
+        database: str | None = None,
+    ) -> Response:
+        """What the node answers. Raises `Denied`: there is none."""
+        if self._forwarding is None:
+            raise not_here(operation)
+        return self._forwarding.send(arrived, body, token, database)
+
+    def _unnamed(self, operation: Operation, arrived: Arrived) -> str | None:
+        """The database of an operation whose path names none."""
+        if not isinstance(operation, HRANA) or operation.database:
+            return None
+        return self._of_a_database(operation, arrived.headers).database
 
     def broken(self) -> Response:
         """The response to a request that failed for a reason that nobody foresaw (rule 3)."""
@@ -128,7 +152,7 @@ class Api:
         self._databases.forget_all()
         return failed(INTERNAL, CODEC)
 
-    def _open(self, arrived: Incoming) -> Response:
+    def _open(self, arrived: Arrived) -> Response:
         """What needs no token, and asks no store."""
         parsed = parse(Request(arrived.method, arrived.path, arrived.query, arrived.headers), CODEC)
         return parsed if isinstance(parsed, Response) else answer(parsed, {"status": "ok"}, CODEC)
@@ -145,7 +169,7 @@ class Api:
         if len(keys) > 1:
             self._expect(keys)
 
-    def _outcome(self, operation: Operation, arrived: Incoming, token: str | None, served: Served) -> object:
+    def _outcome(self, operation: Operation, arrived: Arrived, token: str | None, served: Served) -> object:
         if type(operation) in _NOT_HERE:
             raise not_here(type(operation))
         if isinstance(operation, GetHealth):

@@ -39,10 +39,10 @@ NO_BODY: Final = (204, 304)
 OF_THE_CONNECTION: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer"})
 
 
-class Headers(Mapping[str, str]):
-    """The headers of a request (rule 1)."""
+class Fields(Mapping[str, str]):
+    """The headers of a request, or of a backend's response (rule 1)."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle | http_resp.Response) -> None:
         self._handle = handle
         self._known: dict[str, str | None] = {}
         self._names: list[str] | None = None
@@ -103,7 +103,7 @@ class Arrived:
         self.scheme, self.authority, target = scheme, rest[:slash], rest[slash:]
         path, _, self.query = target.partition("?")
         self.path = path or "/"
-        self.headers = Headers(handle)
+        self.headers = Fields(handle)
         self._handle = handle
         self._body = body
 
@@ -134,6 +134,10 @@ class Arrived:
         if announced is not None and size != announced:
             raise Invalid(f"the body broke off after {size} of {announced} bytes")
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def take_body(self) -> Pollable:
+        """The body as it comes, for whoever it is sent to."""
+        return self._body
 
     def parts(self) -> Iterator[bytes]:
         """The body as it comes. Raises `Invalid`: it broke off."""

@@ -21,6 +21,7 @@ from virke.edge.guest.access import Access
 from virke.edge.guest.api import CODEC, INTERNAL, Api, Served, is_route
 from virke.edge.guest.configuration import Configuration, configuration
 from virke.edge.guest.databases import Databases
+from virke.edge.guest.forwarding import Forwarding
 from virke.edge.guest.http import Arrived
 from virke.edge.guest.store import Opened, open_store
 from virke.engine.environment import Environment
@@ -40,7 +41,8 @@ class Parts:
         self.opened: Opened = open_store(configured, ENVIRONMENT)
         self.databases = Databases(self.opened.store, ENVIRONMENT)
         access = Access(self.opened.store, ENVIRONMENT, is_open=configured.is_open)
-        self.api = Api(self.databases, access, self.opened.expect, default=configured.db)
+        forwarding = None if configured.writes is None else Forwarding(configured.writes)
+        self.api = Api(self.databases, access, self.opened.expect, default=configured.db, forwarding=forwarding)
 
 
 class Service:
