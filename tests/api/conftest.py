@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from tests.edge.conftest import component
 from tests.servers import s3
 from virke.api.codec import PlainCodec
 from virke.api.messages import Request, Response
 from virke.api.performing import perform
 from virke.api.routes import answer, has_endless_body, parse
+from virke.edge.host.buckets import host_over
+from virke.edge.host.exchange import Request as Sent
+from virke.edge.host.host import Host
 from virke.errors import VirkeError
 from virke.node.app import App
 from virke.node.databases import Databases
@@ -28,6 +32,8 @@ from virke.stores.memory import memory_store
 
 CODEC = PlainCodec()
 PART_BYTES = 1000
+NOT_AT_THE_EDGE = "can't be done in a request of the edge"
+__all__ = ["component"]
 
 
 @dataclass
@@ -124,6 +130,24 @@ def asgi(app: App, loop: asyncio.AbstractEventLoop, *, is_at_once: bool = False)
     return serve
 
 
+def edge(host: Host) -> Serve:
+    """As the component does it, in a host."""
+
+    def serve(request: Request) -> Answered:
+        target = request.path + (f"?{request.query}" if request.query else "")
+        found = host.call(
+            Sent(request.method, f"http://localhost{target}", tuple(request.headers.items()), request.body)
+        )
+        answered = Answered(found.status, dict(found.headers), found.body)
+        assert found.trap is None, found.trap
+        host.settle()  # so that the next one finds the same sandbox
+        if answered.status == 403 and NOT_AT_THE_EDGE in answered.json["error"]["message"]:
+            pytest.skip(answered.json["error"]["message"])
+        return answered
+
+    return serve
+
+
 async def _at_once(app: App, scope: dict[str, Any], body: bytes) -> Answer | Application:
     """What is answered at once or later, or what is to be run."""
     told: asyncio.Future[Answer | Application] = asyncio.get_running_loop().create_future()
@@ -135,12 +159,13 @@ SERVERS = [
     "blocking memory",
     "asgi memory",
     "at-once memory",
+    pytest.param("edge memory", marks=pytest.mark.once),
     "blocking local",
     "asgi local",
     pytest.param("asgi s3", marks=pytest.mark.slow),
 ]
 
-in_memory = pytest.mark.parametrize("databases", SERVERS[:3], indirect=True)
+in_memory = pytest.mark.parametrize("databases", SERVERS[:4], indirect=True)
 """For tables of cases that no store has a say in."""
 
 
@@ -168,9 +193,18 @@ def databases(request: pytest.FixtureRequest) -> Databases:
 def call(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Call]:
     """`call(method, path, body, **headers)`: a body that is no bytes is sent as JSON; `_` in a header's name is a `-`."""
     kind = request.node.callspec.params["databases"].split()[0]
+    component = request.getfixturevalue("component") if kind == "edge" else None
     loop = asyncio.new_event_loop()
     app = App(databases, CODEC)
-    serve = blocking(databases) if kind == "blocking" else asgi(app, loop, is_at_once=kind == "at-once")
+    host: Host | None = None
+    match kind:
+        case "blocking":
+            serve = blocking(databases)
+        case "edge" if component is not None:
+            host = host_over(databases.store, component, config={"open": "yes"}, reuse=1000)
+            serve = edge(host)
+        case _:
+            serve = asgi(app, loop, is_at_once=kind == "at-once")
 
     def send(method: str, path: str, body: object = b"", **headers: str) -> Answered:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -181,5 +215,7 @@ def call(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Call]
     try:
         yield send
     finally:
+        if host is not None:
+            host.close()
         app.close()
         loop.close()

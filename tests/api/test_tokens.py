@@ -9,7 +9,9 @@ import pytest
 from tests.api.conftest import Call, in_memory
 
 ON_THE_LOOP = pytest.mark.parametrize(
-    "databases", ["asgi memory", "asgi local", pytest.param("asgi s3", marks=pytest.mark.slow)], indirect=True
+    "databases",
+    ["asgi memory", "edge memory", "asgi local", pytest.param("asgi s3", marks=pytest.mark.slow)],
+    indirect=True,
 )
 
 
