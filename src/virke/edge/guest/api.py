@@ -72,6 +72,17 @@ class Served:
     later: list[Callable[[], object]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A request that may ask something."""
+
+    arrived: Arrived
+    served: Served
+    token: str | None
+    body: bytes | None = None
+    """What was read of it."""
+
+
 class Api:
     """The routes, for the databases of one store."""
 
@@ -98,47 +109,37 @@ class Api:
             if arrived.path in OPEN_PATHS:
                 return self._open(arrived)
             self._expect_what_is_needed(arrived.path)
-            token = self._access.enter(arrived.headers)
+            asked = _Asked(arrived, served, self._access.enter(arrived.headers))
             if has_endless_body(arrived.method, arrived.path):
-                return self._elsewhere(Import, arrived, None, token)
-            body = arrived.body(BODY_BYTES_MAX)
-            parsed = parse(Request(arrived.method, arrived.path, arrived.query, arrived.headers, body), CODEC)
+                return self._elsewhere(Import, asked)
+            asked.body = arrived.body(BODY_BYTES_MAX)
+            parsed = parse(Request(arrived.method, arrived.path, arrived.query, arrived.headers, asked.body), CODEC)
             if isinstance(parsed, Response):
                 return parsed
             operation = parsed
             if self._forwarding is not None and is_for_the_node(operation):
-                return self._elsewhere(type(operation), arrived, body, token, self._unnamed(operation, arrived))
-            return self._done(operation, arrived, body, token, served)
+                return self._elsewhere(type(operation), asked, self._unnamed(operation, arrived))
+            return self._done(operation, asked)
         except VirkeError as error:
             return failed(error, CODEC) if operation is None else answer(operation, error, CODEC)
         except Exception:
             return self.broken()
 
-    def _done(self, operation: Operation, arrived: Arrived, body: bytes, token: str | None, served: Served) -> Response:
+    def _done(self, operation: Operation, asked: _Asked) -> Response:
         """What an operation is answered that is done here, or tried here. Raises what became of it."""
-        if self._forwarding is None:
-            return self._said(operation, answer(operation, self._outcome(operation, arrived, token, served), CODEC))
-        if isinstance(operation, Run):
-            operation = replace(operation, read_only=True)
+        if self._forwarding is None or not isinstance(operation, Run):
+            return self._said(operation, answer(operation, self._outcome(operation, asked), CODEC))
+        reading = replace(operation, read_only=True)
         try:
-            return self._said(operation, answer(operation, self._outcome(operation, arrived, token, served), CODEC))
+            return self._said(reading, answer(reading, self._outcome(reading, asked), CODEC))
         except (ReadOnly, TooLarge, TimedOut):
-            if not isinstance(operation, Run):
-                raise
-            return self._forwarding.send(arrived, body, token, None)
+            return self._elsewhere(Run, asked)
 
-    def _elsewhere(
-        self,
-        operation: type,
-        arrived: Arrived,
-        body: bytes | None,
-        token: str | None,
-        database: str | None = None,
-    ) -> Response:
+    def _elsewhere(self, operation: type, asked: _Asked, database: str | None = None) -> Response:
         """What the node answers. Raises `Denied`: there is none."""
         if self._forwarding is None:
             raise not_here(operation)
-        return self._forwarding.send(arrived, body, token, database)
+        return self._forwarding.send(asked.arrived, asked.body, asked.token, database)
 
     def _unnamed(self, operation: Operation, arrived: Arrived) -> str | None:
         """The database of an operation whose path names none."""
@@ -169,15 +170,15 @@ class Api:
         if len(keys) > 1:
             self._expect(keys)
 
-    def _outcome(self, operation: Operation, arrived: Arrived, token: str | None, served: Served) -> object:
+    def _outcome(self, operation: Operation, asked: _Asked) -> object:
         if type(operation) in _NOT_HERE:
             raise not_here(type(operation))
         if isinstance(operation, GetHealth):
             return {"status": "ok"}
         if isinstance(operation, HRANA):
-            operation = self._of_a_database(operation, arrived.headers)
-        granted = self._access.check(token, operation.database, operation.scope)
-        served.database = operation.database
+            operation = self._of_a_database(operation, asked.arrived.headers)
+        granted = self._access.check(asked.token, operation.database, operation.scope)
+        asked.served.database = operation.database
         try:
             outcome = perform(operation, self._databases, granted.scope)
         finally:

@@ -1,28 +1,19 @@
-"""Fastly's KV store by host calls: a register, and the objects of the kv tier. Its items are those of `fastly_kv`.
+"""Fastly's KV store at the edge: a register, and the objects of the kv tier, over the host's calls (`items`).
 
-Knows the host's calls and the layout that it shares with the REST client; knows no pages.
+Knows the layout that it shares with the REST client; knows no pages.
 
-1. All lookups of a call are started before the first is awaited, at most `FLIGHT_MAX` at a time; each is awaited exactly
-   once, whatever became of the others: a handle that is awaited twice, or left, traps the sandbox.
-2. A swap is one conditional write and is sent once: ADD to create, the base generation to replace. Its answer carries no
+1. A swap is one conditional write and is sent once: ADD to create, the base generation to replace. Its answer carries no
    generation. 64 random bits as metadata make every write a change (R4).
-3. A write that the host refuses before it was sent, or that the store says came too soon, was surely not applied; any
-   other failure is `Lost`, except one that says that the condition failed.
-4. Reads may be late (`EVENTUAL`). A lookup that was started early (`expect`) answers the next read of that item in the same
-   request, and none that comes after this sandbox changed it, or in a later request.
-5. There is no conditional delete among the host's calls, so a register is never removed here: that is for the CLI.
+2. Reads may be late (`EVENTUAL`).
+3. There is no conditional delete among the host's calls, so a register is never removed here: that is for the CLI.
+4. An object is created by ADD and never again. "It exists already" is believed only after reading it back.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Never, TypeVar
-
-from wit_world.imports import http_body, kv_store
-from wit_world.imports.async_io import Pollable
+from typing import Final
 
 from virke.core.effects import (
     Absent,
@@ -34,231 +25,14 @@ from virke.core.effects import (
     Record,
     Stored,
     SwapOutcome,
-    Swapped,
     Unchanged,
 )
-from virke.edge.guest.calls import Failed, body_of, reason, whole
-from virke.errors import Denied, Exists, RateLimited, TooLarge, Unavailable, VirkeError
+from virke.edge.guest.items import Insert, Item, Items
+from virke.errors import Denied, Exists, TooLarge, Unavailable, VirkeError
 from virke.stores.base import Consistency, Listed, Range, bounds, check_size
-from virke.stores.fastly_kv.layout import VALUE_BYTES_MAX, item_name, modified, modified_ms
+from virke.stores.fastly_kv.layout import VALUE_BYTES_MAX, item_name, modified
 
-T = TypeVar("T")
-FLIGHT_MAX: Final = 64
-LIST_PAGE: Final = 1000
 _GENERATION: Final = re.compile(r"[0-9]{1,20}")
-METADATA_CHARS: Final = 2000
-_NO_CONDITION: Final = "KvError_PreconditionFailed"
-_TOO_SOON: Final = "KvError_TooManyRequests"
-_TOO_LARGE: Final = "KvError_PayloadTooLarge"
-_BAD: Final = "KvError_BadRequest"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """What a key holds."""
-
-    data: bytes
-    generation: Generation
-
-
-@dataclass(frozen=True, slots=True)
-class Insert:
-    """One item to write: over `base`, or where nothing is if that is None."""
-
-    name: str
-    data: bytes
-    base: Generation | None
-    metadata: str
-
-
-class Items:
-    """The items of one KV store that is linked to the service."""
-
-    def __init__(self, name: str) -> None:
-        """Raises `Unavailable`: no store of that name is linked."""
-        self.name = name
-        try:
-            self._store = kv_store.Store.open(name)
-        except Failed as error:
-            raise Unavailable(
-                f"the KV store {name!r} can't be opened: {reason(error)}",
-                hint="link a KV store of that name to the service: `virke deploy` does",
-            ) from error
-        self._expected: dict[str, Pollable | Failed[object]] = {}
-
-    # Reading
-
-    def expect(self, names: Sequence[str]) -> None:
-        """Start lookups that this request is about to need, so that they are in flight together."""
-        for name in names:
-            if name not in self._expected:
-                self._expected[name] = self._started(name)
-
-    def forget(self) -> None:
-        """The request is over: what was started early and not asked for is of no use to the next one."""
-        for name in list(self._expected):
-            self._drop(name)
-
-    def lookup(self, names: Sequence[str]) -> list[Item | None]:
-        """Several items, in one round trip for each `FLIGHT_MAX`. Raises `Unavailable`, `RateLimited`."""
-        return self._each(names, _item)
-
-    def look(self, names: Sequence[str]) -> list[Listed | None]:
-        """What is known of items without their bytes. Raises as `lookup`."""
-        return self._each(names, _seen)
-
-    def _each(self, names: Sequence[str], take: Callable[[str, kv_store.Entry], T]) -> list[T | None]:
-        found: list[T | None] = []
-        for some in _flights(names):
-            early = self._expected
-            started = [early.pop(name) if name in early else self._started(name) for name in some]
-            failed: BaseException | None = None
-            for name, handle in zip(some, started, strict=True):
-                try:
-                    found.append(_awaited(name, handle, take))
-                except (Failed, EOFError) as error:
-                    failed = failed or error
-            if failed is not None:
-                self._read_failed(failed)
-        return found
-
-    def _started(self, name: str) -> Pollable | Failed[object]:
-        try:
-            return self._store.lookup_async(name)
-        except Failed as error:
-            return error
-
-    def _drop(self, name: str) -> None:
-        handle = self._expected.pop(name, None)
-        if handle is not None:
-            try:
-                _awaited(name, handle, _ignored)
-            except (Failed, EOFError) as error:
-                del error  # nobody asked for it
-
-    def _read_failed(self, error: BaseException) -> Never:
-        why = reason(error)
-        if why == _TOO_SOON:
-            raise RateLimited(f"the KV store {self.name!r} takes no more reads at this moment") from error
-        raise Unavailable(f"the KV store {self.name!r} does not answer a read: {why}") from error
-
-    # Writing
-
-    def insert(self, items: Sequence[Insert]) -> list[SwapOutcome | VirkeError]:
-        """Write several items, `FLIGHT_MAX` at a time; what became of each. An error says that one was surely not applied."""
-        outcomes: list[SwapOutcome | VirkeError] = []
-        for some in _flights(items):
-            for item in some:
-                self._drop(item.name)
-            started = [self._sent(item) for item in some]
-            outcomes += [self._inserted(handle) for handle in started]
-        return outcomes
-
-    def _sent(self, item: Insert) -> Pollable | Failed[object]:
-        options = kv_store.InsertOptions(
-            background_fetch=False,
-            if_generation_match=None if item.base is None else int(item.base),
-            metadata=item.metadata,
-            time_to_live_sec=None,
-            mode=kv_store.InsertMode.ADD if item.base is None else kv_store.InsertMode.OVERWRITE,
-            extra=None,
-        )
-        try:
-            return self._store.insert_async(item.name, body_of(item.data), options)
-        except Failed as error:
-            return error
-
-    def _inserted(self, handle: Pollable | Failed[object]) -> SwapOutcome | VirkeError:
-        if isinstance(handle, Failed):
-            return Unavailable(f"the KV store {self.name!r} was not sent a write: {reason(handle)}")
-        try:
-            kv_store.await_insert(handle)
-        except Failed as error:
-            match reason(error):
-                case why if why == _NO_CONDITION:
-                    return Mismatch()
-                case why if why == _TOO_SOON:
-                    return RateLimited("Fastly KV takes no more writes to this key at this moment")
-                case why if why == _TOO_LARGE:
-                    return TooLarge("Fastly KV says that the value is too large")
-                case why if why == _BAD:
-                    return Unavailable(f"the KV store {self.name!r} refuses a write: {why}")
-                case why:
-                    return Lost(f"the KV store {self.name!r}: {why}")
-        return Swapped(None)
-
-    def delete(self, names: Sequence[str]) -> None:
-        """Remove items; missing ones are fine. Raises `Unavailable`: they may be gone, repeat the call."""
-        failed: Failed[object] | None = None
-        for some in _flights(names):
-            started: list[Pollable] = []
-            for name in some:
-                try:
-                    started.append(self._store.delete_async(name))
-                except Failed as error:
-                    failed = error
-            for handle in started:
-                try:
-                    kv_store.await_delete(handle)
-                except Failed as error:
-                    failed = error
-        if failed is not None:
-            raise Unavailable(f"the KV store {self.name!r} does not delete: {reason(failed)}; repeat it") from failed
-
-    def names(self, prefix: str) -> Iterator[list[str]]:
-        """The names that start with `prefix`, a page at a time; this list is never late. Raises `Unavailable`."""
-        cursor: str | None = None
-        while True:
-            options = kv_store.ListOptions(
-                mode=kv_store.ListMode.STRONG, cursor=cursor, limit=LIST_PAGE, prefix=prefix, extra=None
-            )
-            try:
-                page = json.loads(whole(kv_store.await_list(self._store.list_async(options))))
-                names, cursor = list(map(str, page["data"])), (page.get("meta") or {}).get("next_cursor")
-            except (Failed, EOFError) as error:
-                self._read_failed(error)
-            except (ValueError, KeyError, TypeError) as error:
-                raise Unavailable(f"the KV store {self.name!r} lists its keys in a way not known here") from error
-            yield names
-            if not cursor:
-                return
-
-
-def _flights(asked: Sequence[T]) -> Iterator[Sequence[T]]:
-    """What is in flight together (rule 1)."""
-    return (asked[at : at + FLIGHT_MAX] for at in range(0, len(asked), FLIGHT_MAX))
-
-
-def _awaited(name: str, handle: Pollable | Failed[object], take: Callable[[str, kv_store.Entry], T]) -> T | None:
-    if isinstance(handle, Failed):
-        raise handle
-    entry = kv_store.await_lookup(handle)
-    if entry is None:
-        return None
-    with entry:
-        return take(name, entry)
-
-
-def _item(name: str, entry: kv_store.Entry) -> Item:
-    del name
-    generation, body = entry.generation(), entry.take_body()
-    assert body is not None, "a body is taken once"
-    return Item(whole(body), Generation(str(generation)))
-
-
-def _seen(name: str, entry: kv_store.Entry) -> Listed:
-    body = entry.take_body()
-    assert body is not None, "a body is taken once"
-    size = http_body.get_known_length(body) or 0
-    http_body.close(body)
-    return Listed(name, size, modified_ms(entry.metadata(METADATA_CHARS) or "") or 0)
-
-
-def _ignored(name: str, entry: kv_store.Entry) -> None:
-    del name
-    body = entry.take_body()
-    if body is not None:
-        http_body.close(body)
 
 
 class EdgeRegister:
@@ -302,7 +76,7 @@ class EdgeRegister:
         return outcome
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
-        """Never done here (rule 5). Raises `Denied`."""
+        """Never done here (rule 3). Raises `Denied`."""
         raise Denied(
             f"{key!r} can't be removed at the edge: its store deletes without a condition there",
             hint="use the CLI or a node with the same KV store",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from virke.core.effects import Tier
 from virke.edge.guest.configuration import Configuration
-from virke.edge.guest.kv import EdgeBlobs, EdgeRegister, Items
+from virke.edge.guest.items import Items
+from virke.edge.guest.kv import EdgeBlobs, EdgeRegister
 from virke.edge.guest.objects import EdgeObjects
 from virke.engine.environment import Environment
 from virke.stores.base import Blobs, Store
