@@ -63,6 +63,9 @@ class Branch:
         self.is_watched = store.watch is not None
         """Whether it costs next to nothing to see if any process committed: then `look` differs from `stamp`."""
         self.look: Watch = store.watch(self.key) if store.watch else lambda: None
+        self._look_ended: Watch = store.watch_ended(self.key) if store.watch_ended else lambda: None
+        self.replacing: Root | None = None
+        """The root that a swap of this process is replacing at this moment."""
         self.stamp = b""
         """What `look` (L2) showed just before the newest root was confirmed, or what the swap left that made it."""
         self._lock = threading.Lock()
@@ -145,6 +148,10 @@ class Branch:
     def has_moved(self) -> bool:
         """Whether a commit of any process may have been answered since the newest root was confirmed."""
         return self.is_watched and self.look() != self.stamp
+
+    def is_being_replaced(self, root: Root, stamp: bytes) -> bool:
+        """Whether nothing came since `root` was confirmed but a swap of this process that has not ended (L2)."""
+        return self.replacing is root and self._look_ended() == stamp
 
     def is_latest(self, root: Root) -> bool:
         """Whether `root` is the newest known, and nothing says that the store lost commits."""

@@ -198,7 +198,11 @@ class Committing:
                 return Conflicted(now)
             base = now
         asked_at = self._environment.monotonic()
-        verdict: Verdict = driver.run(commit(base, plan, branch.name, linearizable=branch.is_linearizable))
+        branch.replacing = base.root
+        try:
+            verdict: Verdict = driver.run(commit(base, plan, branch.name, linearizable=branch.is_linearizable))
+        finally:
+            branch.replacing = None
         if isinstance(verdict, Unknown) and verdict.passed:
             verdict = self._look_into_history(plan, verdict)
         match verdict:

@@ -41,6 +41,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.engine.environment import Environment
+from virke.engine.undisturbed import Undisturbed
 from virke.errors import Corrupt, NotFound, RateLimited, StoreDown, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Range, Store
 
@@ -62,6 +63,8 @@ class Driver:
         """When the last swap was sent."""
         self.read_s = (0.0, 0.0)
         """When the last read of a root was begun, and when it was answered."""
+        self.undisturbed = Undisturbed()
+        """Who computes a commit; not while it waits for a swap."""
         self.await_refused: Callable[[float, float | None], None] | None = None
         """What waits for the slot of a swap, sent then, that came too soon; the server may say for how long."""
 
@@ -121,7 +124,8 @@ class Driver:
     def _swap(self, swap: Callable[[], Outcome]) -> Outcome:
         self.sent_s = self._environment.monotonic()
         try:
-            return swap()
+            with self.undisturbed.paused():
+                return swap()
         except RateLimited as error:
             return Paced(error.retry_after_s)
         except Unavailable as error:

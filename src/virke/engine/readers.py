@@ -259,7 +259,11 @@ class Readers:
         if (
             self.is_closed
             or self.monotonic() >= shown.fresh_until
-            or (shown.is_watched and self._look() != shown.stamp)
+            or (
+                shown.is_watched
+                and self._look() != shown.stamp
+                and not self._branch.is_being_replaced(shown.root, shown.stamp)
+            )
         ):
             return None
         return shown

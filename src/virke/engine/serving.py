@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import OnConnect, Parameters
     from virke.engine.transaction import Transaction
 
+YIELD_S: Final = 0.002
+"""How long an event loop lets a commit compute undisturbed."""
 COMPANY_SHARE: Final = 0.5
 """The part of the last commit that a server's leader waits for company (`commit_window_ms=auto`)."""
 
@@ -38,6 +40,7 @@ class Serving:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._undisturbed = parts.volume.driver.undisturbed
 
     def take_over(self, longest_ms: int | None = None) -> None:
         """From now on a server writes here: the leader waits longer for company, and no request takes longer than that."""
@@ -168,6 +171,10 @@ class Serving:
     def withdraw(self, program: Program) -> bool:
         """Nobody wants this program any more: whether it was taken out of the line, and will never be run."""
         return self._parts.writer.queue.withdraw(program)
+
+    def let_compute(self) -> None:
+        """Let a commit of this process that computes at this moment have the interpreter, for 2 ms at most."""
+        self._undisturbed.wait(YIELD_S)
 
     @property
     def groups(self) -> Counter[int]:

@@ -84,6 +84,7 @@ class Writer:
             with self.committing.lead:
                 if is_time and not pacing.has_slot():  # upkeep came first
                     continue
+                answering.enter_context(self.volume.driver.undisturbed.computing())  # until all are answered
                 group = self.queue.take(GROUP_MAX, _fit)
                 began_at = self.volume.environment.monotonic()
                 try:

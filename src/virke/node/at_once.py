@@ -166,6 +166,7 @@ class AtOnce:
             return None
         scope = self._access.check(asked.token, database.name, Scope.READ).scope
         self._databases.check_reads_here(database)
+        database.serving.let_compute()
         try:
             response = self._hrana.here(operation, database)
         except NotHere as error:
@@ -185,6 +186,7 @@ class AtOnce:
         asked.timing.is_known = True
         self._databases.check_reads_here(database)
         [(sql, params)] = operation.requests
+        database.serving.let_compute()
         try:
             found: QueryResult = database.query_here(sql, params, bookmark=operation.bookmark)
         except NotHere as error:

@@ -28,7 +28,9 @@ What a store may have besides
      it answers an equal stamp, no swap or remove of `key` was applied since, by whomever; None says nothing. So: take
      the stamp, *then* read; what was read is the newest for as long as the stamp stays. `stamp_of(generation)` is the
      stamp that the swap left which made this generation: while `watch` answers it, that swap was the last one, so who
-     has swapped need not read to know that.
+     has swapped need not read to know that. `watch_ended(key)` answers the stamp that the last change left which has
+     ended, also while another one is under way. While a process is changing `key` and it answers an equal stamp, no
+     change was answered since, and nobody was shown one: a read that meets a change under way answers when that has ended.
  L3. `tidy()` removes what writers that were killed long ago left half-written, and answers how much of it there was.
      It needs no LIST, and never takes anything from a writer that is alive.
 
@@ -180,6 +182,8 @@ class Store:
     """The queue of those who write one key (L1); None where the store has none."""
     watch: Callable[[str], Watch] | None = None
     """How to see for next to nothing whether a key was changed (L2); None where only a read shows it."""
+    watch_ended: Callable[[str], Watch] | None = None
+    """How to see that no change of a key was answered but perhaps one under way (L2); None where only `watch` says it."""
     stamp_of: Callable[[Generation], bytes] | None = None
     """The stamp that a swap left (L2); not None where `watch` is not."""
     plain: frozenset[Tier] = frozenset()

@@ -33,6 +33,7 @@ def composite(kv: Store, objects: Store) -> Store:
         blobs,
         line=kv.line,
         watch=kv.watch,
+        watch_ended=kv.watch_ended,
         stamp_of=kv.stamp_of,
         plain=objects.plain,
         tidy=tidy,

@@ -155,7 +155,14 @@ class FaultyStore:
         blobs: dict[Tier, Blobs] = {tier: _FaultyBlobs(one, self) for tier, one in inner.blobs.items()}
         register = _FaultyRegister(inner.register, self, eventual=eventual)
         watch = None if eventual else inner.watch  # a stamp would say of a stale read that it is the newest
-        self.store = replace(inner, register=register, blobs=blobs, watch=watch, stamp_of=watch and inner.stamp_of)
+        self.store = replace(
+            inner,
+            register=register,
+            blobs=blobs,
+            watch=watch,
+            watch_ended=watch and inner.watch_ended,
+            stamp_of=watch and inner.stamp_of,
+        )
 
     def __repr__(self) -> str:
         return f"FaultyStore(seed={self.seed}, {self._chances}, plan={self._plan}, {len(self.log)} operations)"

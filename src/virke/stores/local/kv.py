@@ -42,6 +42,8 @@ FORMAT_VERSION: Final = 2
 """1: without stamps. Who changes such a file makes it a 2 first, so that no older Virke changes it without them."""
 LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_RETRY_S: Final = 0.0002
+END_TIMEOUT_S: Final = 1.0
+"""How long a read waits for a change of another process to end, whose outcome it may have seen."""
 _IDLE_MAX: Final = 8
 """Connections that are kept for the next readers; each has two descriptors and a cache of its own."""
 
@@ -199,6 +201,25 @@ class KvFile:
                 return answer
             finally:
                 self._give_back(None)
+
+    def await_change(self, key: str) -> None:
+        """If a change of `key` is under way, wait for its end: what was read may be what it makes, and is not answered yet.
+
+        Where that can't be known, or takes `END_TIMEOUT_S`, what was read is as good as anything.
+        """
+        if not self.stamps.is_under_way(key):
+            return
+        with self._changing:  # of this process it is over now
+            fd = None
+            try:
+                fd = os.open(self._lock_path, os.O_RDWR)
+                if lock(fd, END_TIMEOUT_S, _LOCK_RETRY_S):
+                    unlock(fd)
+            except OSError:
+                return  # where nothing can be locked, nothing is changed
+            finally:
+                if fd is not None:
+                    os.close(fd)
 
     def _change(
         self, sql: str, parameters: Sequence[Parameter], key: str | None, generation: Generation | None

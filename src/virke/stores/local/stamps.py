@@ -9,6 +9,8 @@ Knows keys and when they change, and nothing of what is in them. It costs a read
 1. Before a change the slot of its key says "under way"; when the change is durable, and before it is answered, the
    slot gets new bytes. A change that failed, or whose process died, leaves "under way" until the next one: it
    may show later. So equal stamps mean that nothing was changed in between, answered or not.
+   A change that failed, or that follows one which did not end, gives the slot other bytes at once: for the process that
+   makes the change which is under way, equal bytes mean that none was answered in between.
 2. Keys share slots by chance. That makes a stamp change too often, never too rarely.
 3. Whoever changes `kv.sqlite` holds `kv.lock`, and first maps the file that is at the path now; without it nothing is
    changed. A file that had to be made again for an old `kv.sqlite` is waited for, until every reader has noticed.
@@ -86,8 +88,14 @@ class Stamps:
         """The block changes `key`, durably (invariant 1), and gives it this generation."""
         assert self._writing is not None, "it was prepared"
         memory, slot = self._writing.memory, _slot(key)
+        if memory[slot.start]:  # one before it failed, or its process died: it may be there
+            self.change(key)
         memory[slot.start] = 1
-        yield
+        try:
+            yield
+        except BaseException:
+            self.change(key)
+            raise
         left = stamp_of(generation) if generation else secrets.token_bytes(_SLOT_BYTES)
         memory[slot.start + 1 : slot.stop] = left[1:]
         memory[slot.start] = 0
@@ -112,6 +120,26 @@ class Stamps:
             return None if found[0] else found
 
         return stamp
+
+    def watch_ended(self, key: str) -> Watch:
+        """The stamp that the last change of `key` left that has ended, also while another is under way; None: unknown."""
+        slot = _slot(key)
+        left = slice(slot.start + 1, slot.stop)
+
+        def stamp() -> bytes | None:
+            if time.monotonic() >= self._check_at:
+                self._check()
+            memory = self._memory
+            return None if memory is None else b"\0" + memory[left]
+
+        return stamp
+
+    def is_under_way(self, key: str) -> bool:
+        """Whether a change of `key` is under way, or failed, or its process died."""
+        if time.monotonic() >= self._check_at:
+            self._check()
+        memory = self._memory
+        return memory is not None and bool(memory[_slot(key).start])
 
     def _check(self) -> None:
         """Look which file is at the path now."""

@@ -76,6 +76,7 @@ class LocalRegister:
             return Unchanged()
         match self._kv.select("SELECT generation, data FROM register WHERE key = ?", (key,)):
             case [(str(generation), bytes(data))]:
+                self._kv.await_change(key)
                 return Record(data, Generation(generation))
             case []:
                 return Absent()
@@ -114,6 +115,10 @@ class LocalRegister:
     def watch(self, key: str) -> Watch:
         """The stamp of `key` (L2)."""
         return self._kv.stamps.watch(check_key(key))
+
+    def watch_ended(self, key: str) -> Watch:
+        """The stamp that the last change of `key` left that has ended (L2)."""
+        return self._kv.stamps.watch_ended(check_key(key))
 
 
 def _outcome(changed: int | Lost, generation: Generation | None) -> SwapOutcome:
@@ -263,6 +268,7 @@ def _store(folder: Path, register: LocalRegister, kv: KvBlobs, files: FileBlobs,
         blobs,
         line=line,
         watch=register.watch,
+        watch_ended=register.watch_ended,
         stamp_of=stamp_of,
         plain=frozenset({Tier.OBJECT}),
         tidy=files.tidy,
