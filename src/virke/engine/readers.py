@@ -256,17 +256,10 @@ class Readers:
     def shown_now(self) -> Shown | None:
         """What a read is shown without asking the store; None if it has to be confirmed first."""
         shown = self._freshness.shown
-        if (
-            self.is_closed
-            or self.monotonic() >= shown.fresh_until
-            or (
-                shown.is_watched
-                and self._look() != shown.stamp
-                and not self._branch.is_being_replaced(shown.root, shown.stamp)
-            )
-        ):
+        if self.is_closed or self.monotonic() >= shown.fresh_until:
             return None
-        return shown
+        is_newest = not shown.is_watched or self._look() == shown.stamp
+        return shown if is_newest or self._branch.is_being_replaced(shown.root, shown.stamp) else None
 
     def _failure(self, sql: str, params: Parameters, reader: Reader, error: Exception) -> VirkeError:
         """What an error of the fast path means; an unchecked parameter is named."""
@@ -344,10 +337,12 @@ class Readers:
 
     def take_idle(self, view: Pages) -> Reader | None:
         """An idle connection, one that shows `view` if there is one; None if every one is busy."""
-        with suppress(IndexError):
+        try:
             if (reader := self.idle.pop()).connection.pinned is view:
                 return reader
-            self.idle.append(reader)
+        except IndexError:
+            return None
+        self.idle.append(reader)
         for reader in reversed(self.idle.copy()):
             if reader.connection.pinned is view:
                 with suppress(ValueError):  # another thread took it

@@ -146,6 +146,11 @@ class QueryResult:
         self._root = root
 
     @property
+    def known_columns(self) -> object:
+        """What is known of its columns: the same object for the results of a statement that is asked again and again."""
+        return self._described
+
+    @property
     def decltypes(self) -> list[str | None]:
         """The declared type of each column, as `sqlite3_column_decltype` has it; None for an expression."""
         return [column.decltype for column in self._described] or [None] * len(self.columns)

@@ -40,7 +40,8 @@ class Serving:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._undisturbed = parts.volume.driver.undisturbed
+        self.let_compute = partial(parts.volume.driver.undisturbed.wait, YIELD_S)
+        """Let a commit of this process that computes at this moment have the interpreter, for 2 ms at most."""
 
     def take_over(self, longest_ms: int | None = None) -> None:
         """From now on a server writes here: the leader waits longer for company, and no request takes longer than that."""
@@ -171,10 +172,6 @@ class Serving:
     def withdraw(self, program: Program) -> bool:
         """Nobody wants this program any more: whether it was taken out of the line, and will never be run."""
         return self._parts.writer.queue.withdraw(program)
-
-    def let_compute(self) -> None:
-        """Let a commit of this process that computes at this moment have the interpreter, for 2 ms at most."""
-        self._undisturbed.wait(YIELD_S)
 
     @property
     def groups(self) -> Counter[int]:

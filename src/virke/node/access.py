@@ -50,6 +50,7 @@ class Access:
 
     def __init__(self, table: TokenTable, threads: Executor) -> None:
         self._table = table
+        self.needs_token_now = table.needs_token_now
         self._threads = threads
 
     async def enter(self, headers: Mapping[str, str], client: str | None, token: str | None = None) -> str | None:
@@ -60,11 +61,6 @@ class Access:
         """
         await self._refresh()
         return self.enter_now(headers, client, token)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the store has to be asked before a request is held against its tokens."""
-        return self._table.is_due
 
     def enter_now(
         self, headers: Mapping[str, str], client: str | None, token: str | None = None, *, is_local: bool = False

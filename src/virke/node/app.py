@@ -36,7 +36,7 @@ from virke.engine.terms import Cancel
 from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, VirkeError
 from virke.node.access import Access
 from virke.node.at_once import Asked, AtOnce, Head, asked_again, program_of
-from virke.node.bodies import Arriving, Send, encoded, send_response
+from virke.node.bodies import JSON_HEADER, Arriving, Send, encoded, send_response
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
@@ -128,7 +128,7 @@ class App:
         except Exception:
             log.exception("a request failed for a reason of the server's own")
             found = failed(INTERNAL, self.codec)
-        if found is None or isinstance(found, Response):
+        if found is None or isinstance(found, bytes | Response):
             return self._settled(asked, found)
         return Later(partial(self._left, asked, found))
 
@@ -136,8 +136,12 @@ class App:
         if not asked.is_gone:
             reply(self._settled(asked, response))
 
-    def _settled(self, asked: Asked, response: Response | None) -> Answer | Application:
+    def _settled(self, asked: Asked, response: bytes | Response | None) -> Answer | Application:
         """A response as an answer; None: the longer way is to be gone."""
+        if isinstance(response, bytes):
+            elapsed_s = asked.timing.elapsed_s
+            self._note(asked, "200", elapsed_s)
+            return Answer(200, [JSON_HEADER, *encoded((asked.timing.header(elapsed_s),))], response)
         if response is not None:
             whole = response.body
             if isinstance(whole, bytes) and len(whole) <= SMALL_BYTES:
@@ -191,8 +195,8 @@ class App:
                 taken.if_lost()
             self._note(asked, status)
 
-    def _note(self, asked: Asked, status: str) -> None:
-        seconds = asked.timing.elapsed_s
+    def _note(self, asked: Asked, status: str, elapsed_s: float | None = None) -> None:
+        seconds = asked.timing.elapsed_s if elapsed_s is None else elapsed_s
         self.metrics.answered(asked.head.method, asked.head.route, status, seconds)
         if access.isEnabledFor(logging.DEBUG):
             fields = {

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from functools import partial
 
 from virke.api.codec import Codec
-from virke.api.hrana.operations import Pipeline
+from virke.api.hrana.requests import alone_of
+from virke.api.hrana.routes import pipeline_in
+from virke.api.hrana.sql import is_plain
 from virke.api.messages import Request, Response
 from virke.api.operations import Operation, Run
 from virke.api.routes import OPEN_PATHS, answer, has_endless_body, parse
@@ -43,7 +45,19 @@ Withdraw = Callable[[], None]
 class Head:
     """The head of a request."""
 
-    __slots__ = ("client", "has_endless_body", "headers", "is_local", "is_open", "method", "path", "query", "route")
+    __slots__ = (
+        "client",
+        "database",
+        "has_endless_body",
+        "headers",
+        "is_local",
+        "is_open",
+        "method",
+        "path",
+        "pipeline",
+        "query",
+        "route",
+    )
 
     def __init__(self, scope: Message) -> None:
         self.method: str = scope["method"]
@@ -61,6 +75,10 @@ class Head:
         self.route = route_of(self.path)
         self.is_local = False
         """Whether it is known to be of this machine."""
+        self.pipeline = pipeline_in(self.path) if self.method == "POST" else None
+        """The database that its path names, "" for the default one, if it is of a pipeline of Hrana's."""
+        self.database: str | None = None
+        """The database that it means, once that is known to be the same for all requests with this head."""
 
 
 class Asked:
@@ -127,56 +145,74 @@ class AtOnce:
         self._access = access
         self._naming = naming
         self._cors = cors
+        self._has_cors = cors.is_on
         self._watch = watch
         self._writing = writing
         self._rooms = rooms
 
-    def respond(self, asked: Asked, body: bytes, tell: Tell) -> Response | Withdraw | None:
-        """The response to a request with this body, if it is a read that memory answers.
+    def respond(self, asked: Asked, body: bytes, tell: Tell) -> bytes | Response | Withdraw | None:
+        """The response to a request with this body, if it is a read that memory answers; JSON with status 200 is its body alone.
 
         A write is put in line: then what is returned takes it out again, and `tell` has its response, or None where it was
         not begun and the longer way is to be gone.
         """
         head = asked.head
-        if head.is_open or head.has_endless_body or self._access.is_due:
+        if head.is_open or head.has_endless_body:
             return None
-        if self._cors.is_on and self._cors.allows(head.headers):
+        if self._has_cors and self._cors.allows(head.headers):
             return None
         try:
-            token = self._access.enter_now(head.headers, head.client, is_local=head.is_local)
-            head.is_local = head.is_local or token is None
+            needs_token = self._access.needs_token_now()
+            if needs_token is None:
+                return None
+            token = None
+            if needs_token or not head.is_local:
+                token = self._access.enter_now(head.headers, head.client)
+                head.is_local = token is None
+            if head.pipeline is not None:
+                return self._pipeline(asked, token, body, tell)
             operation = parse(asked.request(body), self._codec)
             if isinstance(operation, Response):
                 return None
             asked.token, asked.operation = token, operation
             self._crew.check_here(operation)
-            if isinstance(operation, Pipeline):
-                return self._pipeline(asked, operation, tell)
             if isinstance(operation, Run) and operation.is_plain:
                 return self._run(asked, operation, tell)
         except (VirkeError, Elsewhere):
             return None  # found out again by `App`, which says it to the client
         return None
 
-    def _pipeline(self, asked: Asked, operation: Pipeline, tell: Tell) -> Response | Withdraw | None:
-        if not self._hrana.is_simple(operation):
+    def _pipeline(self, asked: Asked, token: str | None, body: bytes, tell: Tell) -> bytes | Response | Withdraw | None:
+        alone = alone_of(self._codec.loads(body))
+        if alone is None or not is_plain(alone.sql):
             return None
-        database = self._naming.known(operation.database, asked.headers)
+        database = self._meant(asked.head)
         if database is None or not (self._crew.reads_here or self._crew.owns(database.name)):
             return None
-        scope = self._access.check(asked.token, database.name, Scope.READ).scope
-        self._databases.check_reads_here(database)
+        scope = Scope.ADMIN  # without tokens
+        if token is not None:
+            scope = self._access.check(token, database.name, Scope.READ).scope
+        if self._databases.has_journals:
+            self._databases.check_reads_here(database)
         database.serving.let_compute()
         try:
-            response = self._hrana.here(operation, database)
+            found = self._hrana.here(alone, database)
         except NotHere as error:
             asked.not_here = error
             if not error.writes or not self._crew.owns(database.name):
                 return None
-            begin = partial(self._hrana.begin, operation, database, scope, tell=tell)
+            begin = partial(self._hrana.begin, alone, database, scope, tell=tell)
             return self._begin(asked, database, begin)
-        self._databases.check_reads_here(database)
-        return response
+        if self._databases.has_journals:
+            self._databases.check_reads_here(database)
+        return found
+
+    def _meant(self, head: Head) -> Database | None:
+        """The database that a pipeline means, if it is open and nobody has to be asked whether it is that one."""
+        if head.database is not None:
+            return self._databases.known(head.database)
+        head.database = self._naming.always(head.pipeline or "", head.headers)
+        return self._naming.known(head.pipeline or "", head.headers)
 
     def _run(self, asked: Asked, operation: Run, tell: Tell) -> Response | Withdraw | None:
         database = self._databases.known(operation.database)

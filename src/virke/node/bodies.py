@@ -23,7 +23,8 @@ from virke.node.threads import Threads
 Send = Callable[[Message], Awaitable[None]]
 log: Final = logging.getLogger("virke.node")
 STALL_S: Final = 60.0
-_KNOWN: Final = {("content-type", JSON): (b"content-type", JSON.encode())}
+JSON_HEADER: Final = (b"content-type", JSON.encode())
+_KNOWN: Final = {("content-type", JSON): JSON_HEADER}
 
 
 class Arriving:

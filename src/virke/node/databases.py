@@ -52,6 +52,8 @@ class Databases:
         self.store = self.breaker.store
         self.crew = crew
         self._journals = journals
+        self.has_journals = journals is not None
+        """Whether any reads may need what a database's owner alone has (`check_reads_here`)."""
         self._open_max = open_max
         self._timeout_ms = timeout_ms
         self._open: OrderedDict[str, Database] = OrderedDict()

@@ -67,24 +67,33 @@ class Hrana:
         """Do what a request asks. `taken` is what it holds; `not_here` what `here` raised. Raises `Refused`, `Busy`."""
         if isinstance(operation, Pipeline) and self.is_simple(operation):
             statement = _first(operation)
-            response = self._alone(operation, await self._simple(statement, database, scope, taken, not_here=not_here))
+            found = await self._simple(statement, database, scope, taken, not_here=not_here)
+            response = self._alone(found, closes=len(operation.requests) > 1)
         else:
             response = await self._perform(operation, database, scope, taken)
         return _with_age(response, database)
 
-    def here(self, operation: Pipeline, database: Database) -> Response:
-        """The response to a simple pipeline that reads, from memory. Raises `NotHere`, and as the statement does."""
-        done = self._here(database, _first(operation))
-        return _with_age(self._alone(operation, answers.ok("execute", result=answers.result_of(done))), database)
+    def here(self, alone: requests.Alone, database: Database) -> bytes | Response:
+        """What a pipeline of one statement is answered that reads, from memory: the body, if that is all there is to say.
+
+        Raises `NotHere`, and as the statement does.
+        """
+        result = database.query_here(alone.sql, alone.params)
+        self._watch.statements["read"] += 1
+        body = answers.body_of_read(result, self._codec, wants_rows=alone.wants_rows, closes=alone.closes)
+        if body is not None and database.serving.stale_ms is None:
+            return body
+        found = answers.ok("execute", result=answers.result_of(Done(result, "SELECT", alone.wants_rows)))
+        return _with_age(self._alone(found, closes=alone.closes), database)
 
     def begin(
-        self, operation: Pipeline, database: Database, scope: Scope, taken: Taken, *, tell: Callable[[Response], None]
+        self, alone: requests.Alone, database: Database, scope: Scope, taken: Taken, *, tell: Callable[[Response], None]
     ) -> Callable[[], None]:
-        """Put the write of a simple pipeline in line; `tell` is called on the loop, unless the client is gone by then.
+        """Put the write of a pipeline of one statement in line; `tell` is called on the loop, unless the client is gone by then.
 
         What is returned says that it is. Raises as `Writing.begin`, and `Denied`.
         """
-        statement = _first(operation)
+        statement = requests.Statement(requests.Text(alone.sql, None), alone.params, alone.wants_rows)
         program = self._program(statement, database, scope, taken)
 
         def done(outcome: Outcome) -> None:
@@ -97,13 +106,13 @@ class Hrana:
                 found = answers.ok("execute", result=answers.result_of(_written(statement, outcome)))
             except VirkeError as error:
                 found = answers.failed(error)
-            tell(_with_age(self._alone(operation, found), database))
+            tell(_with_age(self._alone(found, closes=alone.closes), database))
 
         return self._writing().begin(database, program, done, taken.growing())
 
-    def _alone(self, operation: Pipeline, result: dict[str, object]) -> Response:
+    def _alone(self, result: dict[str, object], *, closes: bool) -> Response:
         """The response to a simple pipeline."""
-        return self._pipelined(None, [result, CLOSED] if len(operation.requests) > 1 else [result])
+        return self._pipelined(None, [result, CLOSED] if closes else [result])
 
     async def _perform(
         self, operation: Pipeline | Cursor | Once, database: Database, scope: Scope, taken: Taken

@@ -101,7 +101,8 @@ class Metrics:
         histogram = self.seconds.get(route)
         if histogram is None:
             histogram = self.seconds[route] = Histogram(SECONDS)
-        histogram.add(seconds)
+        histogram.counts[bisect_left(SECONDS, seconds)] += 1
+        histogram.total += seconds
 
     def count_traffic(self, traffic: Traffic, open_count: Gauge) -> None:
         """Show what the connections move, and how many are open."""

@@ -56,6 +56,11 @@ class Naming:
             return self._databases.known(label)
         return self._databases.known(name or self._default or "")
 
+    def always(self, name: str, headers: Mapping[str, str]) -> str | None:
+        """The name of the database that every request with these headers means; None: it is not always the same."""
+        name = name or headers.get("x-namespace", "")
+        return None if not name and _label(headers.get("host", "")) else name or self._default or ""
+
     async def database(self, name: str, headers: Mapping[str, str]) -> Database:
         """The database that a request means, opened. Raises `Refused`, `NotFound`, `Unavailable`, `Invalid`."""
         if (found := self.known(name, headers)) is not None:

@@ -40,9 +40,9 @@ class Timing:
         with writing(self._receipt):
             yield
 
-    def header(self) -> tuple[str, str]:
-        """The header, of this moment."""
-        total_ms = self.elapsed_s * 1000
+    def header(self, elapsed_s: float | None = None) -> tuple[str, str]:
+        """The header, of this moment, or of when it had taken so long."""
+        total_ms = (self.elapsed_s if elapsed_s is None else elapsed_s) * 1000
         if not self.is_known:
             return SERVER_TIMING, f"total;dur={total_ms:.2f}"
         if self._receipt is None:

@@ -152,6 +152,18 @@ class TokenTable:
         self._check_fresh()
         return bool(self._record.tokens)
 
+    def needs_token_now(self) -> bool | None:
+        """As `needs_token`, in one look; None: `is_due`. Raises as `check`."""
+        asked_s, confirmed_s = self._asked_s, self._confirmed_s
+        if asked_s is None or confirmed_s is None or self._lock.locked():
+            return None if self.is_due else self.needs_token
+        now_s = self._env.monotonic()
+        if now_s >= asked_s + self._read_every_s:
+            return None
+        if now_s > confirmed_s + self._stale_max_s:
+            self._check_fresh()
+        return bool(self._record.tokens)
+
     def check(
         self, text: str | None, database: str | None, needed: Scope, now_ms: int | None = None
     ) -> Granted | Unauthorized | Forbidden:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from virke.api.hrana.complaints import Refused
 from virke.api.hrana.requests import (
+    Alone,
     Batch,
     BatchStep,
     Close,
     Execute,
     Statement,
     Text,
+    alone_of,
     condition_of,
     pipeline_of,
 )
@@ -107,3 +112,72 @@ def test_a_batch_has_its_steps_in_order() -> None:
     body: Any = {"requests": [{"type": "batch", "batch": {"steps": steps}}]}
     statement = Statement(Text("SELECT 1", None))
     assert pipeline_of(body)[1] == (Batch((BatchStep(statement), BatchStep(statement, Succeeded(0)))),)
+
+
+JUNK: Final[tuple[Any, ...]] = (
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    1.0,
+    "",
+    "x",
+    [],
+    {},
+    [None],
+    "execute",
+    "close",
+    {"type": "close"},
+)
+_VALUES = st.sampled_from(
+    [{"type": "null"}, {"type": "integer", "value": "7"}, {"type": "text", "value": "é"}, {"type": "float", "value": 1}]
+)
+_STATEMENTS = st.fixed_dictionaries(
+    {"sql": st.sampled_from(["SELECT ?", "INSERT INTO t VALUES (?)", "BEGIN", ""])},
+    optional={
+        "args": st.lists(_VALUES | st.sampled_from(JUNK), max_size=2) | st.sampled_from(JUNK),
+        "named_args": st.sampled_from(JUNK) | st.just([{"name": "a", "value": {"type": "null"}}]),
+        "want_rows": st.sampled_from(JUNK),
+        "sql_id": st.sampled_from(JUNK),
+        "more": st.just(1),
+    },
+)
+_EXECUTES = st.fixed_dictionaries({"type": st.just("execute"), "stmt": _STATEMENTS | st.sampled_from(JUNK)})
+_REQUESTS = st.one_of(_EXECUTES, _EXECUTES, st.just({"type": "close"}), st.sampled_from(JUNK))
+_BODIES = st.fixed_dictionaries(
+    {"requests": st.lists(_REQUESTS, max_size=3) | st.sampled_from(JUNK)}, optional={"baton": st.sampled_from(JUNK)}
+) | st.sampled_from(JUNK)
+
+
+def _said(parse: Callable[[Any], object], body: Any) -> object:
+    """What comes of it; of a refusal its words."""
+    try:
+        return parse(body)
+    except Refused as error:
+        return error.message
+
+
+@given(body=_BODIES)
+@settings(max_examples=1_000)
+def test_a_pipeline_of_one_statement_is_read_faster_and_not_otherwise(body: Any) -> None:
+    """What is `Alone` is what `pipeline_of` makes of it; what that refuses is refused, or left to it."""
+    expected, alone = _said(pipeline_of, body), _said(alone_of, body)
+    if isinstance(alone, Alone):
+        statement = Statement(Text(alone.sql, None), alone.params, alone.wants_rows)
+        assert expected == (None, (Execute(statement), *([Close()] if alone.closes else [])))
+    else:
+        assert alone in (None, expected)
+
+
+@pytest.mark.parametrize("more", [{}, {"args": []}, {"args": None}, {"want_rows": None}, {"named_args": []}])
+@pytest.mark.parametrize("closes", [False, True])
+def test_what_clients_send_for_one_statement_is_alone(more: Any, closes: bool) -> None:
+    body: Any = {
+        "baton": None,
+        "requests": [{"type": "execute", "stmt": SELECT | more}, {"type": "close"}][: 1 + closes],
+    }
+    alone = alone_of(body)
+    assert alone is not None
+    assert (alone.sql, alone.params, alone.wants_rows, alone.closes) == ("SELECT 1", (), True, closes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.api import pieces
+from virke.api.codec import Codec
 from virke.api.hrana import sql as texts
 from virke.api.hrana import values
 from virke.api.hrana.complaints import described
@@ -23,6 +24,15 @@ from virke.errors import VirkeError
 if TYPE_CHECKING:
     from virke.engine.sqlite import Value
 
+COLUMNS_KEPT: Final = 256
+_COLUMNS: Final[dict[int, tuple[object, bytes]]] = {}
+"""By the identity of what SQLite says of a statement's columns, which stays the same object: those, and their JSON."""
+_BEFORE: Final = b'{"baton":null,"base_url":null,"results":[{"type":"ok","response":{"type":"execute","result":{"cols":'
+_AFTER: Final = (
+    b',"affected_row_count":0,"last_insert_rowid":null,"replication_index":null,"rows_read":0,"rows_written":0,'
+    b'"query_duration_ms":0.0}}}]}'
+)
+_CLOSED: Final = _AFTER[:-2] + b',{"type":"ok","response":{"type":"close"}}]}'
 END: Final[dict[str, object]] = {"type": "replication_index", "replication_index": None}
 """The last line of a cursor that is whole."""
 
@@ -82,6 +92,24 @@ def result_of(done: Done) -> dict[str, object]:
         "rows_written": affected,
         "query_duration_ms": 0.0,
     }
+
+
+def body_of_read(result: QueryResult, codec: Codec, *, wants_rows: bool, closes: bool) -> bytes | None:
+    """The body of a pipeline's answer that has this result of a read, and perhaps the end of the stream, byte for byte.
+
+    None: it is to be made of `result_of`, which this is a fifth of. Raises `Refused`: as that.
+    """
+    rows, known = result.rows, result.known_columns
+    if len(rows) > pieces.FEW or not known:
+        return None
+    columns = _COLUMNS.get(id(known))
+    if columns is None or columns[0] is not known:
+        if len(_COLUMNS) >= COLUMNS_KEPT:
+            _COLUMNS.clear()
+        columns = known, codec.dumps(columns_of(result.columns, result.decltypes))
+        _COLUMNS[id(known)] = columns
+    shown = codec.dumps([[values.encode(value) for value in row] for row in rows]) if wants_rows else b"[]"
+    return b"".join((_BEFORE, columns[1], b',"rows":', shown, _CLOSED if closes else _AFTER))
 
 
 def batch_of(answers: Sequence[StepAnswer]) -> dict[str, object]:

@@ -55,6 +55,16 @@ def is_route(rest: tuple[str, ...]) -> bool:
     return rest in _POSTS or rest in _GETS
 
 
+def pipeline_in(path: str) -> str | None:
+    """The database that a POST of a pipeline to this path names, "" for the default one; None if it is none of these."""
+    try:
+        parts = tuple(segments(path))
+    except VirkeError:
+        return None
+    name, rest = (parts[1], parts[2:]) if parts[0] == "db" and len(parts) > 2 else ("", parts)
+    return name if _POSTS.get(rest) is _pipeline else None
+
+
 def database_of(path: str) -> str:
     """The database that the path of a WebSocket names; "" is the default one. Raises `Refused`: there is no such path."""
     match segments(path):

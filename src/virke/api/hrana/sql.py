@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Final, Literal
 
@@ -24,6 +25,9 @@ _TAKES: Final = frozenset({"DROP", "ALTER"})
 _ROWS: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
 _READS: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
 _WORDS_MAX: Final = 8
+TEXTS_KEPT: Final = 1024
+TEXT_CHARS_KEPT: Final = 1000
+"""Shorter texts that came last are remembered with what they are: programs send the same ones again and again."""
 _YES: Final = frozenset({"on", "yes", "true"})
 
 
@@ -135,6 +139,11 @@ def takes_own_table(sql: str) -> str | None:
 
 def is_plain(sql: str) -> bool:
     """Whether a statement is for SQLite alone: it controls no stream, and takes nothing of Virke's own."""
+    return _is_plain_known(sql) if len(sql) <= TEXT_CHARS_KEPT else _is_plain_known.__wrapped__(sql)
+
+
+@lru_cache(TEXTS_KEPT)
+def _is_plain_known(sql: str) -> bool:
     word = keyword(sql)
     if word not in _CONTROLS and word not in _TAKES:
         return True

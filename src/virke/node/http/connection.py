@@ -6,7 +6,8 @@ Knows asyncio's transports and httptools (its only importer), and the words of u
 2. What is refused ends the connection, after the answers to what came before it. Nothing behind it is read as a request.
 3. A client that is slow to send a head or a body, idle for too long, or does not take its answer, is dropped.
 4. After its last answer what a client still sends is read and thrown away for a moment, so that the answer reaches it.
-5. A head that is, but for the length of its body, the one before it on the connection is not judged again.
+5. A head that is, but for the length of its body, the one before it on the connection is not judged again. Where a request
+   comes whole, and its head is the same byte for byte, it is not even parsed: it is read as that one was.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 import httptools
 
 from virke.node.http.exchange import AT_ONCE_BYTES, Application, AtOnce, Exchange, Message
-from virke.node.http.heads import Header, Refusal, has_body, refusal_of, refused, scope_of, upgrade_of
+from virke.node.http.heads import Header, Refusal, address_of, has_body, refusal_of, refused, scope_of, upgrade_of
+from virke.node.http.known import DIGITS_MAX, HEAD_BYTES_MAX, KnownHead, head_of_whole
 
 if TYPE_CHECKING:
     from virke.node.http.listener import Listener
@@ -29,8 +31,7 @@ SLICE_BYTES: Final = 16 << 10
 PIPELINED_MAX: Final = 16
 HELD_BYTES_MAX: Final = 64 << 10
 """Of a body that the application has not asked for."""
-KNOWN_BYTES: Final = 2 << 10
-"""A longer head is not remembered for the next one to be held against."""
+assert 10**DIGITS_MAX <= AT_ONCE_BYTES
 NO_HTTP: Final = Refusal(400, "this is not HTTP/1.1 as it is understood here")
 TOO_LONG: Final = Refusal(431, "the head of the request is too large")
 TOO_SLOW: Final = Refusal(408, "the request took too long to come")
@@ -59,9 +60,10 @@ class Connection(asyncio.Protocol):
         self._receiving: Exchange | None = None
         self._refusal: Refusal | None = None
         self._held = b""
+        self._known: KnownHead | None = None
+        """Of the last request, if it came whole and alone, and the parser has seen nothing behind it."""
         self._in_head = self._is_deaf = self._is_reading_paused = self._changes = False
-        self._head_bytes = self._fed_bytes = 0
-        self._url = b""
+        self._url, self._head_bytes, self._fed_bytes = b"", 0, 0
         self._headers: list[Header] = []
         self._length: Header | None = None
         self._before: tuple[bytes, bytes, str, list[Header], Message] | None = None
@@ -71,8 +73,7 @@ class Connection(asyncio.Protocol):
         self._kept: dict[str, Any] = {}
         """What the application keeps of that head."""
         self._writable: asyncio.Event | None = None
-        self.is_ending = False
-        self.is_writable = True
+        self.is_ending, self.is_writable = False, True
         self.read_by = self.write_by = inf
 
     # From the transport
@@ -91,8 +92,8 @@ class Connection(asyncio.Protocol):
         self._listener.opened(self)
         self._from_to: dict[str, object] = {
             "scheme": "http" if transport.get_extra_info("ssl_object") is None else "https",
-            "server": _address(transport.get_extra_info("sockname")),
-            "client": _address(transport.get_extra_info("peername")),
+            "server": address_of(transport.get_extra_info("sockname")),
+            "client": address_of(transport.get_extra_info("peername")),
         }
         self.read_by = self._loop.time() + self._limits.head_s
 
@@ -110,10 +111,18 @@ class Connection(asyncio.Protocol):
         self._traffic.bytes_in += len(data)
         if self._is_deaf:
             return
+        known, self._known = self._known, None
+        if known is not None and self.is_writable and not self._queue:
+            body = known.body_in(data)
+            if body is not None:
+                self._known = known
+                self._take_known(body)
+                return
         if self._held:
             self._held += data
         else:
             self._feed(data)
+            self._know(data)
 
     def eof_received(self) -> bool:
         """The client sends no more, and is taken to be gone: the transport closes itself."""
@@ -186,8 +195,10 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send what is to be sent soon."""
-        if self._unsent and not self._transport.is_closing():
-            self.write(b"")
+        data, self._unsent = self._unsent, b""
+        if data and not self._transport.is_closing():
+            self._traffic.bytes_out += len(data)
+            self._transport.write(data)
 
     async def drain(self) -> None:
         """Until what was written has mostly gone, or the client has."""
@@ -223,7 +234,8 @@ class Connection(asyncio.Protocol):
             self._end(self._refusal)
         else:
             self.read_by = self._loop.time() + (self._limits.head_s if self._in_head else self._limits.idle_s)
-            self._go_on()
+            if self._held or self._is_reading_paused:
+                self._go_on()
 
     def _go_on(self) -> None:
         if self._held:
@@ -259,6 +271,25 @@ class Connection(asyncio.Protocol):
             if self._is_deaf:
                 return
 
+    def _take_known(self, body: bytes) -> None:
+        """A whole request came, alone, whose head is the one before it: the parser is between the two, and stays there."""
+        assert self._before is not None, "else no head is known"
+        assert self._at_once is not None, "else none is remembered"
+        self._length = b"content-length", b"%d" % len(body)
+        scope = {**self._before[4], "headers": [*self._before[3], self._length], "state": self._app_state.copy()}
+        exchange = Exchange(self, scope, self._kept, keeps_alive=True, expects=False)
+        exchange.body_bytes = len(body)
+        self._queue.append(exchange)
+        self.read_by = inf
+        application = exchange.begin_with(body, self._at_once)
+        if application is not None:
+            self.start(exchange, application)
+
+    def _know(self, data: bytes) -> None:
+        """Remember a head that was parsed, if that request is all that came."""
+        if self._before and self._at_once and not (self._receiving or self._in_head or self._is_deaf):
+            self._known = head_of_whole(data)
+
     def _reason(self) -> Refusal:
         """Why the parser gave up: before the end of a head, what is known of it may say it better."""
         if self._in_head and self._headers:
@@ -271,10 +302,8 @@ class Connection(asyncio.Protocol):
         """Whether more came than a head, or the framing of a body, may take."""
         if self._in_head:
             return self._fed_bytes > self._limits.head_bytes + SLICE_BYTES
-        receiving = self._receiving
-        if receiving is None:
-            return False
-        return self._fed_bytes - receiving.body_bytes > self._limits.head_bytes + 8 * receiving.body_bytes + SLICE_BYTES
+        body_bytes = self._receiving.body_bytes if self._receiving else inf
+        return self._fed_bytes - body_bytes > self._limits.head_bytes + 8 * body_bytes + SLICE_BYTES
 
     def on_message_begin(self) -> None:
         """The parser met the first byte of a request."""
@@ -337,7 +366,7 @@ class Connection(asyncio.Protocol):
         names = {name for name, _ in headers}
         expects = version == "1.1" and b"expect" in names
         scope = scope_of(method, self._url, version, headers) | self._from_to
-        if keeps_alive and not expects and self._head_bytes <= KNOWN_BYTES and b"transfer-encoding" not in names:
+        if keeps_alive and not expects and self._head_bytes <= HEAD_BYTES_MAX and b"transfer-encoding" not in names:
             self._before = method, self._url, version, self._headers, dict(scope)
         self._receive(scope, keeps_alive=keeps_alive, expects=expects)
 
@@ -469,8 +498,3 @@ class Connection(asyncio.Protocol):
             earned_s = self._receiving.body_bytes / self._limits.body_bytes_per_s
             self._body_began = self._loop.time() - earned_s  # while nothing was read, the client was not slow
             self._expect_body(self._receiving)
-
-
-def _address(found: object) -> tuple[str, int] | None:
-    """Host and port of a socket; None for one that has none."""
-    return (str(found[0]), int(found[1])) if isinstance(found, tuple) and len(found) >= 2 else None

@@ -36,7 +36,7 @@ PLAIN: Final[Header] = (b"content-type", b"text/plain; charset=utf-8")
 log: Final = logging.getLogger("virke.node.http")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs twice as much to make, and each answer is one
 class Answer:
     """A whole answer, the body at most `PIECE_BYTES` long; its length is said by whoever sends it."""
 
@@ -148,7 +148,12 @@ class Exchange:
     def begin(self, at_once: AtOnce) -> Application | None:
         """Have a request answered that is there whole; what is to be run if that takes more than a moment."""
         body = b"".join(self._parts)
-        self._parts, self.held_bytes, self._is_delivered = [], 0, True
+        self._parts, self.held_bytes = [], 0
+        return self.begin_with(body, at_once)
+
+    def begin_with(self, body: bytes, at_once: AtOnce) -> Application | None:
+        """As `begin`, with a body that was not put here."""
+        self.is_received = self._is_delivered = True
         found = at_once(self.scope, body, self._reply)
         if isinstance(found, Answer):
             self._answer(found)
@@ -171,8 +176,8 @@ class Exchange:
     def _answer(self, found: Answer) -> None:
         length = len(found.body)
         self._begin(found.status, [*found.headers, (b"content-length", b"%d" % length)], length)
-        head, self._head = self._head, b""
-        self._line.write_soon(head + found.body if self._has_body else head)
+        self._line.write_soon(self._head + found.body if self._has_body else self._head)
+        self._head = b""
         self._end()
 
     async def run(self, application: Application) -> None:
@@ -269,7 +274,8 @@ class Exchange:
 
     def _end(self) -> None:
         self.is_answered = True
-        self._change()
+        if self._changed is not None:
+            self._changed.set()
         self._line.answered(self)
 
     async def _write(self, data: bytes | memoryview) -> None:

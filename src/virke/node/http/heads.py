@@ -29,7 +29,8 @@ _TARGET: Final = re.compile(rb"/[!-~]*\Z")
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?\Z")
 _ODD_NAME: Final = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 _ODD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-NAMES_KEPT: Final = 256
+LINES_KEPT: Final = 1024
+"""Headers of answers that are remembered as they are sent."""
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
@@ -95,20 +96,23 @@ def scope_of(method: bytes, target: bytes, version: str, headers: list[Header]) 
     }
 
 
+def address_of(found: object) -> tuple[str, int] | None:
+    """Host and port of a socket's end; None for one that has none."""
+    return (str(found[0]), int(found[1])) if isinstance(found, tuple) and len(found) >= 2 else None
+
+
 def head_of(status: int, headers: Iterable[Header]) -> bytes:
     """The head of an answer. Raises `ValueError`: a name or a value would end its line early."""
-    parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-    for name, value in headers:
-        if _is_odd(name) or _ODD_VALUE.search(value):
-            raise ValueError(f"an answer can't have the header {name!r}: {value!r}")
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)
+    status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return b"".join([status_line, *map(_line_of, headers), b"\r\n"])
 
 
-@lru_cache(NAMES_KEPT)  # the same few come with every answer
-def _is_odd(name: bytes) -> bool:
-    return _ODD_NAME.search(name) is not None
+@lru_cache(LINES_KEPT)  # nearly the same come with every answer: a date, lengths, times of a few digits
+def _line_of(header: Header) -> bytes:
+    name, value = header
+    if _ODD_NAME.search(name) or _ODD_VALUE.search(value):
+        raise ValueError(f"an answer can't have the header {name!r}: {value!r}")
+    return b"%b: %b\r\n" % header
 
 
 def refused(refusal: Refusal, default: Iterable[Header]) -> bytes:
