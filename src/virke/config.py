@@ -83,6 +83,7 @@ class Config:
     memory_mb: int | None = None
     entry: str | None = None
     deploy: Mapping[str, str] = field(default_factory=dict, repr=False)
+    edge: Mapping[str, str] = field(default_factory=dict)
 
 
 def scheme_of(url: str) -> tuple[str, str]:
@@ -200,6 +201,7 @@ def parse(text: str, path: Path) -> Config:
         memory_mb=_memory_mb(values["store"], path),
         entry=values["app"].get("entry"),
         deploy=deploy,
+        edge=values["edge"],
     )
 
 

@@ -59,7 +59,7 @@ def users(project: Path, virke: Virke) -> Path:
     return project
 
 
-def start(*args: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def start(*args: str, folder: Path, timeout_s: float = 60, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `virke` as a process of its own in `folder`."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE")}
     return subprocess.run(
@@ -68,6 +68,6 @@ def start(*args: str, folder: Path, **variables: str) -> subprocess.CompletedPro
         env=environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), environ.get("PYTHONPATH", "")])} | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=False,
     )

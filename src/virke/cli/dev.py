@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -18,16 +19,27 @@ INSTALL = "pip install 'virke[dev]'"
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(0, 65535), help="The app's; 0: any.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The app's; 0: any. [default: 3000, with --edge 7676]")
+@click.option("--edge", "is_edge", is_flag=True, help="Run it as it runs at Fastly: built, in WebAssembly.")
+@click.option(
+    "--viceroy", "is_viceroy", is_flag=True, help="With --edge: on Fastly's own simulator, which forgets its data."
+)
 @click.option("--no-reload", is_flag=True, help="Leave the app alone when its files change.")
 @global_options
 @pass_state
-def dev(state: State, *, port: int, no_reload: bool) -> None:
+def dev(state: State, *, port: int | None, is_edge: bool, is_viceroy: bool, no_reload: bool) -> None:
     """Run the app with a database beside it, and again at each change.
 
     The app is [app] entry in virke.toml, else src/index.ts, index.ts, app.py or main.py. Its database is in the folder .virke,
     unless --store says otherwise; migrations are applied as they appear. Ctrl-C ends all of it.
+
+    With --edge the app, or without one the HTTP API, is built as by virke build and served on a host of Fastly Compute's
+    interfaces, over the same database.
     """
+    if is_edge:
+        return _edge(state, 7676 if port is None else port, is_viceroy=is_viceroy, reloads=not no_reload)
+    if is_viceroy:
+        raise UsageError("--viceroy goes with --edge")
     try:
         from virke.node.server import listen  # noqa: F401  # the node beside the app needs the same
         from virke.project.dev import develop, prepare, store_for
@@ -40,12 +52,6 @@ def dev(state: State, *, port: int, no_reload: bool) -> None:
     if left_alone:
         state.note(f"working on {store}, not on {left_alone} (--store takes another)")
 
-    def say(line: str) -> None:
-        if line.startswith("error: "):
-            error_line(line.removeprefix("error: "))
-        else:
-            state.note(line)
-
     def show(urls: Urls) -> None:
         if state.json:
             state.data({"app": urls.app, "node": urls.node, "database": name, "store": store})
@@ -53,8 +59,48 @@ def dev(state: State, *, port: int, no_reload: bool) -> None:
             state.result(f"app       {urls.app}")
             state.result(f"database  {urls.node} ({name})")
 
-    project = prepare(config, name, store, port=port, reloads=not no_reload)
+    project = prepare(config, name, store, port=3000 if port is None else port, reloads=not no_reload)
     try:
-        develop(project, say, show)
+        develop(project, _sayer(state), show)
+    except KeyboardInterrupt:
+        state.note("stopped")
+    return None
+
+
+def _sayer(state: State) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        for line in text.splitlines():
+            if line.startswith("error: "):
+                error_line(line.removeprefix("error: "))
+            else:
+                state.note(line)
+
+    return say
+
+
+def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
+    try:
+        from virke.project.building import plan_of
+        from virke.project.dev import free_port, store_for
+        from virke.project.edge_dev import EdgeProject, develop_edge
+    except ImportError as error:
+        raise UsageError(f"{MISSING} ({error.name} is missing)", hint="pip install 'virke[dev,edge]'") from error
+
+    config = load()
+    name = database_name(config, state.db)
+    store, left_alone = store_for(config, state.store)
+    if left_alone:
+        state.note(f"working on {store}, not on {left_alone} (--store takes another)")
+    items = {"db": name} | ({"api": config.edge["api"]} if "api" in config.edge else {})
+    project = EdgeProject(plan_of(config), name, store, free_port(port), reloads, items)
+
+    def show(url: str) -> None:
+        if state.json:
+            state.data({"url": url, "database": name, "store": store})
+        else:
+            state.result(f"ready  {url} ({name})")
+
+    try:
+        develop_edge(project, _sayer(state), show)
     except KeyboardInterrupt:
         state.note("stopped")

@@ -15,16 +15,20 @@ from virke.errors import UsageError
 @click.option("--hono", is_flag=True, help="A TypeScript program with Hono, for Node.")
 @click.option("--python", is_flag=True, help="A Python program that needs nothing else. [default]")
 @click.option("--fastapi", is_flag=True, help="A Python program with FastAPI.")
+@click.option("--edge", is_flag=True, help="A database with its HTTP API at the edge, and no program.")
 @click.option("--name", metavar="NAME", help="The project; its database is NAME-db. [default: the folder's name]")
 @global_options
 @pass_state
-def init(state: State, *, folder: Path | None, hono: bool, python: bool, fastapi: bool, name: str | None) -> None:
+def init(
+    state: State, *, folder: Path | None, hono: bool, python: bool, fastapi: bool, edge: bool, name: str | None
+) -> None:
     """Write a new project into FOLDER, or into the current folder.
 
     It is a program that runs, with a database and its first migration. In a folder that has files already, only virke.toml
     is written, unless an option names a program. A file that is there is never touched.
     """
-    asked = [kind for kind, is_asked in (("hono", hono), ("python", python), ("fastapi", fastapi)) if is_asked]
+    kinds = {"hono": hono, "python": python, "fastapi": fastapi, "edge": edge}
+    asked = [kind for kind, is_asked in kinds.items() if is_asked]
     if len(asked) > 1:
         raise UsageError(f"--{' and --'.join(asked)} exclude each other")
     from virke.project.init import BARE, database_of, kind_for, project_name, write_project
@@ -43,4 +47,4 @@ def init(state: State, *, folder: Path | None, hono: bool, python: bool, fastapi
     if kind == BARE:
         return
     state.result(f"wrote {', '.join(shown + path for path in written[1:])}")
-    state.note(f"next: {f'cd {folder} && ' if folder else ''}virke dev")
+    state.note(f"next: {f'cd {folder} && ' if folder else ''}virke dev{' --edge' if kind == 'edge' else ''}")

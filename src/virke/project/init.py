@@ -21,7 +21,7 @@ from typing import Final
 from virke.core.ids import NAME_BYTES_MAX
 from virke.errors import Exists, UsageError
 
-KINDS: Final = ("hono", "python", "fastapi")
+KINDS: Final = ("hono", "python", "fastapi", "edge")
 BARE: Final = "bare"
 """`virke.toml` alone."""
 RUNTIME: Final = "virke-runtime.tgz"

@@ -1,0 +1,185 @@
+"""A project as a service of the edge on this machine, while it is written: built again, and served again, at each change.
+
+Knows the order in which things happen, and what a change means. How a component is built is said in `building`, how it is
+served in `edge_server`.
+
+1. What can't work is an error before anything is built: a missing tool, a port that is taken.
+2. The database is of the local store, as with `virke dev`: made if it is missing, with its migrations, by the command line's own
+   engine, so that both see the same data and they last.
+3. A build that fails is told, and what was served goes on; it is tried again at the next change.
+4. The new component is compiled before the old one ends, so nothing is away for longer than a second.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from virke.config import NODE_VARIABLE
+from virke.errors import Invalid, Unavailable, VirkeError
+from virke.migrations import migrate
+from virke.opening import connect
+from virke.project.building import Plan, build
+from virke.project.children import Child, Children, ending
+from virke.project.edge_server import READY, Served
+from virke.project.watching import changes
+
+MIGRATIONS: Final = "migrations"
+TICK_MS: Final = 200
+SOURCES: Final = frozenset({".py", ".toml", ".txt", ".html", ".json"})
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeProject:
+    """What is served: a plan's component on a port, over a store; `config` is the service's Config Store."""
+
+    plan: Plan
+    database: str
+    store: str
+    port: int
+    reloads: bool = True
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def develop_edge(project: EdgeProject, say: Say, show: Callable[[str], None]) -> None:
+    """Build and serve it until a signal comes (`KeyboardInterrupt`); `show` is called with the URL, once, when it answers.
+
+    Raises:
+        UsageError: something is missing here. Invalid: the app can't run there. Unavailable: a tool failed, or the service ended.
+    """
+    with Children() as children:
+        running = _Running(project, children, say)
+        try:
+            running.migrate(creates=True)
+            build(project.plan, say)
+            running.serve()
+            show(running.url)
+            for changed in changes(project.plan.folder, TICK_MS):
+                running.look(changed)
+        finally:
+            running.stop()
+
+
+class _Running:
+    """The service that is up."""
+
+    def __init__(self, project: EdgeProject, children: Children, say: Say) -> None:
+        self._project = project
+        self._children = children
+        self._say = say
+        self._service: Service | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self._project.port}"
+
+    def migrate(self, *, creates: bool = False) -> None:
+        """Apply what waits; a broken file is told. Raises `VirkeError`: the database can't be created."""
+        folder = self._project.plan.folder / MIGRATIONS
+        database = connect(self._project.database, self._project.store, create=creates)
+        try:
+            if folder.is_dir():
+                migrate(database, folder, report=lambda file: self._say(f"applied {file.file_name}"))
+        except VirkeError as error:
+            tell(error, self._say)
+        finally:
+            database.close()
+
+    def serve(self) -> None:
+        """Serve what was built, in place of what is served. Raises `Unavailable`: it does not start."""
+        project = self._project
+        served = Served(str(project.plan.program), project.store, project.port, project.config)
+        self._say("compiling the component for this machine (once for each build; it may take half a minute)")
+        compile_ahead(served, project.plan.folder, self._children)
+        self.stop()
+        self._service = Service(served, project.plan.folder, children=self._children, say=self._say)
+
+    def stop(self) -> None:
+        """End the service, if it is up."""
+        if self._service is not None:
+            self._service.stop()
+            self._service = None
+
+    def look(self, changed: frozenset[Path]) -> None:
+        """See to what changed, and whether the service is up."""
+        if any(path.parts[0] == MIGRATIONS for path in changed):
+            self.migrate()
+        sources = {
+            path for path in changed if path.suffix in SOURCES and path.parts[0] not in (MIGRATIONS, "bin", "pkg")
+        }
+        if sources and self._project.reloads:
+            self._build_again()
+        if self._service is not None and (code := self._service.child.code) is not None:
+            raise Unavailable(f"the service {ending(code)}")
+
+    def _build_again(self) -> None:
+        try:
+            if build(self._project.plan, self._say).is_new:
+                self.serve()
+                self._say("serves the new build")
+        except VirkeError as error:
+            tell(error, self._say)
+
+
+class Service:
+    """A component that answers, in a process of its own."""
+
+    def __init__(self, served: Served, folder: Path, *, children: Children, say: Say) -> None:
+        """Start it and wait until it answers. Raises `Unavailable` with what it said: it did not."""
+        self.child = _start(served, folder, children)
+        self._say = say
+        try:
+            line = self.child.said.readline()
+            if not line.startswith(READY):
+                said = (line + self.child.said.read()).strip().removeprefix("error: ")
+                raise Unavailable(f"the service {ending(self.child.wait())}: {said}")
+        except BaseException:
+            self.child.stop()
+            raise
+        self.url = line.removeprefix(READY).strip()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+
+    def _listen(self) -> None:
+        for line in self.child.said:
+            self._say(line.rstrip())
+
+    def stop(self) -> None:
+        """End it, and hear what it says last."""
+        self.child.stop()
+        self._listening.join()
+        self.child.said.close()
+
+
+def compile_ahead(served: Served, folder: Path, children: Children) -> None:
+    """Let the component be compiled into the cache. Raises `Invalid` with what was said: it can't be."""
+    child = _start(Served(served.component, served.store, None, served.config, served.backends), folder, children)
+    try:
+        said, code = child.said.read(), child.wait()
+        child.said.close()
+    finally:
+        child.stop()
+    if code:
+        raise Invalid(f"the component can't be served: {said.strip().removeprefix('error: ') or ending(code)}")
+
+
+def _start(served: Served, folder: Path, children: Children) -> Child:
+    command = [sys.executable, "-P", "-m", "virke.project.edge_server", served.text]
+    environ = {name: value for name, value in os.environ.items() if name != NODE_VARIABLE}
+    return children.start(command, folder, environ, heard=True)
+
+
+def tell(error: VirkeError, say: Say) -> None:
+    """Say an error, with what it knows besides."""
+    if traceback := error.context.get("traceback"):
+        say(str(traceback))
+    say(f"error: {error.message}")
+    if hint := error.context.get("hint"):
+        say(f"hint: {hint}")
