@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test clients prove lint types bench runtime
+.PHONY: setup demo test clients prove lint types bench runtime wasi
 
 setup: $(READY)
 
@@ -29,6 +29,9 @@ types: $(READY)
 
 runtime: # packs js/ into what `virke init` gives to new projects; needs Node and a registry
 	js/pack.sh
+
+wasi: $(READY) # apsw for WebAssembly, from pinned sources, into the wheel that is part of the package; needs cargo, mvn and the indexes
+	$(VENV)/bin/python -m wasi.build
 
 bench: $(READY)
 	$(VENV)/bin/python -m bench
