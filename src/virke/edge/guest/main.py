@@ -21,11 +21,9 @@ from virke.api.failures import failed
 from virke.edge.guest.api import CODEC, INTERNAL, Served
 from virke.edge.guest.calls import Failed
 from virke.edge.guest.http import Arrived, send
-from virke.edge.guest.place import build_in
 from virke.edge.guest.service import SERVICE
 from virke.errors import VirkeError
 
-__all__ = ["HttpIncoming", "build_in"]
 IDLE_MS: Final = 10_000
 """How long a sandbox waits for its next request."""
 LIFE_S: Final = 120.0

@@ -1,4 +1,4 @@
-"""The place that programs of `virke.runtime` run in here: the databases of the service's own store.
+"""Programs that are built in, and the place that `virke.runtime` runs in here: the databases of the service's own store.
 
 Knows the runtime and the parts of the sandbox; knows no request.
 
@@ -62,17 +62,17 @@ def fire(app: Callable[..., Any], module: str) -> None:
     serve(app)
 
 
-def build_in(target: str) -> None:
-    """Import a program (`module:app`, or `module` if it calls `fire`) and serve it: once, while the component is built.
+def use(module: str, name: str = "") -> None:
+    """Import a program (`app` of its module if no name is given, or what it calls `fire` with) and serve it.
 
-    Raises:
-        UsageError: the module has no such app.
+    Once, while the component is built. Raises `UsageError`: the module has no such app.
     """
-    module, _, name = target.partition(":")
     found = import_module(module)
     complete()
-    if SERVICE.program is None:
-        app = getattr(found, name or "app", None)
+    if name or SERVICE.program is None:
+        app: Any = found
+        for part in (name or "app").split("."):
+            app = getattr(app, part, None)
         if not callable(app):
             raise UsageError(f"{module} has no app {name or 'app'!r}", hint="write MODULE:APP, or call fire(app) in it")
         serve(app)
