@@ -12,15 +12,16 @@ Knows tables and affinities; knows CSV only by its records (`csv_file`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from virke.engine.sqlite import Connection, Error, Guard, Value, total_changes, translate
-from virke.errors import Invalid, SqlError, VirkeError
+from virke.engine.sqlite import Connection, Error, Guard, Value, total_changes
+from virke.errors import Invalid
 from virke.transfer.csv_file import EMPTY_TEXT, Layout, Records, Type, body, survey
 from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.source import Progress, Source, silent
 from virke.transfer.sql_dump import Loaded
+from virke.transfer.table import Column, by_name, columns_of, create, insert, refused
 
 Convert = Callable[[str], Value]
 
@@ -38,28 +39,6 @@ _CONVERT: Final[dict[Type, Convert]] = {
     Type.REAL: float,
     Type.TEXT: str,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column that can be written: its declared type in capitals, and what stands for NULL, as SQL, if that is refused."""
-
-    name: str
-    declared: str
-    default: str | None
-
-    @property
-    def keeps_types(self) -> bool:
-        """Whether it stores text as text, and numbers as numbers."""
-        numeric_or_text = any(part in self.declared for part in ("INT", "CHAR", "CLOB", "TEXT"))
-        return self.declared in ("", "ANY") or ("BLOB" in self.declared and not numeric_or_text)
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether it makes a number of a text that is one."""
-        if "INT" in self.declared:
-            return True
-        return not self.keeps_types and not any(part in self.declared for part in ("CHAR", "CLOB", "TEXT"))
 
 
 def load_csv(
@@ -82,77 +61,39 @@ def load_csv(
     layout = survey(source, encoding, progress, form=form)
     before = total_changes(connection)
     try:
-        there = _columns_of(connection, table)
+        there = columns_of(connection, table)
         if not there:
-            connection.execute(_create(table, layout)).fetchall()
+            connection.execute(create(table, layout.columns, [_DECLARED[type_] for type_ in layout.types])).fetchall()
     except Error as error:
-        raise _refused(f"can't make table {table!r}", error, guard) from error
+        raise refused(f"can't make table {table!r}", error, guard) from error
     into = _into(layout, there, table) if there else []
     if there and not layout.has_header:
         layout = replace(layout, columns=tuple(column.name for column in into))
     records = Records(source, encoding, layout.delimiter, progress=progress)
     try:
-        connection.executemany(_insert(table, layout, into), _rows(records, layout, into)).fetchall()
+        connection.executemany(insert(table, layout.columns, into), _rows(records, layout, into)).fetchall()
     except Error as error:
-        raise _refused(f"{source.name}, line {records.line}", error, guard) from error
+        raise refused(f"{source.name}, line {records.line}", error, guard) from error
     return Loaded(1 if there else 2, total_changes(connection) - before, warnings=layout.warnings)
 
 
-def _refused(where: str, error: Exception, guard: Guard) -> VirkeError:
-    meant = translate(error, guard)
-    message = f"{where}: {meant.message}; nothing was changed"
-    return SqlError(message, sqlite_code=meant.sqlite_code) if isinstance(meant, SqlError) else type(meant)(message)
-
-
-def quoted(name: str) -> str:
-    """A name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _create(table: str, layout: Layout) -> str:
-    columns = zip(layout.columns, layout.types, strict=True)
-    return f"CREATE TABLE {quoted(table)}({', '.join(f'{quoted(name)} {_DECLARED[type_]}' for name, type_ in columns)})"
-
-
-def _insert(table: str, layout: Layout, into: Sequence[_Column]) -> str:
-    names = ",".join(map(quoted, layout.columns))
-    marks = [f"coalesce(?,({column.default}))" if column.default else "?" for column in into]
-    return f"INSERT INTO {quoted(table)}({names}) VALUES({','.join(marks or '?' * len(layout.columns))})"
-
-
-def _columns_of(connection: Connection, table: str) -> list[_Column]:
-    """All columns that can be written, in order; none if there is no such table."""
-    rows = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
-    return [
-        _Column(str(name), str(declared).upper(), str(default) if refuses_null and default is not None else None)
-        for _, name, declared, refuses_null, default, _, hidden in rows
-        if hidden in (0, 1)
-    ]
-
-
-def _into(layout: Layout, there: Sequence[_Column], table: str) -> list[_Column]:
+def _into(layout: Layout, there: Sequence[Column], table: str) -> list[Column]:
     """The column of the table for each of the file. Raises `Invalid`: there is none."""
     if not layout.has_header:
         if len(layout.columns) > len(there):
             raise Invalid(f"table {table!r} has {len(there)} columns, and the first line {len(layout.columns)} fields")
         return list(there[: len(layout.columns)])
-    by_name = {column.name.lower(): column for column in there}
-    if unknown := [name for name in layout.columns if name.lower() not in by_name]:
-        raise Invalid(
-            f"table {table!r} has no column {', '.join(map(repr, unknown))} that a file could fill; "
-            f"it has {', '.join(column.name for column in there)}"
-        )
-    return [by_name[name.lower()] for name in layout.columns]
+    return by_name(layout.columns, there, table)
 
 
-def _converters(layout: Layout, into: Sequence[_Column]) -> list[Convert]:
+def _converters(layout: Layout, into: Sequence[Column]) -> list[Convert]:
     """For each field what makes a value of it: text where the column's affinity does the rest."""
     if not into:
         return [_CONVERT[type_] for type_ in layout.types]
     return [_CONVERT[type_] if column.keeps_types else str for column, type_ in zip(into, layout.types, strict=True)]
 
 
-def _rows(records: Records, layout: Layout, into: Sequence[_Column]) -> Iterator[tuple[Value, ...]]:
+def _rows(records: Records, layout: Layout, into: Sequence[Column]) -> Iterator[tuple[Value, ...]]:
     convert = _converters(layout, into)
     is_text = [column.keeps_types or not column.is_numeric for column in into] or [make is str for make in convert]
     empty = ["" if text and make is str else None for text, make in zip(is_text, convert, strict=True)]
