@@ -72,7 +72,7 @@ def test_only_these_kinds_can_be_said() -> None:
         ("x.db", b"\0" * 100, "not an SQLite database"),
         ("x.sql", "SELECT 1;".encode("utf-16-le"), "UTF-16 text without a byte order mark"),
         ("x.sql", "SELECT 1;".encode("utf-32"), "UTF-32"),
-        ("x.sql.gz", b"\x1f\x8b\x08", "is compressed \\(gzip\\)"),
+        ("x.sql.zst", b"\x28\xb5\x2f\xfd", "is compressed \\(zstd\\)"),
         ("x.csv", b"a,b\n1,\xe9\n", "line 2: not valid UTF-8"),
         ("x", b"hello", "can't tell what x is"),
         ("x.sql", b"-- MySQL dump 10.13\n", "dump of MySQL"),

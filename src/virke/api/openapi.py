@@ -141,10 +141,10 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
         },
     ),
     ("/db/{name}/import", "POST"): About(
-        "Import a dump, an SQLite file or a CSV file",
+        "Import a dump, an SQLite file, or CSV or JSON into a table",
         ref("Imported"),
         query={
-            "kind": {"enum": ["sql", "sqlite", "csv"]},
+            "kind": {"enum": ["sql", "sqlite", "csv", "ndjson"]},
             "table": TEXT,
             "replace": _SWITCH,
             "name": TEXT,
@@ -155,9 +155,14 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
         raw=True,
     ),
     ("/db/{name}/export", "GET"): About(
-        "Export the database, or a table as CSV",
-        query={"format": {"enum": ["sql", "sqlite", "csv"]}, "table": TEXT},
-        media=("application/sql", "application/vnd.sqlite3", "text/csv"),
+        "Export the database or a table",
+        query={
+            "format": {"enum": ["sql", "sqlite", "csv", "ndjson"]},
+            "table": TEXT,
+            "schema_only": _SWITCH,
+            "data_only": _SWITCH,
+        },
+        media=("application/sql", "application/vnd.sqlite3", "text/csv", NDJSON),
     ),
     ("/tokens", "GET"): About("The tokens, without their text", _TOKENS),
     ("/tokens", "POST"): About(

@@ -198,12 +198,14 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """The whole database as `sql` or `sqlite`; as `csv` one table."""
+    """The database as `sql` or `sqlite`; one table as `sql`, `csv` or `ndjson`; as `sql` perhaps only its schema or its rows."""
 
     scope: ClassVar[Scope] = Scope.READ
     database: str
     format: str = "sql"
     table: str | None = None
+    schema_only: bool = False
+    data_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

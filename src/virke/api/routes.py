@@ -34,7 +34,12 @@ PATHS_KEPT: Final = 1024
 PATH_CHARS: Final = 300
 """Shorter paths that were asked for last are remembered with what they mean: the same few come again and again."""
 _LINES: Final = (("content-type", NDJSON),)
-MEDIA_TYPE_OF: Final = {"sql": "application/sql", "sqlite": "application/vnd.sqlite3", "csv": "text/csv; charset=utf-8"}
+MEDIA_TYPE_OF: Final = {
+    "sql": "application/sql",
+    "sqlite": "application/vnd.sqlite3",
+    "csv": "text/csv; charset=utf-8",
+    "ndjson": "application/x-ndjson",
+}
 
 
 def has_endless_body(method: str, path: str) -> bool:

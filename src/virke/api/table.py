@@ -59,8 +59,8 @@ _RUN: Final = ("timeout_ms", "meta", "read_only", "foreign_keys")
 _SQL: Final = ("sql", "params", "rows", "script", "at", *_RUN)
 ANY: Final = ("*",)
 _TRUE: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
-IMPORTS: Final = frozenset({None, "sql", "sqlite", "csv"})
-EXPORTS: Final = frozenset({"sql", "sqlite", "csv"})
+IMPORTS: Final = frozenset({None, "sql", "sqlite", "csv", "ndjson"})
+EXPORTS: Final = frozenset({"sql", "sqlite", "csv", "ndjson"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ def _migrate(call: Call) -> Migrate:
 def _import(call: Call) -> Import:
     fields, request = call.fields, call.request
     if (kind := fields.get("kind")) not in IMPORTS:
-        raise Invalid(f"kind must be sql, sqlite or csv, not {kind!r}; without it the content says what it is")
+        raise Invalid(f"kind must be sql, sqlite, csv or ndjson, not {kind!r}; without it the content says what it is")
     announced = request.headers.get("content-length", "")
     return Import(
         call.database,
@@ -227,9 +227,12 @@ def _import(call: Call) -> Import:
 def _export(call: Call) -> Export:
     table = call.fields.get("table")
     form = call.fields.get("format", "sql" if table is None else "csv")
-    if form not in EXPORTS or (form == "csv") != (table is not None):
-        raise Invalid("format must be sql or sqlite; csv is for one table, named by `table`")
-    return Export(call.database, form, table)
+    if form not in EXPORTS or (form in ("csv", "ndjson") and table is None) or (form == "sqlite" and table is not None):
+        raise Invalid("format must be sql or sqlite, or with `table` sql, csv or ndjson")
+    schema_only, data_only = _flag(call.fields, "schema_only"), _flag(call.fields, "data_only")
+    if (schema_only and data_only) or (form != "sql" and (schema_only or data_only)):
+        raise Invalid("schema_only and data_only exclude each other, and are for sql")
+    return Export(call.database, form, table, schema_only, data_only)
 
 
 def _create(call: Call) -> CreateDatabase:
@@ -284,7 +287,7 @@ OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
     "migrations": {"GET": Route(lambda call: GetMigrations(call.database))},
     "migrate": {"POST": Route(_migrate, body=("files", "dry_run", "undo", "status"))},
     "import": {"POST": Route(_import, query=("kind", "table", "replace", "name", "encoding", "no_header", "types"))},
-    "export": {"GET": Route(_export, query=("format", "table"))},
+    "export": {"GET": Route(_export, query=("format", "table", "schema_only", "data_only"))},
 }
 """What follows `/db/NAME`: by method."""
 OF_THE_NODE: Final[Mapping[str, Mapping[str, Route]]] = {

@@ -64,7 +64,13 @@ def give_out(operation: Export, place: Place) -> Parts:
     with ExitStack() as stack:
         stack.enter_context(place.in_use(operation.database))
         database = place.database(operation.database)
-        parts = export_parts(database, format=operation.format, table=operation.table)
+        parts = export_parts(
+            database,
+            format=operation.format,
+            table=operation.table,
+            schema_only=operation.schema_only,
+            data_only=operation.data_only,
+        )
         stack.callback(parts.close)
         return Parts(parts, stack.pop_all().close)
 

@@ -36,7 +36,7 @@ class _Terminal(io.RawIOBase):
 
 @click.command(name="import")
 @click.argument("file")
-@click.option("--table", metavar="NAME", help="The table that a CSV file goes into.")
+@click.option("--table", metavar="NAME", help="The table that a CSV or JSON file goes into.")
 @click.option("--replace", is_flag=True, help="Let a SQLite file replace all that is in the database.")
 @click.option("--encoding", metavar="NAME", help="The encoding of its text. [default: UTF-8, or UTF-16 with its mark]")
 @click.option("--no-header", is_flag=True, help="The first record of a CSV file is data too.")
@@ -55,7 +55,7 @@ def import_(
     no_header: bool,
     types: str | None,
 ) -> None:
-    """Import a SQL dump, a SQLite file or a CSV file.
+    """Import a SQL dump, a SQLite file, or CSV or JSON into a table.
 
     What FILE is shows its content; '-' reads standard input. All of it is one commit: on any error, nothing has
     changed.
@@ -102,16 +102,20 @@ def import_(
 @click.command()
 @click.argument("file")
 @click.option(
-    "--format", "form", type=click.Choice(["sql", "sqlite", "csv"]), help="[default: by FILE's name, else sql]"
+    "--format", "form", type=click.Choice(["sql", "sqlite", "csv", "ndjson"]), help="[default: by FILE's name]"
 )
-@click.option("--table", metavar="NAME", help="The table that a CSV file is made of.")
+@click.option("--table", metavar="NAME", help="Only this table.")
+@click.option("--schema-only", is_flag=True, help="As SQL, without rows.")
+@click.option("--data-only", is_flag=True, help="As SQL, the rows alone.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @global_options
 @pass_state
-def export(state: State, file: str, *, form: str | None, table: str | None, force: bool) -> None:
-    """Export the database as SQL or as a SQLite file, or one table as CSV.
+def export(
+    state: State, file: str, *, form: str | None, table: str | None, schema_only: bool, data_only: bool, force: bool
+) -> None:
+    """Export the database as SQL or as a SQLite file, or one table as SQL, CSV or NDJSON.
 
-    FILE ends in .sql, .sqlite, .db or .csv; '-' writes to standard output.
+    FILE ends in .sql, .sqlite, .db, .csv or .ndjson, and after it in .gz to be compressed; '-' writes to standard output.
     """
     target: str | Path | BinaryIO = "-" if file == "-" else Path(file)
     if file == "-" and sys.stdout.isatty():
@@ -121,7 +125,16 @@ def export(state: State, file: str, *, form: str | None, table: str | None, forc
     with open_database(state) as database, progress(state, f"Exporting {file}", in_bytes=True) as report:
         from virke.transfer import export_file
 
-        done = export_file(database, target, format=form, table=table, force=force, progress=report)
+        done = export_file(
+            database,
+            target,
+            format=form,
+            table=table,
+            schema_only=schema_only,
+            data_only=data_only,
+            force=force,
+            progress=report,
+        )
     if file == "-":
         return
     if state.json:

@@ -40,6 +40,7 @@ from virke.engine.transaction import Transaction
 from virke.errors import Conflict, Invalid, NotHere
 from virke.scopes import Scope
 from virke.transfer import Imported
+from virke.transfer.dump import Part
 from virke.transfer.form import AS_FOUND, Form
 
 T = TypeVar("T")
@@ -245,9 +246,11 @@ class RemoteDatabase(Database):
         self.session.catch_up()
         return done
 
-    def export_parts(self, *, format: str, table: str | None) -> Iterator[bytes]:
+    def export_parts(self, *, format: str, part: Part) -> Iterator[bytes]:
         """The bytes of an export, as they come; `virke.transfer.export_file` calls it."""
-        answer = self.session.ask(asking.export(self.name, {"format": format, "table": table}))
+        fields = {"format": format, "table": part.table}
+        fields |= {"schema_only": None if part.rows else "1", "data_only": None if part.schema else "1"}
+        answer = self.session.ask(asking.export(self.name, fields))
         assert answer.stream is not None, "it was asked for"
         return reading.parts_of(answer.stream)
 

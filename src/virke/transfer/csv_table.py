@@ -56,8 +56,6 @@ def load_csv(
     Raises:
         Invalid: the file is no table, its columns are not the table's, or SQLite refuses a record (`SqlError`).
     """
-    if not table.strip() or "\0" in table:
-        raise Invalid("the table for a CSV file needs a name")
     layout = survey(source, encoding, progress, form=form)
     before = total_changes(connection)
     try:

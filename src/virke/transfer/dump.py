@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import copysign
 from typing import Final
 
 from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Row, Value
+from virke.errors import Invalid, NotFound
 from virke.transfer.statements import is_complete
 
 PIECE_CHARS: Final = 256 << 10
@@ -47,15 +49,28 @@ _KEYWORDS: Final = frozenset(
 )
 
 
-def dump(connection: Connection) -> Iterator[str]:
-    """The database as SQL, in pieces of whole lines; the connection must not change meanwhile.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a database is written: one table (with its indexes and triggers) or all, the schema, the rows or both."""
+
+    table: str | None = None
+    schema: bool = True
+    rows: bool = True
+
+
+ALL: Final = Part()
+
+
+def dump(connection: Connection, part: Part = ALL) -> Iterator[str]:
+    """The database, or a part of it, as SQL, in pieces of whole lines; the connection must not change meanwhile.
 
     Raises:
+        NotFound: there is no such table. Invalid: a virtual table, which keeps its rows in tables of its own, can't be written so.
         apsw's errors: the database can't be read (`virke.engine.sqlite.translate` says what they mean).
     """
     held: list[str] = []
     size = 0
-    for line in _lines(connection):
+    for line in _lines(connection) if part == ALL else _lines_of(connection, part):
         held.append(line)
         size += len(line)
         if size > PIECE_CHARS:
@@ -91,6 +106,29 @@ def _lines(connection: Connection) -> Iterator[str]:
         yield f"{sql}\n;\n" if "--" in str(sql) else f"{sql};\n"
     if schema_open:
         yield "PRAGMA writable_schema=OFF;\n"
+    yield "COMMIT;\n"
+
+
+def _lines_of(connection: Connection, part: Part) -> Iterator[str]:
+    """As `_lines`, but only what `part` says: virtual tables are made by their own statement, and their tables are theirs to make."""
+    kinds = {str(name): str(kind) for name, kind in connection.execute("SELECT name, type FROM pragma_table_list")}
+    entries = connection.execute(
+        f"SELECT type, name, sql FROM sqlite_schema WHERE sql NOT NULL AND {_NOT_OURS} AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
+        "AND (?1 IS NULL OR tbl_name = ?1 COLLATE NOCASE) ORDER BY type NOT IN ('table'), rowid",
+        (part.table,),
+    ).fetchall()
+    if part.table is not None and not any(kind in ("table", "view") for kind, _, _ in entries):
+        raise NotFound(f"there is no table {part.table!r}")
+    yield "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n"
+    for kind, name, sql in entries:
+        if kinds.get(str(name)) == "shadow":
+            continue
+        if part.schema and (made := _made(str(name), str(sql)) if kind == "table" else f"{sql}\n;\n"):
+            yield made
+        if part.rows and kind == "table":
+            if kinds.get(str(name)) == "virtual":
+                raise Invalid(f"{name} is a virtual table, which only a whole export can hold with its rows")
+            yield from _rows(connection, str(name))
     yield "COMMIT;\n"
 
 

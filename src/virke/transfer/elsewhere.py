@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace as with_changes
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from virke.transfer.dump import Part
 from virke.transfer.form import Form
 from virke.transfer.image import take_in
 from virke.transfer.sniff import Kind, sniff
@@ -32,7 +33,7 @@ class Elsewhere(Protocol):
     ) -> Imported:
         """Import what the parts are, as one commit; `name` is what messages call it. Raises as `import_file`."""
 
-    def export_parts(self, *, format: str, table: str | None) -> Iterator[bytes]:
+    def export_parts(self, *, format: str, part: Part) -> Iterator[bytes]:
         """The bytes of an export. Raises as `export_file`, at once or when they are asked for."""
 
 

@@ -1,34 +1,39 @@
-"""Exporting a snapshot: as an SQLite file, page by page, as SQL text, or one table as CSV.
+"""Exporting a snapshot: as an SQLite file, page by page, as SQL text, or one table as CSV or NDJSON.
 
-Knows the order of things; the formats are in `image`, `dump` and `csv_text`.
+Knows the order of things; the formats are in `image`, `dump`, `csv_text` and `json_table`.
 
 1. What is written is one version, whole; a file appears complete or not at all.
 2. A file that is there is kept without `force`.
-3. `export_parts` gives the same bytes piece by piece, to who takes them at a pace of their own; nothing is collected.
+3. The end of a file's name says the format, and after it `.gz` that it is compressed; one that says nothing known is an error.
+4. `export_parts` gives the same bytes piece by piece, to who takes them at a pace of their own; nothing is collected.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from virke.engine.sqlite import Error, translate
+from virke.engine.sqlite import Connection, Error, translate
 from virke.errors import Invalid, VirkeError
 from virke.transfer.csv_text import csv_text
-from virke.transfer.dump import dump
+from virke.transfer.dump import Part, dump
 from virke.transfer.elsewhere import Elsewhere
 from virke.transfer.image import image_parts, new_file
+from virke.transfer.json_table import json_lines
 from virke.transfer.scratch import Pages, scratch
 from virke.transfer.source import Progress, silent
 
 SQL: Final = "sql"
 IMAGE: Final = "sqlite"
 CSV: Final = "csv"
+NDJSON: Final = "ndjson"
+FORMATS: Final = (SQL, IMAGE, CSV, NDJSON)
 _BY_NAME: Final = {
     ".sqlite": IMAGE,
     ".sqlite3": IMAGE,
@@ -37,8 +42,13 @@ _BY_NAME: Final = {
     ".sql": SQL,
     ".dump": SQL,
     ".csv": CSV,
+    ".ndjson": NDJSON,
+    ".jsonl": NDJSON,
 }
 STANDARD_OUTPUT: Final = "-"
+_GZIPPED: Final = ".gz"
+_GZIP_WINDOW: Final = 31
+"""As zlib has it: the largest window, in the form of gzip."""
 Parts = Generator[bytes, None, None]
 
 
@@ -51,7 +61,7 @@ class Origin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: where to, in which format (`sql`, `sqlite` or `csv`), and how many bytes."""
+    """What was written: where to, in which format (`FORMATS`), and how many bytes."""
 
     path: str
     format: str
@@ -64,69 +74,95 @@ def export_file(
     *,
     format: str | None = None,
     table: str | None = None,
+    schema_only: bool = False,
+    data_only: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Write the newest snapshot as `format` (`sql` or `sqlite`; by default what the name says, else `sql`), or a table as CSV.
+    """Write the newest snapshot as `format` (one of `FORMATS`; by default what the name says), or one table.
 
-    `path` may be a binary stream, or `-` for standard output. `progress` is called with bytes done and in total.
+    As SQL it may be the schema only or the rows only. `path` may be a binary stream, or `-` for standard output. `progress` is
+    called with bytes done and in total.
 
     Raises:
         Exists: there is such a file, and not `force`. NotFound: there is no such table.
-        Invalid: an unknown format, a table without `csv` or `csv` without one, or the file can't be written.
+        Invalid: an unknown format or ending, a table without a format of one or the reverse, or the file can't be written.
         Unavailable, Corrupt: the database can't be read. In all these cases no file was written.
     """
-    chosen = format or _format_of(path, table)
-    _check(chosen, table)
-    report = progress or silent
-    if isinstance(path, (str, PathLike)) and fspath(path) != STANDARD_OUTPUT:
-        with new_file(Path(fspath(path)), force=force) as file:
-            written = _write(_all(database, chosen, table, report), file)
-        return Exported(str(fspath(path)), chosen, written)
+    name = fspath(path) if isinstance(path, (str, PathLike)) else STANDARD_OUTPUT
+    chosen = format or _format_of(name, table)
+    part = _part(chosen, table, schema_only=schema_only, data_only=data_only)
+    parts = _all(database, chosen, part, progress or silent)
+    if name.lower().endswith(_GZIPPED):
+        parts = _compressed(parts)
+    if name != STANDARD_OUTPUT:
+        with new_file(Path(name), force=force) as file:
+            written = _write(parts, file)
+        return Exported(name, chosen, written)
     stream = sys.stdout.buffer if isinstance(path, (str, PathLike)) else path
-    written = _write(_all(database, chosen, table, report), stream)
+    written = _write(parts, stream)
     stream.flush()
     return Exported(STANDARD_OUTPUT, chosen, written)
 
 
-def export_parts(database: Origin, *, format: str = SQL, table: str | None = None) -> Parts:
+def export_parts(
+    database: Origin, *, format: str = SQL, table: str | None = None, schema_only: bool = False, data_only: bool = False
+) -> Parts:
     """The bytes that `export_file` writes, piece by piece; close it, unless it is read to its end.
 
     Raises:
         As `export_file`; `Invalid` at once, the rest when pieces are asked for.
     """
-    _check(format, table)
-    return _parts(database.snapshot(), format, table, silent)
+    part = _part(format, table, schema_only=schema_only, data_only=data_only)
+    return _parts(database.snapshot(), format, part, silent)
 
 
-def _all(database: Origin, format: str, table: str | None, progress: Progress) -> Iterator[bytes]:
+def _all(database: Origin, format: str, part: Part, progress: Progress) -> Iterator[bytes]:
     if isinstance(database, Elsewhere):
-        return database.export_parts(format=format, table=table)
-    return _parts(database.snapshot(), format, table, progress)
+        return database.export_parts(format=format, part=part)
+    return _parts(database.snapshot(), format, part, progress)
 
 
-def _format_of(path: str | PathLike[str] | BinaryIO, table: str | None) -> str:
-    suffix = Path(fspath(path)).suffix.lower() if isinstance(path, (str, PathLike)) else ""
-    return _BY_NAME.get(suffix, SQL if table is None else CSV)
+def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
+    packer = zlib.compressobj(wbits=_GZIP_WINDOW)
+    for part in parts:
+        yield packer.compress(part)
+    yield packer.flush()
 
 
-def _check(format: str, table: str | None) -> None:
-    if format not in (SQL, IMAGE, CSV):
-        raise Invalid(f"unknown format {format!r}; known: {SQL}, {IMAGE}, {CSV}")
-    if format == CSV and table is None:
-        raise Invalid("a CSV file holds one table: say which (--table)")
-    if format != CSV and table is not None:
-        raise Invalid(f"--table is for CSV; {format} holds the whole database")
+def _format_of(name: str, table: str | None) -> str:
+    suffix = Path(name.lower().removesuffix(_GZIPPED)).suffix if name != STANDARD_OUTPUT else ""
+    found = _BY_NAME.get(suffix, "" if suffix else SQL if table is None else CSV)
+    if not found:
+        raise Invalid(
+            f"what is a file whose name ends in {suffix}? Known are .sql, .sqlite, .db, .csv and .ndjson, each with .gz after "
+            "it or not; --format says it too"
+        )
+    return found
+
+
+def _part(format: str, table: str | None, *, schema_only: bool, data_only: bool) -> Part:
+    if format not in FORMATS:
+        raise Invalid(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
+    if format in (CSV, NDJSON) and table is None:
+        raise Invalid(f"a file of {format} holds one table: say which (--table)")
+    if format == IMAGE and table is not None:
+        raise Invalid(f"--table is for the other formats; {format} holds the whole database")
+    if schema_only and data_only:
+        raise Invalid("schema only and data only exclude each other")
+    if (schema_only or data_only) and format != SQL:
+        raise Invalid(f"schema only and data only are for SQL, not for {format}")
+    return Part(table, schema=not data_only, rows=not schema_only)
 
 
 def _write(parts: Iterator[bytes], file: BinaryIO) -> int:
     return sum(file.write(part) for part in parts)
 
 
-def _parts(base: Pages, format: str, table: str | None, progress: Progress) -> Parts:
+def _parts(base: Pages, format: str, part: Part, progress: Progress) -> Parts:
     if format == IMAGE:
         return image_parts(base, progress) if base.page_count else _empty_image(base)
-    return _text_parts(base, table, progress)
+    return _text_parts(base, format, part, progress)
 
 
 def _now_ms() -> int:
@@ -140,14 +176,21 @@ def _empty_image(base: Pages) -> Parts:
         yield work.path.read_bytes()
 
 
-def _text_parts(base: Pages, table: str | None, progress: Progress) -> Parts:
+def _text_parts(base: Pages, format: str, part: Part, progress: Progress) -> Parts:
     with scratch() as work:
         work.materialize(base, progress)
         with work.opened(_now_ms(), base.page_size) as (connection, guard):
             try:
-                for piece in dump(connection) if table is None else csv_text(connection, table):
+                for piece in _text(connection, format, part):
                     yield piece.encode()
             except VirkeError:
                 raise
             except (Error, UnicodeError) as error:
                 raise translate(error, guard) from error
+
+
+def _text(connection: Connection, format: str, part: Part) -> Iterator[str]:
+    if format == SQL:
+        return dump(connection, part)
+    assert part.table is not None, "it was asked for"
+    return csv_text(connection, part.table) if format == CSV else json_lines(connection, part.table)

@@ -24,6 +24,7 @@ from virke.transfer.csv_table import load_csv
 from virke.transfer.elsewhere import Elsewhere, send
 from virke.transfer.form import Form
 from virke.transfer.image import take_in
+from virke.transfer.json_table import load_json
 from virke.transfer.scratch import Fingerprints, Pages, Scratch, scratch
 from virke.transfer.sniff import Kind, Sniffed, kind_named, sniff
 from virke.transfer.source import Progress, Source, open_source, silent
@@ -79,9 +80,9 @@ def import_file(
     types: str = "infer",
     progress: Progress | None = None,
 ) -> Imported:
-    """Import an SQL dump, an SQLite file or, with `table`, a CSV file, as one commit, into an embedded database or a node's.
+    """Import an SQL dump, an SQLite file or, with `table`, CSV or JSON, as one commit, into an embedded database or a node's.
 
-    They are told apart by content, unless `kind` (`sql`, `sqlite`, `csv`) says it; so is the `encoding` of text. Without `header`
+    They are told apart by content, unless `kind` (`sql`, `sqlite`, `csv`, `ndjson`) says it; so is the `encoding` of text. Without `header`
     the first record of a table is data; `types` as `infer` makes numbers of columns that are all numbers, as `text` it leaves
     every value as it is written. A binary stream is kept in a file while it
     is read, up to a limit (docs/transfer.md); `name` is what messages call it. `progress` is called with bytes done and
@@ -101,12 +102,14 @@ def import_file(
                 database, source, work, now_ms, table=table, replace=replace, kind=wanted, form=form, progress=report
             )
         sniffed = sniff(source.head(), source.name, table=table is not None, kind=wanted, encoding=encoding)
-        if (sniffed.kind is Kind.CSV) != (table is not None):
+        if sniffed.kind.is_table != (table is not None):
             raise Invalid(
-                f"{source.name} is a CSV file: say which table it is for (--table)"
+                f"{source.name} is {_named(sniffed.kind)}: say which table it is for (--table)"
                 if table is None
-                else f"--table is for CSV files; {source.name} is {_named(sniffed.kind)}"
+                else f"--table is for CSV and JSON files; {source.name} is {_named(sniffed.kind)}"
             )
+        if table is not None and (not table.strip() or "\0" in table):
+            raise Invalid(f"the table for {_named(sniffed.kind)} needs a name")
         if replace and sniffed.kind is not Kind.IMAGE:
             raise Invalid(f"--replace is for SQLite files; {source.name} is {_named(sniffed.kind)}")
         with database.long_write() as write:
@@ -125,7 +128,8 @@ def import_file(
 
 
 def _named(kind: Kind) -> str:
-    return {Kind.IMAGE: "an SQLite file", Kind.SQL: "SQL text", Kind.CSV: "a CSV file"}[kind]
+    names = {Kind.IMAGE: "an SQLite file", Kind.SQL: "SQL text", Kind.CSV: "a CSV file", Kind.JSON: "a JSON file"}
+    return names[kind]
 
 
 def _attempt(job: _Job, replace: bool) -> Imported:
@@ -168,6 +172,8 @@ def _load(base: Pages, job: _Job) -> Loaded:
         if job.sniffed.kind is Kind.CSV:
             form, report = job.form, job.progress
             loaded = load_csv(connection, guard, source, encoding=encoding, table=job.table, form=form, progress=report)
+        elif job.sniffed.kind is Kind.JSON:
+            loaded = load_json(connection, guard, source, encoding=encoding, table=job.table, progress=job.progress)
         else:
             # SQLite takes any bytes as text, and so do dumps of databases in which such text is
             errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"

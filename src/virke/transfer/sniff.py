@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes: an SQLite file, an SQL dump or a CSV table.
+"""What a file is, told by its first bytes: an SQLite file, an SQL dump, or a table as CSV or JSON.
 
 Pure. The name of the file decides only where its content fits more than one.
 
@@ -25,7 +25,6 @@ DELIMITERS: Final = ",;\t|"
 CONVERT: Final = "convert it to SQLite's SQL, or export its tables as CSV"
 
 _PACKED: Final = {
-    b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "zip",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"BZh": "bzip2",
@@ -33,6 +32,7 @@ _PACKED: Final = {
 }
 _IMAGE_NAMES: Final = frozenset({".sqlite", ".sqlite3", ".db", ".db3"})
 _CSV_NAMES: Final = frozenset({".csv", ".tsv", ".tab", ".psv"})
+_JSON_NAMES: Final = frozenset({".ndjson", ".jsonl", ".json"})
 _SQL_NAMES: Final = frozenset({".sql", ".dump"})
 _BEGINNING = re.compile(r"(?>(?:[\s;]++|--[^\n]*+\n?|/\*(?s:.*?)(?:\*/|\Z))*)")
 _SQL_WORD = re.compile(
@@ -41,6 +41,7 @@ _SQL_WORD = re.compile(
     re.IGNORECASE,
 )
 _BROKEN = re.compile("[\udc80-\udcff]").search
+_JSON = re.compile(r"\s*(?:\[\s*)?\{\s*[\"}]").match
 _LONE_WORD = re.compile(r"\w+[ \t]*(?:\r?\n|\Z|[,|\t]|;[ \t]*\w)")
 _HEADER = re.compile(r"[\w .%#/-]+[,;|\t][^;=()'\n]*(?:\r?\n|\Z)")
 _ANNOUNCED = re.compile(r"^\s*(?:-- (MySQL|MariaDB|phpMyAdmin|PostgreSQL)|/\*![0-9M])", re.IGNORECASE | re.MULTILINE)
@@ -62,11 +63,17 @@ _FOREIGN: Final = (
 
 
 class Kind(Enum):
-    """The three kinds of file that can be imported."""
+    """The kinds of file that can be imported."""
 
     IMAGE = "sqlite"
     SQL = "sql"
     CSV = "csv"
+    JSON = "ndjson"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is rows of one table, which has to be named."""
+        return self in (Kind.CSV, Kind.JSON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +166,8 @@ def _text_of(head: bytes, encoding: str) -> str:
 
 def _kind(text: str, suffix: str, table: bool) -> Kind | None:
     named = Kind.SQL if suffix in _SQL_NAMES else Kind.CSV if suffix in _CSV_NAMES or table else None
+    if suffix in _JSON_NAMES or (named is not Kind.SQL and _JSON(text)):
+        return Kind.JSON
     begin = _first_token(text)
     if _DOT_COMMAND.match(text, begin):
         return named or Kind.SQL

@@ -8,21 +8,24 @@ race reads it again.
    those; nothing is replaced.
 3. A stream is read only as far as it is asked for: what is refused at its beginning is refused there, and
    takes no more room than was read until then. Beyond `STREAM_BYTES_MAX`, or half of the room that was free, it is `TooLarge`.
-4. A path may name a regular file or a pipe. A device, which may never end, is refused before it is opened, and a named
+4. What is compressed with gzip is unpacked while it is read, as a stream is.
+5. A path may name a regular file or a pipe. A device, which may never end, is refused before it is opened, and a named
    pipe that no program writes into is empty after `WRITER_WAIT_S`. A file that grows is read as long as it was at first.
 """
 
 from __future__ import annotations
 
 import codecs
+import gzip
 import os
 import select
 import shutil
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from virke.errors import Invalid, NotFound, TooLarge
 from virke.transfer.sniff import HEAD_BYTES, not_valid
@@ -31,6 +34,7 @@ CHUNK_BYTES: Final = 1 << 20
 STREAM_BYTES_MAX: Final = 16 << 30
 WRITER_WAIT_S: Final = 10.0
 _READING: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_GZIP: Final = b"\x1f\x8b"
 STANDARD_INPUT: Final = "standard input"
 
 Progress = Callable[[int, int], None]
@@ -98,7 +102,12 @@ class Source:
         """Take the next chunk of the stream into the file; whether there was one."""
         if self._stream is None:
             return False
-        data = self._stream.read(CHUNK_BYTES)
+        try:
+            data = self._stream.read(CHUNK_BYTES)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise Invalid(
+                f"{self.name} is damaged: not the whole of what gzip wrote ({error}); nothing was changed"
+            ) from error
         if not data:
             self._stream = None
             return False
@@ -142,6 +151,21 @@ class Source:
             ) from error
 
 
+class _Whole:
+    """A stream of which the first bytes were read already."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int = -1) -> bytes:
+        """As that of a stream."""
+        if not self._head:
+            return self._rest.read(size)
+        head, self._head = self._head, b""
+        return head if 0 <= size <= len(head) else head + self._rest.read(size - len(head) if size > 0 else size)
+
+
 def _shown(size_bytes: int) -> str:
     return f"{size_bytes / (1 << 30):.1f} GiB" if size_bytes >= 1 << 30 else f"{size_bytes >> 20} MiB"
 
@@ -164,12 +188,16 @@ def open_source(
     if isinstance(origin, (str, PathLike)):
         path = Path(fspath(origin))
         file = open_input(path)
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        head = file.read(len(_GZIP))
+        if head != _GZIP and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
             return Source(path, path.name)
         stream, called, opened = file, path.name, file
     else:
         stream, called, opened = origin, name or STANDARD_INPUT, None
+        head = stream.read(len(_GZIP))
+    whole = _Whole(head, stream)
+    stream = cast(BinaryIO, gzip.GzipFile(fileobj=cast(BinaryIO, whole), mode="rb") if head == _GZIP else whole)
     spool = folder / "input"
     spool.touch(0o600)
     room = min(stream_bytes_max, shutil.disk_usage(folder).free // 2)
