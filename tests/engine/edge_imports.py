@@ -32,12 +32,14 @@ NEEDED_TOO: Final = (
     "stores.memory",
     "stores.receipt",
     "stores.counted",
+    "stores.bounded",
     "stores.composite",
     "stores.cached.blobs",
     "stores.fastly_kv.layout",
     "tokens.keeping",
     "tokens.record",
     "tokens.table",
+    "edge.limits",
 )
 
 

@@ -20,7 +20,7 @@ from virke.engine.entry import Flusher, Journal
 from virke.engine.freshness import Freshness
 from virke.engine.line import Line
 from virke.engine.long_writes import LongWrite
-from virke.engine.memory import PROCESS, Memory
+from virke.engine.memory import Memory, memory_of
 from virke.engine.readers import Readers
 from virke.engine.results import Collected, Upkept
 from virke.engine.snapshot import SnapshotGone
@@ -116,12 +116,13 @@ def assemble(
     upkeep_beside: bool,
     read_only: bool = False,
     on_connect: OnConnect | None = None,
-    memory: Memory = PROCESS,
+    memory: Memory | None = None,
 ) -> Parts:
     """The parts of the database whose branch this is. Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read."""
     branch.refresh()
-    memory.apply()
-    environment, volume = branch.environment, Volume(branch, memory=memory)
+    environment = branch.environment
+    memory = memory or memory_of(environment.allowance)
+    volume = Volume(branch, memory=memory)
     committing = Committing(volume)
     connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -141,11 +142,12 @@ def assemble(
     def connect_on(root: Root, cache_kib: int) -> Connection:
         return Connection(
             volume.snapshot_of(root),
-            value_bytes_max=root.settings.max_result_mb << 20,
+            value_bytes_max=volume.result_bytes(root),
             monotonic=environment.monotonic,
             cache_kib=cache_kib,
             on_connect=on_connect,
             closed=closed,
+            allowance=environment.allowance,
         )
 
     writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect)

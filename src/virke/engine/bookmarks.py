@@ -79,7 +79,7 @@ class Bookmarks:
             if self._done > after:
                 return
             if (left_s := self._looked_at + LOOK_EVERY_S - self._environment.monotonic()) > 0:
-                self._environment.sleep(left_s)
+                self._environment.wait(left_s)
             self._looked_at = self._environment.monotonic()
             self._begun += 1
             self._branch.refresh()

@@ -72,14 +72,14 @@ class ResultBudget:
         )
 
 
-def work_bytes(limit_bytes: int, spent: int = 0) -> int:
-    """What SQLite may take to read for a request of which `spent` bytes are answered (invariant 3)."""
-    return max(sqlite.WORK_BYTES, (limit_bytes + sqlite.WORK_BYTES - spent) // 2)
+def work_bytes(limit_bytes: int, spent: int = 0, *, least: int = sqlite.WORK_BYTES) -> int:
+    """What SQLite may take to read for a request of which `spent` bytes are answered (invariant 3); `least` in any case."""
+    return max(least, (limit_bytes + least - spent) // 2)
 
 
-def value_bytes(limit_bytes: int, spent: int = 0) -> int:
+def value_bytes(limit_bytes: int, spent: int = 0, *, least: int = sqlite.WORK_BYTES) -> int:
     """How long its next value may be."""
-    return max(min(limit_bytes - spent, work_bytes(limit_bytes, spent)), 0) + (SPARE_BYTES if spent else 0)
+    return max(min(limit_bytes - spent, work_bytes(limit_bytes, spent, least=least)), 0) + (SPARE_BYTES if spent else 0)
 
 
 def rows_at_once(columns: int, value_bytes_max: int) -> int:

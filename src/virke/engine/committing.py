@@ -26,7 +26,7 @@ from typing import Final
 
 from virke.core.change import next_root, untouched
 from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, Verdict, commit
-from virke.core.effects import Delete
+from virke.core.effects import Delete, Tier
 from virke.core.ids import PageNo
 from virke.core.lineage import Forgot
 from virke.core.root import NOT_TOLD, Root, RootAt, has_same_pages
@@ -60,12 +60,13 @@ class Committing:
 
     def claim(self, *, leads: bool = False, may_take: bool = True, losses: int = 0, work_s: float = 0.0) -> Claimant:
         """The claim of one write to its turn; `leads`: the caller holds the lead."""
-        wait_s = self._branch.latest().root.settings.query_timeout_ms / 1000
+        wait_s = self._environment.wait_s(self._branch.latest().root.settings.query_timeout_ms / 1000)
         return Claimant(self.turns, wait_s=wait_s, leads=leads, may_take=may_take, losses=losses, work_s=work_s)
 
     def gives_up_at(self) -> float:
         """When (monotonic seconds) a write that begins now has waited long enough for the store's pace."""
-        return self._environment.monotonic() + self._branch.latest().root.settings.query_timeout_ms / 1000
+        most_s = self._branch.latest().root.settings.query_timeout_ms / 1000
+        return self._environment.monotonic() + self._environment.wait_s(most_s)
 
     def commit(
         self,
@@ -81,7 +82,23 @@ class Committing:
         `pages` are those that the plan changes: they are kept in memory once they are history. `in_row`: the caller
         commits again and again, so it has to leave gaps for others (`engine/fairness`). `may_be_too_soon`: it plans
         again after `TooSoon`, with what waits by then; for others that ends only their time.
+
+        Raises:
+            TooLarge, TimedOut: the request can't afford it (`allowance`); nothing was sent.
         """
+        if (allowance := self._environment.allowance) is None:
+            return self._commit(base, plan, pages, in_row=in_row, may_be_too_soon=may_be_too_soon)
+        try:
+            allowance.check_commit(sum(put.tier is Tier.OBJECT for put in plan.puts))
+        except VirkeError:
+            self._volume.driver.remove(plan.uploaded)
+            raise
+        with allowance.committing():
+            return self._commit(base, plan, pages, in_row=in_row, may_be_too_soon=may_be_too_soon)
+
+    def _commit(
+        self, base: RootAt, plan: Plan, pages: Mapping[PageNo, bytes] | None, *, in_row: bool, may_be_too_soon: bool
+    ) -> Verdict:
         self.pacing.until_s = self.gives_up_at()
         while True:
             if not self.pacing.await_slot(self.pacing.until_s):

@@ -22,10 +22,12 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import count, islice
 from typing import Final, TypeVar
 
 from virke.engine import sqlite
+from virke.engine.allowance import Allowance
 from virke.engine.altering import alter_column, raise_schema_cookie, reload_schema
 from virke.engine.budget import ResultBudget, collect_rows, rows_at_once, run_and_collect
 from virke.engine.lengths import LONG_TEXT, Lengths
@@ -60,11 +62,15 @@ class Connection:
         on_connect: OnConnect | None = None,
         cache_kib: int = CACHE_KIB,
         closed: Callable[[Connection], None] | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
-        self._closed = closed
+        self._closed, self._work_bytes = closed, sqlite.WORK_BYTES
+        if allowance is not None:
+            limits, self._work_bytes = allowance.limits, allowance.limits.work_bytes
+            overlay_bytes_max, cache_kib = limits.written_bytes, limits.caches_bytes >> 10
         self.file = PagedFile(snapshot, overlay_bytes_max)
         self.vfs = SnapshotVFS(self.file)
-        self.guard = Guard(monotonic)
+        self.guard = Guard(monotonic, allowance)
         self.guard.allow_transactions = False  # but for our own (`control`)
         try:
             self.raw = sqlite.open_connection(
@@ -78,12 +84,12 @@ class Connection:
         if not snapshot.head.page_count:  # the file has no header yet to tell it
             self.raw.pragma("page_size", snapshot.head.page_size)
         self.pinned: Pages | None = None
-        self.lengths = Lengths(self.raw, self.guard, self.guarded, value_bytes_max)
-        self._write_bytes = overlay_bytes_max
-        self._schema_checked = False
+        lengths = partial(Lengths, bytes_max=value_bytes_max, work_bytes_min=self._work_bytes)
+        self.lengths = lengths(self.raw, self.guard, self.guarded)
+        self._write_bytes = max(overlay_bytes_max, self._work_bytes)
+        self._schema_checked, self._changes_before = False, 0
         self.reads_only = False
         """What would change something is `Denied`."""
-        self._changes_before = 0
         self._statements: dict[tuple[Scope, str], Statement] = {}
         self._draw: Callable[[int], bytes] | None = None
         self._me = me = weakref.proxy(self)  # for SQLite's functions: a cycle through them is never collected
@@ -198,7 +204,7 @@ class Connection:
                 self._schema_checked = True
             with ExitStack() as stack:
                 if len(sql) > LONG_TEXT:
-                    stack.enter_context(sqlite.careful(self.raw, sqlite.WORK_BYTES))
+                    stack.enter_context(sqlite.careful(self.raw, self._work_bytes))
                 known = self.guarded(lambda: sqlite.describe(self.raw, self.guard, sql))
             self.lengths.short()
             if known.keyword not in _SCHEMA_WORDS and len(sql) <= STATEMENT_CHARS_KEPT:
@@ -359,7 +365,7 @@ class Connection:
         self._statements.clear()  # SQLite may have rolled back, and with it a schema
         if not self.raw.in_transaction:
             self.pinned = None
-        return failure if failure is not None else sqlite.translate(error, self.guard)
+        return sqlite.translate(error if failure is None else failure, self.guard)
 
     def internal(self, sql: str, params: Parameters = ()) -> list[Row]:
         """Run a statement of our own inside the transaction that is open, whatever its scope; returns its rows."""

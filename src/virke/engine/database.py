@@ -48,6 +48,7 @@ from virke.engine.transaction import Transaction
 from virke.errors import Denied, ReadOnly
 from virke.scopes import Scope
 from virke.stores.base import Store
+from virke.stores.bounded import bounded
 
 T = TypeVar("T")
 _ALL: Final = Scope.ADMIN
@@ -87,7 +88,8 @@ class Database(_SaysWhatToUse):
     ) -> None:
         self.name = name
         self._env = environment or Environment()
-        at = Branch(store, name, self._env, branch=branch, database_id=database_id)
+        allowed = store if self._env.allowance is None else bounded(store, self._env.allowance)
+        at = Branch(allowed, name, self._env, branch=branch, database_id=database_id)
         self._parts = parts = assemble(
             at,
             journal=journal,

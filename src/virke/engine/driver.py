@@ -115,10 +115,11 @@ class Driver:
                 if self.await_refused:
                     self.await_refused(self.sent_s, retry_after_s)
                 else:
-                    self._environment.sleep(retry_after_s or PAUSE_MOST_S)
+                    self._environment.wait(retry_after_s or PAUSE_MOST_S)
                 return None
             case Pause(attempt):
-                self._environment.pause(attempt, longest_s=PAUSE_MOST_S)
+                with suppress(Unavailable):  # who may not wait any more makes the next attempt at once
+                    self._environment.pause(attempt, longest_s=PAUSE_MOST_S)
                 return None
 
     def _swap(self, swap: Callable[[], Outcome]) -> Outcome:

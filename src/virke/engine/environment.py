@@ -2,6 +2,7 @@
 
 1. `now_ms` is the wall clock and may jump; `monotonic` never goes back and is used for all waiting and ageing.
 2. `spawn` runs work beside the caller, in a copy of its context; None where there are no threads (the edge).
+3. `allowance` is what one request may cost; None where it may cost what it likes. All waiting goes through `wait`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cache, partial
 from typing import Final
 
 from virke.core.ids import ID_BYTES, TAG_BYTES, CommitId
+from virke.engine.allowance import Allowance
 
 _DOUBLINGS_MAX: Final = 16
 
@@ -29,7 +31,7 @@ def _wall_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Clock (Unix milliseconds and monotonic seconds), randomness, sleep (seconds), work beside the caller, own tag."""
+    """Clock (Unix milliseconds and monotonic seconds), randomness, sleep (seconds), work beside the caller, own tag, costs."""
 
     now_ms: Callable[[], int] = _wall_ms
     monotonic: Callable[[], float] = time.monotonic
@@ -37,6 +39,7 @@ class Environment:
     random_bytes: Callable[[int], bytes] = os.urandom
     spawn: Callable[[Callable[[], object]], None] | None = None
     tag: Callable[[], bytes] = field(default_factory=_drawn_once)
+    allowance: Allowance | None = None
 
     def commit_id(self) -> CommitId:
         """96 fresh random bits, and the tag by which this process knows its own commits (core/pace)."""
@@ -44,7 +47,15 @@ class Environment:
 
     def pause(self, attempt: int, *, first_s: float = 0.01, longest_s: float = 0.5) -> None:
         """Wait before the next of several attempts (0, 1, 2 …): twice as long each time, with jitter."""
-        self.sleep(self.backoff_s(attempt, first_s=first_s, longest_s=longest_s))
+        self.wait(self.backoff_s(attempt, first_s=first_s, longest_s=longest_s))
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or as long as the request still may. Raises `Unavailable`: it may not wait any more."""
+        self.sleep(seconds if self.allowance is None else self.allowance.wait(seconds))
+
+    def wait_s(self, most_s: float) -> float:
+        """How long a request may wait that begins now, at most `most_s`."""
+        return most_s if self.allowance is None else self.allowance.wait_s(most_s)
 
     def backoff_s(self, attempt: int, *, first_s: float = 0.01, longest_s: float = 0.5) -> float:
         """How long `pause` waits."""

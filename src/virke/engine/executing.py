@@ -20,13 +20,13 @@ from virke.scopes import Scope
 
 def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volume) -> list[Answer]:
     """Run one program on a connection, or find its first answer; not true before the commit."""
-    settings, program = base.root.settings, pending.program
+    program = pending.program
     deadline = sqlite.NO_DEADLINE
     if not pending.mark:  # one of a journal was answered, and kept within the time: now it takes what it takes
         limit_ms = volume.time_limit_ms(base.root)
         deadline = volume.environment.monotonic() + min(program.timeout_ms or limit_ms, limit_ms) / 1000
     budget = connection.begin_request(
-        now_ms=program.time_ms, deadline=deadline, result_bytes=settings.max_result_mb << 20
+        now_ms=program.time_ms, deadline=deadline, result_bytes=volume.result_bytes(base.root)
     )
     budget.grew = pending.grew
     first_run = pending.first_run

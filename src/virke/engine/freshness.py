@@ -138,7 +138,7 @@ class Freshness:
                 root=at.root,
                 fresh_until=checked_at + settings.max_staleness_ms / 1000 if fresh else float("-inf"),
                 timeout_s=self._volume.time_limit_ms(at.root) / 1000,
-                result_bytes=settings.max_result_mb << 20,
+                result_bytes=self._volume.result_bytes(at.root),
                 is_watched=self._branch.is_watched and settings.read_consistency == "session",
                 stamp=stamp,
             )

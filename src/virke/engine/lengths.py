@@ -36,13 +36,16 @@ class Guarded(Protocol):
 class Lengths:
     """The limits of one connection that depend on the statement."""
 
-    def __init__(self, raw: sqlite.Connection, guard: Guard, guarded: Guarded, bytes_max: int) -> None:
+    def __init__(
+        self, raw: sqlite.Connection, guard: Guard, guarded: Guarded, *, bytes_max: int, work_bytes_min: int
+    ) -> None:
         self._raw = raw
         self._guard = guard
         self._guarded = guarded
         self.answer_bytes_max = bytes_max
         """What a request may answer."""
-        self.now = self.bytes_max = value_bytes(bytes_max)
+        self._work_bytes_min = work_bytes_min
+        self.now = self.bytes_max = value_bytes(bytes_max, least=work_bytes_min)
         """The limit that holds at this moment."""
         self.is_spent = False
         """Whether `spend` made them shorter than a request has them at its beginning."""
@@ -54,14 +57,14 @@ class Lengths:
         if bytes_max != self.answer_bytes_max:
             self.answer_bytes_max = bytes_max
             sqlite.limit_text(self._raw, bytes_max)
-            self.bytes_max = value_bytes(bytes_max)
+            self.bytes_max = value_bytes(bytes_max, least=self._work_bytes_min)
             self._limit(min(self.now, self.bytes_max))
 
     def spend(self, spent: int) -> None:
         """So much of what a request may answer is answered: what it reads from now on is shorter, and takes less."""
         self.is_spent = spent > 0
-        self._guard.allow_memory(work_bytes(self.answer_bytes_max, spent))
-        self.bytes_max = value_bytes(self.answer_bytes_max, spent)
+        self._guard.allow_memory(work_bytes(self.answer_bytes_max, spent, least=self._work_bytes_min))
+        self.bytes_max = value_bytes(self.answer_bytes_max, spent, least=self._work_bytes_min)
         self._limit(min(self.now, self.bytes_max))
 
     def restore(self) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from virke.engine import sqlite
+from virke.engine.allowance import Allowance
 from virke.engine.frames import FrameCache, NearFrames
 
 if TYPE_CHECKING:
@@ -47,11 +48,14 @@ class Holder(Protocol):
 class Memory:
     """What one process may hold in memory, for all of its databases."""
 
-    def __init__(self, bytes_max: int = DEFAULT_BYTES) -> None:
+    def __init__(self, bytes_max: int = DEFAULT_BYTES, *, frames_bytes: int | None = None) -> None:
+        """`frames_bytes`: frames have so much of it, never more, and SQLite the rest."""
         self.bytes_max = bytes_max
+        self._frames_bytes = frames_bytes
         self.is_sized = False
         """Whether it is more than a guess."""
-        self.frames = FrameCache(bytes_max // FRAMES_SHARE, self._left_for_frames)
+        room = self._left_for_frames if frames_bytes is None else None
+        self.frames = FrameCache(frames_bytes or bytes_max // FRAMES_SHARE, room)
         self.near = NearFrames()
         self._owners = itertools.count(1)
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -61,7 +65,7 @@ class Memory:
     @property
     def heap_bytes_max(self) -> int:
         """SQLite's share."""
-        return self.bytes_max - self.bytes_max // FRAMES_SHARE
+        return self.bytes_max - (self._frames_bytes or self.bytes_max // FRAMES_SHARE)
 
     @property
     def connection_count(self) -> int:
@@ -138,3 +142,15 @@ class Memory:
 
 PROCESS: Final = Memory()
 """The memory of this process."""
+_memories: Final[weakref.WeakKeyDictionary[Allowance, Memory]] = weakref.WeakKeyDictionary()
+
+
+def memory_of(allowance: Allowance | None) -> Memory:
+    """The memory of all databases that share an allowance, by its limits; without one, that of the process."""
+    if allowance is None:
+        return PROCESS
+    if (memory := _memories.get(allowance)) is None:
+        limits = allowance.limits
+        memory = Memory(limits.frames_bytes + limits.caches_bytes, frames_bytes=limits.frames_bytes)
+        memory = _memories.setdefault(allowance, memory)
+    return memory

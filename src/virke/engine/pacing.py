@@ -67,7 +67,7 @@ class Pacing:
                 case _ if now_s >= until_s:
                     return False
                 case Sleep(at_s):
-                    self._environment.sleep(min(at_s, until_s) - now_s)
+                    self._environment.wait(min(at_s, until_s) - now_s)
                 case Look():
                     self._look()
         return True

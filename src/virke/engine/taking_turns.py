@@ -118,7 +118,7 @@ class Claimant:
             if now_s >= until_s:
                 raise Unavailable("other writers have their turn, nothing was changed; try again", reason="turn")
             if isinstance(move, Wait):
-                environment.sleep(min(move.seconds, until_s - now_s))
+                environment.wait(min(move.seconds, until_s - now_s))
                 with suppress(Unavailable):  # the wait is bounded all the same
                     self._turns.branch.refresh()
             else:

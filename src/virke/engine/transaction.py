@@ -105,7 +105,7 @@ class Transaction:
         connection.reads_only = self.read_only
         connection.guard.scope = Scope.ADMIN
         connection.move(self._view or self._volume.snapshot_of(base.root))
-        connection.lengths.allow(base.root.settings.max_result_mb << 20)
+        connection.lengths.allow(self._volume.result_bytes(base.root))
         connection.raw.pragma("foreign_keys", self._foreign_keys)
         connection.guard.on_look = self._claimant.renew_if_due if self._claimant else None
         connection.control("BEGIN" if self.read_only else "BEGIN IMMEDIATE")
@@ -148,7 +148,7 @@ class Transaction:
         self._has_read = True
         root, connection.vfs.now_ms = self._base.root, self._time_ms
         timeout_s = self._volume.time_limit_ms(root) / 1000
-        shown = Shown(connection.file.snapshot, root, 0.0, timeout_s, root.settings.max_result_mb << 20)
+        shown = Shown(connection.file.snapshot, root, 0.0, timeout_s, self._volume.result_bytes(root))
         monotonic = self._volume.environment.monotonic
         rows = Rows(connection, (sql, plain(params)), shown, done=lambda: None, monotonic=monotonic)
         self._streams.add(rows)

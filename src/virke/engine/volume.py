@@ -55,6 +55,7 @@ class Volume:
         """What a server lets a request take at most, where the setting `query_timeout_ms` says more."""
         self._snapshot: Snapshot | None = None
         self.memory, self.owner = memory, memory.new_owner()
+        memory.apply()
         self._frames = memory.frames
         weakref.finalize(self, self._frames.leave, self.owner).atexit = False
         self._read_ahead = ReadAhead(memory.frames.bytes_min // 4)
@@ -70,6 +71,11 @@ class Volume:
         """How long a request may take: what the setting says, or the server if that is less."""
         limit_ms = root.settings.query_timeout_ms
         return limit_ms if self.longest_ms is None else min(limit_ms, self.longest_ms)
+
+    def result_bytes(self, root: Root) -> int:
+        """What a request may answer: what the setting says, or its allowance if that is less."""
+        limit_bytes, allowance = root.settings.max_result_mb << 20, self.environment.allowance
+        return limit_bytes if allowance is None else min(limit_bytes, allowance.limits.result_bytes)
 
     # Snapshots
 

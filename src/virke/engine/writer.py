@@ -70,11 +70,12 @@ class Writer:
 
     def _commit_waiting(self) -> None:
         """See to the programs at the head of the line. They are taken when the commit begins: what waits rides along."""
-        settings = self.volume.branch.latest().root.settings
-        self._wait_for_company(settings.commit_window_ms)
-        timeout_s = settings.query_timeout_ms / 1000
+        settings, environment = self.volume.branch.latest().root.settings, self.volume.environment
+        if environment.allowance is None:  # else one request runs at a time, and no company comes
+            self._wait_for_company(settings.commit_window_ms)
+        timeout_s = environment.wait_s(settings.query_timeout_ms / 1000)
         with ExitStack() as answering, self.line.enter(timeout_s):
-            self._commit_in_slot(self.volume.environment.monotonic() + timeout_s, answering)
+            self._commit_in_slot(environment.monotonic() + timeout_s, answering)
 
     def _commit_in_slot(self, until_s: float, answering: ExitStack) -> None:
         """Commit what waits once the store's pace allows it; it is taken then, not before."""

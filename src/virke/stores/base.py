@@ -178,6 +178,8 @@ class Store:
     blobs: dict[Tier, Blobs]
     is_metered: bool = False
     """Whether its calls are counted on receipts (`receipt`)."""
+    is_bounded: bool = False
+    """Whether its reads are allowed or refused, request by request (`bounded`)."""
     line: Line | None = None
     """The queue of those who write one key (L1); None where the store has none."""
     watch: Callable[[str], Watch] | None = None

@@ -12,6 +12,7 @@
 6. SQLite counts memory for the whole process. Where several requests run, all of them together may take the sum of
    what each may, and of those the one in whose steps most growth was seen is stopped. Their page caches may grow
    meanwhile as far as the process lets them (`care`), and what they grew is not seen: it counts as all of that.
+7. Where a request has an `allowance`, its processor's time is looked at together with its deadline.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Final
 
 import apsw
 
+from virke.engine.allowance import Allowance
 from virke.engine.sqlite.care import cache_room
 from virke.engine.sqlite.pragmas import ALLOWED, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.engine.sqlite.scoped import RESERVED_PREFIX, refusal
@@ -90,6 +92,7 @@ class Guard:
         "allow_schema_writes",
         "allow_transactions",
         "allow_vacuum",
+        "allowance",
         "analyzed",
         "asked",
         "bytes_max",
@@ -98,6 +101,7 @@ class Guard:
         "deadline",
         "denied",
         "is_greedy",
+        "is_spent",
         "left_behind",
         "looks_left",
         "on_look",
@@ -106,8 +110,11 @@ class Guard:
         "seen",
     )
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, allowance: Allowance | None = None) -> None:
         self._monotonic = monotonic
+        self.allowance = allowance
+        self.is_spent = False
+        """Whether what ran was interrupted because the request used up its processor's time."""
         self.deadline = NO_DEADLINE
         self.left_behind = False
         self.allow_transactions = True
@@ -241,6 +248,8 @@ class Guard:
 
     def check(self) -> None:
         """Raise `TimedOut` if the time of the request is over: between two statements SQLite does not look."""
+        if self.allowance is not None:
+            self.allowance.check_time()
         if self._monotonic() > self.deadline:
             raise TimedOut("the request ran longer than query_timeout_ms and was stopped; nothing was changed")
 
@@ -355,7 +364,17 @@ def _watch(guard: Guard) -> Callable[[], bool]:
         guard._seen_at = now = monotonic()
         return now > guard.deadline
 
-    return look
+    return look if guard.allowance is None else _within(guard.allowance, guard, look)
+
+
+def _within(allowance: Allowance, guard: Guard, look: Callable[[], bool]) -> Callable[[], bool]:
+    """`look`, and a look at the processor's time (invariant 7)."""
+
+    def look_twice() -> bool:
+        guard.is_spent = allowance.is_out_of_time
+        return guard.is_spent or look()
+
+    return look_twice
 
 
 def is_reserved(name: str) -> bool:

@@ -19,12 +19,20 @@ FAILURES: Final = (apsw.Error, ValueError, TypeError, KeyError, OverflowError, M
 
 def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> VirkeError:
     """The Virke error that `error`, raised while SQLite ran `sql`, means to the caller."""
-    denied, is_greedy = (guard.denied, guard.is_greedy) if guard else (None, False)
+    allowance = guard.allowance if guard else None
+    found = _meaning(error, guard, sql)
+    return found if allowance is None else allowance.explain(found)
+
+
+def _meaning(error: Exception, guard: Guard | None, sql: str) -> VirkeError:
+    denied, is_greedy, is_spent = (guard.denied, guard.is_greedy, guard.is_spent) if guard else (None, False, False)
     if guard:
-        guard.denied, guard.is_greedy = None, False
+        guard.denied, guard.is_greedy, guard.is_spent = None, False, False
     match error:
         case VirkeError():
             return error
+        case apsw.InterruptError() if is_spent and guard and guard.allowance:
+            return guard.allowance.timed_out()
         case apsw.InterruptError() if is_greedy:
             return TooLarge(
                 "the request needs more memory than it may take for sorting, grouping and temporary tables; "
