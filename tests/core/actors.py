@@ -13,6 +13,8 @@ from hashlib import blake2b
 from typing import Final
 
 from tests.core.explorer import Actor, GivenUp, ListKeys, Program, RemoveRoot, Step, Told
+from virke.core import chain as chains
+from virke.core.chain import Chain
 from virke.core.change import identity_of, next_root, untouched
 from virke.core.collect import (
     Marked,
@@ -26,12 +28,12 @@ from virke.core.collect import (
     swept_horizon,
 )
 from virke.core.commit import Conflicted, Failed, Plan, Protocol, TooSoon, Verdict, commit, store_objects
-from virke.core.effects import Delete, Effect, Outcome, PutNew, ReadRoot, Record, SwapRoot, Tier
+from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, ReadRoot, Record, SwapRoot, Tier
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.merge import Merge, Run, plan_merge, uploaded
 from virke.core.packing import SegmentWriter
 from virke.core.root import Horizon, Root, RootAt, decode_root, encode_root, first_root
-from virke.core.segment import Head, Ref, decode_index
+from virke.core.segment import Head, Identity, Ref, decode_index
 from virke.core.settings import Settings
 from virke.errors import Corrupt
 
@@ -207,6 +209,62 @@ def merger(*, tries: int = 3, plan: PlanMerge = real_plan_merge) -> Program:
                 break
             at = verdict.at
         if isinstance(verdict, Failed | Conflicted):
+            yield uploaded(ref)
+
+    return program
+
+
+PlanChain = Callable[[Root, Chain, Ref, CommitId], Plan | None]
+
+
+def real_plan_chain(root: Root, chain: Chain, ref: Ref, commit_id: CommitId) -> Plan | None:
+    """`chain.plan` as it is."""
+    return chains.plan(root, chain, ref, commit_id=commit_id, time_ms=TIME_MS)
+
+
+@cache
+def links_of(identity: Identity, inputs: tuple[Ref, ...]) -> tuple[Ref, tuple[PutNew, ...]]:
+    """A chain of two links: the page, and the index. Whoever takes a step puts the same."""
+    writer = SegmentWriter(identity, Tier.KV, 1)
+    first = list(writer.frame((PageNo(1),), PAGE))
+    writer.end_group(Head(inputs[-1].hi, identity.commit_id, TIME_MS, 512, PageCount(1), 0))
+    last, ref = writer.finish(inputs, lo=inputs[0].lo)
+    return ref, tuple(PutNew(Tier.KV, key, data) for key, data in (*first, *last))
+
+
+def stepper(
+    name: str = "steps",
+    *,
+    tries: int = 2,
+    plan: PlanChain = real_plan_chain,
+    deletes: bool = False,
+    ahead: bool = False,
+) -> Program:
+    """Merges all segments that it finds in steps: takes those that nobody took, then lets the root name the segment.
+
+    Wrong variants: `deletes` what it could not let a root name; lets it be named `ahead` of the last step.
+    """
+
+    def program(life: int) -> Actor:
+        at = yield from read_root()
+        if len(at.root.segments) < 2:
+            return
+        chain = Chain(at.root, Run(0, len(at.root.segments)), Tier.KV)
+        ref, puts = links_of(chain.identity, chain.inputs)
+        for put in puts[:-1] if ahead else puts:
+            seen = yield Get(put.tier, ((put.key, 0, None),))
+            if seen == [Absent()] and (yield from store_objects((put,))):
+                return
+        for attempt in range(tries):
+            commit_id = id_of(f"{name}.{life}.{attempt}", at.root)
+            if (made := plan(at.root, chain, ref, commit_id)) is None:
+                break
+            verdict = yield from commit(at, made, "world")
+            yield Told(f"{name}.{life}.{attempt}", commit_id, verdict)
+            if not isinstance(verdict, Conflicted):
+                return
+            at = verdict.at
+        if deletes:
             yield uploaded(ref)
 
     return program

@@ -254,7 +254,8 @@ class Explorer:
                 return registers, objects, Keys(tuple(sorted(key for key in objects if key.startswith(prefix))))
             case Get(_, ranges):
                 found = [
-                    self._contents[key][at : at + length] if key in objects else Absent() for key, at, length in ranges
+                    self._contents[key][at : None if length is None else at + length] if key in objects else Absent()
+                    for key, at, length in ranges
                 ]
                 return registers, objects, found
         raise AssertionError(f"no world knows {step}")

@@ -341,8 +341,9 @@ class Explorer:
             yield here._replace(name=f"lost, {len(some)} stored", answer=LOST, objects=there, cost=1)
             yield here._replace(name=f"refused, {len(some)} stored", answer=REFUSED, objects=there, cost=1)
 
-    def _range(self, here: Move, key: str, offset: int, length: int) -> bytes | Absent:
-        return self.contents[key][offset : offset + length] if key in here.objects else Absent()
+    def _range(self, here: Move, key: str, offset: int, length: int | None) -> bytes | Absent:
+        end = None if length is None else offset + length
+        return self.contents[key][offset:end] if key in here.objects else Absent()
 
     def _swaps(self, swap: SwapRoot, here: Move) -> Iterator[Move]:
         if swap.base == here.chain.generation:

@@ -106,9 +106,9 @@ class Model:
                 return None
         raise AssertionError(f"the model has no answer to {effect}")
 
-    def _range(self, key: str, offset: int, length: int) -> bytes | Absent:
+    def _range(self, key: str, offset: int, length: int | None) -> bytes | Absent:
         data = self.objects.get(key)
-        return Absent() if data is None else data[offset : offset + length]
+        return Absent() if data is None else data[offset : None if length is None else offset + length]
 
     # Changing
 

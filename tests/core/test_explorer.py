@@ -20,12 +20,14 @@ from tests.core.actors import (
     needs,
     registers,
     short_ring,
+    stepper,
     with_segment,
     with_two_parts,
     writer,
 )
 from tests.core.explorer import Explorer, Found, Program, Scenario, Violation
 from virke.core import commit as protocol
+from virke.core.chain import Chain
 from virke.core.change import next_root, untouched
 from virke.core.collect import Marked
 from virke.core.commit import (
@@ -81,6 +83,10 @@ FAST = {
     "a merge and a collection": upkeep(merger(), collector(), faults=2),
     "two collections": upkeep(collector("c1"), collector("c2"), faults=2),
     "a merge, a collection and a writer": upkeep(collector(), merger(), writer("a", with_segment), faults=0),
+    "two who take the steps of one merge": upkeep(stepper("s"), stepper("t"), faults=1, kill=True),
+    "a merge in steps and a writer": upkeep(stepper(), writer("a", with_segment), faults=1, kill=True),
+    "a merge in steps and a collection": upkeep(stepper(), collector(), faults=1, kill=True),
+    "a merge, and the same in steps": upkeep(stepper(), merger(), faults=1),
 }
 SLOW = {
     "three writers": world(writer("a"), writer("b"), writer("c"), faults=2, stale=True),
@@ -93,6 +99,10 @@ SLOW = {
     "a collection and a writer": upkeep(collector(), writer("a", with_segment), faults=2),
     "a killed collection and a merge": upkeep(collector(), merger(), faults=2, kill=True, stale=True),
     "a merge, a collection and a writer": upkeep(collector(), merger(), writer("a", with_segment), faults=1),
+    "two who take the steps of one merge": upkeep(stepper("s"), stepper("t"), faults=2, kill=True, stale=True),
+    "a merge in steps, a collection and a writer": upkeep(stepper(), collector(), writer("a", with_segment), faults=1),
+    "a merge in steps and a collection": upkeep(stepper(), collector(), faults=2, kill=True, stale=True),
+    "two who take the steps, and a collection": upkeep(stepper("s"), stepper("t"), collector(), faults=1),
 }
 
 
@@ -240,6 +250,11 @@ def rebase_over_a_watermark(root: Root, job: Merge, ref: Ref, commit_id: CommitI
     return Plan(replace(new, segments=(ref, *root.segments[len(inputs) :])))
 
 
+def name_over_a_watermark(root: Root, chain: Chain, ref: Ref, commit_id: CommitId) -> Plan | None:
+    """(h) A chain is named although a collection may have taken its links for garbage."""
+    return rebase_over_a_watermark(root, chain.job(), ref, commit_id)
+
+
 def leftovers_of_any_age(root: Root, marked: Marked, keys: Iterable[str]) -> list[str]:
     """(e) Everything that no root names counts as garbage, an upload in flight included."""
     return [key for key in keys if key not in marked.needed_keys]
@@ -257,6 +272,10 @@ SCENARIOS = {
     "a: mismatch is conflict": world(writer("a", protocol=mismatch_is_conflict), writer("b"), faults=1),
     "e: rebase over a watermark": upkeep(merger(plan=rebase_over_a_watermark), collector(), faults=0),
     "e: leftovers of any age": upkeep(writer("a", with_segment), collector(rules=RULES), faults=0),
+    "h: a chain is named over a watermark": upkeep(stepper(plan=name_over_a_watermark), collector(), faults=0),
+    "h: a chain is named before its last link": upkeep(stepper(ahead=True), faults=0),
+    "h: who lost deletes what others may name": upkeep(stepper("s", deletes=True), stepper("t"), faults=1),
+    "h: leftovers of any age": upkeep(stepper(), collector(rules=RULES), faults=0),
     "f: root before segment": world(writer("a", with_segment, protocol=root_before_segment), faults=0),
 }
 

@@ -109,7 +109,7 @@ class _Roots:
 
 def kv_store(inner: Store | None = None, *, tiers: Sequence[Tier] = tuple(Tier)) -> Store:
     """What sandboxes share: a store of which `Sandbox` makes its own view."""
-    store = inner or memory_store()
+    store = inner or memory_store(kv_bytes_max=PART_BYTES)
     return replace(store, blobs={tier: store.blobs[tier] for tier in tiers}, line=None, watch=None, stamp_of=None)
 
 

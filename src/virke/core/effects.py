@@ -161,11 +161,13 @@ class PutAll:
 class Get:
     """Read ranges of immutable objects, `(key, offset, length)`. Answered with their bytes or `Absent`, in order.
 
+    A length of None asks for all that follows.
+
     `fresh`: from the store itself, past all copies.
     """
 
     tier: Tier
-    ranges: tuple[tuple[str, int, int], ...]
+    ranges: tuple[tuple[str, int, int | None], ...]
     fresh: bool = False
 
 

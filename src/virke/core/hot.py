@@ -21,7 +21,7 @@ from virke.core.segment import Head
 BYTES_MAX: Final = 64 << 20
 FROM_PAGES: Final = 256
 """Smaller segments are not sorted: they are fetched in one or two ranges anyhow."""
-_INTERIOR: Final = (2, 5)
+INTERIOR: Final = (2, 5)
 _CELLS: Final = struct.Struct(">3xH3xI")
 _POINTERS_AT: Final = 12
 _FIRST_HEADER_AT: Final = 100
@@ -46,7 +46,7 @@ class HotPages:
             yield from pages
             return
         for number, data in pages:
-            if number in self._schema or (data[0] in _INTERIOR and self._bytes < BYTES_MAX):
+            if number in self._schema or (data[0] in INTERIOR and self._bytes < BYTES_MAX):
                 self._take(number, data)
             else:
                 yield number, data
@@ -82,7 +82,7 @@ def _header_at(number: int) -> int:
 def last_child(number: int, page: bytes) -> int:
     """The rightmost child of an interior page; 0 if the page is none."""
     at = _header_at(number)
-    if len(page) < at + _POINTERS_AT or page[at] not in _INTERIOR:
+    if len(page) < at + _POINTERS_AT or page[at] not in INTERIOR:
         return 0
     child: int = _CELLS.unpack_from(page, at)[1]
     return child

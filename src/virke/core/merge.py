@@ -130,9 +130,9 @@ def _write(job: Merge, upload: Upload, writer: SegmentWriter) -> Generator[Effec
     newest = job.indexes[-1].groups[-1].head
     hot = HotPages(newest.page_count)
     for first in range(1, newest.page_count + 1, WINDOW_PAGES):
-        winners = _winners(job, newest, first, min(first + WINDOW_PAGES - 1, newest.page_count))
-        for at in range(0, len(winners), BATCH_PAGES):
-            pages = yield from _read(job, winners[at : at + BATCH_PAGES], newest.page_size)
+        found = winners(job, newest, first, min(first + WINDOW_PAGES - 1, newest.page_count))
+        for at in range(0, len(found), BATCH_PAGES):
+            pages = yield from _read(job, found[at : at + BATCH_PAGES], newest.page_size)
             yield from upload.put(writer.pages(newest.page_size, hot.cold(pages)))
     yield from upload.put(hot.finish(writer, newest))
     parts, ref = writer.finish(job.inputs, lo=job.inputs[0].lo)
@@ -141,9 +141,14 @@ def _write(job: Merge, upload: Upload, writer: SegmentWriter) -> Generator[Effec
     return ref
 
 
-def plan_merge(root: Root, job: Merge, ref: Ref, *, commit_id: CommitId, time_ms: int) -> Plan | None:
-    """The commit that puts `ref` in the place of its inputs on `root`; None if that may not be done any more."""
-    inputs, begun_at = job.inputs, job.root.head.version
+def plan_merge(
+    root: Root, job: Merge, ref: Ref, *, commit_id: CommitId, time_ms: int, begun_at: Version | None = None
+) -> Plan | None:
+    """The commit that puts `ref` in the place of its inputs on `root`; None if that may not be done any more.
+
+    `begun_at` is the version above which `ref` counts as made, if not that of the job's root.
+    """
+    inputs, begun_at = job.inputs, job.root.head.version if begun_at is None else begun_at
     if root.horizon.watermark > begun_at or root.epoch != job.root.epoch:
         return None
     if any(pin.pinned_at > begun_at for pin in root.pins):
@@ -163,7 +168,7 @@ def uploaded(ref: Ref) -> Delete:
     return Delete(ref.tier, ref.keys)
 
 
-def _winners(job: Merge, newest: Head, first: int, last: int) -> list[tuple[PageNo, int, Frame, int]]:
+def winners(job: Merge, newest: Head, first: int, last: int) -> list[tuple[PageNo, int, Frame, int]]:
     """For each page from `first` to `last`: page, input, frame and slot of its newest bytes, ascending."""
     found: dict[PageNo, tuple[PageNo, int, Frame, int]] = {}
     skip = lock_page(newest.page_size)  # a page of another size may have had its number

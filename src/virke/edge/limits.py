@@ -40,4 +40,6 @@ LIMITS: Final = Limits(
     # frames 60. With a third of what a step may take (15 million) left for the root and the indexes, that is:
     step_decoded_bytes=256 << 10,
     step_encoded_bytes=64 << 10,
+    # As they are: a lookup and a request each, and no work but to hand over 256 KiB.
+    step_copies=4,
 )

@@ -52,6 +52,8 @@ class Limits:
     """How many bytes of pages one step may take out of frames."""
     step_encoded_bytes: int
     """How many of them it may put into new ones; frames that stay as they are do not count."""
+    step_copies: int
+    """How many parts of a segment one step moves to object storage as they are."""
 
 
 class Allowance:
@@ -159,6 +161,26 @@ class Allowance:
             yield
         finally:
             self._is_committing = before
+
+    # Upkeep
+
+    @property
+    def has_time_for_step(self) -> bool:
+        """Whether there is enough of the processor's time for a step, its commit included."""
+        return self.cpu_used_ms <= self.limits.commit_cpu_ms
+
+    @contextmanager
+    def stepping(self) -> Iterator[None]:
+        """While this lasts a step of upkeep is taken, whose reads and bytes are not the request's."""
+        before = self._lookups, self._requests, self._bytes
+        limits = self.limits
+        self._lookups = limits.step_lookups
+        self._requests = limits.step_lookups
+        self._bytes = limits.read_bytes
+        try:
+            yield
+        finally:
+            self._lookups, self._requests, self._bytes = before
 
     # Waiting
 

@@ -74,6 +74,16 @@ class Parts:
         self.freshness.show_if_possible()
         return Upkept(steps, self.upkeep.due())
 
+    def tend_known(self) -> bool:
+        """Do a step of upkeep on the root that is known; see `Serving.upkeep_step`."""
+        self.writes.check_allowed()
+        allowance = self.branch.environment.allowance
+        if allowance is not None and not allowance.has_time_for_step:
+            return False
+        done = self.upkeep.run(1)
+        self.freshness.show_if_possible()
+        return bool(done)
+
     def promote(self, progress: Callable[[int, int], None] | None) -> None:
         """Move the database to object storage; see `Database.promote`."""
         self.writes.check_allowed()

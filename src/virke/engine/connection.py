@@ -86,7 +86,7 @@ class Connection:
         self.pinned: Pages | None = None
         lengths = partial(Lengths, bytes_max=value_bytes_max, work_bytes_min=self._work_bytes)
         self.lengths = lengths(self.raw, self.guard, self.guarded)
-        self._write_bytes = max(overlay_bytes_max, self._work_bytes)
+        self._write_bytes = overlay_bytes_max if allowance is None else self._work_bytes
         self._schema_checked, self._changes_before = False, 0
         self.reads_only = False
         """What would change something is `Denied`."""

@@ -307,8 +307,8 @@ class Database(_SaysWhatToUse):
 
     @property
     def upkeep_due(self) -> tuple[str, ...]:
-        """What is due, if this object committed anything; asks the store nothing. Words as in `Upkept`."""
-        return self._upkeep.due() if self._upkeep.has_work else ()
+        """What is due, if it is for users of this object to do; asks the store nothing. Words as in `Upkept`."""
+        return self._upkeep.due() if self._upkeep.is_asked_for else ()
 
     def close(self, *, push: bool = True) -> None:
         """Push pending writes (unless told not to) and release connections; harmless when closed."""

@@ -188,6 +188,13 @@ class Serving:
         """How old the state is that reads see, if it is older than allowed (`stale_if_down_ms`)."""
         return self._parts.freshness.stale_ms
 
+    def upkeep_step(self) -> bool:
+        """After an answer was sent: take one step of what is due, as far as is known here; whether one was taken.
+
+        Where a request may cost only so much, a step that there is no time left for is not begun. Raises as `Database.upkeep`.
+        """
+        return self._parts.tend_known()
+
     def carry_out(self, program: Program) -> list[Answer]:
         """Run a program and wait for it: what each step answered. Raises what became of it, if it is not in history."""
         told: SimpleQueue[Pending] = SimpleQueue()

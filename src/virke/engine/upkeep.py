@@ -28,8 +28,10 @@ from virke.core.ids import MAIN_BRANCH, Version
 from virke.core.pins import Pin
 from virke.core.root import Horizon, Root
 from virke.core.settings import Settings
+from virke.engine.allowance import Allowance
 from virke.engine.committing import Committing
 from virke.engine.results import Collected
+from virke.engine.stepping import Stepping
 from virke.engine.volume import Volume
 from virke.errors import Conflict, OutcomeUnknown, VirkeError
 from virke.stores.base import Listed
@@ -55,6 +57,7 @@ class Upkeep:
         self._looked_at: Root | None = None
         self._lock = threading.Lock()
         self._stepping = threading.Lock()
+        self._steps = Stepping(volume, committing)
         self._is_wanted = self._is_busy = False
         self._idle = threading.Event()
         self._idle.set()
@@ -127,6 +130,11 @@ class Upkeep:
         }
         return tuple(name for name, is_due in found.items() if is_due)
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether users see to it: they committed something, or each request may cost only so much (`stepping`)."""
+        return self.has_work or self._volume.environment.allowance is not None
+
     def kept(self, root: Root) -> Marked:
         """What `root` and its history keep in the store; by the indexes of its merges, without a LIST.
 
@@ -142,11 +150,13 @@ class Upkeep:
         """Do what is due, in at most `limit` steps; how many were done.
 
         A step moves or merges one run of segments, or deletes what a merge before let go: memory is bounded, and so is
-        the time by the size of what it merges.
+        the time by the size of what it merges. Where a request may cost only so much it is one step of bounded size.
 
         Raises:
             Unavailable, Corrupt: from the store; what was done stays done, and the rest stays due.
         """
+        if (allowance := self._volume.environment.allowance) is not None:
+            return int(limit != 0 and self._take_step(allowance))
         done = 0
         while (limit is None or done < limit) and self._step():
             done += 1
@@ -167,6 +177,15 @@ class Upkeep:
                 self.collect_step()
                 return self._volume.branch.latest().root.horizon != root.horizon
             return False
+
+    def _take_step(self, allowance: Allowance) -> bool:
+        """One step of bounded size (`stepping`); False if none is due, or others were faster."""
+        root = self._volume.branch.latest().root
+        if self._promotes(root) and root.tier is Tier.KV:
+            with allowance.stepping():
+                self._switch(Tier.OBJECT)
+            return True
+        return self._steps.take(root, allowance)
 
     def _promotes(self, root: Root) -> bool:
         return promotes_itself(root) and Tier.OBJECT in self._volume.branch.store.blobs

@@ -101,8 +101,7 @@ class Writer:
 
     def _wait_for_company(self, window_ms: str | int) -> None:
         """Give others the time to come along: other nodes by a gap, this process's callers by `commit_window_ms`."""
-        environment = self.volume.environment
-        root = self.volume.branch.latest().root
+        environment, root = self.volume.environment, self.volume.branch.latest().root
         gap_s = 0.0
         if not self.committing.pacing.is_paced:  # the pace leaves room for others
             gap_s = self.committing.fairness.gap_s(root, environment.monotonic(), environment.jitter())

@@ -1,0 +1,248 @@
+"""A merge in steps that anybody may take, each of bounded size: what upkeep is where a request may not cost much.
+
+Pure: generators of effects. Knows the segment format; keeps nothing between two steps but what the store has. What one
+step does is in `chain_step`.
+
+The merged segment is a **chain** of links, one for each step: link `k` is its part `k`. Behind its frames a link has the
+index of all frames so far, and the place where the next step goes on; the index of the last link is that of the segment.
+Byte layout: docs/format.md.
+
+1. A chain has one identity that follows from the root alone: from the segments that are merged, the watermark and the pins.
+   Whoever takes a step finds the same chain, and a newer watermark or pin begins another one.
+2. A link is put under a key that must not exist yet (B2). So each link has one content for ever, and goes on from the one
+   link before it: if two take the same step, the first one's stands, whatever the bytes of the other.
+3. A link names only frames of itself and of links before it, which were stored before it was begun.
+4. Nothing of a chain is deleted by those who work at it. One that is given up is garbage: its version (`created`) is right
+   above the watermark and the newest pin that its root had, so the next watermark dooms it (core/collect, rule 3). A chain
+   that a watermark has doomed is never gone on with, and never named (`plan`).
+5. A frame whose pages are all still the newest is copied as it is, unless it has grown small; its checksum is proved first.
+6. A segment is moved to another tier by copying: the frames of its parts as they are, and an index that names it as what
+   it replaces. That gives the same bytes whoever does it, so that a tier which can't refuse to overwrite is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import Final
+
+from virke.core.codec import crc32
+from virke.core.commit import Plan, store_objects
+from virke.core.effects import Absent, Effect, Get, Outcome, PutNew, Tier
+from virke.core.ids import CommitId, Version
+from virke.core.merge import Merge, Run, plan_merge
+from virke.core.root import Root
+from virke.core.segment import Group, Identity, Index, Ref, decode_index, encode_index
+from virke.core.wire import Reader, Writer
+from virke.errors import Corrupt, Unavailable
+
+INPUTS_MAX: Final = 5
+"""Of one chain: a step reads a part of each."""
+COLD, LOWER, UPPER, DONE = range(4)
+"""The phases: which pages are taken (core/hot)."""
+_LENGTH_BYTES: Final = 4
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A merge to do in steps: a run of a root's segments, and the identity of the segment that will replace it.
+
+    `copies`: the run is one segment, to be moved to `tier` as it is (rule 6).
+    """
+
+    root: Root
+    run: Run
+    tier: Tier
+    copies: bool = False
+
+    @property
+    def inputs(self) -> tuple[Ref, ...]:
+        """The segments that are merged, oldest first."""
+        return self.root.segments[self.run.start : self.run.stop]
+
+    @property
+    def begun_at(self) -> Version:
+        """The version above which it counts as made (rule 4): the same for all who find this run."""
+        pinned = max((pin.pinned_at for pin in self.root.pins), default=0)
+        return Version(max(self.inputs[-1].hi, self.root.horizon.watermark, pinned))
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Whose segment it will be (rule 1)."""
+        root, begun_at = self.root, self.begun_at
+        out = Writer()
+        out.flag(self.copies)
+        out.text(self.tier.value)
+        out.varint(begun_at)
+        for ref in self.inputs:
+            out.raw(ref.encoded)
+        name = blake2b(out.bytes(), digest_size=16, person=b"virke chain").digest()
+        return Identity(root.database_id, root.branch, root.epoch, Version(begun_at + 1), CommitId(name))
+
+    def job(self, indexes: tuple[Index, ...] = ()) -> Merge:
+        """The merge that it is."""
+        return Merge(self.root, self.run, indexes, self.identity.commit_id, self.tier)
+
+
+def run_for(run: Run) -> Run:
+    """`run`, cut to as many segments as a chain takes; the oldest of a database is left out if that is not all."""
+    if run.stop - run.start <= INPUTS_MAX:
+        return run
+    start = run.start or 1
+    return Run(start, start + INPUTS_MAX)
+
+
+def find(root: Root, name: CommitId, count: int, tier: Tier, *, copies: bool) -> Chain | None:
+    """The chain of that identity, of `count` segments, if it may still be gone on with on `root`."""
+    for start in range(len(root.segments) - count + 1 if count else 0):
+        chain = Chain(root, Run(start, start + count), tier, copies)
+        if chain.identity.commit_id == name:
+            return chain
+    return None
+
+
+def plan(root: Root, chain: Chain, ref: Ref, *, commit_id: CommitId, time_ms: int) -> Plan | None:
+    """The commit that puts `ref` in the place of what was merged; None if that may not be done any more (rule 4)."""
+    return plan_merge(root, chain.job(), ref, commit_id=commit_id, time_ms=time_ms, begun_at=chain.begun_at)
+
+
+# Links
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the next step goes on."""
+
+    phase: int
+    next_page: int
+    stored_bytes: int
+    hot: dict[int, int]
+    """The hot pages that were passed, each with its last child (core/hot)."""
+    schema: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How far a chain has come: its links, the index so far and the place of the next step."""
+
+    links: int
+    groups: tuple[Group, ...]
+    place: Place
+    index_bytes: int = 0
+    ref: Ref | None = None
+    """The segment, once it is whole."""
+    identity: Identity | None = None
+    """Of the chain that it is a link of; None before the first."""
+
+
+BEGIN: Final = Link(0, (), Place(COLD, 1, 0, {}, frozenset({1})))
+
+
+def encode_link(chain: Chain, frames: bytes, groups: tuple[Group, ...], place: Place) -> bytes:
+    """The bytes of a link."""
+    index = encode_index(chain.identity, chain.inputs, groups)
+    out = Writer()
+    out.u8(place.phase)
+    for number in (place.next_page, place.stored_bytes + len(index), len(frames), len(index)):
+        out.varint(number)
+    out.u32(crc32(index))
+    out.varint(len(place.hot))
+    for page, last in sorted(place.hot.items()):
+        out.varint(page)
+        out.varint(last)
+    out.varint(len(place.schema))
+    for page in sorted(place.schema):
+        out.varint(page)
+    end = out.sealed()
+    return b"".join((frames, index, end, len(end).to_bytes(_LENGTH_BYTES, "big")))
+
+
+def decode_link(chain: Chain, number: int, data: bytes) -> Link:
+    """Link `number` of a chain. Raises `Corrupt`: the bytes are not those of one."""
+    what = f"part {chain.identity.part_key(number)}"
+    length = int.from_bytes(data[-_LENGTH_BYTES:], "big")
+    if not 0 < length <= len(data) - _LENGTH_BYTES:
+        raise Corrupt(f"{what}: not a link of a merge")
+    source = Reader.unsealed(data[-_LENGTH_BYTES - length : -_LENGTH_BYTES], what)
+    phase, next_page, stored = source.u8(), source.varint(), source.varint()
+    offset, index_length, crc = source.varint(len(data)), source.varint(len(data)), source.u32()
+    hot = {source.varint(): source.varint() for _ in range(source.count(2))}
+    schema = frozenset(source.varint() for _ in range(source.count(1)))
+    source.done()
+    inputs = chain.inputs
+    ref = Ref(
+        identity=chain.identity,
+        lo=inputs[0].lo,
+        hi=inputs[-1].hi,
+        hi_time_ms=inputs[-1].hi_time_ms,
+        tier=chain.tier,
+        parts=number + 1,
+        stored_bytes=stored,
+        index_offset=offset,
+        index_length=index_length,
+        index_crc=crc,
+        has_inputs=True,
+    )
+    index = decode_index(data[offset : offset + index_length], ref)
+    if phase > DONE or index.inputs != inputs:
+        raise Corrupt(f"{what}: a link of another merge")
+    place = Place(phase, next_page, stored - index_length, hot, schema)
+    return Link(number + 1, index.groups, place, index_length, ref if phase == DONE else None, chain.identity)
+
+
+def read_link(chain: Chain, number: int) -> Generator[Effect, Outcome, Link | None]:
+    """Link `number` of a chain; None if it is not there, or not shown yet. Raises `Unavailable`, `Corrupt`."""
+    [data] = yield from get(chain.tier, (chain.identity.part_key(number), 0, None))
+    return None if isinstance(data, Absent) else decode_link(chain, number, data)
+
+
+def get(tier: Tier, *ranges: tuple[str, int, int | None]) -> Generator[Effect, Outcome, list[bytes | Absent]]:
+    """Ranges of objects from the store itself: what is copied is not decoded. Raises `Unavailable`."""
+    answer = yield Get(tier, ranges, fresh=True)
+    if not isinstance(answer, list):
+        raise Unavailable("the store did not answer a read")
+    return answer
+
+
+# Moving a segment as it is (rule 6)
+
+
+def copy(chain: Chain, index: Index, first: int, count: int) -> Generator[Effect, Outcome, tuple[int, Ref | None]]:
+    """Copy at most `count` parts from part `first` on; how many are there now, and the segment if those are all.
+
+    Raises:
+        Unavailable: a part could not be read or stored. Corrupt: one is missing.
+    """
+    [source] = chain.inputs
+    numbers = range(first, min(first + count, source.parts))
+    answers = yield from get(source.tier, *((source.identity.part_key(number), 0, None) for number in numbers))
+    puts: list[PutNew] = []
+    made: Ref | None = None
+    for number, data in zip(numbers, answers, strict=True):
+        if isinstance(data, Absent):
+            raise Corrupt(f"{source.identity.part_key(number)}: the object is missing")
+        copied = data
+        if number == source.parts - 1:
+            copied, made = _with_index(chain, index, data)
+        puts.append(PutNew(chain.tier, chain.identity.part_key(number), copied))
+    if failed := (yield from store_objects(tuple(puts))):
+        raise Unavailable(f"the store did not take a part of a segment: {failed}")
+    return numbers.stop, made
+
+
+def _with_index(chain: Chain, index: Index, data: bytes) -> tuple[bytes, Ref]:
+    """The last part of a copy, and the copied segment."""
+    [source] = chain.inputs
+    frames, encoded = data[: source.index_offset], encode_index(chain.identity, chain.inputs, index.groups)
+    ref = replace(
+        source,
+        identity=chain.identity,
+        tier=chain.tier,
+        stored_bytes=source.stored_bytes - len(data) + len(frames) + len(encoded),
+        index_length=len(encoded),
+        index_crc=crc32(encoded),
+        has_inputs=True,
+    )
+    return frames + encoded, ref

@@ -1,0 +1,220 @@
+"""Upkeep in steps of bounded size, for where a request may cost only so much (`Environment.allowance`).
+
+Knows chains (core/chain), the branch and its indexes; knows no SQL. Each step commits, or leaves what the next step goes on
+from, or garbage that a collection finds.
+
+1. One step at a time, and only when it is asked for: after an answer was sent, or by a call of its own.
+2. A step reads at most `step_lookups` times, whatever the database's size, and says nothing of a request's own allowance.
+3. How far a chain has come is in the store: its links, and a **hint** beside the root, in a register of its own, that names
+   the chain and how many links it has. A hint is written after the links that it counts; it may be behind, or lost: then a
+   step only finds out that another one was taken already.
+4. Merges are made in the KV tier, which refuses to overwrite (chain, rule 2). Where the database is in object storage the
+   merged segment is then moved there.
+5. Collection is not done here: it walks through history, as far as that reaches. It is due until a node or a command does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from virke.core import chain as chains
+from virke.core import merge
+from virke.core.chain import BEGIN, Chain, Link
+from virke.core.chain_step import Bounds, step
+from virke.core.commit import Committed, Plan
+from virke.core.effects import Effect, Generation, Outcome, Record, Swapped, Tier
+from virke.core.ids import ID_BYTES, CommitId, DatabaseId
+from virke.core.merge import Run
+from virke.core.root import Root
+from virke.core.segment import Ref
+from virke.core.wire import Reader, Writer
+from virke.engine.allowance import Allowance
+from virke.engine.committing import Committing
+from virke.engine.volume import Volume
+from virke.errors import Corrupt, Exists, Unavailable
+
+MAGIC: Final = b"VirkeHnt"
+FORMAT: Final = 1
+OTHERS: Final = 2
+"""Reads of a step that are none of parts to merge: the hint, and the link before it."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Which chain was worked at last, and how many links of it (or parts of a copy) are there."""
+
+    database_id: DatabaseId
+    chain: CommitId
+    inputs: int
+    tier: Tier
+    copies: bool
+    links: int
+
+
+def hint_key(name: str, branch: str) -> str:
+    """The register of a branch's hint."""
+    return f"work/{name}/{branch}"
+
+
+def encode_hint(hint: Hint) -> bytes:
+    """The bytes of a hint; layout: docs/format.md."""
+    out = Writer()
+    out.raw(MAGIC)
+    out.u16(FORMAT)
+    out.raw(hint.database_id)
+    out.raw(hint.chain)
+    out.varint(hint.inputs)
+    out.flag(hint.tier is Tier.OBJECT)
+    out.flag(hint.copies)
+    out.varint(hint.links)
+    return out.sealed()
+
+
+def decode_hint(data: bytes) -> Hint:
+    """The hint that a register holds. Raises `Corrupt`: it is none, or of a newer form."""
+    source = Reader.unsealed(data, "a hint of upkeep")
+    if source.raw(len(MAGIC)) != MAGIC or source.u16() != FORMAT:
+        raise source.fail("it is not known to this Virke")
+    database_id, name, inputs = DatabaseId(source.raw(ID_BYTES)), CommitId(source.raw(ID_BYTES)), source.varint()
+    tier = Tier.OBJECT if source.flag() else Tier.KV
+    return Hint(database_id, name, inputs, tier, source.flag(), source.varint())
+
+
+class Stepping:
+    """The steps of one branch, as far as this process has seen them."""
+
+    def __init__(self, volume: Volume, committing: Committing) -> None:
+        self._volume = volume
+        self._branch = volume.branch
+        self._committing = committing
+        self._key = hint_key(self._branch.name, self._branch.branch)
+        self._hint: Hint | None = None
+        self._generation: Generation | None = None
+        self._link = BEGIN
+        """The link that this process put or read last."""
+
+    def take(self, root: Root, allowance: Allowance) -> bool:
+        """Take the next step of what is due on `root`; False if there is none, or somebody else was faster.
+
+        Raises:
+            Unavailable, Corrupt: from the store. TooLarge, TimedOut: it can't be done within the bounds.
+        """
+        if self._next_of(root) is None:
+            return False
+        with allowance.stepping():
+            self._look()
+            chain = self._going_on(root) or self._next_of(root)
+            assert chain is not None, "something is due"
+            return self._copy(chain, allowance) if chain.copies else self._merge(chain, allowance)
+
+    def _next_of(self, root: Root) -> Chain | None:
+        """What to begin on `root`."""
+        if root.tier is Tier.OBJECT and Tier.OBJECT in self._branch.store.blobs:
+            for at, ref in enumerate(root.segments):
+                if ref.tier is Tier.KV:
+                    return Chain(root, Run(at, at + 1), Tier.OBJECT, copies=True)
+        run = merge.choose_in(root)
+        return Chain(root, chains.run_for(run), Tier.KV) if run else None
+
+    def _going_on(self, root: Root) -> Chain | None:
+        """The chain that the hint names, if it may still be gone on with."""
+        hint = self._hint
+        if hint is None or hint.database_id != root.database_id:
+            return None
+        return chains.find(root, hint.chain, hint.inputs, hint.tier, copies=hint.copies)
+
+    # The hint
+
+    def _look(self) -> None:
+        """Read the hint; what can't be read, or is another program's, is no hint."""
+        self._hint = self._generation = None
+        outcome = self._branch.store.register.read(self._key)
+        if isinstance(outcome, Record):
+            self._generation = outcome.generation
+            try:
+                self._hint = decode_hint(outcome.data)
+            except Corrupt:
+                return
+
+    def _note(self, chain: Chain, links: int) -> None:
+        """Write how far `chain` has come, best effort (rule 3)."""
+        hint = Hint(
+            chain.root.database_id, chain.identity.commit_id, len(chain.inputs), chain.tier, chain.copies, links
+        )
+        try:
+            outcome = self._branch.store.register.swap(self._key, encode_hint(hint), self._generation)
+        except Unavailable:
+            return
+        if isinstance(outcome, Swapped):
+            self._hint, self._generation = hint, outcome.generation
+
+    def _done(self, chain: Chain) -> int:
+        """How many links of `chain` are there, as far as is known."""
+        hint = self._hint
+        here = self._link.links if self._link.identity == chain.identity else 0
+        told = hint.links if hint and hint.chain == chain.identity.commit_id else 0
+        return max(here, told)
+
+    # Merging
+
+    def _merge(self, chain: Chain, allowance: Allowance) -> bool:
+        link = self._last_link(chain)
+        if link is None:
+            return False
+        if link.ref is None:
+            try:
+                link = self._run(step(chain, self._volume.indexes(chain.inputs), link, self._bounds(allowance)))
+            except Exists:  # somebody took it: the next step begins behind it
+                self._note(chain, link.links + 1)
+                return False
+            self._link = link
+        if link.ref is None:
+            self._note(chain, link.links)
+            return True
+        return self._name(chain, link.ref)
+
+    def _last_link(self, chain: Chain) -> Link | None:
+        """The last link that is known to be there; None if the store does not show it yet."""
+        if not (links := self._done(chain)):
+            return BEGIN
+        if self._link.identity != chain.identity or self._link.links != links:
+            link = self._run(chains.read_link(chain, links - 1))
+            if link is None:
+                return None
+            self._link = link
+        return self._link
+
+    def _bounds(self, allowance: Allowance) -> Bounds:
+        limits = allowance.limits
+        return Bounds(
+            limits.step_lookups - OTHERS,
+            limits.step_decoded_bytes,
+            limits.step_encoded_bytes,
+            self._volume.part_bytes[Tier.KV],
+        )
+
+    # Moving
+
+    def _copy(self, chain: Chain, allowance: Allowance) -> bool:
+        [index] = self._volume.indexes(chain.inputs)
+        parts, ref = self._run(chains.copy(chain, index, self._done(chain), allowance.limits.step_copies))
+        if ref is None:
+            self._note(chain, parts)
+            return True
+        return self._name(chain, ref)
+
+    def _name(self, chain: Chain, ref: Ref) -> bool:
+        """Let the root name what was made; False if other commits made that impossible. Nothing is deleted then."""
+        environment = self._volume.environment
+
+        def plan(now: Root) -> Plan | None:
+            return chains.plan(now, chain, ref, commit_id=environment.commit_id(), time_ms=environment.now_ms())
+
+        self._link = BEGIN
+        return isinstance(self._committing.commit_newest(plan), Committed)
+
+    def _run(self, protocol: Generator[Effect, Outcome, T]) -> T:
+        return self._volume.driver.run(protocol)
