@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -67,3 +68,37 @@ def inserted(app: Edge, number: int, *, fresh: bool) -> Cost:
     said = app.execute(INSERT, f"NEW-{number}", "a few words about it " * 18, number, fresh=fresh)
     app.host.settle()
     return cost(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The worst of several requests of each kind."""
+
+    cold_select: Cost
+    cold_insert: Cost
+    warm_select: Cost
+    warm_insert: Cost
+
+    def __str__(self) -> str:
+        """One line each."""
+        return "\n".join(f"{name:12} {getattr(self, name)}" for name in KINDS)
+
+
+KINDS: Final = ("cold_select", "cold_insert", "warm_select", "warm_insert")
+
+
+def worst(costs: Sequence[Cost]) -> Cost:
+    """The highest of each figure."""
+    return Cost(*(max(getattr(one, name) for one in costs) for name in Cost.__slots__))
+
+
+def measured(app: Edge, rows: int, *, first: int = 1) -> Costs:
+    """All kinds of requests: rows all over the database, and new ones numbered from `first`."""
+    numbers = [rows * step // 5 + 1 for step in range(5)]
+    cold_select = worst([selected(app, number, fresh=True) for number in numbers])
+    cold_insert = worst([inserted(app, first + n, fresh=True) for n in range(4)])
+    inserted(app, first + 4, fresh=True)
+    warm_insert = worst([inserted(app, first + 5 + n, fresh=False) for n in range(6)])
+    selected(app, numbers[2], fresh=False)
+    warm_select = worst([selected(app, numbers[2], fresh=False) for _ in range(2)])
+    return Costs(cold_select, cold_insert, warm_select, warm_insert)

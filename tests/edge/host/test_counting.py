@@ -22,3 +22,12 @@ def test_what_is_started_in_time_costs_no_round_of_its_own() -> None:
     counts.awaited(counts.sent())
     counts.awaited(early)
     assert counts.rounds == 1
+
+
+def test_latencies_add_up_along_what_waits_for_another_alone() -> None:
+    counts = Counts()
+    together = [counts.sent(0.009) for _ in range(3)]
+    for tick in together:
+        counts.awaited(tick)
+    counts.awaited(counts.sent(0.43))
+    assert (counts.rounds, round(counts.waited_s, 6)) == (2, 0.439)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from virke.edge.host.counting import Counts
+from virke.edge.host.counting import Counts, Tick
 from virke.edge.host.exchange import Body, Headers, Request
+from virke.edge.host.faults import Faults
 from virke.edge.host.http import HttpRequest, HttpResponse, requests
 from virke.edge.host.kv import body_bytes
 from virke.edge.host.sandbox import Sandbox
@@ -55,7 +56,7 @@ class Sent(Pollable):
 
     answer: Future[Answer]
     counts: Counts
-    tick: int
+    tick: Tick
 
     @property
     def is_ready(self) -> bool:
@@ -89,7 +90,7 @@ def send(target: Backend, request: Request) -> Answer:
         connection.close()
 
 
-def sending(backends: Mapping[str, Backend]) -> dict[str, HostFunction]:
+def sending(backends: Mapping[str, Backend], faults: Faults) -> dict[str, HostFunction]:
     """`http-req` with what sends."""
     pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="virke-edge-backend")
 
@@ -98,7 +99,7 @@ def sending(backends: Mapping[str, Backend]) -> dict[str, HostFunction]:
             raise Trap(f"no backend {backend.name!r}")
         box.counts.backend_requests += 1
         asked = Request(request.method, request.uri, request.text, body_bytes(body))
-        return Sent(pool.submit(send, backend.target, asked), box.counts, box.counts.sent())
+        return Sent(pool.submit(send, backend.target, asked), box.counts, box.counts.sent(faults.lookup_s))
 
     def wait(_box: Sandbox, sent: Sent) -> Ok | Err:
         try:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -49,12 +50,24 @@ class Faults:
 
     lookup_s: float = 0.0
     write_s: float = 0.0
+    lookup_bytes_s: float = math.inf
+    write_bytes_s: float = math.inf
+    sleeps: bool = True
+    """Whether a guest really waits for a slow store; else it is only counted (`Counts.waited_s`)."""
     stale_s: float = 0.0
     late: Callable[[int], int] = field(default_factory=lambda: random.Random(0).randrange)
     clock: Callable[[], float] = time.monotonic
     planned: list[Planned] = field(default_factory=list)
     happened: list[tuple[str, str, Fault]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def lookup_takes_s(self, size_bytes: int) -> float:
+        """How long a lookup of so many bytes takes."""
+        return self.lookup_s + size_bytes / self.lookup_bytes_s
+
+    def write_takes_s(self, size_bytes: int) -> float:
+        """How long a write of so many bytes takes."""
+        return self.write_s + size_bytes / self.write_bytes_s
 
     def plan(self, fault: Fault, call: str = "insert", *, key: str = "", times: int = 1, skip: int = 0) -> None:
         """Command one."""

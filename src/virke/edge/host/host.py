@@ -77,7 +77,7 @@ class Host:
             "config-store": config_store({LINK: self.config}),
             "http-body": bodies(),
             "http-downstream": downstream(),
-            "http-req": sending(self.backends),
+            "http-req": sending(self.backends, self.faults),
             "http-resp": responses(),
             "kv-store": kv_store(self._kv, self.faults),
             "log": log(_to_stderr),

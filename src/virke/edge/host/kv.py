@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from virke.edge.host.counting import Counts
+from virke.edge.host.counting import Counts, Tick
 from virke.edge.host.exchange import Body
 from virke.edge.host.faults import Faults, FaultyItems
 from virke.edge.host.items import Item, Mode, Refusal, Write
@@ -40,11 +40,11 @@ class Entry(Resource):
 
 @dataclass
 class Pending(Pollable):
-    """What was started: its outcome, when it may be known, and the tick of that."""
+    """What was started: its outcome, and when it may be known, by the request's clock and by the machine's."""
 
     outcome: object
     counts: Counts
-    tick: int
+    tick: Tick
     ready_s: float
 
     def awaited(self) -> object:
@@ -97,17 +97,19 @@ def _awaited(_box: Sandbox, pending: Pending) -> object:
     return pending.awaited()
 
 
+def _when(counts: Counts, faults: Faults, latency_s: float) -> tuple[Tick, float]:
+    return counts.sent(latency_s), time.monotonic() + (latency_s if faults.sleeps else 0.0)
+
+
 def _lookup(box: Sandbox, store: KvStore, key: str) -> Pending:
     counts = box.counts
     counts.lookups += 1
     found = store.items.lookup(key)
     outcome: Ok | Err
-    if isinstance(found, Refusal):
-        outcome = Err(Case(found.value))
-    else:
-        counts.lookup_bytes += 0 if found is None else len(found.data)
-        outcome = Ok(None if found is None else Entry(found))
-    return Pending(outcome, counts, counts.sent(), time.monotonic() + store.faults.lookup_s)
+    size = len(found.data) if isinstance(found, Item) else 0
+    counts.lookup_bytes += size
+    outcome = Err(Case(found.value)) if isinstance(found, Refusal) else Ok(None if found is None else Entry(found))
+    return Pending(outcome, counts, *_when(counts, store.faults, store.faults.lookup_takes_s(size)))
 
 
 def _insert(box: Sandbox, store: KvStore, key: str, *rest: object) -> Pending:
@@ -122,13 +124,13 @@ def _insert(box: Sandbox, store: KvStore, key: str, *rest: object) -> Pending:
         case _:
             raise Trap(f"options of an insert are not understood: {options}")
     outcome = Ok() if refusal is None else Err(Case(refusal.value))
-    return Pending(outcome, counts, counts.sent(), time.monotonic() + store.faults.write_s)
+    return Pending(outcome, counts, *_when(counts, store.faults, store.faults.write_takes_s(len(data))))
 
 
 def _delete(box: Sandbox, store: KvStore, key: str) -> Pending:
     box.counts.deletes += 1
     there = store.items.delete(key)
-    return Pending(Ok(there), box.counts, box.counts.sent(), time.monotonic() + store.faults.write_s)
+    return Pending(Ok(there), box.counts, *_when(box.counts, store.faults, store.faults.write_s))
 
 
 def _list(box: Sandbox, store: KvStore, options: dict[str, object]) -> Pending:
@@ -143,7 +145,7 @@ def _list(box: Sandbox, store: KvStore, options: dict[str, object]) -> Pending:
         keys.pop()
         meta["next_cursor"] = keys[-1]
     body = Body(json.dumps({"data": keys, "meta": meta}).encode())
-    return Pending(Ok(body), box.counts, box.counts.sent(), time.monotonic() + store.faults.lookup_s)
+    return Pending(Ok(body), box.counts, *_when(box.counts, store.faults, store.faults.lookup_s))
 
 
 def _take_body(_box: Sandbox, entry: Entry) -> Body | None:
