@@ -83,7 +83,7 @@ class Config:
     memory_mb: int | None = None
     entry: str | None = None
     deploy: Mapping[str, str] = field(default_factory=dict, repr=False)
-    edge: Mapping[str, str] = field(default_factory=dict)
+    edge: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def scheme_of(url: str) -> tuple[str, str]:

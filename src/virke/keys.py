@@ -63,11 +63,13 @@ TABLES: Final[Mapping[str, Mapping[str, Key]]] = {
         "target": Key("what `virke deploy` does without `--target`", "found by what is known", choices=TARGETS),
         "url": Key("the node or the store that `virke deploy` takes the database to"),
         "token": Key("the token for the node that `url` names"),
-        "service": Key("for `fastly`: the id of the service; not read yet"),
+        "service": Key("for `fastly`: the id of the database's service, where it is not found by its name"),
     },
     "edge": {
-        "writes": Key("the node that takes the edge's writes; not read yet"),
-        "api": Key("whether the edge answers the database's own routes beside an app; not read yet", "`false`", "yes or no"),
+        "writes": Key("the node that takes the edge's writes"),
+        "writes_token": Key("the token for that node"),
+        "objects": Key("for `fastly`: object storage behind the KV store, `s3://BUCKET/PREFIX`"),
+        "api": Key("whether the edge answers the database's own routes beside an app", "`false`", "yes or no"),
     },
 }  # fmt: skip
 """Every table that `virke.toml` may have, and its keys."""

@@ -199,8 +199,6 @@ def test_where_nothing_is_known_the_hint_names_the_three(app: Path, virke: Virke
     found = virke("deploy")
     assert (found.exit_code, found.stdout) == (2, "")
     assert all(word in found.stderr for word in ("hint: ", "--target node", "--target store", "--target fastly"))
-    fastly = virke("deploy", "--target", "fastly")
-    assert (fastly.exit_code, "does not have yet" in fastly.stderr) == (2, True)
 
 
 NODE_TOML = '[deploy]\nurl = "https://deploy"\ntoken = "vk_1"\n'

@@ -1,4 +1,4 @@
-"""`virke deploy`: the database taken to where the world reaches it."""
+"""`virke deploy`: the database taken to where the world reaches it; to Fastly, the whole project."""
 
 from __future__ import annotations
 
@@ -25,15 +25,24 @@ FOLDER = "migrations"
 @click.option(
     "--target", type=click.Choice(TARGETS), help="[default: virke.toml, else what is known: node, then store]"
 )
-@click.option("--dry-run", is_flag=True, help="Rehearse it; create and apply nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Rehearse it; create and apply nothing. For fastly: print each call."
+)
 @global_options
 @pass_state
 def deploy(state: State, *, target: str | None, dry_run: bool) -> None:
-    """Take the database to a node or a store, with its migrations.
+    """Take the database to a node or a store, with its migrations; or the project to Fastly Compute.
 
     Creates it if it is missing, rehearses the migrations that wait, and applies them. Run it as often as you like: where
     there is nothing to do, it does nothing. --store says where; else VIRKE_URL, VIRKE_STORE or virke.toml do.
+    With --target fastly: a service with its package, its KV, Config and Secret Store, and the database in the KV store; the
+    account is that of FASTLY_API_TOKEN.
     """
+    if (target or load().deploy.get("target")) == "fastly":
+        from virke.cli.deploy_fastly import deploy_fastly
+
+        deploy_fastly(state, dry_run=dry_run)
+        return
     from virke.project.deploy import deploy as run
     from virke.project.destination import destination_of
 

@@ -1,6 +1,6 @@
 """Where `virke deploy` takes a database: a node or a store, found by option, environment and `virke.toml`.
 
-Knows URLs and whose token goes where; opens nothing.
+Knows URLs and whose token goes where; opens nothing. What `--target fastly` makes is said in `fastly`.
 
 1. What was asked for (`--target`, else `[deploy] target`) holds, or is an error: nothing else is deployed to in its place.
 2. Where nothing was asked, a node that is known comes before a store, and a local store counts only where it was named for this.
@@ -28,7 +28,7 @@ from virke.errors import UsageError
 
 HINT: Final = (
     "name one: --target node with --store https://HOST, --target store with --store s3://BUCKET/PREFIX (or both "
-    "in [deploy] of virke.toml), or --target fastly, which comes with the edge"
+    "in [deploy] of virke.toml), or --target fastly"
 )
 
 
@@ -67,11 +67,6 @@ def destination_of(
         UsageError: it says nothing that can be done, or nothing is known.
     """
     asked = target or config.deploy.get("target")
-    if asked == "fastly":
-        raise UsageError(
-            "deploying to Fastly Compute needs the edge, which this version does not have yet",
-            hint="--target node or --target store take the database to a node or to a store",
-        )
     known = [_Known(option, is_meant=True)] if option else list(_known(config, environ))
     nodes = [one for one in known if is_node(one.url)]
     stores = [one for one in known if not is_node(one.url)]

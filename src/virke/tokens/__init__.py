@@ -3,7 +3,7 @@
 `record` is what the store keeps of them, `keeping` changes it, `table` is what a server holds requests against.
 """
 
-from virke.tokens.keeping import create, listing, revoke
+from virke.tokens.keeping import create, listing, new_text, revoke
 from virke.tokens.record import Token, check_pattern, matches
 from virke.tokens.table import Forbidden, Granted, TokenTable, Unauthorized
 
@@ -17,5 +17,6 @@ __all__ = [
     "create",
     "listing",
     "matches",
+    "new_text",
     "revoke",
 ]

@@ -49,8 +49,11 @@ def create(
     lifetime_s: int | None = None,
     name: str = "",
     environment: Environment | None = None,
+    text: str | None = None,
 ) -> tuple[str, Token]:
     """A new token for databases whose names fit one of the patterns: its text, which is shown now only, and the rest.
+
+    `text` is one of `new_text`, for a caller who has to show it before it is good.
 
     Raises:
         Invalid: a pattern, the name or the lifetime can't be one. TooLarge: the store holds too many tokens.
@@ -63,7 +66,7 @@ def create(
     if lifetime_s is not None and not 1 <= lifetime_s <= LIFETIME_S_MAX:
         raise Invalid("a token lives for at least one second and at most 100 years, or for ever")
     env = environment or Environment()
-    text = PREFIX + urlsafe_b64encode(env.random_bytes(SECRET_BYTES)).rstrip(b"=").decode()
+    text = new_text(env) if text is None else text
     now_ms = env.now_ms()
     token = Token(
         id=b32encode(env.random_bytes(ID_BYTES)).decode().lower(),
@@ -76,6 +79,12 @@ def create(
     )
     _change(store, env, lambda record: (*record.tokens, token))
     return text, token
+
+
+def new_text(environment: Environment | None = None) -> str:
+    """The text of a token that does not exist yet."""
+    random = (environment or Environment()).random_bytes(SECRET_BYTES)
+    return PREFIX + urlsafe_b64encode(random).rstrip(b"=").decode()
 
 
 def listing(store: Store, environment: Environment | None = None) -> tuple[Token, ...]:
