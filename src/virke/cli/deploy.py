@@ -25,9 +25,7 @@ FOLDER = "migrations"
 @click.option(
     "--target", type=click.Choice(TARGETS), help="[default: virke.toml, else what is known: node, then store]"
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Rehearse it; create and apply nothing. For fastly: print each call."
-)
+@click.option("--dry-run", is_flag=True, help="Rehearse it; create and apply nothing. For fastly: print each call.")
 @global_options
 @pass_state
 def deploy(state: State, *, target: str | None, dry_run: bool) -> None:

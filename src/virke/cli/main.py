@@ -18,7 +18,10 @@ COMMANDS: Final[Table] = {
     "init": ("virke.cli.init:init", "Write a new project into FOLDER, or into the current folder."),
     "build": ("virke.cli.build:build", "Build the app, or the HTTP API, for Fastly Compute."),
     "dev": ("virke.cli.dev:dev", "Run the app with a database beside it, and again at each change."),
-    "deploy": ("virke.cli.deploy:deploy", "Take the database to a node or a store, with its migrations; or the project to Fastly Compute."),
+    "deploy": (
+        "virke.cli.deploy:deploy",
+        "Take the database to a node or a store, with its migrations; or the project to Fastly Compute.",
+    ),
     "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
     "serve": ("virke.cli.serve:serve", "Serve the databases of a store over HTTP."),
     "token": ("virke.cli.main:token", "Create, list and revoke the tokens of a store."),
