@@ -32,7 +32,7 @@ def deploy_fastly(state: State, *, dry_run: bool) -> None:
 
     job = job_of(config, name, state.store, token=state.token, memory_mb=memory_mb_of(config))
     try:
-        deploy_to_fastly(job, account_of(config, hear, is_rehearsal=dry_run), done, report, state.note)
+        deploy_to_fastly(job, account_of(config, hear, is_rehearsal=dry_run), done, report=report, say=state.note)
     except VirkeError as error:
         if state.json and done.calls:
             state.data(_data(name, job, done, dry_run=dry_run) | {"error": error_body(error)})

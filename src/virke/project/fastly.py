@@ -130,7 +130,7 @@ def account_of(
     return Account(token, report, api=api.rstrip("/"), is_rehearsal=is_rehearsal, patience=patience)
 
 
-def deploy_to_fastly(job: Job, account: Account, done: Done, report: Report, say: Callable[[str], None]) -> None:
+def deploy_to_fastly(job: Job, account: Account, done: Done, *, report: Report, say: Callable[[str], None]) -> None:
     """Deploy; what was done is in `done` also if an error ends it.
 
     Raises:

@@ -94,7 +94,7 @@ def bring_app(
 ) -> Brought:
     """Make, or change, the service of an app, which reaches the database through its backend. Raises as `Account.change`."""
     secret = store(account, SECRET, f"{stores.name}-app")
-    _give_token(account, stores, secret, tokens_of, database_name)
+    _give_token(account, stores, secret, tokens_of=tokens_of, database=database_name)
     backend = Backend(LINK, database.domain)
     return bring(account, Wanted(name, package, LINK, {"secret": secret}, (backend,)))
 
@@ -109,7 +109,7 @@ def first_token(tokens_of: Store, database: str, show: Callable[[str], None]) ->
     return True
 
 
-def _give_token(account: Account, stores: Stores, secret: str, tokens_of: Store | None, database: str) -> None:
+def _give_token(account: Account, stores: Stores, secret: str, *, tokens_of: Store | None, database: str) -> None:
     """Rule 3."""
     known = stores.state.tokens.get(APP_TOKEN)
     ours = [] if tokens_of is None else [one.id for one in tokens.listing(tokens_of) if one.name == APP_TOKEN_NAME]

@@ -102,10 +102,10 @@ def bring(account: Account, wanted: Wanted) -> Brought:
     active = next((row for row in versions if row.get("active") is True), None)
     if active is not None:
         there = _read(account, path, _number(active))
-        if not list(_changes(account, path, there, wanted, service_id)):
+        if not list(_changes(account, path, there, wanted, service_id=service_id)):
             return Brought(service_id, wanted.name, there.number, there.domains[0], is_new=False)
     there = _draft(account, path, versions, active)
-    for change in _changes(account, path, there, wanted, service_id):
+    for change in _changes(account, path, there, wanted, service_id=service_id):
         change()
     domain = (there.domains or [domain_of(wanted.name, service_id)])[0]
     _activate(account, path, there.number, wanted.name)
@@ -185,7 +185,7 @@ def _read(account: Account, path: str, number: int) -> _Version:
 
 
 def _changes(
-    account: Account, path: str, there: _Version, wanted: Wanted, service_id: str
+    account: Account, path: str, there: _Version, wanted: Wanted, *, service_id: str
 ) -> list[Callable[[], object]]:
     """What has to be done to a version."""
     own = f"{path}/{there.number}"
@@ -215,14 +215,14 @@ def _changes(
                 f"changed backend {backend.name}: {backend.host}",
             )
     for kind, store_id in wanted.links.items():
-        _add_link(add, there.links, kind, store_id, wanted.link_name)
+        _add_link(add, there.links, kind=kind, store_id=store_id, name=wanted.link_name)
     if not wanted.package.is_same(there.package):
         add("PUT", "package", wanted.package.body(), f"uploaded {wanted.package.name}")
     return found
 
 
 def _add_link(
-    add: Callable[[str, str, Body, str], None], links: list[Json], kind: str, store_id: str, name: str
+    add: Callable[[str, str, Body, str], None], links: list[Json], *, kind: str, store_id: str, name: str
 ) -> None:
     """Link a store, in place of another of its kind that has the name."""
     if any(text_of(row, "resource_id") == store_id and text_of(row, "name") == name for row in links):
