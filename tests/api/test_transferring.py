@@ -95,7 +95,7 @@ def test_the_bytes_are_those_of_the_command(shop: Call, request: pytest.FixtureR
         (405, "GET", "import", b""),
         (400, "GET", "export?format=xml", b""),
         (400, "GET", "export?format=csv", b""),
-        (400, "GET", "export?format=sql&table=item", b""),
+        (400, "GET", "export?format=sqlite&table=item", b""),
         (400, "GET", "export?tabel=item", b""),
         (404, "GET", "export?table=none", b""),
     ],

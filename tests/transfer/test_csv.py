@@ -112,7 +112,7 @@ def test_bytes_that_are_no_text_are_named_with_their_line(database: Database, wr
 def test_a_table_name_is_for_csv_and_csv_needs_one(database: Database, write: Write) -> None:
     with pytest.raises(Invalid, match="say which table"):
         import_file(database, write("x.csv", "a,b\n1,2\n"))
-    with pytest.raises(Invalid, match=r"--table is for CSV files; x\.sql is SQL text"):
+    with pytest.raises(Invalid, match=r"--table is for CSV and JSON files; x\.sql is SQL text"):
         import_file(database, write("x.sql", "SELECT 1;"), table="t")
 
 

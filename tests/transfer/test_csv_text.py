@@ -71,8 +71,8 @@ def test_what_cannot_be_a_csv_file_is_refused(database: Database, tmp_path: Path
     path = tmp_path / "x.csv"
     with pytest.raises(Invalid, match="say which"):
         export_file(database, path)
-    with pytest.raises(Invalid, match="--table is for CSV"):
-        export_file(database, tmp_path / "x.sql", table="t")
+    with pytest.raises(Invalid, match="--table is for the other formats"):
+        export_file(database, tmp_path / "x.db", table="t")
     with pytest.raises(NotFound, match="no table 't'"):
         export_file(database, path, table="t")
     database.run_script("CREATE TABLE t(a); INSERT INTO t VALUES ('x'), (CAST(x'ff' AS TEXT))")

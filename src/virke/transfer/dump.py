@@ -103,7 +103,7 @@ def _lines(connection: Connection) -> Iterator[str]:
             yield from _rows(connection, name)
     others = f"SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND type IN ('index','trigger','view') AND {_NOT_OURS}"
     for (sql,) in connection.execute(others).fetchall():
-        yield f"{sql}\n;\n" if "--" in str(sql) else f"{sql};\n"
+        yield _ended(sql)
     if schema_open:
         yield "PRAGMA writable_schema=OFF;\n"
     yield "COMMIT;\n"
@@ -123,13 +123,18 @@ def _lines_of(connection: Connection, part: Part) -> Iterator[str]:
     for kind, name, sql in entries:
         if kinds.get(str(name)) == "shadow":
             continue
-        if part.schema and (made := _made(str(name), str(sql)) if kind == "table" else f"{sql}\n;\n"):
+        if part.schema and (made := _made(str(name), str(sql)) if kind == "table" else _ended(sql)):
             yield made
         if part.rows and kind == "table":
             if kinds.get(str(name)) == "virtual":
                 raise Invalid(f"{name} is a virtual table, which only a whole export can hold with its rows")
             yield from _rows(connection, str(name))
     yield "COMMIT;\n"
+
+
+def _ended(sql: Value) -> str:
+    """A statement with its end, which a comment must not swallow."""
+    return f"{sql}\n;\n" if "--" in str(sql) else f"{sql};\n"
 
 
 def _made(name: str, sql: str) -> str | None:
