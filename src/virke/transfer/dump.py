@@ -132,7 +132,7 @@ def _lines_of(connection: Connection, part: Part) -> Iterator[str]:
     yield "COMMIT;\n"
 
 
-def _ended(sql: Value) -> str:
+def _ended(sql: object) -> str:
     """A statement with its end, which a comment must not swallow."""
     return f"{sql}\n;\n" if "--" in str(sql) else f"{sql};\n"
 
