@@ -83,13 +83,13 @@ def kv_url(api: FastlyApi, kv_id: str) -> str:
 def app_token_is_good(api: FastlyApi) -> bool:
     """Whether the token that the app has is one that the database knows, and no other of an app is left."""
     (kv,) = api.account.kv.values()
-    secret = next(one for one in api.account.secret.values() if one.name == "virke-my-app-app").content["VIRKE_TOKEN"]
+    secret = next(one for one in api.account.secret.values() if one.name == "virke-my-app-app").content["token"]
     known = [one for one in tokens.listing(open_store(kv_url(api, kv.id))) if one.name.startswith("the app")]
     return [one.hash for one in known] == [hashlib.sha256(secret.encode()).digest()]
 
 
 def _secrets(found: Named) -> dict[str, str]:
-    return {name: "" if name == "VIRKE_TOKEN" else value for name, value in found.content.items()}
+    return {name: "" if name == "token" else value for name, value in found.content.items()}
 
 
 def _service(account: Account, service_id: str) -> dict[str, Any]:

@@ -121,11 +121,14 @@ def test_an_app_of_its_own_gets_a_service_of_its_own(folder: Path, api: FastlyAp
     backend = found["services"]["my-app"]["backends"]["virke"]
     assert {backend[key] for key in ("address", "override_host", "ssl_cert_hostname", "ssl_sni_hostname")} == {domain}
     assert (backend["port"], backend["use_ssl"]) == ("443", "True")
-    assert found["services"]["my-app"]["links"] == [("secret-store", "virke", "virke-my-app-app")]
-    assert found["secrets"] == {"virke-my-app": {}, "virke-my-app-app": {"VIRKE_TOKEN": ""}}
+    assert found["services"]["my-app"]["links"] == [
+        ("config", "virke", "virke-my-app"),
+        ("secret-store", "virke", "virke-my-app-app"),
+    ]
+    assert found["secrets"] == {"virke-my-app": {}, "virke-my-app-app": {"token": ""}}
     assert found["databases"]["virke-my-app"]["tokens"] == ["the app, by virke deploy", "the first, by virke deploy"]
     assert app_token_is_good(api)
-    secret = next(one for one in api.account.secret.values() if one.name == "virke-my-app-app").content["VIRKE_TOKEN"]
+    secret = next(one for one in api.account.secret.values() if one.name == "virke-my-app-app").content["token"]
     assert secret not in printed
     changed = len(api.account.changes)
     assert said(virke).startswith("nothing to do")
@@ -141,7 +144,7 @@ def test_a_token_that_was_revoked_is_made_again(folder: Path, api: FastlyApi, vi
     tokens.revoke(store, next(one.id for one in tokens.listing(store) if one.name.startswith("the app")))
     found = json.loads(said(virke, "--json"))
     assert [call["does"] for call in found["calls"]] == [
-        "set the secret VIRKE_TOKEN",
+        "set the secret token",
         "set deployed in the config store",
     ]
     assert app_token_is_good(api)

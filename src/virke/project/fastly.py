@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from virke.config import TOKEN_VARIABLE, Config, StoreChoice, is_node, scheme_of, store_urls
+from virke.config import TOKEN_VARIABLE, Config, StoreChoice, is_node, load, scheme_of, store_urls
 from virke.edge.deploying.account import API, API_VARIABLE, TOKEN_HINT, Account, Call
 from virke.edge.deploying.database import bring_app, bring_database, configure, first_token
 from virke.edge.deploying.package import Package, read_package
@@ -32,7 +32,8 @@ from virke.stores.fastly_kv.store import FASTLY_SCHEME
 from virke.stores.fastly_kv.store import TOKEN_VARIABLE as API_TOKEN_VARIABLE
 from virke.stores.object.url import object_place
 
-STAMP: Final = ".built"
+STAMPS: Final = (".built", ".main.wasm.inputs", ".app.wasm.inputs")
+"""What `virke build` leaves in `bin`: a package without one of them comes from elsewhere, and is taken as it is."""
 MIGRATIONS: Final = "migrations"
 UPKEEP_EVERY: Final = "*/10 * * * *"
 APP: Final = "-app"
@@ -195,9 +196,8 @@ def package_paths(job: Job) -> list[Path]:
 def _packages(job: Job, say: Callable[[str], None], *, is_rehearsal: bool) -> list[Package]:
     """The packages, built if they are missing or older than their sources."""
     paths = package_paths(job)
-    if not is_rehearsal and ((job.folder / BIN / STAMP).exists() or not all(path.exists() for path in paths)):
-        from virke.config import load
-
+    is_ours = any((job.folder / BIN / stamp).exists() for stamp in STAMPS)
+    if not is_rehearsal and (is_ours or not all(path.exists() for path in paths)):
         build(plan_of(load(job.folder)), say)
     if is_rehearsal:
         return [read_package(path) if path.exists() else Package(path.name, b"", "", "") for path in paths]

@@ -4,7 +4,7 @@ Knows in which order things are made; each step is in a file of its own.
 
 1. Each step looks first and makes what is missing, so it can be run again after it was killed anywhere.
 2. What a service reads is there before the service: stores and their items come before the version that needs them.
-3. An app has a token of its own, in a Secret Store of its own; that it is there is noted only after both were written. A
+3. An app has a token of its own, in a Secret Store of its own, and reads the database's name where the database does. That it is there is noted only after both were written. A
    token that was made and never got there is revoked by the next run.
 """
 
@@ -36,7 +36,7 @@ from virke.edge.deploying.stores import (
 from virke.scopes import Scope
 from virke.stores.base import Store
 
-APP_TOKEN: Final = "VIRKE_TOKEN"
+APP_TOKEN: Final = "token"
 """The secret that the JavaScript runtime reads."""
 APP_TOKEN_NAME: Final = "the app, by virke deploy"
 FIRST_TOKEN_NAME: Final = "the first, by virke deploy"
@@ -96,7 +96,7 @@ def bring_app(
     secret = store(account, SECRET, f"{stores.name}-app")
     _give_token(account, stores, secret, tokens_of=tokens_of, database=database_name)
     backend = Backend(LINK, database.domain)
-    return bring(account, Wanted(name, package, LINK, {"secret": secret}, (backend,)))
+    return bring(account, Wanted(name, package, LINK, {"config": stores.config, "secret": secret}, (backend,)))
 
 
 def first_token(tokens_of: Store, database: str, show: Callable[[str], None]) -> bool:
