@@ -1,4 +1,4 @@
-"""`virke init`, `build` and `dev --edge` with the vendor's tool and WebAssembly: the API, a Flask app as it is in `examples`."""
+"""`virke init`, `build` and `dev --edge` with the vendor's tools: the API, the Flask example as it is."""
 
 from __future__ import annotations
 

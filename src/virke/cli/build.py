@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from virke.cli.state import State, global_options, pass_state, size
 from virke.config import load
+
+if TYPE_CHECKING:
+    from virke.project.building import Built
 
 
 @click.command()
@@ -15,27 +20,32 @@ def build(state: State) -> None:
     """Build the app, or the HTTP API, for Fastly Compute.
 
     Writes bin/main.wasm, and pkg/NAME.tar.gz, which Fastly takes. The app is [app] entry in virke.toml, else one of the usual
-    files; without one, the component is the database's HTTP API. What did not change is not built again.
+    files; without one, the component is the database's HTTP API. An app of JavaScript is a program of its own, bin/app.wasm, and
+    the component is the database that it asks. What did not change is not built again.
     """
     from virke.project.building import build as run
     from virke.project.building import plan_of
 
     plan = plan_of(load())
     built = run(plan, state.note)
+    every = [built] if built.app is None else [built, built.app]
     if state.json:
-        state.data(
-            {
-                "program": str(built.program),
-                "program_bytes": built.program.stat().st_size,
-                "package": str(built.package),
-                "package_bytes": built.package.stat().st_size,
-                "entry": plan.app.name if plan.app else None,
-                "built": built.is_new,
-            }
-        )
+        own = {"entry": plan.entry.name if plan.entry else None}
+        state.data(own | _data(built) | ({} if built.app is None else {"app": _data(built.app)}))
         return
-    word = "wrote" if built.is_new else "up to date:"
-    for path in (built.program, built.package):
-        state.result(f"{word} {path.relative_to(plan.folder)} ({size(path.stat().st_size)})")
-    if built.checked:
-        state.note(built.checked)
+    for one in every:
+        word = "wrote" if one.is_new else "up to date:"
+        for path in (one.program, one.package):
+            state.result(f"{word} {path.relative_to(plan.folder)} ({size(path.stat().st_size)})")
+    if checked := next((one.checked for one in every if one.checked), ""):
+        state.note(checked)
+
+
+def _data(built: Built) -> dict[str, object]:
+    return {
+        "program": str(built.program),
+        "program_bytes": built.program.stat().st_size,
+        "package": str(built.package),
+        "package_bytes": built.package.stat().st_size,
+        "built": built.is_new,
+    }

@@ -83,6 +83,7 @@ def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
         from virke.project.building import plan_of
         from virke.project.dev import free_port, store_for
         from virke.project.edge_dev import EdgeProject, develop_edge
+        from virke.project.viceroy import find_viceroy
     except ImportError as error:
         raise UsageError(f"{MISSING} ({error.name} is missing)", hint="pip install 'virke[dev,edge]'") from error
 
@@ -92,13 +93,17 @@ def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
     if left_alone:
         state.note(f"working on {store}, not on {left_alone} (--store takes another)")
     items = {"db": name} | ({"api": config.edge["api"]} if "api" in config.edge else {})
-    project = EdgeProject(plan_of(config), name, store, free_port(port), reloads, items)
+    if is_viceroy:
+        find_viceroy()  # what is missing is said before anything is built
+    project = EdgeProject(plan_of(config), name, store, free_port(port), reloads, items, is_viceroy)
 
-    def show(url: str) -> None:
+    def show(url: str, own: str | None) -> None:
         if state.json:
-            state.data({"url": url, "database": name, "store": store})
-        else:
+            state.data({"url": url, "database_url": own or url, "database": name, "store": store})
+        elif own is None:
             state.result(f"ready  {url} ({name})")
+        else:
+            state.result(f"ready  {url}, its database {own} ({name})")
 
     try:
         develop_edge(project, _sayer(state), show)

@@ -2,7 +2,7 @@
 
 Knows a project's files and the order of the steps; how each step works is said in `virke.edge.building`.
 
-1. What is built is found out of files alone: the same files are not built twice (`bin/.built` says what they were).
+1. What is built is found out of files alone: the same files are not built twice (`bin/.main.wasm.inputs` says what they were).
 2. The configuration of a service is not in it, so that one package can be deployed anywhere. In it are the app, its pure-Python
    packages, and the seed.
 3. The database's component is `bin/main.wasm` in every project; a JavaScript app is a second program, `bin/app.wasm`.
@@ -14,24 +14,27 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from virke.config import Config
-from virke.edge.building import checking, component, packing
+from virke.edge.building import checking, component, javascript, packing
 from virke.edge.building.dependencies import packages_for, requirements_of
 from virke.edge.building.pythons import find_python
 from virke.edge.building.tools import pins, tools_for
 from virke.errors import UsageError
+from virke.project.children import Children
 from virke.project.entry import Entry, entry_of, is_any
 from virke.project.init import database_of, project_name
+from virke.project.javascript import check_node, install
 
 BIN: Final = Path("bin")
 PKG: Final = Path("pkg")
 PROGRAM: Final = "main.wasm"
-_STAMP: Final = ".built"
+PROGRAM_OF_APP: Final = "app.wasm"
 _NOT_OF_THE_APP: Final = frozenset(
     {"node_modules", "venv", "__pycache__", "dist", "build", "bin", "pkg", "migrations", "vendor"}
 )
@@ -60,6 +63,16 @@ class Plan:
         return self.folder / PKG / f"{self.name}.tar.gz"
 
     @property
+    def program_of_app(self) -> Path:
+        """The program of an app of JavaScript."""
+        return self.folder / BIN / PROGRAM_OF_APP
+
+    @property
+    def package_of_app(self) -> Path:
+        """What Fastly takes of that."""
+        return self.folder / PKG / f"{self.name}-app.tar.gz"
+
+    @property
     def app(self) -> Entry | None:
         """The app that goes into the component; one of JavaScript does not."""
         return self.entry if self.entry is not None and self.entry.is_python else None
@@ -74,6 +87,8 @@ class Built:
     is_new: bool
     checked: str = ""
     """What the vendor's CLI said of the package, or why it was not asked."""
+    app: Built | None = None
+    """What came of an app that is a program of its own."""
 
 
 def plan_of(config: Config) -> Plan:
@@ -89,14 +104,19 @@ def build(plan: Plan, say: Say) -> Built:
     """Build what changed.
 
     Raises:
-        UsageError: something is missing here; it says what. Invalid: the app can't run in a component. Unavailable: a tool failed.
+        UsageError: something is missing here; it says what. Invalid: the app can't run there. Unavailable: a tool failed.
     """
+    app = _build_of_javascript(plan, say) if plan.entry is not None and not plan.entry.is_python else None
+    return replace(_build_component(plan, say), app=app)
+
+
+def _build_component(plan: Plan, say: Say) -> Built:
     files, lines = list(app_files(plan)), requirements_of(plan.folder) if plan.app is not None else []
     made = {f"{component.ENTRY}.py": entry_text(plan.app).encode()}
     manifest = packing.manifest_of(plan.folder, plan.name, "python")
-    digest = _digest(files, lines, made, manifest)
-    stamp = plan.folder / BIN / _STAMP
-    if _is_built(plan, stamp, digest):
+    own = (*files, *component.own_sources(), ("apsw", component.wheel()))
+    stamp = _Stamp(plan.program, plan.package, own, {**made, "lines": "\n".join(lines).encode(), "manifest": manifest})
+    if stamp.holds:
         return Built(plan.program, plan.package, is_new=False)
     tools = tools_for(find_python(), say)
     packages = packages_for(lines, tools, say)
@@ -104,13 +124,31 @@ def build(plan: Plan, say: Say) -> Built:
     say(f"building {what} (some seconds)")
     site, native = (packages.site, packages.native) if packages else (None, {})
     sources = component.Sources(files, site, native, made)
-    stamp.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="virke-build-") as work:
+    with stamp.renewed(), tempfile.TemporaryDirectory(prefix="virke-build-") as work:
         component.build(sources, plan.program, Path(work), tools)
-    packing.pack(plan.package, plan.name, plan.program, manifest)
-    checked = checking.check(plan.package, plan.folder)
-    stamp.write_text(json.dumps({"inputs": digest, "program": _sha256(plan.program)}) + "\n")
+        packing.pack(plan.package, plan.name, plan.program, manifest)
+        checked = checking.check(plan.package, plan.folder)
     return Built(plan.program, plan.package, True, checked)
+
+
+def _build_of_javascript(plan: Plan, say: Say) -> Built:
+    assert plan.entry is not None, "it is what is built"
+    check_node()
+    with Children() as children:
+        install(plan.folder, children, say)
+    program, package, name = plan.program_of_app, plan.package_of_app, f"{plan.name}-app"
+    manifest = packing.manifest_of(plan.folder, name, "javascript")
+    more = {"tools": javascript.tools_digest().encode(), "manifest": manifest, "entry": plan.entry.name.encode()}
+    stamp = _Stamp(program, package, tuple(folder_files(plan.folder)), more)
+    if stamp.holds:
+        return Built(program, package, is_new=False)
+    tools = javascript.tools_for(say)
+    say(f"compiling {plan.entry.name} (some seconds)")
+    with stamp.renewed(), tempfile.TemporaryDirectory(prefix="virke-build-") as work:
+        javascript.compile_app(plan.folder / plan.entry.name, program, Path(work), tools)
+        packing.pack(package, name, program, manifest)
+        checked = checking.check(package, plan.folder)
+    return Built(program, package, True, checked)
 
 
 def entry_text(app: Entry | None) -> str:
@@ -127,32 +165,54 @@ def entry_text(app: Entry | None) -> str:
 
 
 def app_files(plan: Plan) -> Iterator[tuple[str, Path]]:
-    """The files of the app's folder that come along: where each is seen, and where it is."""
-    if plan.app is None:
-        return
-    for top, folders, names in os.walk(plan.folder):
+    """The files that come along with an app of Python: where each is seen, and where it is."""
+    return iter(()) if plan.app is None else folder_files(plan.folder)
+
+
+def folder_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of an app's folder: what is hidden, made or huge is not among them."""
+    for top, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _NOT_OF_THE_APP and not name.startswith("."))
         for name in sorted(names):
             path = Path(top) / name
             if not name.startswith(".") and path.is_file() and path.stat().st_size <= FILE_BYTES_MAX:
-                yield path.relative_to(plan.folder).as_posix(), path
+                yield path.relative_to(folder).as_posix(), path
 
 
-def _is_built(plan: Plan, stamp: Path, digest: str) -> bool:
-    try:
-        said = json.loads(stamp.read_text())
-        return bool(plan.package.is_file() and said == {"inputs": digest, "program": _sha256(plan.program)})
-    except (OSError, ValueError):
-        return False
+class _Stamp:
+    """What a program was made of, written beside it (invariant 1)."""
 
+    def __init__(
+        self, program: Path, package: Path, files: tuple[tuple[str, Path], ...], more: Mapping[str, bytes]
+    ) -> None:
+        self._program = program
+        self._package = package
+        self._path = program.with_name(f".{program.name}.inputs")
+        digest = hashlib.sha256(pins())
+        for path, origin in files:
+            digest.update(f"{path}\0{_sha256(origin)}\n".encode())
+        for name, content in more.items():
+            digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+        self._inputs = digest.hexdigest()
 
-def _digest(files: list[tuple[str, Path]], lines: list[str], made: dict[str, bytes], manifest: bytes) -> str:
-    found = hashlib.sha256(pins())
-    for path, origin in (*files, *component.own_sources(), ("apsw", component.wheel())):
-        found.update(f"{path}\0".encode() + hashlib.sha256(origin.read_bytes()).digest())
-    for name, content in (*made.items(), ("lines", "\n".join(lines).encode()), ("manifest", manifest)):
-        found.update(f"{name}\0".encode() + hashlib.sha256(content).digest())
-    return found.hexdigest()
+    @property
+    def holds(self) -> bool:
+        """Whether the program that is there was made of these, and so was its package."""
+        try:
+            said = json.loads(self._path.read_text())
+            return bool(self._package.is_file() and said == self._now())
+        except (OSError, ValueError):
+            return False
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Write it after the block; while the block runs, and if it fails, it holds for nothing."""
+        self._path.unlink(missing_ok=True)
+        yield
+        self._path.write_text(json.dumps(self._now()) + "\n")
+
+    def _now(self) -> dict[str, str]:
+        return {"inputs": self._inputs, "program": _sha256(self._program)}
 
 
 def _sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ served in `edge_server`.
    engine, so that both see the same data and they last.
 3. A build that fails is told, and what was served goes on; it is tried again at the next change.
 4. The new component is compiled before the old one ends, so nothing is away for longer than a second.
+5. An app of JavaScript is a service of its own, as at Fastly, and the database another, which it reaches as the backend `virke`.
 """
 
 from __future__ import annotations
@@ -18,20 +19,26 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Final
 
 from virke.config import NODE_VARIABLE
+from virke.edge.building import javascript
 from virke.errors import Invalid, Unavailable, VirkeError
 from virke.migrations import migrate
 from virke.opening import connect
-from virke.project.building import Plan, build
+from virke.project.building import Built, Plan, build
 from virke.project.children import Child, Children, ending
+from virke.project.dev import free_port
 from virke.project.edge_server import READY, Served
+from virke.project.viceroy import Simulation, write_configuration
 from virke.project.watching import changes
 
 MIGRATIONS: Final = "migrations"
 TICK_MS: Final = 200
-SOURCES: Final = frozenset({".py", ".toml", ".txt", ".html", ".json"})
+SOURCES: Final = frozenset({".py", ".toml", ".txt", ".html", ".json", ".ts", ".tsx", ".mts", ".js", ".mjs", ".jsx"})
+BACKEND: Final = "virke"
+"""By which name an app of JavaScript reaches its database."""
 Say = Callable[[str], None]
 
 
@@ -45,21 +52,24 @@ class EdgeProject:
     port: int
     reloads: bool = True
     config: Mapping[str, str] = field(default_factory=dict)
+    is_simulated: bool = False
+    """Whether Fastly's own simulator serves it, and not our host."""
 
 
-def develop_edge(project: EdgeProject, say: Say, show: Callable[[str], None]) -> None:
-    """Build and serve it until a signal comes (`KeyboardInterrupt`); `show` is called with the URL, once, when it answers.
+def develop_edge(project: EdgeProject, say: Say, show: Callable[[str, str | None], None]) -> None:
+    """Build and serve it until a signal comes (`KeyboardInterrupt`).
+
+    `show` is called once, when it answers: with its URL, and with its database's where that is another service.
 
     Raises:
         UsageError: something is missing here. Invalid: the app can't run there. Unavailable: a tool failed, or the service ended.
     """
-    with Children() as children:
-        running = _Running(project, children, say)
+    with Children() as children, TemporaryDirectory(prefix="virke-dev-") as scratch:
+        running = _Running(project, children, Path(scratch), say)
         try:
             running.migrate(creates=True)
-            build(project.plan, say)
-            running.serve()
-            show(running.url)
+            running.serve(build(project.plan, say))
+            show(*running.urls)
             for changed in changes(project.plan.folder, TICK_MS):
                 running.look(changed)
         finally:
@@ -67,18 +77,25 @@ def develop_edge(project: EdgeProject, say: Say, show: Callable[[str], None]) ->
 
 
 class _Running:
-    """The service that is up."""
+    """The services that are up."""
 
-    def __init__(self, project: EdgeProject, children: Children, say: Say) -> None:
+    def __init__(self, project: EdgeProject, children: Children, scratch: Path, say: Say) -> None:
         self._project = project
         self._children = children
+        self._scratch = scratch
         self._say = say
-        self._service: Service | None = None
+        self._own: Service | Simulation | None = None
+        self._app: Service | Simulation | None = None
 
     @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self._project.port}"
+    def urls(self) -> tuple[str, str | None]:
+        """Where it answers, and its database where that is another service."""
+        assert self._own is not None, "it is served"
+        return (self._own.url, None) if self._app is None else (self._app.url, self._own.url)
+
+    @property
+    def _up(self) -> list[Service | Simulation]:
+        return [service for service in (self._app, self._own) if service is not None]
 
     def migrate(self, *, creates: bool = False) -> None:
         """Apply what waits; a broken file is told. Raises `VirkeError`: the database can't be created."""
@@ -92,20 +109,45 @@ class _Running:
         finally:
             database.close()
 
-    def serve(self) -> None:
-        """Serve what was built, in place of what is served. Raises `Unavailable`: it does not start."""
-        project = self._project
-        served = Served(str(project.plan.program), project.store, project.port, project.config)
+    def serve(self, built: Built) -> None:
+        """Serve what is new of a build, in place of what is served. Raises `Unavailable`: it does not start."""
+        project, own_port = self._project, self._project.port if built.app is None else 0
+        if built.is_new or self._own is None:
+            own = Served(str(built.program), project.store, own_port, project.config)
+            self._own = self._replaced(self._own, own)
+        if built.app is not None and (built.is_new or built.app.is_new or self._app is None):
+            program = built.app.program if project.is_simulated else self._as_component(built.app.program)
+            app = Served(str(program), project.store, project.port, project.config, {BACKEND: self._own.url})
+            self._app = self._replaced(self._app, app)
+
+    def _as_component(self, program: Path) -> Path:
+        component = self._scratch / "app.wasm"
+        javascript.adapted(program, component, javascript.tools_for(self._say))
+        return component
+
+    def _replaced(self, old: Service | Simulation | None, served: Served) -> Service | Simulation:
+        """A service in place of another one, which goes on until the new one is compiled (invariant 4)."""
+        if self._project.is_simulated:
+            return self._simulated(old, served)
         self._say("compiling the component for this machine (once for each build; it may take half a minute)")
-        compile_ahead(served, project.plan.folder, self._children)
-        self.stop()
-        self._service = Service(served, project.plan.folder, children=self._children, say=self._say)
+        compile_ahead(served, self._project.plan.folder, self._children)
+        if old is not None:
+            old.stop()
+        return Service(served, self._project.plan.folder, children=self._children, say=self._say)
+
+    def _simulated(self, old: Service | Simulation | None, served: Served) -> Simulation:
+        if old is not None:
+            old.stop()
+        folder = Path(mkdtemp(dir=self._scratch))
+        manifest = write_configuration(folder, served.store, served.config, served.backends)
+        self._say("viceroy serves a copy of the data, which is forgotten at the end")
+        return Simulation(Path(served.component), manifest, served.port or free_port(0), children=self._children)
 
     def stop(self) -> None:
-        """End the service, if it is up."""
-        if self._service is not None:
-            self._service.stop()
-            self._service = None
+        """End the services that are up."""
+        for service in self._up:
+            service.stop()
+        self._app = self._own = None
 
     def look(self, changed: frozenset[Path]) -> None:
         """See to what changed, and whether the service is up."""
@@ -116,13 +158,15 @@ class _Running:
         }
         if sources and self._project.reloads:
             self._build_again()
-        if self._service is not None and (code := self._service.child.code) is not None:
-            raise Unavailable(f"the service {ending(code)}")
+        for service in self._up:
+            if (code := service.child.code) is not None:
+                raise Unavailable(f"the service {ending(code)}")
 
     def _build_again(self) -> None:
         try:
-            if build(self._project.plan, self._say).is_new:
-                self.serve()
+            built = build(self._project.plan, self._say)
+            if built.is_new or (built.app is not None and built.app.is_new):
+                self.serve(built)
                 self._say("serves the new build")
         except VirkeError as error:
             tell(error, self._say)

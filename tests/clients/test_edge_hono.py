@@ -1,0 +1,47 @@
+"""`virke init --hono`, `build` and `dev --edge`, with packages and the vendor's compiler from npm: the seed's program, word for word."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import start
+from tests.project.developing import alive, developing
+from tests.project.test_edge import DAVE, cache, missing
+
+__all__ = ["cache"]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.clients,
+    pytest.mark.skipif(not shutil.which("npm"), reason="Node and npm are not on this machine"),
+    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
+]
+
+
+def test_the_seeds_hono_program_runs_word_for_word(tmp_path: Path, cache: dict[str, str]) -> None:
+    """Two services, as at Fastly: the program compiled by the vendor's compiler, and the database that it reaches as a backend."""
+    folder, npm = tmp_path / "my-app", {name: os.environ[name] for name in ("HOME",) if name in os.environ}
+    folder.mkdir()
+    assert start("init", "--hono", folder=folder).returncode == 0
+    built = start("build", folder=folder, timeout_s=600, **cache)
+    assert built.returncode == 0, built.stderr
+    assert [line.split(" (")[0] for line in built.stdout.splitlines()] == [
+        "wrote bin/main.wasm",
+        "wrote pkg/my-app.tar.gz",
+        "wrote bin/app.wasm",
+        "wrote pkg/my-app-app.tar.gz",
+    ]
+    with developing(folder, "--edge", **cache, **npm) as dev:
+        assert dev.wait_for("ready  ").startswith(f"ready  {dev.url}, its database http://127.0.0.1:")
+        assert dev.ask("/users") == (200, [])
+        assert dev.ask("/users", DAVE) == (201, {"created": 1})
+        assert dev.ask("/users", DAVE)[0] == 400
+        assert dev.ask("/users") == (200, [[1, "Dave", "dave@example.com"]])
+        found = start("db", "query", "--csv", "SELECT name FROM users", folder=folder)
+        assert found.stdout == "name\nDave\n"
+        family = dev.family()
+        assert dev.end() == 0
+        assert alive(family) == set()
