@@ -12,6 +12,7 @@ import pytest
 
 from virke.core.effects import Lost, Record
 from virke.engine.database import Database
+from virke.engine.programs import Step
 from virke.engine.undisturbed import Undisturbed
 from virke.errors import NotHere
 from virke.opening import connect, create
@@ -164,6 +165,16 @@ def test_a_change_after_one_whose_process_died_tells_of_it_first(tmp_path: Path)
     assert ended() == before
     with stamps.changing("k"):
         assert ended() not in (None, before)
+
+
+def test_a_commit_computes_but_while_its_swap_waits_for_the_disk(db: Database, meeting: Meeting) -> None:
+    """An event loop lets it have the interpreter until then, and has it until the swap is done."""
+    undisturbed, computes = db._parts.volume.driver.undisturbed, list[bool]()
+    meeting.before = meeting.after = lambda: computes.append(undisturbed._lock.locked())
+    db._parts.writer.before_telling = meeting.after
+    db.serving.carry_out(db.serving.program((Step("INSERT INTO t VALUES (2)", ()),)))
+    assert computes == [False, False, True]
+    assert not undisturbed._lock.locked()
 
 
 def test_nobody_waits_where_nothing_is_computed() -> None:

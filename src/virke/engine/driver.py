@@ -44,6 +44,7 @@ from virke.engine.environment import Environment
 from virke.engine.undisturbed import Undisturbed
 from virke.errors import Corrupt, NotFound, RateLimited, StoreDown, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Range, Store
+from virke.stores.waiting import meanwhile
 
 PAUSE_MOST_S: Final = 1.0
 GET_TRIES: Final = 3
@@ -125,7 +126,8 @@ class Driver:
     def _swap(self, swap: Callable[[], Outcome]) -> Outcome:
         self.sent_s = self._environment.monotonic()
         try:
-            with self.undisturbed.paused():
+            pause = self.undisturbed.paused
+            with meanwhile(pause) if self._store.says_waits else pause():
                 return swap()
         except RateLimited as error:
             return Paced(error.retry_after_s)

@@ -38,6 +38,11 @@ _WRITES: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "
 _FIRST_LETTERS: Final = frozenset("IiRrUuDdCcAa")
 
 
+def surely_writes(sql: str) -> bool:
+    """Whether the first word of a statement says that it writes."""
+    return sql[:1] in _FIRST_LETTERS and sqlite.keyword(sql) in _WRITES
+
+
 def query_here(
     readers: Readers, sql: str, params: Parameters, bookmark: str | None = None, *, steps_max: int = STEPS_MAX
 ) -> QueryResult:
@@ -51,7 +56,7 @@ def query_here(
     params = sqlite.plain(params)
     if type(steps_max) is not int or steps_max < 1:
         raise Invalid(f"steps_max must be a number from 1 on, not {steps_max!r}")
-    if sql[:1] in _FIRST_LETTERS and sqlite.keyword(sql) in _WRITES:
+    if surely_writes(sql):
         raise NotHere("the statement writes", writes=True)
     shown = readers.shown_now()
     is_confirmed = shown is not None

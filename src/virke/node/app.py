@@ -132,7 +132,7 @@ class App:
             return self._settled(asked, found)
         return Later(partial(self._left, asked, found))
 
-    def _reply(self, asked: Asked, reply: Reply, response: Response | None) -> None:
+    def _reply(self, asked: Asked, reply: Reply, response: bytes | Response | None) -> None:
         if not asked.is_gone:
             reply(self._settled(asked, response))
 

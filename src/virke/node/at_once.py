@@ -21,6 +21,7 @@ from virke.api.messages import Request, Response
 from virke.api.operations import Operation, Run
 from virke.api.routes import OPEN_PATHS, answer, has_endless_body, parse
 from virke.engine.database import Database
+from virke.engine.here import surely_writes
 from virke.engine.programs import Program
 from virke.engine.results import QueryResult
 from virke.errors import Deleted, NotHere, VirkeError
@@ -38,7 +39,7 @@ from virke.node.workers.crew import Elsewhere
 from virke.node.writing import Outcome, Writing
 from virke.scopes import Scope
 
-Tell = Callable[[Response | None], None]
+Tell = Callable[[bytes | Response | None], None]
 Withdraw = Callable[[], None]
 
 
@@ -194,18 +195,21 @@ class AtOnce:
             scope = self._access.check(token, database.name, Scope.READ).scope
         if self._databases.has_journals:
             self._databases.check_reads_here(database)
-        database.serving.let_compute()
-        try:
-            found = self._hrana.here(alone, database)
-        except NotHere as error:
-            asked.not_here = error
-            if not error.writes or not self._crew.owns(database.name):
-                return None
-            begin = partial(self._hrana.begin, alone, database, scope, tell=tell)
-            return self._begin(asked, database, begin)
-        if self._databases.has_journals:
-            self._databases.check_reads_here(database)
-        return found
+        if not surely_writes(alone.sql):
+            database.serving.let_compute()
+            try:
+                found = self._hrana.here(alone, database)
+                if self._databases.has_journals:
+                    self._databases.check_reads_here(database)
+                return found
+            except NotHere as error:
+                asked.not_here = error
+                if not error.writes:
+                    return None
+        if not self._crew.owns(database.name):
+            return None
+        begin = partial(self._hrana.begin, alone, database, scope, tell=tell)
+        return self._begin(asked, database, begin)
 
     def _meant(self, head: Head) -> Database | None:
         """The database that a pipeline means, if it is open and nobody has to be asked whether it is that one."""

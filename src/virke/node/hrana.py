@@ -26,7 +26,7 @@ from virke.api.pieces import body_of, body_of_lines
 from virke.api.routes import with_state
 from virke.engine.database import Database
 from virke.engine.programs import Answer, Program, Step
-from virke.engine.results import QueryResult
+from virke.engine.results import QueryResult, Request
 from virke.engine.rows import Rows
 from virke.engine.terms import Terms
 from virke.errors import NotHere, VirkeError
@@ -87,14 +87,19 @@ class Hrana:
         return _with_age(self._alone(found, closes=alone.closes), database)
 
     def begin(
-        self, alone: requests.Alone, database: Database, scope: Scope, taken: Taken, *, tell: Callable[[Response], None]
+        self,
+        alone: requests.Alone,
+        database: Database,
+        scope: Scope,
+        taken: Taken,
+        *,
+        tell: Callable[[bytes | Response], None],
     ) -> Callable[[], None]:
         """Put the write of a pipeline of one statement in line; `tell` is called on the loop, unless the client is gone by then.
 
         What is returned says that it is. Raises as `Writing.begin`, and `Denied`.
         """
-        statement = requests.Statement(requests.Text(alone.sql, None), alone.params, alone.wants_rows)
-        program = self._program(statement, database, scope, taken)
+        program = self._program((alone.sql, alone.params), database, scope, taken)
 
         def done(outcome: Outcome) -> None:
             taken.give_back()
@@ -103,7 +108,12 @@ class Hrana:
             try:
                 if isinstance(outcome, VirkeError):
                     raise outcome
-                found = answers.ok("execute", result=answers.result_of(_written(statement, outcome)))
+                done = _written(alone.sql, outcome, wants_rows=alone.wants_rows)
+                body = answers.body_of_write(done, closes=alone.closes)
+                if body is not None and database.serving.stale_ms is None:
+                    tell(body)
+                    return
+                found = answers.ok("execute", result=answers.result_of(done))
             except VirkeError as error:
                 found = answers.failed(error)
             tell(_with_age(self._alone(found, closes=alone.closes), database))
@@ -176,14 +186,16 @@ class Hrana:
         return Done(result, "SELECT", statement.wants_rows)
 
     async def _write(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Done:
-        program = self._program(statement, database, scope, taken)
-        return _written(statement, await self._writing().run(database, program, taken.leaving, taken.growing()))
+        sql = statement.text.sql or ""
+        program = self._program((sql, statement.params), database, scope, taken)
+        answered = await self._writing().run(database, program, taken.leaving, taken.growing())
+        return _written(sql, answered, wants_rows=statement.wants_rows)
 
-    def _program(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Program:
+    def _program(self, request: Request, database: Database, scope: Scope, taken: Taken) -> Program:
         """A statement that writes, as a program. Raises `Denied`."""
         check_may_write(scope)
         taken.wrote = True
-        return database.serving.program((Step(statement.text.sql or "", statement.params),), scope=scope)
+        return database.serving.program((Step(*request),), scope=scope)
 
     async def _respond(self, live: Live, request: requests.StreamRequest) -> dict[str, object]:
         """One request on a stream that ends with it."""
@@ -312,11 +324,11 @@ def _is_alone(asked: tuple[requests.StreamRequest, ...]) -> bool:
     return isinstance(first, requests.Execute) and _is_simple(first.statement)
 
 
-def _written(statement: requests.Statement, answered: list[Answer]) -> Done:
+def _written(sql: str, answered: list[Answer], *, wants_rows: bool) -> Done:
     """What a program of one statement answered."""
     [result] = answered
     assert isinstance(result, QueryResult), "an error is raised"
-    return Done(result, verb(statement.text.sql or ""), statement.wants_rows, result.last_insert_rowid or 0)
+    return Done(result, verb(sql), wants_rows, result.last_insert_rowid or 0)
 
 
 def _first(operation: Pipeline) -> requests.Statement:

@@ -190,6 +190,8 @@ class Store:
     """The stamp that a swap left (L2); not None where `watch` is not."""
     plain: frozenset[Tier] = frozenset()
     """The tiers whose large segments are not worth compressing: their objects are files of this machine."""
+    says_waits: bool = False
+    """Whether its swaps say when they wait (`waiting`)."""
     tidy: Callable[[], int] | None = None
     """Remove what killed writers left (L3); None where they leave nothing."""
 

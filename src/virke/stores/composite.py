@@ -35,6 +35,7 @@ def composite(kv: Store, objects: Store) -> Store:
         watch=kv.watch,
         watch_ended=kv.watch_ended,
         stamp_of=kv.stamp_of,
+        says_waits=kv.says_waits,
         plain=objects.plain,
         tidy=tidy,
     )

@@ -10,6 +10,7 @@ from virke.api import pieces
 from virke.api.codec import Codec, PlainCodec
 from virke.api.hrana import answers
 from virke.api.hrana.complaints import Refused
+from virke.api.hrana.sql import verb
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
 from virke.node.codec import FastCodec
@@ -83,3 +84,33 @@ def test_no_more_columns_are_remembered_than_a_few(db: Database) -> None:
     for number in range(answers.COLUMNS_KEPT + 10):
         answers.body_of_read(db.query(f"SELECT {number}"), PlainCodec(), wants_rows=True, closes=False)
     assert len(answers._COLUMNS) <= answers.COLUMNS_KEPT
+
+
+WRITES = (
+    "INSERT INTO t (name) VALUES ('c')",
+    "INSERT INTO t (id, name) VALUES (-5, 'd'), (-4, 'e')",
+    "REPLACE INTO t (id, name) VALUES (1, 'f')",
+    "UPDATE t SET name = 'g'",
+    "DELETE FROM t WHERE id < 0",
+    "UPDATE t SET name = 'g' WHERE 0",
+    "CREATE TABLE IF NOT EXISTS u (v)",
+    "INSERT INTO u VALUES (1) RETURNING v",
+    "INSERT INTO u VALUES (1), (2)",
+    "DROP TABLE u",
+)
+
+
+@pytest.mark.parametrize("codec", [PlainCodec(), FastCodec()], ids=["plain", "fast"])
+@pytest.mark.parametrize("closes", [False, True])
+def test_the_answer_to_a_write_is_the_same_however_it_is_made(db: Database, codec: Codec, closes: bool) -> None:
+    made = []
+    for sql in WRITES:
+        [result] = db.batch([sql])
+        done = answers.Done(result, verb(sql), rowid=result.last_insert_rowid or 0)
+        body = answers.body_of_write(done, closes=closes)
+        if body is not None:
+            found = answers.ok("execute", result=answers.result_of(done))
+            results = [found, CLOSED] if closes else [found]
+            assert body == pieces.body_of({"baton": None, "base_url": None, "results": results}, codec)
+            made.append(sql)
+    assert made == [sql for sql in WRITES if "RETURNING" not in sql]

@@ -32,6 +32,10 @@ _AFTER: Final = (
     b',"affected_row_count":0,"last_insert_rowid":null,"replication_index":null,"rows_read":0,"rows_written":0,'
     b'"query_duration_ms":0.0}}}]}'
 )
+_WRITTEN: Final = (
+    _BEFORE + b'[],"rows":[],"affected_row_count":%d,"last_insert_rowid":%b,"replication_index":null,"rows_read":0,'
+    b'"rows_written":%d,"query_duration_ms":0.0}}}%b]}'
+)
 _CLOSED: Final = _AFTER[:-2] + b',{"type":"ok","response":{"type":"close"}}]}'
 END: Final[dict[str, object]] = {"type": "replication_index", "replication_index": None}
 """The last line of a cursor that is whole."""
@@ -110,6 +114,15 @@ def body_of_read(result: QueryResult, codec: Codec, *, wants_rows: bool, closes:
         _COLUMNS[id(known)] = columns
     shown = codec.dumps([[values.encode(value) for value in row] for row in rows]) if wants_rows else b"[]"
     return b"".join((_BEFORE, columns[1], b',"rows":', shown, _CLOSED if closes else _AFTER))
+
+
+def body_of_write(done: Done, *, closes: bool) -> bytes | None:
+    """As `body_of_read`, of a write that answers no rows. None: it does, or may."""
+    if done.result.columns or done.result.rows:
+        return None
+    affected, rowid = done.affected, done.last_rowid
+    shown = b"null" if rowid is None else b'"%d"' % rowid
+    return _WRITTEN % (affected, shown, affected, b',{"type":"ok","response":{"type":"close"}}' if closes else b"")
 
 
 def batch_of(answers: Sequence[StepAnswer]) -> dict[str, object]:

@@ -130,13 +130,16 @@ def check_parameters(statement: Statement, params: Parameters) -> None:
     Raises:
         Invalid: a wrong count, a missing name, or a type that SQLite does not have.
     """
-    if isinstance(params, Mapping):
+    if type(params) is not tuple and isinstance(
+        params, Mapping
+    ):  # nearly all are tuples, and asking costs most of this
         missing = [name for name in statement.parameter_names if name is None or name not in params]
         if missing:
             raise Invalid(f"missing parameter {missing[0] or '?'!r}: the statement needs {statement.parameter_count}")
         values: Sequence[object] = list(params.values())
     else:
-        if isinstance(params, (str, bytes, bytearray, memoryview)) or not isinstance(params, Sequence):
+        is_none = isinstance(params, (str, bytes, bytearray, memoryview)) or not isinstance(params, (tuple, Sequence))
+        if is_none:
             raise Invalid("parameters must be a list, a tuple or a mapping, not a single value")
         if len(params) != statement.parameter_count:
             raise Invalid(

@@ -156,7 +156,7 @@ class Exchange:
         self.is_received = self._is_delivered = True
         found = at_once(self.scope, body, self._reply)
         if isinstance(found, Answer):
-            self._answer(found)
+            self._answer(found, self._line.write_soon)
         elif isinstance(found, Later):
             self._leaving.append(found.gone)
         else:
@@ -168,15 +168,15 @@ class Exchange:
         if self._is_gone:
             return
         self._leaving.clear()
-        if isinstance(found, Answer):
-            self._answer(found)
+        if isinstance(found, Answer):  # of a commit, which many wait for: the first goes on while the others are told
+            self._answer(found, self._line.write)
         else:
             self._line.start(self, found)
 
-    def _answer(self, found: Answer) -> None:
+    def _answer(self, found: Answer, write: Callable[[bytes], None]) -> None:
         length = len(found.body)
         self._begin(found.status, [*found.headers, (b"content-length", b"%d" % length)], length)
-        self._line.write_soon(self._head + found.body if self._has_body else self._head)
+        write(self._head + found.body if self._has_body else self._head)
         self._head = b""
         self._end()
 

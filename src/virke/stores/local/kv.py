@@ -34,6 +34,7 @@ from virke.errors import Corrupt, Invalid, NotFound, TooLarge, Unavailable, Virk
 from virke.processes import at_fork, lock, unlock
 from virke.stores.local.files import TEMPS, System, discard, make_directory, sync_directory, unavailable
 from virke.stores.local.stamps import Stamps
+from virke.stores.waiting import waiting
 
 KV_FILE: Final = "kv.sqlite"
 LOCK_FILE: Final = "kv.lock"
@@ -387,8 +388,9 @@ class KvFile:
                 connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             self._is_stamped = True
         if key is None:
-            return connection.execute(sql, parameters).rowcount
-        with self.stamps.changing(key, generation):
+            with waiting():
+                return connection.execute(sql, parameters).rowcount
+        with self.stamps.changing(key, generation), waiting():
             return connection.execute(sql, parameters).rowcount
 
     # Fork

@@ -270,6 +270,7 @@ def _store(folder: Path, register: LocalRegister, kv: KvBlobs, files: FileBlobs,
         watch=register.watch,
         watch_ended=register.watch_ended,
         stamp_of=stamp_of,
+        says_waits=True,
         plain=frozenset({Tier.OBJECT}),
         tidy=files.tidy,
     )
