@@ -379,7 +379,8 @@ def inside(transactions: tuple[Transaction, ...]) -> Iterator[None]:
 
 def check_no_open_transaction(writer: object) -> None:
     """Raise `Invalid` if this thread (or task) is inside a transaction that a write through `writer` would break."""
-    if any(transaction.blocks(writer) for transaction in _open_here.get()):
+    here = _open_here.get()
+    if here and any(transaction.blocks(writer) for transaction in here):
         raise Invalid(
             "a transaction is open here: this write would make it lose; "
             "use the transaction's own methods, or write after it"

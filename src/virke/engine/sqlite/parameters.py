@@ -130,9 +130,7 @@ def check_parameters(statement: Statement, params: Parameters) -> None:
     Raises:
         Invalid: a wrong count, a missing name, or a type that SQLite does not have.
     """
-    if type(params) is not tuple and isinstance(
-        params, Mapping
-    ):  # nearly all are tuples, and asking costs most of this
+    if type(params) is not tuple and isinstance(params, Mapping):  # nearly all are tuples, and asking takes long
         missing = [name for name in statement.parameter_names if name is None or name not in params]
         if missing:
             raise Invalid(f"missing parameter {missing[0] or '?'!r}: the statement needs {statement.parameter_count}")

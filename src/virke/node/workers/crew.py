@@ -52,7 +52,7 @@ class Crew:
 
     def owns(self, database: str) -> bool:
         """Whether this worker writes a database."""
-        return self.owner_of(database) == self.index
+        return self.count == 1 or self.owner_of(database) == self.index
 
     def owns_key(self, key: str) -> bool:
         """Whether this worker writes what a register has under `key`: the root of a branch of a database that it owns."""
