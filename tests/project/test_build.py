@@ -49,7 +49,7 @@ def test_without_an_app_the_component_is_the_api(folder: Path, virke: Virke, run
     assert "not checked: there is no `fastly`" in first.stderr
     assert again.stdout.startswith("up to date: bin/main.wasm (")
     assert runs.read_text() == "run\n"
-    assert "build_in" not in (folder / "bin" / "main.wasm").read_text()
+    assert "programs" not in (folder / "bin" / "main.wasm").read_text()
 
 
 @pytest.mark.parametrize("change", ["app.py", "fastly.toml", "bin/main.wasm", "pkg/shop.tar.gz"])
@@ -66,15 +66,16 @@ def test_a_change_is_built_again(folder: Path, virke: Virke, runs: Path, change:
     assert json.loads(virke("build", "--json").stdout)["built"] is False
 
     assert runs.read_text() == "run\n" * 2
-    assert "main.build_in('app:app')" in (folder / "bin" / "main.wasm").read_text()
+    assert "programs.use('app', 'app')" in (folder / "bin" / "main.wasm").read_text()
 
 
 def test_the_entry_begins_with_the_app() -> None:
     assert entry_text(Entry("shop.web:create", is_python=True)).splitlines()[2:] == [
-        "from virke.edge.guest import main",
+        "from virke.edge.guest import programs",
         "",
-        "main.build_in('shop.web:create')",
-        "HttpIncoming = main.HttpIncoming",
+        "programs.use('shop.web', 'create')",
+        "",
+        "from virke.edge.guest.main import HttpIncoming as HttpIncoming",
     ]
 
 

@@ -153,15 +153,11 @@ def _build_of_javascript(plan: Plan, say: Say) -> Built:
 
 def entry_text(app: Entry | None) -> str:
     """The module that the component begins with."""
-    lines = [
-        '"""What this component begins with; made by `virke build`."""',
-        "",
-        "from virke.edge.guest import main",
-        "",
-    ]
+    lines = ['"""What this component begins with; made by `virke build`."""', ""]
     if app is not None:
-        lines += [f"main.build_in({app.name!r})"]
-    return "\n".join([*lines, "HttpIncoming = main.HttpIncoming", ""])
+        module, _, name = app.name.partition(":")
+        lines += ["from virke.edge.guest import programs", "", f"programs.use({module!r}, {name!r})", ""]
+    return "\n".join([*lines, "from virke.edge.guest.main import HttpIncoming as HttpIncoming", ""])
 
 
 def app_files(plan: Plan) -> Iterator[tuple[str, Path]]:

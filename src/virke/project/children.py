@@ -21,6 +21,7 @@ from typing import IO, Final, Self
 from virke.errors import UsageError
 
 STOP_S: Final = 3.0
+STDERR: Final = 2
 
 
 class Children:
@@ -42,13 +43,25 @@ class Children:
         assert self._sweeper.stdin is not None, "it is a pipe"
         return self._sweeper.stdin
 
-    def start(self, command: Sequence[str], folder: Path, environ: Mapping[str, str], *, heard: bool = False) -> Child:
-        """Start a process. With `heard`, what it says on stderr is `child.said`; else it says it where its parent does."""
+    def start(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environ: Mapping[str, str],
+        *,
+        heard: bool = False,
+        has_data: bool = True,
+    ) -> Child:
+        """Start a process. With `heard`, what it says on stderr is `child.said`; else it says it where its parent does.
+
+        Without `has_data` what it prints on stdout are words too, and go to stderr: stdout is for data.
+        """
         process = subprocess.Popen(
             command,
             cwd=folder,
             env=dict(environ),
             stdin=subprocess.DEVNULL,
+            stdout=None if has_data else STDERR,
             stderr=subprocess.PIPE if heard else None,
             process_group=0,
             text=True,

@@ -47,7 +47,8 @@ def install(folder: Path, children: Children, say: Callable[[str], None]) -> Non
         if npm is None:
             raise UsageError("the packages of this app are not installed, and there is no `npm` on the PATH")
         say("npm install (there is no node_modules yet)")
-        child = children.start([npm, "install", "--no-audit", "--no-fund", "--loglevel=error"], folder, os.environ)
+        words = ["install", "--no-audit", "--no-fund", "--loglevel=error"]
+        child = children.start([npm, *words], folder, os.environ, has_data=False)
         try:
             code = child.wait()
         finally:
