@@ -30,10 +30,11 @@ from virke.core.collect import (
 from virke.core.commit import Conflicted, Failed, Plan, Protocol, TooSoon, Verdict, commit, store_objects
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, ReadRoot, Record, SwapRoot, Tier
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
+from virke.core.index import whole_index
 from virke.core.merge import Merge, Run, plan_merge, uploaded
 from virke.core.packing import SegmentWriter
 from virke.core.root import Horizon, Root, RootAt, decode_root, encode_root, first_root
-from virke.core.segment import Head, Identity, Ref, decode_index
+from virke.core.segment import Head, Identity, Ref
 from virke.core.settings import Settings
 from virke.errors import Corrupt
 
@@ -332,5 +333,5 @@ def needs(root: Root, contents: dict[str, bytes]) -> frozenset[str]:
         found |= set(ref.keys)
         if ref.has_inputs and held(ref, root.horizon) and not swept(ref, root.horizon) and ref.index_key in contents:
             data = contents[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length]
-            waiting.extend(decode_index(data, ref).inputs)
+            waiting.extend(whole_index(data, ref).inputs)
     return frozenset(found)

@@ -42,9 +42,10 @@ from virke.core.effects import (
     Swapped,
     SwapRoot,
 )
+from virke.core.index import whole_index
 from virke.core.pins import Tombstone
 from virke.core.root import Root, decode_record
-from virke.core.segment import Ref, decode_index
+from virke.core.segment import Ref
 from virke.errors import Corrupt, VirkeError
 
 LOST: Final = Lost("no answer")
@@ -375,4 +376,4 @@ def needs(found: object, contents: dict[str, bytes]) -> frozenset[str]:
 
 def _inputs(ref: Ref, contents: dict[str, bytes]) -> tuple[Ref, ...]:
     data = contents[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length]
-    return decode_index(data, ref).inputs
+    return whole_index(data, ref).inputs

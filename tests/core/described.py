@@ -9,7 +9,8 @@ from hashlib import sha256
 from typing import cast
 
 from virke.core.ids import PageNo
-from virke.core.segment import Index, Ref, decode_frame, decode_index
+from virke.core.index import Index, Place, Stub, decode_index
+from virke.core.segment import Ref, decode_frame
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
 
@@ -31,8 +32,16 @@ def described(value: object) -> Json:
 
 
 def index_of(ref: Ref, parts: Mapping[str, bytes]) -> Index:
-    """The index of the segment whose parts are `parts`, by key."""
-    return decode_index(parts[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length], ref)
+    """The index of the segment whose parts are `parts`, by key, with all entries."""
+
+    def at(place: Place) -> bytes:
+        return parts[ref.identity.part_key(place.part)][place.offset : place.offset + place.length]
+
+    found = decode_index(at(Place(ref.parts - 1, ref.index_offset, ref.index_length)), ref)
+    index = found.with_tables(map(at, found.places)) if isinstance(found, Stub) else found
+    for block, place in index.missing():
+        index.take(block, at(place))
+    return index
 
 
 def pages_of(index: Index, parts: Mapping[str, bytes], group: int) -> dict[PageNo, bytes]:

@@ -15,17 +15,19 @@ import pytest
 
 from virke.core import change as change_module
 from virke.core import hot as hot_module
+from virke.core import index as index_module
 from virke.core import merge as merge_module
-from virke.core import segment as segment_module
 from virke.core.change import Change, next_root, plan_change, untouched
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutAll, PutNew, Stored, Tier
+from virke.core.finding import bring_entries, find_indexes
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
+from virke.core.index import Index
 from virke.core.merge import Merge, Run, choose, merge, plan_merge
 from virke.core.page import page_hash
 from virke.core.pagemap import InRoot, PageMap
 from virke.core.root import Inline, Root, decode_root, encode_root, first_root
-from virke.core.segment import Head, Index, Ref, decode_frame, decode_index
+from virke.core.segment import Head, Ref, decode_frame
 from virke.core.settings import Settings
 
 T = TypeVar("T")
@@ -65,6 +67,7 @@ class Model:
     indexes: dict[Ref, Index] = field(default_factory=dict)
     now_ms: int = 1_000_000
     ids: int = 0
+    whole: frozenset[Tier] = frozenset()
     part_bytes: dict[Tier, int] = field(default_factory=lambda: {Tier.KV: 1 << 20, Tier.OBJECT: 16 << 20})
 
     def commit_id(self) -> CommitId:
@@ -130,9 +133,8 @@ class Model:
         checksum = 0
         for number, data in after.items():
             checksum ^= page_hash(number, data)
-        change = Change(
-            pages, size, PageCount(page_count), checksum, self.now_ms, tier=tier, part_bytes=self.part_bytes
-        )
+        count, parts = PageCount(page_count), self.part_bytes
+        change = Change(pages, size, count, checksum, self.now_ms, tier=tier, part_bytes=parts, whole=self.whole)
         self.apply(plan_change(self.root, self.commit_id(), change))
         self.versions[self.root.head.version] = Expected(self.root.head, after)
 
@@ -150,9 +152,11 @@ class Model:
 
     def merge(self, run: Run, tier: Tier | None = None) -> Ref:
         """Merge one run and commit it."""
-        indexes = tuple(self.index(ref) for ref in self.root.segments[run.start : run.stop])
+        refs = self.root.segments[run.start : run.stop]
+        read = self.drive(find_indexes(refs))
+        indexes = tuple(read[ref] for ref in refs)
         job = Merge(self.root, run, indexes, self.commit_id(), tier or self.root.tier)
-        ref = self.drive(merge(job, self.part_bytes))
+        ref = self.drive(merge(job, self.part_bytes, whole=self.whole))
         plan = plan_merge(self.root, job, ref, commit_id=self.commit_id(), time_ms=self.now_ms)
         assert plan is not None
         self.apply(plan)
@@ -170,10 +174,10 @@ class Model:
     # Reading
 
     def index(self, ref: Ref) -> Index:
-        """The index of a segment; kept for every version that is read, as an engine does."""
-        data = self.objects[ref.index_key]
+        """The index of a segment, with all entries; kept for every version that is read, as an engine does."""
         if ref not in self.indexes:
-            self.indexes[ref] = decode_index(data[ref.index_offset : ref.index_offset + ref.index_length], ref)
+            self.indexes |= self.drive(find_indexes([ref]))
+            self.drive(bring_entries(self.indexes[ref]))
         return self.indexes[ref]
 
     def segments_at(self, version: Version) -> tuple[tuple[Ref, Index], ...]:
@@ -243,6 +247,6 @@ def small_limits() -> Iterator[None]:
         patch.setattr(merge_module, "BATCH_PAGES", 4)
         patch.setattr(merge_module, "WINDOW_PAGES", 9)
         patch.setattr(hot_module, "FROM_PAGES", 6)
-        patch.setattr(segment_module, "_SMALL_INDEX_FRAMES", 3)
-        patch.setattr(segment_module, "_ASKED_PAGES", 2)
+        patch.setattr(index_module, "_SMALL_FRAMES", 3)
+        patch.setattr(index_module, "_ASKED_PAGES", 2)
         yield

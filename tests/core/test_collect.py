@@ -337,7 +337,7 @@ def test_a_merge_that_stalled_over_a_collection_is_given_up() -> None:
     spill(world)
     run = Run(0, len(model.root.segments))
     job = Merge(model.root, run, tuple(map(model.index, model.root.segments)), model.commit_id(), Tier.KV)
-    ref = model.drive(merge(job, model.part_bytes))
+    ref = model.drive(merge(job, model.part_bytes, whole=model.whole))
     world.write(frozenset({1}), 20)
     assert plan_merge(model.root, job, ref, commit_id=model.commit_id(), time_ms=model.now_ms)
     assert not set(ref.keys) & set(found(world))
@@ -382,7 +382,7 @@ def large_change(model: Model) -> Change:
     """A change that needs a segment of its own."""
     change = untouched(model.root, model.now_ms)
     pages = {PageNo(n): noise(f"large {n}", 512) for n in range(1, 12)}
-    return replace(change, pages=pages, part_bytes=model.part_bytes)
+    return replace(change, pages=pages, part_bytes=model.part_bytes, whole=model.whole)
 
 
 def spill(world: World) -> None:

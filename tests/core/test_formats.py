@@ -16,11 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.described import described, described_segment, index_of, pages_of
+from tests.core.first_format import FirstBlock, encode_block, encode_index
 from virke.core import codec
 from virke.core.change import next_root, untouched
 from virke.core.codec import DEFLATE, STORED, crc32
+from virke.core.entries import FRAMES_MAX, RAW_MAX
 from virke.core.extensions import Extension
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
+from virke.core.index import Away, Index, Stub, decode_index, whole_index
 from virke.core.packing import SegmentWriter
 from virke.core.pins import TOMBSTONE_MAGIC, Pin, PinKind, Tombstone, encode_tombstone
 from virke.core.root import (
@@ -32,21 +35,7 @@ from virke.core.root import (
     decode_root,
     encode_root,
 )
-from virke.core.segment import (
-    BLOCK_FRAMES,
-    BLOCK_RAW_MAX,
-    Block,
-    Frame,
-    Group,
-    Head,
-    Index,
-    Ref,
-    decode_frame,
-    decode_index,
-    encode_block,
-    encode_index,
-    read_ref,
-)
+from virke.core.segment import Frame, Head, Ref, decode_frame, read_ref
 from virke.core.turn import Turn
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt, Invalid, NotFound
@@ -54,9 +43,10 @@ from virke.errors import Corrupt, Invalid, NotFound
 VECTORS: Final = Path(__file__).parents[2] / "vectors"
 ROOTS: Final = ("format-1/root-new", "format-1/root-full", "format-2/root-new", "format-2/root-full")
 RECORDS: Final = (*ROOTS, "format-2/tombstone")
-SEGMENTS: Final = ("format-1/segment-stored", "format-1/segment-deflated", "format-1/segment-wide")
-STORED_SEGMENT: Final = "format-1/segment-stored"
-DEFLATED_SEGMENT: Final = "format-1/segment-deflated"
+SECOND: Final = tuple(f"format-2/segment-{name}" for name in ("stored", "deflated", "wide", "whole", "apart"))
+SEGMENTS: Final = ("format-1/segment-stored", "format-1/segment-deflated", "format-1/segment-wide", *SECOND)
+STORED_SEGMENT: Final = "format-2/segment-stored"
+DEFLATED_SEGMENT: Final = "format-2/segment-deflated"
 NEW: Final = "format-2/root-new"
 FULL: Final = "format-2/root-full"
 PEAK_MAX: Final = 4 << 20
@@ -89,6 +79,12 @@ def read_all(ref: Ref, parts: dict[str, bytes]) -> list[dict[PageNo, bytes]]:
     """Every page of every group."""
     index = index_of(ref, parts)
     return [pages_of(index, parts, number) for number in range(len(index.groups))]
+
+
+def frames_of(ref: Ref, parts: dict[str, bytes]) -> list[list[Frame]]:
+    """The frames of every group."""
+    index = index_of(ref, parts)
+    return [list(index.frames(number)) for number in range(len(index.groups))]
 
 
 # Golden bytes
@@ -196,7 +192,7 @@ def test_a_golden_segment_reads_the_same(name: str) -> None:
 
 
 def test_a_golden_segment_of_stored_frames_is_written_the_same() -> None:
-    """P10: where no deflate is involved, every encoder writes these bytes."""
+    """P10: where no deflate is involved, every encoder writes these frames; an index it may compress otherwise."""
     ref, parts = segment(STORED_SEGMENT)
     index, groups = index_of(ref, parts), read_all(ref, parts)
     writer = SegmentWriter(ref.identity, ref.tier, max(map(len, parts.values())))
@@ -207,8 +203,33 @@ def test_a_golden_segment_of_stored_frames_is_written_the_same() -> None:
             written += writer.frame(frame.pages, b"".join(groups[number][page] for page in frame.pages))
         writer.end_group(group.head)
     last, made = writer.finish(index.inputs)
-    assert dict(written + last) == parts
-    assert made == ref
+    again = dict(written + last)
+    assert read_all(made, again) == groups
+    assert [frames_of(made, again)] == [frames_of(ref, parts)]
+    assert [again[key][: ref.index_offset] for key in ref.keys] == [parts[key][: ref.index_offset] for key in ref.keys]
+
+
+def test_an_old_segment_is_written_again_in_the_new_format_with_the_same_pages() -> None:
+    """What merges do with what an earlier Virke wrote."""
+    (first, firsts), (second, seconds) = segment("format-1/segment-stored"), segment(STORED_SEGMENT)
+    assert read_all(first, firsts) == read_all(second, seconds)
+    assert firsts[first.index_key][first.index_offset :][8:10] == b"\0\1"
+    assert seconds[second.index_key][second.index_offset :][8:10] == b"\0\2"
+
+
+def test_a_segment_for_stores_without_ranges_keeps_entries_in_its_parts() -> None:
+    """And an index that is larger than a part has its tables in parts of their own."""
+    ref, parts = segment("format-2/segment-whole")
+    index = whole_index(parts[ref.index_key][ref.index_offset :], ref)
+    with pytest.raises(Away) as away:
+        index.find(PageNo(1), ref.hi)
+    assert away.value.place.part == 0
+    ref, parts = segment("format-2/segment-apart")
+    stub = decode_index(parts[ref.index_key][ref.index_offset :], ref)
+    assert isinstance(stub, Stub)
+    assert len(stub.places) > 1
+    with pytest.raises(Corrupt, match="not with it"):
+        whole_index(parts[ref.index_key][ref.index_offset :], ref)
 
 
 # Damage
@@ -271,6 +292,18 @@ def test_a_segment_with_any_byte_flipped_is_corrupt(name: str) -> None:
     for at in range(len(data)):
         with pytest.raises(Corrupt):
             decode_index(flipped(data, at, 1 << at % 8), ref)
+    found = decode_index(data, ref)
+    elsewhere = found.places if isinstance(found, Stub) else tuple(place for _, place in found.missing())
+    for place in elsewhere:
+        key = ref.identity.part_key(place.part)
+        covered[key] += place.length
+        for at in range(place.offset, place.offset + place.length):
+            with pytest.raises(Corrupt):
+                index_of(ref, {**parts, key: flipped(parts[key], at, 1 << at % 8)})
+    if isinstance(found, Stub):
+        whole = found.with_tables(parts[ref.identity.part_key(place.part)] for place in found.places)
+        for _, place in whole.missing():
+            covered[ref.identity.part_key(place.part)] += place.length
     assert covered == {key: len(data) for key, data in parts.items()}
 
 
@@ -291,6 +324,10 @@ def test_a_newer_format_is_refused_by_name() -> None:
     data = vector(NEW)
     with pytest.raises(Corrupt, match="format version 3 is not known"):
         decode_root(sealed(data[:8] + b"\0\3" + data[10:-4]), "x")
+    ref, parts = segment(STORED_SEGMENT)
+    body = parts[ref.index_key][ref.index_offset : -4]
+    with pytest.raises(Corrupt, match=r"format version 3 is not known to this Virke \(knows 2\); upgrade it"):
+        resealed_index(ref, body[:8] + b"\0\3" + body[10:])()
     data = vector("format-2/tombstone")
     with pytest.raises(Corrupt, match="tombstone of version 2 is not known"):
         decode_root(sealed(data[:8] + b"\0\2" + data[10:-4]), "x")
@@ -323,7 +360,15 @@ def resealed_index(ref: Ref, body: bytes) -> Callable[[], object]:
     """A reading of `body` as the index of `ref`, all checksums made to fit."""
     data = sealed(body)
     fitting = replace(ref, index_length=len(data), index_crc=crc32(data))
-    return lambda: used(decode_index(data, fitting))
+    return lambda: used(_with_all(decode_index(data, fitting)))
+
+
+def _with_all(found: Index | Stub) -> Index:
+    """An index of which everything that is elsewhere is nothing. Raises `Corrupt`."""
+    index = found.with_tables([b""]) if isinstance(found, Stub) else found
+    for block, _ in index.missing():
+        index.take(block, b"")
+    return index
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -375,23 +420,23 @@ def bombs() -> Iterator[tuple[str, Callable[[], object]]]:
         for at in range(40, len(full), 9):
             forged = sealed(full[:at] + many + full[at + 1 :])
             yield f"root {at} {name}", lambda forged=forged: decode_root(forged, "x")  # type: ignore[misc]
-    for raw_bytes, raw in ((BLOCK_RAW_MAX, bytes(BLOCK_RAW_MAX)), (100, bytes(50 << 20)), (1 << 40, b"")):
+    for raw_bytes, raw in ((RAW_MAX, bytes(RAW_MAX)), (100, bytes(50 << 20)), (1 << 40, b"")):
         yield f"block {raw_bytes}", resealed_index(ref, index_with(head, deflated_block(raw, raw_bytes)))
-    frames = (RUN + bytes(8)) * BLOCK_FRAMES
+    frames = (RUN + bytes(8)) * FRAMES_MAX
     yield "frames of nothing", resealed_index(ref, index_with(head, deflated_block(frames, len(frames))))
 
 
-def deflated_block(raw: bytes, raw_bytes: int) -> Block:
+def deflated_block(raw: bytes, raw_bytes: int) -> FirstBlock:
     """A block that says it holds `raw_bytes` and as many frames as may be."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = compressor.compress(raw) + compressor.flush()
-    return Block(PageNo(1), PageNo(40_000), BLOCK_FRAMES, DEFLATE, raw_bytes, crc32(data), data)
+    return FirstBlock(PageNo(1), PageNo(40_000), FRAMES_MAX, DEFLATE, raw_bytes, crc32(data), data)
 
 
-def index_with(head: Head, block: Block) -> bytes:
+def index_with(head: Head, block: FirstBlock) -> bytes:
     """The body of an index with one block."""
     ref, _ = segment(STORED_SEGMENT)
-    return encode_index(ref.identity, (), (Group(head, (block,)),))[:-4]
+    return encode_index(ref.identity, (), ((head, (block,)),))[:-4]
 
 
 def test_a_bomb_is_refused_before_memory_is_taken() -> None:
@@ -471,15 +516,14 @@ def test_the_heads_that_the_tests_write_are_the_real_ones() -> None:
 
 def test_a_few_pages_of_a_small_index_decode_their_blocks_alone() -> None:
     """One request asks for a few pages; one that asks for many has all of it decoded once, and is answered the same."""
-    frames = [
-        Frame((PageNo(2 * n + 1), PageNo(2 * n + 2)), 0, 100 * n, 100, 7, DEFLATE) for n in range(6 * BLOCK_FRAMES)
-    ]
-    blocks = tuple(encode_block(frames[at : at + BLOCK_FRAMES]) for at in range(0, len(frames), BLOCK_FRAMES))
+    frames = [Frame((PageNo(2 * n + 1), PageNo(2 * n + 2)), 0, 100 * n, 100, 7, DEFLATE) for n in range(6 * FRAMES_MAX)]
+    blocks = tuple(encode_block(frames[at : at + FRAMES_MAX]) for at in range(0, len(frames), FRAMES_MAX))
     ref, _ = segment(STORED_SEGMENT)
     head = Head(Version(1), CommitId(bytes(16)), 0, 4096, PageCount(len(frames) * 2), 0)
-    index = Index(ref.identity, (), (Group(head, blocks),))
+    body = encode_index(ref.identity, (), [(head, blocks)])
+    index = whole_index(body, replace(ref, hi=head.version, index_length=len(body), index_crc=crc32(body)))
     assert index.find(PageNo(301), Version(1)) == (frames[150], 0)
-    assert len(index._blocks) == 1
+    assert len(index._entries) == 1
     pages = [*range(1, len(frames) * 2 + 1), len(frames) * 2 + 1]
     expected = [(frames[(page - 1) // 2], (page - 1) % 2) for page in pages[:-1]]
     assert [index.find(PageNo(page), Version(1)) for page in pages] == [*expected, None]

@@ -81,11 +81,12 @@ def happen(model: Model, event: Event) -> None:
 
 
 @settings(max_examples=200)
-@given(events, st.sampled_from(SIZES))
+@given(events, st.sampled_from(SIZES), st.sampled_from([frozenset[Tier](), frozenset({Tier.KV})]))
 @small_limits()
-def test_every_version_reads_as_it_was_written(history: list[Event], page_size: int) -> None:
-    """P4, P7: at the head and at every version before it, whatever was spilled and merged since."""
+def test_every_version_reads_as_it_was_written(history: list[Event], page_size: int, whole: frozenset[Tier]) -> None:
+    """P4, P7: at the head and at every version before it, whatever was spilled and merged since, with ranges and without."""
     model = new_model(page_size)
+    model.whole = whole
     model.part_bytes = {Tier.KV: 3000, Tier.OBJECT: 9000}
     for event in history:
         happen(model, event)

@@ -9,8 +9,9 @@ import pytest
 
 from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
+from virke.core.index import Index, whole_index
 from virke.core.packing import SegmentWriter
-from virke.core.segment import Frame, Head, Identity, Index, Ref, decode_index
+from virke.core.segment import Frame, Head, Identity, Ref
 from virke.engine import readahead
 from virke.engine.readahead import FIRST_BYTES, GROWTH, ReadAhead, runs
 
@@ -28,7 +29,7 @@ def segment(pages: int) -> tuple[Ref, Index, list[Frame]]:
         pass
     writer.end_group(Head(Version(2), identity.commit_id, 0, PAGE_BYTES, PageCount(pages), 0))
     parts, ref = writer.finish(())
-    index = decode_index(parts[-1][1][ref.index_offset :], ref)
+    index = whole_index(parts[-1][1][ref.index_offset :], ref)
     return ref, index, list(index.frames(0))
 
 

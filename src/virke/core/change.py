@@ -66,6 +66,8 @@ class Change:
     rest_ms: int = 0
     keeps_turn: bool = False
     part_bytes: Mapping[Tier, int] = field(default_factory=lambda: PART_BYTES)
+    whole: frozenset[Tier] = frozenset()
+    """The tiers whose stores have no ranges (`SegmentWriter`)."""
 
 
 def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
@@ -169,7 +171,8 @@ def _segment(
 ) -> tuple[tuple[PutNew, ...], Ref]:
     """A segment of `commits`; with `state`, of the changed pages as well, the hot ones last."""
     tier = change.tier or root.tier
-    writer = SegmentWriter(identity_of(root, commit_id), tier, change.part_bytes[tier])
+    most, is_whole = change.part_bytes[tier], tier in change.whole
+    writer = SegmentWriter(identity_of(root, commit_id), tier, most, is_whole=is_whole)
     parts = list(copy_inline(writer, commits))
     if state:
         hot = hot_pages.HotPages(len(change.pages))

@@ -38,6 +38,11 @@ def crc32(data: bytes | bytearray | memoryview) -> int:
     return zlib.crc32(data)
 
 
+def can_hold(codec: int, length: int, raw_bytes: int) -> bool:
+    """Whether `length` encoded bytes can stand for `raw_bytes`: what bounds a decoder's allocations."""
+    return length <= raw_bytes <= length * (1 if codec == STORED else DEFLATE_RATIO_MAX)
+
+
 def encode(raw: bytes) -> tuple[int, bytes]:
     """The codec chosen for `raw`, and its encoded bytes."""
     if isal_zlib is not None:

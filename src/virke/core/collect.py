@@ -32,18 +32,18 @@ before its own `hi` is inside the history window. `Horizon` in the root says how
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from virke.core.change import next_root, untouched
 from virke.core.commit import Plan
-from virke.core.effects import Absent, Effect, Outcome, Tier
+from virke.core.effects import Effect, Outcome
+from virke.core.finding import find_indexes
 from virke.core.ids import CommitId, Version
 from virke.core.pins import Pin
-from virke.core.reading import read
 from virke.core.root import Horizon, Root
-from virke.core.segment import Index, Ref, decode_index
+from virke.core.segment import Ref
 from virke.errors import Corrupt
 
 GRACE_MS: Final = 10 * 60 * 1000
@@ -130,27 +130,6 @@ def _mark_history(root: Root) -> Generator[Effect, Outcome, Marked]:
             keep = is_needed and held(ref, horizon)
             waiting.extend((child, keep) for child in (index.inputs if index else ()))
     return Marked(tuple(needed), tuple(ref for ref in reversed(garbage) if ref not in needed))
-
-
-def find_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, Index]]:
-    """Read the indexes of `refs`, one `Get` for each tier; a sweep may have deleted some before it was killed.
-
-    Raises:
-        Unavailable: the store did not answer. Corrupt: an index is damaged.
-    """
-    found: dict[Ref, Index] = {}
-    for tier in Tier:
-        here = [ref for ref in refs if ref.tier == tier]
-        if not here:
-            continue
-        ranges = [(ref.index_key, ref.index_offset, ref.index_length) for ref in here]
-
-        def decode(at: int, data: bytes, here: Sequence[Ref] = here) -> Index:
-            return decode_index(data, here[at])
-
-        pairs = zip(here, (yield from read(tier, ranges, decode)), strict=True)
-        found |= {ref: index for ref, index in pairs if not isinstance(index, Absent)}
-    return found
 
 
 def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:

@@ -63,6 +63,8 @@ class HotPages:
 
     def finish(self, writer: SegmentWriter, head: Head) -> Iterator[tuple[str, bytes]]:
         """Add the hot pages behind the others, and close the state `head`; yields finished parts."""
+        if self._pages:
+            yield from writer.begin_hot()
         for group in self.groups():
             writer.end_group(head)
             yield from writer.pages(head.page_size, group)

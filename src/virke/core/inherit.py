@@ -16,14 +16,15 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from virke.core.change import PART_BYTES
-from virke.core.collect import find_indexes
 from virke.core.effects import Absent, Effect, Outcome, PutNew
+from virke.core.finding import bring_entries, find_indexes
 from virke.core.ids import CommitId, PageCount, Version
+from virke.core.index import Index
 from virke.core.packing import SegmentWriter
 from virke.core.pins import Parent, Pin
 from virke.core.reading import read
 from virke.core.root import Horizon, RingEntry, Root
-from virke.core.segment import Frame, Head, Identity, Index, Ref, decode_frame
+from virke.core.segment import Frame, Head, Identity, Ref, decode_frame
 from virke.errors import Corrupt
 
 
@@ -110,6 +111,7 @@ def _copied(
     identity = Identity(root.database_id, root.branch, root.epoch, root.head.version, root.head.commit_id)
     writer = SegmentWriter(identity, root.tier, PART_BYTES[root.tier])
     parts = list[tuple[str, bytes]]()
+    yield from bring_entries(index)
     for number, group in enumerate(index.groups):
         if group.head.version > version:
             continue

@@ -22,14 +22,16 @@ from typing import Final
 from virke.core.change import PART_BYTES, identity_of, next_root, untouched
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Delete, Effect, Outcome, Tier
+from virke.core.finding import bring_entries
 from virke.core.hot import HotPages
 from virke.core.ids import CommitId, PageNo, Version
+from virke.core.index import Index
 from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page
 from virke.core.pins import Pin
 from virke.core.reading import read
 from virke.core.root import Root
-from virke.core.segment import Frame, Head, Index, Ref, decode_frame
+from virke.core.segment import Frame, Head, Ref, decode_frame
 from virke.core.upload import Upload
 from virke.errors import Corrupt, VirkeError
 
@@ -109,7 +111,11 @@ class Merge:
 
 
 def merge(
-    job: Merge, part_bytes: dict[Tier, int] | None = None, *, plain: frozenset[Tier] = frozenset()
+    job: Merge,
+    part_bytes: dict[Tier, int] | None = None,
+    *,
+    plain: frozenset[Tier] = frozenset(),
+    whole: frozenset[Tier] = frozenset(),
 ) -> Generator[Effect, Outcome, Ref]:
     """Write the merged segment; returns its reference. Nothing names it yet.
 
@@ -119,7 +125,8 @@ def merge(
     upload = Upload(job.tier)
     try:
         most, is_plain = (part_bytes or PART_BYTES)[job.tier], job.tier in plain
-        writer = SegmentWriter(identity_of(job.root, job.commit_id), job.tier, most, is_plain=is_plain)
+        identity, is_whole = identity_of(job.root, job.commit_id), job.tier in whole
+        writer = SegmentWriter(identity, job.tier, most, is_plain=is_plain, is_whole=is_whole)
         return (yield from _write(job, upload, writer))
     except VirkeError:
         yield upload.removal()
@@ -130,7 +137,10 @@ def _write(job: Merge, upload: Upload, writer: SegmentWriter) -> Generator[Effec
     newest = job.indexes[-1].groups[-1].head
     hot = HotPages(newest.page_count)
     for first in range(1, newest.page_count + 1, WINDOW_PAGES):
-        found = winners(job, newest, first, min(first + WINDOW_PAGES - 1, newest.page_count))
+        last = min(first + WINDOW_PAGES - 1, newest.page_count)
+        for index in job.indexes:
+            yield from bring_entries(index, first, last)
+        found = winners(job, newest, first, last)
         for at in range(0, len(found), BATCH_PAGES):
             pages = yield from _read(job, found[at : at + BATCH_PAGES], newest.page_size)
             yield from upload.put(writer.pages(newest.page_size, hot.cold(pages)))

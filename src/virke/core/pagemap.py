@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from virke.core.ids import PageNo, Version
+from virke.core.index import Index
 from virke.core.root import Inline, Root
-from virke.core.segment import Frame, Head, Index, Ref
+from virke.core.segment import Frame, Head, Ref
 from virke.errors import Corrupt
 
 
@@ -59,7 +60,7 @@ class PageMap:
         """Where `page` lies.
 
         Raises:
-            Corrupt: nowhere, although the database has that many pages.
+            Corrupt: nowhere, although the database has that many pages. Away: entries that say so are not here.
         """
         if commit := self._inline.get(page):
             return InRoot(commit, *commit.places[page])

@@ -9,12 +9,14 @@ Knows segments, frames and the driver; knows no root and no page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from virke.core.effects import Absent, Tier
+from virke.core.finding import with_tables
+from virke.core.index import Index, Stub, decode_index
 from virke.core.reading import read
-from virke.core.segment import Frame, Index, Ref, decode_index
+from virke.core.segment import Frame, Ref
 from virke.engine.driver import Driver
 from virke.engine.frames import FrameCache
 from virke.engine.whole_parts import part_key
@@ -36,9 +38,17 @@ class Indexes:
         self._known: dict[Ref, Index] = {}
         self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
 
-    def learn(self, ref: Ref, index: Index) -> None:
-        """From now on the index of a segment is known."""
+    def learn(self, ref: Ref, objects: Mapping[str, bytes]) -> Index:
+        """The index of a segment that this process stored, with all entries; from now on it is known."""
+        index = decode_index(objects[ref.index_key][ref.index_offset : _index_end(ref)], ref)
+        if isinstance(index, Stub):
+            places = [(objects[ref.identity.part_key(place.part)], place) for place in index.places]
+            index = index.with_tables([data[place.offset : place.offset + place.length] for data, place in places])
+        for block, place in index.missing():
+            data = objects[ref.identity.part_key(place.part)]
+            index.take(block, data[place.offset : place.offset + place.length])
         self._known = {**self._known, ref: index}
+        return index
 
     def forget(self) -> None:
         """Know none any more: they are read again."""
@@ -65,7 +75,7 @@ class Indexes:
         here = [ref for ref in refs if ref.tier is tier]
         ranges = [(ref.index_key, start := self._piece_start(ref), _index_end(ref) - start) for ref in here]
 
-        def decode(at: int, data: bytes) -> Index:
+        def decode(at: int, data: bytes) -> Index | Stub:
             ref, start = here[at], ranges[at][1]
             index = decode_index(data[ref.index_offset - start :], ref)
             self._frames.keep({part_key(self._owner, ref, ref.parts - 1, start): data})
@@ -74,7 +84,7 @@ class Indexes:
         for ref, index in zip(here, self._driver.run(read(tier, ranges, decode)) if here else (), strict=True):
             if isinstance(index, Absent):
                 raise Corrupt(f"segment {ref.index_key} is missing")
-            yield ref, index
+            yield ref, self._driver.run(with_tables(index)) if isinstance(index, Stub) else index
 
     def _piece_start(self, ref: Ref) -> int:
         """Where that begins of a segment's last part which is read with its index."""

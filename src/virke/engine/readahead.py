@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from virke.core.segment import Frame, Index, Ref
+from virke.core.index import Index
+from virke.core.segment import Frame, Ref
 
 FIRST_BYTES: Final = 128 << 10
 MOST_BYTES: Final = 8 << 20

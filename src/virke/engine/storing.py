@@ -69,6 +69,7 @@ class Storing:
             self._tier,
             volume.part_bytes[self._tier],
             is_plain=self._tier in volume.branch.store.plain,
+            is_whole=self._tier in volume.whole,
         )
         upload, hot = Upload(self._tier), HotPages(page_count)
 

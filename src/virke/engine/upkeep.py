@@ -206,7 +206,8 @@ class Upkeep:
         commit_id = volume.environment.commit_id()
         volume.driver.blobs(tier or root.tier)  # or the error that says which store is missing
         job = merge.Merge(root, run, volume.indexes(refs), commit_id, tier or root.tier)
-        ref = self._run(merge.merge(job, volume.part_bytes, plain=volume.branch.store.plain))
+        plain, whole = volume.branch.store.plain, volume.whole
+        ref = self._run(merge.merge(job, volume.part_bytes, plain=plain, whole=whole))
 
         def plan(now: Root) -> Plan | None:
             made = merge.plan_merge(

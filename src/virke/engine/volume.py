@@ -23,11 +23,13 @@ from typing import Final
 from virke.core.codec import STORED
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Tier
+from virke.core.finding import bring_entries
 from virke.core.ids import PageCount, PageNo, Version
+from virke.core.index import Away, Index
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
 from virke.core.reading import read
 from virke.core.root import Root
-from virke.core.segment import Frame, Head, Index, Ref, decode_frame, decode_index, decode_plain
+from virke.core.segment import Frame, Head, Ref, decode_frame, decode_plain
 from virke.engine.branch import Branch
 from virke.engine.frames import Cached, FrameKey
 from virke.engine.indexes import Indexes, Pairs
@@ -59,10 +61,10 @@ class Volume:
         self._frames = memory.frames
         weakref.finalize(self, self._frames.leave, self.owner).atexit = False
         self._read_ahead = ReadAhead(memory.frames.bytes_min // 4)
-        self._whole = frozenset(tier for tier, blobs in branch.store.blobs.items() if not blobs.has_ranges)
+        self.whole = frozenset(tier for tier, blobs in branch.store.blobs.items() if not blobs.has_ranges)
         """The tiers whose stores have no ranges: their parts move as a whole."""
         self._parts = WholeParts(branch.driver, memory.frames, self.owner)
-        self._indexes = Indexes(branch.driver, memory.frames, self.owner, self._whole)
+        self._indexes = Indexes(branch.driver, memory.frames, self.owner, self.whole)
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
         }
@@ -138,7 +140,7 @@ class Volume:
         """One page of a snapshot, through the cache of decoded frames."""
         if receipt := current():
             receipt.add_pages(1)
-        place = snapshot.map.locate(number)
+        place = self._locate(snapshot, number)
         key = self._frame_key(place)
         if isinstance(place, InSegment) and place.frame.codec == STORED and place.ref.tier in self.branch.store.plain:
             return self._near_page(snapshot, place, key)
@@ -169,7 +171,10 @@ class Volume:
 
     def page_here(self, snapshot: Snapshot, number: PageNo) -> bytes | None:
         """One page of a snapshot if it is in memory, decoded or not; never waits, and fetches nothing ahead."""
-        place = snapshot.map.locate(number)
+        try:
+            place = snapshot.map.locate(number)
+        except Away:
+            return None
         cached = self._frames.find_here(self._frame_key(place))
         if cached is None and isinstance(place, InSegment):
             cached = self._indexes.cut(place.ref, place.frame)
@@ -182,10 +187,50 @@ class Volume:
 
     def pages(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[bytes]:
         """Many pages at once: missing frames are fetched in one round, and not kept."""
-        places = [snapshot.map.locate(number) for number in numbers]
+        places = self._located(snapshot, numbers)
         unique = {self._frame_key(place): place for place in places}
         decoded = dict(zip(unique, self._decode(snapshot, list(unique.values())), strict=True))
         return [decoded[self._frame_key(place)][place.slot] for place in places]
+
+    def _locate(self, snapshot: Snapshot, number: PageNo) -> Place:
+        """Where a page is; entries that say so are read if they are not here."""
+        while True:
+            try:
+                return snapshot.map.locate(number)
+            except Away as away:
+                self._bring(snapshot, [away])
+
+    def _located(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[Place]:
+        """Where pages are; entries that say so, and are not here, are read together."""
+        while True:
+            places, missing = list[Place](), dict[tuple[Index, object], Away]()
+            for number in numbers:
+                try:
+                    places.append(snapshot.map.locate(number))
+                except Away as away:
+                    missing[away.index, away.block] = away
+            if not missing:
+                return places
+            self._bring(snapshot, list(missing.values()))
+
+    def _bring(self, snapshot: Snapshot, missing: Sequence[Away]) -> None:
+        """Hand in entries that an index lacks; those of a segment in one round."""
+        for index in dict.fromkeys(away.index for away in missing):
+            ref, mine = index.ref, [away for away in missing if away.index is index]
+            came = self._parts.bring(ref, {away.place.part for away in mine}) if ref.tier in self.whole else {}
+            for away in mine:
+                if (part := came.get(away.place.part)) is not None:
+                    with suppress(Corrupt):  # of a copy, perhaps
+                        at, length = away.place.offset, away.place.length
+                        index.take(away.block, part[at : at + length])
+            if any(index.is_away(away.block) for away in mine):
+                first, last = min(away.page for away in mine), max(away.page for away in mine)
+                try:
+                    self.driver.run(bring_entries(index, first, last))
+                except Corrupt as error:
+                    if self._is_gone(snapshot, ref):
+                        raise gone() from error
+                    raise
 
     def _load(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
         """The pages of the frame at `place`; `encoded` are its bytes if they were read ahead."""
@@ -205,7 +250,7 @@ class Volume:
 
     def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
         """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
-        if place.ref.tier in self._whole:
+        if place.ref.tier in self.whole:
             part = self._parts.bring(place.ref, [place.frame.part]).get(place.frame.part)
             if part is None:
                 raise self._missing(snapshot, place)
@@ -236,7 +281,7 @@ class Volume:
     def _go_on(self, snapshot: Snapshot, place: InSegment) -> None:
         """If this is a scan, fetch its next window in the background."""
         spawn, ref = self.environment.spawn, place.ref
-        if spawn is None or ref.tier in self._whole:
+        if spawn is None or ref.tier in self.whole:
             return
         while frames := self._read_ahead.next(ref, place.index, place.frame, self._has(ref)):
             coming = self._frames.announce(self._key_in(ref, frame) for frame in frames)
@@ -271,9 +316,8 @@ class Volume:
         """
         root, kept = plan.root, dict[FrameKey, Cached]()
         if plan.puts:
-            ref, end = root.segments[-1], plan.puts[-1].data
-            index = decode_index(end[ref.index_offset : ref.index_offset + ref.index_length], ref)
-            self._indexes.learn(ref, index)
+            ref = root.segments[-1]
+            index = self._indexes.learn(ref, {put.key: put.data for put in plan.puts})
             for number, group in enumerate(index.groups):
                 offset = 0
                 for frame in index.frames(number):
@@ -310,7 +354,7 @@ class Volume:
         return [decoded[n] for n in range(len(places))]
 
     def _read(self, snapshot: Snapshot, tier: Tier, places: list[InSegment]) -> Iterator[list[bytes]]:
-        kept = self._brought(places) if tier in self._whole else {}
+        kept = self._brought(places) if tier in self.whole else {}
         ranges = [_range(place) for place in places]
 
         def decode(at: int, data: bytes) -> list[bytes]:
@@ -358,10 +402,14 @@ class Volume:
         self.memory.near.leave(self.owner)
 
     def _missing(self, snapshot: Snapshot, place: InSegment) -> Exception:
+        if self._is_gone(snapshot, place.ref):
+            return gone()
+        return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
+
+    def _is_gone(self, snapshot: Snapshot, ref: Ref) -> bool:
+        """Whether the newest root needs a segment of a snapshot no more."""
         now = self.branch.refresh().root
-        if place.ref in now.segments or now.head.version == snapshot.root.head.version:
-            return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
-        return gone()
+        return ref not in now.segments and now.head.version != snapshot.root.head.version
 
 
 def _range(place: InSegment) -> tuple[str, int, int]:

@@ -397,4 +397,5 @@ def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = (),
         marks=marks,
         rest_ms=rest_ms,
         part_bytes=volume.part_bytes,
+        whole=volume.whole,
     )

@@ -1,0 +1,171 @@
+"""A block of frame entries: which pages some frames of a segment hold, and where their bytes are; in both formats.
+
+Pure. Byte layout: docs/format.md. A block is decoded whole, a frame of it is made when it is asked for.
+
+1. Pages ascend within a block, and no page is in two frames.
+2. Of format 2 the frames of a block are in one part, one after another, so that only their lengths are told.
+3. Nothing is allocated before its size was checked against the bytes that are there.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple, Protocol
+
+from virke.core import codec
+from virke.core.codec import crc32
+from virke.core.ids import PageNo
+from virke.core.segment import FRAME_PAGES_MAX, FRAME_RAW_MAX, Frame, read_frame
+from virke.core.wire import Reader
+from virke.errors import Corrupt
+
+FRAMES_MAX: Final = 128
+RAW_MAX: Final = 1 << 20
+FRAME_BYTES: Final = struct.calcsize(">HIIB")
+PAGE_BYTES: Final = struct.calcsize(">I")
+assert (FRAME_BYTES, PAGE_BYTES) == (11, 4)
+"""What a frame, and each of its pages, takes in a block of format 2 before it is compressed."""
+Found = tuple[Frame, int]
+"""A frame, and a page's place in it."""
+
+
+class Block(NamedTuple):
+    """A run of frame entries of one group: its span of pages, and how its entries are encoded.
+
+    `part` and `start` are where its first frame is; of format 1 they are not told, and -1.
+    """
+
+    first: PageNo
+    last: PageNo
+    frames: int
+    part: int
+    start: int
+    codec: int
+    raw_bytes: int
+    crc: int
+
+
+class Entries(Protocol):
+    """The entries of a block, decoded."""
+
+    def find(self, page: PageNo) -> Found | None:
+        """The frame that has `page`."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """All frames, ascending."""
+
+
+class FirstEntries:
+    """Entries of format 1."""
+
+    __slots__ = ("_firsts", "_frames")
+
+    def __init__(self, frames: tuple[Frame, ...]) -> None:
+        self._frames = frames
+        self._firsts = [frame.pages[0] for frame in frames]
+
+    def find(self, page: PageNo) -> Found | None:
+        """The frame that has `page`."""
+        at = bisect_right(self._firsts, page) - 1
+        frame = self._frames[at]
+        return (frame, frame.pages.index(page)) if at >= 0 and page in frame.pages else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self._frames)
+
+
+class Columns:
+    """Entries of format 2: a column for each field."""
+
+    __slots__ = ("_codecs", "_crcs", "_ends", "_lengths", "_made", "_offsets", "_page_size", "_pages", "_part", "_what")
+
+    def __init__(self, block: Block, raw: bytes, page_size: int, what: str) -> None:
+        """Raises `Corrupt`."""
+        count = block.frames
+        pages, left = divmod(len(raw) - count * FRAME_BYTES, PAGE_BYTES)
+        if left or pages < count:
+            raise Corrupt(f"{what}: index block is cut short")
+        counts = struct.unpack_from(f">{count}H", raw)
+        self._lengths = struct.unpack_from(f">{count}I", raw, 2 * count)
+        self._crcs = struct.unpack_from(f">{count}I", raw, 6 * count)
+        self._codecs = raw[10 * count : 11 * count]
+        gaps = struct.unpack_from(f">{pages}I", raw, 11 * count)
+        most = min(FRAME_PAGES_MAX, max(1, FRAME_RAW_MAX // page_size))
+        if min(counts) < 1 or max(counts) > most or sum(counts) != pages or min(gaps) < 1:
+            raise Corrupt(f"{what}: impossible frame")
+        if gaps[0] != block.first or sum(gaps) != block.last:
+            raise Corrupt(f"{what}: index block does not cover its span")
+        self._pages = array("L" if array("I").itemsize < PAGE_BYTES else "I", accumulate(gaps))
+        self._ends = list(accumulate(counts))
+        self._offsets = list(accumulate(self._lengths[:-1], initial=block.start))
+        self._part = block.part
+        self._page_size = page_size
+        self._what = what
+        self._made: dict[int, Frame] = {}
+
+    def find(self, page: PageNo) -> Found | None:
+        """The frame that has `page`."""
+        at = bisect_left(self._pages, page)
+        if at == len(self._pages) or self._pages[at] != page:
+            return None
+        number = bisect_right(self._ends, at)
+        return self._frame(number), at - (self._ends[number - 1] if number else 0)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return map(self._frame, range(len(self._ends)))
+
+    def _frame(self, number: int) -> Frame:
+        if (made := self._made.get(number)) is None:
+            begin, end = self._ends[number - 1] if number else 0, self._ends[number]
+            length, kind, raw_bytes = self._lengths[number], self._codecs[number], (end - begin) * self._page_size
+            if not codec.can_hold(kind, length, raw_bytes):
+                raise Corrupt(f"{self._what}: a frame promises more than its bytes can hold, or less")
+            pages = tuple(map(PageNo, self._pages[begin:end]))
+            made = Frame(pages, self._part, self._offsets[number], length, self._crcs[number], kind)
+            self._made[number] = made
+        return made
+
+
+def encode_entries(frames: list[Frame]) -> tuple[Block, bytes]:
+    """One block for up to `FRAMES_MAX` frames that are in one part, one after another; and its encoded entries."""
+    first = frames[0]
+    counts = [len(frame.pages) for frame in frames]
+    pages = [page for frame in frames for page in frame.pages]
+    gaps = [pages[0], *(later - earlier for earlier, later in pairwise(pages))]
+    count = len(frames)
+    raw = b"".join(
+        (
+            struct.pack(f">{count}H", *counts),
+            struct.pack(f">{count}I", *(frame.length for frame in frames)),
+            struct.pack(f">{count}I", *(frame.crc for frame in frames)),
+            bytes(frame.codec for frame in frames),
+            struct.pack(f">{len(gaps)}I", *gaps),
+        )
+    )
+    kind, data = codec.encode(raw)
+    block = Block(pages[0], pages[-1], count, first.part, first.offset, kind, len(raw), crc32(data))
+    return block, data
+
+
+def decode_entries(block: Block, data: bytes, page_size: int, what: str) -> Entries:
+    """The entries of a block.
+
+    Raises:
+        Corrupt: the bytes are not the ones that were written.
+    """
+    raw = codec.decode(block.codec, data, crc=block.crc, raw_bytes=block.raw_bytes, what=what)
+    if block.part >= 0:
+        return Columns(block, raw, page_size, what)
+    source, before, frames = Reader(raw, what), PageNo(0), []
+    for _ in range(block.frames):
+        frame = read_frame(source, before, page_size)
+        before = frame.pages[-1]
+        frames.append(frame)
+    source.done()
+    if frames[0].pages[0] != block.first or before != block.last:
+        raise Corrupt(f"{what}: index block does not cover its span")
+    return FirstEntries(tuple(frames))

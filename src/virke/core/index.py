@@ -1,0 +1,432 @@
+"""A segment's index: which page is in which frame, as of which version; in both formats.
+
+Pure. Byte layout: docs/format.md; golden bytes: vectors/. Knows heads, blocks and parts; reads no object itself.
+
+1. Groups ascend by version; the newest group at or below a version that has the page wins.
+2. Blocks are decoded only when a page in their span is asked for.
+3. The entries of a block may be in the part that has their frames, and the tables of a very large index in parts of their
+   own. Whoever needs what is not here is told where it is (`Away`), reads it, and hands it in (`take`).
+4. No index names more bytes than its parts can hold.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from operator import add, sub
+from typing import Final, NamedTuple, Protocol
+
+from virke.core import codec
+from virke.core.codec import crc32
+from virke.core.entries import FRAMES_MAX, RAW_MAX, Block, Entries, Found, decode_entries
+from virke.core.ids import ID_BYTES, CommitId, PageCount, PageNo, Version
+from virke.core.page import PAGE_COUNT_MAX, PAGE_SIZES
+from virke.core.segment import Frame, Head, Identity, Ref, read_head, read_identity, read_ref, write_identity
+from virke.core.wire import Reader, Writer
+from virke.errors import Corrupt
+
+MAGIC: Final = b"VirkeSeg"
+FORMAT: Final = 2
+FORMATS: Final = (1, 2)
+PARTS_MAX: Final = 0x10000
+TABLES_RAW_MAX: Final = 256 << 20
+_SMALL_FRAMES: Final = 1024
+_ASKED_PAGES: Final = 32
+"""So many pages asked of a small index pay for decoding all of it: one request at the edge asks for a few."""
+_GROUP_BYTES: Final = struct.calcsize(">QQQIII") + ID_BYTES
+_BLOCK_BYTES: Final = struct.calcsize(">11I")
+assert (_GROUP_BYTES, _BLOCK_BYTES) == (52, 44)
+
+
+class Place(NamedTuple):
+    """Some bytes of a segment: `length` at `offset` of part `part`."""
+
+    part: int
+    offset: int
+    length: int
+
+
+class Away(Exception):
+    """What an index was asked for needs the bytes at `place`, the entries of block `block`, which are to be handed in."""
+
+    def __init__(self, index: Index, block: Number, page: PageNo, place: Place) -> None:
+        super().__init__(f"{index.what}: entries of block {block} are not here")
+        self.index = index
+        self.block = block
+        self.page = page
+        """The first page of the block."""
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The pages that one commit, or a merge up to it, brought."""
+
+    head: Head
+
+
+class Listed(NamedTuple):
+    """A block, and its encoded entries or where they are."""
+
+    block: Block
+    entries: bytes | Place
+
+
+Number = tuple[int, int]
+"""Of a group, and of a block in it."""
+
+
+class Blocks(Protocol):
+    """The blocks of one group, ascending."""
+
+    firsts: Sequence[int]
+    lasts: Sequence[int]
+    frame_count: int
+    is_here: bool
+    """Whether all entries are in the index."""
+
+    def __getitem__(self, at: int) -> Listed:
+        """One of them."""
+
+
+class ListedBlocks:
+    """Blocks in a list."""
+
+    def __init__(self, listed: Sequence[Listed]) -> None:
+        self.firsts: Sequence[int] = [one.block.first for one in listed]
+        self.lasts: Sequence[int] = [one.block.last for one in listed]
+        self.frame_count = sum(one.block.frames for one in listed)
+        self.is_here = all(isinstance(one.entries, bytes) for one in listed)
+        self._listed = listed
+
+    def __getitem__(self, at: int) -> Listed:
+        return self._listed[at]
+
+
+class Index:
+    """What a segment holds. `blocks[i]` are those of group `i`."""
+
+    def __init__(self, ref: Ref, inputs: tuple[Ref, ...], heads: Sequence[Head], blocks: Sequence[Blocks]) -> None:
+        self.ref = ref
+        self.identity = ref.identity
+        self.inputs = inputs
+        self.groups = tuple(map(Group, heads))
+        self.what = f"segment {ref.identity.part_key(0)}"
+        self._blocks = blocks
+        self._entries: dict[Number, Entries] = {}
+        self._newest: dict[PageNo, Found] | None = None
+        self._asked = 0
+        """How many pages were asked for before `_newest` was made."""
+        self.is_one_state = heads[0].version == heads[-1].version
+        """Whether all groups are of one state: then no page is in two of them."""
+        self._is_small = self.frame_count() <= _SMALL_FRAMES and all(group.is_here for group in blocks)
+
+    def find(self, page: PageNo, version: Version) -> Found | None:
+        """The frame that holds `page` as of `version`, and the page's place in it; None if it is not in this segment.
+
+        Raises:
+            Away: the entries that say so are not here.
+        """
+        if version >= self.groups[-1].head.version:
+            if self._newest is not None:
+                return self._newest.get(page)
+            self._asked += 1
+            if self._is_small and self._asked > _ASKED_PAGES:
+                self._newest = self.pages(version)
+                return self._newest.get(page)
+        for number in range(len(self.groups) - 1, -1, -1):
+            if self.groups[number].head.version <= version and (found := self._find_in(number, page)):
+                return found
+        return None
+
+    def pages(self, version: Version, first: int = 1, last: int = PAGE_COUNT_MAX) -> dict[PageNo, Found]:
+        """Every page from `first` to `last` that this segment holds as of `version`, with its place. Raises `Away`."""
+        found: dict[PageNo, Found] = {}
+        for number, group in enumerate(self.groups):
+            if group.head.version <= version:
+                for frame in self.frames(number, first, last):
+                    for slot, page in enumerate(frame.pages):
+                        if first <= page <= last:
+                            found[page] = (frame, slot)
+        return found
+
+    def frames(self, group: int, first: int = 1, last: int = PAGE_COUNT_MAX) -> Iterator[Frame]:
+        """All frames of one group, ascending; of those outside `first` … `last`, some may be left out. Raises `Away`."""
+        for at in self._spanned(group, first, last):
+            yield from self._block(group, at)
+
+    def missing(self, first: int = 1, last: int = PAGE_COUNT_MAX) -> list[tuple[Number, Place]]:
+        """The blocks with pages from `first` to `last` whose entries are not here, and where they are."""
+        found = list[tuple[Number, Place]]()
+        for group, blocks in enumerate(self._blocks):
+            for at in () if blocks.is_here else self._spanned(group, first, last):
+                if (group, at) not in self._entries and isinstance(place := blocks[at].entries, Place):
+                    found.append(((group, at), place))
+        return found
+
+    def is_away(self, block: Number) -> bool:
+        """Whether the entries of a block have to be handed in."""
+        return block not in self._entries and isinstance(self._blocks[block[0]][block[1]].entries, Place)
+
+    def take(self, block: Number, data: bytes) -> None:
+        """The encoded entries of a block. Raises `Corrupt`: they are not."""
+        group, at = block
+        listed = self._blocks[group][at].block
+        self._entries[block] = decode_entries(listed, data, self.groups[group].head.page_size, self.what)
+
+    def frame_count(self) -> int:
+        """How many frames the segment has."""
+        return sum(blocks.frame_count for blocks in self._blocks)
+
+    def after(self, frame: Frame) -> Iterator[Frame]:
+        """The frames behind `frame`: in a small segment all of them, and then those before it; else of its group.
+
+        Those whose entries are not here are left out.
+        """
+        if self._is_small:
+            frames = [one for group in range(len(self.groups)) for one in self.frames(group)]
+            at = frames.index(frame)
+            yield from frames[at + 1 :]
+            yield from frames[:at]
+            return
+        for group, blocks in enumerate(self._blocks):
+            first = bisect_right(blocks.firsts, frame.pages[0]) - 1
+            if first >= 0 and frame in self._here(group, first):
+                for at in range(first, len(blocks.firsts)):
+                    yield from (other for other in self._here(group, at) if other.pages[0] > frame.pages[0])
+                return
+
+    def _here(self, group: int, at: int) -> Iterable[Frame]:
+        try:
+            return self._block(group, at)
+        except Away:
+            return ()
+
+    def _spanned(self, group: int, first: int, last: int) -> range:
+        blocks = self._blocks[group]
+        return range(bisect_left(blocks.lasts, first), bisect_right(blocks.firsts, last))
+
+    def _find_in(self, group: int, page: PageNo) -> Found | None:
+        blocks = self._blocks[group]
+        at = bisect_right(blocks.firsts, page) - 1
+        return None if at < 0 or page > blocks.lasts[at] else self._block(group, at).find(page)
+
+    def _block(self, group: int, at: int) -> Entries:
+        cached = self._entries.get((group, at))
+        if cached is None:
+            block, data = self._blocks[group][at]
+            if isinstance(data, Place):
+                raise Away(self, (group, at), block.first, data)
+            page_size = self.groups[group].head.page_size
+            cached = self._entries[group, at] = decode_entries(block, data, page_size, self.what)
+        return cached
+
+
+# Format 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """The beginning of an index whose tables are in parts of their own: read `places`, then `with_tables`."""
+
+    ref: Ref
+    inputs: tuple[Ref, ...]
+    places: tuple[Place, ...]
+    tables: tuple[int, int, int, int, int]
+    """Groups, blocks, codec, bytes before encoding, crc."""
+    entries: bytes
+
+    def with_tables(self, datas: Iterable[bytes]) -> Index:
+        """The index, from the bytes at its places. Raises `Corrupt`."""
+        return _index_of(self, b"".join(datas))
+
+
+def encode_tables(
+    groups: Sequence[tuple[Head, Sequence[Listed]]],
+) -> tuple[tuple[int, int, int, int, int], bytes, bytes]:
+    """The tables of an index: what a `Stub` says of them, their encoded bytes, and the entries that are in the index."""
+    heads, entries, rows = [head for head, _ in groups], bytearray(), list[tuple[int, ...]]()
+    part = 0
+    for _, blocks in groups:
+        before = 0
+        for one in blocks:
+            block, is_far = one.block, isinstance(one.entries, Place)
+            place = one.entries if isinstance(one.entries, Place) else Place(0, len(entries), len(one.entries))
+            entries += b"" if isinstance(one.entries, Place) else one.entries
+            span, gap = block.last - block.first, block.first - before
+            row = (gap, span, block.frames, block.part - part, block.start, is_far, place.offset, place.length)
+            rows.append((*row, block.raw_bytes, block.crc, block.codec))
+            before, part = block.last, block.part
+    many = len(heads)
+    raw = b"".join(
+        (
+            struct.pack(f">{many}Q", *(head.version for head in heads)),
+            struct.pack(f">{many}Q", *(head.time_ms for head in heads)),
+            struct.pack(f">{many}Q", *(head.checksum for head in heads)),
+            struct.pack(f">{many}I", *(head.page_size for head in heads)),
+            struct.pack(f">{many}I", *(head.page_count for head in heads)),
+            struct.pack(f">{many}I", *(len(blocks) for _, blocks in groups)),
+            *(head.commit_id for head in heads),
+            *(struct.pack(f">{len(rows)}I", *column) for column in zip(*rows, strict=True)),
+        )
+    )
+    kind, data = codec.encode(raw)
+    return (many, len(rows), kind, len(raw), crc32(data)), data, bytes(entries)
+
+
+def encode_index(
+    identity: Identity,
+    inputs: tuple[Ref, ...],
+    encoded: tuple[tuple[int, int, int, int, int], bytes, bytes],
+    places: Sequence[Place] = (),
+) -> bytes:
+    """The bytes of an index; with `places` its tables are there, and not in it."""
+    (groups, blocks, kind, raw_bytes, crc), data, entries = encoded
+    out = Writer()
+    out.raw(MAGIC)
+    out.u16(FORMAT)
+    write_identity(out, identity)
+    out.varint(len(inputs))
+    for ref in inputs:
+        out.raw(ref.encoded)
+    for number in (groups, blocks, len(places)):
+        out.varint(number)
+    for place in places:
+        for number in (place.part, place.offset, place.length):
+            out.varint(number)
+    out.u8(kind)
+    out.varint(raw_bytes)
+    out.u32(crc)
+    out.blob(b"" if places else data)
+    out.blob(entries)
+    return out.sealed()
+
+
+def decode_index(data: bytes, ref: Ref) -> Index | Stub:
+    """The index that `ref` names, or how to get it.
+
+    Raises:
+        Corrupt: the bytes are damaged, of a newer format, or another segment's.
+    """
+    what = f"segment {ref.identity.part_key(0)}"
+    if len(data) != ref.index_length or crc32(data) != ref.index_crc:
+        raise Corrupt(f"{what}: index does not match its reference")
+    source = Reader.unsealed(data, what)
+    if source.raw(len(MAGIC)) != MAGIC:
+        raise source.fail("not a segment")
+    if (found := source.u16()) not in FORMATS:
+        raise source.fail(f"format version {found} is not known to this Virke (knows {FORMAT}); upgrade it")
+    if read_identity(source) != ref.identity:
+        raise source.fail("another segment lies under this key")
+    inputs = tuple(read_ref(source) for _ in range(source.count(50)))
+    if found == 1:
+        return _read_first(source, ref, inputs)
+    groups, blocks = source.varint(PAGE_COUNT_MAX), source.varint(PAGE_COUNT_MAX)
+    places = tuple(_read_place(source, ref) for _ in range(source.count(3)))
+    kind, raw_bytes, crc = source.u8(), source.varint(TABLES_RAW_MAX), source.u32()
+    tables = source.blob(ref.index_length)
+    stub = Stub(ref, inputs, places, (groups, blocks, kind, raw_bytes, crc), source.blob(ref.index_length))
+    source.done()
+    return stub if places else _index_of(stub, tables)
+
+
+def whole_index(data: bytes, ref: Ref) -> Index:
+    """The index that `ref` names, which is in one piece. Raises `Corrupt` as `decode_index`."""
+    found = decode_index(data, ref)
+    if isinstance(found, Stub):
+        raise Corrupt(f"segment {ref.identity.part_key(0)}: the tables of its index are not with it")
+    return found
+
+
+def _read_place(source: Reader, ref: Ref) -> Place:
+    return Place(source.varint(ref.parts - 1), source.varint(), source.varint(TABLES_RAW_MAX))
+
+
+def _index_of(stub: Stub, data: bytes) -> Index:
+    many, count, kind, raw_bytes, crc = stub.tables
+    what = f"segment {stub.ref.identity.part_key(0)}"
+    if raw_bytes != many * _GROUP_BYTES + count * _BLOCK_BYTES or not many:
+        raise Corrupt(f"{what}: the tables of the index have another size")
+    if not codec.can_hold(kind, len(data), raw_bytes):
+        raise Corrupt(f"{what}: the index promises more than its bytes can hold")
+    raw = codec.decode(kind, data, crc=crc, raw_bytes=raw_bytes, what=what)
+    longs = struct.unpack_from(f">{3 * many}Q", raw)
+    shorts = struct.unpack_from(f">{3 * many}I", raw, 24 * many)
+    ids = [raw[at : at + ID_BYTES] for at in range(36 * many, _GROUP_BYTES * many, ID_BYTES)]
+    versions, sizes, counts = longs[:many], shorts[:many], shorts[2 * many :]
+    if list(versions) != sorted(versions) or versions[-1] != stub.ref.hi or sum(counts) != count:
+        raise Corrupt(f"{what}: groups are not in order")
+    if not set(sizes) <= set(PAGE_SIZES):
+        raise Corrupt(f"{what}: impossible page size")
+    heads = [
+        Head(Version(version), CommitId(commit_id), time_ms, size, PageCount(pages), checksum)
+        for version, commit_id, time_ms, size, pages, checksum in zip(
+            versions, ids, longs[many : 2 * many], sizes, shorts[many : 2 * many], longs[2 * many :], strict=True
+        )
+    ]
+    numbers = struct.unpack_from(f">{11 * count}I", raw, _GROUP_BYTES * many)
+    columns = [numbers[at * count : (at + 1) * count] for at in range(11)]
+    columns[3] = tuple(accumulate(columns[3]))
+    starts = [0, *accumulate(counts)]
+    blocks = [_Rows([column[first:end] for column in columns], stub, what) for first, end in pairwise(starts)]
+    return Index(stub.ref, stub.inputs, heads, blocks)
+
+
+class _Rows:
+    """The blocks of one group, as columns of the table."""
+
+    def __init__(self, columns: Sequence[tuple[int, ...]], stub: Stub, what: str) -> None:
+        """Raises `Corrupt`."""
+        gaps, spans, frames, parts, _, far, _, lengths, raws, _, codecs = columns
+        self._columns = columns
+        self._inside = stub.entries
+        self.lasts: Sequence[int] = list(accumulate(map(add, gaps, spans)))
+        self.firsts: Sequence[int] = list(map(sub, self.lasts, spans))
+        self.frame_count = sum(frames)
+        self.is_here = not any(far)
+        if not gaps:
+            return
+        if min(gaps) < 1 or self.lasts[-1] > PAGE_COUNT_MAX or parts[-1] >= stub.ref.parts:
+            raise Corrupt(f"{what}: index blocks are not in order")
+        if not 0 < min(frames) <= max(frames) <= FRAMES_MAX or max(raws) > RAW_MAX or max(far) > 1:
+            raise Corrupt(f"{what}: impossible index blocks")
+        if not all(map(codec.can_hold, codecs, lengths, raws)):
+            raise Corrupt(f"{what}: an index block promises more than its bytes can hold")
+
+    def __getitem__(self, at: int) -> Listed:
+        _, _, frames, part, start, far, offset, length, raw_bytes, crc, kind = (column[at] for column in self._columns)
+        first, last = PageNo(self.firsts[at]), PageNo(self.lasts[at])
+        block = Block(first, last, frames, part, start, kind, raw_bytes, crc)
+        return Listed(block, Place(part, offset, length) if far else self._inside[offset : offset + length])
+
+
+# Format 1
+
+
+def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...]) -> Index:
+    """The rest of an index of format 1."""
+    heads, blocks = list[Head](), list[list[Listed]]()
+    for _ in range(source.count(40)):
+        heads.append(read_head(source))
+        blocks.append([])
+        for _ in range(source.count(10)):
+            blocks[-1].append(_read_listed(source))
+            if len(blocks[-1]) > 1 and blocks[-1][-1].block.first <= blocks[-1][-2].block.last:
+                raise source.fail("index blocks are not in order")
+    source.done()
+    versions = [head.version for head in heads]
+    if not heads or versions != sorted(versions) or versions[-1] != ref.hi:
+        raise source.fail("groups are not in order")
+    return Index(ref, inputs, heads, list(map(ListedBlocks, blocks)))
+
+
+def _read_listed(source: Reader) -> Listed:
+    first = source.varint(0xFFFFFFFF)
+    last, frames, raw_bytes = first + source.varint(0xFFFFFFFF), source.varint(FRAMES_MAX), source.varint(RAW_MAX)
+    kind, crc = source.u8(), source.u32()
+    if frames == 0:
+        raise source.fail("index blocks are not in order")
+    return Listed(Block(PageNo(first), PageNo(last), frames, -1, -1, kind, raw_bytes, crc), source.blob(RAW_MAX))
