@@ -103,6 +103,16 @@ def whole_segment() -> tuple[Ref, Parts]:
     return ref, parts | dict(last)
 
 
+def alike_segment() -> tuple[Ref, Parts]:
+    """Pages of cells that rise evenly, as differences."""
+    out, parts = writer(8, Tier.OBJECT, 1 << 20), Parts()
+    cells = [b"".join((at * 3 + page * 900).to_bytes(7, "big") for at in range(73)) for page in range(6)]
+    parts |= dict(out.alike([(PageNo(number), bytes([5]) + cell) for number, cell in enumerate(cells, 1)]))
+    out.end_group(head(8, 512, 6))
+    last, ref = out.finish(())
+    return ref, parts | dict(last)
+
+
 def apart_segment() -> tuple[Ref, Parts]:
     """Forty commits of one page each, in parts that are smaller than the tables of their index."""
     out, parts = writer(48, Tier.KV, 700, is_whole=True), Parts()
@@ -175,6 +185,7 @@ def vectors() -> Iterator[tuple[str, bytes]]:
         ("segment-wide", wide_segment()),
         ("segment-whole", whole_segment()),
         ("segment-apart", apart_segment()),
+        ("segment-alike", alike_segment()),
     ):
         for number, key in enumerate(ref.keys):
             yield f"{SEGMENTS}/{name}.{number:04x}.bin", parts[key]

@@ -19,7 +19,7 @@ from tests.core.described import described, described_segment, index_of, pages_o
 from tests.core.first_format import FirstBlock, encode_block, encode_index
 from virke.core import codec
 from virke.core.change import next_root, untouched
-from virke.core.codec import DEFLATE, STORED, crc32
+from virke.core.codec import DEFLATE, STORED, STRIDED, crc32
 from virke.core.entries import FRAMES_MAX, RAW_MAX
 from virke.core.extensions import Extension
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
@@ -36,6 +36,7 @@ from virke.core.root import (
     encode_root,
 )
 from virke.core.segment import Frame, Head, Ref, decode_frame, read_ref
+from virke.core.strides import decode_strided, encode_strided
 from virke.core.turn import Turn
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt, Invalid, NotFound
@@ -43,7 +44,7 @@ from virke.errors import Corrupt, Invalid, NotFound
 VECTORS: Final = Path(__file__).parents[2] / "vectors"
 ROOTS: Final = ("format-1/root-new", "format-1/root-full", "format-2/root-new", "format-2/root-full")
 RECORDS: Final = (*ROOTS, "format-2/tombstone")
-SECOND: Final = tuple(f"format-2/segment-{name}" for name in ("stored", "deflated", "wide", "whole", "apart"))
+SECOND: Final = tuple(f"format-2/segment-{name}" for name in ("stored", "deflated", "wide", "whole", "apart", "alike"))
 SEGMENTS: Final = ("format-1/segment-stored", "format-1/segment-deflated", "format-1/segment-wide", *SECOND)
 STORED_SEGMENT: Final = "format-2/segment-stored"
 DEFLATED_SEGMENT: Final = "format-2/segment-deflated"
@@ -230,6 +231,29 @@ def test_a_segment_for_stores_without_ranges_keeps_entries_in_its_parts() -> Non
     assert len(stub.places) > 1
     with pytest.raises(Corrupt, match="not with it"):
         whole_index(parts[ref.index_key][ref.index_offset :], ref)
+
+
+def test_frames_of_differences_are_read_again() -> None:
+    """The golden one has two of them, of four pages and of two."""
+    ref, parts = segment("format-2/segment-alike")
+    [frames] = frames_of(ref, parts)
+    assert [(frame.codec, len(frame.pages)) for frame in frames] == [(STRIDED, 4), (STRIDED, 2)]
+
+
+@given(st.lists(st.binary(min_size=512, max_size=512), min_size=1, max_size=4))
+def test_any_page_comes_back_from_its_differences(pages: list[bytes]) -> None:
+    data = encode_strided(pages)
+    assert decode_strided(data, len(pages), 512, "x") == pages
+    with pytest.raises(Corrupt):
+        decode_strided(bytes(len(pages)) + data[len(pages) :], len(pages), 512, "x")
+    with pytest.raises(Corrupt):
+        decode_strided(data, len(pages) + 1, 512, "x")
+
+
+def test_the_largest_pages_come_back_from_their_differences() -> None:
+    """All bytes at their most, the sums too."""
+    pages = [b"\xff" * 65536, bytes(range(256)) * 256]
+    assert decode_strided(encode_strided(pages), 2, 65536, "x") == pages
 
 
 # Damage

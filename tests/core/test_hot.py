@@ -43,12 +43,16 @@ def test_hot_pages_are_the_interior_ones_and_the_schemas(database: sqlite3.Conne
     pages = pages_of(database)
     taken = HotPages(FROM_PAGES)
     cold = list(taken.cold(pages))
-    lower, upper = ([number for number, _ in group] for group in taken.groups())
+    of_indexes, of_tables, upper = ([number for number, _ in group] for group in taken.groups())
+    lower = of_indexes + of_tables
     kinds = {page: (name, kind) for page, name, kind in database.execute("SELECT pageno, name, pagetype FROM dbstat")}
     expected = {page for page, (name, kind) in kinds.items() if kind == "internal" or name == "sqlite_schema"}
     assert {*lower, *upper} == expected
     assert cold == [page for page in pages if page[0] not in expected]
-    assert sorted(lower) == lower
+    assert (sorted(of_indexes), sorted(of_tables)) == (of_indexes, of_tables)
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    assert {kinds[page][0] in tables for page in of_tables} == {True}
+    assert {kinds[page][0] in tables for page in of_indexes} == {False}
     assert sorted(upper) == upper
     schema = {page for page, (name, _) in kinds.items() if name == "sqlite_schema"}
     assert len(schema) > 3
@@ -60,7 +64,8 @@ def test_upper_pages_are_those_whose_children_are_interior(database: sqlite3.Con
     pages = dict(pages_of(database))
     taken = HotPages(FROM_PAGES)
     list(taken.cold(pages.items()))
-    lower, upper = (dict(group) for group in taken.groups())
+    of_indexes, of_tables, upper = (dict(group) for group in taken.groups())
+    lower = of_indexes | of_tables
     hot_pages = {*lower, *upper}
     for number, data in lower.items():
         assert not {*children(number, data)} & hot_pages

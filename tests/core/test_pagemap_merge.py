@@ -110,7 +110,7 @@ def test_the_histories_above_reach_every_kind_of_segment() -> None:
             heads = [group.head.version for group in index.groups]
             seen |= {"parts"} if ref.parts > 1 else set()
             seen |= {"spill"} if len(set(heads)) > 1 else set()
-            seen |= {"hot"} if len(heads) == 3 and len(set(heads)) == 1 else set()
+            seen |= {"hot"} if len(heads) == 4 and len(set(heads)) == 1 else set()
             if ref.has_inputs:
                 held = [page for group in range(len(heads)) for frame in index.frames(group) for page in frame.pages]
                 assert len(held) == len(set(held)), "a merge holds each page once"

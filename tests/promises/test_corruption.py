@@ -20,7 +20,7 @@ from virke.engine.database import Database
 from virke.errors import Conflict, Corrupt, NotFound, VirkeError
 from virke.opening import connect
 from virke.stores.base import Range, Store
-from virke.stores.cached.blobs import cached_store
+from virke.stores.cached.on_disk import cached_store
 from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 

@@ -11,6 +11,7 @@ from virke.core.effects import Absent, PutOutcome
 from virke.stores.base import Blobs, Consistency, Listed, Range
 from virke.stores.cached.blobs import CachedBlobs
 from virke.stores.cached.budget import BLOCK_BYTES, blocks_of
+from virke.stores.cached.on_disk import cached_blobs
 from virke.stores.memory import MemoryBlobs
 
 WAIT_S = 60
@@ -97,7 +98,7 @@ class Place:
     def cache(
         self, *, memory_bytes: int = 1 << 20, disk_bytes: int = 1 << 20, piece_bytes: int = 1 << 20
     ) -> CachedBlobs:
-        return CachedBlobs(
+        return cached_blobs(
             self.blobs,
             memory_bytes=memory_bytes,
             folder=self.folder,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from virke.core.effects import Record, Stored, Swapped, Tier
 from virke.stores.base import Range, Store
-from virke.stores.cached.blobs import CachedBlobs
+from virke.stores.cached.on_disk import cached_blobs
 from virke.stores.local.store import local_store
 
 FILL_BYTES = 1 << 20
@@ -130,7 +130,7 @@ def use_after_fork(store: Store) -> int:
 
 def cache(store: Store, folder: str) -> None:
     """Read one object through a cache on disk and print what the cache counted."""
-    blobs = CachedBlobs(store.blobs[Tier.OBJECT], folder=Path(folder))
+    blobs = cached_blobs(store.blobs[Tier.OBJECT], folder=Path(folder))
     [data] = blobs.get([Range("k")])
     assert data == value_of(1)
     print(blobs.counts.disk_hits, blobs.counts.misses, flush=True)
@@ -142,7 +142,7 @@ def fill(store: Store, folder: str) -> None:
     random.shuffle(keys)
     wrong = 0
     for key in keys * 3:
-        blobs = CachedBlobs(store.blobs[Tier.OBJECT], memory_bytes=0, folder=Path(folder), disk_bytes=FILL_BYTES)
+        blobs = cached_blobs(store.blobs[Tier.OBJECT], memory_bytes=0, folder=Path(folder), disk_bytes=FILL_BYTES)
         wrong += blobs.get([Range(key)]) != [value_of(int(key[2:]))]
     print(wrong, flush=True)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.stores.advice import AdviceConformance
 from virke.stores.base import Store
-from virke.stores.cached.blobs import cached_store
+from virke.stores.cached.on_disk import cached_store
 from virke.stores.composite import composite
 from virke.stores.counted import CountingStore
 from virke.stores.faulty import FaultyStore

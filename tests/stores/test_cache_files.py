@@ -19,9 +19,10 @@ from tests.stores.test_local import lines_of, worker
 from virke.core.effects import Absent, Tier
 from virke.errors import Corrupt
 from virke.stores.base import Range
-from virke.stores.cached.blobs import CacheCounts, CachedBlobs
+from virke.stores.cached.blobs import CacheCounts
 from virke.stores.cached.extents import Extent, Span
 from virke.stores.cached.files import CacheFiles
+from virke.stores.cached.on_disk import cached_blobs
 from virke.stores.local.store import local_store
 
 MIB = 1 << 20
@@ -146,7 +147,7 @@ def test_two_processes_share_the_folder(tmp_path: Path) -> None:
     blobs.put_new("k", value_of(1))
     assert lines_of(worker("cache", tmp_path / "place", tmp_path / "cache")) == [0, 1]
     assert lines_of(worker("cache", tmp_path / "place", tmp_path / "cache")) == [1, 0]
-    mine = CachedBlobs(blobs, folder=tmp_path / "cache")
+    mine = cached_blobs(blobs, folder=tmp_path / "cache")
     assert mine.get([Range("k")]) == [value_of(1)]
     assert mine.counts == CacheCounts(disk_hits=1)
 
@@ -216,7 +217,7 @@ def test_overlapping_ranges_do_not_pile_up(place: Place) -> None:
 def test_what_processes_wrote_twice_at_once_is_thinned_out(place: Place, tmp_path: Path) -> None:
     """Files as two processes leave them that did not see each other serve their ranges, and go when one is written there."""
     for number, asked in enumerate([Range("k", 0, 100), Range("k", 20, 30), Range("k", 50, 100), Range("k", 50, 300)]):
-        apart = CachedBlobs(place.blobs, folder=tmp_path / str(number))
+        apart = cached_blobs(place.blobs, folder=tmp_path / str(number))
         apart.get([asked])
         shutil.copytree(tmp_path / str(number), place.folder, dirs_exist_ok=True)
     cache = place.cache(memory_bytes=0)
@@ -251,7 +252,7 @@ def test_whatever_happens_to_the_files_every_answer_is_right(
         else:
             end = 60 if step == "rest" else min(60, offset + length)
             files.keep("k", [Extent("k", Span(offset, end, last=step == "rest"), data[offset:end])])
-        cache = CachedBlobs(Place(folder).blobs, memory_bytes=0, folder=folder, piece_bytes=file_bytes)
+        cache = cached_blobs(Place(folder).blobs, memory_bytes=0, folder=folder, piece_bytes=file_bytes)
         asked = Range("k", offset, None if step == "rest" else length)
         stop = 60 if asked.length is None else offset + length
         try:

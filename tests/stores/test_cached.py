@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,9 @@ from tests.stores.local_worker import value_of
 from virke.core.effects import Absent, Stored, Tier
 from virke.errors import Corrupt, Invalid, Unavailable
 from virke.stores.base import Range, Store
-from virke.stores.cached.blobs import CacheCounts, CachedBlobs, cached_store
+from virke.stores.cached.blobs import CacheCounts, CachedBlobs
 from virke.stores.cached.extents import EXTENT_BYTES
+from virke.stores.cached.on_disk import cached_blobs, cached_store
 from virke.stores.faulty import Chances, FaultyStore
 from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
@@ -276,7 +279,7 @@ def test_a_store_that_answers_short_is_corrupt(place: Place) -> None:
         def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
             return [answer[:-1] for answer in super().get(ranges) if isinstance(answer, bytes)]
 
-    cache = CachedBlobs(Short(place.blobs), folder=place.folder)
+    cache = cached_blobs(Short(place.blobs), folder=place.folder)
     for _ in range(2):
         with pytest.raises(Corrupt, match="answered 9 bytes"):
             cache.get([Range("k", 5, 10)])
@@ -326,13 +329,13 @@ def test_what_is_larger_than_the_budget_is_not_kept(place: Place) -> None:
 def test_receipts_are_told_of_hits(place: Place) -> None:
     """After each call, how many of its ranges were not asked for, from memory or from disk; after an error nothing."""
     told: list[int] = []
-    cache = CachedBlobs(place.blobs, folder=place.folder, on_hits=told.append)
+    cache = cached_blobs(place.blobs, folder=place.folder, on_hits=told.append)
     cache.get([Range("k", 0, 10), Range("none")])
     cache.get([Range("k", 0, 5), Range("k", 5, 5), Range("k", 99, 1)])
     cache.get([])
     with pytest.raises(Corrupt):
         cache.get([Range("k", 0, 5), Range("k", 1 << 40, 1)])
-    CachedBlobs(place.blobs, folder=place.folder, on_hits=told.append).get([Range("k", 0, 5), Range("k", 7, 1)])
+    cached_blobs(place.blobs, folder=place.folder, on_hits=told.append).get([Range("k", 0, 5), Range("k", 7, 1)])
     assert told == [0, 2, 0, 2]
 
 
@@ -361,3 +364,13 @@ def test_pieces_without_a_size_are_refused(place: Place) -> None:
     for piece_bytes, gap_bytes in [(0, 0), (-1, 0), (1, -1)]:
         with pytest.raises(Invalid):
             CachedBlobs(place.blobs, piece_bytes=piece_bytes, gap_bytes=gap_bytes)
+
+
+def test_the_memory_half_imports_without_the_disk_half() -> None:
+    """At the edge there is no disk, and nothing of what files need."""
+    code = (
+        "import sys; from virke.stores.cached import blobs; "
+        "print([name for name in sys.modules if name in ('fcntl', 'virke.processes', 'virke.stores.cached.files')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

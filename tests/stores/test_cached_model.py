@@ -16,6 +16,7 @@ from virke.errors import VirkeError
 from virke.stores.base import Blobs, Range
 from virke.stores.cached.blobs import CachedBlobs
 from virke.stores.cached.extents import EXTENT_BYTES
+from virke.stores.cached.on_disk import cached_blobs
 from virke.stores.memory import MemoryBlobs
 
 OBJECTS = {"a": b"", "b": bytes(range(30)), "c/d": bytes(range(200, 120, -1)), "e": bytes(100)}
@@ -102,7 +103,7 @@ class World:
         self.cache = self.opened()
 
     def opened(self) -> CachedBlobs:
-        return CachedBlobs(
+        return cached_blobs(
             self.inner,
             memory_bytes=self.settings.memory_bytes,
             folder=self.folder if self.settings.on_disk else None,

@@ -24,7 +24,9 @@ except ImportError:  # the same format, slower
 
 STORED: Final = 0
 DEFLATE: Final = 1
-CODECS: Final = (STORED, DEFLATE)
+STRIDED: Final = 2
+"""Deflated differences (`strides`): of frames in segments of format 2 alone."""
+CODECS: Final = (STORED, DEFLATE, STRIDED)
 DEFLATE_RATIO_MAX: Final = 1032
 """The format's own bound: 258 bytes for each 2 bits."""
 _RAW_DEFLATE: Final = -15
@@ -64,7 +66,7 @@ def decode(codec: int, data: bytes, *, crc: int, raw_bytes: int, what: str) -> b
     if codec == STORED:
         raw = data
     elif codec == DEFLATE:
-        raw = _inflate(data, raw_bytes, what)
+        raw = inflate(data, raw_bytes, what)
     else:
         raise Corrupt(f"{what}: unknown codec {codec}")
     if len(raw) != raw_bytes:
@@ -72,7 +74,8 @@ def decode(codec: int, data: bytes, *, crc: int, raw_bytes: int, what: str) -> b
     return raw
 
 
-def _inflate(data: bytes, raw_bytes: int, what: str) -> bytes:
+def inflate(data: bytes, raw_bytes: int, what: str) -> bytes:
+    """What a raw deflate stream holds, at most one byte more than `raw_bytes`. Raises `Corrupt`."""
     library = zlib if isal_zlib is None else isal_zlib
     inflater = library.decompressobj(_RAW_DEFLATE)
     try:

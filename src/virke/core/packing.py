@@ -11,7 +11,7 @@ the blocks already encoded (about 5 bytes a frame).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from virke.core.codec import crc32
@@ -19,7 +19,7 @@ from virke.core.effects import Tier
 from virke.core.entries import FRAME_BYTES, FRAMES_MAX, PAGE_BYTES, encode_entries
 from virke.core.ids import PageNo, Version
 from virke.core.index import Listed, Place, encode_index, encode_tables
-from virke.core.segment import Frame, Head, Identity, Ref, encode_frame, frame_pages
+from virke.core.segment import STRIDED_PAGES, Frame, Head, Identity, Ref, encode_alike, encode_frame, frame_pages
 
 LAST_SHARE: Final = 0.6875
 """How much of a part's size the last one may have where parts move whole: with a root and a leaf, less than 500 KB move."""
@@ -37,7 +37,7 @@ class SegmentWriter:
     def __init__(
         self, identity: Identity, tier: Tier, part_bytes: int, *, is_plain: bool = False, is_whole: bool = False
     ) -> None:
-        self._is_plain = is_plain
+        self.is_plain = is_plain
         self._is_whole = is_whole
         self._identity = identity
         self._tier = tier
@@ -55,7 +55,7 @@ class SegmentWriter:
 
     def frame(self, pages: tuple[PageNo, ...], raw: bytes) -> Iterator[tuple[str, bytes]]:
         """Add one frame of the group in progress; yields a finished part, if any."""
-        frame, data = encode_frame(pages, raw, part=self._part, offset=len(self._buffer), is_plain=self._is_plain)
+        frame, data = encode_frame(pages, raw, part=self._part, offset=len(self._buffer), is_plain=self.is_plain)
         yield from self._append(frame, data)
 
     def copy(self, frame: Frame, data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -76,6 +76,13 @@ class SegmentWriter:
                 numbers, raw = [], []
         if numbers:
             yield from self.frame(tuple(numbers), b"".join(raw))
+
+    def alike(self, pages: Sequence[tuple[PageNo, bytes]]) -> Iterator[tuple[str, bytes]]:
+        """Add pages, ascending, whose cells are alike; yields finished parts."""
+        for at in range(0, len(pages), STRIDED_PAGES):
+            numbers, datas = zip(*pages[at : at + STRIDED_PAGES], strict=True)
+            frame, data = encode_alike(numbers, datas, part=self._part, offset=len(self._buffer))
+            yield from self._append(frame, data)
 
     def end_group(self, head: Head) -> None:
         """Close the group in progress as the state `head`."""

@@ -17,6 +17,7 @@ commit (`Head`) and the pages that commit, or a merge up to it, brought.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -26,6 +27,7 @@ from virke.core.codec import crc32
 from virke.core.effects import Tier
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.page import PAGE_SIZES
+from virke.core.strides import decode_strided, encode_strided
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt
 
@@ -34,6 +36,10 @@ FRAME_RAW_MAX: Final = 1 << 20
 INDEX_BYTES_MAX: Final = 64 << 20
 TEXT_MAX: Final = 128
 _TIERS: Final = (Tier.KV, Tier.OBJECT)
+
+
+STRIDED_PAGES: Final = 4
+"""How many pages a frame of differences holds: adding them up costs as much as inflating them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +246,15 @@ def encode_frame(
     return Frame(pages, part, offset, len(data), crc32(data), kind), data
 
 
+def encode_alike(pages: tuple[PageNo, ...], datas: Sequence[bytes], *, part: int, offset: int) -> tuple[Frame, bytes]:
+    """One frame for pages whose cells are alike, as differences where that is shorter."""
+    frame, data = encode_frame(pages, b"".join(datas), part=part, offset=offset)
+    strided = encode_strided(datas)
+    if len(strided) >= len(data):
+        return frame, data
+    return Frame(pages, part, offset, len(strided), crc32(strided), codec.STRIDED), strided
+
+
 def decode_frame(frame: Frame, data: bytes, page_size: int, what: str) -> list[bytes]:
     """The pages of a frame, in the order of `frame.pages`.
 
@@ -248,6 +263,10 @@ def decode_frame(frame: Frame, data: bytes, page_size: int, what: str) -> list[b
     """
     if len(data) != frame.length:
         raise Corrupt(f"{what}: frame has {len(data)} encoded bytes, not {frame.length}")
+    if frame.codec == codec.STRIDED:
+        if crc32(data) != frame.crc:
+            raise Corrupt(f"{what}: frame checksum does not match")
+        return decode_strided(data, len(frame.pages), page_size, what)
     raw = codec.decode(frame.codec, data, crc=frame.crc, raw_bytes=len(frame.pages) * page_size, what=what)
     return [raw[at : at + page_size] for at in range(0, len(raw), page_size)]
 

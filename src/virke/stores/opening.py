@@ -31,7 +31,7 @@ from virke.config import (
 from virke.errors import Invalid, UsageError
 from virke.stores import receipt
 from virke.stores.base import Store
-from virke.stores.cached.blobs import DISK_BYTES, cached_store
+from virke.stores.cached.on_disk import DISK_BYTES, cached_store
 from virke.stores.composite import composite
 from virke.stores.line import ThreadLine
 from virke.stores.local.store import shared_local_store

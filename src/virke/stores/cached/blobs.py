@@ -1,7 +1,7 @@
-"""A cache of immutable objects in front of any blobs: in memory, and on disk if a folder is given.
+"""A cache of immutable objects in front of any blobs: in memory, and on a disk if one is given.
 
 Knows that an object never changes under its key, and nothing of what it contains. What came in one piece is kept in
-one piece (`extents`), files are `files`', requests are `coalesce`d, and threads share them (`flights`).
+one piece (`extents`), a disk is a `Disk`, requests are `coalesce`d, and threads share them (`flights`).
 
 1. Only bytes that the inner store answered, or took, are cached. `Absent` never is: the object may come.
 2. Whatever is cached serves every range inside it, and what lies side by side a range that spans it.
@@ -21,22 +21,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
-from virke.core.effects import Absent, PutOutcome, Stored, Tier
+from virke.core.effects import Absent, PutOutcome, Stored
 from virke.errors import Corrupt, Invalid
-from virke.stores.base import Blobs, Consistency, Listed, Range, Store, bounds, check_key
+from virke.stores.base import Blobs, Consistency, Listed, Range, bounds, check_key
 from virke.stores.cached.coalesce import coalesced, whole
+from virke.stores.cached.disk import BadFile, Disk
 from virke.stores.cached.extents import Extent, Memory, Span, read
-from virke.stores.cached.files import BadFile, CacheFiles
 from virke.stores.cached.flights import Flight, Flights
 
 MEMORY_BYTES: Final = 64 << 20
-DISK_BYTES: Final = 1 << 30
 GAP_BYTES: Final = 8 << 10
 PIECE_BYTES: Final = 1 << 20
 _PUT_SHARE: Final = 4
@@ -64,8 +62,7 @@ class CachedBlobs:
         inner: Blobs,
         *,
         memory_bytes: int = MEMORY_BYTES,
-        folder: Path | None = None,
-        disk_bytes: int = DISK_BYTES,
+        disk: Disk | None = None,
         gap_bytes: int = GAP_BYTES,
         piece_bytes: int = PIECE_BYTES,
         on_hits: Callable[[int], None] | None = None,
@@ -80,7 +77,7 @@ class CachedBlobs:
         self._inner = inner
         self._memory = Memory(memory_bytes)
         self._put_bytes_max = memory_bytes // _PUT_SHARE
-        self._files = None if folder is None else CacheFiles(folder, bytes_max=disk_bytes, file_bytes=piece_bytes)
+        self._disk = disk
         self._on_hits = on_hits
         ranged = partial(coalesced, gap_bytes=gap_bytes, piece_bytes=piece_bytes, object_bytes_max=inner.part_bytes_max)
         self._flights = Flights(ranged if inner.has_ranges else whole)
@@ -160,9 +157,9 @@ class CachedBlobs:
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._memory.forget(key)
-            if self._files is not None:
+            if self._disk is not None:
                 try:
-                    self._files.forget(key)
+                    self._disk.forget(key)
                 except OSError:
                     self._counts.add(damaged=1)
 
@@ -178,8 +175,8 @@ class CachedBlobs:
             check_key(asked.key)
             if asked.offset < 0 or (asked.length or 0) < 0:
                 bounds(asked, 0)  # refuses it
-        if self._files is not None:
-            answers |= self._read_files(self._files, missing)
+        if self._disk is not None:
+            answers |= self._read_disk(self._disk, missing)
             missing = {n: asked for n, asked in missing.items() if n not in answers}
         misses = self._ask(answers, missing, share=True) if missing else 0
         absent = {ranges[n].key for n, answer in answers.items() if isinstance(answer, Absent)}
@@ -187,10 +184,10 @@ class CachedBlobs:
             answers |= {n: Absent() for n, asked in enumerate(ranges) if asked.key in absent}
         return misses
 
-    def _read_files(self, files: CacheFiles, missing: Mapping[int, Range]) -> dict[int, bytes]:
+    def _read_disk(self, disk: Disk, missing: Mapping[int, Range]) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
         damaged = 0
-        objects = {key: files.object(key) for key in {asked.key for asked in missing.values()}}
+        objects = {key: disk.object(key) for key in {asked.key for asked in missing.values()}}
         for n, asked in missing.items():
             try:
                 extents = objects[asked.key].find(asked)
@@ -233,11 +230,11 @@ class CachedBlobs:
     def _take_in(self, extents: Sequence[Extent]) -> None:
         for extent in extents:
             self._memory.keep(extent)
-        if self._files is None:
+        if self._disk is None:
             return
         for key, group in groupby(extents, key=lambda extent: extent.key):
             try:
-                self._files.keep(key, group)
+                self._disk.keep(key, group)
             except OSError:
                 self._counts.add(damaged=1)
 
@@ -285,26 +282,3 @@ def _landed(own: Flight, asked: Range) -> bytes:
     data = own.find(asked)
     assert data is not None or asked.length == 0, "all that was asked for came, and no bytes are no extent"
     return data or b""
-
-
-def cached_store(
-    store: Store,
-    *,
-    memory_bytes: int = MEMORY_BYTES,
-    folder: Path | None = None,
-    disk_bytes: int = DISK_BYTES,
-    on_hits: Callable[[int], None] | None = None,
-) -> Store:
-    """`store` with its blobs cached; each tier gets an equal share of the two budgets, and a subfolder."""
-    shares = max(1, len(store.blobs))
-    blobs: dict[Tier, Blobs] = {
-        tier: CachedBlobs(
-            inner,
-            memory_bytes=memory_bytes // shares,
-            folder=None if folder is None else Path(folder) / tier.value,
-            disk_bytes=disk_bytes // shares,
-            on_hits=on_hits,
-        )
-        for tier, inner in store.blobs.items()
-    }
-    return replace(store, blobs=blobs)

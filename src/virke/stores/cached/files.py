@@ -33,6 +33,7 @@ from typing import BinaryIO, Final
 from virke.processes import PLAIN_FILE
 from virke.stores.base import Range
 from virke.stores.cached.budget import CacheBudget
+from virke.stores.cached.disk import BadFile
 from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, fit, holding, pruned
 from virke.stores.cached.private import FILE_MODE, make_folder, tighten_file, tighten_folder
 
@@ -45,10 +46,6 @@ _READING: Final = os.O_RDONLY | PLAIN_FILE
 _WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _NAMES: Final = re.compile(r"(?<![^/])([0-9]+)-([0-9]+)(-last)?(?![^/])")
 """Names of extents among others, with `/` between them, which no name has."""
-
-
-class BadFile(Exception):
-    """A file that was not what its name says; it has been removed."""
 
 
 class CacheFiles:
