@@ -17,9 +17,10 @@ from virke.core.chain import BEGIN, Chain, Link, copy, decode_link, find, read_l
 from virke.core.chain_step import Bounds, step
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, Tier
 from virke.core.ids import PageNo, Version
+from virke.core.index import Index
 from virke.core.merge import Run, choose
 from virke.core.root import Horizon, Root
-from virke.core.segment import Frame, Index, Ref, encode_frame
+from virke.core.segment import Frame, Ref, encode_frame
 from virke.errors import Corrupt, Exists
 
 T = TypeVar("T")

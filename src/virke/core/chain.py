@@ -3,8 +3,8 @@
 Pure: generators of effects. Knows the segment format; keeps nothing between two steps but what the store has. What one
 step does is in `chain_step`.
 
-The merged segment is a **chain** of links, one for each step: link `k` is its part `k`. Behind its frames a link has the
-index of all frames so far, and the place where the next step goes on; the index of the last link is that of the segment.
+The merged segment is a **chain** of links, one for each step: link `k` is its part `k`. Behind its frames a link has
+their entries (in the KV tier, whose objects come whole), the index of all frames so far, and the place where the next step goes on; the index of the last link is that of the segment.
 Byte layout: docs/format.md.
 
 1. A chain has one identity that follows from the root alone: from the segments that are merged, the watermark and the pins.
@@ -32,9 +32,10 @@ from virke.core.codec import crc32
 from virke.core.commit import Plan, store_objects
 from virke.core.effects import Absent, Effect, Get, Outcome, PutNew, Tier
 from virke.core.ids import CommitId, Version
+from virke.core.index import Index, Listing, encode_index, encode_tables, whole_index
 from virke.core.merge import Merge, Run, plan_merge
 from virke.core.root import Root
-from virke.core.segment import Group, Identity, Index, Ref, decode_index, encode_index
+from virke.core.segment import Identity, Ref
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt, Unavailable
 
@@ -128,7 +129,7 @@ class Link:
     """How far a chain has come: its links, the index so far and the place of the next step."""
 
     links: int
-    groups: tuple[Group, ...]
+    groups: Listing
     place: Place
     index_bytes: int = 0
     ref: Ref | None = None
@@ -140,9 +141,9 @@ class Link:
 BEGIN: Final = Link(0, (), Place(COLD, 1, 0, {}, frozenset({1})))
 
 
-def encode_link(chain: Chain, frames: bytes, groups: tuple[Group, ...], place: Place) -> bytes:
+def encode_link(chain: Chain, frames: bytes, groups: Listing, place: Place) -> bytes:
     """The bytes of a link."""
-    index = encode_index(chain.identity, chain.inputs, groups)
+    index = encode_index(chain.identity, chain.inputs, encode_tables(groups))
     out = Writer()
     out.u8(place.phase)
     for number in (place.next_page, place.stored_bytes + len(index), len(frames), len(index)):
@@ -185,11 +186,11 @@ def decode_link(chain: Chain, number: int, data: bytes) -> Link:
         index_crc=crc,
         has_inputs=True,
     )
-    index = decode_index(data[offset : offset + index_length], ref)
+    index = whole_index(data[offset : offset + index_length], ref)
     if phase > DONE or index.inputs != inputs:
         raise Corrupt(f"{what}: a link of another merge")
     place = Place(phase, next_page, stored - index_length, hot, schema)
-    return Link(number + 1, index.groups, place, index_length, ref if phase == DONE else None, chain.identity)
+    return Link(number + 1, index.listing(), place, index_length, ref if phase == DONE else None, chain.identity)
 
 
 def read_link(chain: Chain, number: int) -> Generator[Effect, Outcome, Link | None]:
@@ -235,7 +236,7 @@ def copy(chain: Chain, index: Index, first: int, count: int) -> Generator[Effect
 def _with_index(chain: Chain, index: Index, data: bytes) -> tuple[bytes, Ref]:
     """The last part of a copy, and the copied segment."""
     [source] = chain.inputs
-    frames, encoded = data[: source.index_offset], encode_index(chain.identity, chain.inputs, index.groups)
+    frames, encoded = data[: source.index_offset], index.renamed(chain.identity, chain.inputs)
     ref = replace(
         source,
         identity=chain.identity,

@@ -15,20 +15,12 @@ from typing import Final
 from virke.core.chain import COLD, DONE, LOWER, UPPER, Chain, Link, decode_link, encode_link, get
 from virke.core.commit import store_objects
 from virke.core.effects import Absent, Effect, Outcome, PutNew, Tier
+from virke.core.entries import FRAMES_MAX, encode_entries
 from virke.core.hot import FROM_PAGES, INTERIOR, children, last_child
 from virke.core.ids import PageNo
+from virke.core.index import Index, Listed, Listing, Place
 from virke.core.merge import winners
-from virke.core.segment import (
-    BLOCK_FRAMES,
-    Block,
-    Frame,
-    Group,
-    Index,
-    decode_frame,
-    encode_block,
-    encode_frame,
-    frame_pages,
-)
+from virke.core.segment import Frame, decode_frame, encode_frame, frame_pages
 from virke.errors import Corrupt, Unavailable
 
 _SPARE_BYTES: Final = 16 << 10
@@ -57,7 +49,7 @@ def step(chain: Chain, indexes: tuple[Index, ...], before: Link, bounds: Bounds)
     assert before.identity in (None, chain.identity), "a link goes on from one of its own chain"
     taking = _Step(chain, indexes, before, bounds)
     yield from taking.run()
-    data = encode_link(chain, bytes(taking.buffer), taking.groups(), taking.place)
+    data = encode_link(chain, bytes(taking.buffer), taking.listing, taking.place)
     put = PutNew(chain.tier, chain.identity.part_key(before.links), data)
     if failed := (yield from store_objects((put,))):
         raise Unavailable(f"the store did not take a part of a merge: {failed}")
@@ -80,11 +72,15 @@ class _Step:
         self._seen: dict[PageNo, bytes] = {}
         """Hot pages that this step came past."""
         self._decoded = self._encoded = 0
+        self.listing: Listing = ()
+        """The groups of the index so far, once it has run: one for each phase."""
 
     def run(self) -> Generator[Effect, Outcome, None]:
         """As much as the bounds allow."""
         while self.place.phase < DONE:
-            found, next_page = self._next()
+            found, next_page = yield from self._next()
+            if not found and next_page == self.place.next_page:
+                break  # its entries are in parts that this step may not read any more
             taken = self._within_bounds(found)
             yield from self._write(taken)
             if len(taken) < len(found):
@@ -94,26 +90,58 @@ class _Step:
                 self.place = replace(self.place, next_page=next_page)
             else:
                 self.place = replace(self.place, phase=self.place.phase + 1, next_page=1)
+        known = self._before.groups or ((self._head, ()),) * len(self._frames)
+        pairs = zip(known, self._frames, strict=True)
+        self.listing = tuple((self._head, (*blocks, *self._listed(frames))) for (_, blocks), frames in pairs)
         self.place = replace(self.place, stored_bytes=self._before.place.stored_bytes + len(self.buffer))
 
-    def groups(self) -> tuple[Group, ...]:
-        """The groups of the index so far: one for each phase."""
-        known = self._before.groups or (Group(self._head, ()),) * len(self._frames)
-        pairs = zip(known, self._frames, strict=True)
-        return tuple(Group(self._head, (*group.blocks, *_blocks(frames))) for group, frames in pairs)
+    def _listed(self, frames: list[Frame]) -> Iterator[Listed]:
+        """The blocks of frames of this link; in the KV tier, whose objects come whole, their entries go behind the frames."""
+        for at in range(0, len(frames), FRAMES_MAX):
+            block, entries = encode_entries(frames[at : at + FRAMES_MAX])
+            if self._chain.tier is Tier.KV:
+                yield Listed(block, Place(self._before.links, len(self.buffer), len(entries)))
+                self.buffer += entries
+            else:
+                yield Listed(block, entries)
 
-    def _next(self) -> tuple[list[Winner], int]:
+    def _bring(self, first: int, last: int) -> Generator[Effect, Outcome, int]:
+        """Read entries of pages from `first` to `last` that the indexes lack; up to which page they are here then."""
+        for number, index in enumerate(self._job.indexes):
+            for block, place in sorted(index.missing(first, last), key=lambda one: index.first_of(one[0])):
+                key = number, place.part
+                if not self._has(*key, place.offset, place.offset + place.length):
+                    must = self.place == self._before.place and index.first_of(block) <= first  # rule 1
+                    if len(self._parts) >= self._bounds.parts and not must:
+                        last = min(last, max(index.first_of(block), first) - 1)
+                        break
+                    ref = self._chain.inputs[number]
+                    [data] = yield from get(ref.tier, (ref.identity.part_key(place.part), 0, None))
+                    if isinstance(data, Absent):
+                        raise Corrupt(f"{ref.identity.part_key(place.part)}: the object is missing")
+                    self._parts[key] = 0, data
+                start, data = self._parts[key]
+                index.take(block, data[place.offset - start : place.offset - start + place.length])
+        return last
+
+    def _next(self) -> Generator[Effect, Outcome, tuple[list[Winner], int]]:
         """The next pages of the phase, and the page behind them; 0 if there is none."""
         head, first = self._head, self.place.next_page
         count = max(1, (self._bounds.decoded_bytes - self._decoded) // head.page_size)
         if self.place.phase != COLD:
             wanted = [page for page in sorted(self.place.hot) if page >= first and self._is_of_phase(page)]
-            found = [one for page in wanted[:count] for one in winners(self._job, head, page, page)]
+            found = list[Winner]()
+            for page in wanted[:count]:
+                if (yield from self._bring(page, page)) < page:
+                    return found, page
+                found += winners(self._job, head, page, page)
             return found, wanted[count] if len(wanted) > count else 0
         width = max(count, _PAGES_MIN)
         while True:
-            last = min(first + width - 1, head.page_count)
+            last = yield from self._bring(first, wanted_last := min(first + width - 1, head.page_count))
             found = winners(self._job, head, first, last)
+            if last < wanted_last and len(found) <= count:
+                return found, last + 1
             if len(found) > count:
                 return found[:count], found[count][0]
             if last >= head.page_count:
@@ -247,8 +275,3 @@ class _Step:
     def _add(self, frame: Frame, data: bytes) -> None:
         self._frames[self.place.phase].append(frame)
         self.buffer += data
-
-
-def _blocks(frames: list[Frame]) -> Iterator[Block]:
-    for at in range(0, len(frames), BLOCK_FRAMES):
-        yield encode_block(frames[at : at + BLOCK_FRAMES])

@@ -72,10 +72,10 @@ class HotPages:
 
     def finish(self, writer: SegmentWriter, head: Head) -> Iterator[tuple[str, bytes]]:
         """Add the hot pages behind the others, and close the state `head`; yields finished parts."""
-        if self._pages:
-            yield from writer.begin_hot()
         for number, group in enumerate(self.groups()):
             writer.end_group(head)
+            if number <= _OF_TABLES:
+                yield from writer.begin_hot()
             if number == _OF_TABLES and len(group) >= ALIKE_FROM_PAGES and not writer.is_plain:
                 yield from writer.alike(group)
             else:

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol
 
 from virke.core import codec
 from virke.core.codec import crc32
-from virke.core.entries import FRAMES_MAX, RAW_MAX, Block, Entries, Found, decode_entries
+from virke.core.entries import FRAMES_MAX, RAW_MAX, Block, Entries, Found, decode_entries, encode_entries
 from virke.core.ids import ID_BYTES, CommitId, PageCount, PageNo, Version
 from virke.core.page import PAGE_COUNT_MAX, PAGE_SIZES
 from virke.core.segment import Frame, Head, Identity, Ref, read_head, read_identity, read_ref, write_identity
@@ -106,10 +106,17 @@ class ListedBlocks:
         return self._listed[at]
 
 
-class Index:
-    """What a segment holds. `blocks[i]` are those of group `i`."""
+Listing = tuple[tuple[Head, tuple[Listed, ...]], ...]
+"""The groups of an index with their blocks, as `encode_tables` takes them."""
 
-    def __init__(self, ref: Ref, inputs: tuple[Ref, ...], heads: Sequence[Head], blocks: Sequence[Blocks]) -> None:
+
+class Index:
+    """What a segment holds. `blocks[i]` are those of group `i`, `rest` the encoded index behind its inputs."""
+
+    def __init__(
+        self, ref: Ref, inputs: tuple[Ref, ...], heads: Sequence[Head], blocks: Sequence[Blocks], rest: bytes
+    ) -> None:
+        self._rest = rest
         self.ref = ref
         self.identity = ref.identity
         self.inputs = inputs
@@ -177,6 +184,21 @@ class Index:
         listed = self._blocks[group][at].block
         self._entries[block] = decode_entries(listed, data, self.groups[group].head.page_size, self.what)
 
+    def first_of(self, block: Number) -> int:
+        """The first page of a block."""
+        return self._blocks[block[0]].firsts[block[1]]
+
+    def listing(self) -> Listing:
+        """All groups with their blocks, in format 2."""
+        return tuple((group.head, tuple(self._listed_in(number))) for number, group in enumerate(self.groups))
+
+    def renamed(self, identity: Identity, inputs: tuple[Ref, ...]) -> bytes:
+        """The bytes of the same index for another segment whose parts hold the same; the same whoever encodes it."""
+        out = Writer()
+        _begin(out, identity, inputs, self._form)
+        out.raw(self._rest)
+        return out.sealed()
+
     def frame_count(self) -> int:
         """How many frames the segment has."""
         return sum(blocks.frame_count for blocks in self._blocks)
@@ -198,6 +220,20 @@ class Index:
                 for at in range(first, len(blocks.firsts)):
                     yield from (other for other in self._here(group, at) if other.pages[0] > frame.pages[0])
                 return
+
+    @property
+    def _form(self) -> int:
+        return 1 if any(blocks.firsts and blocks[0].block.part < 0 for blocks in self._blocks) else 2
+
+    def _listed_in(self, group: int) -> Iterator[Listed]:
+        blocks = self._blocks[group]
+        for at in range(len(blocks.firsts)):
+            listed = blocks[at]
+            if listed.block.part >= 0:
+                yield listed
+                continue
+            for frames in _in_one_piece(self._block(group, at)):
+                yield Listed(*encode_entries(frames))
 
     def _here(self, group: int, at: int) -> Iterable[Frame]:
         try:
@@ -225,6 +261,18 @@ class Index:
         return cached
 
 
+def _in_one_piece(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+    """The same, in runs of frames that are in one part, one after another."""
+    found: list[Frame] = []
+    for frame in frames:
+        if found and (found[-1].part, found[-1].offset + found[-1].length) != (frame.part, frame.offset):
+            yield found
+            found = []
+        found.append(frame)
+    if found:
+        yield found
+
+
 # Format 2
 
 
@@ -238,6 +286,7 @@ class Stub:
     tables: tuple[int, int, int, int, int]
     """Groups, blocks, codec, bytes before encoding, crc."""
     entries: bytes
+    rest: bytes
 
     def with_tables(self, datas: Iterable[bytes]) -> Index:
         """The index, from the bytes at its places. Raises `Corrupt`."""
@@ -286,12 +335,7 @@ def encode_index(
     """The bytes of an index; with `places` its tables are there, and not in it."""
     (groups, blocks, kind, raw_bytes, crc), data, entries = encoded
     out = Writer()
-    out.raw(MAGIC)
-    out.u16(FORMAT)
-    write_identity(out, identity)
-    out.varint(len(inputs))
-    for ref in inputs:
-        out.raw(ref.encoded)
+    _begin(out, identity, inputs, FORMAT)
     for number in (groups, blocks, len(places)):
         out.varint(number)
     for place in places:
@@ -303,6 +347,15 @@ def encode_index(
     out.blob(b"" if places else data)
     out.blob(entries)
     return out.sealed()
+
+
+def _begin(out: Writer, identity: Identity, inputs: tuple[Ref, ...], form: int) -> None:
+    out.raw(MAGIC)
+    out.u16(form)
+    write_identity(out, identity)
+    out.varint(len(inputs))
+    for ref in inputs:
+        out.raw(ref.encoded)
 
 
 def decode_index(data: bytes, ref: Ref) -> Index | Stub:
@@ -322,13 +375,14 @@ def decode_index(data: bytes, ref: Ref) -> Index | Stub:
     if read_identity(source) != ref.identity:
         raise source.fail("another segment lies under this key")
     inputs = tuple(read_ref(source) for _ in range(source.count(50)))
+    rest = data[len(data) - 4 - source.left : len(data) - 4]
     if found == 1:
-        return _read_first(source, ref, inputs)
+        return _read_first(source, ref, inputs, rest)
     groups, blocks = source.varint(PAGE_COUNT_MAX), source.varint(PAGE_COUNT_MAX)
     places = tuple(_read_place(source, ref) for _ in range(source.count(3)))
     kind, raw_bytes, crc = source.u8(), source.varint(TABLES_RAW_MAX), source.u32()
     tables = source.blob(ref.index_length)
-    stub = Stub(ref, inputs, places, (groups, blocks, kind, raw_bytes, crc), source.blob(ref.index_length))
+    stub = Stub(ref, inputs, places, (groups, blocks, kind, raw_bytes, crc), source.blob(ref.index_length), rest)
     source.done()
     return stub if places else _index_of(stub, tables)
 
@@ -372,7 +426,7 @@ def _index_of(stub: Stub, data: bytes) -> Index:
     columns[3] = tuple(accumulate(columns[3]))
     starts = [0, *accumulate(counts)]
     blocks = [_Rows([column[first:end] for column in columns], stub, what) for first, end in pairwise(starts)]
-    return Index(stub.ref, stub.inputs, heads, blocks)
+    return Index(stub.ref, stub.inputs, heads, blocks, stub.rest)
 
 
 class _Rows:
@@ -406,7 +460,7 @@ class _Rows:
 # Format 1
 
 
-def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...]) -> Index:
+def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...], rest: bytes) -> Index:
     """The rest of an index of format 1."""
     heads, blocks = list[Head](), list[list[Listed]]()
     for _ in range(source.count(40)):
@@ -420,7 +474,7 @@ def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...]) -> Index:
     versions = [head.version for head in heads]
     if not heads or versions != sorted(versions) or versions[-1] != ref.hi:
         raise source.fail("groups are not in order")
-    return Index(ref, inputs, heads, list(map(ListedBlocks, blocks)))
+    return Index(ref, inputs, heads, list(map(ListedBlocks, blocks)), rest)
 
 
 def _read_listed(source: Reader) -> Listed:

@@ -50,6 +50,7 @@ class SegmentWriter:
         self._of_part: list[tuple[list[Listed], int]] = []
         """Where the blocks are listed whose frames are in the part in progress."""
         self._frames: list[Frame] = []
+        self._is_hot = False
         self._room = 0
         """What the entries of the part in progress take at most."""
 
@@ -91,7 +92,11 @@ class SegmentWriter:
         self._blocks = []
 
     def begin_hot(self) -> Iterator[tuple[str, bytes]]:
-        """What comes now is best next to the index; yields a finished part, if any."""
+        """What comes now is best next to the index, and its entries in it; yields a finished part, if any.
+
+        Hot pages lie among all others, so every lookup of a page that is not hot has to see that it is not among them.
+        """
+        self._is_hot = True
         if self._is_whole and len(self._buffer) > self._part_bytes * HOT_ROOM_SHARE:
             yield self._end_part()
 
@@ -151,7 +156,8 @@ class SegmentWriter:
     def _end_block(self) -> None:
         if self._frames:
             block, entries = encode_entries(self._frames)
-            self._of_part.append((self._blocks, len(self._blocks)))
+            if not self._is_hot:
+                self._of_part.append((self._blocks, len(self._blocks)))
             self._blocks.append(Listed(block, entries))
             self._frames = []
 
