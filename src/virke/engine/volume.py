@@ -36,7 +36,7 @@ from virke.engine.indexes import Indexes, Pairs
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readahead import IsHere, ReadAhead, runs
 from virke.engine.snapshot import Snapshot, gone
-from virke.engine.whole_parts import WholeParts
+from virke.engine.whole_parts import WholeParts, unbounded
 from virke.errors import Corrupt, NotFound, VirkeError
 from virke.stores.base import Range
 from virke.stores.receipt import current
@@ -63,7 +63,9 @@ class Volume:
         self._read_ahead = ReadAhead(memory.frames.bytes_min // 4)
         self.whole = frozenset(tier for tier, blobs in branch.store.blobs.items() if not blobs.has_ranges)
         """The tiers whose stores have no ranges: their parts move as a whole."""
-        self._parts = WholeParts(branch.driver, memory.frames, self.owner)
+        allowance = branch.environment.allowance
+        left = allowance.left_in if allowance else unbounded
+        self._parts = WholeParts(branch.driver, memory.frames, self.owner, left=left)
         self._indexes = Indexes(branch.driver, memory.frames, self.owner, self.whole)
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()

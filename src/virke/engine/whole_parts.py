@@ -26,7 +26,6 @@ PARTS_MOST: Final = 16
 LEFT_SHARE: Final = 4
 """A scan reads ahead at most so large a part (a quarter) of what its request may still read."""
 SEGMENTS_MAX: Final = 256
-UNBOUNDED: Final = 1 << 30
 WHOLE: Final = -1
 """In the place of a frame's offset in the key of a part that is kept from its first byte on."""
 
@@ -36,12 +35,15 @@ def part_key(owner: int, ref: Ref, part: int, start: int = 0) -> FrameKey:
     return owner, ref.identity.commit_id, ref.identity.ordinal, part, WHOLE - start
 
 
+def unbounded(tier: Tier) -> int:
+    """How many parts a request may read where it may read what it likes."""
+    return 1 << 30
+
+
 class WholeParts:
     """The parts of one database's segments, each moved as a whole."""
 
-    def __init__(
-        self, driver: Driver, frames: FrameCache, owner: int, *, left: Callable[[Tier], int] = lambda tier: UNBOUNDED
-    ) -> None:
+    def __init__(self, driver: Driver, frames: FrameCache, owner: int, *, left: Callable[[Tier], int]) -> None:
         """`left`: how many more parts the request that runs now may read from a tier."""
         self._driver = driver
         self._left = left
