@@ -114,7 +114,7 @@ class Index:
     """What a segment holds. `blocks[i]` are those of group `i`, `rest` the encoded index behind its inputs."""
 
     def __init__(
-        self, ref: Ref, inputs: tuple[Ref, ...], heads: Sequence[Head], blocks: Sequence[Blocks], rest: bytes
+        self, ref: Ref, inputs: tuple[Ref, ...], heads: Sequence[Head], blocks: Sequence[Blocks], *, rest: bytes
     ) -> None:
         self._rest = rest
         self.ref = ref
@@ -426,7 +426,7 @@ def _index_of(stub: Stub, data: bytes) -> Index:
     columns[3] = tuple(accumulate(columns[3]))
     starts = [0, *accumulate(counts)]
     blocks = [_Rows([column[first:end] for column in columns], stub, what) for first, end in pairwise(starts)]
-    return Index(stub.ref, stub.inputs, heads, blocks, stub.rest)
+    return Index(stub.ref, stub.inputs, heads, blocks, rest=stub.rest)
 
 
 class _Rows:
@@ -474,7 +474,7 @@ def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...], rest: bytes) 
     versions = [head.version for head in heads]
     if not heads or versions != sorted(versions) or versions[-1] != ref.hi:
         raise source.fail("groups are not in order")
-    return Index(ref, inputs, heads, list(map(ListedBlocks, blocks)), rest)
+    return Index(ref, inputs, heads, list(map(ListedBlocks, blocks)), rest=rest)
 
 
 def _read_listed(source: Reader) -> Listed:

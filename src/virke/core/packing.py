@@ -21,7 +21,7 @@ from virke.core.ids import PageNo, Version
 from virke.core.index import Listed, Place, encode_index, encode_tables
 from virke.core.segment import STRIDED_PAGES, Frame, Head, Identity, Ref, encode_alike, encode_frame, frame_pages
 
-LAST_SHARE: Final = 0.6875
+LAST_SHARE: Final = 0.75
 """How much of a part's size the last one may have where parts move whole: with a root and a leaf, less than 500 KB move."""
 HOT_ROOM_SHARE: Final = 0.25
 """Hot pages begin a part of their own, next to the index, unless less than so much of it is taken."""

@@ -23,7 +23,6 @@ from typing import Final
 from virke.core.codec import STORED
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Tier
-from virke.core.finding import bring_entries
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.index import Away, Index
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
@@ -33,6 +32,7 @@ from virke.core.segment import Frame, Head, Ref, decode_frame, decode_plain
 from virke.engine.branch import Branch
 from virke.engine.frames import Cached, FrameKey
 from virke.engine.indexes import Indexes, Pairs
+from virke.engine.locating import Locating
 from virke.engine.memory import PROCESS, Memory
 from virke.engine.readahead import IsHere, ReadAhead, runs
 from virke.engine.snapshot import Snapshot, gone
@@ -65,7 +65,8 @@ class Volume:
         """The tiers whose stores have no ranges: their parts move as a whole."""
         allowance = branch.environment.allowance
         left = allowance.left_in if allowance else unbounded
-        self._parts = WholeParts(branch.driver, memory.frames, self.owner, left=left)
+        self._parts = WholeParts(branch.driver, memory.frames, self.owner, self.whole, left=left)
+        self._locating = Locating(branch.driver, self._parts, self._is_gone)
         self._indexes = Indexes(branch.driver, memory.frames, self.owner, self.whole)
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
@@ -142,7 +143,7 @@ class Volume:
         """One page of a snapshot, through the cache of decoded frames."""
         if receipt := current():
             receipt.add_pages(1)
-        place = self._locate(snapshot, number)
+        place = self._locating.locate(snapshot, number)
         key = self._frame_key(place)
         if isinstance(place, InSegment) and place.frame.codec == STORED and place.ref.tier in self.branch.store.plain:
             return self._near_page(snapshot, place, key)
@@ -189,50 +190,10 @@ class Volume:
 
     def pages(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[bytes]:
         """Many pages at once: missing frames are fetched in one round, and not kept."""
-        places = self._located(snapshot, numbers)
+        places = self._locating.locate_all(snapshot, numbers)
         unique = {self._frame_key(place): place for place in places}
         decoded = dict(zip(unique, self._decode(snapshot, list(unique.values())), strict=True))
         return [decoded[self._frame_key(place)][place.slot] for place in places]
-
-    def _locate(self, snapshot: Snapshot, number: PageNo) -> Place:
-        """Where a page is; entries that say so are read if they are not here."""
-        while True:
-            try:
-                return snapshot.map.locate(number)
-            except Away as away:
-                self._bring(snapshot, [away])
-
-    def _located(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[Place]:
-        """Where pages are; entries that say so, and are not here, are read together."""
-        while True:
-            places, missing = list[Place](), dict[tuple[Index, object], Away]()
-            for number in numbers:
-                try:
-                    places.append(snapshot.map.locate(number))
-                except Away as away:
-                    missing[away.index, away.block] = away
-            if not missing:
-                return places
-            self._bring(snapshot, list(missing.values()))
-
-    def _bring(self, snapshot: Snapshot, missing: Sequence[Away]) -> None:
-        """Hand in entries that an index lacks; those of a segment in one round."""
-        for index in dict.fromkeys(away.index for away in missing):
-            ref, mine = index.ref, [away for away in missing if away.index is index]
-            came = self._parts.bring(ref, {away.place.part for away in mine}) if ref.tier in self.whole else {}
-            for away in mine:
-                if (part := came.get(away.place.part)) is not None:
-                    with suppress(Corrupt):  # of a copy, perhaps
-                        at, length = away.place.offset, away.place.length
-                        index.take(away.block, part[at : at + length])
-            if any(index.is_away(away.block) for away in mine):
-                first, last = min(away.page for away in mine), max(away.page for away in mine)
-                try:
-                    self.driver.run(bring_entries(index, first, last))
-                except Corrupt as error:
-                    if self._is_gone(snapshot, ref):
-                        raise gone() from error
-                    raise
 
     def _load(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
         """The pages of the frame at `place`; `encoded` are its bytes if they were read ahead."""

@@ -43,9 +43,12 @@ def unbounded(tier: Tier) -> int:
 class WholeParts:
     """The parts of one database's segments, each moved as a whole."""
 
-    def __init__(self, driver: Driver, frames: FrameCache, owner: int, *, left: Callable[[Tier], int]) -> None:
-        """`left`: how many more parts the request that runs now may read from a tier."""
+    def __init__(
+        self, driver: Driver, frames: FrameCache, owner: int, tiers: frozenset[Tier], *, left: Callable[[Tier], int]
+    ) -> None:
+        """`tiers`: those whose parts move as a whole. `left`: how many more parts the request that runs now may read from a tier."""
         self._driver = driver
+        self.tiers = tiers
         self._left = left
         self._frames = frames
         self._owner = owner

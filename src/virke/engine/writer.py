@@ -382,8 +382,7 @@ def _is_pushed(pending: Pending, base: RootAt) -> bool:
 
 def _marks(group: list[Pending]) -> tuple[JournalMark, ...]:
     """The last mark of each journal: everything up to it was run, in order."""
-    last = {pending.mark.journal_id: pending.mark for pending in group if pending.mark}
-    return tuple(last.values())
+    return tuple({pending.mark.journal_id: pending.mark for pending in group if pending.mark}.values())
 
 
 def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = (), *, rest_ms: int = 0) -> Change:
