@@ -106,7 +106,7 @@ def sending(backends: Mapping[str, Backend], faults: Faults) -> dict[str, HostFu
             answer = sent.answer.result()
         except (OSError, http.client.HTTPException) as error:
             sent.counts.awaited(sent.tick)
-            return Err({"detail": Case("some", Case(_trouble(error)))})
+            return Err({"detail": Case("some", Case(_trouble(error))), "error": Case("generic-error")})
         sent.counts.awaited(sent.tick)
         sent.counts.backend_bytes += len(answer.body)
         return Ok((HttpResponse(answer.status, answer.headers), Body(answer.body)))

@@ -45,6 +45,8 @@ from virke.stores.cached.private import make_folder, tighten_folder
 
 FUEL: Final = 1 << 62
 """More than a sandbox can use: fuel is for counting."""
+KEPT: Final = 8
+"""Components whose machine code is kept."""
 _PREFIX: Final = "fastly:compute/"
 _ENTRY: Final = "http-incoming"
 _VAL: Final = ffi.wasmtime_component_val_t
@@ -218,6 +220,8 @@ class Compiled:
             function(store, self._lowered(guest, request), self._lowered(guest, body))
         except WasmtimeError as error:
             raise Trap(_first_words(error)) from (guest.failure or error)
+        except Exception as error:  # a value that its type does not take: it ends this sandbox like anything else
+            raise Trap(f"host: {error!r}") from error
         finally:
             _running.guest = None
 
@@ -290,6 +294,7 @@ def _compiled(engine: Engine, wasm: bytes, cache: Path | None, *, fuel: bool) ->
         tighten_folder(str(kept.parent))
         if kept.stat().st_uid == os.getuid():
             try:
+                os.utime(kept)
                 return Component.deserialize_file(engine, str(kept))
             except WasmtimeError:  # of another processor, or cut short: it is made again
                 kept.unlink(missing_ok=True)
@@ -302,4 +307,12 @@ def _compiled(engine: Engine, wasm: bytes, cache: Path | None, *, fuel: bool) ->
         with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
             file.write(made.serialize())
         os.replace(file.name, kept)
+        _forget(kept.parent)
     return made
+
+
+def _forget(folder: Path) -> None:
+    """Remove the machine code that was used least lately: each is 50 MB."""
+    kept = sorted(folder.glob("*.cwasm"), key=lambda path: path.stat().st_mtime)
+    for path in kept[:-KEPT]:
+        path.unlink(missing_ok=True)

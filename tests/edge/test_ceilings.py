@@ -1,0 +1,96 @@
+"""What a request may cost at the edge, by the size of its database: counted, so the same under any load.
+
+A ceiling is what was measured, rounded up; it is lowered when a change makes it so, and never raised without a decision record. What
+B10 wants is in bench/b10_edge.py, and `python -m bench B10` shows both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.edge.serving import Edge, edge
+from tests.edge.sizes import KINDS, Cost, Costs, filled, inserted, measured
+
+CEILINGS: Final = {
+    0.1: Costs(
+        cold_select=Cost(22_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(35_500_000, 4, 4, 1, 500_000),
+        warm_select=Cost(1_500_000, 0, 0, 0, 0),
+        warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
+    ),
+    1.0: Costs(
+        cold_select=Cost(24_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(49_500_000, 4, 4, 1, 500_000),
+        warm_select=Cost(1_500_000, 0, 0, 0, 0),
+        warm_insert=Cost(23_000_000, 2, 1, 1, 50_000),
+    ),
+    17.0: Costs(  # the largest that stays in KV
+        cold_select=Cost(37_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(59_500_000, 4, 4, 1, 500_000),
+        warm_select=Cost(1_500_000, 0, 0, 0, 0),
+        warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
+    ),
+    20.0: Costs(  # the smallest that does not; one of its inserts splits a page
+        cold_select=Cost(40_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(58_500_000, 4, 4, 1, 500_000),
+        warm_select=Cost(1_500_000, 0, 0, 0, 0),
+        warm_insert=Cost(112_000_000, 4, 4, 1, 200_000),
+    ),
+    300.0: Costs(
+        cold_select=Cost(62_000_000, 4, 5, 0, 500_000),
+        cold_insert=Cost(105_000_000, 6, 6, 1, 600_000),
+        warm_select=Cost(1_500_000, 0, 0, 0, 0),
+        warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
+    ),
+}
+EDGE_INSERTS: Final = 10_000
+
+
+def check(found: Costs, most: Costs) -> None:
+    """No figure is above its ceiling."""
+    over = [
+        f"{kind}.{name}: {getattr(getattr(found, kind), name):,} > {getattr(getattr(most, kind), name):,}"
+        for kind in KINDS
+        for name in Cost.__slots__
+        if getattr(getattr(found, kind), name) > getattr(getattr(most, kind), name)
+    ]
+    assert not over, f"{', '.join(over)}\n{found}"
+
+
+def costs_of(component: Path, megabytes: float, *, edge_inserts: int = 0) -> Costs:
+    """Measured on a database of that size, with a token; after so many inserts by the edge alone."""
+    store, rows = filled(megabytes)
+    if edge_inserts:
+        with edge(component, store, with_token=True, reuse=1000) as app:
+            insert_many(app, edge_inserts)
+    with edge(component, store, with_token=True, reuse=1000, fuel=True) as app:
+        found = measured(app, rows, first=10_000_000)
+        assert app.host.traps == []
+        return found
+
+
+def insert_many(app: Edge, count: int) -> None:
+    """Rows by the edge alone, in four sandboxes by turns."""
+    for number in range(1, count + 1):
+        inserted(app, number, fresh=not number % 500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [0.1, 1.0, 17.0, 20.0])
+def test_no_request_costs_more_than_it_did(component: Path, megabytes: float) -> None:
+    check(costs_of(component, megabytes), CEILINGS[megabytes])
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("megabytes", [megabytes for megabytes in CEILINGS if megabytes > 20])
+def test_a_large_database_costs_no_more(component: Path, megabytes: float) -> None:
+    check(costs_of(component, megabytes), CEILINGS[megabytes])
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("megabytes", [1.0, 20.0, 300.0])
+def test_ten_thousand_inserts_by_the_edge_alone_change_nothing(component: Path, megabytes: float) -> None:
+    check(costs_of(component, megabytes, edge_inserts=EDGE_INSERTS), CEILINGS[megabytes])
