@@ -201,7 +201,7 @@ def call(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Call]
         case "blocking":
             serve = blocking(databases)
         case "edge" if component is not None:
-            host = host_over(databases.store, component, config={"open": "yes"}, reuse=1000)
+            host = host_over(databases.store, component, config={"open": "yes"}, reuse=1000, fuel=True)
             serve = edge(host)
         case _:
             serve = asgi(app, loop, is_at_once=kind == "at-once")

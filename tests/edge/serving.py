@@ -107,6 +107,7 @@ def edge(
         make_database(held, NAME, Environment(), if_not_exists=False, page_size=4096)
     token = create_token(held, ["*"], Scope.ADMIN)[0] if with_token else None
     opened = {} if with_token else {"open": "yes"}
+    options.setdefault("fuel", True)  # then the guest's clock counts instructions: its limits hold under any load
     host = host_over(held, component, config={**opened, **(config or {})}, faults=faults, **options)
     try:
         yield Edge(host, held, token=token)

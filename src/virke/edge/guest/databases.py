@@ -8,17 +8,19 @@ Knows one store; knows no request.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+from weakref import WeakSet
 
 from virke.core.ids import check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
 from virke.engine.catalog import database_names, make_database
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.errors import Denied, Invalid
+from virke.errors import Denied, Invalid, VirkeError
 from virke.stores.base import Store
 
 OPEN_MAX: Final = 8
@@ -31,6 +33,7 @@ class Databases:
         self.store = store
         self.environment = environment
         self._open: OrderedDict[str, Database] = OrderedDict()
+        self._every: WeakSet[Database] = WeakSet()
 
     def known(self, name: str) -> Database | None:
         """An open database, or None; asks the store nothing."""
@@ -42,12 +45,27 @@ class Databases:
         database = self.known(name)
         if database is None:
             self.forget(name)
-            database = Database(self.store, check_name(name), environment=self.environment)
-            self._open[name] = database
+            database = self._open[name] = self.opened(name)
             while len(self._open) > OPEN_MAX:
                 self.forget(next(iter(self._open)))
         self._open.move_to_end(name)
         return database
+
+    def opened(self, name: str) -> Database:
+        """One that is its caller's to close; `tend` knows of it. Raises as `database`."""
+        database = Database(self.store, check_name(name), environment=self.environment)
+        self._every.add(database)
+        return database
+
+    def tend(self) -> None:
+        """One step of upkeep of the first database where some is due; what becomes of it is nobody's answer."""
+        for database in list(self._every):
+            if database.upkeep_due:
+                try:
+                    database.upkeep(1)
+                except VirkeError as error:
+                    print(f"upkeep of {database.name}: {error.kind}: {error.message}", file=sys.stderr)
+                return
 
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:
@@ -80,6 +98,7 @@ class Databases:
         """Close it; the next request opens what is there by then."""
         database = self._open.pop(name, None)
         if database is not None:
+            self._every.discard(database)
             database.close(push=False)
 
     def forget_all(self) -> None:

@@ -73,6 +73,8 @@ class Items:
                 f"the KV store {name!r} can't be opened: {reason(error)}",
                 hint="link a KV store of that name to the service: `virke deploy` does",
             ) from error
+        self.writes = 0
+        """How many were sent, since somebody set it to 0."""
         self._expected: dict[str, Pollable | Failed[object]] = {}
 
     # Reading
@@ -136,6 +138,7 @@ class Items:
     def insert(self, items: Sequence[Insert]) -> list[SwapOutcome | VirkeError]:
         """Write several items, `FLIGHT_MAX` at a time; what became of each. An error says that one was surely not applied."""
         outcomes: list[SwapOutcome | VirkeError] = []
+        self.writes += len(items)
         for some in _flights(items):
             for item in some:
                 self._drop(item.name)

@@ -45,7 +45,7 @@ def open_database(name: str | None, source: Source) -> Database:
             if_not_exists=True,
             page_size=PAGE_SIZE_DEFAULT,
         )
-    return Database(databases.store, check_name(found), environment=databases.environment)
+    return databases.opened(found)
 
 
 def serve(app: Callable[..., Any]) -> None:

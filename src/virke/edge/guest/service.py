@@ -6,6 +6,8 @@ Knows the parts and how a request goes through them.
    host to ask.
 2. With a program inside, everything goes to it. Only where the service was configured so do the database's routes answer
    as well.
+3. Upkeep is done after the answer, by a request that wrote and one step of it: a sandbox that only reads would race with
+   those that write (P13).
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from typing import Final
+
+from wit_world.imports import compute_runtime
 
 from virke.api.failures import failed
 from virke.api.messages import Response
@@ -24,12 +28,14 @@ from virke.edge.guest.databases import Databases
 from virke.edge.guest.forwarding import Forwarding
 from virke.edge.guest.http import Arrived
 from virke.edge.guest.store import Opened, open_store
+from virke.edge.limits import LIMITS
+from virke.engine.allowance import Allowance
 from virke.engine.environment import Environment
 from virke.errors import VirkeError
+from virke.stores.bounded import bounded
 
 Program = Callable[[Arrived, list[Callable[[], object]]], Response]
 """Answers a request; what it adds to the list is done after the response was sent."""
-ENVIRONMENT: Final = Environment()
 
 
 class Parts:
@@ -38,11 +44,29 @@ class Parts:
     def __init__(self, configured: Configuration) -> None:
         """Raises `Unavailable`: the KV store is not linked."""
         self.configured = configured
-        self.opened: Opened = open_store(configured, ENVIRONMENT)
-        self.databases = Databases(self.opened.store, ENVIRONMENT)
-        access = Access(self.opened.store, ENVIRONMENT, is_open=configured.is_open)
+        self.allowance = Allowance(LIMITS, cpu_ms=compute_runtime.get_vcpu_ms)
+        environment = Environment(allowance=self.allowance)
+        self.opened: Opened = open_store(configured, environment)
+        store = bounded(self.opened.store, self.allowance)
+        self.databases = Databases(store, environment)
+        access = Access(store, environment, is_open=configured.is_open)
         forwarding = None if configured.writes is None else Forwarding(configured.writes)
         self.api = Api(self.databases, access, self.opened.expect, default=configured.db, forwarding=forwarding)
+
+    def begin(self) -> None:
+        """A request begins, with all that one may cost."""
+        self.allowance.begin()
+        self.opened.items.writes = 0
+
+    def end(self) -> None:
+        """A request was answered: if it wrote, one step of what is due (rule 3)."""
+        try:
+            self.opened.forget()
+            if self.opened.items.writes:
+                self.databases.tend()
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            self.databases.forget_all()
 
 
 class Service:
@@ -62,6 +86,8 @@ class Service:
 
     def respond(self, arrived: Arrived, served: Served) -> Response:
         """The response to a request. Never raises."""
+        if self._parts is not None:
+            self._parts.begin()
         try:
             if self.program is None or (is_route(arrived.path) and self.parts.configured.has_api):
                 return self.parts.api.respond(arrived, served)
@@ -80,7 +106,7 @@ class Service:
             except BaseException:
                 traceback.print_exc(file=sys.stderr)
         if self._parts is not None:
-            self._parts.opened.forget()
+            self._parts.end()
 
 
 SERVICE: Final = Service()

@@ -69,6 +69,9 @@ class Sandbox:
             self._memory.run(self, *enter(first.request))
         except Trap as trap:
             why = str(trap)
+        except BaseException as error:
+            self._end(f"the host failed: {error!r}")  # or whoever asked waits for ever
+            raise
         self._end(why)
         self._memory.close()
         return why
