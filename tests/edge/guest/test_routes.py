@@ -69,7 +69,7 @@ def test_a_long_address_and_a_large_head_are_read_whole(component: Path) -> None
     with edge(component) as app:
         said = app.ask("GET", f"/db/{NAME}/schema/{'x' * 60_000}")
         assert (said.status, said.json["error"]["code"]) == (404, "not_found")
-        headers = {f"x-{n}": "y" * 1000 for n in range(60)}
+        headers: dict[str, Any] = {f"x-{n}": "y" * 1000 for n in range(60)}
         assert app.query("SELECT 1", **headers).rows == [[1]]
 
 

@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 26, 22, 0, 5, tzinfo=UTC)
 HOST = "eu-central.object.fastlystorage.app"
 
 
-class Signer(SigV4Auth):
+class Signer(SigV4Auth):  # type: ignore[misc]  # botocore has no types
     """The same, at a time of the test's."""
 
     def canonical_request(self, request: AWSRequest) -> str:

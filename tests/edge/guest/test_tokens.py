@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -26,7 +26,7 @@ AS_IF_LOCAL: Final = (
 
 @pytest.mark.parametrize("headers", AS_IF_LOCAL)
 def test_a_store_without_tokens_serves_nobody_whatever_a_request_says_of_itself(
-    component: Path, headers: dict[str, str]
+    component: Path, headers: dict[str, Any]
 ) -> None:
     with edge(component, config={"open": ""}) as app:
         for said in (
