@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Virke
+from tests.cli.conftest import SOURCE, Virke
 from tests.edge.building.pythons import stand_in
 from virke.config import load
 from virke.edge.building.component import wheel
@@ -77,6 +78,30 @@ def test_the_entry_begins_with_the_app() -> None:
         "",
         "from virke.edge.guest.main import HttpIncoming as HttpIncoming",
     ]
+
+
+def test_the_guest_has_what_the_entry_names() -> None:
+    """Seen in its source: it can't be imported outside of a component."""
+    for node in ast.walk(ast.parse(entry_text(Entry("app:app", is_python=True)))):
+        if isinstance(node, ast.ImportFrom):
+            folder = SOURCE.joinpath(*(node.module or "").split("."))
+            [alias] = node.names
+            if folder.is_dir():
+                assert (folder / f"{alias.name}.py").is_file(), ast.unparse(node)
+            else:
+                assert alias.name in _defined(folder.with_suffix(".py")), ast.unparse(node)
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) == "programs.use"
+            [use] = [found for found in _functions(SOURCE / "virke/edge/guest/programs.py") if found.name == "use"]
+            assert len(use.args.args) == len(node.args)
+
+
+def _functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+
+
+def _defined(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
 
 
 def test_an_app_is_its_folder_without_what_is_made_or_hidden(folder: Path) -> None:

@@ -3,19 +3,21 @@
 Knows how the host is set up; knows no project. What it says first on standard error is `READY` and its URL, or why it can't.
 
 1. The service is open: without tokens in the store it asks for none (`open`). Nothing else ever configures that.
-2. With `port` null it compiles the component into the cache, and ends: the next one that is started has no wait.
+2. What an app of JavaScript shows its database, where the store has tokens, is VIRKE_TOKEN of the environment.
+3. With `port` null it compiles the component into the cache, and ends: the next one that is started has no wait.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from virke.config import StoreChoice
+from virke.config import TOKEN_VARIABLE, StoreChoice
 from virke.edge.host.buckets import host_over
 from virke.edge.host.serving import serve
 from virke.errors import VirkeError
@@ -54,7 +56,9 @@ def main(text: str) -> None:
     try:
         store = open_store(StoreChoice(served.store), create=True)
         config = {**served.config, "open": "yes"}
-        host = host_over(store, Path(served.component), config=config, backends=served.backends, reuse=REUSE)
+        secrets = {"token": token} if (token := os.environ.get(TOKEN_VARIABLE)) else {}
+        component, backends = Path(served.component), served.backends
+        host = host_over(store, component, config=config, secrets=secrets, backends=backends, reuse=REUSE)
         if served.port is None:
             host.close()
         else:
