@@ -12,6 +12,7 @@ from tests.cli.conftest import Virke
 from tests.project.fastly_project import POSTS, TOML, app_token_is_good, as_text, kv_url, package, there, write_project
 from tests.servers.fastly_account import Version
 from tests.servers.fastly_api import READER_TOKEN, TOKEN, FastlyApi, Planned, fastly_api
+from tests.servers.s3 import CREDENTIALS, S3Server
 from virke import tokens
 from virke.opening import open_store
 
@@ -351,3 +352,29 @@ def test_a_store_that_a_service_can_not_read(app: Path, api: FastlyApi, virke: V
     found = virke(*DEPLOY, "--store", url)
     assert found.exit_code == 2
     assert api.account.calls == []
+
+
+def test_object_storage_behind_the_kv_store(
+    app: Path, api: FastlyApi, virke: Virke, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The item says where, the secrets sign, the backend leads there; a database that grew lies there, and the CLI reads it."""
+    server: S3Server = request.getfixturevalue("seaweedfs")
+    url = server.url(tmp_path.name)
+    bucket = url.partition("://")[2].partition("?")[0].split("/")[0]
+    key = {"access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"], "secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"]}
+    lines = "".join(f'{name} = "{value}"\n' for name, value in key.items())
+    (app / "virke.toml").write_text(f'{TOML}\n[store]\n{lines}\n[edge]\nobjects = "{url}"\n')
+    done = json.loads(said(virke, "--json"))
+    config = there(api)["config"]["virke-my-app"]
+    place = json.loads(config["objects"])
+    backend = there(api)["services"]["my-app"]["backends"]["objects"]
+    assert f"{backend['address']}:{backend['port']}" == place["host"]
+    assert (place["bucket"], place["backend"], backend["use_ssl"]) == (bucket, "objects", "False")
+    assert there(api)["secrets"]["virke-my-app"] == {
+        "objects_key_id": key["access_key_id"],
+        "objects_secret": key["secret_access_key"],
+    }
+    kv, objects = done["url"].split(",")
+    assert (kv.partition("://")[0], objects.partition("?")[0]) == ("fastly-kv", url.partition("?")[0])
+    assert said(virke).startswith("nothing to do")
+    assert key["secret_access_key"] not in as_text({"output": said(virke, "--dry-run", "--json")})

@@ -32,7 +32,7 @@ from virke.stores.fastly_kv.store import FASTLY_SCHEME
 from virke.stores.fastly_kv.store import TOKEN_VARIABLE as API_TOKEN_VARIABLE
 from virke.stores.object.url import object_place
 
-STAMPS: Final = (".built", ".main.wasm.inputs", ".app.wasm.inputs")
+STAMPS: Final = (".main.wasm.inputs", ".app.wasm.inputs")
 """What `virke build` leaves in `bin`: a package without one of them comes from elsewhere, and is taken as it is."""
 MIGRATIONS: Final = "migrations"
 UPKEEP_EVERY: Final = "*/10 * * * *"
