@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import ssl
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from websockets.sync.client import connect as websocket
 
 from tests.servers.certificate import certificate
 from tests.servers.node import Node, node
+from virke.node.http.listener import Listener
+from virke.node.server import SWITCH_S, Address, listen, serve
 from virke.opening import connect
 
 
@@ -227,3 +230,19 @@ def is_listening(running: Node) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_threads_share_the_interpreter_in_short_turns_while_it_serves() -> None:
+    """A commit that comes back from its disk gets on, however much the event loop has to do; afterwards all is as before."""
+    before, seen = sys.getswitchinterval(), list[float]()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        seen.append(sys.getswitchinterval())
+        await send({"type": "lifespan.startup.failed", "message": "that was all"})
+
+    address = Address("127.0.0.1", 0)
+    with pytest.raises(SystemExit):  # a server that could not start
+        serve(application, listen(address), address, lambda: None, listener=Listener(), message_bytes=1)
+    assert seen == [pytest.approx(SWITCH_S)]
+    assert sys.getswitchinterval() == before
