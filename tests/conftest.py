@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import settings
@@ -19,4 +20,5 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.stores.conformance")
-pytest_plugins = ["tests.servers.fixtures"]
+if sys.platform != "wasi":  # no processes there: tests/wasi
+    pytest_plugins = ["tests.servers.fixtures"]

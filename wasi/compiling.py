@@ -28,6 +28,7 @@ DEFINES: Final = {
     "SQLITE_OMIT_AUTOINIT": 1,
     "SQLITE_OS_OTHER": 1,  # no files: system.c
     "SQLITE_OMIT_WAL": 1,  # needs shared memory
+    "SQLITE_OMIT_LOAD_EXTENSION": 1,  # SQLite sets it for WASI anyway
     "SQLITE_MAX_MMAP_SIZE": 0,
     "SQLITE_TEMP_STORE": 3,  # always memory
     "SQLITE_THREADSAFE": 1,  # apsw refuses 0; the mutexes are those of one thread

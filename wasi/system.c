@@ -37,25 +37,6 @@ static int none_full_pathname(sqlite3_vfs *vfs, const char *name, int length, ch
   return SQLITE_OK;
 }
 
-/* SQLite loads extensions through the VFS. There is nothing to load from; the functions exist so that `load_extension()` is refused
- * the way it is refused on other systems, and is not unknown. */
-static void *none_dl_open(sqlite3_vfs *vfs, const char *name) {
-  (void)vfs, (void)name;
-  return NULL;
-}
-
-static void none_dl_error(sqlite3_vfs *vfs, int length, char *text) {
-  (void)vfs;
-  sqlite3_snprintf(length, text, "there are no files here");
-}
-
-static void (*none_dl_sym(sqlite3_vfs *vfs, void *library, const char *name))(void) {
-  (void)vfs, (void)library, (void)name;
-  return NULL;
-}
-
-static void none_dl_close(sqlite3_vfs *vfs, void *library) { (void)vfs, (void)library; }
-
 static int none_randomness(sqlite3_vfs *vfs, int length, char *buffer) {
   (void)vfs;
   int filled = 0;
@@ -101,10 +82,6 @@ static sqlite3_vfs NONE = {
     .xDelete = none_delete,
     .xAccess = none_access,
     .xFullPathname = none_full_pathname,
-    .xDlOpen = none_dl_open,
-    .xDlError = none_dl_error,
-    .xDlSym = none_dl_sym,
-    .xDlClose = none_dl_close,
     .xRandomness = none_randomness,
     .xSleep = none_sleep,
     .xCurrentTime = none_time_days,

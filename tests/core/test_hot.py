@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +17,9 @@ SIZE = 512
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[sqlite3.Connection]:
+def database() -> Iterator[apsw.Connection]:
     """Deep B-trees of small pages: a schema of many pages, tables and indexes of four levels."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = apsw.Connection(":memory:")
     connection.execute(f"PRAGMA page_size={SIZE}")
     connection.execute("BEGIN")
     for number in range(60):
@@ -33,12 +33,12 @@ def database() -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def pages_of(connection: sqlite3.Connection) -> list[tuple[PageNo, bytes]]:
-    image = connection.serialize()
+def pages_of(connection: apsw.Connection) -> list[tuple[PageNo, bytes]]:
+    image = connection.serialize("main")
     return [(PageNo(at // SIZE + 1), image[at : at + SIZE]) for at in range(0, len(image), SIZE)]
 
 
-def test_hot_pages_are_the_interior_ones_and_the_schemas(database: sqlite3.Connection) -> None:
+def test_hot_pages_are_the_interior_ones_and_the_schemas(database: apsw.Connection) -> None:
     """As `dbstat` knows them; every other page is passed on in order."""
     pages = pages_of(database)
     taken = HotPages(FROM_PAGES)
@@ -59,7 +59,7 @@ def test_hot_pages_are_the_interior_ones_and_the_schemas(database: sqlite3.Conne
     assert schema <= set(upper)
 
 
-def test_upper_pages_are_those_whose_children_are_interior(database: sqlite3.Connection) -> None:
+def test_upper_pages_are_those_whose_children_are_interior(database: apsw.Connection) -> None:
     """There are few of them, though the trees are deep."""
     pages = dict(pages_of(database))
     taken = HotPages(FROM_PAGES)
@@ -74,7 +74,7 @@ def test_upper_pages_are_those_whose_children_are_interior(database: sqlite3.Con
     assert 10 * len(upper) < len(lower) * 4
 
 
-def test_hot_pages_stay_within_their_bound(database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hot_pages_stay_within_their_bound(database: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it, an interior page is a page like any other; none is lost."""
     monkeypatch.setattr(hot, "BYTES_MAX", 20 * SIZE)
     pages = pages_of(database)
@@ -82,7 +82,7 @@ def test_hot_pages_stay_within_their_bound(database: sqlite3.Connection, monkeyp
     cold = list(taken.cold(pages))
     kept = [page for group in taken.groups() for page in group]
     assert sorted(cold + kept) == pages
-    schema = database.execute("SELECT count(*) FROM dbstat WHERE name = 'sqlite_schema'").fetchone()[0]
+    schema = database.execute("SELECT count(*) FROM dbstat WHERE name = 'sqlite_schema'").get
     assert 20 <= len(kept) <= 20 + schema
 
 
@@ -96,7 +96,7 @@ def test_any_bytes_may_be_a_page(number: int, page: bytes, first: int) -> None:
     assert len(list(taken.cold([(PageNo(number), page)]))) + sum(map(len, taken.groups())) == 1
 
 
-def test_few_pages_are_not_sorted(database: sqlite3.Connection) -> None:
+def test_few_pages_are_not_sorted(database: apsw.Connection) -> None:
     pages = pages_of(database)
     taken = HotPages(FROM_PAGES - 1)
     assert list(taken.cold(pages)) == pages

@@ -44,6 +44,7 @@ class HeldRegister(StaleRegister):
         return super().read(key, known)
 
 
+@pytest.mark.native
 def test_requests_that_wait_for_a_bookmark_together_share_a_read() -> None:
     """While one is under way seven more come: the next read serves them all."""
     inner, asked = memory_store(), set[int]()

@@ -57,6 +57,7 @@ def measured(call: str, *, limit_mb: int = 64) -> tuple[str, int]:
     return kind, int(grown)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize(
     "call",
     [
@@ -83,6 +84,7 @@ def test_p11_a_request_that_needs_more_memory_than_its_limit_and_64_mib_is_too_l
     assert grown <= 64 * MIB + BEYOND_BYTES
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("limit_mb", [1, 200])
 def test_p11_the_memory_of_a_request_follows_its_setting(limit_mb: int) -> None:
     """A small limit stops small results; a large one lets a value through that a small one refuses."""
@@ -91,6 +93,7 @@ def test_p11_the_memory_of_a_request_follows_its_setting(limit_mb: int) -> None:
     assert grown <= limit_mb * MIB + BEYOND_BYTES
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("limit_mb", [64, 256])
 @pytest.mark.parametrize(
     "call",
@@ -110,6 +113,7 @@ def test_p11_b18_a_request_takes_its_limit_and_64_mib_whatever_its_limit_is(call
     assert grown <= limit_mb * MIB + BEYOND_BYTES
 
 
+@pytest.mark.native
 def test_p11_the_request_that_takes_memory_is_stopped_and_not_the_one_next_to_it() -> None:
     """SQLite counts for the whole process; the sum of both limits holds."""
     call = f'''
@@ -129,6 +133,7 @@ def test_p11_the_request_that_takes_memory_is_stopped_and_not_the_one_next_to_it
     assert grown <= 2 * (64 * MIB + BEYOND_BYTES)
 
 
+@pytest.mark.native  # Python's objects are smaller in 32 bits
 def test_p11_rows_cost_what_python_keeps_for_them(db: Database) -> None:
     """Empty texts and NULLs too: what is counted is at least the tuple and its places."""
     connection = Connection(db.snapshot(), value_bytes_max=MIB)
@@ -199,6 +204,7 @@ def test_p11_a_statement_that_takes_too_long_to_prepare_is_timed_out(db: Databas
     connection.close()
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("overdue", [False, True])
 def test_p11_another_thread_interrupts_a_statement(db: Database, overdue: bool) -> None:
     """By its connection, or as one of those past their deadline; nothing that ran later is hit."""
@@ -243,6 +249,7 @@ def test_p11_another_thread_interrupts_a_statement(db: Database, overdue: bool) 
     connection.close()
 
 
+@pytest.mark.native
 def test_p11_a_statement_with_long_values_takes_linear_time() -> None:
     """SQLite's own functions would take minutes each for these; the process is given 50 seconds for all."""
     calls = [

@@ -45,7 +45,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return memory_store() if kind == "memory" else open_store(f"local:{tmp_path}", create=True)
 
 
-on_each_store = pytest.mark.parametrize("store", ["memory", "local"], indirect=True)
+on_each_store = pytest.mark.parametrize(
+    "store", ["memory", pytest.param("local", marks=pytest.mark.native)], indirect=True
+)
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def test_more_time_than_the_setting_is_refused(db: Database, wanted: int) -> Non
     assert db.query("SELECT 1", timeout_ms=30_000).rows == [(1,)]
 
 
+@pytest.mark.native
 def test_a_cancel_ends_a_read_from_another_thread(real: Database) -> None:
     """Within its long statement; the connection serves the next call."""
     real.query("SELECT 1")
@@ -174,6 +175,7 @@ def test_rows_that_can_t_begin_leave_nothing_behind(real: Database, recwarn: pyt
     assert list(recwarn) == []
 
 
+@pytest.mark.native
 def test_an_interrupt_of_rows_ends_the_step_that_runs_and_nothing_later(real: Database) -> None:
     rows = real.query_rows(ENDLESS.replace("sum(n) FROM c", "n FROM c WHERE n < 2"))
     assert next(rows) == (1,)

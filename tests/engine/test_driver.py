@@ -57,6 +57,7 @@ def test_temporary_tables_outlive_the_rows_that_were_read_of_them(db: virke.Data
         assert list(tx.query_rows("SELECT a FROM seen")) == [(1,)]
 
 
+@pytest.mark.native
 def test_a_transaction_that_is_not_first_in_time_is_busy_and_one_that_is_goes_on(db: virke.Database) -> None:
     found: list[object] = []
 

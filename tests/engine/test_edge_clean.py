@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.native]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TESTS_MIN: Final = 300

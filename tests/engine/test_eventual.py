@@ -118,6 +118,7 @@ def test_a_strong_read_is_fenced_by_a_swap() -> None:
         assert reopen(world.inner).version == before + 1
 
 
+@pytest.mark.native
 def test_strong_reads_at_once_share_a_fence_and_writers_go_on() -> None:
     """Eight readers ask while the first one's fence is under way: one more fence serves them all, no write conflicts."""
     world = World()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
@@ -83,7 +83,7 @@ class Gated:
         """Outcomes of `works`, committed as one group."""
         self.register.gate.clear()
         self.register.waiting.clear()
-        with ThreadPoolExecutor(len(works) + 1) as pool:
+        with concurrent.futures.ThreadPoolExecutor(len(works) + 1) as pool:
             first = pool.submit(self.db.execute, "INSERT INTO t VALUES (NULL)")
             assert self.register.waiting.wait(WAIT_S)
             queue = self.db._writer.queue.waiting = Queue()
@@ -120,6 +120,7 @@ def numbers(db: Database) -> list[object]:
     return [row[0] for row in db.query("SELECT n FROM t WHERE n IS NOT NULL ORDER BY n").rows]
 
 
+@pytest.mark.native
 def test_what_waits_while_a_swap_is_in_flight_is_one_commit(gated: Gated) -> None:
     """Each request has its own result or error; the good ones are all in."""
     db = gated.db
@@ -138,6 +139,7 @@ def test_what_waits_while_a_swap_is_in_flight_is_one_commit(gated: Gated) -> Non
     assert numbers(db) == [1, 2, 4, 7, 8]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("ends", ["INSERT OR ROLLBACK INTO t VALUES (1)", "INSERT INTO t VALUES (99)"])
 def test_a_rollback_by_one_request_of_a_group_is_its_own(gated: Gated, ends: str) -> None:
     """SQLite undoes the whole transaction, in which the others' work was; they still get what they did."""
@@ -155,6 +157,7 @@ def test_a_rollback_by_one_request_of_a_group_is_its_own(gated: Gated, ends: str
     assert numbers(db) == [1, 2, 3]
 
 
+@pytest.mark.native
 def test_a_deferred_constraint_fails_its_own_request_of_a_group(gated: Gated) -> None:
     """COMMIT says that somebody broke it, not who: each is tried alone."""
     db = gated.db
@@ -198,6 +201,7 @@ def test_what_is_too_large_only_together_is_committed_one_by_one() -> None:
     assert reopen(store_of(database)).query("SELECT count(*), sum(length(a)) FROM t").rows == [(3, 36_000_000)]
 
 
+@pytest.mark.native
 def test_vacuum_and_pragmas_wait_in_line_with_the_others(gated: Gated) -> None:
     db = gated.db
     outcomes = gated.group(
@@ -210,6 +214,7 @@ def test_vacuum_and_pragmas_wait_in_line_with_the_others(gated: Gated) -> None:
     assert numbers(db) == [1, 2]
 
 
+@pytest.mark.native
 def test_a_store_that_fails_half_way_through_a_group_takes_no_answer_back(gated: Gated) -> None:
     """Written one by one, what was committed is answered; the rest is surely not in history, and is told so."""
     db = gated.db
@@ -244,6 +249,7 @@ def test_no_write_is_applied_after_one_before_it_failed(failing: int) -> None:
     assert seen.query("PRAGMA user_version").rows == [(7 if failing == 3 else 0,)]
 
 
+@pytest.mark.native
 def test_modes_and_temporary_tables_of_one_request_do_not_reach_its_group(gated: Gated) -> None:
     db = gated.db
     db.execute("CREATE TABLE k (n CHECK (n > 0))")
@@ -255,6 +261,7 @@ def test_modes_and_temporary_tables_of_one_request_do_not_reach_its_group(gated:
     assert outcomes == [2, SqlError, SqlError]
 
 
+@pytest.mark.native
 def test_an_idempotency_key_used_twice_in_a_group_is_applied_once(gated: Gated) -> None:
     db = gated.db
     outcomes = gated.group(
@@ -296,6 +303,7 @@ def test_a_transaction_that_many_commits_passed_is_a_conflict(gated: Gated) -> N
     assert numbers(db) == []
 
 
+@pytest.mark.native
 def test_p13_what_a_callback_raises_is_not_the_answer_to_the_write_that_led(gated: Gated) -> None:
     """The leader's own write is committed: an error in its place would have it run again."""
     told: list[object] = []

@@ -179,6 +179,7 @@ def test_a_busy_connection_is_not_waited_for(db: Database) -> None:
     assert db.query_here("SELECT count(*) FROM small").rows == [(0,)]
 
 
+@pytest.mark.native
 def test_frames_that_are_on_their_way_are_not_waited_for(db: Database) -> None:
     """Another thread fetches them; the answer is not here until they are."""
     db.query(POINT, (5,))
@@ -238,7 +239,7 @@ def test_a_store_that_fails_is_not_noticed() -> None:
             db.query("SELECT n FROM t", consistency="strong")
 
 
-@pytest.mark.parametrize("kind", ["memory", "local"])
+@pytest.mark.parametrize("kind", ["memory", pytest.param("local", marks=pytest.mark.native)])
 def test_right_after_a_write_of_this_process_a_read_is_answered_here(kind: str, tmp_path: Path) -> None:
     """Nothing has to be confirmed; after another's commit it has to be."""
     store = memory_store() if kind == "memory" else local_store(tmp_path)

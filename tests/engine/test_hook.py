@@ -38,7 +38,7 @@ def extend(made: Extensions) -> None:
     made.add_collation("backwards", lambda a, b: (a < b) - (a > b))
 
 
-@pytest.fixture(params=["sync", "deferred"])
+@pytest.fixture(params=["sync", pytest.param("deferred", marks=pytest.mark.native)])
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     with virke.connect(
         NAME, memory_store(), create=True, on_connect=extend, state_dir=tmp_path, background=False

@@ -134,6 +134,7 @@ def test_a_read_of_a_version_that_was_collected_meanwhile_is_an_error(idle: Data
     assert idle.query("SELECT n FROM t").rows == [(1,)]
 
 
+@pytest.mark.native
 def test_p5_a_strong_read_is_not_proved_by_a_swap_that_began_before_it_was_asked() -> None:
     """Another process committed between that swap and the question; only a swap of its own shows that."""
     inner, asked = memory_store(), set[int]()

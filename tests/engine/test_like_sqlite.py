@@ -88,7 +88,10 @@ def test_p4_vacuum_keeps_the_page_size_that_the_database_has() -> None:
 
 
 @pytest.mark.edge
-@pytest.mark.parametrize("name", sorted(sqlite.QUIET))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.native] * (name == "wal_autocheckpoint")) for name in sorted(sqlite.QUIET)],
+)
 def test_p4_a_quiet_pragma_answers_with_a_row_where_sqlite_does(db: Database, name: str) -> None:
     """The row says what holds, whatever was asked for."""
     rows = db.query(f"PRAGMA {name} = 1").rows

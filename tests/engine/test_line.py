@@ -36,6 +36,7 @@ def _in_another_thread(line: Line) -> bool:
     return found[0]
 
 
+@pytest.mark.native
 def test_a_place_that_is_forgotten_lets_the_next_one_through() -> None:
     line = Line(memory_store(), KEY)
     place = line.enter(0)
@@ -44,6 +45,7 @@ def test_a_place_that_is_forgotten_lets_the_next_one_through() -> None:
     assert _in_another_thread(line)
 
 
+@pytest.mark.native
 def test_a_thread_stands_in_line_again_after_its_place_was_forgotten() -> None:
     """A thread that counted as first for ever would never line up: others would lose to it."""
     line = Line(memory_store(), KEY)
@@ -72,6 +74,7 @@ def test_a_thread_that_has_a_place_does_not_wait_for_itself() -> None:
     assert waits == [KEY, KEY]
 
 
+@pytest.mark.native
 def test_a_thread_that_waited_in_vain_stands_in_line_the_next_time() -> None:
     line, places = Line(memory_store(), KEY), list[Place]()
     other = threading.Thread(target=lambda: places.append(line.enter(0)))
@@ -87,6 +90,7 @@ def test_a_thread_that_waited_in_vain_stands_in_line_the_next_time() -> None:
     assert not _in_another_thread(line)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("immediate", [False, True])
 def test_a_transaction_that_can_not_begin_keeps_no_other_waiting(immediate: bool) -> None:
     inner = memory_store()
@@ -99,6 +103,7 @@ def test_a_transaction_that_can_not_begin_keeps_no_other_waiting(immediate: bool
         assert _in_another_thread(database._writer.line)
 
 
+@pytest.mark.native
 def test_a_place_that_another_thread_leaves_is_free_for_all() -> None:
     line = Line(memory_store(), KEY)
     place = line.enter(0)
@@ -109,6 +114,7 @@ def test_a_place_that_another_thread_leaves_is_free_for_all() -> None:
     assert line.enter(0).is_first
 
 
+@pytest.mark.native
 def test_a_transaction_that_is_forgotten_keeps_no_writer_waiting() -> None:
     clock = Clock()
     database = make(clock=clock)
@@ -129,6 +135,7 @@ def _end_elsewhere(database: Database) -> None:
     thread.join()
 
 
+@pytest.mark.native
 def test_a_thread_keeps_nothing_of_transactions_that_ended_in_another() -> None:
     """A server begins a transaction in one thread and ends it in another, thousands of times."""
     database = make()
@@ -137,6 +144,7 @@ def test_a_thread_keeps_nothing_of_transactions_that_ended_in_another() -> None:
     assert len(_open_here.get()) <= 1
 
 
+@pytest.mark.native
 def test_a_transaction_whose_end_is_interrupted_keeps_no_writer_waiting() -> None:
     """A turn is given back over the network; a signal that comes meanwhile must not leave the line closed."""
     database = make()

@@ -17,6 +17,8 @@ from virke.opening import connect, create
 from virke.stores.base import Register, Store
 from virke.stores.memory import memory_store
 
+pytestmark = pytest.mark.native  # actors are threads
+
 TRIP_S = 0.05
 SECONDS = 120
 

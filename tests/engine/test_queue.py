@@ -74,6 +74,7 @@ def until(holds: Callable[[], bool]) -> None:
         threading.Event().wait(0.001)
 
 
+@pytest.mark.native
 def test_enqueue_never_blocks_and_says_who_has_to_lead() -> None:
     """The first of them has to; the others ride along, in order, whichever thread leads."""
     carrier, programs = Carrier(), [Pending(program()) for _ in range(3)]
@@ -111,6 +112,7 @@ def test_a_line_of_which_all_was_withdrawn_is_led_and_ends() -> None:
     assert carrier.queue.enqueue(Pending(program()))
 
 
+@pytest.mark.native
 def test_a_program_whose_caller_waits_is_not_withdrawn() -> None:
     carrier, own = Carrier(), Pending(program())
     first, _ = carrier.call(Pending(program()))
@@ -124,6 +126,7 @@ def test_a_program_whose_caller_waits_is_not_withdrawn() -> None:
     assert ended == ["done"]
 
 
+@pytest.mark.native
 def test_a_caller_whose_program_is_done_leaves_the_lead_to_the_next() -> None:
     """Nobody leads for long what is others'."""
     carrier = Carrier()
@@ -138,6 +141,7 @@ def test_a_caller_whose_program_is_done_leaves_the_lead_to_the_next() -> None:
     assert carrier.led_by == [first.ident, second.ident]
 
 
+@pytest.mark.native
 def test_a_caller_is_woken_when_its_program_is_done_even_if_another_leads() -> None:
     carrier, own = Carrier(), Pending(program())
     assert carrier.queue.enqueue(Pending(program()))
@@ -150,6 +154,7 @@ def test_a_caller_is_woken_when_its_program_is_done_even_if_another_leads() -> N
     assert carrier.led_by == [threading.get_ident()] * 2
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("is_made_to_lead", [False, True])
 def test_a_caller_that_is_interrupted_while_it_waits_never_blocks_others(is_made_to_lead: bool) -> None:
     """Be it woken by its answer or to lead: the lead goes on, and what waits is carried out."""
@@ -174,6 +179,7 @@ def test_a_caller_that_is_interrupted_while_it_waits_never_blocks_others(is_made
     assert carrier.queue.enqueue(Pending(program()))
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("error", [Interrupted(), Unavailable("the line is out of order")])
 def test_a_leader_that_fails_takes_its_own_program_along_and_hands_over(error: BaseException) -> None:
     """What was not begun is never run after its caller was told that it failed."""
@@ -258,6 +264,7 @@ def test_who_waits_for_company_is_woken_when_it_is_complete_and_not_before() -> 
     assert carrier.queue._awaited == 0
 
 
+@pytest.mark.native
 def test_a_program_that_comes_last_ends_the_wait_for_company() -> None:
     """The wait ends by the arrival, not by its time."""
     carrier, ended = Carrier(), threading.Event()

@@ -172,6 +172,7 @@ def test_to_create_and_only_read_is_a_usage_error() -> None:
         virke.connect("db", memory_store(), create=True, read_only=True)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("consistency", list(Consistency))
 def test_what_is_pending_is_read_and_stays_pending(consistency: Consistency, tmp_path: Path) -> None:
     """A journal is neither pushed nor hidden by a connection that only reads; its transactions see what reads see."""

@@ -82,6 +82,7 @@ def test_a_scan_of_a_large_segment_speeds_up() -> None:
     assert len(sizes) <= 6
 
 
+@pytest.mark.native  # its numbers are of isal's deflate
 def test_a_scan_is_kept_windows_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is under way no frame is missed any more: each was wanted before the scan came to it, and none twice."""
     monkeypatch.setattr(readahead, "AHEAD_MOST_BYTES", 1 << 20)
@@ -103,6 +104,7 @@ def test_a_scan_is_kept_windows_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(later <= earlier * GROWTH * 2 for earlier, later in pairwise(sizes))
 
 
+@pytest.mark.native  # its numbers are of isal's deflate
 def test_lookups_on_the_way_do_not_stop_a_scan() -> None:
     """A query that scans a table and passes interior pages elsewhere in the segment is still one window ahead."""
     ref, index, frames = segment(4000)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import fields
 
+import pytest
+
 from tests.engine.world import make, reopen
 from virke.engine.database import Database
 from virke.engine.readers import Reader
@@ -84,6 +86,7 @@ def test_times_add_up() -> None:
     assert abs(parts - found.total_ms) < 1e-6
 
 
+@pytest.mark.native
 def test_writes_that_share_a_commit_share_its_receipt() -> None:
     """Everybody in a group is told the whole cost, and how many rode along; a write on its own rides alone."""
     _, db = world()
@@ -108,6 +111,7 @@ def test_writes_that_share_a_commit_share_its_receipt() -> None:
     assert meta_of(db.run("INSERT INTO t (v) VALUES (0)", meta=True).meta).shared_by == 1
 
 
+@pytest.mark.native
 def test_two_requests_at_once_have_two_receipts() -> None:
     """What another thread reads meanwhile is on its own receipt."""
     counts, db = world()

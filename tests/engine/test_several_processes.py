@@ -14,6 +14,8 @@ from virke.errors import Conflict
 from virke.stores.base import Store
 from virke.stores.memory import memory_store
 
+pytestmark = pytest.mark.native  # actors are threads
+
 PROCESSES = 8
 TRIP_S = 0.025
 LASTS_S = 5.0

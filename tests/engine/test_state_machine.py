@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from pathlib import Path
 from random import Random
@@ -31,6 +32,7 @@ from virke.stores.base import Store
 from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
+HAS_FILES: Final = sys.platform != "wasi"
 TABLES: Final = ("a", "b", "c")
 tables = st.sampled_from(TABLES)
 numbers = st.integers(-3, 12)
@@ -96,7 +98,7 @@ class Machine(RuleBasedStateMachine):
         self.kept: dict[int, list[str]] = {}
         self.folder: Path | None = None
 
-    @initialize(page_size=st.sampled_from(PAGE_SIZES), local=st.booleans())
+    @initialize(page_size=st.sampled_from(PAGE_SIZES), local=st.booleans() if HAS_FILES else st.just(False))
     def create(self, page_size: int, local: bool) -> None:
         self.store = self._store(local)
         self.real = make(self.store, page_size=page_size, clock=self.clock)

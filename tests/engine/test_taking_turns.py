@@ -129,6 +129,7 @@ WRITES: dict[str, Callable[[Database], object]] = {
 }
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("what", WRITES)
 def test_a_write_of_five_seconds_lands_in_three_tries_beside_busy_writers(what: str) -> None:
     """Counted in runs of its SQL; nobody waits longer than it takes plus two seconds."""
@@ -139,6 +140,7 @@ def test_a_write_of_five_seconds_lands_in_three_tries_beside_busy_writers(what: 
     assert len(world.waits) > 20
 
 
+@pytest.mark.native
 def test_an_import_of_five_seconds_lands_in_three_tries_beside_busy_writers() -> None:
     world = World()
     world.run(_import(world, 5.0))
@@ -146,6 +148,7 @@ def test_an_import_of_five_seconds_lands_in_three_tries_beside_busy_writers() ->
     assert max(world.waits) <= 5 + 2
 
 
+@pytest.mark.native
 def test_a_migration_of_five_seconds_lands_in_three_tries_beside_busy_writers(tmp_path: Path) -> None:
     (tmp_path / "0001_slow.sql").write_text(f"{SLOW_SQL};")
     world = World()
@@ -154,6 +157,7 @@ def test_a_migration_of_five_seconds_lands_in_three_tries_beside_busy_writers(tm
     assert max(world.waits) <= ROWS * NAP_S + 2
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("what", ["a statement", "import"])
 def test_a_write_of_a_minute_lands_too_by_renewing_its_turn(what: str) -> None:
     """With query_timeout_ms raised; its turn lasts for ten seconds at most."""
@@ -177,6 +181,7 @@ class SlowBlobs:
         return getattr(self._inner, name)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("what", ["a statement", "a transaction"])
 def test_p15_a_write_whose_pages_take_longer_to_store_than_a_turn_lasts_lands_too(what: str) -> None:
     """Its turn is renewed between the parts; nobody waits longer for it than all of its tries take."""
@@ -195,6 +200,7 @@ def test_p15_a_write_whose_pages_take_longer_to_store_than_a_turn_lasts_lands_to
     assert max(world.waits) <= 3 * 14 * (1.0 + NAP_S) + 2
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("seconds", [0.2, 5.0])
 def test_an_import_that_is_stored_for_longer_than_a_turn_lasts_lands_too(seconds: float) -> None:
     """It renews its turn while its pages are on their way; the root moves by that, and the upload goes on."""
@@ -204,6 +210,7 @@ def test_an_import_that_is_stored_for_longer_than_a_turn_lasts_lands_too(seconds
     assert max(world.waits) <= seconds + 40 + 2
 
 
+@pytest.mark.native
 def test_without_turns_it_would_lose_every_race(monkeypatch: pytest.MonkeyPatch) -> None:
     """What they are for."""
     monkeypatch.setattr("virke.core.turntaking.LOSSES", 10**9)
@@ -212,6 +219,7 @@ def test_without_turns_it_would_lose_every_race(monkeypatch: pytest.MonkeyPatch)
         world.run(WRITES["a statement"])
 
 
+@pytest.mark.native
 def test_several_slow_writers_and_a_busy_one_all_get_through() -> None:
     """Turns don't follow each other without a break: the busy one writes in between."""
     world = World()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
@@ -41,7 +41,7 @@ def run_all(*works: Callable[[], object]) -> list[object]:
         except VirkeError as error:
             return error
 
-    with ThreadPoolExecutor(len(works)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(works)) as pool:
         return [future.result(WAIT_S) for future in [pool.submit(run, work) for work in works]]
 
 
@@ -49,6 +49,7 @@ def numbers(db: Database) -> list[object]:
     return [row[0] for row in db.query("SELECT n FROM t WHERE n IS NOT NULL ORDER BY n").rows]
 
 
+@pytest.mark.native
 def test_mixed_reads_and_writes_lose_nothing_and_see_whole_versions() -> None:
     """Transfers keep a sum; each thread sees its own writes; results name the version that they show."""
     counts = CountingStore(memory_store())
@@ -79,6 +80,7 @@ def test_mixed_reads_and_writes_lose_nothing_and_see_whole_versions() -> None:
     assert dump_of(reopen(store_of(db)).snapshot()) == dump_of(db.snapshot())
 
 
+@pytest.mark.native
 def test_transactions_and_calls_at_once_lose_only_what_is_a_conflict() -> None:
     """What was answered is there exactly once; every `Conflict` is a write that is not."""
     db = make()
@@ -104,6 +106,7 @@ def test_transactions_and_calls_at_once_lose_only_what_is_a_conflict() -> None:
     assert len(answered) >= THREADS // 2 * 25
 
 
+@pytest.mark.native
 def test_many_databases_in_one_process_do_not_meet() -> None:
     """Their connections, clocks and files are their own."""
 
@@ -118,6 +121,7 @@ def test_many_databases_in_one_process_do_not_meet() -> None:
     assert found == [[(number, 20)] for number in range(THREADS)]
 
 
+@pytest.mark.native
 def test_closing_while_others_work_gives_clear_errors() -> None:
     """Each call is answered or says that the database is closed; answered writes are kept."""
     db = make()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,6 +23,7 @@ def counter() -> Database:
     return db
 
 
+@pytest.mark.native
 def test_transactions_of_many_threads_that_read_before_they_write_all_get_through(counter: Database) -> None:
     """No Conflict, and no update lost."""
 
@@ -33,13 +34,14 @@ def test_transactions_of_many_threads_that_read_before_they_write_all_get_throug
                 assert isinstance(found, int)
                 tx.execute("UPDATE t SET n = ?", (found + 1,))
 
-    with ThreadPoolExecutor(8) as pool:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for future in [pool.submit(work) for _ in range(8)]:
             future.result(WAIT_S)
     assert counter.query("SELECT n FROM t").rows == [(200,)]
     assert counter.status().conflicts == 0
 
 
+@pytest.mark.native
 def test_a_transaction_that_writes_delays_single_writes_and_fails_none(counter: Database) -> None:
     """They wait for its end, and are in history after it."""
     done = threading.Event()
@@ -59,6 +61,7 @@ def test_a_transaction_that_writes_delays_single_writes_and_fails_none(counter: 
     assert counter.status().conflicts == 0
 
 
+@pytest.mark.native
 def test_waiting_for_a_transaction_that_does_not_end_is_bounded(counter: Database) -> None:
     """After `query_timeout_ms` the write goes on without a place; then it is the transaction that loses."""
     counter.change_settings({"query_timeout_ms": 100})
@@ -72,10 +75,11 @@ def test_waiting_for_a_transaction_that_does_not_end_is_bounded(counter: Databas
     assert counter.query("SELECT n FROM t").rows == [(5,)]
 
 
+@pytest.mark.native
 def test_a_transaction_that_only_reads_waits_for_no_one_and_sees_one_version(counter: Database) -> None:
     with counter.transaction() as writing:
         writing.execute("UPDATE t SET n = 1")
-        with ThreadPoolExecutor(1) as pool:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
             reading = pool.submit(counter.transaction, read_only=True).result(WAIT_S)
         assert reading.query("SELECT n FROM t").rows == [(0,)]
     counter.execute("UPDATE t SET n = 2")

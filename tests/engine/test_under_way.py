@@ -98,6 +98,7 @@ def test_what_another_process_committed_meanwhile_is_not_passed_over(
     assert db.query(ALL).rows == [(1,), (3,)]
 
 
+@pytest.mark.native
 def test_who_reads_in_the_store_what_a_swap_of_another_process_makes_waits_for_its_end(
     tmp_path: Path, db: Database, meeting: Meeting
 ) -> None:
@@ -192,6 +193,7 @@ def test_a_commit_that_takes_long_is_waited_for_once() -> None:
             undisturbed.wait(float(threading.TIMEOUT_MAX))
 
 
+@pytest.mark.native
 def test_who_waits_goes_on_when_the_commit_waits_for_its_store() -> None:
     undisturbed, order = Undisturbed(), list[str]()
     begun, waited = threading.Event(), threading.Event()
@@ -213,6 +215,7 @@ def test_who_waits_goes_on_when_the_commit_waits_for_its_store() -> None:
     assert order == ["computed", "went on"]
 
 
+@pytest.mark.native
 def test_a_pause_of_another_thread_ends_no_computing() -> None:
     undisturbed = Undisturbed()
     with undisturbed.computing():

@@ -29,6 +29,7 @@ def cold(shop: tuple[Database, Cost]) -> tuple[Database, Cost]:
     return reopen(store_of(database)), cost
 
 
+@pytest.mark.native  # its numbers are of isal's deflate
 def test_a_cold_lookup_takes_three_rounds(shop: tuple[Database, Cost]) -> None:
     database, cost = cold(shop)
     assert len(database.query(BY_ID, (70_000,)).rows) == 1

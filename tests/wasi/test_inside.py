@@ -1,0 +1,59 @@
+"""The project's tests of the engine and its core pass inside WebAssembly, on the apsw that the edge has (decision 0031)."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Final
+
+import apsw
+import pytest
+
+from tests.wasi.inside import HERE, Inside
+from wasi.sources import SourceUnavailable
+
+FOLDERS: Final = ("tests/engine", "tests/core")
+PASSED_MIN: Final = 500
+"""Fewer means that tests were left out, not that they pass."""
+
+DIFFERENT: Final = {
+    "COMPILER": "another compiler",
+    "HAVE_ISNAN": "SQLite's own function instead of the system's",
+    "MAX_MMAP_SIZE": "there are no memory maps",
+    "MAX_WORKER_THREADS": "there are no threads",
+    "MUTEX_NOOP": "there are no threads",
+    "MUTEX_PTHREADS": "there are no threads",
+    "OMIT_LOAD_EXTENSION": "SQLite leaves it out on WASI",
+    "OMIT_WAL": "there is no shared memory",
+    "TEMP_STORE": "there are no temporary files",
+}
+"""Options of SQLite that differ between a machine and the edge, and why."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.once]
+
+
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Inside:
+    try:
+        return Inside(tmp_path_factory.mktemp("inside"))
+    except SourceUnavailable as error:
+        pytest.skip(f"the tests inside WebAssembly can't run here: {str(error).splitlines()[0]}")
+
+
+def test_the_engine_inside_webassembly(inside: Inside, tmp_path: Path) -> None:
+    """One test for all that pytest runs there, and for the options of its SQLite: making the component takes a minute."""
+    there = ast.literal_eval(inside.run("import apsw; answer = repr((apsw.compile_options, apsw.apsw_version()))"))
+    different = {option.partition("=")[0] for option in set(there[0]) ^ set(apsw.compile_options)}
+    assert (different, there[1]) == (set(DIFFERENT), apsw.apsw_version())
+
+    program = (
+        (HERE / "suite.py").read_text().replace("FOLDERS: list[str] = []", f"FOLDERS: list[str] = {list(FOLDERS)}")
+    )
+    answer = inside.run(program, tmp_path / "output")
+    assert answer.startswith("{"), answer
+    results = json.loads(answer)
+    print(f"inside WebAssembly: {results['counts']}")
+    assert results["failed"] == {}, (tmp_path / "output").read_text()[-5000:]
+    assert results["status"] == 0
+    assert results["counts"]["passed"] >= PASSED_MIN
