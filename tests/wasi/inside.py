@@ -18,7 +18,7 @@ from wasmtime import component
 
 from wasi.build import tracked
 from wasi.compiling import LIBRARY
-from wasi.sources import standard_library
+from wasi.sources import run, standard_library
 
 HERE: Final = Path(__file__).parent
 PROJECT: Final = HERE.parent.parent
@@ -63,7 +63,7 @@ def _site(folder: Path) -> Path:
     """Pytest and Hypothesis, as pure Python."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     how = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(HERE / "requirements.txt")]
-    subprocess.run([*pip, *how, "--target", str(folder)], check=True)
+    run([*pip, *how, "--target", str(folder)], folder)
     native = list(folder.rglob("*.so"))
     assert native == [], native
     return folder

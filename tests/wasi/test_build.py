@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from wasi.build import build, replace, tracked
 from wasi.compiling import FEATURES, LIBRARY, CompileError, compile_library
 from wasi.packing import wheel_of
-from wasi.sources import Sources, SourceUnavailable, fetch, missing_tools
+from wasi.sources import SourceError, Sources, SourceUnavailable, fetch, missing_tools, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
 HEADER: Final = "".join(
@@ -122,3 +123,15 @@ def test_the_wheel_of_another_version_goes(tmp_path: Path) -> None:
     new.write_bytes(b"new")
     replace(new, tmp_path / "vendor")
     assert [path.name for path in (tmp_path / "vendor").iterdir()] == [new.name]
+
+
+def test_what_is_not_here_is_told_from_what_is_not_as_pinned(tmp_path: Path) -> None:
+    """The first is a test that is skipped, the second one that fails."""
+    with pytest.raises(SourceUnavailable, match="there is no virke-no-such-program here"):
+        run(["virke-no-such-program"], tmp_path)
+    with pytest.raises(SourceUnavailable, match="status 3"):
+        run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)
+    words = "THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE"
+    with pytest.raises(SourceError, match="DO NOT MATCH") as raised:
+        run([sys.executable, "-c", f"raise SystemExit({words!r})"], tmp_path)
+    assert not isinstance(raised.value, SourceUnavailable)
