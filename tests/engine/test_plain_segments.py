@@ -56,6 +56,7 @@ def codecs(store: Store) -> set[int]:
     }
 
 
+@pytest.mark.native
 def test_imports_and_merges_are_plain_on_a_disk_of_this_machine_only(tmp_path: Path, image: Path) -> None:
     near, far = local_store(tmp_path / "store"), memory_store()
     for store, codec in ((near, STORED), (far, DEFLATE)):
@@ -72,6 +73,7 @@ def test_imports_and_merges_are_plain_on_a_disk_of_this_machine_only(tmp_path: P
             assert database.query("PRAGMA integrity_check").rows == [("ok",)]
 
 
+@pytest.mark.native
 def test_a_lookup_reads_one_frame_and_a_scan_each_frame_once(tmp_path: Path, image: Path) -> None:
     store = local_store(tmp_path / "store")
     imported(store, image).close()
@@ -87,6 +89,7 @@ def test_a_lookup_reads_one_frame_and_a_scan_each_frame_once(tmp_path: Path, ima
         assert counting.of(Call.GET).requests <= frames + 2
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("damage", ["a byte", "cut", "gone"])
 def test_p7_damage_is_found_before_a_page_is_believed(tmp_path: Path, image: Path, damage: str) -> None:
     store = local_store(tmp_path / "store")
@@ -101,6 +104,7 @@ def test_p7_damage_is_found_before_a_page_is_believed(tmp_path: Path, image: Pat
         database.query("SELECT sum(length(v)) FROM t")
 
 
+@pytest.mark.native
 def test_what_was_written_compressed_is_read_as_before(tmp_path: Path, image: Path) -> None:
     """Stores of the first release hold such segments."""
     store = local_store(tmp_path / "store")

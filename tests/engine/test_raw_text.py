@@ -110,6 +110,7 @@ def test_a_key_remembers_it(database: Database) -> None:
     assert database.query("SELECT count(*) FROM t WHERE b = '1'").rows == [(1,)]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
 def test_in_utf_16_it_has_the_bytes_of_utf_8(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "x.sqlite"

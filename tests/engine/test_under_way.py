@@ -66,6 +66,7 @@ def db(counts: CountingStore) -> Iterator[Database]:
         yield made
 
 
+@pytest.mark.native
 def test_a_read_that_meets_a_commit_of_its_process_asks_nothing_and_sees_what_is_replaced(
     db: Database, counts: CountingStore, meeting: Meeting
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_read_that_meets_a_commit_of_its_process_asks_nothing_and_sees_what_is
     assert db.query_here(ALL).rows == [(1,), (2,)]
 
 
+@pytest.mark.native
 def test_what_another_process_committed_meanwhile_is_not_passed_over(
     tmp_path: Path, db: Database, meeting: Meeting
 ) -> None:
@@ -129,6 +131,7 @@ def test_who_reads_in_the_store_what_a_swap_of_another_process_makes_waits_for_i
     assert order[1].startswith("read True")
 
 
+@pytest.mark.native
 def test_a_swap_that_failed_leaves_nothing_to_be_taken_for_the_state_before_it(tmp_path: Path) -> None:
     """It may be there: its process finds out, and answers for it without another change of the stamps."""
     meeting = Meeting()
@@ -153,6 +156,7 @@ def test_a_swap_that_failed_leaves_nothing_to_be_taken_for_the_state_before_it(t
     assert ended() not in (None, before)
 
 
+@pytest.mark.native
 def test_a_change_after_one_whose_process_died_tells_of_it_first(tmp_path: Path) -> None:
     """What that one made may be there: while the next is under way, the state before both is not shown."""
     stamps = Stamps(tmp_path)

@@ -77,6 +77,7 @@ def test_a_change_of_pages_is_still_a_conflict(db: Database) -> None:
     assert reopen(store_of(db)).query("SELECT count(*) FROM t WHERE v = 'mine'").rows == [(0,)]
 
 
+@pytest.mark.native
 def test_an_import_goes_on_over_upkeep(tmp_path: Path) -> None:
     """While the dump ran on its private copy, the database's references moved."""
     from virke.opening import connect
