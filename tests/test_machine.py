@@ -57,3 +57,12 @@ def test_a_process_never_takes_more_than_a_gibibyte_by_itself(tmp_path: Path) ->
 
 def test_this_machine_has_memory() -> None:
     assert 8 * MIB <= default_budget_bytes() <= MOST_BYTES <= UNKNOWN_BYTES
+
+
+@pytest.mark.parametrize("pages", [-248, -1, 0])
+def test_a_system_that_does_not_know_its_memory_has_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    """WebAssembly answers with a negative number of pages; a budget made of it would keep nothing."""
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 65536, "SC_PHYS_PAGES": pages}.__getitem__)
+    assert default_budget_bytes(system(tmp_path, "0::/\n", {})) == UNKNOWN_BYTES // 4

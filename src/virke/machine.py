@@ -33,7 +33,8 @@ def default_budget_bytes(system: Path = Path("/"), ram_bytes: int | None = None)
 
 def _ram_bytes() -> int | None:
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        pages = os.sysconf("SC_PHYS_PAGES")  # less than one where the system does not know, as in WebAssembly
+        return os.sysconf("SC_PAGE_SIZE") * pages if pages > 0 else None
     except (AttributeError, ValueError, OSError):  # Windows has no such call
         return None
 
