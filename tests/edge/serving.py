@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from tests.whole_store import Cost, WholeBlobs
 from virke.core.effects import Tier
 from virke.edge.host.buckets import host_over
 from virke.edge.host.exchange import Response
@@ -28,8 +29,10 @@ PART_BYTES: Final = min(PART_BYTES_MAX, 256 << 10)
 
 
 def kv_like() -> Store:
-    """A store in memory whose parts are as large as those in Fastly's KV."""
-    return memory_store(kv_bytes_max=PART_BYTES)
+    """A store in memory whose parts are as large as those in Fastly's KV, and move as a whole like those."""
+    made = memory_store(kv_bytes_max=PART_BYTES)
+    kv = WholeBlobs(made.blobs[Tier.KV], Cost(), PART_BYTES)
+    return replace(made, blobs={**made.blobs, Tier.KV: kv})
 
 
 @dataclass(frozen=True, slots=True)

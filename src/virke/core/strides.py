@@ -16,8 +16,8 @@ from typing import Final
 from virke.core.codec import inflate
 from virke.errors import Corrupt
 
-_STRIDES: Final = range(4, 14)
-"""A cell of an interior page of a table has 4 bytes of child and 1 to 9 of key."""
+_STRIDES: Final = range(5, 19)
+"""A cell of an interior page of a table has 4 bytes of child and 1 to 9 of key; two cells often repeat better than one."""
 _LANE: Final = 3
 """Bytes for a sum: 65,536 times 255 fits."""
 
