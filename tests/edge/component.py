@@ -22,6 +22,7 @@ from virke.project.building import entry_text
 VARIABLE: Final = "VIRKE_TEST_COMPONENT"
 KEPT: Final = 6
 """Components of other states, of which the oldest go: a rebase goes back and forth."""
+_OF_THE_EDGE: Final = ("virke/edge/guest/", "virke/edge/limits.py")
 _NOT_THERE: Final = frozenset(
     "__main__ aio arrow asgi_server cli client datasette dbapi django doctor journal node opening project pytest_plugin "
     "sqlalchemy transfer".split()
@@ -65,7 +66,7 @@ def _digest(files: dict[str, bytes]) -> str:
     parts = [pins(), wheel().read_bytes(), repr(sorted(files.items())).encode()]
     for name, path in own_sources():
         unit = name.split("/")[1].removesuffix(".py")
-        is_guests = name.startswith("virke/edge/guest/") if unit == "edge" else unit not in _NOT_THERE
+        is_guests = name.startswith(_OF_THE_EDGE) if unit == "edge" else unit not in _NOT_THERE
         if is_guests:
             parts += [name.encode(), path.read_bytes()]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:24]

@@ -247,6 +247,19 @@ def test_all_waits_of_a_request_share_two_seconds() -> None:
     assert allowance.wait(3) == 2
 
 
+def test_an_environment_waits_no_longer_than_its_requests_may(store: Store) -> None:
+    """Whatever waits: for a turn, a pace, a bookmark, or between two attempts."""
+    sandbox = Sandbox(store)
+    environment = sandbox.environment
+    assert environment.wait_s(30) == 2
+    environment.wait(1.5)
+    assert environment.wait_s(30) == 0.5
+    environment.wait(30)
+    with pytest.raises(Unavailable):
+        environment.wait(0.01)
+    assert sandbox.clock.slept == [1.5, 0.5]
+
+
 def test_no_gap_is_left_for_others_where_one_request_runs_at_a_time(store: Store) -> None:
     """A gap, or a wait for company, would be a wait of the client's."""
     sandbox = Sandbox(store)

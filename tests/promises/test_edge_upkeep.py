@@ -225,7 +225,7 @@ def test_p13_without_its_hint_a_merge_goes_on_from_its_links() -> None:
                 database.serving.upkeep_step()
             except VirkeError:
                 worst.errors += 1
-        if number % 20 == 19:
+        if number in (5, 20):
             seen = shared.register.read(key)
             shared.register.swap(key, b"no hint", getattr(seen, "generation", None))
     else:
@@ -251,6 +251,45 @@ def test_p13_two_sandboxes_that_take_the_same_steps_do_no_harm() -> None:
     check(shared, 40)
 
 
+def test_p13_what_comes_after_a_long_merge_is_merged_meanwhile() -> None:
+    """A merge of everything takes many steps; commits go on, and the newest segments stay few."""
+    shared = created()
+    live(shared, 400, 2_400, sandboxes=1, cold=0)
+    slow = replace(LIMITS, step_encoded_bytes=16 << 10, step_decoded_bytes=48 << 10)
+    sandbox, most = Sandbox(shared, limits=slow), 0
+    for number in range(300):
+        with sandbox.request() as database:
+            database.execute(INSERT, (f"u{number}", 2_400))
+            most = max(most, len(database._branch.latest().root.segments))
+            if database.upkeep_due:
+                database.serving.upkeep_step()
+    assert most <= 12
+    check(shared, 700)
+
+
+def test_p13_a_write_waits_where_upkeep_is_behind_and_a_cold_sandbox_can_open_the_database() -> None:
+    """Nobody does a step: the segments end at a number that can be opened, and a step lets writes go on."""
+    shared = created()
+    sandbox = Sandbox(shared)
+    written = 0
+    for number in range(LIMITS.segments_max):
+        with sandbox.request() as database:
+            database.execute(INSERT, (f"t{number}", 70_000))
+        written += 1
+    with sandbox.request() as database, pytest.raises(Unavailable, match="upkeep is behind") as caught:
+        database.execute(INSERT, ("more", 70_000))
+    assert str(caught.value.context["hint"]).startswith("each request does a step of it")
+    with Sandbox(shared).request() as database:
+        assert len(database.snapshot().root.segments) == LIMITS.segments_max
+        assert database.query("SELECT count(*) FROM entry").rows == [(written,)]
+    for _ in range(20):
+        with sandbox.request() as database:
+            database.serving.upkeep_step()
+    with sandbox.request() as database:
+        database.execute(INSERT, ("more", 70_000))
+    check(shared, written + 1)
+
+
 def test_a_node_collects_what_the_edge_gave_up() -> None:
     """Links of a merge that another commit made impossible are garbage that `db gc` finds."""
     shared = created()
@@ -266,3 +305,23 @@ def test_a_node_collects_what_the_edge_gave_up() -> None:
         there = {item.key for blobs in shared.blobs.values() for item in blobs.list("seg/")}
         assert there == needed
     check(shared, 40)
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_p13_ten_thousand_inserts_grow_past_25_mb_and_move_by_the_edge_alone() -> None:
+    """With the settings of a new database: at 20 MB it begins to move, and every request and step stays within its bounds."""
+    shared = created()
+    worst = live(shared, 10_000, 2_400, sandboxes=3, cold=0.01)
+    settle(shared, worst, cold=True)
+    print(f"{worst.count} steps; requests {worst.requests}; steps {worst.steps}")
+    assert worst.errors == 0
+    assert worst.requests.lookups <= LIMITS.lookups // 4
+    assert worst.requests.requests <= LIMITS.requests
+    assert worst.steps.lookups <= LIMITS.step_lookups
+    with Sandbox(shared).request() as database:
+        root = database.snapshot().root
+        assert root.head.page_count * root.head.page_size > 25 << 20
+        assert {ref.tier for ref in root.segments} == {Tier.OBJECT}
+        assert len(root.segments) <= 8
+    check(shared, 10_000)

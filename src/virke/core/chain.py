@@ -15,7 +15,8 @@ Byte layout: docs/format.md.
 4. Nothing of a chain is deleted by those who work at it. One that is given up is garbage: its version (`created`) is right
    above the watermark and the newest pin that its root had, so the next watermark dooms it (core/collect, rule 3). A chain
    that a watermark has doomed is never gone on with, and never named (`plan`).
-5. A frame whose pages are all still the newest is copied as it is, unless it has grown small; its checksum is proved first.
+5. A frame whose pages are all still the newest is copied as it is: to compress pages is what costs most, by far. Its checksum is
+   proved first.
 6. A segment is moved to another tier by copying: the frames of its parts as they are, and an index that names it as what
    it replaces. That gives the same bytes whoever does it, so that a tier which can't refuse to overwrite is enough.
 """
@@ -39,8 +40,8 @@ from virke.core.segment import Identity, Ref
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt, Unavailable
 
-INPUTS_MAX: Final = 5
-"""Of one chain: a step reads a part of each."""
+INPUTS_MAX: Final = 4
+"""Of one chain: a step reads a part of each, and what a page's newest bytes are takes looking at each commit that they hold."""
 COLD, LOWER, UPPER, DONE = range(4)
 """The phases: which pages are taken (core/hot)."""
 _LENGTH_BYTES: Final = 4
@@ -87,11 +88,13 @@ class Chain:
         return Merge(self.root, self.run, indexes, self.identity.commit_id, self.tier)
 
 
-def run_for(run: Run) -> Run:
-    """`run`, cut to as many segments as a chain takes; the oldest of a database is left out if that is not all."""
+def run_for(segments: tuple[Ref, ...], run: Run) -> Run:
+    """What of `run` to begin with: the smallest neighbours, and never the oldest segment if that is not all of it."""
     if run.stop - run.start <= INPUTS_MAX:
         return run
-    start = run.start or 1
+    sizes = [ref.stored_bytes for ref in segments]
+    places = range(run.start or 1, run.stop - INPUTS_MAX + 1)
+    start = min(places, key=lambda at: sum(sizes[at : at + INPUTS_MAX]))
     return Run(start, start + INPUTS_MAX)
 
 

@@ -175,13 +175,13 @@ class _Step:
 
     def _staying(self, found: list[Winner]) -> set[int]:
         """The places in `found` of frames that may stay as they are (chain, rule 5)."""
-        stays, least, at = set[int](), max(1, frame_pages(self._head.page_size) // 2), 0
+        stays, at = set[int](), 0
         while at < len(found):
             frame = found[at][2]
             length = len(frame.pages)
             some = found[at : at + length]
             is_whole = len(some) == length and all(one[2] is frame and one[0] not in self._seen for one in some)
-            if is_whole and length >= least:
+            if is_whole:
                 stays.update(range(at, at + length))
                 at += length
             else:

@@ -76,11 +76,16 @@ def choose(segments: tuple[Ref, ...]) -> Run | None:
     later = sum(ref.stored_bytes for ref in segments[1:])
     if len(segments) >= FAN_IN and later * 2 >= segments[0].stored_bytes:
         return Run(0, len(segments))
-    for start in range(len(segments) - FAN_IN, 0, -1):
+    return alike(segments, 1)
+
+
+def alike(segments: tuple[Ref, ...], least: int) -> Run | None:
+    """The segments from `least` on that stand together and are of like size, up to the newest; None if they are too few."""
+    for start in range(len(segments) - FAN_IN, least - 1, -1):
         newest = max(_size_class(ref) for ref in segments[start + 1 :])
         if _size_class(segments[start]) <= newest:
             first = start
-            while first > 1 and _size_class(segments[first - 1]) <= newest:
+            while first > least and _size_class(segments[first - 1]) <= newest:
                 first -= 1
             return Run(first, len(segments))
     return None

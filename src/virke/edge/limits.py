@@ -34,12 +34,14 @@ LIMITS: Final = Limits(
     result_bytes=8 * MIB,
     # Less than what is stored part by part under a turn (`storing.LONG_BYTES`): it is one round, before the swap.
     written_bytes=3 * MIB,
-    # One for the root, one for the work in progress, and one part of each of five segments.
+    # A cold request reads the index of each, and has 24 requests to object storage; upkeep in steps keeps about 6.
+    segments_max=16,
+    # One for the hints of what is in progress, one for its last link, one for the root, and parts of two segments.
     step_lookups=8,
-    # To take pages out of frames costs about 17 wasm instructions a byte, and to look at them 6; to put them into new
-    # frames 60. With a third of what a step may take (15 million) left for the root and the indexes, that is:
-    step_decoded_bytes=256 << 10,
-    step_encoded_bytes=64 << 10,
-    # As they are: a lookup and a request each, and no work but to hand over 256 KiB.
-    step_copies=4,
+    # To compress takes up to 900 wasm instructions a byte, for what can't be compressed; to take pages out of frames 20; roots,
+    # indexes and places take 8 million. With half as much encoded, steps fall behind one insert of 2.4 KB each.
+    step_decoded_bytes=128 << 10,
+    step_encoded_bytes=16 << 10,
+    # As it is: a lookup and a request, and no work but to hand over 256 KiB.
+    step_copies=2,
 )

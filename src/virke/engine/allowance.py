@@ -46,6 +46,8 @@ class Limits:
     result_bytes: int
     written_bytes: int
     """The pages that one transaction changes."""
+    segments_max: int
+    """A write that would add one more waits for upkeep: who opens the database reads the index of each."""
     step_lookups: int
     """What one step of upkeep may read, be it of the KV store or of object storage."""
     step_decoded_bytes: int
@@ -63,14 +65,19 @@ class Allowance:
         self.limits = limits
         self._cpu_ms = cpu_ms
         self._is_committing = False
-        self.begin()
+        self._began_ms = 0.0
+        """Not asked for yet: while a component is built there is no clock."""
+        self._fill()
 
     def begin(self) -> None:
         """A request begins now, with all that it may cost."""
+        self._fill()
+        self._began_ms = self._cpu_ms()
+
+    def _fill(self) -> None:
         limits = self.limits
         self._lookups, self._requests, self._bytes = limits.lookups, limits.requests, limits.read_bytes
         self._wait_s = limits.wait_s
-        self._began_ms = self._cpu_ms()
 
     @property
     def lookups_left(self) -> int:
@@ -141,10 +148,18 @@ class Allowance:
 
     # Commits
 
-    def check_commit(self, puts: int) -> None:
-        """Raise unless the request can afford a commit that stores so many objects in object storage."""
+    def check_commit(self, puts: int, *, segments: int, adds: bool) -> None:
+        """Raise unless the request can afford a commit that stores so many objects in object storage.
+
+        `segments` the root will name; `adds`: one more than before.
+        """
         if self._is_committing:
             return
+        if adds and segments > self.limits.segments_max:
+            raise Unavailable(
+                "upkeep is behind with what was written here; nothing was changed, send it again in a moment",
+                hint="each request does a step of it; `virke db upkeep` does all of it",
+            )
         if self.cpu_used_ms > self.limits.commit_cpu_ms:
             raise TimedOut(
                 f"the write took more of the processor's time than it may here ({self.limits.commit_cpu_ms:g} ms before "

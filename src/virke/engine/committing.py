@@ -89,7 +89,8 @@ class Committing:
         if (allowance := self._environment.allowance) is None:
             return self._commit(base, plan, pages, in_row=in_row, may_be_too_soon=may_be_too_soon)
         try:
-            allowance.check_commit(sum(put.tier is Tier.OBJECT for put in plan.puts))
+            segments, puts = len(plan.root.segments), sum(put.tier is Tier.OBJECT for put in plan.puts)
+            allowance.check_commit(puts, segments=segments, adds=segments > len(base.root.segments))
         except VirkeError:
             self._volume.driver.remove(plan.uploaded)
             raise

@@ -5,9 +5,10 @@ from, or garbage that a collection finds.
 
 1. One step at a time, and only when it is asked for: after an answer was sent, or by a call of its own.
 2. A step reads at most `step_lookups` times, whatever the database's size, and says nothing of a request's own allowance.
-3. How far a chain has come is in the store: its links, and a **hint** beside the root, in a register of its own, that names
-   the chain and how many links it has. A hint is written after the links that it counts; it may be behind, or lost: then a
+3. How far chains have come is in the store: their links, and **hints** beside the root, in a register of its own, that name
+   a chain each and how many links it has. A hint is written after the links that it counts; it may be behind, or lost: then a
    step only finds out that another one was taken already.
+   A merge of all segments takes many steps, and commits go on: what came after it is merged meanwhile, and first.
 4. Merges are made in the KV tier, which refuses to overwrite (chain, rule 2). Where the database is in object storage the
    merged segment is then moved there.
 5. Collection is not done here: it walks through history, as far as that reaches. It is due until a node or a command does it.
@@ -37,16 +38,16 @@ from virke.errors import Corrupt, Exists, Unavailable
 
 MAGIC: Final = b"VirkeHnt"
 FORMAT: Final = 1
+HINTS_MAX: Final = 4
 OTHERS: Final = 2
-"""Reads of a step that are none of parts to merge: the hint, and the link before it."""
+"""Reads of a step that are none of parts to merge: the hints, and the link before it."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Which chain was worked at last, and how many links of it (or parts of a copy) are there."""
+    """A chain that is worked at, and how many links of it (or parts of a copy) are there."""
 
-    database_id: DatabaseId
     chain: CommitId
     inputs: int
     tier: Tier
@@ -55,32 +56,39 @@ class Hint:
 
 
 def hint_key(name: str, branch: str) -> str:
-    """The register of a branch's hint."""
+    """The register of a branch's hints."""
     return f"work/{name}/{branch}"
 
 
-def encode_hint(hint: Hint) -> bytes:
-    """The bytes of a hint; layout: docs/format.md."""
+def encode_hints(database_id: DatabaseId, hints: tuple[Hint, ...]) -> bytes:
+    """The bytes of hints; layout: docs/format.md."""
     out = Writer()
     out.raw(MAGIC)
     out.u16(FORMAT)
-    out.raw(hint.database_id)
-    out.raw(hint.chain)
-    out.varint(hint.inputs)
-    out.flag(hint.tier is Tier.OBJECT)
-    out.flag(hint.copies)
-    out.varint(hint.links)
+    out.raw(database_id)
+    out.varint(len(hints))
+    for hint in hints:
+        out.raw(hint.chain)
+        out.varint(hint.inputs)
+        out.flag(hint.tier is Tier.OBJECT)
+        out.flag(hint.copies)
+        out.varint(hint.links)
     return out.sealed()
 
 
-def decode_hint(data: bytes) -> Hint:
-    """The hint that a register holds. Raises `Corrupt`: it is none, or of a newer form."""
-    source = Reader.unsealed(data, "a hint of upkeep")
+def decode_hints(data: bytes) -> tuple[DatabaseId, tuple[Hint, ...]]:
+    """The hints that a register holds, and of which database. Raises `Corrupt`: there are none, or of a newer form."""
+    source = Reader.unsealed(data, "hints of upkeep")
     if source.raw(len(MAGIC)) != MAGIC or source.u16() != FORMAT:
-        raise source.fail("it is not known to this Virke")
-    database_id, name, inputs = DatabaseId(source.raw(ID_BYTES)), CommitId(source.raw(ID_BYTES)), source.varint()
+        raise source.fail("they are not known to this Virke")
+    database_id = DatabaseId(source.raw(ID_BYTES))
+    return database_id, tuple(_read_hint(source) for _ in range(source.count(ID_BYTES + 4)))
+
+
+def _read_hint(source: Reader) -> Hint:
+    name, inputs = CommitId(source.raw(ID_BYTES)), source.varint()
     tier = Tier.OBJECT if source.flag() else Tier.KV
-    return Hint(database_id, name, inputs, tier, source.flag(), source.varint())
+    return Hint(name, inputs, tier, source.flag(), source.varint())
 
 
 class Stepping:
@@ -91,7 +99,7 @@ class Stepping:
         self._branch = volume.branch
         self._committing = committing
         self._key = hint_key(self._branch.name, self._branch.branch)
-        self._hint: Hint | None = None
+        self._hints: tuple[Hint, ...] = ()
         self._generation: Generation | None = None
         self._link = BEGIN
         """The link that this process put or read last."""
@@ -105,9 +113,8 @@ class Stepping:
         if self._next_of(root) is None:
             return False
         with allowance.stepping():
-            self._look()
-            chain = self._going_on(root) or self._next_of(root)
-            assert chain is not None, "something is due"
+            self._look(root)
+            chain = self._chosen(root)
             return self._copy(chain, allowance) if chain.copies else self._merge(chain, allowance)
 
     def _next_of(self, root: Root) -> Chain | None:
@@ -117,46 +124,52 @@ class Stepping:
                 if ref.tier is Tier.KV:
                     return Chain(root, Run(at, at + 1), Tier.OBJECT, copies=True)
         run = merge.choose_in(root)
-        return Chain(root, chains.run_for(run), Tier.KV) if run else None
+        return Chain(root, chains.run_for(root.segments, run), Tier.KV) if run else None
 
-    def _going_on(self, root: Root) -> Chain | None:
-        """The chain that the hint names, if it may still be gone on with."""
-        hint = self._hint
-        if hint is None or hint.database_id != root.database_id:
-            return None
-        return chains.find(root, hint.chain, hint.inputs, hint.tier, copies=hint.copies)
+    def _chosen(self, root: Root) -> Chain:
+        """What to do on `root`: what was begun, the newest segments first; but first what came after all of that."""
+        begun = [chain for hint in self._hints if (chain := _found(root, hint))]
+        begun.sort(key=lambda chain: chain.run.start)
+        if not begun:
+            chain = self._next_of(root)
+            assert chain is not None, "something is due"
+            return chain
+        run = merge.alike(root.segments, begun[-1].run.stop)
+        return Chain(root, chains.run_for(root.segments, run), Tier.KV) if run else begun[-1]
 
-    # The hint
+    # Hints
 
-    def _look(self) -> None:
-        """Read the hint; what can't be read, or is another program's, is no hint."""
-        self._hint = self._generation = None
+    def _look(self, root: Root) -> None:
+        """Read the hints that mean something for `root`; what can't be read, or is another program's, is none."""
+        self._hints, self._generation = (), None
         outcome = self._branch.store.register.read(self._key)
-        if isinstance(outcome, Record):
-            self._generation = outcome.generation
-            try:
-                self._hint = decode_hint(outcome.data)
-            except Corrupt:
-                return
+        if not isinstance(outcome, Record):
+            return
+        self._generation = outcome.generation
+        try:
+            database_id, hints = decode_hints(outcome.data)
+        except Corrupt:
+            return
+        if database_id == root.database_id:
+            self._hints = tuple(hint for hint in hints if _found(root, hint))
 
     def _note(self, chain: Chain, links: int) -> None:
         """Write how far `chain` has come, best effort (rule 3)."""
-        hint = Hint(
-            chain.root.database_id, chain.identity.commit_id, len(chain.inputs), chain.tier, chain.copies, links
-        )
+        name = chain.identity.commit_id
+        hint = Hint(name, len(chain.inputs), chain.tier, chain.copies, links)
+        hints = (hint, *(other for other in self._hints if other.chain != name))[:HINTS_MAX]
         try:
-            outcome = self._branch.store.register.swap(self._key, encode_hint(hint), self._generation)
+            data = encode_hints(chain.root.database_id, hints)
+            outcome = self._branch.store.register.swap(self._key, data, self._generation)
         except Unavailable:
             return
         if isinstance(outcome, Swapped):
-            self._hint, self._generation = hint, outcome.generation
+            self._hints, self._generation = hints, outcome.generation
 
     def _done(self, chain: Chain) -> int:
         """How many links of `chain` are there, as far as is known."""
-        hint = self._hint
         here = self._link.links if self._link.identity == chain.identity else 0
-        told = hint.links if hint and hint.chain == chain.identity.commit_id else 0
-        return max(here, told)
+        return max(here, 0, *(hint.links for hint in self._hints if hint.chain == chain.identity.commit_id))
 
     # Merging
 
@@ -218,3 +231,8 @@ class Stepping:
 
     def _run(self, protocol: Generator[Effect, Outcome, T]) -> T:
         return self._volume.driver.run(protocol)
+
+
+def _found(root: Root, hint: Hint) -> Chain | None:
+    """The chain that a hint names, if it may still be gone on with."""
+    return chains.find(root, hint.chain, hint.inputs, hint.tier, copies=hint.copies)

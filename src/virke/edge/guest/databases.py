@@ -62,7 +62,7 @@ class Databases:
         for database in list(self._every):
             if database.upkeep_due:
                 try:
-                    database.upkeep(1)
+                    database.serving.upkeep_step()
                 except VirkeError as error:
                     print(f"upkeep of {database.name}: {error.kind}: {error.message}", file=sys.stderr)
                 return
