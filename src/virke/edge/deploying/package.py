@@ -42,7 +42,8 @@ class Package:
             "Content-Type: application/gzip\r\n\r\n"
         )
         data = b"".join((head.encode(), self.data, f"\r\n--{boundary}--\r\n".encode()))
-        return Body(f"multipart/form-data; boundary={boundary}", data, f"{self.name} ({len(self.data)} bytes)")
+        size = f"{len(self.data)} bytes" if self.data else "not built yet"
+        return Body(f"multipart/form-data; boundary={boundary}", data, f"{self.name} ({size})")
 
 
 def read_package(path: Path) -> Package:
