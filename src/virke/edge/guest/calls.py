@@ -14,6 +14,7 @@ from wit_world.imports import http_body
 from wit_world.imports.async_io import Pollable
 
 CHUNK_BYTES: Final = 1 << 20
+"""The most that one call carries: a host may refuse to copy more at once."""
 LEAST_BYTES: Final = 4096
 Failed = Err
 """A host call's own error; its value says which."""
@@ -36,7 +37,7 @@ def write(body: Pollable, data: bytes) -> None:
     """Write all of it: the host may take less at a time."""
     at = 0
     while at < len(data):
-        at += http_body.write(body, data if not at else data[at : at + CHUNK_BYTES])
+        at += http_body.write(body, data if len(data) <= CHUNK_BYTES and not at else data[at : at + CHUNK_BYTES])
 
 
 def whole(body: Pollable) -> bytes:
@@ -44,7 +45,8 @@ def whole(body: Pollable) -> bytes:
     announced = http_body.get_known_length(body)
     chunks, size = [], 0
     while announced is None or size < announced:
-        chunk = http_body.read(body, max(LEAST_BYTES, CHUNK_BYTES if announced is None else announced - size))
+        wanted = CHUNK_BYTES if announced is None else min(announced - size, CHUNK_BYTES)
+        chunk = http_body.read(body, max(LEAST_BYTES, wanted))
         if not chunk:
             break
         chunks.append(chunk)
