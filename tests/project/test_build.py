@@ -11,7 +11,6 @@ import pytest
 from tests.cli.conftest import SOURCE, Virke
 from tests.edge.building.pythons import stand_in
 from virke.config import load
-from virke.edge.building.component import wheel
 from virke.edge.building.pythons import find_python
 from virke.errors import UsageError
 from virke.project.building import app_files, entry_text, plan_of
@@ -26,7 +25,6 @@ echo run >> {ran}; cat virke_component.py > "$out"
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that gets a line each time the tool runs."""
     try:
-        wheel()
         python = find_python()
     except UsageError as error:
         pytest.skip(error.message)

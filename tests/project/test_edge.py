@@ -12,7 +12,6 @@ import pytest
 from tests.cli.conftest import SOURCE, start
 from tests.project.developing import Dev, alive, developing
 from virke.config import cache_folder
-from virke.edge.building.component import wheel
 from virke.edge.building.pythons import find_python
 from virke.errors import UsageError
 
@@ -20,7 +19,6 @@ from virke.errors import UsageError
 def missing() -> str:
     """Why there can be no build here; "" if there can."""
     try:
-        wheel()
         find_python()
     except UsageError as error:
         return error.message

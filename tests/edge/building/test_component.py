@@ -9,7 +9,7 @@ import pytest
 from tests.edge.building.pythons import script
 from virke.edge.building.component import ENTRY, Sources, build
 from virke.edge.building.tools import Tools
-from virke.errors import Invalid, Unavailable, UsageError
+from virke.errors import Invalid, Unavailable
 
 COPIES = """while [ $# -gt 0 ]; do case $1 in --entry) entry=$2;; --output) out=$2;; --virtualenv) site=$2;; esac; shift; done
 { echo "$entry"; ls app.py virke/errors.py virke_component.py
@@ -23,17 +23,6 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     return Tools(tmp_path / "tools", "digest")
 
 
-@pytest.fixture
-def has_wheel() -> None:
-    """There is apsw for WebAssembly."""
-    from virke.edge.building.component import wheel
-
-    try:
-        wheel()
-    except UsageError as error:
-        pytest.skip(error.message)
-
-
 def built(tmp_path: Path, tools: Tools, sources: Sources) -> str:
     work = tmp_path / "work"
     work.mkdir()
@@ -41,7 +30,6 @@ def built(tmp_path: Path, tools: Tools, sources: Sources) -> str:
     return (tmp_path / "bin" / "main.wasm").read_text()
 
 
-@pytest.mark.usefixtures("has_wheel")
 def test_the_tool_finds_the_app_virke_apsw_and_the_packages(tmp_path: Path, tools: Tools) -> None:
     script(tools.python, COPIES)
     (tmp_path / "mine.py").write_text("app = None\n")
@@ -58,7 +46,6 @@ def test_the_tool_finds_the_app_virke_apsw_and_the_packages(tmp_path: Path, tool
     assert lines[5:] == ["flask.py"]
 
 
-@pytest.mark.usefixtures("has_wheel")
 @pytest.mark.parametrize(
     ("last", "words"),
     [
@@ -83,7 +70,6 @@ def test_an_import_that_fails_says_what_is_missing(tmp_path: Path, tools: Tools,
     assert not (tmp_path / "bin").exists()
 
 
-@pytest.mark.usefixtures("has_wheel")
 def test_any_other_failure_of_the_tool_is_shown_as_it_is(tmp_path: Path, tools: Tools) -> None:
     script(tools.python, "echo 'no space left on device'; exit 1")
 
