@@ -45,6 +45,12 @@ CEILINGS: Final = {
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
     ),
+    1000.0: Costs(
+        cold_select=Cost(116_000_000, 4, 5, 0, 720_000),
+        cold_insert=Cost(150_000_000, 6, 6, 1, 850_000),
+        warm_select=Cost(1_500_000, 0, 0, 0, 0),
+        warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
+    ),
 }
 EDGE_INSERTS: Final = 10_000
 
