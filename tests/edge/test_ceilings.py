@@ -16,38 +16,38 @@ from tests.edge.sizes import KINDS, Cost, Costs, filled, inserted, measured
 
 CEILINGS: Final = {
     0.1: Costs(
-        cold_select=Cost(22_500_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(35_500_000, 4, 4, 1, 500_000),
+        cold_select=Cost(21_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(34_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
     ),
     1.0: Costs(
-        cold_select=Cost(24_500_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(49_500_000, 4, 4, 1, 500_000),
+        cold_select=Cost(19_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(45_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(23_000_000, 2, 1, 1, 50_000),
     ),
     17.0: Costs(  # the largest that stays in KV
-        cold_select=Cost(37_000_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(59_500_000, 4, 4, 1, 500_000),
+        cold_select=Cost(25_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(39_500_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
     ),
     20.0: Costs(  # the smallest that does not; one of its inserts splits a page
-        cold_select=Cost(40_000_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(58_500_000, 4, 4, 1, 500_000),
+        cold_select=Cost(28_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(44_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(112_000_000, 4, 4, 1, 200_000),
+        warm_insert=Cost(80_000_000, 4, 4, 1, 200_000),
     ),
     300.0: Costs(
-        cold_select=Cost(62_000_000, 4, 5, 0, 500_000),
-        cold_insert=Cost(105_000_000, 6, 6, 1, 600_000),
+        cold_select=Cost(51_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(66_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
     ),
     1000.0: Costs(
-        cold_select=Cost(116_000_000, 4, 5, 0, 720_000),
-        cold_insert=Cost(150_000_000, 6, 6, 1, 850_000),
+        cold_select=Cost(69_000_000, 3, 4, 0, 570_000),
+        cold_insert=Cost(85_500_000, 6, 6, 1, 730_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
     ),
@@ -73,7 +73,7 @@ def costs_of(component: Path, megabytes: float, *, edge_inserts: int = 0) -> Cos
         with edge(component, store, with_token=True, reuse=1000) as app:
             insert_many(app, edge_inserts)
     with edge(component, store, with_token=True, reuse=1000, fuel=True) as app:
-        found = measured(app, rows, first=10_000_000)
+        found = measured(app, rows, first=edge_inserts + 1)
         assert app.host.traps == []
         return found
 
