@@ -23,15 +23,15 @@ CEILINGS: Final = {
     ),
     1.0: Costs(
         cold_select=Cost(19_500_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(45_000_000, 4, 4, 1, 500_000),
+        cold_insert=Cost(45_000_000, 5, 5, 1, 500_000),  # its table's leaf and its index's are in two parts
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(23_000_000, 2, 1, 1, 50_000),
+        warm_insert=Cost(24_000_000, 2, 1, 1, 55_000),
     ),
     17.0: Costs(  # the largest that stays in KV
         cold_select=Cost(25_000_000, 3, 4, 0, 500_000),
         cold_insert=Cost(39_500_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
+        warm_insert=Cost(32_000_000, 3, 2, 1, 300_000),  # one of them reads a page of another part
     ),
     20.0: Costs(  # the smallest that does not; one of its inserts splits a page
         cold_select=Cost(28_000_000, 3, 4, 0, 500_000),
