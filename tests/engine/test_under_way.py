@@ -172,6 +172,7 @@ def test_a_change_after_one_whose_process_died_tells_of_it_first(tmp_path: Path)
         assert ended() not in (None, before)
 
 
+@pytest.mark.native
 def test_a_commit_computes_but_while_its_swap_waits_for_the_disk(db: Database, meeting: Meeting) -> None:
     """An event loop lets it have the interpreter until then, and has it until the swap is done."""
     undisturbed, computes = db._parts.volume.driver.undisturbed, list[bool]()
