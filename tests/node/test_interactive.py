@@ -84,6 +84,7 @@ def test_a_transaction_is_all_or_nothing_and_says_its_version(new_client: Any, m
         "hint": "nothing was changed; mend the statement",
         "retryable": False,
         "sqlite_code": "SQLITE_CONSTRAINT_UNIQUE",
+        "statement": 2,
     }
     assert client.run("SELECT b FROM t WHERE a > 1")[0]["rows"] == [[{"base64": "AP8="}], [{"real": "Infinity"}]]
     assert client.one("describe", sql="SELECT a FROM t")["description"]["columns"][0]["decltype"] == "INTEGER"
