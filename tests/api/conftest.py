@@ -168,6 +168,9 @@ SERVERS = [
 in_memory = pytest.mark.parametrize("databases", SERVERS[:4], indirect=True)
 """For tables of cases that no store has a say in."""
 
+beyond_the_edge = pytest.mark.parametrize("databases", [*SERVERS[:3], *SERVERS[4:]], indirect=True)
+"""For what takes more than one request of the edge may: there it ends as `timed_out`, on purpose."""
+
 
 def _store(kind: str, request: pytest.FixtureRequest) -> Store:
     match kind:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Call
+from tests.api.conftest import Call, beyond_the_edge
 
 OK_CLOSE = {"type": "ok", "response": {"type": "close"}}
 
@@ -232,6 +232,7 @@ def test_a_cursor_is_lines(call: Call, at: str) -> None:
     ]
 
 
+@beyond_the_edge
 @pytest.mark.parametrize(
     ("sql", "rows"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import CODEC, Call, in_memory
+from tests.api.conftest import CODEC, Call, beyond_the_edge
 from virke.api.codec import PlainCodec
 from virke.api.native import BYTES_OF_A_PART, Streamed
 from virke.api.operations import Run
@@ -54,7 +54,7 @@ def test_a_write_is_answered_the_same_way_and_done_once(shop: Call) -> None:
     assert shop("POST", "/db/shop/batch", {"statements": ["SELECT 1"]}, **LINES).json[0]["rows"] == [[1]]
 
 
-@in_memory
+@beyond_the_edge
 def test_what_fails_until_the_first_row_has_a_status_and_later_is_the_last_line(shop: Call) -> None:
     for sql in ("SELEC 1", "SELECT abs(-9223372036854775808)", "INSERT INTO item VALUES (abs(-9223372036854775808))"):
         found = shop("POST", "/db/shop/query", {"sql": sql}, **LINES)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Call
+from tests.api.conftest import Call, beyond_the_edge
 
 ODD = "SELECT 'x' AS t UNION ALL SELECT CAST(x'ff' AS TEXT)"
 
@@ -31,6 +31,7 @@ def test_hrana_has_no_form_for_it_and_says_so(shop: Call) -> None:
     assert [one["type"] for one in lines[1:] if "error" in one] == ["step_error"]
 
 
+@beyond_the_edge
 def test_in_a_batch_and_behind_rows_that_were_sent_it_has_its_form(shop: Call) -> None:
     raw = {"text_base64": "/w=="}
     batch = shop("POST", "/db/shop/batch", {"statements": ["CREATE TABLE t (a)", ODD]})

@@ -135,8 +135,8 @@ STORY: list[tuple[str, ...]] = [
     ("token revoke", "nothing"),
     ("token create", "--db", "app-*", "--scope", "read", "--expires", "2d", "--name", "ci", "--json"),
 ]
-NOT_HERE = {"init", "completion", "deploy", "dev"}
-"""The first two ask neither a store nor a node; the others work on both at once, in tests/project."""
+NOT_HERE = {"init", "build", "completion", "deploy", "dev"}
+"""The first three ask neither a store nor a node; the others work on both at once, in tests/project."""
 REFUSED = {"serve": ("serve",), "doctor": ("doctor",), "journal": ("db", "journal")}
 SIZES = (
     "page_count",

@@ -92,15 +92,14 @@ def export_file(
     name = fspath(path) if isinstance(path, (str, PathLike)) else STANDARD_OUTPUT
     chosen = format or _format_of(name, table)
     part = _part(chosen, table, schema_only=schema_only, data_only=data_only)
-    parts = _all(database, chosen, part, progress or silent)
-    if name.lower().endswith(_GZIPPED):
-        parts = _compressed(parts)
+    report = progress or silent
     if name != STANDARD_OUTPUT:
-        with new_file(Path(name), force=force) as file:
-            written = _write(parts, file)
+        packed = _compressed if name.lower().endswith(_GZIPPED) else iter
+        with new_file(Path(name), force=force) as file:  # nothing is asked of the database before its name is free
+            written = _write(packed(_all(database, chosen, part, report)), file)
         return Exported(name, chosen, written)
     stream = sys.stdout.buffer if isinstance(path, (str, PathLike)) else path
-    written = _write(parts, stream)
+    written = _write(_all(database, chosen, part, report), stream)
     stream.flush()
     return Exported(STANDARD_OUTPUT, chosen, written)
 
