@@ -18,7 +18,8 @@ sys.modules["fcntl"] = None
 del os.fork, os.register_at_fork, os.O_CLOEXEC, os.O_NONBLOCK, os.O_NOFOLLOW
 import virke
 for module in pkgutil.walk_packages(virke.__path__, "virke."):
-    if not module.name.endswith(("__main__", ".datasette")):  # which is imported where Datasette is installed
+    # the guest is imported in its component, Datasette's plugin where Datasette is installed
+    if not module.name.endswith(("__main__", ".datasette")) and not module.name.startswith("virke.edge.guest"):
         importlib.import_module(module.name)
 assert sys.modules["virke.processes"].try_lock.__qualname__.startswith(sys.argv[2]), sys.modules["virke.processes"].try_lock
 with virke.connect("db", sys.argv[1], create=True, background=False) as database:

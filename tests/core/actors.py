@@ -30,7 +30,7 @@ from virke.core.collect import (
 from virke.core.commit import Conflicted, Failed, Plan, Protocol, TooSoon, Verdict, commit, store_objects
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, ReadRoot, Record, SwapRoot, Tier
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
-from virke.core.index import whole_index
+from virke.core.index import decode_index
 from virke.core.merge import Merge, Run, plan_merge, uploaded
 from virke.core.packing import SegmentWriter
 from virke.core.root import Horizon, Root, RootAt, decode_root, encode_root, first_root
@@ -96,7 +96,7 @@ def with_segment(root: Root, commit_id: CommitId) -> Plan:
 
 def with_two_parts(root: Root, commit_id: CommitId) -> Plan:
     """A commit that names a segment of two parts, stored in one round."""
-    ref, puts = small_segment(root, commit_id, part_bytes=1)
+    ref, puts = small_segment(root, commit_id, part_bytes=200)  # its frame in one, its index in the other
     assert len(puts) == 2
     new = next_root(root, commit_id, untouched(root, TIME_MS))
     return Plan(replace(new, segments=(*root.segments, ref)), puts)
@@ -333,5 +333,5 @@ def needs(root: Root, contents: dict[str, bytes]) -> frozenset[str]:
         found |= set(ref.keys)
         if ref.has_inputs and held(ref, root.horizon) and not swept(ref, root.horizon) and ref.index_key in contents:
             data = contents[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length]
-            waiting.extend(whole_index(data, ref).inputs)
+            waiting.extend(decode_index(data, ref).inputs)
     return frozenset(found)

@@ -34,6 +34,7 @@ class Observed:
         self._inner = inner
         self._happens = happens
         self.part_bytes_max, self.consistency = inner.part_bytes_max, inner.consistency
+        self.has_ranges = inner.has_ranges
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
         """One after another."""
