@@ -41,6 +41,8 @@ from virke.errors import Corrupt
 PAGE: Final = bytes(range(256)) * 2
 TIME_MS: Final = 1_000_000
 READS_MAX: Final = 4
+CHAIN_PART_BYTES: Final = 400
+"""More than the index of a merge of these worlds, less than that and its page."""
 Commit = Callable[[RootAt, Plan, str], Protocol]
 MakePlan = Callable[[Root, CommitId], Plan]
 
@@ -226,11 +228,13 @@ def real_plan_chain(root: Root, chain: Chain, ref: Ref, commit_id: CommitId) -> 
 @cache
 def links_of(identity: Identity, inputs: tuple[Ref, ...]) -> tuple[Ref, tuple[PutNew, ...]]:
     """A chain of two links: the page, and the index. Whoever takes a step puts the same."""
-    writer = SegmentWriter(identity, Tier.KV, 1)
+    writer = SegmentWriter(identity, Tier.KV, CHAIN_PART_BYTES)
     first = list(writer.frame((PageNo(1),), PAGE))
     writer.end_group(Head(inputs[-1].hi, identity.commit_id, TIME_MS, 512, PageCount(1), 0))
     last, ref = writer.finish(inputs, lo=inputs[0].lo)
-    return ref, tuple(PutNew(Tier.KV, key, data) for key, data in (*first, *last))
+    puts = tuple(PutNew(Tier.KV, key, data) for key, data in (*first, *last))
+    assert len(puts) == 2, [len(put.data) for put in puts]
+    return ref, puts
 
 
 def stepper(
