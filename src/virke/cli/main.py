@@ -36,7 +36,10 @@ DB_COMMANDS: Final[Table] = {
     "execute": ("virke.cli.db_sql:execute", "Run statements that write, as one transaction."),
     "schema": ("virke.cli.db_sql:schema", "Print the CREATE statements."),
     "import": ("virke.cli.db_transfer:import_", "Import a SQL dump, a SQLite file, or CSV or JSON into a table."),
-    "export": ("virke.cli.db_transfer:export", "Export the database as SQL or as a SQLite file, or one table as SQL, CSV or NDJSON."),
+    "export": (
+        "virke.cli.db_transfer:export",
+        "Export the database as SQL or as a SQLite file, or one table as SQL, CSV or NDJSON.",
+    ),
     "migrate": ("virke.cli.db_migrate:migrate", "Apply the migrations of a folder, or undo them."),
     "status": ("virke.cli.db_status:status", "Print size, version, tier and pending writes."),
     "settings": ("virke.cli.db_status:settings", "View or change the settings."),
