@@ -106,12 +106,16 @@ class _Step:
                 yield Listed(block, entries)
 
     def _bring(self, first: int, last: int) -> Generator[Effect, Outcome, int]:
-        """Read entries of pages from `first` to `last` that the indexes lack; up to which page they are here then."""
+        """Read entries of pages from `first` to `last` that the indexes lack; up to which page they are here then.
+
+        Those of the page that this step begins with are read in any case (rule 1).
+        """
+        begins = self.place == self._before.place and first <= self._begins_at()
         for number, index in enumerate(self._job.indexes):
             for block, place in sorted(index.missing(first, last), key=lambda one: index.first_of(one[0])):
                 key = number, place.part
                 if not self._has(*key, place.offset, place.offset + place.length):
-                    must = self.place == self._before.place and index.first_of(block) <= first  # rule 1
+                    must = begins and index.first_of(block) <= first
                     if len(self._parts) >= self._bounds.parts and not must:
                         last = min(last, max(index.first_of(block), first) - 1)
                         break
@@ -129,7 +133,7 @@ class _Step:
         head, first = self._head, self.place.next_page
         count = max(1, (self._bounds.decoded_bytes - self._decoded) // head.page_size)
         if self.place.phase != COLD:
-            wanted = [page for page in sorted(self.place.hot) if page >= first and self._is_of_phase(page)]
+            wanted = self._wanted()
             found = list[Winner]()
             for page in wanted[:count]:
                 if (yield from self._bring(page, page)) < page:
@@ -149,6 +153,16 @@ class _Step:
             if len(found) == count:
                 return found, last + 1
             width *= 4  # the segments have few of these pages
+
+    def _wanted(self) -> list[int]:
+        """The hot pages of the phase from `place` on."""
+        return [page for page in sorted(self.place.hot) if page >= self.place.next_page and self._is_of_phase(page)]
+
+    def _begins_at(self) -> int:
+        """The first page that is to be taken."""
+        if self.place.phase == COLD:
+            return self.place.next_page
+        return next(iter(self._wanted()), self.place.next_page)
 
     def _is_of_phase(self, page: int) -> bool:
         is_upper = page in self.place.schema or self.place.hot[page] in self.place.hot
