@@ -76,6 +76,7 @@ def running(api: FastlyApi, folder: Path, token: object) -> Iterator[Edge]:
         secrets=api.account.secret[linked["secret-store"]].content,
         backends=backends,
         reuse=100,
+        fuel=True,  # then its limits hold under any load
     )
     try:
         yield Edge(host, store, token=str(token))

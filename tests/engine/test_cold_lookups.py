@@ -15,6 +15,8 @@ from tests.whole_store import Cost, whole_store
 from virke.engine.database import Database
 from virke.stores.base import Store
 
+pytestmark = pytest.mark.native
+"""Its databases come from files."""
 SIZES: Final = [1, 20, *(pytest.param(size, marks=pytest.mark.prove) for size in (300, 1000))]
 ROUNDS, LOOKUPS, BYTES = 3, 4, 500_000
 BY_ID: Final = "SELECT cents FROM items WHERE id = ?"
