@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,10 @@ def exported(database: Database, **options: object) -> str:
 
 
 def loaded(*scripts: str) -> list[str]:
-    connection = sqlite3.connect(":memory:")
-    for script in scripts:
-        connection.executescript(script)
-    return [line for line in connection.iterdump() if "sqlite_sequence" not in line]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for script in scripts:
+            connection.executescript(script)
+        return [line for line in connection.iterdump() if "sqlite_sequence" not in line]
 
 
 @pytest.fixture
