@@ -18,6 +18,12 @@ NDJSON: Final = "application/x-ndjson"
 QUERY_FIELDS_MAX: Final = 64
 
 
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The token that a request shows, None if it shows none."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request. `path` and `query` (what stands behind the `?`) are as they were sent.

@@ -18,9 +18,10 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
+from virke.api.messages import bearer
 from virke.errors import Denied
 from virke.scopes import Scope
-from virke.tokens import Forbidden, Granted, TokenTable, Unauthorized
+from virke.tokens import Granted, TokenTable
 
 NAMES_KEPT: Final = 1024
 """Names of hosts whose meaning is remembered: the same few come with every request."""
@@ -70,7 +71,7 @@ class Access:
             if not is_local:
                 check_local(headers, client)
             return None
-        token = token or _bearer(headers)
+        token = token or bearer(headers)
         self.check(token, None, Scope.READ)
         return token
 
@@ -89,18 +90,7 @@ class Access:
 
     def check(self, token: str | None, database: str | None, needed: Scope) -> Granted:
         """What a token grants for a database, or for the whole store. Raises `Denied`, `Unavailable`."""
-        match self._table.check(token, database, needed):
-            case Granted() as granted:
-                return granted
-            case Unauthorized(message):
-                raise Denied(message, needs_token=True, hint=HINT)
-            case Forbidden(message):
-                raise Denied(message)
-
-
-def _bearer(headers: Mapping[str, str]) -> str | None:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+        return self._table.granted(token, database, needed, hint=HINT)
 
 
 def check_local(headers: Mapping[str, str], client: str | None = None) -> None:

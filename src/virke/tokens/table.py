@@ -23,7 +23,7 @@ from typing import Final
 
 from virke.core.effects import Generation, Record, Unchanged
 from virke.engine.environment import Environment
-from virke.errors import Unavailable, VirkeError
+from virke.errors import Denied, Unavailable, VirkeError
 from virke.scopes import Scope
 from virke.stores.base import Store
 from virke.tokens.record import ALL, KEY, PREFIX, TOKEN_CHARS, Token, Tokens, decode, hash_of
@@ -163,6 +163,16 @@ class TokenTable:
         if now_s > confirmed_s + self._stale_max_s:
             self._check_fresh()
         return bool(self._record.tokens)
+
+    def granted(self, text: str | None, database: str | None, needed: Scope, *, hint: str) -> Granted:
+        """As `check`. Raises `Denied`: nothing is granted; `hint` is for who has no good token. `Unavailable`."""
+        match self.check(text, database, needed):
+            case Granted() as found:
+                return found
+            case Unauthorized(message):
+                raise Denied(message, needs_token=True, hint=hint)
+            case Forbidden(message):
+                raise Denied(message)
 
     def check(
         self, text: str | None, database: str | None, needed: Scope, now_ms: int | None = None

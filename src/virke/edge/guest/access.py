@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from virke.api.messages import bearer
 from virke.engine.environment import Environment
 from virke.errors import Denied
 from virke.scopes import Scope
 from virke.stores.base import Store
-from virke.tokens import Forbidden, Granted, TokenTable, Unauthorized
+from virke.tokens import Granted, TokenTable
 
 HINT: Final = "create a token with the CLI, on this KV store: virke token create --scope admin --db '*'"
 NO_TOKENS: Final = "this store holds no tokens yet, and the edge serves nobody without one"
@@ -57,16 +58,4 @@ class Access:
 
     def check(self, token: str | None, database: str | None, needed: Scope) -> Granted:
         """What a token grants for a database, or for the whole store. Raises `Denied`, `Unavailable`."""
-        match self._table.check(token, database, needed):
-            case Granted() as granted:
-                return granted
-            case Unauthorized(message):
-                raise Denied(message, needs_token=True, hint=HINT)
-            case Forbidden(message):
-                raise Denied(message)
-
-
-def bearer(headers: Mapping[str, str]) -> str | None:
-    """The token that a request shows."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+        return self._table.granted(token, database, needed, hint=HINT)
