@@ -20,7 +20,7 @@ from tests.cli.conftest import folder as folder
 from tests.cli.conftest import virke as virke
 from tests.edge.serving import NAME, Edge
 from tests.project.fastly_project import TOML, kv_url, package, write_project
-from tests.servers.fastly_api import TOKEN, FastlyApi, fastly_api
+from tests.servers.fastly_api import FastlyApi, account_of_the_environment
 from tests.servers.node import node
 from virke.config import StoreChoice
 from virke.edge.host.buckets import host_over
@@ -33,15 +33,8 @@ PROJECT = TOML.replace("my-app-db", NAME)
 @pytest.fixture
 def api(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastlyApi]:
     """An empty account, and the variables that lead to it."""
-    with fastly_api() as running:
-        for name, value in {
-            "FASTLY_API_TOKEN": TOKEN,
-            "FASTLY_API_ENDPOINT": running.url,
-            "VIRKE_CACHE": "off",
-        }.items():
-            monkeypatch.setenv(name, value)
+    with account_of_the_environment(monkeypatch) as running:
         yield running
-    assert running.account.problems == []
 
 
 def deploy(virke: Virke) -> dict[str, object]:

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import Virke
 from tests.project.fastly_project import POSTS, TOML, app_token_is_good, as_text, kv_url, package, there, write_project
 from tests.servers.fastly_account import Version
-from tests.servers.fastly_api import READER_TOKEN, TOKEN, FastlyApi, Planned, fastly_api
+from tests.servers.fastly_api import READER_TOKEN, TOKEN, FastlyApi, Planned, account_of_the_environment
 from tests.servers.s3 import CREDENTIALS, S3Server
 from virke import tokens
 from virke.opening import open_store
@@ -22,15 +22,8 @@ DEPLOY = ("deploy", "--target", "fastly")
 @pytest.fixture
 def api(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastlyApi]:
     """An empty account, and the variables that lead to it."""
-    with fastly_api() as running:
-        for name, value in {
-            "FASTLY_API_TOKEN": TOKEN,
-            "FASTLY_API_ENDPOINT": running.url,
-            "VIRKE_CACHE": "off",
-        }.items():
-            monkeypatch.setenv(name, value)
+    with account_of_the_environment(monkeypatch) as running:
         yield running
-    assert running.account.problems == []
 
 
 @pytest.fixture

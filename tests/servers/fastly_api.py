@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import pytest
+
 from tests.servers.fastly_account import Account
 from tests.servers.fastly_items import Reply, Request, failure
 from tests.servers.running import HOST
@@ -131,6 +133,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
         self.wfile.write(reply.body)
+
+
+@contextmanager
+def account_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[FastlyApi]:
+    """An empty account, and the variables that lead to it; at the end, that no request was out of order."""
+    with fastly_api() as running:
+        for name, value in {
+            "FASTLY_API_TOKEN": TOKEN,
+            "FASTLY_API_ENDPOINT": running.url,
+            "VIRKE_CACHE": "off",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield running
+    assert running.account.problems == []
 
 
 @contextmanager

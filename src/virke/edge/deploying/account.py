@@ -21,7 +21,7 @@ from typing import Final, cast
 from urllib.parse import quote, urlencode
 
 from virke.errors import Denied, Exists, Invalid, NotFound, Unavailable, VirkeError
-from virke.stores.fastly_kv.api import Patience
+from virke.stores.fastly_kv.api import Patience, said_by
 from virke.stores.fastly_kv.http import Answer, HttpClient, NoAnswer, NotSent
 
 API: Final = "https://api.fastly.com"
@@ -31,8 +31,8 @@ TIMEOUT_S: Final = 120.0
 WAIT_S_MOST: Final = 60.0
 """The longest that a refusal is waited for."""
 AGAIN: Final = "run the same command again: it goes on where this one stopped"
-_FORM: Final = "application/x-www-form-urlencoded"
 _SAID_MAX: Final = 300
+_FORM: Final = "application/x-www-form-urlencoded"
 Json = dict[str, object]
 
 
@@ -132,7 +132,9 @@ class Account:
         safe = method in ("PUT", "DELETE") if is_safe is None else is_safe
         answer = self._repeated(method, path, body, is_safe=safe)
         if answer.status == 404 and method != "DELETE":
-            raise NotFound(f"{call}: it is not there any more ({_said(answer, self._token)})", hint=AGAIN)
+            raise NotFound(
+                f"{call}: it is not there any more ({said_by(answer, self._token, chars_max=_SAID_MAX)})", hint=AGAIN
+            )
         self._report(call)
         found = _decoded(answer, method, path) if answer.body and answer.status != 404 else {}
         return found if isinstance(found, dict) else {}
@@ -175,7 +177,7 @@ class Account:
         self.patience.sleep(wait_s)
 
     def _refusal(self, method: str, path: str, answer: Answer) -> VirkeError:
-        text = f"{method} {path}: {_said(answer, self._token)}"
+        text = f"{method} {path}: {said_by(answer, self._token, chars_max=_SAID_MAX)}"
         match answer.status:
             case 401:
                 return Denied(f"Fastly does not accept the token ({text})", hint=TOKEN_HINT)
@@ -214,18 +216,6 @@ def _again_s(answer: Answer) -> float:
         return float(seconds)
     reset = answer.headers.get("fastly-ratelimit-reset", "")
     return max(0.0, float(reset) - time.time()) if reset.isdecimal() else 1.0
-
-
-def _said(answer: Answer, token: str) -> str:
-    """The status, and what the server says about it."""
-    try:
-        found = json.loads(answer.body)
-    except ValueError:
-        found = None
-    parts = [found.get(name) for name in ("title", "msg", "detail")] if isinstance(found, dict) else []
-    said = " – ".join(part for part in parts if isinstance(part, str) and part)
-    said = said.replace(token, "…") if token else said
-    return f"HTTP {answer.status}{': ' if said else ''}{said[:_SAID_MAX]}"
 
 
 def _decoded(answer: Answer, method: str, path: str) -> object:

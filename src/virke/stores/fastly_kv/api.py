@@ -269,14 +269,19 @@ class FastlyApi:
 
     def _described(self, method: str, answer: Answer) -> str:
         """Method, status and what the server says about it."""
-        try:
-            found = json.loads(answer.body)
-        except ValueError:
-            found = None
-        parts = [found.get(name) for name in ("title", "msg", "detail")] if isinstance(found, dict) else []
-        said = " – ".join(part for part in parts if isinstance(part, str) and part)
-        said = said.replace(self._token, "…")[:_SAID_MAX]
-        return f"{method}: HTTP {answer.status}{': ' if said else ''}{said}"
+        return f"{method}: {said_by(answer, self._token, chars_max=_SAID_MAX)}"
+
+
+def said_by(answer: Answer, token: str, *, chars_max: int) -> str:
+    """The status of an answer of Fastly's, and the beginning of what the server says about it, without the token."""
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        found = None
+    parts = [found.get(name) for name in ("title", "msg", "detail")] if isinstance(found, dict) else []
+    said = " – ".join(part for part in parts if isinstance(part, str) and part)
+    said = (said.replace(token, "…") if token else said)[:chars_max]
+    return f"HTTP {answer.status}{': ' if said else ''}{said}"
 
 
 def _page(body: bytes) -> tuple[list[str], str]:
