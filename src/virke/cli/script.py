@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from virke.engine.results import QueryResult
     from virke.engine.sqlite import Parameters
 
-SHOWN_CHARS: Final = 120
 _AROUND: Final = ("BEGIN", "COMMIT", "END")
 
 
@@ -53,9 +52,11 @@ class Script:
             is_alone = len(statements) == 1 and not self.file
             if is_alone or not isinstance(number, int) or not 0 < number <= len(statements):
                 raise
+            from virke.transfer.sql_dump import shortened  # only for an error: it takes a while to load
+
             at = statements[number - 1]
             place = f"{self.file}, line {at.line}" if self.file else f"line {at.line}"
-            message = f"{place}: {error.message}, in: {_shortened(at.sql)}; nothing was changed"
+            message = f"{place}: {error.message}, in: {shortened(at.sql)}; nothing was changed"
             context = {**error.context, "line": at.line, "statement": number}
             if isinstance(error, SqlError):
                 raise SqlError(message, sqlite_code=error.sqlite_code, offset=error.offset, **context) from error
@@ -77,8 +78,3 @@ def _with_parameters(statements: Sequence[Statement], params: Parameters) -> Ite
             yield one.sql
     if left:
         raise Invalid(f"{len(left)} parameters given, but no statement takes any")
-
-
-def _shortened(sql: str) -> str:
-    line = " ".join(sql[: 4 * SHOWN_CHARS].split()).rstrip("; ")
-    return line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]}…"

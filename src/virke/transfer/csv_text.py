@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from virke.engine.sqlite import Connection, Value
-from virke.errors import Invalid, NotFound
-from virke.transfer.dump import PIECE_CHARS
+from virke.transfer.dump import pieces
+from virke.transfer.table import names_of, rows_of
 
 _QUOTED: Final = frozenset(',"\r\n')
 
@@ -30,25 +31,8 @@ def csv_text(connection: Connection, table: str) -> Iterator[str]:
         NotFound: there is no such table. Invalid: a text in it is not valid Unicode.
         apsw's errors: the table can't be read (`virke.engine.sqlite.translate` says what they mean).
     """
-    quoted = '"' + table.replace('"', '""') + '"'
-    names = [str(row[1]) for row in connection.execute(f"PRAGMA table_xinfo({quoted})") if row[6] != 1]
-    if not names:
-        raise NotFound(f"there is no table {table!r}")
-    held = [_record(names)]
-    size, done = 0, 0
-    try:
-        for row in connection.execute(f"SELECT * FROM {quoted}"):
-            held.append(_record(row))
-            done += 1
-            size += len(held[-1])
-            if size > PIECE_CHARS:
-                yield "".join(held)
-                held.clear()
-                size = 0
-    except UnicodeDecodeError as error:
-        raise Invalid(f"row {done + 1} of {table} has text that is not valid Unicode: export it as SQL") from error
-    if held:
-        yield "".join(held)
+    names = names_of(connection, table)
+    return pieces(map(_record, chain([names], rows_of(connection, table))))
 
 
 def _record(values: Sequence[Value]) -> str:

@@ -15,7 +15,7 @@ Knows SQLite's schema table and the shell's way of quoting; writes nothing and k
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import copysign
 from typing import Final
@@ -68,16 +68,22 @@ def dump(connection: Connection, part: Part = ALL) -> Iterator[str]:
         NotFound: there is no such table. Invalid: a virtual table, which keeps its rows in tables of its own, can't be written so.
         apsw's errors: the database can't be read (`virke.engine.sqlite.translate` says what they mean).
     """
+    yield from pieces(_lines(connection) if part == ALL else _lines_of(connection, part))
+
+
+def pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Whole lines, joined into pieces of about `PIECE_CHARS`."""
     held: list[str] = []
     size = 0
-    for line in _lines(connection) if part == ALL else _lines_of(connection, part):
+    for line in lines:
         held.append(line)
         size += len(line)
         if size > PIECE_CHARS:
             yield "".join(held)
             held.clear()
             size = 0
-    yield "".join(held)
+    if held:
+        yield "".join(held)
 
 
 def _lines(connection: Connection) -> Iterator[str]:

@@ -19,11 +19,11 @@ from typing import Any, Final
 
 from virke.engine.sqlite import Connection, Error, Guard, Value, total_changes
 from virke.engine.values import decode_value, encode_value
-from virke.errors import Invalid, NotFound, TooLarge, VirkeError
-from virke.transfer.dump import PIECE_CHARS
+from virke.errors import Invalid, TooLarge, VirkeError
+from virke.transfer.dump import pieces
 from virke.transfer.source import Progress, Source, silent
 from virke.transfer.sql_dump import Loaded
-from virke.transfer.table import by_name, columns_of, create, insert, quoted, refused
+from virke.transfer.table import by_name, columns_of, create, insert, names_of, refused, rows_of
 
 OBJECT_CHARS_MAX: Final = 144 << 20
 """What a row with a BLOB of 64 MiB takes, and some more."""
@@ -182,22 +182,7 @@ def json_lines(connection: Connection, table: str) -> Iterator[str]:
         NotFound: there is no such table. Invalid: a text in it is not valid Unicode.
         apsw's errors: the table can't be read (`virke.engine.sqlite.translate` says what they mean).
     """
-    columns = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
-    names = [str(row[1]) for row in columns if row[6] != 1]
-    if not names:
-        raise NotFound(f"there is no table {table!r}")
+    names = names_of(connection, table)
     dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    held: list[str] = []
-    size = done = 0
-    try:
-        for row in connection.execute(f"SELECT * FROM {quoted(table)}"):
-            held.append(dumps(dict(zip(names, map(encode_value, row), strict=True))) + "\n")
-            done += 1
-            size += len(held[-1])
-            if size > PIECE_CHARS:
-                yield "".join(held)
-                held.clear()
-                size = 0
-    except UnicodeDecodeError as error:
-        raise Invalid(f"row {done + 1} of {table} has text that is not valid Unicode: export it as SQL") from error
-    yield "".join(held)
+    rows = rows_of(connection, table)
+    return pieces(dumps(dict(zip(names, map(encode_value, row), strict=True))) + "\n" for row in rows)

@@ -40,7 +40,8 @@ _SQL_WORD = re.compile(
     r"|RELEASE|REPLACE|ROLLBACK|SAVEPOINT|SELECT|SET|START|UPDATE|USE|VACUUM|VALUES|WITH)(?=\s|;|\(|\Z)",
     re.IGNORECASE,
 )
-_BROKEN = re.compile("[\udc80-\udcff]").search
+BROKEN = re.compile("[\udc80-\udcff]")
+"""A byte that is no text, as a surrogate escape."""
 _JSON = re.compile(r"\s*(?:\[\s*)?\{\s*[\"}]").match
 _LONE_WORD = re.compile(r"\w+[ \t]*(?:\r?\n|\Z|[,|\t]|;[ \t]*\w)")
 _HEADER = re.compile(r"[\w .%#/-]+[,;|\t][^;=()'\n]*(?:\r?\n|\Z)")
@@ -124,7 +125,7 @@ def sniff(
         )
     if found is Kind.SQL and (product := _announced(text[: _first_token(text)])):
         raise Invalid(f"{name} is a dump of {product}, which SQLite does not read: {CONVERT}")
-    if found is not Kind.SQL and (broken := _BROKEN(text)):
+    if found is not Kind.SQL and (broken := BROKEN.search(text)):
         line = text.count("\n", 0, broken.start()) + 1
         raise Invalid(f"{name}, line {line}: {not_valid(encoding)}", line=line)
     return Sniffed(found, encoding)

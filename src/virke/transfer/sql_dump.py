@@ -25,7 +25,7 @@ from typing import Final
 from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Error, Guard, total_changes, translate
 from virke.errors import Corrupt, Denied, Invalid, SqlError, VirkeError
-from virke.transfer.sniff import CONVERT, foreign
+from virke.transfer.sniff import BROKEN, CONVERT, foreign
 from virke.transfer.statements import Statement, split
 
 SHOWN_CHARS: Final = 120
@@ -42,8 +42,6 @@ _FAILURES: Final = (Error, ValueError, TypeError, UnicodeError, MemoryError)
 _KEYED_WRITES = re.compile(
     rf"(?:CREATE TABLE (?:IF NOT EXISTS )?|INSERT INTO )[\"'`\[]?{REQUESTS_TABLE}\b", re.IGNORECASE
 ).match
-_ANY_BROKEN = re.compile("[\udc80-\udcff]")
-_BROKEN = _ANY_BROKEN.search
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*(?s:.*?)(?:\*/|\Z)""")
 _MISSING = re.compile(r"no such table: (?:main\.)?sqlite_(sequence|stat[1-4])$").search
 _MAKE_SEQUENCE: Final = "CREATE TABLE virke_sequence(id INTEGER PRIMARY KEY AUTOINCREMENT); DROP TABLE virke_sequence"
@@ -77,7 +75,7 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
     notes: list[str] = []
     savepoints = _Savepoints(connection, guard)
     for statement in split(chunks):
-        if not statement.sql.isascii() and _BROKEN(statement.sql):
+        if not statement.sql.isascii() and BROKEN.search(statement.sql):
             statement = _with_raw_text(connection, statement)
         sql, _, keyword = statement
         if keyword == ".":
@@ -152,10 +150,10 @@ def _with_raw_text(connection: Connection, statement: Statement) -> Statement:
 
     def replaced(found: re.Match[str]) -> str:
         text = found[0]
-        if not _BROKEN(text):
+        if not BROKEN.search(text):
             return text
         if text[0] in "-/":
-            return _ANY_BROKEN.sub("?", text)
+            return BROKEN.sub("?", text)
         if text[0] != "'":
             raise named(Invalid("a name that is not valid UTF-8"), statement)
         if connection.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
@@ -163,7 +161,7 @@ def _with_raw_text(connection: Connection, statement: Statement) -> Statement:
         return f"(CAST(X'{text[1:-1].replace(chr(39) * 2, chr(39)).encode(errors='surrogateescape').hex()}' AS TEXT))"
 
     sql = _QUOTED.sub(replaced, statement.sql)
-    if _BROKEN(sql):
+    if BROKEN.search(sql):
         raise named(Invalid("not valid UTF-8 outside of a string"), statement)
     return statement._replace(sql=sql)
 

@@ -1,15 +1,15 @@
-"""The table that records of a file go into: its columns, and the SQL that makes and fills it.
+"""The table that records of a file go into or come from: its columns and rows, and the SQL that makes and fills it.
 
 Knows SQLite's names, types and defaults; knows no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from virke.engine.sqlite import Connection, Guard, translate
-from virke.errors import Invalid, SqlError, VirkeError
+from virke.engine.sqlite import Connection, Guard, Row, translate
+from virke.errors import Invalid, NotFound, SqlError, VirkeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,26 @@ def columns_of(connection: Connection, table: str) -> list[Column]:
         for _, name, declared, refuses_null, default, _, hidden in rows
         if hidden in (0, 1)
     ]
+
+
+def names_of(connection: Connection, table: str) -> list[str]:
+    """The columns that `SELECT *` shows of a table or view. Raises `NotFound`: there is none of that name."""
+    columns = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
+    names = [str(row[1]) for row in columns if row[6] != 1]
+    if not names:
+        raise NotFound(f"there is no table {table!r}")
+    return names
+
+
+def rows_of(connection: Connection, table: str) -> Iterator[Row]:
+    """All rows of a table or view. Raises `Invalid`: a text in it is not valid Unicode, which only SQL can tell."""
+    done = 0
+    try:
+        for row in connection.execute(f"SELECT * FROM {quoted(table)}"):
+            yield row
+            done += 1
+    except UnicodeDecodeError as error:
+        raise Invalid(f"row {done + 1} of {table} has text that is not valid Unicode: export it as SQL") from error
 
 
 def by_name(names: Sequence[str], there: Sequence[Column], table: str) -> list[Column]:
