@@ -129,7 +129,7 @@ class _Running:
         """A service in place of another one, which goes on until the new one is compiled (invariant 4)."""
         if self._project.is_simulated:
             return self._simulated(old, served)
-        self._say("starting the component (the first time after a build it is compiled for this machine: half a minute)")
+        self._say("starting the component (after a build it is compiled for this machine: half a minute)")
         compile_ahead(served, self._project.plan.folder, self._children)
         if old is not None:
             old.stop()
