@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from virke.cli import render
+from virke.cli import flowing, render
 from virke.cli.opening import open_database
 from virke.cli.parameters import bind
 from virke.cli.receipts import meta_json, receipted
-from virke.cli.state import State, colour_on, counted, fit_for, global_options, pass_state
+from virke.cli.state import State, counted, fit_for, global_options, pass_state
 from virke.errors import Invalid, TooLarge, UsageError
 
 if TYPE_CHECKING:
@@ -48,10 +48,14 @@ def query(state: State, sql: str, values: tuple[str, ...], *, form: str | None, 
     """Run one statement and print its rows."""
     if state.json and form not in (None, "json"):
         raise UsageError(f"--json and {form} contradict each other")
-    names = _names(sql) if values else []
+    form = "json" if state.json else form or "table"
+    params = bind(values, _names(sql) if values else [])
     with receipted(state, meta) as charge, open_database(state) as database:
-        result = charge(lambda counts: database.query(sql, bind(values, names), meta=counts))
-    show_rows(result, "json" if state.json else form or "table")
+        if form != "table" and not meta and flowing.show(database, (sql, params), form):
+            return
+        with flowing.hinted(form):
+            result = charge(lambda counts: database.query(sql, params, meta=counts))
+    show_rows(result, form)
 
 
 def _names(sql: str) -> list[str]:
@@ -63,31 +67,14 @@ def _names(sql: str) -> list[str]:
 
 def show_rows(result: QueryResult, form: str) -> None:
     """Print the rows of a result to stdout, line by line."""
-    columns, rows = result.columns, result.rows
-    match form:
-        case "json":
-            rest = {
-                "rows_affected": result.rows_affected,
-                "last_insert_rowid": render.json_of(result.last_insert_rowid),
-                "version": result.version,
-                "bookmark": result.bookmark,
-                **meta_json(result),
-            }
-            _write(render.json_lines(columns, rows, rest))
-        case "csv":
-            _write(fit_for(sys.stdout, line) for line in render.csv(columns, rows))
-        case "ndjson":
-            _write(render.ndjson(columns, rows))
-        case "markdown":
-            _write(render.markdown(columns, rows))
-        case _ if columns:
-            _write(render.table(columns, rows, ("\x1b[1m", "\x1b[0m") if colour_on(sys.stdout) else ("", "")))
-
-
-def _write(lines: Iterable[str]) -> None:
-    out = sys.stdout
-    for line in lines:
-        out.write(line + "\n")
+    rest = {
+        "rows_affected": result.rows_affected,
+        "last_insert_rowid": render.json_of(result.last_insert_rowid),
+        "version": result.version,
+        "bookmark": result.bookmark,
+        **meta_json(result),
+    }
+    flowing.write(flowing.lines(form, result.columns, result.rows, rest))
 
 
 @click.command()
@@ -145,7 +132,7 @@ def _show_results(state: State, results: Sequence[QueryResult], *, pending: bool
             **({"results": each} if len(results) > 1 else {}),
             **meta_json(last),
         }
-        _write(render.json_lines(shown.columns, shown.rows, rest))
+        flowing.write(render.json_lines(shown.columns, shown.rows, rest))
         return
     with_rows = [result for result in results if result.columns]
     for number, result in enumerate(with_rows):

@@ -1,6 +1,7 @@
 """Rows as text: table, CSV, NDJSON, Markdown, JSON.
 
-Pure but for characters that are not ASCII: their width, and in JSON whether stdout can carry them. Yields lines, so that a large result is never one string.
+Pure but for characters that are not ASCII: their width, and in JSON whether stdout can carry them. Yields lines, so that a large result is never one string;
+all forms but the table take rows as they come.
 
 1. Every value can be told from every other: a REAL is printed with the digits that read back as the same REAL and
    never like an INTEGER; a BLOB is `X'…'`, in JSON `{"base64": "…"}`. Only NULL and the text 'NULL' look alike in
@@ -16,14 +17,17 @@ import base64
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from virke.cli.state import json_text, printable
 from virke.cli.terminal import cell_width
 
 Value = None | int | float | str | bytes
-Rows = Sequence[Sequence[Value]]
+Row = Sequence[Value]
+Rows = Sequence[Row]
+Flow = Iterable[Row]
+"""Rows that are asked for once, one after the other."""
 
 EXACT_INTEGER_MAX: Final = (1 << 53) - 1
 FORMATS: Final = ("table", "json", "csv", "ndjson", "markdown")
@@ -81,7 +85,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return GAP.join(padded).rstrip(" ")
 
 
-def markdown(columns: Sequence[str], rows: Rows) -> Iterator[str]:
+def markdown(columns: Sequence[str], rows: Flow) -> Iterator[str]:
     """A table in GitHub's Markdown."""
     yield _markdown_row(columns)
     yield _markdown_row(["---"] * len(columns))
@@ -94,7 +98,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(escaped) + " |"
 
 
-def csv(columns: Sequence[str], rows: Rows) -> Iterator[str]:
+def csv(columns: Sequence[str], rows: Flow) -> Iterator[str]:
     """CSV (RFC 4180, but with Unix line ends): a header, NULL as nothing, the empty text as `""`."""
     yield ",".join(_csv_cell(column) for column in columns)
     for row in rows:
@@ -107,7 +111,7 @@ def _csv_cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def ndjson(columns: Sequence[str], rows: Rows) -> Iterator[str]:
+def ndjson(columns: Sequence[str], rows: Flow) -> Iterator[str]:
     """One JSON object for each row; the second column of a name is `name_2`, the third `name_3`."""
     names = unique(columns)
     for row in rows:
@@ -128,12 +132,16 @@ def unique(columns: Sequence[str]) -> list[str]:
     return names
 
 
-def json_lines(columns: Sequence[str], rows: Rows, rest: Mapping[str, object]) -> Iterator[str]:
+def json_lines(columns: Sequence[str], rows: Flow, rest: Mapping[str, object]) -> Iterator[str]:
     """One JSON object: `columns`, `rows` (arrays, a line each), then the entries of `rest`."""
     yield f'{{"columns": {_dumps(list(columns))},'
     yield ' "rows": ['
-    last = len(rows) - 1
-    for at, row in enumerate(rows):
-        yield "  " + _dumps([json_of(value) for value in row]) + ("," if at < last else "")
+    line = None
+    for row in rows:
+        if line is not None:
+            yield line + ","
+        line = "  " + _dumps([json_of(value) for value in row])
+    if line is not None:
+        yield line
     entries = "".join(f",\n {_dumps(key)}: {_dumps(value)}" for key, value in rest.items())
     yield f" ]{entries}}}"
