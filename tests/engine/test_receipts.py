@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.world import make, reopen
 from virke.engine.database import Database
-from virke.engine.readers import Reader
+from virke.engine.reader import Reader
 from virke.engine.results import Meta
 from virke.stores.base import Store
 from virke.stores.counted import CountingStore

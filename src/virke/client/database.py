@@ -62,7 +62,6 @@ class RemoteDatabase(Database):
         self,
         sql: str,
         params: Parameters = (),
-        *,
         consistency: str | None = None,
         bookmark: str | None = None,
         meta: bool = False,

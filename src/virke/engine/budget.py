@@ -119,11 +119,12 @@ def collect_rows(
     try:
         if at_once == 1:  # values may be long: no copy is made to count them
             return _pay(cursor, [], _shared(budget), spend)
-        if (first := next(cursor, None)) is None:
-            return []
-        rows = [first]
-        if (second := next(cursor, None)) is not None:  # a result of one row costs a tenth less this way
-            rows += [second, *islice(cursor, at_once - 2)]
+        rows: list[Row] = []
+        for row in cursor:
+            if rows:  # a result of one row costs a tenth less this way
+                rows += [row, *islice(cursor, at_once - 2)]
+                break
+            rows.append(row)
         if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
             return rows  # most results end here
         return _collect_more(cursor, rows, budget, at_once, spend=spend)

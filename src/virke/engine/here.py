@@ -20,7 +20,8 @@ from virke.core.lineage import Behind, Contradicts, held_against
 from virke.engine import sqlite
 from virke.engine.connection import STATEMENT_CHARS_KEPT
 from virke.engine.freshness import Shown
-from virke.engine.readers import PLAIN_PARAMETERS, Known, Reader, Readers, WritesInstead
+from virke.engine.reader import Known, Reader
+from virke.engine.readers import PLAIN_PARAMETERS, Readers, WritesInstead
 from virke.engine.results import QueryResult, mark_in
 from virke.engine.snapshot import SnapshotGone
 from virke.errors import Invalid, NotHere, TimedOut, VirkeError

@@ -40,6 +40,7 @@ from virke.engine.sqlite.opening import (
     without_triggers,
 )
 from virke.engine.sqlite.parameters import (
+    PLAIN_TYPES,
     Parameter,
     Parameters,
     Plain,
@@ -70,6 +71,7 @@ __all__ = [
     "MEMORY_ERRORS",
     "MODES",
     "NO_DEADLINE",
+    "PLAIN_TYPES",
     "PROGRESS_STEPS",
     "QUIET",
     "READ_ONLY",
