@@ -67,6 +67,8 @@ STORY: list[tuple[str, ...]] = [
     ("db query", "SELECT 1", "--db", "missing"),
     ("db query", "SELECT 1", "--db", "missing", "--json"),
     ("db query", "SELECT 1", "--db", "a/b"),
+    ("shell",),
+    ("shell", "missing"),
     ("db schema",),
     ("db schema", "users", "--json"),
     ("db schema", "nothing"),

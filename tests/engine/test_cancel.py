@@ -1,4 +1,4 @@
-"""A read that takes too long: less time for one call, an end from another thread; and rows that are read one by one."""
+"""A statement that takes too long: less time for one call, an end from another thread; and rows that are read one by one."""
 
 from __future__ import annotations
 
@@ -82,10 +82,26 @@ def test_a_cancel_ends_a_read_from_another_thread(real: Database) -> None:
     until_running(real)
     cancel.cancel()
     thread.join(WAIT_S)
-    assert [str(one) for one in outcome] == ["the read was cancelled"]
+    assert [str(one) for one in outcome] == ["the statement was cancelled"]
     assert isinstance(outcome[0], TimedOut)
     assert real.query(NUMBERS, (10_000,)).rows[-1] == (10_000,)
     assert len(real._readers.idle) == 1
+
+
+@pytest.mark.native
+def test_a_cancel_ends_a_write_and_nothing_of_it_is_in_history(real: Database) -> None:
+    """The connection serves the next write."""
+    real.execute("CREATE TABLE t (n)")
+    version, cancel = real.version, Cancel()
+    thread, outcome = in_thread(lambda: real.query(f"INSERT INTO t {ENDLESS}", cancel=cancel))
+    while cancel._running is None:
+        threading.Event().wait(0.001)
+    cancel.cancel()
+    thread.join(WAIT_S)
+    assert [str(one) for one in outcome] == ["the statement was cancelled; nothing was changed"]
+    assert isinstance(outcome[0], TimedOut)
+    assert (real.version, real.query("SELECT * FROM t").rows) == (version, [])
+    assert real.query("INSERT INTO t VALUES (1) RETURNING n").rows == [(1,)]
 
 
 def test_a_cancel_before_the_read_ends_it_too(db: Database) -> None:

@@ -35,7 +35,7 @@ _META = click.option("--meta", is_flag=True, help="Say what the command cost: re
 
 
 @click.command()
-@click.argument("sql")
+@click.argument("sql", required=False)
 @_PARAMETER
 @click.option("--format", "form", type=click.Choice(render.FORMATS), help="How to print the rows. [default: table]")
 @click.option("--csv", "form", flag_value="csv", help="As CSV.")
@@ -44,18 +44,28 @@ _META = click.option("--meta", is_flag=True, help="Say what the command cost: re
 @_META
 @global_options
 @pass_state
-def query(state: State, sql: str, values: tuple[str, ...], *, form: str | None, meta: bool) -> None:
-    """Run one statement and print its rows."""
+def query(state: State, sql: str | None, values: tuple[str, ...], *, form: str | None, meta: bool) -> None:
+    """Run one statement and print its rows.
+
+    On a terminal, without SQL, this is virke shell.
+    """
+    if sql is None:
+        if values or form or meta or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise click.MissingParameter(param_type="argument", param_hint="'SQL'", ctx=click.get_current_context())
+        from virke.cli.shell import open_shell
+
+        return open_shell(state)
     if state.json and form not in (None, "json"):
         raise UsageError(f"--json and {form} contradict each other")
     form = "json" if state.json else form or "table"
     params = bind(values, _names(sql) if values else [])
     with receipted(state, meta) as charge, open_database(state) as database:
         if form != "table" and not meta and flowing.show(database, (sql, params), form):
-            return
+            return None
         with flowing.hinted(form):
             result = charge(lambda counts: database.query(sql, params, meta=counts))
     show_rows(result, form)
+    return None
 
 
 def _names(sql: str) -> list[str]:

@@ -29,7 +29,7 @@ def status(state: State) -> None:
     if state.json:
         state.data(_status_json(found))
         return
-    for label, text in _status_lines(found):
+    for label, text in status_lines(found):
         click.echo(printable(f"{label:<14}{text}"))
     for write in found.rejected_writes:
         when = instant(write.at_ms)
@@ -37,7 +37,7 @@ def status(state: State) -> None:
         click.echo(printable(line))
 
 
-def _status_lines(found: Status) -> list[tuple[str, str]]:
+def status_lines(found: Status) -> list[tuple[str, str]]:
     """What `status` prints for people, label and text."""
     return [
         ("database", found.name),

@@ -87,7 +87,7 @@ class RootGroup(LazyGroup):
         except (SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # a panic of a client library is no `Exception`
-            code = _report(error, state.json or "--json" in line)
+            code = report(error, state.json or "--json" in line)
         sys.exit(code)
 
     def _run(self, line: list[str], state: State) -> int:
@@ -125,7 +125,7 @@ def _interrupted(end: KeyboardInterrupt) -> int:
     return exit_code_of(end)
 
 
-def _report(error: BaseException, as_json: bool) -> int:
+def report(error: BaseException, as_json: bool) -> int:
     """Say what went wrong, and give the exit code."""
     if os.environ.get("VIRKE_DEBUG") and not isinstance(error, click.ClickException):
         click.echo(fit_for(sys.stderr, "".join(format_exception(error))), err=True, nl=False)

@@ -24,6 +24,8 @@ EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 _NUDGE_S: Final = 0.05
 _NUDGES_MAX: Final = 100
+_seen = 0
+"""How many signals came that were not heeded."""
 _ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -60,6 +62,12 @@ def end_by_signals() -> None:
     threading.Thread(target=_watch, args=arguments, name="virke-signals", daemon=True).start()
 
 
+def heeded() -> None:
+    """A Ctrl-C did what it was for, and the command goes on: the next signal is the first again."""
+    global _seen
+    _seen = 0
+
+
 def _end(number: int, frame: FrameType | None) -> None:
     raise Ended(number)
 
@@ -70,16 +78,19 @@ def _nudged(number: int, frame: FrameType | None) -> None:
 
 def _watch(signals: int, heard: frozenset[int], main_thread: int) -> None:
     """Read the numbers of signals as they arrive, whatever the main thread does meanwhile, and see that it meets the first."""
-    seen = nudges = 0
+    global _seen
+    nudges = 0
     number = int(signal.SIGINT)
-    while seen < 2:
-        is_nudging = seen and nudges < _NUDGES_MAX and hasattr(signal, "pthread_kill")
+    while _seen < 2:
+        is_nudging = _seen and nudges < _NUDGES_MAX and hasattr(signal, "pthread_kill")
         if is_nudging and not select.select([signals], [], [], _NUDGE_S)[0]:
             signal.pthread_kill(main_thread, signal.SIGURG)
             nudges += 1
             continue
         number = os.read(signals, 1)[0]
-        seen += number in heard
+        if number in heard:
+            _seen += 1
+            nudges = 0 if _seen == 1 else nudges
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), _SHOW_CURSOR + b"\n")  # a progress bar may have hidden it
     os._exit(128 + number)

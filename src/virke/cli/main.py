@@ -23,6 +23,7 @@ COMMANDS: Final[Table] = {
         "Take the database to a node or a store, with its migrations; or the project to Fastly Compute.",
     ),
     "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
+    "shell": ("virke.cli.shell:shell", "Type statements and see their rows; `.help` lists what else there is."),
     "serve": ("virke.cli.serve:serve", "Serve the databases of a store over HTTP."),
     "token": ("virke.cli.main:token", "Create, list and revoke the tokens of a store."),
     "doctor": ("virke.cli.doctor:doctor", "Prove that a store keeps what Virke needs, or refuse it."),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_database(state: State) -> Iterator[Database]:
+def open_database(state: State, *, read_only: bool = False) -> Iterator[Database]:
     """The database that the options, the environment or the nearest virke.toml name.
 
     Raises:
@@ -35,7 +35,7 @@ def open_database(state: State) -> Iterator[Database]:
     name, store = target(state)
     from virke.opening import connect
 
-    database = connect(name, store, background=False, memory_mb=memory_mb_of(load()))
+    database = connect(name, store, read_only=read_only, background=False, memory_mb=memory_mb_of(load()))
     try:
         yield database
     except BaseException:

@@ -85,6 +85,17 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return GAP.join(padded).rstrip(" ")
 
 
+def lines_of(columns: Sequence[str], rows: Flow) -> Iterator[str]:
+    """Each value on a line of its own, after its column; a blank line between rows."""
+    titles = [printable(column) for column in columns]
+    width = max(map(cell_width, titles), default=0)
+    for number, row in enumerate(rows):
+        if number:
+            yield ""
+        for title, value in zip(titles, row, strict=True):
+            yield f"{' ' * (width - cell_width(title))}{title} = {printable(text_of(value))}"
+
+
 def markdown(columns: Sequence[str], rows: Flow) -> Iterator[str]:
     """A table in GitHub's Markdown."""
     yield _markdown_row(columns)

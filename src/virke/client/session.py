@@ -27,7 +27,7 @@ from virke.engine.results import QueryResult, Stamp
 from virke.engine.sqlite import split
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import check_no_open_transaction
-from virke.errors import Denied, Invalid, VirkeError
+from virke.errors import Denied, Invalid, OutcomeUnknown, TimedOut, VirkeError
 
 KEY_BYTES: Final = 16
 _NOTHING_YET: Final = Stamp(0, "")
@@ -127,7 +127,13 @@ class Session:
             key=None if is_read else _key(sql),
             terms=self._with_bookmark(terms),
         )
-        answer = self.ask(request, terms.cancel)
+        try:
+            answer = self.ask(request, terms.cancel)
+        except TimedOut as error:
+            if is_read or terms.cancel is None or not terms.cancel.is_cancelled:
+                raise
+            text = "the statement was cancelled before the node answered: it may have been done, look at the data"
+            raise OutcomeUnknown(text) from error
         found = reading.json_of(answer)
         return self._seen(reading.understood(lambda body: reading.result_of(body, answer.headers), found))
 

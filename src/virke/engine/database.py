@@ -123,7 +123,7 @@ class Database:
 
         `consistency` and `bookmark` override the database's setting, `timeout_ms` shortens it. With `read_only` a
         statement that writes is `Denied`; else it may do what `scope` allows. `at` reads an earlier version. `cancel` lets
-        another thread end a read. With `meta` the result carries a receipt of what it cost (`QueryResult.meta`).
+        another thread end the statement while it runs; a commit that has begun goes on. With `meta` the result carries a receipt of what it cost (`QueryResult.meta`).
 
         Raises:
             SqlError, Invalid, Denied, TimedOut, TooLarge, NotFound: nothing was changed.
@@ -144,7 +144,7 @@ class Database:
             if terms.read_only or at is not None:
                 raise ReadOnly("this statement writes, and only reads are allowed here; nothing was changed") from None
         (cancel or Cancel()).check()
-        return self._writes.run(steps_of([(sql, params)]), None, timeout_ms=timeout_ms, scope=scope)[0]
+        return self._writes.run(steps_of([(sql, params)]), None, timeout_ms=timeout_ms, scope=scope, cancel=cancel)[0]
 
     def query_rows(
         self,

@@ -15,6 +15,7 @@ from virke.engine.queue import Pending
 from virke.engine.results import QueryResult
 from virke.engine.sessions import run_session
 from virke.engine.volume import Volume
+from virke.errors import TimedOut
 from virke.scopes import Scope
 
 
@@ -32,8 +33,16 @@ def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volu
     first_run = pending.first_run
     connection.draw_random_from(SeededBytes(first_run.seed) if first_run else None)
     try:
+        if pending.cancel:
+            pending.cancel.attach(connection)  # after the deadline, which a cancel replaces
         answers = _run_or_find(connection, program, base.root, budget)
+    except TimedOut:
+        if pending.cancel and pending.cancel.is_cancelled:
+            raise TimedOut("the statement was cancelled; nothing was changed") from None
+        raise
     finally:
+        if pending.cancel:
+            pending.cancel.detach()
         connection.guard.deadline = sqlite.NO_DEADLINE
     check_answers(first_run, answers)
     return answers

@@ -22,6 +22,7 @@ from virke.core.root import JournalMark
 from virke.engine.answers import FirstRun
 from virke.engine.programs import Answer, Program
 from virke.engine.results import QueryResult
+from virke.engine.terms import Cancel
 from virke.errors import VirkeError
 from virke.stores.receipt import Receipt
 
@@ -30,12 +31,13 @@ class Pending:
     """A program in line, and what became of it: `answers` or `error`, once it is `done`.
 
     `mark` says which journal entry it is, `first_run` what came of it before it was journalled. `receipt` is written if
-    the caller wants one. `grew` is told of what its rows take (`ResultBudget`). `foreign_keys` is the mode that the program left behind, for the caller's next one.
+    the caller wants one; `cancel` ends it while its statements run. `grew` is told of what its rows take (`ResultBudget`). `foreign_keys` is the mode that the program left behind, for the caller's next one.
     """
 
     __slots__ = (
         "_wake",
         "answers",
+        "cancel",
         "done",
         "error",
         "first_run",
@@ -56,6 +58,7 @@ class Pending:
         receipt: Receipt | None = None,
         on_done: Callable[[Pending], None] | None = None,
         grew: Callable[[int], None] | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         self.program = program
         self.mark = mark
@@ -63,6 +66,7 @@ class Pending:
         self.receipt = receipt
         self.on_done = on_done
         self.grew = grew
+        self.cancel = cancel
         self.answers: list[Answer] | None = None
         self.error: VirkeError | None = None
         self.foreign_keys = program.foreign_keys

@@ -25,7 +25,7 @@ class Endable(Protocol):
 
 
 class Cancel:
-    """A handle with which another thread ends a read; one for each call.
+    """A handle with which another thread ends a statement; one for each call.
 
     `grew` is told what the rows take that are collected so far, after each MiB or more, and may refuse them by an error.
     """
@@ -37,27 +37,27 @@ class Cancel:
         self._lock = threading.Lock()
 
     def cancel(self) -> None:
-        """End the read as soon as SQLite can be interrupted: it raises `TimedOut`."""
+        """End the statement as soon as SQLite can be interrupted: it raises `TimedOut`."""
         with self._lock:
             self.is_cancelled = True
             if self._running is not None:
                 self._running.expire()
 
     def attach(self, running: Endable) -> None:
-        """This runs the read from now on; its deadline is set. Raises `TimedOut`: the read was cancelled before."""
+        """This runs the statement from now on; its deadline is set. Raises `TimedOut`: it was cancelled before."""
         with self._lock:
             self.check()
             self._running = running
 
     def detach(self) -> None:
-        """The read is over: what ran it may run another one."""
+        """The statement is over: what ran it may run another one."""
         with self._lock:
             self._running = None
 
     def check(self) -> None:
-        """Raise `TimedOut` if the read was cancelled."""
+        """Raise `TimedOut` if it was cancelled."""
         if self.is_cancelled:
-            raise TimedOut("the read was cancelled")
+            raise TimedOut("the statement was cancelled")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from virke.engine.programs import Program, Step, hash_key
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed, QueryResult
 from virke.engine.taking_turns import Claimant
+from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction, check_no_open_transaction
 from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
@@ -82,6 +83,7 @@ class Writes:
         timeout_ms: int | None = None,
         scope: Scope = Scope.ADMIN,
         foreign_keys: bool | None = None,
+        cancel: Cancel | None = None,
     ) -> list[QueryResult]:
         """Run steps as one program; `counts_only`: the caller is answered the rows affected. Raises as `Database.run`.
 
@@ -98,7 +100,7 @@ class Writes:
         )
         receipt = Receipt() if meta else current()
         began_at = self._environment.monotonic()
-        pending = Pending(program, receipt=receipt)
+        pending = Pending(program, receipt=receipt, cancel=cancel)
         if self._deferred and self._is_deferred() and not program.stands_alone:
             with writing(receipt):
                 results = self._deferred.submit(program, counts_only=counts_only)

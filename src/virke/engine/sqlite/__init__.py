@@ -54,7 +54,17 @@ from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MO
 from virke.engine.sqlite.randomness import draw_random_from
 from virke.engine.sqlite.raw_text import EscapedRows, can_be_spelled_out, execute
 from virke.engine.sqlite.scoped import RESERVED_PREFIX, why_not
-from virke.engine.sqlite.statement import ALONE, Column, Description, Statement, check_text, describe, keyword, split
+from virke.engine.sqlite.statement import (
+    ALONE,
+    KEYWORDS,
+    Column,
+    Description,
+    Statement,
+    check_text,
+    describe,
+    keyword,
+    split,
+)
 from virke.engine.sqlite.translation import FAILURES, MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
 
 __all__ = [
@@ -68,6 +78,7 @@ __all__ = [
     "FAILURES",
     "HOT_COLUMNS",
     "HOT_VALUE_BYTES",
+    "KEYWORDS",
     "MEMORY_ERRORS",
     "MODES",
     "NO_DEADLINE",

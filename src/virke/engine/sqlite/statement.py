@@ -21,6 +21,8 @@ from virke.scopes import Scope
 
 ALONE: Final = ("VACUUM", "PRAGMA")
 """What refuses a transaction, or has no effect in one."""
+KEYWORDS: Final = frozenset(apsw.keywords)
+"""SQLite's keywords, in capitals."""
 _UNBOUND: Final = apsw._null_bindings  # type: ignore[attr-defined]
 """Bindings for a statement that is described but not run: as many NULLs as it needs."""
 
