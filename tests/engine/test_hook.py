@@ -107,3 +107,21 @@ def test_a_collation_that_fails_is_an_error_that_names_it(db: Database) -> None:
             "SELECT column1 FROM (VALUES ('a'), ('b')) ORDER BY 1 COLLATE backwards", (), 1 << 20
         )
     assert db.query("SELECT count(*) FROM t").rows == [(0,)]
+
+
+def test_a_function_of_the_application_comes_before_one_that_sqlite_s_shell_has(tmp_path: Path) -> None:
+    def add(made: Extensions) -> None:
+        made.add_function("regexp", lambda *given: 7)
+
+    with virke.connect(NAME, memory_store(), create=True, on_connect=add, state_dir=tmp_path, background=False) as mine:
+        assert mine.query("SELECT 'a' REGEXP 'b'").rows == [(7,)]
+
+
+def test_what_was_lent_gives_way_to_what_the_application_adds_later() -> None:
+    with make() as db:
+        connection = db._readers._new_reader().connection
+        asked = "SELECT 'a' REGEXP 'b'"
+        assert connection.fetch(asked, (), 1000)[1] == [(0,)]
+        connection.extend(lambda made: made.add_function("regexp", lambda *given: 7))
+        assert connection.fetch(asked, (), 1000)[1] == [(7,)]
+        connection.close()

@@ -293,3 +293,17 @@ def test_what_is_said_to_other_programs_is_passed_over_with_a_warning(database: 
     assert database.query("SELECT a FROM t").rows == [("\n.mode of transport\n",)]
     many = import_file(database, write("y.sql", "PRAGMA no_such_thing;\n" * 1000))
     assert (len(many.warnings), many.warnings[-1]) == (21, "and 980 more of this kind")
+
+
+def test_a_dump_may_use_the_functions_of_the_shell(database: Database, other: Database, tmp_path: Path) -> None:
+    """And its export comes in again."""
+    dump = tmp_path / "dump.sql"
+    dump.write_text(
+        "CREATE TABLE a (code TEXT CHECK (code REGEXP '^[a-z]+$'));\nINSERT INTO a VALUES ('abc');\n"
+        "CREATE TABLE n (v INTEGER);\nINSERT INTO n SELECT value FROM generate_series(1, 100);\n"
+    )
+    import_file(database, dump)
+    assert database.query("SELECT count(*), sum(v), (SELECT code FROM a) FROM n").rows == [(100, 5050, "abc")]
+    export_file(database, tmp_path / "again.sql")
+    import_file(other, tmp_path / "again.sql")
+    assert other.query("SELECT count(*), sum(v), (SELECT code FROM a) FROM n").rows == [(100, 5050, "abc")]

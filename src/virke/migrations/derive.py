@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from virke.engine.sqlite import Connection, Error, Guard, open_connection
+from virke.engine.sqlite import Connection, Error, Guard, lend_all, open_connection
 from virke.migrations.statements import Statement
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ def _last_name(statement: Statement, at: int) -> tuple[str, int]:
 
 def _rehearse(before: Schema, after: Schema, undo: str) -> bool:
     """Whether `undo` makes `before` out of `after`, tried on an empty database in memory (invariant 2)."""
-    connection = open_connection(":memory:", vfs=None, guard=Guard(), cache_kib=256, value_bytes_max=1 << 30)
+    guard = Guard()
+    connection = open_connection(":memory:", vfs=None, guard=guard, cache_kib=256, value_bytes_max=1 << 30)
+    lend_all(connection, guard)
     try:
         for _, sql in after.objects.values():
             connection.execute(sql).fetchall()

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 from virke.core.page import PAGE_SIZE_DEFAULT, header_page_size, lock_page
 from virke.engine.clock_vfs import clock_vfs
-from virke.engine.sqlite import Connection, Error, Guard, open_connection, translate
+from virke.engine.sqlite import Connection, Error, Guard, lend_all, open_connection, translate
 from virke.errors import Corrupt, Invalid, TooLarge, Unavailable
 from virke.transfer.leftovers import PREFIX, in_use, remove_leftovers
 from virke.transfer.source import Progress, silent
@@ -165,6 +165,7 @@ class Scratch:
                     "PRAGMA locking_mode=EXCLUSIVE"
                 ).fetchall()
                 connection.set_authorizer(guard.authorize)
+                lend_all(connection, guard)
                 yield connection, guard
             finally:
                 connection.close()

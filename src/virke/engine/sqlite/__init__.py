@@ -25,6 +25,7 @@ from virke.engine.sqlite.guard import (
     interrupt_overdue,
     is_reserved,
 )
+from virke.engine.sqlite.lending import lend_all
 from virke.engine.sqlite.linear import install_linear
 from virke.engine.sqlite.opening import (
     SQLITE_VERSION,
@@ -129,6 +130,7 @@ __all__ = [
     "interrupt_overdue",
     "is_reserved",
     "keyword",
+    "lend_all",
     "limit_caches",
     "limit_text",
     "limit_values",

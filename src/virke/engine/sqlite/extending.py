@@ -17,6 +17,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 import apsw
 
 from virke.engine.sqlite.guard import Authorizer, Guard, is_reserved
+from virke.engine.sqlite.lending import lent_arguments
 from virke.engine.sqlite.linear import REPLACED
 from virke.errors import Invalid, SqlError, VirkeError
 
@@ -80,9 +81,11 @@ class Extensions:
         """
         self._take_name(name)
         called = function and _named(name, function)
-        self._connection.create_scalar_function(
-            name, called, arguments, deterministic=deterministic, flags=_flags(innocuous)
-        )
+        also = lent_arguments(name.lower()) if arguments < 0 else ()  # a function with their number would come first
+        for number in (arguments, *also):
+            self._connection.create_scalar_function(
+                name, called, number, deterministic=deterministic, flags=_flags(innocuous)
+            )
 
     def add_aggregate(
         self, name: str, factory: Callable[[], Aggregate] | None, *, arguments: int = -1, innocuous: bool = False

@@ -28,7 +28,7 @@ _Value = None | int | float | str | bytes
 
 def install_linear(connection: apsw.Connection) -> None:
     """Replace `instr`, `replace`, `unhex` and `trim`, `ltrim`, `rtrim` with two arguments, for good."""
-    text = _reader(connection)
+    text = reader_of_text(connection)
 
     def instr(whole: _Value, part: _Value) -> int | None:
         if whole is None or part is None:
@@ -98,7 +98,8 @@ def install_linear(connection: apsw.Connection) -> None:
         connection.create_scalar_function(name, function, arguments, deterministic=True, flags=_FLAGS)
 
 
-def _reader(connection: apsw.Connection) -> Callable[[_Value], str]:
+def reader_of_text(connection: apsw.Connection) -> Callable[[_Value], str]:
+    """What reads a value that is not NULL as the text that SQLite makes of it."""
     itself = weakref.ref(connection)
 
     def text(value: _Value) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from virke.engine.sqlite.opening import Connection
-from virke.engine.sqlite.parameters import Value
+
+if TYPE_CHECKING:
+    from virke.engine.sqlite.parameters import Value
 
 _LEADING_INTEGER: Final = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
 
@@ -26,7 +28,7 @@ def draw_random_from(connection: Connection, draw: Callable[[int], bytes]) -> No
         return number if number > -(1 << 63) else 0  # abs(random()) must not overflow
 
     def randomblob(*asked: Value) -> bytes:
-        length = max(1, _integer_of(asked[0]))
+        length = max(1, integer_of(asked[0]))
         if length > connection.limit(apsw.SQLITE_LIMIT_LENGTH):
             raise apsw.TooBigError("string or blob too big")
         return draw(length)
@@ -36,7 +38,7 @@ def draw_random_from(connection: Connection, draw: Callable[[int], bytes]) -> No
     connection.create_scalar_function("randomblob", randomblob, 1, flags=flags)
 
 
-def _integer_of(value: Value) -> int:
+def integer_of(value: Value) -> int:
     """A value as SQLite's functions take it for an integer."""
     match value:
         case int() | float():

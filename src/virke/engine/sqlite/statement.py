@@ -12,6 +12,7 @@ import apsw
 from virke.engine.sqlite.care import HOT_COLUMNS, HOT_VALUE_BYTES, SLOW, SLOW_VALUE_BYTES
 from virke.engine.sqlite.columns import ColumnChange, column_change
 from virke.engine.sqlite.guard import Guard, Seen
+from virke.engine.sqlite.lending import lend, missing_in
 from virke.engine.sqlite.opening import Connection
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, MODES
 from virke.engine.sqlite.scoped import why_not
@@ -113,8 +114,8 @@ class Statement:
         )
 
 
-def describe(connection: Connection, guard: Guard, sql: str) -> Statement:
-    """Prepare the first statement of `sql`.
+def describe(connection: Connection, guard: Guard, sql: str, lent: frozenset[str] = frozenset()) -> Statement:
+    """Prepare the first statement of `sql`; what it asks for of SQLite's shell is lent (`lent`: was a moment ago).
 
     Raises:
         SqlError: it does not parse, or names what does not exist.
@@ -155,6 +156,9 @@ def describe(connection: Connection, guard: Guard, sql: str) -> Statement:
     except (apsw.Error, ValueError, TypeError) as error:
         if seen.is_late:
             raise TimedOut("the statement takes too long to prepare: its views and subqueries are too many") from error
+        if (name := missing_in(error)) and name not in lent:
+            lend(connection, guard, name)
+            return describe(connection, guard, sql, lent | {name})
         if keyword(sql) == "ALTER" and (change := column_change(sql)):
             return _altering(guard, change, sql)
         raise translate(error, guard, sql) from error
