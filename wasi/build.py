@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from wasi.compiling import CompileError, compile_library
+from wasi.compiling import CompileError, compile_libraries
 from wasi.packing import NAME, wheel_of
 from wasi.sources import SourceError, Sources, fetch
 
@@ -18,7 +18,7 @@ VENDOR: Final = Path(__file__).parent.parent / "src" / "virke" / "edge" / "vendo
 
 def build(sources: Sources, work: Path) -> Path:
     """The wheel, made in the empty folder `work`."""
-    return wheel_of(compile_library(sources, work), sources, work)
+    return wheel_of(compile_libraries(sources, work), sources, work)
 
 
 def tracked() -> Path:

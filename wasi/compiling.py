@@ -1,4 +1,4 @@
-"""Compiles apsw and SQLite into the shared library that a Python component links.
+"""Compiles apsw with SQLite, and what frames cost most of, into the shared libraries that a Python component links.
 
 The result depends on the sources and on what is written here, not on the folder: paths are relative, nothing has a date, and the
 compiler's caches start empty.
@@ -15,7 +15,9 @@ from typing import Final
 
 from wasi.sources import HERE, Sources
 
-LIBRARY: Final = "apsw.cpython-314-wasm32-wasi.so"
+_SUFFIX: Final = "cpython-314-wasm32-wasi.so"
+LIBRARY: Final = f"apsw.{_SUFFIX}"
+FRAMES: Final = f"virke_frames.{_SUFFIX}"
 
 FEATURES: Final = (
     "CARRAY COLUMN_METADATA DBSTAT_VTAB FTS3 FTS3_PARENTHESIS FTS4 FTS5 GEOPOLY MATH_FUNCTIONS PERCENTILE PREUPDATE_HOOK "
@@ -46,23 +48,45 @@ class CompileError(Exception):
     """The compiler refused, or the headers are not the expected ones."""
 
 
-def compile_library(sources: Sources, work: Path) -> Path:
-    """The shared library, in `work`, which must be empty. Raises `CompileError`."""
+def compile_libraries(sources: Sources, work: Path) -> list[Path]:
+    """The shared libraries, in `work`, which must be empty. Raises `CompileError`."""
     shutil.copytree(sources.apsw / "src", work / "apsw")
     shutil.copytree(sources.headers, work / "python")
     (work / "sqlite").mkdir()
     for name in ("sqlite3.c", "sqlite3.h", "sqlite3ext.h"):
         shutil.copyfile(sources.sqlite / name, work / "sqlite" / name)
-    for name in ("unit.c", "system.c"):
+    for name in ("common_defs.h", "libdeflate.h", "lib"):
+        found = sources.libdeflate / name
+        (shutil.copytree if found.is_dir() else shutil.copyfile)(found, _made(work / "libdeflate") / name)
+    for name in ("unit.c", "system.c", "frames.c"):
         shutil.copyfile(HERE / name, work / name)
     _narrow(work / "python" / "pyconfig.h")
+    _widen(work / "libdeflate" / "common_defs.h")
     defines = [f"-D{name}={value}" for name, value in DEFINES.items()]
     includes = ["-Ipython", "-Isqlite", "-Iapsw", "-I."]
+    _compile(sources, work, "unit.c", LIBRARY, *defines, *includes)
+    _compile(sources, work, "frames.c", FRAMES, "-DNDEBUG=1", "-Ipython", "-Ilibdeflate")
+    return [work / LIBRARY, work / FRAMES]
+
+
+def _widen(header: Path) -> None:
+    """WebAssembly has integers of 64 bits, although its addresses have 32: libdeflate takes its bits from one."""
+    text, times = re.subn(r"(?m)^typedef size_t machine_word_t;", "typedef u64 machine_word_t;", header.read_text())
+    if times != 1:
+        raise CompileError(f"{header.name} defines machine_word_t in {times} places; 1 was expected")
+    header.write_text(text)
+
+
+def _compile(sources: Sources, work: Path, unit: str, library: str, *options: str) -> None:
     target = ["-target", "wasm32-wasi", "-fPIC", "-O2", "-Wno-everything"]
-    _zig(sources, work, "cc", *target, *defines, *includes, "-c", "unit.c", "-o", "apsw.o")
+    _zig(sources, work, "cc", *target, *options, "-c", unit, "-o", f"{unit}.o")
     link = ["-shared", "--experimental-pic", "--strip-all", "--unresolved-symbols=import-dynamic"]
-    _zig(sources, work, "wasm-ld", *link, "--export=PyInit_apsw", "apsw.o", "-o", LIBRARY)
-    return work / LIBRARY
+    _zig(sources, work, "wasm-ld", *link, f"--export=PyInit_{library.split('.')[0]}", f"{unit}.o", "-o", library)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _narrow(header: Path) -> None:

@@ -1,10 +1,11 @@
-"""Packs the library into a wheel whose bytes depend on its files only: fixed dates, fixed order, not compressed."""
+"""Packs the libraries into a wheel whose bytes depend on its files only: fixed dates, fixed order, not compressed."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,15 +17,16 @@ _DATE: Final = (1980, 1, 1, 0, 0, 0)
 _UNIX: Final = 3
 
 
-def wheel_of(library: Path, sources: Sources, folder: Path) -> Path:
+def wheel_of(libraries: Sequence[Path], sources: Sources, folder: Path) -> Path:
     """The wheel, in `folder`; its version is apsw's."""
     version = sources.apsw.name.removeprefix("apsw-")
     info = f"{NAME}-{version}.dist-info"
     files = {
-        library.name: library.read_bytes(),
+        **{library.name: library.read_bytes() for library in libraries},
         f"{info}/METADATA": _metadata(version),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: virke\nRoot-Is-Purelib: false\nTag: {TAG}\n".encode(),
         f"{info}/licenses/LICENSE": (sources.apsw / "LICENSE").read_bytes(),
+        f"{info}/licenses/COPYING.libdeflate": (sources.libdeflate / "COPYING").read_bytes(),
     }
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
     target = folder / f"{NAME}-{version}-{TAG}.whl"
@@ -44,6 +46,7 @@ def _metadata(version: str) -> bytes:
         f"Version: {version}\n"
         "Summary: apsw and SQLite as a shared library for Python components (WASI), for Virke at the edge.\n"
         "License-File: LICENSE\n"
+        "License-File: COPYING.libdeflate\n"
         "Requires-Python: ==3.14.*\n"
     ).encode()
 

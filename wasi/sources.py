@@ -43,6 +43,7 @@ class Sources:
 
     apsw: Path
     sqlite: Path
+    libdeflate: Path
     headers: Path
     compiler: Path
 
@@ -64,9 +65,11 @@ def fetch(folder: Path) -> Sources:
         folder,
         PYTHONPATH=str(HERE / "metadata"),
     )
+    crates = _vendored(folder)
     return Sources(
         apsw=_unpacked_sdist(_only(pip_folder, "apsw-*.tar.gz"), folder),
-        sqlite=_vendored(folder) / "libsqlite3-sys" / "sqlite3",
+        sqlite=crates / "libsqlite3-sys" / "sqlite3",
+        libdeflate=crates / "libdeflate-sys" / "libdeflate",
         headers=_unzipped(jar(folder), HEADERS, folder / "python"),
         compiler=_compiler(_only(pip_folder, "ziglang-*.whl"), folder),
     )

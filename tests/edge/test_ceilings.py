@@ -16,40 +16,40 @@ from tests.edge.sizes import KINDS, Cost, Costs, filled, inserted, measured
 
 CEILINGS: Final = {
     0.1: Costs(
-        cold_select=Cost(21_000_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(34_000_000, 4, 4, 1, 500_000),
+        cold_select=Cost(16_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(25_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
+        warm_insert=Cost(12_500_000, 2, 1, 1, 40_000),
     ),
     1.0: Costs(
-        cold_select=Cost(19_500_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(45_000_000, 5, 5, 1, 500_000),  # its table's leaf and its index's are in two parts
+        cold_select=Cost(16_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(30_500_000, 5, 5, 1, 500_000),  # its table's leaf and its index's are in two parts
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(24_000_000, 2, 1, 1, 55_000),
+        warm_insert=Cost(15_500_000, 2, 1, 1, 55_000),
     ),
     17.0: Costs(  # the largest that stays in KV
-        cold_select=Cost(25_000_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(39_500_000, 4, 4, 1, 500_000),
+        cold_select=Cost(18_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(28_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(32_000_000, 3, 2, 1, 300_000),  # one of them reads a page of another part
+        warm_insert=Cost(20_000_000, 3, 2, 1, 300_000),  # one of them reads a page of another part
     ),
     20.0: Costs(  # the smallest that does not; one of its inserts splits a page
-        cold_select=Cost(28_000_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(44_000_000, 4, 4, 1, 500_000),
+        cold_select=Cost(21_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(31_500_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(80_000_000, 4, 4, 1, 200_000),
+        warm_insert=Cost(30_000_000, 4, 4, 1, 200_000),
     ),
     300.0: Costs(
-        cold_select=Cost(51_500_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(66_000_000, 4, 4, 1, 500_000),
+        cold_select=Cost(23_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(34_500_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
+        warm_insert=Cost(12_500_000, 2, 1, 1, 40_000),
     ),
     1000.0: Costs(
-        cold_select=Cost(69_000_000, 3, 4, 0, 570_000),
-        cold_insert=Cost(85_500_000, 6, 6, 1, 730_000),
+        cold_select=Cost(29_500_000, 3, 4, 0, 570_000),
+        cold_insert=Cost(52_000_000, 6, 6, 1, 730_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(16_500_000, 2, 1, 1, 40_000),
+        warm_insert=Cost(12_500_000, 2, 1, 1, 40_000),
     ),
 }
 EDGE_INSERTS: Final = 10_000

@@ -17,7 +17,7 @@ import wasmtime
 from wasmtime import component
 
 from wasi.build import tracked
-from wasi.compiling import LIBRARY
+from wasi.compiling import FRAMES, LIBRARY
 from wasi.sources import run, standard_library
 
 HERE: Final = Path(__file__).parent
@@ -72,7 +72,7 @@ def _site(folder: Path) -> Path:
 def _component(folder: Path) -> Path:
     folder.mkdir()
     with zipfile.ZipFile(tracked()) as wheel:
-        wheel.extract(LIBRARY, folder)
+        wheel.extractall(folder, [LIBRARY, FRAMES])
     shutil.copyfile(HERE / "component" / "app.py", folder / "app.py")
     made = folder / "app.wasm"
     tool = Path(sys.executable).with_name("componentize-py")

@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from wasi.build import build, replace, tracked
-from wasi.compiling import FEATURES, LIBRARY, CompileError, compile_library
+from wasi.compiling import FEATURES, FRAMES, LIBRARY, CompileError, compile_libraries
 from wasi.packing import wheel_of
 from wasi.sources import SourceError, Sources, SourceUnavailable, fetch, missing_tools, run
 
@@ -66,7 +66,7 @@ def test_the_wheel_is_whole_and_has_the_version_that_is_locked() -> None:
         [record] = [name for name in pack.namelist() if name.endswith(".dist-info/RECORD")]
         lines = [line.split(",") for line in pack.read(record).decode().splitlines()]
         assert sorted(name for name, _, _ in lines) == sorted(pack.namelist())
-        assert LIBRARY in pack.namelist()
+        assert {LIBRARY, FRAMES} <= set(pack.namelist())
         for name, stated, size in lines[:-1]:
             data = pack.read(name)
             there = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
@@ -82,14 +82,21 @@ def test_the_features_are_those_of_the_native_wheel() -> None:
 
 def a_source(folder: Path) -> Sources:
     apsw_folder = folder / "apsw-9.1"
-    for path in (apsw_folder / "src", folder / "sqlite", folder / "python"):
+    for path in (apsw_folder / "src", folder / "sqlite", folder / "python", folder / "libdeflate" / "lib"):
         path.mkdir(parents=True)
     (apsw_folder / "LICENSE").write_text("as you like")
     (folder / "python" / "pyconfig.h").write_text(HEADER)
     for name in ("sqlite3.c", "sqlite3.h", "sqlite3ext.h"):
         (folder / "sqlite" / name).touch()
+    for name in ("libdeflate.h", "COPYING"):
+        (folder / "libdeflate" / name).touch()
+    (folder / "libdeflate" / "common_defs.h").write_text("typedef size_t machine_word_t;\n")
     return Sources(
-        apsw=apsw_folder, sqlite=folder / "sqlite", headers=folder / "python", compiler=folder / "no compiler"
+        apsw=apsw_folder,
+        sqlite=folder / "sqlite",
+        libdeflate=folder / "libdeflate",
+        headers=folder / "python",
+        compiler=folder / "no compiler",
     )
 
 
@@ -101,10 +108,10 @@ def test_a_wheel_depends_on_its_files_alone(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / LIBRARY).write_bytes(b"\0asm")
         (folder / LIBRARY).chmod(0o755 if name == "one" else 0o600)
-        made.append(wheel_of(folder / LIBRARY, sources, folder).read_bytes())
+        made.append(wheel_of([folder / LIBRARY], sources, folder).read_bytes())
     assert made[0] == made[1]
     (tmp_path / "two" / LIBRARY).write_bytes(b"\0asn")
-    assert wheel_of(tmp_path / "two" / LIBRARY, sources, tmp_path / "two").read_bytes() != made[0]
+    assert wheel_of([tmp_path / "two" / LIBRARY], sources, tmp_path / "two").read_bytes() != made[0]
 
 
 def test_headers_with_other_sizes_are_refused(tmp_path: Path) -> None:
@@ -113,7 +120,16 @@ def test_headers_with_other_sizes_are_refused(tmp_path: Path) -> None:
     (sources.headers / "pyconfig.h").write_text(HEADER.replace("#define SIZEOF_LONG 8\n", ""))
     (tmp_path / "work").mkdir()
     with pytest.raises(CompileError, match="SIZEOF_LONG as 8 in 0 places"):
-        compile_library(sources, tmp_path / "work")
+        compile_libraries(sources, tmp_path / "work")
+
+
+def test_another_libdeflate_is_refused(tmp_path: Path) -> None:
+    """Without words of 64 bits inflating costs a third more, and nothing would say so."""
+    sources = a_source(tmp_path)
+    (sources.libdeflate / "common_defs.h").write_text("typedef uintptr_t machine_word_t;\n")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(CompileError, match="machine_word_t in 0 places"):
+        compile_libraries(sources, tmp_path / "work")
 
 
 def test_the_wheel_of_another_version_goes(tmp_path: Path) -> None:

@@ -57,3 +57,45 @@ def test_the_engine_inside_webassembly(inside: Inside, tmp_path: Path) -> None:
     assert results["failed"] == {}, (tmp_path / "output").read_text()[-5000:]
     assert results["status"] == 0
     assert results["counts"]["passed"] >= PASSED_MIN
+
+
+COMPARED: Final = """
+import random, zlib
+import virke_frames
+from virke.core import codec, strides
+from virke.errors import Corrupt
+
+assert codec.optimised is virke_frames
+made = random.Random(5)
+answer = ""
+for size in (0, 1, 2, 100, 4096, 32768, 65536):
+    for kinds in (1, 3, 40, 256):
+        raw = bytes(made.randrange(kinds) for _ in range(size))
+        kind, data = codec.encode(raw)
+        assert kind == codec.STORED and data == raw or len(data) < size, (size, kinds)
+        packed = data if kind == codec.DEFLATE else zlib.compress(raw, wbits=-15)
+        assert zlib.decompress(packed, -15) == raw == codec.inflate(packed, size, "x") == virke_frames.inflate(packed, size)
+        assert codec.crc32(raw) == zlib.crc32(raw) == codec.crc32(memoryview(raw)) == codec.crc32(bytearray(raw))
+        assert virke_frames.inflate(packed, size + 1) is None and (not size or virke_frames.inflate(packed, size - 1) is None)
+        assert virke_frames.inflate(packed[:-1], size) is None
+        for stride in (1, 7, 255):
+            fast, codec.optimised = strides._sums(raw[:4096], stride), None
+            assert not size or fast == strides._sums(raw[:4096], stride)
+            codec.optimised = virke_frames
+        for _ in range(20 if packed else 0):
+            at = made.randrange(len(packed))
+            bad = packed[:at] + bytes([packed[at] ^ 1 << made.randrange(8)]) + packed[at + 1:]
+            found = virke_frames.inflate(bad, size)
+            assert found is None or len(found) == size
+        answer += "."
+for wrong in (lambda: virke_frames.inflate(b"", -1), lambda: virke_frames.sums(b"a", 0), lambda: virke_frames.crc32("a")):
+    try:
+        wrong()
+    except (ValueError, TypeError):
+        answer += "!"
+"""
+
+
+def test_what_components_have_for_frames_does_what_the_standard_library_does(inside: Inside) -> None:
+    """Checksums, deflate, and sums of strides, also of streams that are damaged (decision 0038)."""
+    assert inside.run(COMPARED) == "." * 28 + "!!!"

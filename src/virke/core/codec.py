@@ -1,7 +1,7 @@
 """One frame's bytes: how a few pages are encoded together, and back.
 
-Pure. The only file that imports `isal`; where it is not installed the standard zlib reads and writes the same
-format (decision 0002). Knows no page numbers.
+Pure. The only file that imports `isal`, and `virke_frames`, which only components have; where neither is installed the
+standard zlib reads and writes the same format (decisions 0002, 0038). Knows no page numbers.
 
 1. Decoding yields exactly the length that the index promises, or raises `Corrupt`; it never allocates more.
 2. A frame that does not shrink is `stored`.
@@ -22,6 +22,12 @@ try:
 except ImportError:  # the same format, slower
     isal_zlib = None
 
+optimised: ModuleType | None
+try:
+    import virke_frames as optimised
+except ImportError:  # not in a component
+    optimised = None
+
 STORED: Final = 0
 DEFLATE: Final = 1
 STRIDED: Final = 2
@@ -34,10 +40,9 @@ _RAW_DEFLATE: Final = -15
 
 def crc32(data: bytes | bytearray | memoryview) -> int:
     """The checksum of frames, indexes and roots (IEEE 802.3)."""
-    if isal_zlib is not None:
-        found: int = isal_zlib.crc32(data)
-        return found
-    return zlib.crc32(data)
+    library = optimised or isal_zlib or zlib
+    found: int = library.crc32(data)
+    return found
 
 
 def can_hold(codec: int, length: int, raw_bytes: int) -> bool:
@@ -47,6 +52,9 @@ def can_hold(codec: int, length: int, raw_bytes: int) -> bool:
 
 def encode(raw: bytes) -> tuple[int, bytes]:
     """The codec chosen for `raw`, and its encoded bytes."""
+    if optimised is not None:
+        shorter: bytes | None = optimised.deflate(raw)
+        return (STORED, raw) if shorter is None else (DEFLATE, shorter)
     if isal_zlib is not None:
         packed: bytes = isal_zlib.compress(raw, 1, _RAW_DEFLATE)
     else:
@@ -76,6 +84,9 @@ def decode(codec: int, data: bytes, *, crc: int, raw_bytes: int, what: str) -> b
 
 def inflate(data: bytes, raw_bytes: int, what: str) -> bytes:
     """What a raw deflate stream holds, at most one byte more than `raw_bytes`. Raises `Corrupt`."""
+    if optimised is not None and (exact := optimised.inflate(data, raw_bytes)) is not None:
+        whole: bytes = exact
+        return whole
     library = zlib if isal_zlib is None else isal_zlib
     inflater = library.decompressobj(_RAW_DEFLATE)
     try:

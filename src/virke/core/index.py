@@ -367,7 +367,7 @@ def decode_index(data: bytes, ref: Ref) -> Index | Stub:
     what = f"segment {ref.identity.part_key(0)}"
     if len(data) != ref.index_length or crc32(data) != ref.index_crc:
         raise Corrupt(f"{what}: index does not match its reference")
-    source = Reader.unsealed(data, what)
+    source = Reader(data[:-4], what)  # the reference's checksum is over the one at the end as well
     if source.raw(len(MAGIC)) != MAGIC:
         raise source.fail("not a segment")
     if (found := source.u16()) not in FORMATS:

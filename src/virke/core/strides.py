@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
+from virke.core import codec
 from virke.core.codec import inflate
 from virke.errors import Corrupt
 
@@ -55,6 +56,9 @@ def _differences(page: bytes, stride: int) -> bytes:
 
 def _sums(page: bytes, stride: int) -> bytes:
     """The inverse: each byte plus all those `stride`, 2 × `stride` … before it, modulo 256."""
+    if codec.optimised is not None:
+        found: bytes = codec.optimised.sums(page, stride)
+        return found
     size = len(page)
     wide = bytearray(_LANE * size)
     wide[::_LANE] = page

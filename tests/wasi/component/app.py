@@ -10,6 +10,7 @@ import traceback
 import types
 
 import apsw  # noqa: F401 (a native module has to be in the image)
+import virke_frames  # noqa: F401
 import wit_world
 
 BUILD = types.ModuleType("_sysconfigdata__wasi_wasm32-wasi")
