@@ -166,9 +166,11 @@ def test_frames_that_are_still_whole_are_copied_as_they_are(monkeypatch: pytest.
     """What is whole is not compressed again, which is what costs the most; what is not is."""
     encoded: list[int] = []
 
-    def counted(pages: tuple[PageNo, ...], raw: bytes, *, part: int, offset: int) -> tuple[Frame, bytes]:
+    def counted(
+        pages: tuple[PageNo, ...], raw: bytes, *, part: int, offset: int, is_plain: bool
+    ) -> tuple[Frame, bytes]:
         encoded.extend(pages)
-        return encode_frame(pages, raw, part=part, offset=offset)
+        return encode_frame(pages, raw, part=part, offset=offset, is_plain=is_plain)
 
     def leaf(n: int, commit: int) -> bytes:
         return b"\x0d" + noise(f"{n} of {commit}", 511)
@@ -185,6 +187,41 @@ def test_frames_that_are_still_whole_are_copied_as_they_are(monkeypatch: pytest.
     assert len(model.index(ref).pages(Version(ref.hi))) == 600
     assert name(model, chain, ref)
     check(model)
+
+
+def test_what_would_not_shrink_is_not_compressed_and_what_would_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page by what it holds, side by side."""
+    plain: dict[PageNo, bool] = {}
+
+    def noted(pages: tuple[PageNo, ...], raw: bytes, *, part: int, offset: int, is_plain: bool) -> tuple[Frame, bytes]:
+        plain.update(dict.fromkeys(pages, is_plain))
+        return encode_frame(pages, raw, part=part, offset=offset, is_plain=is_plain)
+
+    def content(n: int, commit: int) -> bytes:
+        return b"\x0d" + (noise(f"{n} of {commit}", 511) if n % 5 else (b"%d of %d " % (n, commit) * 99)[:511])
+
+    with small_limits():
+        model = new_model()
+        for commit, apart in enumerate((1, 2, 3)):
+            model.write({PageNo(n): content(n, commit) for n in range(1, 61, apart)}, page_count=60)
+        chain = Chain(model.root, Run(0, len(model.root.segments)), Tier.KV)
+        monkeypatch.setattr(chain_step, "encode_frame", noted)
+        ref, _ = merge_all(model, chain, LARGE)
+        assert len(plain) > 40
+        assert all(is_plain == bool(page % 5) for page, is_plain in plain.items())
+        assert name(model, chain, ref)
+        check(model)
+
+
+def test_fewer_of_large_segments_are_merged_at_a_time() -> None:
+    """A step may have to read the index of each, and another part."""
+    with small_limits():
+        model = filled(8, 9, page_count=40)
+        small = tuple(replace(ref, parts=1) for ref in model.root.segments[:4])
+        large = tuple(replace(ref, parts=9) for ref in small)
+        assert run_for(small, Run(0, 4)) == Run(0, 4)
+        assert run_for((large[0], *small[1:]), Run(0, 4)) == Run(0, 4), "the others come with their index"
+        assert run_for(large, Run(0, 4)) == Run(1, 4)
 
 
 def test_a_damaged_part_is_not_copied() -> None:

@@ -255,7 +255,7 @@ def test_p13_what_comes_after_a_long_merge_is_merged_meanwhile() -> None:
     """A merge of everything takes many steps; commits go on, and the newest segments stay few."""
     shared = created()
     live(shared, 400, 2_400, sandboxes=1, cold=0)
-    slow = replace(LIMITS, step_encoded_bytes=16 << 10, step_decoded_bytes=48 << 10)
+    slow = replace(LIMITS, step_encoded_bytes=20 << 10, step_decoded_bytes=56 << 10)
     sandbox, most = Sandbox(shared, limits=slow), 0
     for number in range(300):
         with sandbox.request() as database:
@@ -315,7 +315,7 @@ def test_p13_ten_thousand_inserts_grow_past_25_mb_and_move_by_the_edge_alone() -
     worst = live(shared, 10_000, 2_400, sandboxes=3, cold=0.01)
     settle(shared, worst, cold=True)
     print(f"{worst.count} steps, {worst.errors} left undone; requests {worst.requests}; steps {worst.steps}")
-    assert worst.errors <= worst.count // 20, "a step that needs more reads than it may is left, and tried again"
+    assert worst.errors <= worst.count // 500, "a step is planned before it reads"
     assert worst.requests.lookups <= LIMITS.lookups // 4
     assert worst.requests.requests <= LIMITS.requests
     assert worst.steps.lookups <= LIMITS.step_lookups

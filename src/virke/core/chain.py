@@ -42,6 +42,8 @@ from virke.errors import Corrupt, Unavailable
 
 INPUTS_MAX: Final = 4
 """Of one chain: a step reads a part of each, and what a page's newest bytes are takes looking at each commit that they hold."""
+READS_MAX: Final = 6
+"""What a step may have to read of a chain's inputs before it does anything: the index of each, and another part of a large one."""
 COLD, LOWER, UPPER, DONE = range(4)
 """The phases: which pages are taken (core/hot)."""
 _LENGTH_BYTES: Final = 4
@@ -89,13 +91,18 @@ class Chain:
 
 
 def run_for(segments: tuple[Ref, ...], run: Run) -> Run:
-    """What of `run` to begin with: the smallest neighbours, and never the oldest segment if that is not all of it."""
-    if run.stop - run.start <= INPUTS_MAX:
-        return run
-    sizes = [ref.stored_bytes for ref in segments]
-    places = range(run.start or 1, run.stop - INPUTS_MAX + 1)
-    start = min(places, key=lambda at: sum(sizes[at : at + INPUTS_MAX]))
-    return Run(start, start + INPUTS_MAX)
+    """What of `run` to begin with: the smallest neighbours, and never the oldest segment if that is not all of it.
+
+    Of large ones it is fewer: `READS_MAX`.
+    """
+    reads = [1 + (ref.parts > 1) for ref in segments]
+    for count in range(INPUTS_MAX, 1, -1):
+        first = run.start if run.stop - run.start <= count else run.start or 1
+        places = [at for at in range(first, run.stop - count + 1) if sum(reads[at : at + count]) <= READS_MAX]
+        if places:
+            start = min(places, key=lambda at: sum(ref.stored_bytes for ref in segments[at : at + count]))
+            return Run(start, start + count)
+    return run
 
 
 def find(root: Root, name: CommitId, count: int, tier: Tier, *, copies: bool) -> Chain | None:
@@ -144,13 +151,13 @@ class Link:
 BEGIN: Final = Link(0, (), Place(COLD, 1, 0, {}, frozenset({1})))
 
 
-def encode_link(chain: Chain, frames: bytes, groups: Listing, place: Place) -> bytes:
-    """The bytes of a link."""
+def encode_link(chain: Chain, number: int, frames: bytes, *, groups: Listing, place: Place) -> tuple[bytes, Link]:
+    """The bytes of link `number`, and what `decode_link` says of them."""
     index = encode_index(chain.identity, chain.inputs, encode_tables(groups))
     out = Writer()
     out.u8(place.phase)
-    for number in (place.next_page, place.stored_bytes + len(index), len(frames), len(index)):
-        out.varint(number)
+    for figure in (place.next_page, place.stored_bytes + len(index), len(frames), len(index)):
+        out.varint(figure)
     out.u32(crc32(index))
     out.varint(len(place.hot))
     for page, last in sorted(place.hot.items()):
@@ -160,7 +167,9 @@ def encode_link(chain: Chain, frames: bytes, groups: Listing, place: Place) -> b
     for page in sorted(place.schema):
         out.varint(page)
     end = out.sealed()
-    return b"".join((frames, index, end, len(end).to_bytes(_LENGTH_BYTES, "big")))
+    data = b"".join((frames, index, end, len(end).to_bytes(_LENGTH_BYTES, "big")))
+    stored, offset, length = place.stored_bytes + len(index), len(frames), len(index)
+    return data, _link(chain, _ref(chain, number, stored, (offset, length, crc32(index))), groups, place)
 
 
 def decode_link(chain: Chain, number: int, data: bytes) -> Link:
@@ -175,25 +184,33 @@ def decode_link(chain: Chain, number: int, data: bytes) -> Link:
     hot = {source.varint(): source.varint() for _ in range(source.count(2))}
     schema = frozenset(source.varint() for _ in range(source.count(1)))
     source.done()
+    ref = _ref(chain, number, stored, (offset, index_length, crc))
+    index = whole_index(data[offset : offset + index_length], ref)
+    if phase > DONE or index.inputs != chain.inputs:
+        raise Corrupt(f"{what}: a link of another merge")
+    return _link(chain, ref, index.listing(), Place(phase, next_page, stored - index_length, hot, schema))
+
+
+def _ref(chain: Chain, number: int, stored_bytes: int, index: tuple[int, int, int]) -> Ref:
+    """The segment of which link `number` is the last part; `index` is where its index begins, its length and its checksum."""
     inputs = chain.inputs
-    ref = Ref(
+    return Ref(
         identity=chain.identity,
         lo=inputs[0].lo,
         hi=inputs[-1].hi,
         hi_time_ms=inputs[-1].hi_time_ms,
         tier=chain.tier,
         parts=number + 1,
-        stored_bytes=stored,
-        index_offset=offset,
-        index_length=index_length,
-        index_crc=crc,
+        stored_bytes=stored_bytes,
+        index_offset=index[0],
+        index_length=index[1],
+        index_crc=index[2],
         has_inputs=True,
     )
-    index = whole_index(data[offset : offset + index_length], ref)
-    if phase > DONE or index.inputs != inputs:
-        raise Corrupt(f"{what}: a link of another merge")
-    place = Place(phase, next_page, stored - index_length, hot, schema)
-    return Link(number + 1, index.listing(), place, index_length, ref if phase == DONE else None, chain.identity)
+
+
+def _link(chain: Chain, ref: Ref, groups: Listing, place: Place) -> Link:
+    return Link(ref.parts, groups, place, ref.index_length, ref if place.phase == DONE else None, chain.identity)
 
 
 def read_link(chain: Chain, number: int) -> Generator[Effect, Outcome, Link | None]:

@@ -2,17 +2,19 @@
 
 Pure: a generator of effects. Knows chains (`chain`), frames and which pages are hot; knows no root.
 
-1. A step does something in any case, and otherwise stays within its bounds.
+1. A step does something in any case, and otherwise stays within its bounds: what it reads is counted before it is read.
 2. Pages ascend within each phase: first those that are not hot, then the lower hot ones, then the upper ones (core/hot).
+3. A page of which no byte is more frequent than others is not compressed: that costs most, and is in vain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from virke.core.chain import COLD, DONE, LOWER, UPPER, Chain, Link, decode_link, encode_link, get
+from virke.core.chain import COLD, DONE, LOWER, UPPER, Chain, Link, encode_link, get
+from virke.core.codec import STRIDED
 from virke.core.commit import store_objects
 from virke.core.effects import Absent, Effect, Outcome, PutNew, Tier
 from virke.core.entries import FRAMES_MAX, encode_entries
@@ -20,46 +22,75 @@ from virke.core.hot import FROM_PAGES, INTERIOR, children, last_child
 from virke.core.ids import PageNo
 from virke.core.index import Index, Listed, Listing, Place
 from virke.core.merge import winners
-from virke.core.segment import Frame, decode_frame, encode_frame, frame_pages
+from virke.core.segment import Frame, check_frame, decode_frame, encode_frame, frame_pages
 from virke.errors import Corrupt, Unavailable
 
 _SPARE_BYTES: Final = 16 << 10
 """Of a part, for the index and the place of the next step, beyond what the index of the link before it takes."""
-_PAGES_MIN: Final = 64
+_PAGES_MIN: Final = 32
+_SAMPLE_BYTES: Final = 512
+_DENSE_BYTES: Final = 205
+"""So many different bytes are among the sample of a page that does not shrink: 221 where all are random, 60 in text (rule 3)."""
+_DENSE_SHARE: Final = 8
+"""What such a page costs: so much less than one that is compressed."""
+_READ_BYTES: Final = 6 << 10
+"""What a read, and the entries that come with it, counts for among the bytes that are taken apart."""
+_STRIDED_TIMES: Final = 4
+"""So many times as much as to inflate costs adding up differences, too."""
+_SORTED_GROUPS: Final = 3
+"""At least so many has a segment whose hot pages are behind the others (core/hot, and here)."""
+_NOWHERE: Final = (1 << 16, 0)
+"""Behind all parts."""
 Winner = tuple[PageNo, int, Frame, int]
 """A page, the number of the input that has its newest bytes, its frame there and its place in it."""
+Piece = tuple[int, bytes]
+"""Bytes of a part, and where they begin."""
+Pieces = Callable[[int, int], Piece | None]
+"""What is in memory already of an input's part, by their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one step may cost: parts that are read, bytes of pages taken out of frames and put into new ones, its own part."""
+    """What one step may cost. Of both kinds of bytes it may have half, or all of one and nothing of the other."""
 
     parts: int
+    """Reads of its inputs."""
     decoded_bytes: int
+    """Of pages in frames that are taken apart, and of frames that are copied."""
     encoded_bytes: int
+    """Of pages that are compressed."""
     part_bytes: int
+    """Its own part."""
 
 
-def step(chain: Chain, indexes: tuple[Index, ...], before: Link, bounds: Bounds) -> Generator[Effect, Outcome, Link]:
-    """Take the step behind `before`; the link that it put.
+def _nothing(number: int, part: int) -> None:
+    del number, part
+
+
+def step(
+    chain: Chain, indexes: tuple[Index, ...], before: Link, bounds: Bounds, *, known: Pieces = _nothing
+) -> Generator[Effect, Outcome, Link]:
+    """Take the step behind `before`; the link that it put. What is `known` is not read.
 
     Raises:
         Exists: somebody else took it. Unavailable: a part could not be read or stored. Corrupt: an input is damaged.
     """
     assert before.identity in (None, chain.identity), "a link goes on from one of its own chain"
-    taking = _Step(chain, indexes, before, bounds)
+    taking = _Step(chain, indexes, before, bounds, known=known)
     yield from taking.run()
-    data = encode_link(chain, bytes(taking.buffer), taking.listing, taking.place)
+    data, link = encode_link(chain, before.links, bytes(taking.buffer), groups=taking.listing, place=taking.place)
     put = PutNew(chain.tier, chain.identity.part_key(before.links), data)
     if failed := (yield from store_objects((put,))):
         raise Unavailable(f"the store did not take a part of a merge: {failed}")
-    return decode_link(chain, before.links, data)
+    return link
 
 
 class _Step:
     """One step while it is taken."""
 
-    def __init__(self, chain: Chain, indexes: tuple[Index, ...], before: Link, bounds: Bounds) -> None:
+    def __init__(
+        self, chain: Chain, indexes: tuple[Index, ...], before: Link, bounds: Bounds, *, known: Pieces
+    ) -> None:
         self._chain, self._job = chain, chain.job(indexes)
         self._head = indexes[-1].groups[-1].head
         self._before, self._bounds = before, bounds
@@ -67,24 +98,35 @@ class _Step:
         self.buffer = bytearray()
         self._frames: tuple[list[Frame], ...] = ([], [], [])
         """Those of each phase."""
-        self._parts: dict[tuple[int, int], tuple[int, bytes]] = {}
-        """Of the parts that were read: where what was read begins, and the bytes."""
+        self._hot_at = list(map(_hot_at, indexes))
+        self._known = known
+        self._parts: dict[tuple[int, int], Piece] = {}
+        """Of the parts that were read."""
+        self._reads = 0
+        """How many reads that took."""
         self._seen: dict[PageNo, bytes] = {}
         """Hot pages that this step came past."""
+        self._charged: set[tuple[int, int, int]] = set()
+        """The frames that count among the bytes taken apart."""
+        self._unpacked: tuple[Frame | None, list[bytes]] = (None, [])
+        """The frame that was taken apart last, and its pages."""
         self._decoded = self._encoded = 0
+        self._did = False
         self.listing: Listing = ()
         """The groups of the index so far, once it has run: one for each phase."""
 
     def run(self) -> Generator[Effect, Outcome, None]:
         """As much as the bounds allow."""
-        while self.place.phase < DONE:
+        while self.place.phase < DONE and not (self._did and self._is_full(self._decoded, self._encoded)):
             found, next_page = yield from self._next()
             if not found and next_page == self.place.next_page:
                 break  # its entries are in parts that this step may not read any more
-            taken = self._within_bounds(found)
-            yield from self._write(taken)
-            if len(taken) < len(found):
-                self.place = replace(self.place, next_page=found[len(taken)][0])
+            while taken := self._within_bounds(found):  # again, where what was written cost less than it might have
+                yield from self._write(taken)
+                self._did = True
+                found = found[len(taken) :]
+            if found:
+                self.place = replace(self.place, next_page=found[0][0])
                 break
             if next_page:
                 self.place = replace(self.place, next_page=next_page)
@@ -116,14 +158,11 @@ class _Step:
                 key = number, place.part
                 if not self._has(*key, place.offset, place.offset + place.length):
                     must = begins and index.first_of(block) <= first
-                    if len(self._parts) >= self._bounds.parts and not must:
+                    is_far = self._reads >= self._bounds.parts - 1  # one is left for the first page itself
+                    if (is_far or self._is_full(self._decoded + _READ_BYTES, self._encoded)) and not must:
                         last = min(last, max(index.first_of(block), first) - 1)
                         break
-                    ref = self._chain.inputs[number]
-                    [data] = yield from get(ref.tier, (ref.identity.part_key(place.part), 0, None))
-                    if isinstance(data, Absent):
-                        raise Corrupt(f"{ref.identity.part_key(place.part)}: the object is missing")
-                    self._parts[key] = 0, data
+                    yield from self._read({key: (0, None)})
                 start, data = self._parts[key]
                 index.take(block, data[place.offset - start : place.offset - start + place.length])
         return last
@@ -172,20 +211,38 @@ class _Step:
         """As many of `found` as this step may still take; at least one if it did nothing yet."""
         size, stays, bounds = self._head.page_size, self._staying(found), self._bounds
         room = bounds.part_bytes - self._before.index_bytes - _SPARE_BYTES - len(self.buffer)
-        frames, parts = set[tuple[int, int, int]](), set(self._parts)
+        spans = dict[tuple[int, int], tuple[int, int]]()
+        decoded, encoded = self._decoded, self._encoded
+        charged = set(self._charged)
         for at, (page, number, frame, _) in enumerate(found):
-            if page not in self._seen and (key := (number, frame.part, frame.offset)) not in frames:
-                frames.add(key)
-                parts.add(key[:2])
-                self._decoded += len(frame.pages) * size
-                room -= frame.length if at in stays else 0
-            if at not in stays:
-                self._encoded += size
+            stay = at in stays
+            if page not in self._seen and (key := (number, frame.part, frame.offset)) not in charged:
+                charged.add(key)
+                _span(spans, number, frame)
+                decoded += frame.length if stay and self._is_known_cold(number, frame) else self._worth(frame)
+                room -= frame.length if stay else 0
+            if not stay:
+                encoded += size
                 room -= size
-            is_over = self._decoded > bounds.decoded_bytes or self._encoded > bounds.encoded_bytes
-            if (is_over or room < 0 or len(parts) > bounds.parts) and (at or self.place != self._before.place):
+            reads = len(self._missing(spans))
+            is_over = (
+                self._is_full(decoded + reads * _READ_BYTES, encoded) or room < 0 or self._reads + reads > bounds.parts
+            )
+            if is_over and (at or self._did or self.place != self._before.place):
                 return found[:at]
+            self._decoded, self._encoded = decoded, encoded
+            self._charged |= charged
         return found
+
+    def _is_full(self, decoded: int, encoded: int) -> bool:
+        """Whether so many bytes of both kinds are more than there may be."""
+        bounds = self._bounds
+        most = bounds.decoded_bytes * bounds.encoded_bytes
+        return decoded * bounds.encoded_bytes + encoded * bounds.decoded_bytes > most
+
+    def _worth(self, frame: Frame) -> int:
+        """What taking a frame apart counts for."""
+        return len(frame.pages) * self._head.page_size * (_STRIDED_TIMES if frame.codec == STRIDED else 1)
 
     def _staying(self, found: list[Winner]) -> set[int]:
         """The places in `found` of frames that may stay as they are (chain, rule 5)."""
@@ -208,37 +265,49 @@ class _Step:
         """Read the parts that the frames of `taken` are in, each in one range."""
         spans: dict[tuple[int, int], tuple[int, int]] = {}
         for _, number, frame, _ in taken:
-            key, end = (number, frame.part), frame.offset + frame.length
-            start, stop = spans.get(key, (frame.offset, end))
-            spans[key] = min(start, frame.offset), max(stop, end)
+            _span(spans, number, frame)
+        yield from self._read({key: (start, stop - start) for key, (start, stop) in self._missing(spans).items()})
+
+    def _missing(self, spans: dict[tuple[int, int], tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
+        """What of parts is not here."""
+        return {key: span for key, span in spans.items() if not self._has(*key, *span)}
+
+    def _read(self, wanted: dict[tuple[int, int], tuple[int, int | None]]) -> Generator[Effect, Outcome, None]:
+        """Read of each part `wanted` bytes from a place on; all of it in the KV tier, where it comes anyway."""
+        inputs = self._chain.inputs
         for tier in Tier:
-            wanted: list[tuple[int, int]] = []
-            ranges: list[tuple[str, int, int | None]] = []
-            for (number, part), (start, stop) in spans.items():
-                ref = self._chain.inputs[number]
-                if ref.tier is tier and not self._has(number, part, start, stop):
-                    wanted.append((number, part))
-                    at, length = (
-                        (0, None) if tier is Tier.KV else (start, stop - start)
-                    )  # all of a KV value comes anyway
-                    ranges.append((ref.identity.part_key(part), at, length))
-            answers = (yield from get(tier, *ranges)) if wanted else []
-            for key, data, asked in zip(wanted, answers, ranges, strict=True):
+            asked = {key: span for key, span in wanted.items() if inputs[key[0]].tier is tier}
+            if tier is Tier.KV:
+                asked = dict.fromkeys(asked, (0, None))
+            names = {key: inputs[key[0]].identity.part_key(key[1]) for key in asked}
+            self._reads += len(asked)
+            self._decoded += len(asked) * _READ_BYTES
+            answers = (yield from get(tier, *((names[key], *asked[key]) for key in asked))) if asked else []
+            for key, data in zip(asked, answers, strict=True):
                 if isinstance(data, Absent):
-                    raise Corrupt(f"{asked[0]}: the object is missing")
-                self._parts[key] = asked[1], data
+                    raise Corrupt(f"{names[key]}: the object is missing")
+                self._parts[key] = asked[key][0], data
 
     def _has(self, number: int, part: int, start: int, stop: int) -> bool:
-        begin, data = self._parts.get((number, part), (0, b""))
-        return begin <= start and stop <= begin + len(data)
+        """Whether bytes of a part are here, be it that they are `known`."""
+        for piece in (self._parts.get((number, part)), self._known(number, part)):
+            if piece is not None and piece[0] <= start and stop <= piece[0] + len(piece[1]):
+                self._parts[number, part] = piece
+                return True
+        return False
 
     def _bytes_of(self, number: int, frame: Frame) -> bytes:
         start, data = self._parts[number, frame.part]
         return data[frame.offset - start : frame.offset - start + frame.length]
 
     def _pages_of(self, number: int, frame: Frame) -> list[bytes]:
-        what = self._chain.inputs[number].identity.part_key(frame.part)
-        return decode_frame(frame, self._bytes_of(number, frame), self._head.page_size, what)
+        if self._unpacked[0] is not frame:
+            data, what = self._bytes_of(number, frame), self._key_of(number, frame)
+            self._unpacked = frame, decode_frame(frame, data, self._head.page_size, what)
+        return self._unpacked[1]
+
+    def _key_of(self, number: int, frame: Frame) -> str:
+        return self._chain.inputs[number].identity.part_key(frame.part)
 
     # Writing
 
@@ -246,26 +315,39 @@ class _Step:
         """Put pages into frames, those of whole frames as they are."""
         yield from self._fetch([one for one in taken if one[0] not in self._seen])
         stays, waiting, at = self._staying(taken), list[tuple[PageNo, bytes]](), 0
-        decoded: tuple[Frame | None, list[bytes]] = (None, [])
+        was_dense = False
         while at < len(taken):
             page, number, frame, slot = taken[at]
-            if page not in self._seen and decoded[0] is not frame:
-                decoded = frame, self._pages_of(number, frame)
-            if at in stays and not slot and not any(map(self._is_hot, frame.pages, decoded[1])):
-                self._flush(waiting)
+            may_stay = at in stays and not slot
+            if may_stay and self._is_known_cold(number, frame):
+                check_frame(frame, self._bytes_of(number, frame), self._key_of(number, frame))
+            elif may_stay:
+                may_stay = not any(map(self._is_hot, frame.pages, self._pages_of(number, frame)))
+            if may_stay:
+                self._flush(waiting, is_plain=was_dense)
                 copied = replace(frame, part=self._before.links, offset=len(self.buffer))
                 self._add(copied, self._bytes_of(number, frame))
                 at += len(frame.pages)
                 continue
-            data = self._seen[page] if page in self._seen else decoded[1][slot]
+            data = self._seen[page] if page in self._seen else self._pages_of(number, frame)[slot]
             if self._is_hot(page, data):
                 self._pass_hot(page, data)
             else:
+                is_dense = _is_dense(data)
+                if len(waiting) == frame_pages(self._head.page_size) or is_dense != was_dense:
+                    self._flush(waiting, is_plain=was_dense)
+                was_dense = is_dense
                 waiting.append((page, data))
-                if len(waiting) == frame_pages(self._head.page_size):
-                    self._flush(waiting)
             at += 1
-        self._flush(waiting)
+        self._flush(waiting, is_plain=was_dense)
+
+    def _is_known_cold(self, number: int, frame: Frame) -> bool:
+        """Whether no page of a frame is left to a later phase, as can be said without looking into it."""
+        if self.place.phase != COLD or self._head.page_count < FROM_PAGES:
+            return True
+        hot_at = self._hot_at[number]
+        is_before = hot_at is not None and (frame.part, frame.offset) < hot_at
+        return is_before and self.place.schema.isdisjoint(frame.pages)
 
     def _is_hot(self, page: PageNo, data: bytes) -> bool:
         """Whether a page is left to a later phase."""
@@ -280,12 +362,33 @@ class _Step:
         self.place = replace(self.place, hot={**self.place.hot, page: last_child(page, data)}, schema=schema)
         self._seen[page] = data
 
-    def _flush(self, waiting: list[tuple[PageNo, bytes]]) -> None:
+    def _flush(self, waiting: list[tuple[PageNo, bytes]], *, is_plain: bool) -> None:
         if waiting:
             pages, raw = tuple(page for page, _ in waiting), b"".join(data for _, data in waiting)
-            self._add(*encode_frame(pages, raw, part=self._before.links, offset=len(self.buffer)))
+            part, offset = self._before.links, len(self.buffer)
+            self._add(*encode_frame(pages, raw, part=part, offset=offset, is_plain=is_plain))
+            self._encoded -= len(raw) - len(raw) // _DENSE_SHARE if is_plain else 0
             waiting.clear()
 
     def _add(self, frame: Frame, data: bytes) -> None:
         self._frames[self.place.phase].append(frame)
         self.buffer += data
+
+
+def _is_dense(page: bytes) -> bool:
+    return len(set(page[:: max(1, len(page) // _SAMPLE_BYTES)])) > _DENSE_BYTES
+
+
+def _span(spans: dict[tuple[int, int], tuple[int, int]], number: int, frame: Frame) -> None:
+    """Add a frame to what is needed of its part."""
+    key, end = (number, frame.part), frame.offset + frame.length
+    start, stop = spans.get(key, (frame.offset, end))
+    spans[key] = min(start, frame.offset), max(stop, end)
+
+
+def _hot_at(index: Index) -> tuple[int, int] | None:
+    """Where the hot pages of a segment begin whose pages are sorted, by part and place in it; None if they are not."""
+    if len(index.groups) < _SORTED_GROUPS or not index.is_one_state or index.groups[-1].head.page_count < FROM_PAGES:
+        return None
+    places = [index.begins_at(group) for group in range(1, len(index.groups))]
+    return min((place for place in places if place), default=_NOWHERE)

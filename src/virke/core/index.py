@@ -188,6 +188,11 @@ class Index:
         """The first page of a block."""
         return self._blocks[block[0]].firsts[block[1]]
 
+    def begins_at(self, group: int) -> tuple[int, int] | None:
+        """The part of a group's first frame, and its place in it (-1 in format 1); None if it has none."""
+        blocks = self._blocks[group]
+        return (blocks[0].block.part, blocks[0].block.start) if blocks.firsts else None
+
     def listing(self) -> Listing:
         """All groups with their blocks, in format 2."""
         return tuple((group.head, tuple(self._listed_in(number))) for number, group in enumerate(self.groups))

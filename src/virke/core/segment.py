@@ -255,6 +255,14 @@ def encode_alike(pages: tuple[PageNo, ...], datas: Sequence[bytes], *, part: int
     return Frame(pages, part, offset, len(strided), crc32(strided), codec.STRIDED), strided
 
 
+def check_frame(frame: Frame, data: bytes, what: str) -> None:
+    """Raise `Corrupt` unless these are the bytes of a frame that were written."""
+    if len(data) != frame.length:
+        raise Corrupt(f"{what}: frame has {len(data)} encoded bytes, not {frame.length}")
+    if crc32(data) != frame.crc:
+        raise Corrupt(f"{what}: frame checksum does not match")
+
+
 def decode_frame(frame: Frame, data: bytes, page_size: int, what: str) -> list[bytes]:
     """The pages of a frame, in the order of `frame.pages`.
 

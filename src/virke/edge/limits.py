@@ -38,10 +38,11 @@ LIMITS: Final = Limits(
     segments_max=16,
     # One for the hints of what is in progress, one for its last link, one for the root, and parts of two segments.
     step_lookups=8,
-    # To compress takes up to 900 wasm instructions a byte, for what can't be compressed; to take pages out of frames 20; roots,
-    # indexes and places take 8 million. With half as much encoded, steps fall behind one insert of 2.4 KB each.
-    step_decoded_bytes=128 << 10,
-    step_encoded_bytes=16 << 10,
+    # Of both together, half of each (`chain_step.Bounds`). In wasm instructions a byte takes 300 to 500 to compress and 75 to
+    # 140 to take out of a frame; roots, indexes and places take 6 million, so that a step ends below 15. With a third less,
+    # steps fall behind one insert of 2.4 KB of text each.
+    step_decoded_bytes=64 << 10,
+    step_encoded_bytes=24 << 10,
     # As it is: a lookup and a request, and no work but to hand over 256 KiB.
     step_copies=2,
 )

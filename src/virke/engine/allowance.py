@@ -51,9 +51,9 @@ class Limits:
     step_lookups: int
     """What one step of upkeep may read, be it of the KV store or of object storage."""
     step_decoded_bytes: int
-    """How many bytes of pages one step may take out of frames."""
+    """How many bytes of pages one step may take out of frames, if it puts none into new ones."""
     step_encoded_bytes: int
-    """How many of them it may put into new ones; frames that stay as they are do not count."""
+    """How many of them it may put into new ones, if it took none out; what stays as it is, or is not compressed, hardly counts."""
     step_copies: int
     """How many parts of a segment one step moves to object storage as they are."""
 

@@ -92,13 +92,18 @@ class Indexes:
 
     def cut(self, ref: Ref, frame: Frame) -> bytes | None:
         """The encoded bytes of a frame, if they are in a piece that is kept."""
-        if ref.tier not in self._whole and frame.part != ref.parts - 1:
-            return None
-        start = self._piece_start(ref) if frame.part == ref.parts - 1 else 0
-        piece = self._frames.find_here(part_key(self._owner, ref, frame.part, start))
-        if not isinstance(piece, bytes) or frame.offset < start:
+        start, piece = self.piece(ref, frame.part) or (frame.offset + 1, b"")
+        if frame.offset < start:
             return None
         return piece[frame.offset - start : frame.offset - start + frame.length]
+
+    def piece(self, ref: Ref, part: int) -> tuple[int, bytes] | None:
+        """What is kept of a part in one piece, and where it begins; None if nothing is."""
+        if ref.tier not in self._whole and part != ref.parts - 1:
+            return None
+        start = self._piece_start(ref) if part == ref.parts - 1 else 0
+        piece = self._frames.find_here(part_key(self._owner, ref, part, start))
+        return (start, piece) if isinstance(piece, bytes) else None
 
 
 def _index_end(ref: Ref) -> int:

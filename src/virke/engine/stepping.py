@@ -5,6 +5,7 @@ from, or garbage that a collection finds.
 
 1. One step at a time, and only when it is asked for: after an answer was sent, or by a call of its own.
 2. A step reads at most `step_lookups` times, whatever the database's size, and says nothing of a request's own allowance.
+   To name what was merged is a step of its own: to commit costs as much as to merge.
 3. How far chains have come is in the store: their links, and **hints** beside the root, in a register of its own, that name
    a chain each and how many links it has. A hint is written after the links that it counts; it may be behind, or lost: then a
    step only finds out that another one was taken already.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from virke.core import chain as chains
@@ -39,8 +41,6 @@ from virke.errors import Corrupt, Exists, Unavailable
 MAGIC: Final = b"VirkeHnt"
 FORMAT: Final = 1
 HINTS_MAX: Final = 4
-OTHERS: Final = 2
-"""Reads of a step that are none of parts to merge: the hints, and the link before it."""
 T = TypeVar("T")
 
 
@@ -103,6 +103,8 @@ class Stepping:
         self._generation: Generation | None = None
         self._link = BEGIN
         """The link that this process put or read last."""
+        self._inputs = 0
+        """How many segments its chain merges."""
 
     def take(self, root: Root, allowance: Allowance) -> bool:
         """Take the next step of what is due on `root`; False if there is none, or somebody else was faster.
@@ -113,6 +115,8 @@ class Stepping:
         if self._next_of(root) is None:
             return False
         with allowance.stepping():
+            if (made := self._made(root)) is not None:
+                return self._name(*made)
             self._look(root)
             chain = self._chosen(root)
             return self._copy(chain, allowance) if chain.copies else self._merge(chain, allowance)
@@ -136,6 +140,14 @@ class Stepping:
             return chain
         run = merge.alike(root.segments, begun[-1].run.stop)
         return Chain(root, chains.run_for(root.segments, run), Tier.KV) if run else begun[-1]
+
+    def _made(self, root: Root) -> tuple[Chain, Ref] | None:
+        """What this process has merged to its end, if `root` may still name it."""
+        link, count = self._link, self._inputs
+        if link.ref is None or link.identity is None:
+            return None
+        chain = chains.find(root, link.identity.commit_id, count, link.ref.tier, copies=False)
+        return None if chain is None else (chain, link.ref)
 
     # Hints
 
@@ -177,17 +189,21 @@ class Stepping:
         link = self._last_link(chain)
         if link is None:
             return False
-        if link.ref is None:
-            try:
-                link = self._run(step(chain, self._volume.indexes(chain.inputs), link, self._bounds(allowance)))
-            except Exists:  # somebody took it: the next step begins behind it
-                self._note(chain, link.links + 1)
-                return False
-            self._link = link
-        if link.ref is None:
-            self._note(chain, link.links)
-            return True
-        return self._name(chain, link.ref)
+        if link.ref is not None:
+            return self._name(chain, link.ref)
+        indexes = self._volume.indexes(chain.inputs)
+        try:
+            known, bounds = partial(self._piece, chain), self._bounds(chain, allowance)
+            link = self._run(step(chain, indexes, link, bounds, known=known))
+        except Exists:  # somebody took it: the next step begins behind it
+            self._note(chain, link.links + 1)
+            return False
+        self._link, self._inputs = link, len(chain.inputs)
+        self._note(chain, link.links)
+        return True
+
+    def _piece(self, chain: Chain, number: int, part: int) -> tuple[int, bytes] | None:
+        return self._volume.piece(chain.inputs[number], part)
 
     def _last_link(self, chain: Chain) -> Link | None:
         """The last link that is known to be there; None if the store does not show it yet."""
@@ -197,13 +213,13 @@ class Stepping:
             link = self._run(chains.read_link(chain, links - 1))
             if link is None:
                 return None
-            self._link = link
+            self._link, self._inputs = link, len(chain.inputs)
         return self._link
 
-    def _bounds(self, allowance: Allowance) -> Bounds:
+    def _bounds(self, chain: Chain, allowance: Allowance) -> Bounds:
         limits = allowance.limits
         return Bounds(
-            limits.step_lookups - OTHERS,
+            min(allowance.left_in(tier) for tier in {ref.tier for ref in chain.inputs}),
             limits.step_decoded_bytes,
             limits.step_encoded_bytes,
             self._volume.part_bytes[Tier.KV],

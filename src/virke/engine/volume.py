@@ -137,6 +137,10 @@ class Volume:
         """The indexes of segments, from the store where they are not known yet."""
         return tuple(index for _, index in self._indexes.of(refs))
 
+    def piece(self, ref: Ref, part: int) -> tuple[int, bytes] | None:
+        """What memory has of a segment's part in one piece, and where it begins; None if nothing."""
+        return self._indexes.piece(ref, part)
+
     # Frames
 
     def page(self, snapshot: Snapshot, number: PageNo) -> bytes:

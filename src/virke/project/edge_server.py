@@ -5,6 +5,8 @@ Knows how the host is set up; knows no project. What it says first on standard e
 1. The service is open: without tokens in the store it asks for none (`open`). Nothing else ever configures that.
 2. What an app of JavaScript shows its database, where the store has tokens, is VIRKE_TOKEN of the environment.
 3. With `port` null it compiles the component into the cache, and ends: the next one that is started has no wait.
+4. The processor's time of a request is counted in instructions, so that its limits hold as at the platform, whatever else runs
+   on this machine.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Final, Self
 
 from virke.config import TOKEN_VARIABLE, StoreChoice
 from virke.edge.host.buckets import host_over
+from virke.edge.host.host import Host
 from virke.edge.host.serving import serve
 from virke.errors import VirkeError
 from virke.opening import open_store
@@ -50,15 +53,20 @@ class Served:
         return cls(**json.loads(text))
 
 
+def host_of(served: Served) -> Host:
+    """The host, at work. Raises as `open_store`, and as `Host`."""
+    store = open_store(StoreChoice(served.store), create=True)
+    config = {**served.config, "open": "yes"}
+    secrets = {"token": token} if (token := os.environ.get(TOKEN_VARIABLE)) else {}
+    component, backends = Path(served.component), served.backends
+    return host_over(store, component, config=config, secrets=secrets, backends=backends, reuse=REUSE, fuel=True)
+
+
 def main(text: str) -> None:
     """Serve until a signal comes."""
     served = Served.of(text)
     try:
-        store = open_store(StoreChoice(served.store), create=True)
-        config = {**served.config, "open": "yes"}
-        secrets = {"token": token} if (token := os.environ.get(TOKEN_VARIABLE)) else {}
-        component, backends = Path(served.component), served.backends
-        host = host_over(store, component, config=config, secrets=secrets, backends=backends, reuse=REUSE)
+        host = host_of(served)
         if served.port is None:
             host.close()
         else:
