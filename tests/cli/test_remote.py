@@ -139,7 +139,7 @@ STORY: list[tuple[str, ...]] = [
 ]
 NOT_HERE = {"init", "build", "completion", "deploy", "dev"}
 """The first three ask neither a store nor a node; the others work on both at once, in tests/project."""
-REFUSED = {"serve": ("serve",), "doctor": ("doctor",), "journal": ("db", "journal")}
+REFUSED = {"serve": ("serve",), "studio": ("studio", "--no-open"), "doctor": ("doctor",), "journal": ("db", "journal")}
 SIZES = (
     "page_count",
     "size_bytes",

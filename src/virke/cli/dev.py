@@ -58,6 +58,7 @@ def dev(state: State, *, port: int | None, is_edge: bool, is_viceroy: bool, no_r
         else:
             state.result(f"app       {urls.app}")
             state.result(f"database  {urls.node} ({name})")
+            state.result(f"page      {urls.node}/_/")
 
     project = prepare(config, name, store, port=3000 if port is None else port, reloads=not no_reload)
     try:

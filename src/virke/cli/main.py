@@ -25,6 +25,7 @@ COMMANDS: Final[Table] = {
     "db": ("virke.cli.main:db", "Create, query, change and look after databases."),
     "shell": ("virke.cli.shell:shell", "Type statements and see their rows; `.help` lists what else there is."),
     "serve": ("virke.cli.serve:serve", "Serve the databases of a store over HTTP."),
+    "studio": ("virke.cli.studio:studio", "Look at the data of a store, and change them, in a browser."),
     "token": ("virke.cli.main:token", "Create, list and revoke the tokens of a store."),
     "doctor": ("virke.cli.doctor:doctor", "Prove that a store keeps what Virke needs, or refuse it."),
     "completion": ("virke.cli.project:completion", "Print the completion script of a shell."),

@@ -93,10 +93,10 @@ def serve(
 
     def run(listening: socket, ready: Callable[[], None], place: Berth | None) -> None:
         set_up(log_format, log_level)
-        app = _app(
+        app = make_app(
             store, state.db, place, max_body_mb, timeout_ms=timeout_ms, cors=allowed, journal=journal, slow_ms=slow_ms
         )
-        _serve(app, listening, address, ready, place=place, message_bytes=max_body_mb << 20)
+        run_app(app, listening, address, ready, place=place, message_bytes=max_body_mb << 20)
 
     if berth is not None:
         place = _berth(berth)
@@ -133,7 +133,7 @@ def _check_who_may_come(host: str, store: StoreChoice) -> None:
         )
 
 
-def _app(
+def make_app(
     store: StoreChoice,
     default: str | None,
     place: Berth | None,
@@ -157,7 +157,7 @@ def _app(
     return App(databases, FastCodec(), body_mb=body_mb, default=default, cors=cors, slow_ms=slow_ms)
 
 
-def _serve(
+def run_app(
     app: App,
     listening: socket,
     address: Address,
@@ -166,6 +166,7 @@ def _serve(
     place: Berth | None,
     message_bytes: int,
 ) -> None:
+    """Serve on a listening socket until a signal comes; `ready` is called when it answers."""
     from virke.node.http.listener import Listener
     from virke.node.server import Private, limits_here, serve
 

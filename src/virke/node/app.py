@@ -34,7 +34,8 @@ from virke.engine.results import QueryResult
 from virke.engine.sqlite import memory_used
 from virke.engine.terms import Cancel
 from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, VirkeError
-from virke.node.access import Access
+from virke.node import page
+from virke.node.access import Access, check_local
 from virke.node.at_once import Asked, AtOnce, Head, asked_again, program_of
 from virke.node.bodies import JSON_HEADER, Arriving, Send, encoded, send_response
 from virke.node.cors import Cors
@@ -266,6 +267,8 @@ class App:
         body = asked.body
         if body is not None:
             taken.take_body(len(body))
+        if asked.head.is_page:
+            return await self._page(asked.head)
         if operation is None:
             if not asked.head.is_open:
                 asked.token = await self._access.enter(asked.head.headers, asked.head.client)
@@ -290,6 +293,12 @@ class App:
             except VirkeError as error:
                 outcome = error
         return answer(operation, outcome, self.codec)
+
+    async def _page(self, head: Head) -> Response:
+        """A file of the page. Raises `NotFound`; `Denied`: without tokens it is for this machine, as all else is."""
+        if not await self._access.needs_token():
+            check_local(head.headers, head.client)
+        return page.respond(head.method, head.path, head.headers)
 
     async def _outcome(self, operation: Operation, asked: Asked, taken: Taken) -> object:
         """Raises `Elsewhere`: another worker has to do it. `Denied`: its client may not ask that."""

@@ -33,6 +33,7 @@ from virke.node.leaving import ClientGone, Message
 from virke.node.limits import Rooms, Taken
 from virke.node.metrics import route_of
 from virke.node.naming import Naming
+from virke.node.page import is_page
 from virke.node.timing import Timing
 from virke.node.watching import Watch
 from virke.node.workers.crew import Elsewhere
@@ -53,6 +54,7 @@ class Head:
         "headers",
         "is_local",
         "is_open",
+        "is_page",
         "method",
         "path",
         "pipeline",
@@ -69,7 +71,9 @@ class Head:
         client = scope.get("client")
         self.client: str | None = client[0] if client else None
         """The address that it came from."""
-        self.is_open = self.path in OPEN_PATHS
+        self.is_page = is_page(self.path)
+        """Whether it is for a file of the page."""
+        self.is_open = self.is_page or self.path in OPEN_PATHS
         """Whether no token is needed."""
         self.has_endless_body = has_endless_body(self.method, self.path)
         """Whether its body is given part by part to who performs it."""

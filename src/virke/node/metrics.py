@@ -27,6 +27,7 @@ from virke.api.hrana import routes as hrana
 from virke.api.table import OF_A_DATABASE, OF_THE_NODE, TAKES_REST
 from virke.node.databases import Databases
 from virke.node.http.limits import Traffic
+from virke.node.page import ROOT, is_page
 from virke.node.watching import Watch
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -50,6 +51,8 @@ def route_of(path: str) -> str:
             tail = f"{rest[1]}/{{table}}"
         is_known = tail in _OF_A_DATABASE or not tail or hrana.is_route(tuple(rest[1:]))
         return "/db/{name}" + (f"/{tail}" if len(rest) > 1 else "") if is_known else OTHER
+    if is_page(path):
+        return f"{ROOT}{{file}}"
     if first == "tokens" and len(rest) == 1:
         return "/tokens/{id}"
     is_known = (first in OF_THE_NODE and not rest) or path == "/" or hrana.is_route((first, *rest))
