@@ -29,6 +29,7 @@ from bench import (
     b14_larger_databases,
     b15_group_commit,
     b16_processes,
+    b17_commits,
     b18_memory,
     deferred_writes,
     slow_clients,
@@ -54,6 +55,7 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "B14": b14_larger_databases.run,
     "B15": b15_group_commit.run,
     "B16": b16_processes.run,
+    "B17": b17_commits.run,
     "B18": b18_memory.run,
     "SLOW": slow_clients.run,
 }

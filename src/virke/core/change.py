@@ -72,7 +72,11 @@ class Change:
 
 def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
     """`root` after the commit of `change`, but for its pages."""
-    head = Head(
+    return _next(root, _next_head(root, commit_id, change), change, segments=root.segments, inline=root.inline)
+
+
+def _next_head(root: Root, commit_id: CommitId, change: Change) -> Head:
+    return Head(
         version=Version(root.head.version + 1),
         commit_id=commit_id,
         time_ms=max(change.time_ms, root.head.time_ms),  # clocks jump back; history must not
@@ -80,11 +84,18 @@ def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
         page_count=change.page_count,
         checksum=change.checksum,
     )
+
+
+def _next(root: Root, head: Head, change: Change, *, segments: tuple[Ref, ...], inline: tuple[Inline, ...]) -> Root:
+    """`root` with the state, the segments and the inline commits that it has after `change`: copied once."""
     journals = _marked(root.journals, change.marks)
+    ring = _ring(root, RingEntry(head.commit_id, change.answers), keeps_answers=not change.pages)
     return replace(
         root,
         head=head,
-        ring=_bounded(_ring(root, RingEntry(commit_id, change.answers), keeps_answers=not change.pages)),
+        segments=segments,
+        inline=inline,
+        ring=_bounded(ring) if change.answers else ring,
         journals=journals[-JOURNALS_MAX:],
         marks_dropped=head.version if len(journals) > JOURNALS_MAX else root.marks_dropped,
         settings=change.settings or root.settings,
@@ -111,23 +122,24 @@ def untouched(root: Root, time_ms: int, *, settings: Settings | None = None) -> 
 
 def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     """How to commit `change` on `root`."""
-    new = next_root(root, commit_id, change)
     if not change.pages:
-        return Plan(new)
-    inline = _encode(new.head, change.pages)
+        return Plan(next_root(root, commit_id, change))
+    head = _next_head(root, commit_id, change)
+    inline = _encode(head, change.pages)
     size = len(inline.data)
-    carried = sum(len(commit.data) for commit in root.inline)
+    carried = sum([len(commit.data) for commit in root.inline])
     budget = min(max(INLINE_TOTAL_MIN, INLINE_TOTAL_COMMITS * size), INLINE_TOTAL_MAX)
     if size <= INLINE_COMMIT_MAX and carried + size <= budget and len(root.inline) < INLINE_COUNT_MAX:
-        return Plan(replace(new, inline=(*root.inline, inline)))
+        return Plan(_next(root, head, change, segments=root.segments, inline=(*root.inline, inline)))
+    left: tuple[Inline, ...] = ()
     if size <= INLINE_COMMIT_MAX:
         puts, ref = _segment(root, commit_id, root.inline, change)
-        return Plan(replace(new, segments=(*root.segments, ref), inline=(inline,)), puts)
-    if len(change.pages) < hot_pages.FROM_PAGES:
+        left = (inline,)
+    elif len(change.pages) < hot_pages.FROM_PAGES:
         puts, ref = _segment(root, commit_id, (*root.inline, inline), change)
     else:
-        puts, ref = _segment(root, commit_id, root.inline, change, state=new.head)
-    return Plan(replace(new, segments=(*root.segments, ref), inline=()), puts)
+        puts, ref = _segment(root, commit_id, root.inline, change, state=head)
+    return Plan(_next(root, head, change, segments=(*root.segments, ref), inline=left), puts)
 
 
 def may_go_on(base: Root, now: Root) -> bool:
@@ -212,7 +224,7 @@ def _ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> tuple[RingEnt
 
 def _bounded(ring: tuple[RingEntry, ...]) -> tuple[RingEntry, ...]:
     """The ring with at most `ANSWERS_KEPT` answers, the newest; every commit id stays."""
-    total = sum(len(entry.answers) for entry in ring)
+    total = sum([len(entry.answers) for entry in ring])
     if total <= ANSWERS_KEPT:
         return ring
     kept: list[RingEntry] = []

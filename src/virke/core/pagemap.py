@@ -9,8 +9,9 @@ Pure and immutable once built. Knows roots and indexes; reads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from virke.core.ids import PageNo, Version
 from virke.core.index import Index
@@ -39,22 +40,45 @@ class InSegment:
 
 
 Place = InRoot | InSegment
+FOUND_MAX: Final = 2048
+"""Places that are kept for the next who asks; a scan asks for each page once."""
 
 
 class PageMap:
     """One version's map over `segments` (with their indexes) and `inline` commits, oldest first."""
 
-    __slots__ = ("_inline", "_last", "_segments", "head")
+    __slots__ = ("_commits", "_found", "_inline", "_last", "_segments", "head")
 
-    def __init__(self, head: Head, segments: tuple[tuple[Ref, Index], ...], inline: tuple[Inline, ...]) -> None:
+    def __init__(
+        self,
+        head: Head,
+        segments: tuple[tuple[Ref, Index], ...],
+        inline: tuple[Inline, ...],
+        *,
+        before: PageMap | None = None,
+    ) -> None:
+        """`before`: the map of an earlier root, perhaps; what that root carried inline and this one too is not gone through again."""
         self.head = head
         self._segments = segments[::-1]
         self._last: tuple[int, Frame] | None = None
         """Where the last page was found, if the segment has each page once: neighbours are there, or in newer segments."""
         self._inline: dict[PageNo, Inline] = {}
-        for commit in inline:
-            if commit.head.version <= head.version:
-                self._inline.update(dict.fromkeys(commit.places, commit))
+        self._commits = tuple([commit for commit in inline if commit.head.version <= head.version])
+        known = before._commits if before else ()
+        if before and self._commits[: len(known)] == known:
+            self._inline = before._inline.copy()
+        else:
+            known = ()
+        for commit in self._commits[len(known) :]:
+            self._inline.update(dict.fromkeys(commit.places, commit))
+        self._found: dict[PageNo, InSegment] = {}
+        """Pages that were asked for, shared by the maps of one row of segments: a commit asks for a page again and again."""
+        if before and self._is_of_all() and before._is_of_all() and _same(self._segments, before._segments):
+            self._found = before._found
+
+    def _is_of_all(self) -> bool:
+        """Whether no segment brings anything that is newer than this version."""
+        return not self._segments or self._segments[0][0].hi <= self.head.version
 
     def locate(self, page: PageNo) -> Place:
         """Where `page` lies.
@@ -64,6 +88,8 @@ class PageMap:
         """
         if commit := self._inline.get(page):
             return InRoot(commit, *commit.places[page])
+        if found := self._found.get(page):
+            return found
         version, last = self.head.version, self._last
         for number, (ref, index) in enumerate(self._segments):
             if last and last[0] == number and page in last[1].pages:
@@ -71,7 +97,10 @@ class PageMap:
             if ref.lo <= version and (place := index.find(page, version)):
                 if index.is_one_state:
                     self._last = number, place[0]
-                return InSegment(ref, index, *place)
+                found = InSegment(ref, index, *place)
+                if len(self._found) < FOUND_MAX:
+                    self._found[page] = found
+                return found
         raise Corrupt(f"page {page} of {self.head.page_count} is in no segment")
 
     def changed_since(self, other: PageMap) -> set[PageNo]:
@@ -88,6 +117,10 @@ class PageMap:
             frame, slot = commit.places[page]
             places[page] = (commit.head.commit_id, frame.offset, slot)
         return places
+
+
+def _same(segments: Sequence[tuple[Ref, Index]], others: Sequence[tuple[Ref, Index]]) -> bool:
+    return len(segments) == len(others) and all(one[1] is other[1] for one, other in zip(segments, others, strict=True))
 
 
 def page_map(root: Root, indexes: Mapping[Ref, Index]) -> PageMap:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from virke.core.effects import Generation, Tier
@@ -238,7 +238,7 @@ def encode_root(root: Root) -> bytes:
     write_head(out, root.head)
     out.varint(root.created_ms)
     out.u8(_TIERS.index(root.tier))
-    _write_settings(out, root.settings)
+    out.raw(_encoded_settings(root.settings))
     _write_ring(out, root)
     horizon = root.horizon
     for number in (
@@ -250,11 +250,9 @@ def encode_root(root: Root) -> bytes:
     ):
         out.varint(number)
     out.varint(len(root.segments))
-    for ref in root.segments:
-        out.raw(ref.encoded)
+    out.raw(b"".join([ref.encoded for ref in root.segments]))
     out.varint(len(root.inline))
-    for commit in root.inline:
-        out.raw(commit.encoded)
+    out.raw(b"".join([commit.encoded for commit in root.inline]))
     _write_second(out, root)
     data = out.sealed()
     if len(data) > ROOT_BYTES_MAX:
@@ -408,12 +406,14 @@ def _read_second(source: Reader, root: Root) -> Root:
     )
 
 
-def _write_settings(out: Writer, settings: Settings) -> None:
-    stored = settings.stored()
+@lru_cache(maxsize=256)
+def _encoded_settings(settings: Settings) -> bytes:
+    out, stored = Writer(), settings.stored()
     out.varint(len(stored))
     for key, value in sorted(stored.items()):
         out.text(key)
         out.text(value)
+    return out.bytes()
 
 
 def _read_settings(source: Reader, defaults: Mapping[str, str]) -> Settings:

@@ -1,10 +1,10 @@
-"""Units within an open transaction: what one does can be undone, and the rest of the transaction stays.
+"""Units within an open transaction: what one does can be undone, and the rest of the transaction stays; and the transaction.
 
 Knows one connection; knows nothing of what a unit does.
 
 1. A unit may be begun inside of another, also of the same name: SQLite ends the innermost.
 2. The time limit of the request neither holds for these statements nor is changed by them.
-3. SQLite keeps the two that every unit needs prepared, and with them that they are allowed. So their text has a secret:
+3. SQLite keeps what every unit, and every transaction, needs prepared, and with them that they are allowed. So their text has a secret:
    no request can send the same.
 """
 
@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     from virke.engine.connection import Connection
 
 _SECRET: Final = os.urandom(8).hex()
+
+
+_BEGIN: Final = f"BEGIN IMMEDIATE -- {_SECRET}"
+_COMMIT: Final = f"COMMIT -- {_SECRET}"
+
+
+def begin(connection: Connection) -> None:
+    """Begin a transaction that writes."""
+    connection.lengths.full()
+    _run(connection, _BEGIN)
+
+
+def commit(connection: Connection) -> None:
+    """End it. Raises `SqlError`, `TooLarge`: SQLite may write only now, and looks at deferred constraints."""
+    connection.lengths.full()
+    _run(connection, _COMMIT)
 
 
 class Unit:

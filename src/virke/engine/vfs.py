@@ -30,6 +30,8 @@ from virke.errors import Corrupt, NotHere, TooLarge, VirkeError
 UNIX_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
 SECTOR_BYTES: Final = 512
 _U32_MAX: Final = 0xFFFFFFFF
+HASHES_KEPT: Final = 1024
+"""Of pages that are known from one commit to the next; the first page is in each."""
 _NUMBERS: Final = itertools.count(1)
 
 
@@ -117,8 +119,10 @@ class PagedFile:
         """How many more pages may be read, from memory only (`NotHere`); None: as many as it takes, from anywhere."""
         self._start(snapshot)
 
-    def _start(self, snapshot: Pages) -> None:
+    def _start(self, snapshot: Pages, hashes: dict[PageNo, int] | None = None) -> None:
         self.snapshot = snapshot
+        self._hashes = hashes or {}  # of pages of the snapshot, as far as they are known
+        self._new_hashes: dict[PageNo, int] = {}  # of what `change` returned: the snapshot's once that is committed
         self._page_size = snapshot.head.page_size
         self._size = snapshot.head.page_count * self._page_size
         self._floor = self._size
@@ -134,7 +138,8 @@ class PagedFile:
     def accept(self, snapshot: Pages) -> None:
         """The overlay was committed and is now `snapshot` (invariant 3)."""
         self._counter = self._seen_counter()
-        self._start(snapshot)
+        known = self._hashes | self._new_hashes
+        self._start(snapshot, known if len(known) <= HASHES_KEPT else {})
 
     @property
     def is_dirty(self) -> bool:
@@ -180,9 +185,12 @@ class PagedFile:
         skip = lock_page(size)
         pages = {number: data for number, data in self._overlay.items() if number <= count and number != skip}
         if old.page_size == size:
-            same = [n for n, data in pages.items() if n <= kept and n != 1 and data == self.snapshot.page(n)]
-            for number in same:
-                del pages[number]
+            for number in [number for number in pages if number <= kept and number != 1]:
+                before = self.snapshot.page(number)
+                if pages[number] == before:
+                    del pages[number]
+                elif number not in self._hashes:
+                    self._hashes[number] = page_hash(number, before)
         zeros = bytes(size)
         for born in range(kept + 1, count + 1):
             if born != skip:
@@ -212,9 +220,11 @@ class PagedFile:
             cut = range(count + 1, old.page_count + 1)
             for number in itertools.chain(replaced, map(PageNo, cut)):
                 if number != lock_page(page_size):
-                    checksum ^= page_hash(number, self.snapshot.page(number))
-        for number, data in pages.items():
-            checksum ^= page_hash(number, data)
+                    known = self._hashes.get(number)
+                    checksum ^= page_hash(number, self.snapshot.page(number)) if known is None else known
+        self._new_hashes = {number: page_hash(number, data) for number, data in pages.items()}
+        for hashed in self._new_hashes.values():
+            checksum ^= hashed
         return checksum
 
     def _seen_counter(self) -> int:

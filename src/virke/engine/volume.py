@@ -99,7 +99,7 @@ class Volume:
             if self.branch.refresh().root.head.version > root.head.version:
                 raise gone() from error
             raise
-        made = Snapshot(self, root, PageMap(root.head, pairs, root.inline))
+        made = Snapshot(self, root, PageMap(root.head, pairs, root.inline, before=current.map if current else None))
         if self.branch.latest().root is root:
             self._snapshot = made
         return made

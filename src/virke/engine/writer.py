@@ -29,14 +29,14 @@ from virke.core.root import JournalMark, RootAt
 from virke.engine.committing import ATTEMPTS, Committing, error_of, settled
 from virke.engine.connection import Connection
 from virke.engine.executing import execute
+from virke.engine.groups import GroupFailed, fit, is_pushed, marks
 from virke.engine.line import Line
-from virke.engine.programs import Program
 from virke.engine.queue import Pending, Queue, tell_all
 from virke.engine.results import QueryResult
 from virke.engine.snapshot import SnapshotGone
 from virke.engine.storing import commit_change
 from virke.engine.taking_turns import Claimant
-from virke.engine.units import Unit
+from virke.engine.units import Unit, begin, commit
 from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
 from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
@@ -59,6 +59,7 @@ class Writer:
         self.line = line
         self._connect = connect
         self._connection: Connection | None = None
+        self._foreign_keys: bool | None = None  # as the connection has them
         self.queue = Queue(self._commit_waiting)
         self._last_group = 0
         self._last_commit_s = 0.0
@@ -86,7 +87,7 @@ class Writer:
                 if is_time and not pacing.has_slot():  # upkeep came first
                     continue
                 answering.enter_context(self.volume.driver.undisturbed.computing())  # until all are answered
-                group = self.queue.take(GROUP_MAX, _fit)
+                group = self.queue.take(GROUP_MAX, fit)
                 began_at = self.volume.environment.monotonic()
                 try:
                     self._commit_group(group)
@@ -171,13 +172,13 @@ class Writer:
                         if not self.committing.pacing.await_slot(until_s):
                             raise error_of(verdict)
                         if takes_along:
-                            group += self.queue.take(GROUP_MAX - len(group), _fit, group[0].program)
+                            group += self.queue.take(GROUP_MAX - len(group), fit, group[0].program)
                         continue
                     case Conflicted():
                         self.conflicts += 1
             except SnapshotGone:
                 self.volume.branch.refresh()
-            except _GroupFailed:
+            except GroupFailed:
                 self._commit_each(group, before_swap)
                 return
             attempt += 1
@@ -204,8 +205,8 @@ class Writer:
     ) -> Committed | Conflicted | TooSoon:
         """One attempt on the newest root known."""
         first = group[0].program
-        if any(not _fit(first, pending.program) for pending in group[1:]):
-            raise _GroupFailed
+        if any(not fit(first, pending.program) for pending in group[1:]):
+            raise GroupFailed
         base = claimant.ready()
         connection = self._writing(base, foreign_keys=first.foreign_keys)
         for pending in group:
@@ -235,7 +236,7 @@ class Writer:
             if isinstance(proved, Conflicted):
                 claimant.lost()
             return proved
-        changed = change_of(dirty, self.volume, _marks(group), rest_ms=claimant.rest_ms)
+        changed = change_of(dirty, self.volume, marks(group), rest_ms=claimant.rest_ms)
         verdict = self._swap(base, changed, claimant)
         if not isinstance(verdict, Committed):
             return verdict
@@ -266,7 +267,7 @@ class Writer:
         return Conflicted(now)
 
     def _run_all(self, connection: Connection, base: RootAt, group: list[Pending]) -> Dirty | None:
-        connection.control("BEGIN IMMEDIATE")
+        begin(connection)
         try:
             for pending in group:
                 self._run(connection, base, pending, is_alone=len(group) == 1)
@@ -277,25 +278,29 @@ class Writer:
         return connection.file.change(Version(base.root.head.version + 1))
 
     def _run(self, connection: Connection, base: RootAt, pending: Pending, *, is_alone: bool) -> None:
-        """Run one program in its savepoint; with an error it leaves nothing."""
-        if _is_pushed(pending, base):
+        """Run one program, in its savepoint if others are in the transaction; with an error it leaves nothing."""
+        if is_pushed(pending, base):
             pending.answers = []
             return
-        _REQUEST.begin(connection)
+        unit = None if is_alone and not pending.program.has_transactions else _REQUEST  # None: undone with all of it
+        if unit:
+            unit.begin(connection)
         connection.start_request()
         try:
             pending.answers = execute(connection, pending, base, self.volume)
-            _REQUEST.keep(connection)
+            if unit:
+                unit.keep(connection)
         except SnapshotGone:
             raise
         except VirkeError as error:
             pending.error, pending.answers = error, None
             if not is_alone and isinstance(error, TooLarge):  # perhaps together only
-                raise _GroupFailed from error
+                raise GroupFailed from error
             if connection.raw.in_transaction:
-                _REQUEST.undo(connection)
+                if unit:
+                    unit.undo(connection)
             elif not is_alone:  # SQLite rolled back everybody's work (INSERT OR ROLLBACK, an interrupt): each alone
-                raise _GroupFailed from error
+                raise GroupFailed from error
             else:
                 connection.control("BEGIN IMMEDIATE")
         finally:
@@ -307,17 +312,17 @@ class Writer:
             connection.move(connection.file.snapshot)
             return
         try:
-            connection.control("COMMIT")
-        except (SqlError, TooLarge) as error:  # SQLite may write only now
+            commit(connection)
+        except (SqlError, TooLarge) as error:
             if len(group) > 1:
-                raise _GroupFailed from error
+                raise GroupFailed from error
             group[0].error, group[0].answers = error, None
             connection.move(connection.file.snapshot)
 
     def _run_alone(self, connection: Connection, base: RootAt, group: list[Pending]) -> Dirty | None:
         """VACUUM and PRAGMA, which refuse a transaction or ignore one; what follows them in a script is one."""
-        pending = group[0]
-        if _is_pushed(pending, base):
+        pending, self._foreign_keys = group[0], None  # it may set them
+        if is_pushed(pending, base):
             pending.answers = []
             return None
         connection.start_request()
@@ -342,8 +347,11 @@ class Writer:
             raise Invalid(f"database {self.volume.name!r} is closed")
         if connection is None:
             connection = self._connection = self._connect()
+            self._foreign_keys = None
         connection.move(self.volume.snapshot_of(base.root))
-        connection.raw.pragma("foreign_keys", foreign_keys)
+        if self._foreign_keys is not foreign_keys:
+            connection.raw.pragma("foreign_keys", foreign_keys)
+            self._foreign_keys = foreign_keys
         return connection
 
     def close_idle(self) -> None:
@@ -363,26 +371,6 @@ class Writer:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
-
-
-class _GroupFailed(Exception):
-    """These programs can't be committed together: each tries alone."""
-
-
-def _fit(first: Program, other: Program) -> bool:
-    """Whether two programs can be committed together."""
-    return not first.stands_alone and not other.stands_alone and first.foreign_keys == other.foreign_keys
-
-
-def _is_pushed(pending: Pending, base: RootAt) -> bool:
-    """Whether this entry of a journal is in history already."""
-    mark = pending.mark
-    return mark is not None and base.root.pushed(mark.journal_id) >= mark.sequence
-
-
-def _marks(group: list[Pending]) -> tuple[JournalMark, ...]:
-    """The last mark of each journal: everything up to it was run, in order."""
-    return tuple({pending.mark.journal_id: pending.mark for pending in group if pending.mark}.values())
 
 
 def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = (), *, rest_ms: int = 0) -> Change:

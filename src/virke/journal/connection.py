@@ -165,6 +165,16 @@ class JournalFile:
         """What an error of the operating system means to the caller."""
         return UnreachableJournal(f"journal {self._path}: {error.strerror or error}")
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no file at this moment, and so nothing to read; who is told no reads, and learns what is there."""
+        if self._connection is not None:
+            return False
+        try:
+            return self._path is None or place.identity(self._path) is None
+        except OSError:
+            return False
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
         """The connection, or None if there is no file; failures become Virke's errors.

@@ -78,6 +78,8 @@ class FileJournal:
 
     def read(self) -> Contents:
         """All that it has, as of one moment."""
+        if self._file.is_absent:  # nearly always, and asked at each commit
+            return Contents()
         with self._file.lock, self._file.reading() as connection:
             if connection is None:
                 return Contents()
@@ -150,6 +152,8 @@ class FileJournal:
         return DamagedJournal(f"journal {self.path}: entry {row.sequence} is not what was written; {HINT}")
 
     def _one(self, sql: str) -> int:
+        if self._file.is_absent:
+            return 0
         with self._file.lock, self._file.reading() as connection:
             return int(connection.execute(sql).fetchone()[0]) if connection else 0
 

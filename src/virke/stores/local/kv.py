@@ -56,7 +56,7 @@ Connect = Callable[[str], sqlite3.Connection]
 _SCHEMA: Final = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT_VERSION};
-CREATE TABLE register (key TEXT PRIMARY KEY, generation TEXT NOT NULL, data BLOB NOT NULL);
+CREATE TABLE register (key TEXT PRIMARY KEY, generation TEXT NOT NULL, data BLOB NOT NULL, filler BLOB);
 CREATE TABLE blobs (key TEXT PRIMARY KEY, modified_ms INTEGER NOT NULL, data BLOB NOT NULL);
 """
 _DURABLE: Final = """
@@ -386,6 +386,9 @@ class KvFile:
             [[version]] = connection.execute("PRAGMA user_version").fetchall()
             if version != FORMAT_VERSION:
                 connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+            columns = connection.execute("PRAGMA table_info(register)").fetchall()
+            if "filler" not in [name for _, name, *_ in columns]:
+                connection.execute("ALTER TABLE register ADD COLUMN filler BLOB")  # who does not know it lets it be
             self._is_stamped = True
         if key is None:
             with waiting():

@@ -49,10 +49,12 @@ from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, b
 from virke.stores.local.files import FileBlobs, System, make_directory, unavailable
 from virke.stores.local.kv import Connect, KvFile, connect_sqlite
 from virke.stores.local.line import FileLine
+from virke.stores.local.room import pages_for, zeros
 from virke.stores.local.stamps import stamp_of
 
 KV_BYTES_MAX: Final = 1 << 20
 OBJECT_BYTES_MAX: Final = 16 << 20
+PAGES_KNOWN_MAX: Final = 1024
 _AFTER_EVERY_KEY: Final = "\x7f"
 _LENGTH_MAX: Final = (1 << 31) - 1  # SQLite's substr() reads 32 bits
 _SYSTEM: Final = System()
@@ -63,6 +65,8 @@ class LocalRegister:
 
     def __init__(self, kv: KvFile) -> None:
         self._kv = kv
+        self._pages: dict[str, int] = {}
+        """How many further pages the rows have that were changed here last."""
 
     @property
     def consistency(self) -> Consistency:
@@ -97,8 +101,15 @@ class LocalRegister:
             insert = "INSERT INTO register (key, generation, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
             changed = self._kv.change(insert, (key, generation, bytes(data)), key=key, generation=generation, make=True)
         else:
-            update = "UPDATE register SET generation = ?, data = ? WHERE key = ? AND generation = ?"
-            changed = self._kv.change(update, (generation, bytes(data), key, base), key=key, generation=generation)
+            pages = pages_for(key, len(data), self._pages.get(key))
+            update = (
+                "UPDATE register SET generation = ?, data = ?, filler = zeroblob(?) WHERE key = ? AND generation = ?"
+            )
+            values = (generation, bytes(data), zeros(key, len(data), pages), key, base)
+            changed = self._kv.change(update, values, key=key, generation=generation)
+            if len(self._pages) >= PAGES_KNOWN_MAX:
+                self._pages.clear()
+            self._pages[key] = pages
         return _outcome(changed, generation)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
