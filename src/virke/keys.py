@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from virke.errors import UsageError
+from virke.nearest import meant
 
 TARGETS: Final = ("fastly", "node", "store")
 """Where `virke deploy` can take a database."""
@@ -112,8 +113,4 @@ def _text(value: object, key: Key, what: str) -> str:
 
 
 def _unknown(message: str, word: str, known: Collection[str]) -> UsageError:
-    from difflib import get_close_matches  # only an error needs it
-
-    meant = get_close_matches(word.lower(), known, n=1)
-    context = {"hint": f"did you mean {meant[0]!r}?"} if meant else {}
-    return UsageError(f"{message}; known: {', '.join(sorted(known))}", **context)
+    return UsageError(f"{message}; known: {', '.join(sorted(known))}", **meant(word, sorted(known)))

@@ -26,6 +26,7 @@ NATIVE: Final = ("runtime.native", "runtime.litestar")
 """But these: what opens databases on a machine; and Litestar, which is built on msgspec."""
 NEEDED_TOO: Final = (
     "errors",
+    "nearest",
     "scopes",
     "processes",
     "stores.base",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from virke.cli import flowing, render
+from virke.cli import dot_commands, flowing, render
 from virke.cli.opening import open_database
 from virke.cli.parameters import bind
 from virke.cli.receipts import meta_json, receipted
@@ -57,6 +57,7 @@ def query(state: State, sql: str | None, values: tuple[str, ...], *, form: str |
         return open_shell(state)
     if state.json and form not in (None, "json"):
         raise UsageError(f"--json and {form} contradict each other")
+    dot_commands.check(sql)
     form = "json" if state.json else form or "table"
     params = bind(values, _names(sql) if values else [])
     with receipted(state, meta) as charge, open_database(state) as database:
@@ -102,6 +103,8 @@ def execute(state: State, sql: str | None, path: Path | None, *, values: tuple[s
     from virke.cli.script import script_of
 
     text = _sql_text(sql, path)
+    if path is None:
+        dot_commands.check(text)
     script = script_of(text, str(path) if path else None)
     params = bind(values, _names(text) if values else [])
     results: list[QueryResult] = []

@@ -24,7 +24,8 @@ from click.shell_completion import CompletionItem
 
 from virke.cli.interrupts import Ended, exit_code_of
 from virke.cli.state import State, error_line, fit_for, json_text, printable
-from virke.errors import VirkeError, exit_code
+from virke.errors import UsageError, VirkeError, exit_code
+from virke.nearest import meant
 
 EXIT_USAGE: Final = 2
 EXIT_BROKEN_PIPE: Final = 141
@@ -53,6 +54,16 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments begin with. Raises `UsageError`: there is none of that name."""
+        name = args[0]
+        if name not in self.table and not name.startswith("-"):
+            message = f"No such command '{name}' (see '{ctx.command_path} --help')"
+            raise UsageError(message, **meant(name, self.table))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, without importing them."""

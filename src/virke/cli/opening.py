@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from virke.cli.state import State
 from virke.config import StoreChoice, database_name, is_node, load, memory_mb_of, store_choice
-from virke.errors import UsageError
+from virke.errors import NotFound, UsageError
+from virke.nearest import meant
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -33,9 +34,14 @@ def open_database(state: State, *, read_only: bool = False) -> Iterator[Database
         Unavailable: the store does not answer.
     """
     name, store = target(state)
-    from virke.opening import connect
+    from virke.opening import connect, list_databases
 
-    database = connect(name, store, read_only=read_only, background=False, memory_mb=memory_mb_of(load()))
+    try:
+        database = connect(name, store, read_only=read_only, background=False, memory_mb=memory_mb_of(load()))
+    except NotFound as error:
+        if store.url.startswith(("local:", "file:")):  # elsewhere a list is one more request, or several
+            error.context.update(meant(name, list_databases(store)))
+        raise
     try:
         yield database
     except BaseException:

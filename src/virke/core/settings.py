@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from virke.errors import Invalid
+from virke.nearest import meant
 
 CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "durability": ("sync", "deferred"),
@@ -92,7 +93,7 @@ def _parsed(key: str, value: str | int) -> str | int:
             raise Invalid(f"{key} must be one of {', '.join(CHOICES[key])}, not {value!r}")
         return value
     if key not in BOUNDS:
-        raise Invalid(f"unknown setting {key!r}; valid settings: {', '.join(KEYS)}")
+        raise Invalid(f"unknown setting {key!r}; valid settings: {', '.join(KEYS)}", **meant(key, KEYS))
     low, high = BOUNDS[key]
     words = WORDS.get(key, ())
     if value in words:

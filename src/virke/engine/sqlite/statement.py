@@ -12,12 +12,13 @@ import apsw
 from virke.engine.sqlite.care import HOT_COLUMNS, HOT_VALUE_BYTES, SLOW, SLOW_VALUE_BYTES
 from virke.engine.sqlite.columns import ColumnChange, column_change
 from virke.engine.sqlite.guard import Guard, Seen
+from virke.engine.sqlite.guessing import hint
 from virke.engine.sqlite.lending import lend, missing_in
 from virke.engine.sqlite.opening import Connection
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, MODES
 from virke.engine.sqlite.scoped import why_not
 from virke.engine.sqlite.translation import translate
-from virke.errors import Denied, Invalid, TimedOut
+from virke.errors import Denied, Invalid, SqlError, TimedOut
 from virke.scopes import Scope
 
 ALONE: Final = ("VACUUM", "PRAGMA")
@@ -161,7 +162,10 @@ def describe(connection: Connection, guard: Guard, sql: str, lent: frozenset[str
             return describe(connection, guard, sql, lent | {name})
         if keyword(sql) == "ALTER" and (change := column_change(sql)):
             return _altering(guard, change, sql)
-        raise translate(error, guard, sql) from error
+        meant = translate(error, guard, sql)
+        if isinstance(meant, SqlError) and (guess := hint(connection, guard, str(error), sql)):
+            meant.context["hint"] = guess
+        raise meant from error
     finally:
         guard.seen = None
     return Statement(sql, "", "", True, 0, (), (), runs=sql)
