@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from virke.engine.results import Meta as Meta
     from virke.engine.results import QueryResult as QueryResult
     from virke.engine.results import RejectedWrite as RejectedWrite
+    from virke.engine.results import Restored as Restored
     from virke.engine.results import SchemaEntry as SchemaEntry
     from virke.engine.results import Status as Status
     from virke.engine.results import Upkept as Upkept
+    from virke.engine.results import VersionEntry as VersionEntry
     from virke.engine.rows import Rows as Rows
     from virke.engine.sqlite import Aggregate as Aggregate
     from virke.engine.sqlite import Column as Column
@@ -56,7 +58,7 @@ _NAMES: Final = {
     "virke.arrow": "fetch_arrow",
     "virke.core.settings": "Settings",
     "virke.engine.database": "Database",
-    "virke.engine.results": "Collected Flushed Meta QueryResult RejectedWrite SchemaEntry Status Upkept",
+    "virke.engine.results": "Collected Flushed Meta QueryResult RejectedWrite Restored SchemaEntry Status Upkept VersionEntry",
     "virke.engine.rows": "Rows",
     "virke.engine.sqlite": "Aggregate Column Description Extensions",
     "virke.engine.terms": "Cancel",

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from virke.core.settings import Settings
 from virke.engine.database import Database
 from virke.engine.environment import Environment
-from virke.engine.results import Flushed, QueryResult, Request, SchemaEntry, Status, Upkept
+from virke.engine.results import (
+    Flushed,
+    QueryResult,
+    Request,
+    Restored,
+    SchemaEntry,
+    Status,
+    Upkept,
+    VersionEntry,
+)
 from virke.engine.rows import Rows
 from virke.engine.sqlite import Description, OnConnect, Parameters, Row
 from virke.engine.terms import Cancel
@@ -31,6 +40,7 @@ from virke.engine.transaction import Transaction, inside
 from virke.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
+    from virke.core.moments import At
     from virke.opening import Where
 
 T = TypeVar("T")
@@ -107,7 +117,7 @@ class AsyncDatabase:
         bookmark: str | None = None,
         meta: bool = False,
         read_only: bool = False,
-        at: int | None = None,
+        at: At | None = None,
         timeout_ms: int | None = None,
         cancel: Cancel | None = None,
     ) -> QueryResult:
@@ -174,10 +184,15 @@ class AsyncDatabase:
         return await self.call(partial(self.sync.run_script, sql, params, idempotency_key=idempotency_key, meta=meta))
 
     async def batch(
-        self, statements: Sequence[str | Request], *, idempotency_key: str | None = None, meta: bool = False
+        self,
+        statements: Sequence[str | Request],
+        *,
+        idempotency_key: str | None = None,
+        meta: bool = False,
+        at: At | None = None,
     ) -> list[QueryResult]:
         """See `Database.batch`."""
-        return await self.call(partial(self.sync.batch, statements, idempotency_key=idempotency_key, meta=meta))
+        return await self.call(partial(self.sync.batch, statements, idempotency_key=idempotency_key, meta=meta, at=at))
 
     async def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
         """See `Database.executemany`."""
@@ -224,6 +239,14 @@ class AsyncDatabase:
     async def status(self) -> Status:
         """See `Database.status`."""
         return await self.call(self.sync.status)
+
+    async def versions(self, limit: int = 20) -> list[VersionEntry]:
+        """See `Database.versions`."""
+        return await self.call(partial(self.sync.versions, limit))
+
+    async def restore(self, at: At, *, dry_run: bool = False) -> Restored:
+        """See `Database.restore`."""
+        return await self.call(partial(self.sync.restore, at, dry_run=dry_run))
 
     async def upkeep(self, limit: int | None = 1) -> Upkept:
         """See `Database.upkeep`."""

@@ -51,7 +51,7 @@ VALUES = (
 )
 def test_no_public_method_is_inherited(ours: type, theirs: type) -> None:
     """A line of the embedded class would look for parts that are not here."""
-    public = {name for name, _ in inspect.getmembers(theirs) if not name.startswith("_")}
+    public = {name for name, _ in inspect.getmembers(theirs) if not name.startswith("_") and hasattr(theirs, name)}
     assert public - vars(ours).keys() <= {"finish"}, "it calls `commit` and `rollback`"
 
 

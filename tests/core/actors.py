@@ -33,7 +33,7 @@ from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.index import decode_index
 from virke.core.merge import Merge, Run, plan_merge, uploaded
 from virke.core.packing import SegmentWriter
-from virke.core.root import Horizon, Root, RootAt, decode_root, encode_root, first_root
+from virke.core.root import Answer, Horizon, Root, RootAt, decode_root, encode_root, first_root
 from virke.core.segment import Head, Identity, Ref
 from virke.core.settings import Settings
 from virke.errors import Corrupt
@@ -166,6 +166,59 @@ def writer(
                 attempt += isinstance(verdict, Conflicted)
                 if not isinstance(verdict, Conflicted | TooSoon):
                     break
+
+    return program
+
+
+Restore = Callable[[Root, Root, CommitId], Plan]
+KEY: Final = Answer(id_of("key"), 1)
+"""The answer to a request that carries an idempotency key."""
+
+
+def forward(base: Root, then: Root, commit_id: CommitId) -> Plan:
+    """A restore as it is: the page of then in a segment of its own, on the newest root, in a new epoch."""
+    ref, puts = small_segment(base, commit_id)
+    change = replace(untouched(base, TIME_MS), restores=then.head.version)
+    return Plan(replace(next_root(base, commit_id, change), segments=(*base.segments, ref)), puts)
+
+
+def restorer(name: str, then: Root, make: Restore = forward, *, tries: int = 2) -> Program:
+    """Brings the state of `then` back, again on the root that it lost to."""
+
+    def program(life: int) -> Actor:
+        at = yield from read_root()
+        for attempt in range(tries):
+            commit_id = id_of(f"{name}.{life}.{attempt}", at.root)
+            verdict = yield from commit(at, make(at.root, then, commit_id), "world")
+            yield Told(f"{name}.{life}", commit_id, verdict, at)
+            if not isinstance(verdict, Conflicted):
+                return
+            at = verdict.at
+
+    return program
+
+
+def keyed(root: Root, commit_id: CommitId) -> Plan:
+    """The commit of a request that carries a key; whoever sees its answer does not run it again."""
+    change = replace(untouched(root, TIME_MS), answers=(KEY,))
+    return Plan(next_root(root, commit_id, change))
+
+
+def repeater(name: str, *, tries: int = 2) -> Program:
+    """A client that sends one keyed request twice: it is run only if no root says that it was answered."""
+
+    def program(life: int) -> Actor:
+        for _ in range(2):
+            at = yield from read_root()
+            for attempt in range(tries):
+                if at.root.answer_to(KEY.key):
+                    break
+                commit_id = id_of(f"{name}.{life}.{attempt}", at.root)
+                verdict = yield from commit(at, keyed(at.root, commit_id), "world")
+                yield Told("the keyed request", commit_id, verdict, at)
+                if not isinstance(verdict, Conflicted):
+                    break
+                at = verdict.at
 
     return program
 

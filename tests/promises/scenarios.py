@@ -179,6 +179,27 @@ def _stall(stage: Stage) -> None:
     ledger.insert(database, "last", LARGE)
 
 
+def _restore(stage: Stage) -> None:
+    """A deletion without WHERE is taken back; a keyed write of after the version that is restored stays answered."""
+    begin(stage, [LARGE] * 3)
+    with opened(stage.inner, stage.folder) as before:
+        version = before.version
+        before.execute("CREATE TABLE later (x)")
+        before.execute("INSERT INTO later VALUES (1)", idempotency_key="once")
+        before.execute("UPDATE entry SET filler = NULL")
+    database = opened(stage.store, stage.folder)
+    done = stage.ledger.attempt(lambda: database.restore(version))
+    stage.ledger.insert(database, "after")
+    with opened(stage.inner, stage.folder) as after:
+        tables = {name for (name,) in after.query("SELECT name FROM sqlite_schema WHERE type = 'table'").rows}
+        assert "later" not in tables or not done
+        [(filled,)] = after.query("SELECT count(filler) FROM entry WHERE token LIKE 'old-%'").rows
+        assert filled == (0 if "later" in tables else 3), "all or nothing"
+        after.run(
+            "INSERT INTO later VALUES (1)", idempotency_key="once"
+        )  # P2: answered, where the table is not even there
+
+
 def _settings(stage: Stage) -> None:
     begin(stage, [SMALL])
     database = opened(stage.store, stage.folder)
@@ -200,5 +221,6 @@ SCENARIOS: Final[dict[str, Callable[[Stage], None]]] = {
     "flush": _flush,
     "race": _race,
     "stall": _stall,
+    "restore": _restore,
     "settings": _settings,
 }

@@ -17,6 +17,7 @@ from typing import Final
 
 from virke.api.messages import JSON, NDJSON
 from virke.api.schemas import (
+    AT,
     COMPONENTS,
     FLAG,
     SETTINGS,
@@ -29,6 +30,7 @@ from virke.api.schemas import (
     ref,
 )
 from virke.api.table import OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
+from virke.engine.history import LIMIT_MOST
 
 VERSION: Final = "3.1.0"
 BINARY: Final = "application/octet-stream"
@@ -69,7 +71,7 @@ _SQL: Final[Mapping[str, Schema]] = {
     "params": ref("Params"),
     "rows": listed(ref("Params")),
     "script": FLAG,
-    "at": {"type": ["integer", "null"], "minimum": 0},
+    "at": {"oneOf": [AT, {"type": "null"}]},
     **_TERMS,
 }
 _SWITCH: Final[Schema] = {"enum": ["0", "1", "true", "false", ""]}
@@ -107,7 +109,7 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
     ("/db/{name}/batch", "POST"): About(
         "Run statements, all or nothing",
         listed(ref("Result")),
-        body={"statements": listed(ref("Statement")), **_TERMS},
+        body={"statements": listed(ref("Statement")), "at": {"oneOf": [AT, {"type": "null"}]}, **_TERMS},
         required=("statements",),
         headers=_RUN,
     ),
@@ -119,6 +121,14 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
     ("/db/{name}/status", "GET"): About("The state of a database", ref("Status"), query={"brief": _SWITCH}),
     ("/db/{name}/settings", "GET"): About("The settings", ref("Settings")),
     ("/db/{name}/settings", "PATCH"): About("Change settings", ref("Settings"), body=SETTINGS),
+    ("/db/{name}/versions", "GET"): About(
+        "The last versions that changed pages, newest first",
+        listed(ref("VersionEntry")),
+        query={"limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MOST}},
+    ),
+    ("/db/{name}/restore", "POST"): About(
+        "Bring an earlier state back", ref("Restored"), body={"at": AT, "dry_run": FLAG}, required=("at",)
+    ),
     ("/db/{name}/flush", "POST"): About("Push pending writes", ref("Flushed")),
     ("/db/{name}/promote", "POST"): About("Move a database to object storage", ref("Status")),
     ("/db/{name}/gc", "POST"): About(
@@ -161,6 +171,7 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
             "table": TEXT,
             "schema_only": _SWITCH,
             "data_only": _SWITCH,
+            "at": TEXT,
         },
         media=("application/sql", "application/vnd.sqlite3", "text/csv", NDJSON),
     ),

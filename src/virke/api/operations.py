@@ -29,7 +29,7 @@ class Run:
 
     A single one is run once for each of `rows` if there are any; with `is_script` it is many, divided by `;`.
     `streams`: the rows are wanted line by line, without a bound on how many. `key` is an idempotency key. `at` is an
-    earlier version, `foreign_keys` whether they are checked, where the database's setting is not what is wanted.
+    earlier version or time, `foreign_keys` whether they are checked, where the database's setting is not what is wanted.
     """
 
     scope: ClassVar[Scope] = Scope.READ
@@ -45,7 +45,7 @@ class Run:
     is_script: bool = False
     rows: tuple[Parameters, ...] | None = None
     read_only: bool = False
-    at: int | None = None
+    at: int | str | None = None
     foreign_keys: bool | None = None
 
     @property
@@ -55,8 +55,8 @@ class Run:
 
     @property
     def is_unit(self) -> bool:
-        """Whether it is more than one statement, all or nothing."""
-        return self.is_batch or self.is_script or self.rows is not None
+        """Whether it is more than one statement, all or nothing; of an earlier state there is nothing to be undone."""
+        return (self.is_batch and self.at is None) or self.is_script or self.rows is not None
 
     @property
     def is_program(self) -> bool:
@@ -67,7 +67,7 @@ class Run:
     def is_plain(self) -> bool:
         """Whether it may be a read that is answered from what is shown."""
         has_wishes = self.meta or self.key or self.consistency or self.timeout_ms
-        return not (has_wishes or self.is_unit or self.at is not None)
+        return not (has_wishes or self.is_batch or self.is_unit or self.at is not None)
 
     def allowed(self, scope: Scope) -> Scope:
         """What it may do by a token of this scope, and by its own word. Raises `Denied`: it wants no foreign keys checked."""
@@ -134,6 +134,25 @@ class Promote:
 
     scope: ClassVar[Scope] = Scope.ADMIN
     database: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetVersions:
+    """The last versions that changed pages."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Bring an earlier version or time back; `dry_run`: only say what that would change."""
+
+    scope: ClassVar[Scope] = Scope.ADMIN
+    database: str
+    at: int | str
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +225,7 @@ class Export:
     table: str | None = None
     schema_only: bool = False
     data_only: bool = False
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +314,8 @@ Operation = (
     | ChangeSettings
     | Flush
     | Promote
+    | GetVersions
+    | Restore
     | Collect
     | DoUpkeep
     | GetMigrations

@@ -32,12 +32,14 @@ from virke.api.operations import (
     GetSchema,
     GetSettings,
     GetStatus,
+    GetVersions,
     Import,
     ListDatabases,
     ListTokens,
     Migrate,
     Operation,
     Promote,
+    Restore,
     RevokeToken,
     Run,
 )
@@ -80,6 +82,8 @@ def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryRe
     database, scope = place.database(run.database), run.allowed(scope)
     if run.streams and (streamed := _streamed(run, place, scope, cancel)):
         return streamed
+    if run.is_batch and run.at is not None:
+        return database.serving.batch_at(run.requests, run.at, timeout_ms=run.timeout_ms, meta=run.meta, cancel=cancel)
     if run.is_unit or (scope >= Scope.WRITE and _is_write(run, database)):
         results = database.serving.run(
             run.steps, scope=scope, key=run.key, meta=run.meta, foreign_keys=run.foreign_keys, timeout_ms=run.timeout_ms
@@ -158,6 +162,14 @@ def _flush(operation: Flush, place: Place, *_: object) -> object:
 
 def _promote(operation: Promote, place: Place, *_: object) -> object:
     return status_of(place.database(operation.database).promote())
+
+
+def _versions(operation: GetVersions, place: Place, *_: object) -> object:
+    return [asdict(one) for one in place.database(operation.database).versions(operation.limit)]
+
+
+def _restore(operation: Restore, place: Place, *_: object) -> object:
+    return asdict(place.database(operation.database).restore(operation.at, dry_run=operation.dry_run))
 
 
 def _collect(operation: Collect, place: Place, *_: object) -> object:
@@ -241,6 +253,8 @@ _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = 
     ChangeSettings: _change_settings,
     Flush: _flush,
     Promote: _promote,
+    GetVersions: _versions,
+    Restore: _restore,
     Collect: _collect,
     DoUpkeep: _upkeep,
     GetMigrations: _migrations,

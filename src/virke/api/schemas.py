@@ -12,7 +12,17 @@ from dataclasses import fields
 from typing import Any, Final
 
 from virke.core.settings import BOUNDS, CHOICES, WORDS, Settings
-from virke.engine.results import Collected, Flushed, Meta, RejectedWrite, SchemaEntry, Status, Upkept
+from virke.engine.results import (
+    Collected,
+    Flushed,
+    Meta,
+    RejectedWrite,
+    Restored,
+    SchemaEntry,
+    Status,
+    Upkept,
+    VersionEntry,
+)
 from virke.engine.sqlite import Column, Description
 from virke.transfer import Imported
 
@@ -31,6 +41,12 @@ _PLAIN: Final[Mapping[str, Schema]] = {
     "int | None": {"type": ["integer", "null"]},
     "tuple[str, ...]": {"type": "array", "items": TEXT},
     "tuple[str | None, ...]": {"type": "array", "items": {"type": ["string", "null"]}},
+}
+
+
+AT: Final[Schema] = {
+    "description": "A version, a time as ISO 8601 (UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w).",
+    "oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1}],
 }
 
 
@@ -202,6 +218,8 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "Collected": _of(Collected),
     "Flushed": _of(Flushed),
     "Upkept": _of(Upkept),
+    "VersionEntry": _of(VersionEntry),
+    "Restored": _of(Restored),
     "Imported": _of(Imported),
     "Meta": _of(Meta),
 }

@@ -32,18 +32,22 @@ from virke.api.operations import (
     GetSchema,
     GetSettings,
     GetStatus,
+    GetVersions,
     Import,
     ListDatabases,
     ListTokens,
     Migrate,
     Operation,
     Promote,
+    Restore,
     RevokeToken,
     Run,
 )
 from virke.core.collect import GRACE_MS
 from virke.core.ids import check_name
+from virke.core.moments import GRAMMAR, read_at
 from virke.core.settings import CHOICES
+from virke.engine.history import LIMIT_MOST
 from virke.engine.results import mark_in
 from virke.engine.values import Json
 from virke.errors import Invalid
@@ -105,10 +109,11 @@ def _flag(fields: Mapping[str, str], name: str) -> bool:
 
 def _one(call: Call) -> Run:
     body = call.body
-    rows, is_script, at = native.rows_in(body), _yes(body, "script"), _whole(body, "at")
+    rows, is_script, at = native.rows_in(body), _yes(body, "script"), _at(body)
     if (rows is not None) + is_script + (at is not None) > 1 or (rows is not None and "params" in body):
         raise Invalid("`rows`, `script` and `at` exclude each other, and `rows` excludes `params`")
     run = _run(call, (native.statement_of(dict(body), frozenset(_SQL)),))
+    _check_key(run, at)
     if run.streams and (rows is not None or is_script or at is not None):
         raise Invalid("only the rows of one statement, as of now, are streamed: `rows`, `script` and `at` are not")
     return replace(run, rows=rows, is_script=is_script, at=at)
@@ -118,7 +123,16 @@ def _batch(call: Call) -> Run:
     statements = call.body.get("statements")
     if not isinstance(statements, list):
         raise Invalid("`statements` must be a list of statements")
-    return _run(call, tuple(native.statement_of(one) for one in statements), is_batch=True)
+    run = _run(call, tuple(native.statement_of(one) for one in statements), is_batch=True)
+    at = _at(call.body)
+    _check_key(run, at)
+    return replace(run, at=at)
+
+
+def _check_key(run: Run, at: int | str | None) -> None:
+    """Raise `Invalid` where a key is given for what can't write."""
+    if at is not None and run.key is not None:
+        raise Invalid("what reads an earlier state writes nothing, and takes no idempotency key")
 
 
 def _run(call: Call, requests: tuple[Statement, ...], *, is_batch: bool = False) -> Run:
@@ -151,6 +165,16 @@ def _whole(body: Mapping[str, Json], name: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise Invalid(f"`{name}` must be a whole number, not {value!r}")
     return value
+
+
+def _at(body: Mapping[str, Json]) -> int | str | None:
+    """A version or a time. Raises `Invalid`: it is neither."""
+    at = body.get("at")
+    if at is None:
+        return None
+    read_at(at, 0)  # type: ignore[arg-type]  # it says so of what is neither
+    assert isinstance(at, int | str), "nothing else in JSON is one"
+    return at
 
 
 def _yes(body: Mapping[str, Json], name: str) -> bool:
@@ -232,7 +256,22 @@ def _export(call: Call) -> Export:
     schema_only, data_only = _flag(call.fields, "schema_only"), _flag(call.fields, "data_only")
     if (schema_only and data_only) or (form != "sql" and (schema_only or data_only)):
         raise Invalid("schema_only and data_only exclude each other, and are for sql")
-    return Export(call.database, form, table, schema_only, data_only)
+    if (at := call.fields.get("at")) is not None:
+        read_at(at, 0)
+    return Export(call.database, form, table, schema_only, data_only, at)
+
+
+def _versions(call: Call) -> GetVersions:
+    limit = call.fields.get("limit", "20")
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 9 and 0 < int(limit) <= LIMIT_MOST):
+        raise Invalid(f"limit is a whole number from 1 to {LIMIT_MOST}, not {limit!r}")
+    return GetVersions(call.database, int(limit))
+
+
+def _restore(call: Call) -> Restore:
+    if (at := _at(call.body)) is None:
+        raise Invalid("`at` says which state to restore", hint=f"it is {GRAMMAR}")
+    return Restore(call.database, at, _yes(call.body, "dry_run"))
 
 
 def _create(call: Call) -> CreateDatabase:
@@ -272,7 +311,7 @@ OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
     },
     "query": {"POST": Route(_one, body=_SQL)},
     "execute": {"POST": Route(_one, body=_SQL)},
-    "batch": {"POST": Route(_batch, body=("statements", *_RUN))},
+    "batch": {"POST": Route(_batch, body=("statements", "at", *_RUN))},
     "describe": {"POST": Route(_describe, body=("sql",))},
     "schema": {"GET": Route(lambda call: GetSchema(call.database, call.rest))},
     "status": {"GET": Route(lambda call: GetStatus(call.database, _flag(call.fields, "brief")), query=("brief",))},
@@ -280,6 +319,8 @@ OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
         "GET": Route(lambda call: GetSettings(call.database)),
         "PATCH": Route(_change_settings, body=ANY),
     },
+    "versions": {"GET": Route(_versions, query=("limit",))},
+    "restore": {"POST": Route(_restore, body=("at", "dry_run"))},
     "flush": {"POST": Route(lambda call: Flush(call.database), body=())},
     "promote": {"POST": Route(lambda call: Promote(call.database), body=())},
     "gc": {"POST": Route(_collect, body=("dry_run", "grace_ms"))},
@@ -287,7 +328,7 @@ OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
     "migrations": {"GET": Route(lambda call: GetMigrations(call.database))},
     "migrate": {"POST": Route(_migrate, body=("files", "dry_run", "undo", "status"))},
     "import": {"POST": Route(_import, query=("kind", "table", "replace", "name", "encoding", "no_header", "types"))},
-    "export": {"GET": Route(_export, query=("format", "table", "schema_only", "data_only"))},
+    "export": {"GET": Route(_export, query=("format", "table", "schema_only", "data_only", "at"))},
 }
 """What follows `/db/NAME`: by method."""
 OF_THE_NODE: Final[Mapping[str, Mapping[str, Route]]] = {

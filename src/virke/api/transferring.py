@@ -70,6 +70,7 @@ def give_out(operation: Export, place: Place) -> Parts:
             table=operation.table,
             schema_only=operation.schema_only,
             data_only=operation.data_only,
+            at=operation.at,
         )
         stack.callback(parts.close)
         return Parts(parts, stack.pop_all().close)

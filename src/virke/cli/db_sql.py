@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from virke.cli import dot_commands, flowing, render
+from virke.cli.db_past import AT_HELP
 from virke.cli.opening import open_database
 from virke.cli.parameters import bind
 from virke.cli.receipts import meta_json, receipted
@@ -41,16 +42,19 @@ _META = click.option("--meta", is_flag=True, help="Say what the command cost: re
 @click.option("--csv", "form", flag_value="csv", help="As CSV.")
 @click.option("--ndjson", "form", flag_value="ndjson", help="As one JSON object for each row.")
 @click.option("--markdown", "form", flag_value="markdown", help="As a Markdown table.")
+@click.option("--at", metavar="VERSION|TIME", help=f"Read an earlier state. {AT_HELP}")
 @_META
 @global_options
 @pass_state
-def query(state: State, sql: str | None, values: tuple[str, ...], *, form: str | None, meta: bool) -> None:
+def query(
+    state: State, sql: str | None, values: tuple[str, ...], *, form: str | None, at: str | None, meta: bool
+) -> None:
     """Run one statement and print its rows.
 
     On a terminal, without SQL, this is virke shell.
     """
     if sql is None:
-        if values or form or meta or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if values or form or at or meta or not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise click.MissingParameter(param_type="argument", param_hint="'SQL'", ctx=click.get_current_context())
         from virke.cli.shell import open_shell
 
@@ -61,10 +65,10 @@ def query(state: State, sql: str | None, values: tuple[str, ...], *, form: str |
     form = "json" if state.json else form or "table"
     params = bind(values, _names(sql) if values else [])
     with receipted(state, meta) as charge, open_database(state) as database:
-        if form != "table" and not meta and flowing.show(database, (sql, params), form):
+        if form != "table" and not meta and at is None and flowing.show(database, (sql, params), form):
             return None
         with flowing.hinted(form):
-            result = charge(lambda counts: database.query(sql, params, meta=counts))
+            result = charge(lambda counts: database.query(sql, params, meta=counts, at=at))
     show_rows(result, form)
     return None
 

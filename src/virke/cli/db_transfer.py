@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 
 import click
 
+from virke.cli.db_past import AT_HELP
 from virke.cli.opening import open_database
 from virke.cli.state import State, counted, fit_for, global_options, pass_state
 from virke.cli.terminal import progress
@@ -107,11 +108,20 @@ def import_(
 @click.option("--table", metavar="NAME", help="Only this table.")
 @click.option("--schema-only", is_flag=True, help="As SQL, without rows.")
 @click.option("--data-only", is_flag=True, help="As SQL, the rows alone.")
+@click.option("--at", metavar="VERSION|TIME", help=f"Export an earlier state. {AT_HELP}")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @global_options
 @pass_state
 def export(
-    state: State, file: str, *, form: str | None, table: str | None, schema_only: bool, data_only: bool, force: bool
+    state: State,
+    file: str,
+    *,
+    form: str | None,
+    table: str | None,
+    schema_only: bool,
+    data_only: bool,
+    at: str | None,
+    force: bool,
 ) -> None:
     """Export the database as SQL or as a SQLite file, or one table as SQL, CSV or NDJSON.
 
@@ -134,6 +144,7 @@ def export(
             data_only=data_only,
             force=force,
             progress=report,
+            at=at,
         )
     if file == "-":
         return

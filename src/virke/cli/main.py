@@ -43,6 +43,8 @@ DB_COMMANDS: Final[Table] = {
         "Export the database as SQL or as a SQLite file, or one table as SQL, CSV or NDJSON.",
     ),
     "migrate": ("virke.cli.db_migrate:migrate", "Apply the migrations of a folder, or undo them."),
+    "versions": ("virke.cli.db_past:versions", "Print the last versions of the database, newest first."),
+    "restore": ("virke.cli.db_past:restore", "Bring an earlier version of the database back."),
     "status": ("virke.cli.db_status:status", "Print size, version, tier and pending writes."),
     "settings": ("virke.cli.db_status:settings", "View or change the settings."),
     "flush": ("virke.cli.db_status:flush", "Push pending writes to the store now."),

@@ -14,6 +14,11 @@ def instant(unix_ms: int) -> str:
     return moment.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
+def moment(unix_ms: int) -> str:
+    """As `instant`, to the millisecond: so that it can be given to `--at`, and means what it was printed for."""
+    return instant(unix_ms).replace(" UTC", f".{unix_ms % 1000:03} UTC")
+
+
 def one_line(text: str) -> str:
     """A text without line ends."""
     return " ".join(text.split())

@@ -18,11 +18,13 @@ from virke.api.hrana.sql import only_reads, verb
 from virke.api.messages import NDJSON
 from virke.api.table import BOOKMARK, CONSISTENCY, KEY
 from virke.client.exchange import Again, Request
+from virke.core.moments import Moment, read_at, written
 from virke.engine.sqlite import ALONE, check_text, check_value, keyword, plain
 from virke.engine.values import Json, encode_value
 from virke.errors import Invalid, WrongValue
 
 if TYPE_CHECKING:
+    from virke.core.moments import At
     from virke.engine.sqlite import Parameters
     from virke.engine.terms import Terms
 
@@ -66,6 +68,16 @@ def statement(sql: str, params: Parameters = (), **more: object) -> dict[str, ob
     found: dict[str, object] = {"sql": sql, **{name: value for name, value in more.items() if value is not None}}
     if given := parameters(params):
         found["params"] = given
+    return found
+
+
+def moment(at: At | None) -> int | str | None:
+    """A version or a time as JSON; an age counts from the node's now. Raises `Invalid`: it is neither."""
+    if at is None:
+        return None
+    found = read_at(at, 0)
+    if isinstance(found, Moment):
+        return at if isinstance(at, str) else written(found.time_ms)
     return found
 
 
@@ -139,16 +151,17 @@ def pipeline(database: str, baton: str | None, requests: Sequence[Mapping[str, o
 
 def import_(database: str, parts: Iterator[bytes], fields: Mapping[str, str | None]) -> Request:
     """A request that imports a file. Its parts are there once, so it is sent once."""
-    return Request("POST", _queried(database, "import", fields), parts, again=Again.ONCE, patience_s=LONG_S)
+    return Request("POST", queried(database, "import", fields), parts, again=Again.ONCE, patience_s=LONG_S)
 
 
 def export(database: str, fields: Mapping[str, str | None]) -> Request:
     """A request for a file."""
-    path = _queried(database, "export", fields)
+    path = queried(database, "export", fields)
     return Request("GET", path, again=Again.SAFE, is_read=True, streams=True, patience_s=LONG_S)
 
 
-def _queried(database: str, route: str, fields: Mapping[str, str | None]) -> str:
+def queried(database: str, route: str, fields: Mapping[str, str | None]) -> str:
+    """The path of a route with the fields that are given."""
     given = urlencode({name: value for name, value in fields.items() if value is not None})
     return path_of(database, route) + (f"?{given}" if given else "")
 

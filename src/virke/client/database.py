@@ -9,7 +9,7 @@ Knows which request each method is; what is sent and remembered is `Session`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from virke.client import asking, reading
 from virke.client.exchange import Request as Asked
@@ -27,9 +27,11 @@ from virke.engine.results import (
     Flushed,
     QueryResult,
     Request,
+    Restored,
     SchemaEntry,
     Status,
     Upkept,
+    VersionEntry,
     requests_of,
 )
 from virke.engine.rows import Rows
@@ -42,6 +44,9 @@ from virke.scopes import Scope
 from virke.transfer import Imported
 from virke.transfer.dump import Part
 from virke.transfer.form import AS_FOUND, Form
+
+if TYPE_CHECKING:
+    from virke.core.moments import At
 
 T = TypeVar("T")
 _PAGES: Final = "a node hands out no pages; virke.transfer and virke.migrations work on its databases"
@@ -67,13 +72,13 @@ class RemoteDatabase(Database):
         meta: bool = False,
         read_only: bool = False,
         scope: Scope = Scope.ADMIN,
-        at: int | None = None,
+        at: At | None = None,
         timeout_ms: int | None = None,
         cancel: Cancel | None = None,
     ) -> QueryResult:
         """See `Database.query`. Raises `OutcomeUnknown` too: the answer to a write was lost."""
         terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or scope < Scope.WRITE)
-        return self.session.query(asking.statement(sql, params, at=at), terms, meta=meta)
+        return self.session.query(asking.statement(sql, params, at=asking.moment(at)), terms, meta=meta)
 
     def query_rows(
         self,
@@ -119,10 +124,17 @@ class RemoteDatabase(Database):
         return self.session.write(asking.statement(sql, params, script=True), idempotency_key, meta=meta)
 
     def batch(
-        self, statements: Sequence[str | Request], *, idempotency_key: str | None = None, meta: bool = False
+        self,
+        statements: Sequence[str | Request],
+        *,
+        idempotency_key: str | None = None,
+        meta: bool = False,
+        at: At | None = None,
     ) -> list[QueryResult]:
         """See `Database.batch`."""
         asked = [asking.statement(sql, params) for sql, params in requests_of(statements)]
+        if at is not None:
+            return self.session.batch_at(asked, asking.moment(at), idempotency_key, meta=meta)
         return self.session.batch(asked, idempotency_key, meta=meta) if asked else []
 
     def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
@@ -205,6 +217,17 @@ class RemoteDatabase(Database):
         path = self.session.path("status") + ("" if history else "?brief=1")
         return reading.understood(reading.status_of, self.session.json(asking.get(path)))
 
+    def versions(self, limit: int = 20) -> list[VersionEntry]:
+        """See `Database.versions`."""
+        asked = asking.get(asking.queried(self.name, "versions", {"limit": str(limit)}))
+        return reading.understood(reading.versions_of, self.session.json(asked))
+
+    def restore(self, at: At, *, dry_run: bool = False) -> Restored:
+        """See `Database.restore`."""
+        body = {"at": asking.moment(at), "dry_run": dry_run}
+        found = self.session.change("restore", body) if not dry_run else self.session.peek("restore", body)
+        return reading.understood(reading.restored_of, found)
+
     def flush(self) -> Flushed:
         """See `Database.flush`: what is pending on the node is pushed."""
         return reading.understood(reading.flushed_of, self.session.change("flush", {}))
@@ -245,9 +268,10 @@ class RemoteDatabase(Database):
         self.session.catch_up()
         return done
 
-    def export_parts(self, *, format: str, part: Part) -> Iterator[bytes]:
+    def export_parts(self, *, format: str, part: Part, at: At | None = None) -> Iterator[bytes]:
         """The bytes of an export, as they come; `virke.transfer.export_file` calls it."""
         fields = {"format": format, "table": part.table}
+        fields |= {"at": None if at is None else str(asking.moment(at))}
         fields |= {"schema_only": None if part.rows else "1", "data_only": None if part.schema else "1"}
         answer = self.session.ask(asking.export(self.name, fields))
         assert answer.stream is not None, "it was asked for"
@@ -262,7 +286,7 @@ class RemoteDatabase(Database):
         finally:
             self.session.catch_up()
 
-    def snapshot(self, version: int | None = None) -> Snapshot:
+    def snapshot(self, at: At | None = None) -> Snapshot:
         """Not from a node. Raises `Invalid`."""
         raise Invalid(_PAGES)
 

@@ -21,10 +21,12 @@ from virke.engine.results import (
     Meta,
     QueryResult,
     RejectedWrite,
+    Restored,
     SchemaEntry,
     Stamp,
     Status,
     Upkept,
+    VersionEntry,
 )
 from virke.engine.sqlite import Column, Description, Row
 from virke.engine.values import decode_value
@@ -118,6 +120,16 @@ def flushed_of(found: Mapping[str, Any]) -> Flushed:
 def collected_of(found: Mapping[str, Any]) -> Collected:
     """What a collection deleted."""
     return Collected(**(_known(Collected, found) | {"deleted": tuple(found["deleted"])}))
+
+
+def versions_of(found: Sequence[Mapping[str, Any]]) -> list[VersionEntry]:
+    """Versions."""
+    return [VersionEntry(**_known(VersionEntry, one)) for one in found]
+
+
+def restored_of(found: Mapping[str, Any]) -> Restored:
+    """What a restore did."""
+    return Restored(**_known(Restored, found))
 
 
 def upkept_of(found: Mapping[str, Any]) -> Upkept:

@@ -99,6 +99,10 @@ class Session:
         self.catch_up()
         return found
 
+    def peek(self, route: str, body: Mapping[str, object]) -> Any:
+        """What a route answers that changes nothing. Raises as `ask`."""
+        return self.json(asking.peek(self.path(route), body))
+
     def check_may_write(self) -> None:
         """Raise `Denied` where only reads are allowed."""
         if self.read_only:
@@ -158,6 +162,14 @@ class Session:
         texts = [str(one["sql"]) for one in statements]
         found = self._written("batch", {"statements": statements}, texts, key, meta=meta)
         return [self._seen(one) for one in reading.understood(reading.results_of, found)]
+
+    def batch_at(
+        self, statements: list[dict[str, object]], at: int | str | None, key: str | None, *, meta: bool
+    ) -> list[QueryResult]:
+        """Run statements that read, on one earlier state."""
+        body = {"statements": statements, "at": at, **self._wishes(meta=meta, only_reads=True, is_read=True)}
+        request = asking.run(self.path("batch"), body, is_read=True, key=key, terms=Terms())
+        return reading.understood(reading.results_of, self.json(request))
 
     def _written(
         self, route: str, body: Mapping[str, object], texts: Sequence[str], key: str | None, *, meta: bool

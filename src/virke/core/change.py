@@ -8,6 +8,7 @@ Pure. Knows roots, segments and sizes; knows no store but its largest part.
 3. A spill or a segment never drops a version: each commit stays a group of its own.
 4. The new root's version is the base's plus one; its ring ends in its own commit id.
 5. A commit removes the turn that it sees and leaves a rest, unless it takes or renews one (core/turntaking).
+6. A restore is a commit like any other, and begins an epoch: only the pages go back.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Final
 from virke.core import hot as hot_pages
 from virke.core.commit import Plan
 from virke.core.effects import PutNew, Tier
-from virke.core.ids import CommitId, PageCount, PageNo, Version
+from virke.core.extensions import with_restore
+from virke.core.ids import CommitId, Epoch, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.root import (
     ANSWERS_MAX,
@@ -68,6 +70,8 @@ class Change:
     part_bytes: Mapping[Tier, int] = field(default_factory=lambda: PART_BYTES)
     whole: frozenset[Tier] = frozenset()
     """The tiers whose stores have no ranges (`SegmentWriter`)."""
+    restores: Version | None = None
+    """The version that these pages bring back: a new epoch begins."""
 
 
 def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
@@ -89,6 +93,9 @@ def _next_head(root: Root, commit_id: CommitId, change: Change) -> Head:
 def _next(root: Root, head: Head, change: Change, *, segments: tuple[Ref, ...], inline: tuple[Inline, ...]) -> Root:
     """`root` with the state, the segments and the inline commits that it has after `change`: copied once."""
     journals = _marked(root.journals, change.marks)
+    if change.restores is not None:  # ring, answers and marks go on as the newest (decision 0037)
+        extensions = with_restore(root.extensions, head.version, change.restores)
+        root = replace(root, epoch=Epoch(root.epoch + 1), extensions=extensions)
     ring = _ring(root, RingEntry(head.commit_id, change.answers), keeps_answers=not change.pages)
     return replace(
         root,

@@ -1,8 +1,9 @@
 """Extensions: how a root gets new fields without a new format.
 
-Pure. Byte layout: docs/format.md. Knows no type yet: the first one that is defined is added to `KNOWN`.
+Pure. Byte layout: docs/format.md.
 
 1. An unknown extension is kept as it is. An unknown one that is critical makes its root unreadable, and says so.
+2. `RESTORES` is only told to people: whoever does not know it, or can't read it, loses nothing else.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from virke.core.ids import Version
 from virke.core.wire import Reader, Writer
+from virke.errors import Corrupt
 
-KNOWN: Final = frozenset[int]()
+RESTORES: Final = 1
+"""The versions that brought an earlier one back, and which."""
+RESTORES_MAX: Final = 32
+KNOWN: Final = frozenset({RESTORES})
 _CRITICAL: Final = 1
 _INHERITED: Final = 2
 
@@ -52,3 +58,26 @@ def read_extensions(source: Reader, bytes_max: int) -> tuple[Extension, ...]:
             raise source.fail(f"extension {number} is not known to this Virke and can't be left out; upgrade it")
         found.append(Extension(number, source.blob(bytes_max), bool(flags & _CRITICAL), bool(flags & _INHERITED)))
     return tuple(found)
+
+
+def restores_in(extensions: tuple[Extension, ...]) -> dict[Version, Version]:
+    """The last restores: the version that each made, and the one that it brought back."""
+    data = next((each.data for each in extensions if each.type_number == RESTORES), b"")
+    source, found = Reader(data, "restores"), dict[Version, Version]()
+    try:
+        while source.left:
+            made = source.varint()
+            found[Version(made)] = Version(source.varint())
+    except Corrupt:  # of a later Virke: what it says is for people alone
+        return {}
+    return found
+
+
+def with_restore(extensions: tuple[Extension, ...], made: Version, of: Version) -> tuple[Extension, ...]:
+    """The same, and that version `made` brought `of` back; the last `RESTORES_MAX` are kept."""
+    out = Writer()
+    for one in [*restores_in(extensions).items(), (made, of)][-RESTORES_MAX:]:
+        out.varint(one[0])
+        out.varint(one[1])
+    others = [each for each in extensions if each.type_number != RESTORES]
+    return tuple(sorted([*others, Extension(RESTORES, out.bytes())], key=lambda each: each.type_number))

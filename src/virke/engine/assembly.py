@@ -6,10 +6,10 @@ Knows every part of the engine by name; decides nothing about reads, writes or u
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from virke.core.root import Root
 from virke.engine.branch import Branch
@@ -18,17 +18,25 @@ from virke.engine.connection import CACHE_KIB, READER_CACHE_KIB, Connection
 from virke.engine.deferred import Deferred
 from virke.engine.entry import Flusher, Journal
 from virke.engine.freshness import Freshness
+from virke.engine.history import History
 from virke.engine.line import Line
 from virke.engine.long_writes import LongWrite
 from virke.engine.memory import Memory, memory_of
+from virke.engine.past_reads import batch_at
 from virke.engine.readers import Readers
-from virke.engine.results import Collected, Upkept
+from virke.engine.restoring import Restoring
+from virke.engine.results import Collected, QueryResult, Request, Restored, Upkept, VersionEntry
 from virke.engine.snapshot import SnapshotGone
 from virke.engine.sqlite import OnConnect
+from virke.engine.terms import Cancel, Terms
 from virke.engine.upkeep import Upkeep
 from virke.engine.volume import Volume
 from virke.engine.writer import Writer
 from virke.engine.writes import Writes
+from virke.errors import Invalid
+
+if TYPE_CHECKING:
+    from virke.core.moments import At
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -48,6 +56,12 @@ class Parts:
     on_connect: OnConnect | None
     connections: weakref.WeakSet[Connection]
     """Those that are open, of every kind."""
+    connect: Callable[[], Connection]
+
+    @property
+    def history(self) -> History:
+        """What history keeps, as of the newest root known."""
+        return History(self.volume)
 
     def after_commit(self) -> None:
         """Show what was committed, under the modes of the next read, and see to what became due."""
@@ -65,6 +79,39 @@ class Parts:
         if not dry_run:
             self.writes.check_allowed()
         return self.upkeep.collect(dry_run=dry_run, grace_ms=grace_ms)
+
+    def batch_at(
+        self,
+        requests: Sequence[Request],
+        at: At,
+        *,
+        key: str | None = None,
+        timeout_ms: int | None = None,
+        meta: bool = False,
+        cancel: Cancel | None = None,
+    ) -> list[QueryResult]:
+        """Statements that read, on one earlier state; see `Database.batch`."""
+        if key is not None:
+            raise Invalid("a batch of an earlier state writes nothing, and takes no idempotency key")
+        self.branch.refresh()
+        snapshot = self.volume.snapshot_at(self.history.version_of(at))
+        limits = self.freshness.shown_at(snapshot).within(Terms(timeout_ms=timeout_ms))
+        monotonic = self.branch.environment.monotonic
+        return batch_at(self.readers, snapshot, requests, limits, meta=meta, cancel=cancel, monotonic=monotonic)
+
+    def versions(self, limit: int) -> list[VersionEntry]:
+        """See `Database.versions`."""
+        self.branch.refresh()
+        return self.history.versions(limit)
+
+    def restore(self, at: At, *, dry_run: bool) -> Restored:
+        """See `Database.restore`."""
+        if dry_run:
+            self.branch.refresh()
+        else:
+            self.writes.check_allowed()
+        work = Restoring(self.volume, self.history, connect=self.connect, long_write=self.long_write)
+        return work.restore(at, dry_run=dry_run)
 
     def tend(self, limit: int | None) -> Upkept:
         """Do steps of upkeep; see `Database.upkeep`."""
@@ -132,8 +179,7 @@ def assemble(
     branch.refresh()
     environment = branch.environment
     memory = memory or memory_of(environment.allowance)
-    volume = Volume(branch, memory=memory)
-    committing = Committing(volume)
+    committing = Committing(volume := Volume(branch, memory=memory))
     connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def closed(connection: Connection) -> None:
@@ -178,6 +224,7 @@ def assemble(
         read_only=read_only,
         on_connect=on_connect,
         connections=connections,
+        connect=connect,
     )
     parts.readers.use_foreign_keys(writes.foreign_keys)
     writes.after_commit = parts.after_commit

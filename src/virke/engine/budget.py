@@ -154,12 +154,12 @@ def _collect_more(
 
 def _pay(cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
     """Count what was collected, and collect the rest."""
-    left = budget.left - sum(map(_cost, rows))
+    left = budget.left - sum(map(cost_of, rows))
     whole = budget.bytes_max + SPARE_BYTES
     look_at = whole - _LOOK_EVERY
     while left >= 0 and (row := next(cursor, None)) is not None:
         rows.append(row)
-        left -= _cost(row)
+        left -= cost_of(row)
         if left < look_at:
             look_at = left - _LOOK_EVERY
             budget.tell(whole - left)
@@ -172,7 +172,8 @@ def _pay(cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget, sp
     return rows
 
 
-def _cost(row: Row) -> int:
+def cost_of(row: Row) -> int:
+    """What Python keeps for a row."""
     total = ROW_BYTES
     for value in row:
         if type(value) is str:

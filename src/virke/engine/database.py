@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, Never, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Never, Self, TypeVar
 
 from virke.core.collect import GRACE_MS
 from virke.core.ids import MAIN_BRANCH, DatabaseId
@@ -25,6 +25,7 @@ from virke.engine.entry import Flusher, Journal
 from virke.engine.environment import Environment
 from virke.engine.here import STEPS_MAX, query_here
 from virke.engine.long_writes import LongWrite
+from virke.engine.past_reads import WRITES
 from virke.engine.programs import step_of_rows, steps_of
 from virke.engine.readers import WritesInstead
 from virke.engine.results import (
@@ -32,9 +33,11 @@ from virke.engine.results import (
     Flushed,
     QueryResult,
     Request,
+    Restored,
     SchemaEntry,
     Status,
     Upkept,
+    VersionEntry,
     bookmark_of,
     receipted,
     requests_of,
@@ -49,6 +52,9 @@ from virke.errors import Denied, ReadOnly
 from virke.scopes import Scope
 from virke.stores.base import Store
 from virke.stores.bounded import bounded
+
+if TYPE_CHECKING:
+    from virke.core.moments import At
 
 T = TypeVar("T")
 _ALL: Final = Scope.ADMIN
@@ -115,15 +121,16 @@ class Database:
         meta: bool = False,
         read_only: bool = False,
         scope: Scope = _ALL,
-        at: int | None = None,
+        at: At | None = None,
         timeout_ms: int | None = None,
         cancel: Cancel | None = None,
     ) -> QueryResult:
         """Run one statement of any kind and return its rows; one that writes is a transaction of its own (`run`).
 
         `consistency` and `bookmark` override the database's setting, `timeout_ms` shortens it. With `read_only` a
-        statement that writes is `Denied`; else it may do what `scope` allows. `at` reads an earlier version. `cancel` lets
-        another thread end the statement while it runs; a commit that has begun goes on. With `meta` the result carries a receipt of what it cost (`QueryResult.meta`).
+        statement that writes is `Denied`; else it may do what `scope` allows. `at` reads an earlier state: a version, or a
+        time (`core/moments` has the grammar). `cancel` lets another thread end the statement while it runs; a commit that
+        has begun goes on. With `meta` the result carries a receipt of what it cost (`QueryResult.meta`).
 
         Raises:
             SqlError, Invalid, Denied, TimedOut, TooLarge, NotFound: nothing was changed.
@@ -142,7 +149,7 @@ class Database:
             return self._readers.query_at(self.snapshot(at), sql, params, terms)
         except WritesInstead:
             if terms.read_only or at is not None:
-                raise ReadOnly("this statement writes, and only reads are allowed here; nothing was changed") from None
+                raise ReadOnly(WRITES) from None
         (cancel or Cancel()).check()
         return self._writes.run(steps_of([(sql, params)]), None, timeout_ms=timeout_ms, scope=scope, cancel=cancel)[0]
 
@@ -201,9 +208,19 @@ class Database:
         return self._writes.run(steps_of([(sql, params)], is_script=True), idempotency_key, meta=meta)[0]
 
     def batch(
-        self, statements: Sequence[str | Request], *, idempotency_key: str | None = None, meta: bool = False
+        self,
+        statements: Sequence[str | Request],
+        *,
+        idempotency_key: str | None = None,
+        meta: bool = False,
+        at: At | None = None,
     ) -> list[QueryResult]:
-        """Run statements as one transaction, all or nothing; one result, and one receipt, for each. Raises as `run`."""
+        """Run statements as one transaction, all or nothing; one result, and one receipt, for each. Raises as `run`.
+
+        With `at` they read one earlier state (`query`), and may not write.
+        """
+        if at is not None:
+            return self._parts.batch_at(requests_of(statements), at, key=idempotency_key, meta=meta)
         steps = steps_of(requests_of(statements))
         return self._writes.run(steps, idempotency_key, meta=meta) if steps else []
 
@@ -260,11 +277,25 @@ class Database:
         """The bookmark of `version`."""
         return bookmark_of(self._branch.latest().root)
 
-    def snapshot(self, version: int | None = None) -> Snapshot:
-        """The whole database as of now, confirmed by the store, or as of an earlier version. Raises `NotFound`."""
+    def snapshot(self, at: At | None = None) -> Snapshot:
+        """The whole database as of now, confirmed by the store, or as of an earlier version or time. Raises `NotFound`."""
         self._writes.push_pending(may_skip=True)
         self._branch.refresh()
-        return self._volume.snapshot() if version is None else self._volume.snapshot_at(version)
+        return self._volume.snapshot() if at is None else self._volume.snapshot_at(self._parts.history.version_of(at))
+
+    def versions(self, limit: int = 20) -> list[VersionEntry]:
+        """The last versions that changed pages, newest first. Raises `Invalid`, `Unavailable`."""
+        return self._parts.versions(limit)
+
+    def restore(self, at: At, *, dry_run: bool = False) -> Restored:
+        """Make an earlier state, by version or time, the newest one: a commit that is undone in the same way.
+
+        Nothing leaves history, and answers of keyed requests stay. With `dry_run` it only says what would change.
+
+        Raises:
+            Invalid, NotFound: there is no such state (the hint says which there are). Conflict, Unavailable: nothing was changed.
+        """
+        return self._parts.restore(at, dry_run=dry_run)
 
     def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """The schema, in an order that can be replayed; of one table or view if named. Raises `NotFound`."""

@@ -26,6 +26,7 @@ from virke.engine.bookmarks import Bookmarks
 from virke.engine.committing import Committing
 from virke.engine.deferred import Deferred
 from virke.engine.snapshot import Snapshot, SnapshotGone
+from virke.engine.terms import Terms
 from virke.engine.vfs import Pages
 from virke.engine.volume import Volume
 from virke.errors import Invalid, ReadOnly, Unavailable, VirkeError
@@ -49,6 +50,11 @@ class Shown:
     is_watched: bool = False
     stamp: bytes = b""
     """What the look showed when this state was confirmed (rule 3)."""
+
+    def within(self, terms: Terms) -> Shown:
+        """The same with the limits that a call asks for. Raises `Invalid`."""
+        most = self.result_bytes if terms.result_bytes is None else min(self.result_bytes, terms.result_bytes)
+        return replace(self, timeout_s=terms.timeout_s(self.timeout_s), result_bytes=most)
 
 
 class Freshness:

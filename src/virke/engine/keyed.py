@@ -42,6 +42,9 @@ _TRIM: Final = (
 )
 _KEEP: Final = f"INSERT OR REPLACE INTO {TABLE} (key, request, at_ms, answer) VALUES (?, ?, ?, ?)"
 
+_SOME: Final = f"SELECT id, key, request, at_ms, answer FROM {TABLE} WHERE id > ? AND at_ms > ? ORDER BY id LIMIT 256"
+_SAME: Final = f"SELECT 1 FROM {TABLE} WHERE key = ? AND request = ? AND at_ms = ?"
+
 
 def find_answer(
     connection: Connection, key: bytes, request: bytes, *, now_ms: int, root: Root
@@ -67,6 +70,26 @@ def keep_answer(connection: Connection, key: bytes, request: bytes, *, now_ms: i
         connection.internal(_CREATE)
     connection.internal(_TRIM, (now_ms - KEPT_MS,))
     connection.internal(_KEEP, (key, request, now_ms, _encode(results)))
+
+
+def copy_answers(now: Connection, then: Connection, *, now_ms: int) -> int:
+    """Give `then`, an earlier state, the answers of `now` that it lacks; how many those were. Both are in a transaction.
+
+    What was done once is not done again because its answer went back with the data (P2).
+    """
+    copied = last = 0
+    if not now.internal(_EXISTS):
+        return 0
+    while rows := now.internal(_SOME, (last, now_ms - KEPT_MS)):
+        last = int(str(rows[-1][0]))
+        for _, key, request, at_ms, answer in rows:
+            if not copied and not then.internal(_EXISTS):
+                then.internal(_CREATE)
+            if then.internal(_SAME, (key, request, at_ms)):
+                continue
+            then.internal(_KEEP, (key, request, at_ms, answer))
+            copied += 1
+    return copied
 
 
 def _encode(results: list[QueryResult]) -> str:

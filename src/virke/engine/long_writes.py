@@ -10,13 +10,19 @@ Knows snapshots, the line of the branch and its turns; knows no file and no SQL 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import TracebackType
 
+from virke.core.change import Change
+from virke.core.commit import Conflicted
+from virke.core.ids import PageNo
+from virke.core.root import RootAt
 from virke.core.settings import Settings
-from virke.engine.committing import Committing
+from virke.engine.committing import Committing, settled
 from virke.engine.line import Line, Place
 from virke.engine.snapshot import Snapshot
-from virke.engine.streaming import PageStream, base_of
+from virke.engine.storing import Storing
+from virke.engine.streaming import LOST, PageStream, base_of
 from virke.engine.volume import Volume
 from virke.engine.writes import Writes
 from virke.errors import Conflict
@@ -74,20 +80,36 @@ class LongWrite:
         Raises:
             Conflict: the database moved past `base`. Unavailable: the store failed. Nothing was changed.
         """
+
+        def commit(at: RootAt) -> int:
+            claimant = self._claimant
+            stream = PageStream(
+                self._volume, self._committing, at, page_size=page_size, page_count=page_count, claimant=claimant
+            )
+            return stream.commit(pages, progress)
+
+        return self._commit(base, commit)
+
+    def commit_state(self, base: Snapshot, change: Change, *, pages: Iterable[tuple[PageNo, bytes]]) -> int:
+        """Commit a stream of pages, ascending, after which the database is in the state of `change`. Raises as `commit_pages`."""
+
+        def commit(at: RootAt) -> int:
+            claimant = self._claimant
+            storing = Storing(self._volume, self._committing, at, claimant, tier=at.root.tier)
+            verdict = storing.commit(pages, change.page_count, lambda: replace(change, rest_ms=claimant.rest_ms))
+            if isinstance(verdict := settled(verdict), Conflicted):
+                raise Conflict(LOST)
+            return verdict.root.head.version
+
+        return self._commit(base, commit)
+
+    def _commit(self, base: Snapshot, commit: Callable[[RootAt], int]) -> int:
         self._writes.check_allowed()
         self._claimant.ready()
         self._claimant.renew()
         try:
             with self._committing.lead, self._claimant.leading():
-                stream = PageStream(
-                    self._volume,
-                    self._committing,
-                    base_of(self._volume, base),
-                    page_size=page_size,
-                    page_count=page_count,
-                    claimant=self._claimant,
-                )
-                version = stream.commit(pages, progress)
+                version = commit(base_of(self._volume, base))
         except Conflict:
             self._losses += 1
             self._claimant.lost()

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from virke.engine import sqlite
@@ -378,5 +377,5 @@ class Readers:
 
 
 def _limited(shown: Shown, terms: Terms) -> Shown:
-    """With the time that a call asks for. Raises `Invalid`."""
-    return shown if terms.timeout_ms is None else replace(shown, timeout_s=terms.timeout_s(shown.timeout_s))
+    """With the limits that a call asks for. Raises `Invalid`."""
+    return shown if terms.timeout_ms is None and terms.result_bytes is None else shown.within(terms)

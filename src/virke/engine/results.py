@@ -279,6 +279,39 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionEntry:
+    """A version that changed pages: when, how large the database was after it, and how many pages it brought.
+
+    `pages_changed` is None where that is not kept any more. `made_by` is `create`, `write` or `restore`; of a restore
+    `restored_version` is the one that it brought back.
+    """
+
+    version: int
+    time_ms: int
+    size_bytes: int
+    pages_changed: int | None
+    made_by: str
+    restored_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did, or would do: the version brought back, its time, and how many pages that writes.
+
+    `version` is the newest one, the one that the restore made if anything differed (`pages` is not 0). `replaced` is
+    the newest before it: to restore that undoes this.
+    """
+
+    restored_version: int
+    time_ms: int
+    version: int
+    replaced: int
+    pages: int
+    size_bytes: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Upkept:
     """How many steps of upkeep were done, and what is still due: `promote`, `compact`, `collect`."""
 

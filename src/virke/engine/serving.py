@@ -9,7 +9,7 @@ Knows the parts of a database; knows no loop and no thread.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from virke.engine.programs import Answer, Program, Step, hash_key
 from virke.engine.queue import Pending
 from virke.engine.readers import WritesInstead
-from virke.engine.results import QueryResult, bookmark_of
+from virke.engine.results import QueryResult, Request, bookmark_of
 from virke.engine.rows import Rows
-from virke.engine.terms import Terms
+from virke.engine.terms import Cancel, Terms
 from virke.errors import Busy, NotHere
 from virke.scopes import Scope
 from virke.stores.receipt import Receipt, current, writing
@@ -48,6 +48,18 @@ class Serving:
         self._parts.writer.company_share = COMPANY_SHARE
         self._parts.volume.longest_ms = longest_ms
         self._parts.freshness.show_if_possible()
+
+    def batch_at(
+        self,
+        requests: Sequence[Request],
+        at: int | str,
+        *,
+        timeout_ms: int | None,
+        meta: bool,
+        cancel: Cancel | None,
+    ) -> list[QueryResult]:
+        """Statements that read one earlier state. Raises as `Database.query`."""
+        return self._parts.batch_at(requests, at, timeout_ms=timeout_ms, meta=meta, cancel=cancel)
 
     @property
     def foreign_keys(self) -> bool:

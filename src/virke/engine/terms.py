@@ -69,6 +69,8 @@ class Terms:
     timeout_ms: int | None = None
     cancel: Cancel | None = None
     read_only: bool = False
+    result_bytes: int | None = None
+    """What is left of the answer, where several statements share one."""
 
     def timeout_s(self, longest_s: float) -> float:
         """How long the statement may take.

@@ -23,12 +23,13 @@ from typing import Final
 from virke.core.codec import STORED
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Tier
-from virke.core.ids import PageCount, PageNo, Version
+from virke.core.ids import PageNo, Version
 from virke.core.index import Away, Index
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
+from virke.core.reach import checked_version, empty_head
 from virke.core.reading import read
 from virke.core.root import Root
-from virke.core.segment import Frame, Head, Ref, decode_frame, decode_plain
+from virke.core.segment import Frame, Ref, decode_frame, decode_plain
 from virke.engine.branch import Branch
 from virke.engine.frames import Cached, FrameKey
 from virke.engine.indexes import Indexes, Pairs
@@ -37,7 +38,7 @@ from virke.engine.memory import PROCESS, Memory
 from virke.engine.readahead import IsHere, ReadAhead, runs
 from virke.engine.snapshot import Snapshot, gone
 from virke.engine.whole_parts import WholeParts, unbounded
-from virke.errors import Corrupt, NotFound, VirkeError
+from virke.errors import Corrupt, VirkeError
 from virke.stores.base import Range
 from virke.stores.receipt import current
 
@@ -111,17 +112,13 @@ class Volume:
             NotFound: the version is in the future, or older than the history that is kept.
         """
         root = self.branch.latest().root
-        if not 1 <= version <= root.head.version:
-            raise NotFound(f"version {version} does not exist; the newest is {root.head.version}")
-        if version < root.horizon.version:
-            raise NotFound(f"version {version} is older than the history kept (from {root.horizon.version})")
-        pairs = self._as_of(root.segments, Version(version))
+        pairs = self._as_of(root.segments, checked_version(root, version))
         found = [group.head for _, index in pairs for group in index.groups if group.head.version <= version]
         found += [commit.head for commit in root.inline if commit.head.version <= version]
         if root.head.version <= version:
             found.append(root.head)
-        empty = Head(Version(version), root.head.commit_id, root.created_ms, 4096, PageCount(0), 0)
-        return Snapshot(self, root, PageMap(found[-1] if found else empty, pairs, root.inline))
+        head = found[-1] if found else empty_head(root, Version(version))
+        return Snapshot(self, root, PageMap(head, pairs, root.inline))
 
     def _as_of(self, refs: Sequence[Ref], version: Version) -> Pairs:
         """Segments for `version`: a merge that spans it is replaced by its inputs."""

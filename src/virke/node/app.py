@@ -417,7 +417,7 @@ class App:
 
     async def _in_thread(self, operation: Operation, scope: Scope, taken: Taken) -> object:
         """Perform it in a thread; a client that goes away meanwhile ends the read."""
-        if isinstance(operation, Run) and not operation.is_unit:
+        if isinstance(operation, Run) and operation.requests and not operation.is_unit:
             grew = taken.begin(operation.requests[0][0])
         else:
             grew = taken.growing()

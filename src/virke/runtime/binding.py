@@ -20,6 +20,7 @@ from virke.runtime.session import Session, check_lasts_no_longer
 
 if TYPE_CHECKING:
     from virke.aio import AsyncTransaction
+    from virke.core.moments import At
     from virke.engine.database import Database
     from virke.engine.results import QueryResult, Request, SchemaEntry
     from virke.engine.sqlite import Parameters
@@ -52,7 +53,7 @@ class VirkeDB:
         consistency: str | None = None,
         meta: bool = False,
         read_only: bool = False,
-        at: int | None = None,
+        at: At | None = None,
         timeout_ms: int | None = None,
     ) -> Result:
         """Run one statement of any kind; its rows. See `Database.query`."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from virke.aio import AsyncTransaction
+    from virke.core.moments import At
     from virke.engine.results import QueryResult, Request, SchemaEntry
     from virke.engine.sqlite import Parameters
     from virke.engine.transaction import Transaction
@@ -49,7 +50,7 @@ class AsyncVirkeDB(Protocol):
         consistency: str | None = None,
         meta: bool = False,
         read_only: bool = False,
-        at: int | None = None,
+        at: At | None = None,
         timeout_ms: int | None = None,
     ) -> QueryResult:
         """See `VirkeDB.query`."""
@@ -112,7 +113,7 @@ class SyncVirkeDB(Protocol):
         consistency: str | None = None,
         meta: bool = False,
         read_only: bool = False,
-        at: int | None = None,
+        at: At | None = None,
         timeout_ms: int | None = None,
     ) -> QueryResult:
         """See `VirkeDB.query`."""

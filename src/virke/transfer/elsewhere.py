@@ -20,6 +20,7 @@ from virke.transfer.sniff import Kind, sniff
 from virke.transfer.source import CHUNK_BYTES, Progress, Source
 
 if TYPE_CHECKING:
+    from virke.core.moments import At
     from virke.transfer.importing import Imported
     from virke.transfer.scratch import Scratch
 
@@ -33,7 +34,7 @@ class Elsewhere(Protocol):
     ) -> Imported:
         """Import what the parts are, as one commit; `name` is what messages call it. Raises as `import_file`."""
 
-    def export_parts(self, *, format: str, part: Part) -> Iterator[bytes]:
+    def export_parts(self, *, format: str, part: Part, at: At | None) -> Iterator[bytes]:
         """The bytes of an export. Raises as `export_file`, at once or when they are asked for."""
 
 

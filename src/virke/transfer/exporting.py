@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from virke.engine.sqlite import Connection, Error, translate
 from virke.errors import Invalid, VirkeError
@@ -28,6 +28,9 @@ from virke.transfer.image import image_parts, new_file
 from virke.transfer.json_table import json_lines
 from virke.transfer.scratch import Pages, scratch
 from virke.transfer.source import Progress, silent
+
+if TYPE_CHECKING:
+    from virke.core.moments import At
 
 SQL: Final = "sql"
 IMAGE: Final = "sqlite"
@@ -55,8 +58,8 @@ Parts = Generator[bytes, None, None]
 class Origin(Protocol):
     """The database that is exported."""
 
-    def snapshot(self) -> Pages:
-        """Its newest snapshot, pending writes pushed before."""
+    def snapshot(self, at: At | None = None) -> Pages:
+        """Its newest snapshot, pending writes pushed before, or an earlier one. Raises `NotFound`, `Invalid`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,15 @@ def export_file(
     data_only: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    at: At | None = None,
 ) -> Exported:
-    """Write the newest snapshot as `format` (one of `FORMATS`; by default what the name says), or one table.
+    """Write the newest snapshot, or the one that `at` means (a version or a time), as `format` (one of `FORMATS`; by default what the name says), or one table.
 
     As SQL it may be the schema only or the rows only. `path` may be a binary stream, or `-` for standard output. `progress` is
     called with bytes done and in total.
 
     Raises:
-        Exists: there is such a file, and not `force`. NotFound: there is no such table.
+        Exists: there is such a file, and not `force`. NotFound: there is no such table, or no such version any more.
         Invalid: an unknown format or ending, a table without a format of one or the reverse, or the file can't be written.
         Unavailable, Corrupt: the database can't be read. In all these cases no file was written.
     """
@@ -96,16 +100,22 @@ def export_file(
     if name != STANDARD_OUTPUT:
         packed = _compressed if name.lower().endswith(_GZIPPED) else iter
         with new_file(Path(name), force=force) as file:  # nothing is asked of the database before its name is free
-            written = _write(packed(_all(database, chosen, part, report)), file)
+            written = _write(packed(_all(database, chosen, part, report, at=at)), file)
         return Exported(name, chosen, written)
     stream = sys.stdout.buffer if isinstance(path, (str, PathLike)) else path
-    written = _write(_all(database, chosen, part, report), stream)
+    written = _write(_all(database, chosen, part, report, at=at), stream)
     stream.flush()
     return Exported(STANDARD_OUTPUT, chosen, written)
 
 
 def export_parts(
-    database: Origin, *, format: str = SQL, table: str | None = None, schema_only: bool = False, data_only: bool = False
+    database: Origin,
+    *,
+    format: str = SQL,
+    table: str | None = None,
+    schema_only: bool = False,
+    data_only: bool = False,
+    at: At | None = None,
 ) -> Parts:
     """The bytes that `export_file` writes, piece by piece; close it, unless it is read to its end.
 
@@ -113,13 +123,13 @@ def export_parts(
         As `export_file`; `Invalid` at once, the rest when pieces are asked for.
     """
     part = _part(format, table, schema_only=schema_only, data_only=data_only)
-    return _parts(database.snapshot(), format, part, silent)
+    return _parts(database.snapshot(at), format, part, silent)
 
 
-def _all(database: Origin, format: str, part: Part, progress: Progress) -> Iterator[bytes]:
+def _all(database: Origin, format: str, part: Part, progress: Progress, *, at: At | None) -> Iterator[bytes]:
     if isinstance(database, Elsewhere):
-        return database.export_parts(format=format, part=part)
-    return _parts(database.snapshot(), format, part, progress)
+        return database.export_parts(format=format, part=part, at=at)
+    return _parts(database.snapshot(at), format, part, progress)
 
 
 def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:

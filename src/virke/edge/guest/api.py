@@ -33,6 +33,7 @@ from virke.api.operations import (
     ListDatabases,
     Operation,
     Promote,
+    Restore,
     RevokeToken,
     Run,
 )
@@ -60,6 +61,7 @@ _NOT_HERE: Final[Mapping[type, str]] = {
     DeleteDatabase: "deleting a database",
     Collect: "collection",
     Promote: "promotion",
+    Restore: "restoring",
     GetMetrics: "metrics",
 }
 

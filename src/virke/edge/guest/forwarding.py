@@ -34,6 +34,7 @@ from virke.api.operations import (
     GetSchema,
     GetSettings,
     GetStatus,
+    GetVersions,
     ListDatabases,
     ListTokens,
     Operation,
@@ -55,6 +56,7 @@ _READ_HERE: Final = (
     GetSchema,
     GetSettings,
     GetStatus,
+    GetVersions,
     ListDatabases,
     ListTokens,
 )

@@ -1,0 +1,89 @@
+"""`virke db versions` and `restore`: what there was, and how to get it back."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from virke.cli.opening import open_database
+from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable, size
+from virke.cli.times import instant, moment
+from virke.errors import UsageError
+
+AT_HELP = "A version (12), a time (2026-11-27T03:00, UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w)."
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, at most.")
+@global_options
+@pass_state
+def versions(state: State, name: str | None, limit: int) -> None:
+    """Print the last versions of the database, newest first.
+
+    Only versions that changed pages are listed; NAME stands for --db NAME.
+    """
+    state.db = name or state.db
+    with open_database(state) as database:
+        found = database.versions(limit)
+    if state.json:
+        state.data({"versions": [asdict(one) for one in found]})
+        return
+    rows = [
+        (
+            str(one.version),
+            moment(one.time_ms),
+            size(one.size_bytes),
+            "?" if one.pages_changed is None else f"{one.pages_changed:,}",
+            one.made_by if one.restored_version is None else f"restore of {one.restored_version}",
+        )
+        for one in found
+    ]
+    from virke.cli import render
+
+    style = ("\x1b[1m", "\x1b[0m") if colour_on(sys.stdout) else ("", "")
+    for line in render.table(("version", "time", "size", "pages", "made by"), rows, style):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--at", metavar="VERSION|TIME", required=True, help=AT_HELP)
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@global_options
+@pass_state
+def restore(state: State, name: str | None, *, at: str, dry_run: bool, yes: bool) -> None:
+    """Bring an earlier version of the database back.
+
+    It becomes a new version, so nothing is lost: restoring the version before it undoes it. Asks before it does; without a
+    terminal to ask on, --yes is needed. NAME stands for --db NAME.
+    """
+    state.db = name or state.db
+    with open_database(state) as database:
+        done = database.restore(at, dry_run=dry_run or not yes)
+        what = f"version {done.restored_version} of {instant(done.time_ms)}"
+        if not dry_run and not yes and done.pages:
+            _ask(f"Make {database.name} what it was at {what} ({counted(done.pages, 'page')} to write)?")
+            done = database.restore(done.restored_version)
+    if state.json:
+        state.data(asdict(done))
+    elif not done.pages:
+        state.result(f"{what} is what the database shows now; nothing was changed")
+    elif dry_run:
+        state.result(f"would bring back {what}: {counted(done.pages, 'page')}, {size(done.size_bytes)}")
+    else:
+        undo = f"'virke db restore --at {done.replaced}' undoes it"
+        state.result(f"brought back {what} as version {done.version}; {undo}")
+
+
+def _ask(question: str) -> None:
+    """Return if the answer is yes; end the command otherwise."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "a restore asks before it does", hint="--yes does it without; --dry-run says what would change"
+        )
+    if not click.confirm(printable(question), err=True):
+        raise click.ClickException("nothing was restored")
