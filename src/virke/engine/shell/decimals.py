@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 DIGITS_MAX: Final = 4000
-_NUMBER: Final = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
+_NUMBER: Final = r"[ \t\n\v\f\r]*([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?"
 _EXPONENT_DIGITS_MAX: Final = 6
 _EXPONENT_BITS: Final = 52
 _BIAS: Final = 1075
@@ -52,7 +52,7 @@ def read(value: float | str) -> Decimal:
     """The number that a text begins with; a REAL's exact value. Raises `TooManyDigits`."""
     if isinstance(value, float):
         return _exactly(value)
-    found = _NUMBER.match(str(value))
+    found = re.match(_NUMBER, str(value))
     assert found, "it matches the empty text, too"
     sign, whole, part, exponent = found[1], found[2], found[3] or "", found[4] or "0"
     if len(exponent) > _EXPONENT_DIGITS_MAX or len(whole) + len(part) > DIGITS_MAX or abs(int(exponent)) > DIGITS_MAX:

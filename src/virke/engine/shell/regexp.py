@@ -33,8 +33,9 @@ _FOLD: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _ESCAPES: Final = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"} | {
     mark: mark for mark in "\\()*.+?[$^{|}]-"
 }
-_CODE: Final = re.compile(r"u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})")
-_COUNT: Final = re.compile(r"([0-9]*)(,([0-9]*))?\}")
+_CODE: Final = r"u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
+_COUNT: Final = r"([0-9]*)(,([0-9]*))?\}"
+"""Compiled when they are asked for: most processes never are."""
 _COUNT_DIGITS_MAX: Final = 6
 
 
@@ -173,7 +174,7 @@ class _Parser:
         return found + [Fork((1, len(last) + 1)), *last] * (most - least)
 
     def _counts(self) -> tuple[int, int | None]:
-        found = _COUNT.match(self.rest, self.at)
+        found = re.compile(_COUNT).match(self.rest, self.at)
         if not found:
             raise WrongPattern("unmatched '{'")
         if max(len(found[1]), len(found[3] or "")) > _COUNT_DIGITS_MAX:
@@ -212,7 +213,7 @@ class _Parser:
         return self._escaped() if mark == "\\" else self._folded(mark)
 
     def _escaped(self) -> str:
-        if code := _CODE.match(self.rest, self.at):
+        if code := re.compile(_CODE).match(self.rest, self.at):
             self.at = code.end()
             return chr(int(code[1] or code[2], 16))
         mark = self._peek()

@@ -13,8 +13,8 @@ from typing import Final
 
 BYTES_OF_A_LINE: Final = 54
 """What 72 characters of base64 are."""
-_RUNS: Final = re.compile(r"[0-9]+|[^0-9]")
-_BEFORE_ITS_END: Final = re.compile(r"[A-Za-z0-9+/ \t\n\v\f\r]*")
+_RUNS: Final = r"[0-9]+|[^0-9]"
+_BEFORE_ITS_END: Final = r"[A-Za-z0-9+/ \t\n\v\f\r]*"
 SHA3: Final[dict[int, Callable[[bytes], hashlib._Hash]]] = {
     224: hashlib.sha3_224,
     256: hashlib.sha3_256,
@@ -41,7 +41,7 @@ def to_base64(data: bytes) -> str:
 
 def from_base64(text: str) -> bytes:
     """What it stands for, up to the first character that is not of base64."""
-    found = _BEFORE_ITS_END.match(text)
+    found = re.match(_BEFORE_ITS_END, text)
     assert found, "it matches the empty text, too"
     digits = "".join(found[0].split())
     digits = digits[:-1] if len(digits) % 4 == 1 else digits
@@ -57,7 +57,7 @@ def compare_uint(one: str, other: str) -> int:
 def _keys(text: str) -> list[tuple[int, int, str]]:
     """A run of digits sorts where its first digit does; of two numbers the longer is greater."""
     found = []
-    for run in _RUNS.findall(text):
+    for run in re.findall(_RUNS, text):
         if "0" <= run[0] <= "9":
             digits = run.lstrip("0")
             found.append((ord("0"), len(digits), digits))
