@@ -71,6 +71,29 @@ def test_a_write_that_came_too_soon_lands_after_a_wait(component: Path) -> None:
         assert _values(app) == [1]
 
 
+@pytest.mark.parametrize("call", ["the swap", "the swap of a large write", "every write", "every call"])
+def test_a_storm_of_429_ends_in_503_after_a_few_writes(component: Path, call: str) -> None:
+    """Within the two seconds that a request may wait, and it says when to come again; upkeep does not go on after it."""
+    with edge(component) as app:
+        app.execute(TABLE)
+        app.query("SELECT 1")
+        app.host.settle()
+        app.faults.plan(Fault.RATE_LIMIT, key=ROOT if "swap" in call else "", times=5000)
+        if call == "every call":
+            app.faults.plan(Fault.RATE_LIMIT, "lookup", times=5000)
+        value = "x" * 200_000 if "large" in call else 1
+        said = app.execute(INSERT, value)
+        assert (said.status, said.json["error"]["code"]) == (503, "unavailable")
+        assert said.response.header("retry-after")
+        app.host.settle()
+        assert said.response.counts.writes <= 8
+        assert said.response.after.writes <= 8
+        app.faults.planned.clear()
+        assert app.execute(INSERT, 2).status == 200
+        assert _values(app) == [2]
+        assert app.host.traps == []
+
+
 @pytest.mark.parametrize("fault", [Fault.DROP, Fault.RATE_LIMIT, Fault.HIDE])
 def test_a_lookup_that_fails_is_an_error_and_not_an_empty_database(component: Path, fault: Fault) -> None:
     with edge(component) as app:

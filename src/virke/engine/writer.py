@@ -39,7 +39,7 @@ from virke.engine.taking_turns import Claimant
 from virke.engine.units import Unit, begin, commit
 from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
-from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TooLarge, Unavailable, VirkeError
+from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TimedOut, TooLarge, Unavailable, VirkeError
 from virke.stores.receipt import Receipt, writing
 
 GROUP_MAX: Final = 512
@@ -162,6 +162,7 @@ class Writer:
     ) -> None:
         attempts, attempt = self.volume.branch.latest().root.settings.max_attempts, 0
         until_s = self.committing.gives_up_at()
+        refused: TooSoon | None = None
         while attempt < attempts:
             try:
                 match self._try(claimant, group, before_swap):
@@ -169,6 +170,7 @@ class Writer:
                         self.groups[len(group)] += 1
                         return
                     case TooSoon() as verdict:  # not an attempt
+                        refused = verdict
                         if not self.committing.pacing.await_slot(until_s):
                             raise error_of(verdict)
                         if takes_along:
@@ -181,6 +183,10 @@ class Writer:
             except GroupFailed:
                 self._commit_each(group, before_swap)
                 return
+            except TimedOut as error:
+                if refused is None:
+                    raise
+                raise error_of(refused) from error  # the store's refusals took its time: it may be sent again
             attempt += 1
         raise Conflict(
             f"gave up after {attempts} attempts because other writers kept committing first; nothing was changed, "
