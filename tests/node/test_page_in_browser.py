@@ -255,6 +255,25 @@ def test_a_token_is_asked_for_and_what_it_may_not_do_is_not_offered(browser: Bro
         assert other.version == version, "asking whether one may write writes nothing"
 
 
+def test_an_earlier_version_is_looked_at_and_restored(browser: Browser, at: Node, tmp_path: Path) -> None:
+    with connect("shop", at.url) as other:
+        before = other.version
+        other.execute("DELETE FROM item")
+    with looking(browser, at, "#/shop/versions") as page:
+        page.get_by_role("button", name=f"Look at version {before}", exact=True).click()
+        page.get_by_role("textbox", name="SQL").fill("SELECT count(*) FROM item")
+        page.get_by_role("button", name="Run").click()
+        expect(page.locator("#rows")).to_contain_text(f"1 row, version {before}")
+        expect(cell(page, 0, 0)).to_have_text("123")
+        page.get_by_role("link", name="Versions").click()
+        page.get_by_role("button", name=f"Restore version {before}", exact=True).click()
+        assert rows_of(tmp_path, "SELECT count(*) FROM item") == [(0,)]
+        page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+        expect(page.get_by_role("link", name="item 123")).to_be_visible()
+        expect(page.get_by_text(f"restore of {before}")).to_be_visible()
+    assert rows_of(tmp_path, "SELECT count(*) FROM item") == [(123,)]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_of_it_works_by_keyboard_in_a_narrow_window(
     browser: Browser, at: Node, tmp_path: Path, scheme: str

@@ -5,7 +5,7 @@ import { errorBox, h, openDialog } from './dom.js';
 import { describe, mayWrite, Rows } from './rows.js';
 import { sqlView } from './sql.js';
 import { quoted } from './values.js';
-import { databasesView, schemaView, statusView } from './views.js';
+import { databasesView, schemaView, statusView, versionsView } from './views.js';
 
 const COUNT_MS = 1000;
 const main = document.getElementById('main');
@@ -70,7 +70,7 @@ async function listTables() {
   const link = (text, ...parts) => h('li', {}, h('a', { href: address(database.name, ...parts) }, text));
   const counts = new Map();
   nav.replaceChildren(
-    h('ul', { class: 'views' }, link('SQL', 'sql'), link('Schema', 'schema'), link('Status', 'status')),
+    h('ul', { class: 'views' }, link('SQL', 'sql'), link('Schema', 'schema'), link('Versions', 'versions'), link('Status', 'status')),
     h('h2', {}, 'Tables'),
     tables.length ? h('ul', {}, tables.map(([name, type]) => {
       const shown = h('span', { class: 'count' }, type === 'view' ? 'view' : '');
@@ -128,7 +128,13 @@ async function show() {
   if (view === 'table' && table) return tableView(table);
   if (view === 'schema') return schemaView(main, database);
   if (view === 'status') return statusView(main, database);
-  return sqlView(main, database, { changed: () => guarded(listTables) });
+  if (view === 'versions') {
+    return versionsView(main, database, {
+      look: (version) => { location.hash = address(name, 'sql', version); },
+      restored: async () => { await listTables(); await show(); },
+    });
+  }
+  return sqlView(main, database, { changed: () => guarded(listTables), at: table });
 }
 
 async function start() {

@@ -1,9 +1,10 @@
 // What else there is to look at: databases, the schema, versions, status.
 
-import { ask, databases } from './api.js';
+import { databases } from './api.js';
 import { confirmed, errorBox, h, say } from './dom.js';
 import { size } from './values.js';
 
+const VERSIONS = 50;
 const BYTES = /_bytes$/;
 const INSTANTS = new Set(['created_ms', 'last_commit_ms']);
 
@@ -20,6 +21,41 @@ export async function schemaView(place, database) {
   const entries = await database.get('schema');
   place.replaceChildren(h('h1', {}, 'Schema'), ...entries.map(({ type, name, sql }) => [h('h2', {}, `${name} `, h('span', { class: 'soft' }, type)), h('pre', {}, `${sql};`)]).flat(),
     entries.length ? '' : h('p', { class: 'soft' }, 'The database is empty.'));
+}
+
+/** Earlier states: each may be read in the SQL box, or be made the newest one again. `restored` is called after that. */
+export async function versionsView(place, database, { look, restored }) {
+  const versions = await database.get(`versions?limit=${VERSIONS}`);
+  const problem = h('div', {});
+
+  async function restore(entry) {
+    try {
+      const plan = await database.post('restore', { at: entry.version, dry_run: true });
+      const what = `Version ${entry.version}, of ${instant(entry.time_ms)}, becomes the newest again: ${plan.pages} pages are written as a new version. `
+        + 'What came since stays in history, and can be restored in turn.';
+      if (!plan.pages) { say('Nothing differs from this version'); return; }
+      if (!await confirmed(`Restore version ${entry.version}?`, what, 'Restore')) return;
+      const done = await database.post('restore', { at: entry.version });
+      database.forget();
+      say(`Restored as version ${done.version}`);
+      await restored();
+    } catch (error) {
+      problem.replaceChildren(errorBox(error));
+    }
+  }
+
+  const rows = versions.map((entry) => h('tr', {},
+    h('td', {}, String(entry.version)),
+    h('td', {}, instant(entry.time_ms)),
+    h('td', {}, entry.made_by === 'restore' ? `restore of ${entry.restored_version}` : entry.made_by),
+    h('td', {}, entry.pages_changed === null ? '–' : String(entry.pages_changed)),
+    h('td', {}, size(entry.size_bytes)),
+    h('td', { class: 'actions' },
+      h('button', { type: 'button', 'aria-label': `Look at version ${entry.version}`, onclick: () => look(entry.version) }, 'Look'), ' ',
+      h('button', { type: 'button', class: 'danger', 'aria-label': `Restore version ${entry.version}`, onclick: () => restore(entry) }, 'Restore'))));
+  const head = ['Version', 'Time', 'Made by', 'Pages changed', 'Size', ''].map((text) => h('th', { scope: 'col' }, text));
+  place.replaceChildren(h('h1', {}, 'Versions'), problem, h('p', { class: 'soft' }, `The last ${VERSIONS} that changed pages, as far as history is kept.`),
+    h('div', { class: 'scroll' }, h('table', { class: 'short', 'aria-label': 'Versions' }, h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows))));
 }
 
 export async function statusView(place, database) {
