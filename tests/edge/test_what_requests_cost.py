@@ -25,14 +25,17 @@ def app(component: Path) -> Iterator[Edge]:
 
 
 def costs(app: Edge, ask: Callable[[int], Said], status: int = 200) -> tuple[int, int]:
-    """Lookups and writes of one request: the least of three, for a sandbox reads the tokens again every five seconds."""
+    """Lookups and writes of one request: the one in the middle of three.
+
+    A sandbox reads the tokens again every five seconds, and a write after a step of upkeep knows the root already.
+    """
     found = []
     for number in range(3):
         said = ask(number)
         assert said.status == status, said.json
         app.host.settle()
         found.append((said.response.counts.lookups, said.response.counts.writes))
-    return min(found)
+    return sorted(found)[1]
 
 
 def test_a_read_in_a_sandbox_that_is_used_again_costs_nothing(app: Edge) -> None:

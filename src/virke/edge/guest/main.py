@@ -21,6 +21,7 @@ from virke.api.failures import failed
 from virke.edge.guest.api import CODEC, INTERNAL, Served
 from virke.edge.guest.calls import Failed
 from virke.edge.guest.http import Arrived, send
+from virke.edge.guest.rehearsal import rehearse
 from virke.edge.guest.service import SERVICE
 from virke.errors import VirkeError
 
@@ -78,6 +79,7 @@ def _send_instead() -> None:
         traceback.print_exception(error, file=sys.stderr)
 
 
+rehearse()
 gc.collect()
 gc.freeze()
 """What was imported stays: it is never looked at again by the collector, and its memory stays shared with the image."""

@@ -52,7 +52,7 @@ from virke.engine.sqlite.parameters import (
     plain,
 )
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
-from virke.engine.sqlite.randomness import draw_random_from
+from virke.engine.sqlite.randomness import draw_random_from, forget_randomness
 from virke.engine.sqlite.raw_text import EscapedRows, can_be_spelled_out, execute
 from virke.engine.sqlite.scoped import RESERVED_PREFIX, why_not
 from virke.engine.sqlite.statement import (
@@ -125,6 +125,7 @@ __all__ = [
     "draw_random_from",
     "execute",
     "forget",
+    "forget_randomness",
     "has_broken_keys",
     "install_linear",
     "interrupt_overdue",

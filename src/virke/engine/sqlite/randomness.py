@@ -38,6 +38,11 @@ def draw_random_from(connection: Connection, draw: Callable[[int], bytes]) -> No
     connection.create_scalar_function("randomblob", randomblob, 1, flags=flags)
 
 
+def forget_randomness() -> None:
+    """Let SQLite ask the system again before it draws next: its state would be the same in every copy of this memory."""
+    apsw.randomness(0)
+
+
 def integer_of(value: Value) -> int:
     """A value as SQLite's functions take it for an integer."""
     match value:
