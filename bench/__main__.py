@@ -29,6 +29,7 @@ from bench import (
     b14_larger_databases,
     b15_group_commit,
     b16_processes,
+    b17_bulk,
     b17_commits,
     b18_memory,
     deferred_writes,
@@ -56,6 +57,7 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "B15": b15_group_commit.run,
     "B16": b16_processes.run,
     "B17": b17_commits.run,
+    "BULK": b17_bulk.run,
     "B18": b18_memory.run,
     "SLOW": slow_clients.run,
 }

@@ -132,7 +132,11 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     if not change.pages:
         return Plan(next_root(root, commit_id, change))
     head = _next_head(root, commit_id, change)
-    inline = _encode(head, change.pages)
+    is_sorted = len(change.pages) >= hot_pages.FROM_PAGES  # its hot pages come last, in other frames
+    inline = _encode(head, change.pages, bytes_max=INLINE_COMMIT_MAX if is_sorted else None)
+    if inline is None:
+        puts, ref = _segment(root, commit_id, root.inline, change, state=head)
+        return Plan(_next(root, head, change, segments=(*root.segments, ref), inline=()), puts)
     size = len(inline.data)
     carried = sum([len(commit.data) for commit in root.inline])
     budget = min(max(INLINE_TOTAL_MIN, INLINE_TOTAL_COMMITS * size), INLINE_TOTAL_MAX)
@@ -142,10 +146,8 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     if size <= INLINE_COMMIT_MAX:
         puts, ref = _segment(root, commit_id, root.inline, change)
         left = (inline,)
-    elif len(change.pages) < hot_pages.FROM_PAGES:
-        puts, ref = _segment(root, commit_id, (*root.inline, inline), change)
     else:
-        puts, ref = _segment(root, commit_id, root.inline, change, state=head)
+        puts, ref = _segment(root, commit_id, (*root.inline, inline), change)
     return Plan(_next(root, head, change, segments=(*root.segments, ref), inline=left), puts)
 
 
@@ -201,7 +203,8 @@ def _segment(
     return tuple(PutNew(tier, key, data) for key, data in (*parts, *last)), ref
 
 
-def _encode(head: Head, pages: Mapping[PageNo, bytes]) -> Inline:
+def _encode(head: Head, pages: Mapping[PageNo, bytes], *, bytes_max: int | None) -> Inline | None:
+    """The pages as an inline commit; None as soon as it is longer than that."""
     numbers, most, offset = sorted(pages), frame_pages(head.page_size), 0
     frames: list[Frame] = []
     datas: list[bytes] = []
@@ -211,6 +214,8 @@ def _encode(head: Head, pages: Mapping[PageNo, bytes]) -> Inline:
         frames.append(frame)
         datas.append(data)
         offset += len(data)
+        if bytes_max is not None and offset > bytes_max:
+            return None
     return Inline(head, tuple(frames), b"".join(datas))
 
 

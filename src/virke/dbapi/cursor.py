@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from virke.dbapi.errors import DataError, ProgrammingError
 from virke.dbapi.session import CHANGING, CONTROL, LEGACY, Answer
-from virke.dbapi.values import Convert, bind, convert
+from virke.dbapi.values import Convert, bind, bind_rows, convert
 from virke.engine.sqlite import Row, keyword, split
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Cursor:
         if word not in CHANGING and word != "WITH":
             raise ProgrammingError("executemany() can only execute DML statements.")
         self._show(Answer([], [], iter(()), 0))
-        bound = (bind(row, lambda: session.names(sql)) for row in rows)
+        bound = bind_rows(rows, lambda: session.names(sql))
         with session.beginning(word, sql):
             session.tell(sql)
             if not session.in_transaction:

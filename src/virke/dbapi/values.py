@@ -10,7 +10,8 @@ Knows Python's types and the columns of a result; knows no connection.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, cast
 
 from virke.dbapi.errors import ProgrammingError
@@ -21,6 +22,9 @@ Convert = Callable[[tuple[object, ...]], tuple[object, ...]]
 _PLAIN: Final = frozenset({int, float, str, bytes, type(None)})
 _BASES: Final = frozenset((base, sqlite3.PrepareProtocol) for base in (int, float, str, bytearray))
 _TOO_LARGE: Final = "Python int too large to convert to SQLite INTEGER"
+ROWS_TOGETHER: Final = 100
+_UNFAILING: Final = _PLAIN - {int, str}
+_SEQUENCES: Final = frozenset({tuple, list})
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
 
@@ -48,6 +52,29 @@ def bind(params: Any, names: Callable[[], Sequence[str | None]]) -> Parameters:
         raise ProgrammingError("parameters are of unsupported type")
     given = params if isinstance(params, list | tuple) else [params[at] for at in range(len(params))]
     return [_bound(value, at) for at, value in enumerate(given, 1)]
+
+
+def bind_rows(rows: Iterable[Any], names: Callable[[], Sequence[str | None]]) -> Iterator[Parameters]:
+    """`bind` for each of many rows; those that hold nothing to look at twice are looked at together. Raises as `bind`."""
+    left = iter(rows)
+    while some := list(islice(left, ROWS_TOGETHER)):
+        yield from some if _are_plain(some) else (bind(row, names) for row in some)
+
+
+def _are_plain(rows: list[Any]) -> bool:
+    """Whether `bind` would give these rows back as they are, and find no fault with them."""
+    if not _SEQUENCES.issuperset(map(type, rows)) or len(set(map(len, rows))) > 1 or _is_any_base_adapted():
+        return False
+    return all(map(_is_plain_column, zip(*rows, strict=True)))
+
+
+def _is_plain_column(values: tuple[Any, ...]) -> bool:
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return min(values) in _INT64 and max(values) in _INT64
+    if kinds == {str}:
+        return "".join(values).isascii()
+    return kinds <= _UNFAILING
 
 
 def _named(params: Mapping[str, object], name: str | None, at: int) -> object:

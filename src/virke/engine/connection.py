@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from typing import Final, TypeVar
 
 from virke.engine import sqlite
@@ -43,7 +43,6 @@ READER_CACHE_KIB: Final = 1 << 30
 OVERLAY_BYTES_MAX: Final = 1 << 30
 STATEMENTS_MAX: Final = 1000
 STATEMENT_CHARS_KEPT: Final = 4096
-ROWS_BETWEEN_LOOKS: Final = 100
 _CHECK_SCHEMA: Final = "SELECT 1 FROM sqlite_schema LIMIT 1"
 _SCHEMA_WORDS: Final = frozenset({"CREATE", "DROP", "ALTER", "VACUUM", "PRAGMA", "ROLLBACK"})
 T = TypeVar("T")
@@ -325,32 +324,19 @@ class Connection:
         """Run one statement that writes with each of `rows`; returns the rows affected.
 
         Raises:
-            VirkeError: as `fetch`; all parameters are checked before the first row is written.
+            VirkeError: as `fetch`; what is wrong with any row's parameters is raised before what SQLite says.
         """
         statement = self.prepare_single(sql)
         if statement.read_only:
             raise Invalid("executemany takes a statement that writes")
         self._check_allowed(statement)
-        for params in rows:
-            sqlite.check_parameters(statement, params)
-        left = iter(rows)
-        affected, before, given = 0, self.raw.total_changes(), next(left, None)
-
-        def run() -> None:
-            nonlocal affected, before, given
-            for number in count():
-                if given is None:  # where a row was too long, the careful run goes on with that row
-                    break
-                if not number % ROWS_BETWEEN_LOOKS:
-                    self.guard.check()
-                for _ in sqlite.execute(self.raw, statement, given):
-                    pass
-                if (after := self.raw.total_changes()) > before:
-                    affected, before = affected + self.raw.changes(), after
-                given = next(left, None)
-
-        self._run(statement, run)
-        return affected
+        many = sqlite.ManyRows(self.raw, statement, rows, self.guard.check)
+        try:
+            self._run(statement, many.run)
+        except VirkeError:
+            many.check()
+            raise
+        return many.affected
 
     def guarded(self, action: Callable[[], T]) -> T:
         """Do something with SQLite; every error leaves as one of Virke's, the one a page read failed with first."""

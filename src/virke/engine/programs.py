@@ -143,7 +143,7 @@ def steps_of(requests: Sequence[Request], *, is_script: bool = False) -> tuple[S
 def step_of_rows(sql: str, rows: Iterable[Parameters]) -> Step:
     """One statement for each row of parameters. Raises as `steps_of`."""
     sqlite.check_text(sql)
-    return Step(sql, rows=tuple(map(sqlite.plain, rows)))
+    return Step(sql, rows=sqlite.plain_rows(rows))
 
 
 def hash_key(key: str) -> bytes:

@@ -74,7 +74,9 @@ class PageStream:
         for number, data in pages:
             page = self._first(data, version) if number == 1 else data
             if number <= old_count:
-                self._checksum ^= page_hash(number, self._old.page(number))
+                if (old := self._old.page(number)) == page:
+                    continue
+                self._checksum ^= page_hash(number, old)
             self._checksum ^= page_hash(number, page)
             yield PageNo(number), page
             if progress and not number % 256:

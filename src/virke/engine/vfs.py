@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from virke.core.ids import PageCount, PageNo, Version
@@ -33,6 +33,8 @@ _U32_MAX: Final = 0xFFFFFFFF
 HASHES_KEPT: Final = 1024
 """Of pages that are known from one commit to the next; the first page is in each."""
 _NUMBERS: Final = itertools.count(1)
+Overlay = MutableMapping[PageNo, bytes]
+"""Pages that a transaction wrote, wherever they are kept."""
 
 
 class Pages(Protocol):
@@ -111,8 +113,8 @@ class Layer:
 class PagedFile:
     """SQLite's view of one snapshot plus overlay."""
 
-    def __init__(self, snapshot: Pages, overlay_bytes_max: int) -> None:
-        self._overlay_bytes_max = overlay_bytes_max
+    def __init__(self, snapshot: Pages, overlay_bytes_max: int, overlay: Callable[[], Overlay] = dict) -> None:
+        self._overlay_bytes_max, self._new_overlay = overlay_bytes_max, overlay
         self._counter = 1
         self.failure: VirkeError | None = None
         self.pages_left: int | None = None
@@ -126,7 +128,7 @@ class PagedFile:
         self._page_size = snapshot.head.page_size
         self._size = snapshot.head.page_count * self._page_size
         self._floor = self._size
-        self._overlay: dict[PageNo, bytes] = {}
+        self._overlay = self._new_overlay()
 
     # What the database does with it
 
@@ -148,8 +150,13 @@ class PagedFile:
 
     def patch(self) -> Patch:
         """What was written since the last `move` or `accept`, as it is now."""
+        return replace(self.written, pages=dict(self._overlay))
+
+    @property
+    def written(self) -> Patch:
+        """The same, of the pages themselves: true until the next write."""
         size = self._page_size
-        return Patch(dict(self._overlay), size, self._size // size, self._floor // size)
+        return Patch(self._overlay, size, self._size // size, self._floor // size)
 
     def put(self, patch: Patch) -> None:
         """Write a patch over the snapshot, in the place of what was written."""

@@ -25,6 +25,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from io import StringIO
 from itertools import islice
 from typing import Final
 
@@ -46,6 +47,16 @@ _REST_OF_QUOTED = re.compile(r'[^"]*+(?>(?:""[^"]*+)*)"').match
 EMPTY_TEXT: Final = "\udc00"
 """What `Records` give for `""`: no text of a file can be this."""
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+").finditer
+_SHORT_INTEGERS = re.compile(r"(?:(?:0|-?[1-9][0-9]{0,14})\n)*+").fullmatch
+_SHORT_REALS = re.compile(
+    r"(?:-?(?:0(?:\.[0-9]{1,17})?|[1-9][0-9]{0,14}|(?=[0-9.]{3,18}\n)[1-9][0-9]*+\.[0-9]++)\n)*+"
+).fullmatch
+"""Lines that are numbers, exact by their length alone."""
+_ALL_DECIMALS = re.compile(r"\.([0-9]+)").findall
+_LOSES_ZERO = re.compile(r"\.[0-9]+0\n").search
+LOOKED_AT_TOGETHER: Final = 500
+CHARS_TOGETHER: Final = 1 << 20
+"""Of long records it is fewer."""
 
 
 class Type(IntEnum):
@@ -87,7 +98,8 @@ class Records:
         self._name = source.name
         self._delimiter = delimiter
         self._fields = _fields_of(delimiter)
-        self._chars = 0  # of the record that is being read
+        self.chars = 0
+        """How long the latest record is, as far as it was read."""
         csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
         lines = self._bounded(_lines(source.text(encoding, progress)))
         self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -95,10 +107,11 @@ class Records:
     def _bounded(self, lines: Iterable[str]) -> Iterator[str]:
         """The lines, as long as the record that they belong to keeps its bounds (invariant 6)."""
         for line in lines:
-            begun, self._chars = self._chars, self._chars + len(line)
-            if self._chars > RECORD_CHARS_MAX:
+            length = len(line)
+            begun, self.chars = self.chars, self.chars + length
+            if self.chars > RECORD_CHARS_MAX:
                 raise self._too_large(f"a record of more than {RECORD_CHARS_MAX >> 20} MiB, or a quote that never ends")
-            if len(line) > FIELDS_MAX and _has_many_fields(line, self._delimiter, quoted=begun > 0):
+            if length > FIELDS_MAX and _has_many_fields(line, self._delimiter, quoted=begun > 0):
                 raise self._too_large(f"a record of more than {FIELDS_MAX:,} fields")
             yield line if '""' not in line else _with_empty_texts(line, self._fields, quoted=begun > 0)
 
@@ -108,7 +121,7 @@ class Records:
     def __iter__(self) -> Iterator[list[str]]:
         while True:
             self.line = self._reader.line_num + 1
-            self._chars = 0
+            self.chars = 0
             try:
                 record = next(self._reader)
             except StopIteration:
@@ -168,12 +181,17 @@ def _lines(chunks: Iterable[str]) -> Iterator[str]:
         cut = max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
         if not cut and len(text) > RECORD_CHARS_MAX:
             cut = len(text)
-        for found in _LINES(text, 0, cut):
-            yield found.group()
+        yield from _cut_up(text[:cut])
         begun = [text[cut:]]
         chars = len(begun[0])
-    for found in _LINES("".join(begun)):
-        yield found.group()
+    yield from _cut_up("".join(begun))
+
+
+def _cut_up(text: str) -> Iterator[str]:
+    """The lines of a text: fast, or where it is long in less memory."""
+    if len(text) <= CHARS_TOGETHER:
+        return iter(StringIO(text, newline=""))
+    return (found.group() for found in _LINES(text))
 
 
 def body(records: Records, layout: Layout) -> Iterator[list[str]]:
@@ -207,6 +225,7 @@ def survey(source: Source, encoding: str, progress: Progress = silent, *, form: 
         raise Invalid(f"{source.name} holds no record" + ": its first line must name the columns" * form.has_header)
     columns, warnings = _header(first if form.has_header else [""] * len(first), source.name, warn=form.has_header)
     found = _Findings(len(columns), undecided=form.types == "infer")
+    some, chars = list[list[str]](), 0
     for record in each if form.has_header else itertools.chain([first], each):
         if len(record) != len(columns) and not found.takes(record, records.line):
             raise Invalid(
@@ -214,7 +233,13 @@ def survey(source: Source, encoding: str, progress: Progress = silent, *, form: 
                 f"{'the header names' if form.has_header else 'the first line has'} {len(columns)}",
                 line=records.line,
             )
-        found.look_at(record)
+        some.append(record)
+        chars += records.chars
+        if len(some) == LOOKED_AT_TOGETHER or chars > CHARS_TOGETHER:
+            found.look_at_all(some)
+            some.clear()
+            chars = 0
+    found.look_at_all(some)
     types = found.types()
     if form.has_header and all(map(_could_be, first, types)) and any(type_ not in _UNSURE for type_ in types):
         warnings.append(
@@ -254,18 +279,38 @@ class _Findings:
             self._short = self._short or [line]
         return True
 
-    def look_at(self, record: list[str]) -> None:
-        types, decided = self._types, False
-        for column in self._undecided[: len(record)] if len(record) < len(types) else self._undecided:
-            if column >= len(record) or not (value := record[column]) or value == EMPTY_TEXT:
+    def look_at_all(self, records: list[list[str]]) -> None:
+        """Look at the fields of records, those of a column together."""
+        for column in self._undecided:
+            values = [record[column] for record in records if len(record) > column and record[column]]
+            if values and not self._are_short_numbers(column, values):
+                self._look_at_each(column, values)
+        self._undecided = [column for column in self._undecided if self._types[column] is not Type.TEXT]
+
+    def _are_short_numbers(self, column: int, values: list[str]) -> bool:
+        """Take them for numbers if that is what they are without a closer look: as one text, for few characters cost as much as one."""
+        text = "\n".join(values) + "\n"
+        if self._types[column] is Type.BIG or text.count("\n") != len(values):
+            return False
+        if _SHORT_INTEGERS(text):
+            self._types[column] = _joined(self._types[column], Type.INTEGER)
+            return True
+        if not _SHORT_REALS(text):
+            return False
+        self._types[column] = Type.REAL
+        self._decimals[column].update(map(len, _ALL_DECIMALS(text)))
+        self._ends_in_zero[column] |= _LOSES_ZERO(text) is not None
+        return True
+
+    def _look_at_each(self, column: int, values: list[str]) -> None:
+        for value in values:
+            if value == EMPTY_TEXT:
                 continue
-            types[column] = type_ = _joined(types[column], type_of(value))
+            self._types[column] = type_ = _joined(self._types[column], type_of(value))
             if type_ is Type.TEXT:
-                decided = True
-            elif type_ is Type.REAL:
+                return
+            if type_ is Type.REAL:
                 self._look_at_digits(column, value)
-        if decided:
-            self._undecided = [column for column in self._undecided if types[column] is not Type.TEXT]
 
     def _look_at_digits(self, column: int, value: str) -> None:
         if found := _DECIMALS(value):

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from operator import length_hint
 from typing import Final
 
 from virke.engine.sqlite import Connection, Error, Guard, Value, total_changes
 from virke.errors import Invalid
-from virke.transfer.csv_file import EMPTY_TEXT, Layout, Records, Type, body, survey
+from virke.transfer.csv_file import CHARS_TOGETHER, EMPTY_TEXT, Layout, Records, Type, body, survey
 from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.source import Progress, Source, silent
 from virke.transfer.sql_dump import Loaded
 from virke.transfer.table import Column, by_name, columns_of, create, insert, refused
 
 Convert = Callable[[str], Value]
+CONVERTED_TOGETHER: Final = 200
 
 _DECLARED: Final = {
     Type.EMPTY: "TEXT",
@@ -67,11 +69,11 @@ def load_csv(
     into = _into(layout, there, table) if there else []
     if there and not layout.has_header:
         layout = replace(layout, columns=tuple(column.name for column in into))
-    records = Records(source, encoding, layout.delimiter, progress=progress)
+    rows = _Rows(Records(source, encoding, layout.delimiter, progress=progress), layout, into)
     try:
-        connection.executemany(insert(table, layout.columns, into), _rows(records, layout, into)).fetchall()
+        connection.executemany(insert(table, layout.columns, into), iter(rows)).fetchall()
     except Error as error:
-        raise refused(f"{source.name}, line {records.line}", error, guard) from error
+        raise refused(f"{source.name}, line {rows.line}", error, guard) from error
     return Loaded(1 if there else 2, total_changes(connection) - before, warnings=layout.warnings)
 
 
@@ -91,15 +93,49 @@ def _converters(layout: Layout, into: Sequence[Column]) -> list[Convert]:
     return [_CONVERT[type_] if column.keeps_types else str for column, type_ in zip(into, layout.types, strict=True)]
 
 
-def _rows(records: Records, layout: Layout, into: Sequence[Column]) -> Iterator[tuple[Value, ...]]:
-    convert = _converters(layout, into)
-    is_text = [column.keeps_types or not column.is_numeric for column in into] or [make is str for make in convert]
-    empty = ["" if text and make is str else None for text, make in zip(is_text, convert, strict=True)]
-    for record in body(records, layout):
-        if EMPTY_TEXT in record:
-            yield tuple(
-                instead if value == EMPTY_TEXT else make(value) if value else None
-                for make, value, instead in zip(convert, record, empty, strict=True)
-            )
-        else:
-            yield tuple([make(value) if value else None for make, value in zip(convert, record, strict=True)])
+class _Rows:
+    """The records as rows of values: converted by column, many at once."""
+
+    def __init__(self, records: Records, layout: Layout, into: Sequence[Column]) -> None:
+        self._records = records
+        self._layout = layout
+        self._convert = convert = _converters(layout, into)
+        is_text = [column.keeps_types or not column.is_numeric for column in into] or [make is str for make in convert]
+        self._empty = ["" if text and make is str else None for text, make in zip(is_text, convert, strict=True)]
+        self._lines: list[int] = []
+        self._given: Iterator[tuple[Value, ...]] = iter(())
+
+    @property
+    def line(self) -> int:
+        """Where the record of the latest row begins (rule 4)."""
+        at = max(0, len(self._lines) - 1 - length_hint(self._given))
+        return self._lines[at] if self._lines else self._records.line
+
+    def __iter__(self) -> Iterator[tuple[Value, ...]]:
+        records, some, chars = self._records, list[list[str]](), 0
+        lines: list[int] = []
+        for record in body(records, self._layout):
+            some.append(record)
+            lines.append(records.line)
+            chars += records.chars
+            if len(some) == CONVERTED_TOGETHER or chars > CHARS_TOGETHER:
+                yield from self._rows_of(some, lines)
+                some, lines, chars = [], [], 0
+        yield from self._rows_of(some, lines)
+
+    def _rows_of(self, records: list[list[str]], lines: list[int]) -> Iterator[tuple[Value, ...]]:
+        if not records:
+            return iter(())
+        self._lines = lines
+        columns = map(_values, self._convert, zip(*records, strict=True), self._empty)
+        self._given = iter(list(zip(*columns, strict=True)))
+        return self._given
+
+
+def _values(make: Convert, fields: tuple[str, ...], empty: Value) -> Sequence[Value]:
+    """What the fields of one column are; `empty` is what a field of `""` is."""
+    if EMPTY_TEXT in fields:
+        return [empty if field == EMPTY_TEXT else make(field) if field else None for field in fields]
+    if make is str:
+        return [field or None for field in fields] if "" in fields else fields
+    return [make(field) if field else None for field in fields] if "" in fields else list(map(make, fields))

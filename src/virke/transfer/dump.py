@@ -9,7 +9,7 @@ Knows SQLite's schema table and the shell's way of quoting; writes nothing and k
    text that holds a NUL or is no UTF-8 is written whole (the shell cuts it at the NUL).
 3. As in the shell's, rowids are not kept where no INTEGER PRIMARY KEY names them. Unlike in the shell's, Virke's table of
    keyed writes is left out.
-4. Memory holds one row and one piece of text of about `PIECE_CHARS`.
+4. Memory holds `VALUES_TOGETHER` values of at most `SHORT_BYTES`, or one row, and one piece of text of about `PIECE_CHARS`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import copysign
-from typing import Final
+from typing import Final, cast
 
 from virke.engine.schema import REQUESTS_TABLE
-from virke.engine.sqlite import Connection, Row, Value
+from virke.engine.sqlite import Connection, Row, TooBigError, Value, short_values
 from virke.errors import Invalid, NotFound
 from virke.transfer.statements import is_complete
 
 PIECE_CHARS: Final = 256 << 10
+ROWS_TOGETHER: Final = 100
+VALUES_TOGETHER: Final = 500
+SHORT_BYTES: Final = 64 << 10
 _NOT_OURS: Final = f"lower(tbl_name)<>'{REQUESTS_TABLE}'"
 _WITHOUT_OURS: Final = {
     **{f"sqlite_stat{n}": f" WHERE tbl IS NOT '{REQUESTS_TABLE}'" for n in (1, 3, 4)},
@@ -160,22 +164,57 @@ def _made(name: str, sql: str) -> str | None:
 
 def _rows(connection: Connection, table: str) -> Iterator[str]:
     columns = [str(row[1]) for row in connection.execute(f"PRAGMA table_info({quoted_text(table)})").fetchall()]
-    names, start = ",".join(map(quoted_name, columns)), f"INSERT INTO {quoted_name(table)} VALUES("
-    origin = quoted_name(table) + _WITHOUT_OURS.get(table, "")
+    start, origin = f"INSERT INTO {quoted_name(table)} VALUES(", quoted_name(table) + _WITHOUT_OURS.get(table, "")
     done = 0
-    try:
-        for row in connection.execute(f"SELECT {names} FROM {origin}"):
-            yield f"{start}{','.join([_LITERALS[type(value)](value) for value in row])});\n"
-            done += 1
-    except UnicodeDecodeError:
-        # Text that is none: what is left of the table is read again, with text as bytes.
-        pairs = ",".join(
-            f"typeof({name}),CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
-            for name in map(quoted_name, columns)
-        )
-        [(encoding,)] = connection.execute("PRAGMA encoding").fetchall()
-        for row in connection.execute(f"SELECT {pairs} FROM {origin} LIMIT -1 OFFSET {done}"):
-            yield f"{start}{','.join(_raw_literals(row, str(encoding)))});\n"
+    for read in _WAYS:  # what one can't read the next one reads, from there on
+        try:
+            for rows in read(connection, [quoted_name(name) for name in columns], f"{origin} LIMIT -1 OFFSET {done}"):
+                yield "".join([f"{start}{','.join(values)});\n" for values in rows])
+                done += len(rows)
+            return
+        except (TooBigError, UnicodeDecodeError):
+            if read is _WAYS[-1]:
+                raise
+
+
+Literals = Iterator[list[Iterable[str]]]
+
+
+def _short_rows(connection: Connection, names: list[str], origin: str) -> Literals:
+    """Many rows at once, as long as no value is long (invariant 4)."""
+    most = max(1, min(ROWS_TOGETHER, VALUES_TOGETHER // len(names)))
+    with short_values(connection, SHORT_BYTES):
+        rows = connection.execute(f"SELECT {','.join(names)} FROM {origin}")
+        while some := list(islice(rows, most)):
+            yield list(zip(*map(_literals, zip(*some, strict=True)), strict=True))
+
+
+def _any_rows(connection: Connection, names: list[str], origin: str) -> Literals:
+    for row in connection.execute(f"SELECT {','.join(names)} FROM {origin}"):
+        yield [map(literal, row)]
+
+
+def _raw_rows(connection: Connection, names: list[str], origin: str) -> Literals:
+    """Rows with text that is none: text as bytes."""
+    pairs = ",".join(
+        f"typeof({name}),CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END" for name in names
+    )
+    [(encoding,)] = connection.execute("PRAGMA encoding").fetchall()
+    for row in connection.execute(f"SELECT {pairs} FROM {origin}"):
+        yield [_raw_literals(row, str(encoding))]
+
+
+_WAYS: Final = (_short_rows, _any_rows, _raw_rows)
+
+
+def _literals(values: tuple[Value, ...]) -> Iterable[str]:
+    """`literal` for each value of a column; most columns hold one kind of values, and most text nothing awkward."""
+    kinds = set(map(type, values))
+    if len(kinds) > 1:
+        return [_LITERALS[type(value)](value) for value in values]
+    if kinds == {str} and not _AWKWARD("".join(texts := cast("tuple[str, ...]", values))):
+        return [f"'{text}'" for text in texts]
+    return map(_LITERALS[kinds.pop()], values)
 
 
 def _raw_literals(row: Row, encoding: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
+from virke.engine.snapshot import Snapshot
 from virke.engine.sqlite import Connection, Error, translate
 from virke.errors import Invalid, VirkeError
 from virke.transfer.csv_text import csv_text
@@ -26,8 +27,9 @@ from virke.transfer.dump import Part, dump
 from virke.transfer.elsewhere import Elsewhere
 from virke.transfer.image import image_parts, new_file
 from virke.transfer.json_table import json_lines
-from virke.transfer.scratch import Pages, scratch
+from virke.transfer.scratch import scratch
 from virke.transfer.source import Progress, silent
+from virke.transfer.working import working
 
 if TYPE_CHECKING:
     from virke.core.moments import At
@@ -58,7 +60,7 @@ Parts = Generator[bytes, None, None]
 class Origin(Protocol):
     """The database that is exported."""
 
-    def snapshot(self, at: At | None = None) -> Pages:
+    def snapshot(self, at: At | None = None) -> Snapshot:
         """Its newest snapshot, pending writes pushed before, or an earlier one. Raises `NotFound`, `Invalid`."""
 
 
@@ -168,34 +170,32 @@ def _write(parts: Iterator[bytes], file: BinaryIO) -> int:
     return sum(file.write(part) for part in parts)
 
 
-def _parts(base: Pages, format: str, part: Part, progress: Progress) -> Parts:
+def _parts(base: Snapshot, format: str, part: Part, progress: Progress) -> Parts:
     if format == IMAGE:
         return image_parts(base, progress) if base.page_count else _empty_image(base)
-    return _text_parts(base, format, part, progress)
+    return _text_parts(base, format, part)
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _empty_image(base: Pages) -> Parts:
+def _empty_image(base: Snapshot) -> Parts:
     with scratch() as work:  # a file of no bytes would be a database too, but one that no tool recognises
         with work.opened(_now_ms(), base.page_size) as (connection, _):
             connection.execute("PRAGMA user_version=0").fetchall()
         yield work.path.read_bytes()
 
 
-def _text_parts(base: Pages, format: str, part: Part, progress: Progress) -> Parts:
-    with scratch() as work:
-        work.materialize(base, progress)
-        with work.opened(_now_ms(), base.page_size) as (connection, guard):
-            try:
-                for piece in _text(connection, format, part):
-                    yield piece.encode()
-            except VirkeError:
-                raise
-            except (Error, UnicodeError) as error:
-                raise translate(error, guard) from error
+def _text_parts(base: Snapshot, format: str, part: Part) -> Parts:
+    with scratch() as work, working(base, work.folder, _now_ms()) as copy, copy.opened() as (connection, guard):
+        try:
+            for piece in _text(connection, format, part):
+                yield piece.encode()
+        except VirkeError:
+            raise
+        except (Error, UnicodeError) as error:
+            raise translate(error, guard) from error
 
 
 def _text(connection: Connection, format: str, part: Part) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Importing a file: all of it is one commit, or nothing happened.
 
-Knows the order of things: tell the kind → copy the snapshot → run the file on the copy → commit what differs.
+Knows the order of things: tell the kind → run the file on a working copy of the snapshot → commit what was written.
 
 1. The database is touched once, by `commit_pages`; every error before that leaves it as it was.
 2. A lost race starts again from the new snapshot, with the same instant, up to the setting `max_attempts`. From the
@@ -25,13 +25,15 @@ from virke.transfer.elsewhere import Elsewhere, send
 from virke.transfer.form import Form
 from virke.transfer.image import take_in
 from virke.transfer.json_table import load_json
-from virke.transfer.scratch import Fingerprints, Pages, Scratch, scratch
+from virke.transfer.scratch import Fingerprints, Scratch, scratch
 from virke.transfer.sniff import Kind, Sniffed, kind_named, sniff
 from virke.transfer.source import Progress, Source, open_source, silent
 from virke.transfer.sql_dump import Loaded, load_sql
+from virke.transfer.working import Working, working
 
 if TYPE_CHECKING:
     from virke.engine.long_writes import LongWrite
+    from virke.engine.snapshot import Snapshot
 
 
 class Target(Protocol):
@@ -135,20 +137,22 @@ def _named(kind: Kind) -> str:
 def _attempt(job: _Job, replace: bool) -> Imported:
     base = job.write.snapshot()
     if job.sniffed.kind is Kind.IMAGE:
-        marks, loaded = _take_image(base, job, replace)
-    else:
-        marks = job.scratch.materialize(base, job.progress)
-        loaded = _load(base, job)
-    size, count = job.scratch.shape()
-    version = base.version
-    same = count == base.page_count and all(marks.has(number, data) for number, data in job.scratch.changes(marks))
-    if count and not same:
-        pages = job.scratch.changes(marks, job.progress)
-        version = job.write.commit_pages(base, page_size=size, page_count=count, pages=pages)
+        return _take_image(base, job, replace)
+    with working(base, job.scratch.folder, job.now_ms) as work:
+        loaded = _load(work, job)
+        version = base.version
+        if work.is_changed:
+            size, count = work.shape()
+            pages = work.changes(job.progress)
+            version = job.write.commit_pages(base, page_size=size, page_count=count, pages=pages)
+    return _imported(job, loaded, version)
+
+
+def _imported(job: _Job, loaded: Loaded, version: int) -> Imported:
     return Imported(job.sniffed.kind.value, loaded.statements, loaded.rows, version, job.source.size, loaded.warnings)
 
 
-def _take_image(base: Pages, job: _Job, replace: bool) -> tuple[Fingerprints, Loaded]:
+def _take_image(base: Snapshot, job: _Job, replace: bool) -> Imported:
     if base.page_count and not replace:
         raise Invalid(
             "the database is not empty, and an SQLite file takes the place of all of it: "
@@ -159,13 +163,19 @@ def _take_image(base: Pages, job: _Job, replace: bool) -> tuple[Fingerprints, Lo
     if job.scratch.shape()[0] == base.page_size:
         for number, data in base.pages():
             marks.note(number, data)
-    return marks, Loaded(0, 0, warnings=warnings)
+    size, count = job.scratch.shape()
+    version = base.version
+    same = count == base.page_count and all(marks.has(number, data) for number, data in job.scratch.changes(marks))
+    if count and not same:
+        pages = job.scratch.changes(marks, job.progress)
+        version = job.write.commit_pages(base, page_size=size, page_count=count, pages=pages)
+    return _imported(job, Loaded(0, 0, warnings=warnings), version)
 
 
-def _load(base: Pages, job: _Job) -> Loaded:
-    """Run the file on the scratch copy, as one transaction."""
+def _load(work: Working, job: _Job) -> Loaded:
+    """Run the file on the working copy, as one transaction."""
     source, encoding = job.source, job.sniffed.encoding
-    with job.scratch.opened(job.now_ms, base.page_size) as (connection, guard):
+    with work.opened() as (connection, guard):
         connection.execute("BEGIN").fetchall()
         guard.allow_transactions = False
         guard.on_look = job.write.renew_if_due
@@ -184,5 +194,5 @@ def _load(base: Pages, job: _Job) -> Loaded:
         except Error as error:
             raise Invalid(f"{source.name}: {translate(error, guard).message}; nothing was changed") from error
     if loaded.wrote_schema:
-        return with_changes(loaded, warnings=loaded.warnings + job.scratch.check(source.name, job.now_ms))
+        return with_changes(loaded, warnings=loaded.warnings + work.check(source.name))
     return loaded

@@ -1,4 +1,4 @@
-"""A private SQLite file in which a file is taken in or a snapshot is looked at, and what changed in it.
+"""A private SQLite file in which another one is taken in, and how it differs from a snapshot.
 
 Knows temporary files, SQLite connections on them and pages; knows no store: a snapshot and a target are protocols.
 
@@ -12,8 +12,8 @@ Knows temporary files, SQLite connections on them and pages; knows no store: a s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -31,6 +31,8 @@ CACHE_KIB: Final = 48 << 10
 VALUE_BYTES_MAX: Final = 512 << 20
 BUFFER_BYTES: Final = 1 << 20
 PROGRESS_PAGES: Final = 1024
+SPILL: Final = "scratch.sqlite"
+"""The name of the one large file in a folder (`leftovers` knows it)."""
 FINGERPRINT_BYTES: Final = 16
 _FINDINGS_MAX: Final = 10_000
 _OUT_OF_STEP: Final = re.compile(
@@ -91,29 +93,11 @@ class Scratch:
     @property
     def path(self) -> Path:
         """The SQLite file; it may not exist yet."""
-        return self.folder / "scratch.sqlite"
+        return self.folder / SPILL
 
     def remove(self) -> None:
         """Forget the file; the folder stays."""
         self.path.unlink(missing_ok=True)
-
-    def materialize(self, base: Pages, progress: Progress = silent) -> Fingerprints:
-        """Write all pages of `base` into the file; an empty base makes none."""
-        marks, size = Fingerprints(base), base.page_size
-        total = base.page_count * size
-        if not total:
-            return marks
-        with self.path.open("wb", buffering=BUFFER_BYTES) as file:
-            for number, data in base.pages():
-                if number == lock_page(size) + 1:
-                    file.seek((number - 1) * size)
-                file.write(data)
-                marks.note(number, data)
-                if not number % PROGRESS_PAGES:
-                    progress(number * size, total)
-            file.truncate(total)
-        progress(total, total)
-        return marks
 
     def shape(self) -> tuple[int, int]:
         """Page size and page count of the file."""
@@ -142,60 +126,73 @@ class Scratch:
 
     @contextmanager
     def opened(self, now_ms: int, page_size: int = PAGE_SIZE_DEFAULT) -> Iterator[tuple[Connection, Guard]]:
-        """A guarded connection on the file and its guard; `page_size` if SQLite makes the file.
-
-        Raises:
-            Corrupt: SQLite can't read the file that is there. Unavailable: it can't be opened.
-        """
-        guard = Guard()
-        guard.allow_schema_writes = True
-        with clock_vfs(now_ms) as vfs:
-            try:
-                connection = open_connection(
-                    str(self.path), vfs=vfs.name, guard=guard, cache_kib=CACHE_KIB, value_bytes_max=VALUE_BYTES_MAX
-                )
-            except Error as error:
-                raise translate(error, guard) from error
-            try:
-                connection.limit(_LIMIT_SQL_LENGTH, VALUE_BYTES_MAX)
-                connection.set_authorizer(None)
-                # A sort may be larger than memory: temp_store is a file here.
-                connection.execute(
-                    f"PRAGMA page_size={page_size}; PRAGMA journal_mode=OFF; PRAGMA temp_store=FILE; "
-                    "PRAGMA locking_mode=EXCLUSIVE"
-                ).fetchall()
-                connection.set_authorizer(guard.authorize)
-                lend_all(connection, guard)
-                yield connection, guard
-            finally:
-                connection.close()
+        """As `opened`, on the file."""
+        with clock_vfs(now_ms) as vfs, opened(str(self.path), vfs.name, page_size) as both:
+            yield both
 
     def check(self, name: str, now_ms: int) -> tuple[str, ...]:
-        """Refuse a file that SQLite finds damaged, indexes included; messages call it `name`.
+        """As `checked`, of the file."""
+        return checked(lambda: self.opened(now_ms), name)
 
-        A full-text index that does not match the table it is of is not damage (SQLite itself lets it get there): what
-        SQLite says of those is returned, a warning each.
 
-        Raises:
-            Invalid: it is damaged, or its schema can't be read.
-        """
-        warnings: list[str] = []
-        try:
-            with self.opened(now_ms) as (connection, _):
-                for (found,) in connection.execute(f"PRAGMA integrity_check({_FINDINGS_MAX})"):
-                    text = " ".join(str(found).split())
-                    if found == "ok":
-                        continue
-                    if not (index := _OUT_OF_STEP(text)):
-                        raise Invalid(f"{name} is damaged: {text}; nothing was changed")
-                    table = (index[1] or index[2]).replace('"', '""')
-                    rebuild = f'INSERT INTO "{table}"("{table}") VALUES(\'rebuild\')'
-                    warnings.append(f"{name}: {text}: searches in it may be wrong until it is built again: {rebuild}")
-        except (Error, Corrupt) as error:
-            meant = translate(error)
-            fault = "is damaged" if isinstance(meant, Corrupt) else "needs what Virke does not have"
-            raise Invalid(f"{name} {fault}: {meant.message}; nothing was changed") from error
-        return tuple(warnings)
+@contextmanager
+def opened(
+    filename: str, vfs: str, page_size: int, *, cache_kib: int = CACHE_KIB
+) -> Iterator[tuple[Connection, Guard]]:
+    """A guarded connection and its guard; `page_size` if SQLite makes the file.
+
+    Raises:
+        Corrupt: SQLite can't read the file that is there. Unavailable: it can't be opened.
+    """
+    guard = Guard()
+    guard.allow_schema_writes = True
+    try:
+        connection = open_connection(
+            filename, vfs=vfs, guard=guard, cache_kib=cache_kib, value_bytes_max=VALUE_BYTES_MAX
+        )
+    except Error as error:
+        raise translate(error, guard) from error
+    try:
+        connection.limit(_LIMIT_SQL_LENGTH, VALUE_BYTES_MAX)
+        connection.set_authorizer(None)
+        # A sort may be larger than memory: temp_store is a file here.
+        connection.execute(
+            f"PRAGMA page_size={page_size}; PRAGMA journal_mode=OFF; PRAGMA temp_store=FILE; "
+            "PRAGMA locking_mode=EXCLUSIVE"
+        ).fetchall()
+        connection.set_authorizer(guard.authorize)
+        lend_all(connection, guard)
+        yield connection, guard
+    finally:
+        connection.close()
+
+
+def checked(opening: Callable[[], AbstractContextManager[tuple[Connection, Guard]]], name: str) -> tuple[str, ...]:
+    """Refuse a database that SQLite finds damaged, indexes included; messages call it `name`.
+
+    A full-text index that does not match the table it is of is not damage (SQLite itself lets it get there): what
+    SQLite says of those is returned, a warning each.
+
+    Raises:
+        Invalid: it is damaged, or its schema can't be read.
+    """
+    warnings: list[str] = []
+    try:
+        with opening() as (connection, _):
+            for (found,) in connection.execute(f"PRAGMA integrity_check({_FINDINGS_MAX})"):
+                text = " ".join(str(found).split())
+                if found == "ok":
+                    continue
+                if not (index := _OUT_OF_STEP(text)):
+                    raise Invalid(f"{name} is damaged: {text}; nothing was changed")
+                table = (index[1] or index[2]).replace('"', '""')
+                rebuild = f'INSERT INTO "{table}"("{table}") VALUES(\'rebuild\')'
+                warnings.append(f"{name}: {text}: searches in it may be wrong until it is built again: {rebuild}")
+    except (Error, Corrupt) as error:
+        meant = translate(error)
+        fault = "is damaged" if isinstance(meant, Corrupt) else "needs what Virke does not have"
+        raise Invalid(f"{name} {fault}: {meant.message}; nothing was changed") from error
+    return tuple(warnings)
 
 
 @contextmanager

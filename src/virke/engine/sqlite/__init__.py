@@ -27,16 +27,22 @@ from virke.engine.sqlite.guard import (
 )
 from virke.engine.sqlite.lending import lend_all
 from virke.engine.sqlite.linear import install_linear
+from virke.engine.sqlite.many import ManyRows
 from virke.engine.sqlite.opening import (
+    MAIN_DATABASE,
+    MAIN_JOURNAL,
     SQLITE_VERSION,
+    TEMPORARY_FILE,
     VFS,
     Connection,
     Cursor,
+    VFSFile,
     forget,
     has_broken_keys,
     limit_text,
     limit_values,
     open_connection,
+    short_values,
     total_changes,
     without_triggers,
 )
@@ -50,6 +56,7 @@ from virke.engine.sqlite.parameters import (
     check_parameters,
     check_value,
     plain,
+    plain_rows,
 )
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.engine.sqlite.randomness import draw_random_from, forget_randomness
@@ -80,6 +87,8 @@ __all__ = [
     "HOT_COLUMNS",
     "HOT_VALUE_BYTES",
     "KEYWORDS",
+    "MAIN_DATABASE",
+    "MAIN_JOURNAL",
     "MEMORY_ERRORS",
     "MODES",
     "NO_DEADLINE",
@@ -89,6 +98,7 @@ __all__ = [
     "READ_ONLY",
     "RESERVED_PREFIX",
     "SQLITE_VERSION",
+    "TEMPORARY_FILE",
     "VFS",
     "WITH_ARGUMENT",
     "WORK_BYTES",
@@ -102,6 +112,7 @@ __all__ = [
     "EscapedRows",
     "Extensions",
     "Guard",
+    "ManyRows",
     "OnConnect",
     "Parameter",
     "Parameters",
@@ -112,6 +123,7 @@ __all__ = [
     "SqlValue",
     "Statement",
     "TooBigError",
+    "VFSFile",
     "Value",
     "can_be_spelled_out",
     "careful",
@@ -138,6 +150,8 @@ __all__ = [
     "memory_used",
     "open_connection",
     "plain",
+    "plain_rows",
+    "short_values",
     "split",
     "total_changes",
     "translate",

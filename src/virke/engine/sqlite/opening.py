@@ -15,6 +15,17 @@ from virke.engine.sqlite.pragmas import MODES
 Connection = apsw.Connection
 Cursor = apsw.Cursor
 VFS = apsw.VFS
+VFSFile = apsw.VFSFile
+MAIN_DATABASE: Final = apsw.SQLITE_OPEN_MAIN_DB
+MAIN_JOURNAL: Final = apsw.SQLITE_OPEN_MAIN_JOURNAL
+TEMPORARY_FILE: Final = (
+    apsw.SQLITE_OPEN_TEMP_JOURNAL
+    | apsw.SQLITE_OPEN_READWRITE
+    | apsw.SQLITE_OPEN_CREATE
+    | apsw.SQLITE_OPEN_EXCLUSIVE
+    | apsw.SQLITE_OPEN_DELETEONCLOSE
+)
+"""How SQLite opens a file that has no name."""
 SQLITE_VERSION: Final[str] = apsw.sqlite_lib_version()
 SQL_BYTES_MAX: Final = 16 << 20
 LENGTH_MAX: Final = (1 << 31) - 1
@@ -66,6 +77,17 @@ def without_triggers(connection: Connection) -> Iterator[None]:
 def limit_values(connection: Connection, value_bytes_max: int) -> None:
     """Let no value be longer than `value_bytes_max`."""
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(value_bytes_max, LENGTH_MAX))
+
+
+@contextmanager
+def short_values(connection: Connection, value_bytes_max: int) -> Iterator[None]:
+    """Meanwhile a value that is longer is a `TooBigError`, also one that is read."""
+    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH)
+    limit_values(connection, min(before, value_bytes_max))
+    try:
+        yield
+    finally:
+        limit_values(connection, before)
 
 
 def limit_text(connection: Connection, value_bytes_max: int) -> None:

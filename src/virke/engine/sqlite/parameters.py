@@ -11,8 +11,9 @@ Knows Python's own types and, by the way they behave, numpy's scalars; imports n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Final, Protocol, SupportsIndex, TypeAlias
 
@@ -42,6 +43,7 @@ Parameters = Sequence[Parameter] | Mapping[str, Parameter]
 Row = tuple[Value, ...]
 
 PLAIN_TYPES: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray, memoryview})
+_SEQUENCES: Final = frozenset({tuple, list})
 _AS_TEXT: Final = frozenset({("decimal", "Decimal"), ("uuid", "UUID")})
 """Known by name: a program that has such values has imported their modules, and no other pays for that."""
 
@@ -62,6 +64,14 @@ def plain(params: Parameters) -> Parameters:
     if isinstance(params, (str, bytes, bytearray, memoryview)) or not isinstance(params, Sequence):
         return params
     return tuple(_plain(value) for value in params)
+
+
+def plain_rows(rows: Iterable[Parameters]) -> tuple[Parameters, ...]:
+    """`plain` for each of many rows. Raises as `plain`."""
+    given = tuple(rows)
+    if _SEQUENCES.issuperset(map(type, given)) and PLAIN_TYPES.issuperset(map(type, chain.from_iterable(given))):
+        return given
+    return tuple(map(plain, given))
 
 
 def _plain(value: object) -> Plain:
