@@ -25,7 +25,6 @@ _TOO_LARGE: Final = "Python int too large to convert to SQLite INTEGER"
 ROWS_TOGETHER: Final = 100
 _UNFAILING: Final = _PLAIN - {int, str}
 _SEQUENCES: Final = frozenset({tuple, list})
-_INT64: Final = range(-(1 << 63), 1 << 63)
 
 
 def bind(params: Any, names: Callable[[], Sequence[str | None]]) -> Parameters:
@@ -68,10 +67,14 @@ def _are_plain(rows: list[Any]) -> bool:
     return all(map(_is_plain_column, zip(*rows, strict=True)))
 
 
+def _fits(value: int) -> bool:
+    return -(1 << 63) <= value < 1 << 63  # a range would look for a member of an enumeration one by one
+
+
 def _is_plain_column(values: tuple[Any, ...]) -> bool:
     kinds = set(map(type, values))
     if kinds == {int}:
-        return min(values) in _INT64 and max(values) in _INT64
+        return _fits(min(values)) and _fits(max(values))
     if kinds == {str}:
         return "".join(values).isascii()
     return kinds <= _UNFAILING
@@ -106,7 +109,7 @@ def _bound(value: object, where: object) -> Parameter:
                 value.encode()  # or the error that says which character has no encoding
             return value
         case int():
-            if value not in _INT64:
+            if not _fits(value):
                 raise OverflowError(_TOO_LARGE)
             return value
         case _:

@@ -47,13 +47,15 @@ _REST_OF_QUOTED = re.compile(r'[^"]*+(?>(?:""[^"]*+)*)"').match
 EMPTY_TEXT: Final = "\udc00"
 """What `Records` give for `""`: no text of a file can be this."""
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+").finditer
-_SHORT_INTEGERS = re.compile(r"(?:(?:0|-?[1-9][0-9]{0,14})\n)*+").fullmatch
-_SHORT_REALS = re.compile(
-    r"(?:-?(?:0(?:\.[0-9]{1,17})?|[1-9][0-9]{0,14}|(?=[0-9.]{3,18}\n)[1-9][0-9]*+\.[0-9]++)\n)*+"
-).fullmatch
-"""Lines that are numbers, exact by their length alone."""
+_SHORT_INTEGERS = re.compile(r"(?:0|-?[1-9][0-9]{0,14})(?:\n(?:0|-?[1-9][0-9]{0,14}))*+").fullmatch
+_SHORT_REAL: Final = (
+    r"-?(?:0(?:\.0{0,40}(?:[1-9][0-9]{0,16})?)?(?<!\.)|[1-9][0-9]{0,14}|(?=[0-9.]{3,18}$)[1-9][0-9]*+\.[0-9]++)$"
+)
+_OTHER_LINES = re.compile(rf"^(?!{_SHORT_REAL}).*$", re.MULTILINE).findall
+"""Finds the lines that are not numbers which are exact by their length alone."""
 _ALL_DECIMALS = re.compile(r"\.([0-9]+)").findall
-_LOSES_ZERO = re.compile(r"\.[0-9]+0\n").search
+_LOSES_ZERO = re.compile(r"\.[0-9]+0$", re.MULTILINE).search
+CUT_UP_AT_ONCE_CHARS: Final = 4 << 20
 LOOKED_AT_TOGETHER: Final = 500
 CHARS_TOGETHER: Final = 1 << 20
 """Of long records it is fewer."""
@@ -189,7 +191,7 @@ def _lines(chunks: Iterable[str]) -> Iterator[str]:
 
 def _cut_up(text: str) -> Iterator[str]:
     """The lines of a text: fast, or where it is long in less memory."""
-    if len(text) <= CHARS_TOGETHER:
+    if len(text) <= CUT_UP_AT_ONCE_CHARS:
         return iter(StringIO(text, newline=""))
     return (found.group() for found in _LINES(text))
 
@@ -282,25 +284,28 @@ class _Findings:
     def look_at_all(self, records: list[list[str]]) -> None:
         """Look at the fields of records, those of a column together."""
         for column in self._undecided:
-            values = [record[column] for record in records if len(record) > column and record[column]]
-            if values and not self._are_short_numbers(column, values):
-                self._look_at_each(column, values)
+            if values := [record[column] for record in records if len(record) > column and record[column]]:
+                self._look_at_each(column, self._without_short_numbers(column, values))
         self._undecided = [column for column in self._undecided if self._types[column] is not Type.TEXT]
 
-    def _are_short_numbers(self, column: int, values: list[str]) -> bool:
-        """Take them for numbers if that is what they are without a closer look: as one text, for few characters cost as much as one."""
-        text = "\n".join(values) + "\n"
-        if self._types[column] is Type.BIG or text.count("\n") != len(values):
-            return False
+    def _without_short_numbers(self, column: int, values: list[str]) -> list[str]:
+        """Take what can be told of the values as one text, for a line costs little there; the values that need a closer look."""
+        text = "\n".join(values)
+        if text.count("\n") >= len(values):
+            return values
         if _SHORT_INTEGERS(text):
             self._types[column] = _joined(self._types[column], Type.INTEGER)
-            return True
-        if not _SHORT_REALS(text):
-            return False
-        self._types[column] = Type.REAL
+            return []
+        others = set(_OTHER_LINES(text))
+        short = [value for value in values if value not in others] if len(others) <= len(values) // 2 else []
+        if not short:
+            return values
+        text = "\n".join(short)
+        is_real = "." in text or "-0" in text
+        self._types[column] = _joined(self._types[column], Type.REAL if is_real else Type.INTEGER)
         self._decimals[column].update(map(len, _ALL_DECIMALS(text)))
         self._ends_in_zero[column] |= _LOSES_ZERO(text) is not None
-        return True
+        return [value for value in values if value in others]
 
     def _look_at_each(self, column: int, values: list[str]) -> None:
         for value in values:

@@ -92,7 +92,7 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             continue
         wrote_schema |= keyword == "PRAGMA" and "writable_schema" in sql.lower()
         try:
-            for _ in execute(sql):
+            for _ in execute(sql, None, can_cache=False):  # each text comes once
                 pass  # the rows of a SELECT go nowhere; what it calls may matter
         except _FAILURES as error:
             try:

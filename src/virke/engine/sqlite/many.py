@@ -62,6 +62,9 @@ class ManyRows:
                 with closing(given()) as left:
                     for _ in self._connection.executemany(self._statement.runs, left):
                         pass  # RETURNING
+            except BufferError:  # a view with gaps, of which SQLite's library says no more
+                self.check()
+                raise
             except UnicodeEncodeError:
                 for _ in execute(self._connection, self._statement, self._rows[self._at]):
                     pass
