@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from virke.core.ids import PageCount, PageNo, Version
@@ -33,8 +33,7 @@ _U32_MAX: Final = 0xFFFFFFFF
 HASHES_KEPT: Final = 1024
 """Of pages that are known from one commit to the next; the first page is in each."""
 _NUMBERS: Final = itertools.count(1)
-Overlay = MutableMapping[PageNo, bytes]
-"""Pages that a transaction wrote, wherever they are kept."""
+Overlay = MutableMapping[PageNo, bytes]  # pages that a transaction wrote, wherever they are kept
 
 
 class Pages(Protocol):
@@ -148,15 +147,10 @@ class PagedFile:
         """True if something was written since the last `move` or `accept`."""
         return bool(self._overlay) or self._size != self.snapshot.head.page_count * self.snapshot.head.page_size
 
-    def patch(self) -> Patch:
-        """What was written since the last `move` or `accept`, as it is now."""
-        return replace(self.written, pages=dict(self._overlay))
-
-    @property
-    def written(self) -> Patch:
-        """The same, of the pages themselves: true until the next write."""
-        size = self._page_size
-        return Patch(self._overlay, size, self._size // size, self._floor // size)
+    def patch(self, *, copies: bool = True) -> Patch:
+        """What was written since the last `move` or `accept`, as it is now; without a copy it is true until the next write."""
+        size, pages = self._page_size, dict(self._overlay) if copies else self._overlay
+        return Patch(pages, size, self._size // size, self._floor // size)
 
     def put(self, patch: Patch) -> None:
         """Write a patch over the snapshot, in the place of what was written."""

@@ -59,16 +59,16 @@ class Working:
     @property
     def is_changed(self) -> bool:
         """Whether there is something to commit."""
-        return self._vfs.file.is_dirty and self._vfs.file.written.page_count > 0
+        return self._vfs.file.is_dirty and self._vfs.file.patch(copies=False).page_count > 0
 
     def shape(self) -> tuple[int, int]:
         """Page size and page count."""
-        written = self._vfs.file.written
+        written = self._vfs.file.patch(copies=False)
         return written.page_size, written.page_count
 
     def changes(self, progress: Progress = silent) -> Iterator[tuple[int, bytes]]:
         """The pages that were written, and zeros for those that came into being and were not, ascending, without the lock page."""
-        written = self._vfs.file.written
+        written = self._vfs.file.patch(copies=False)
         size, count = written.page_size, written.page_count
         kept = min(written.floor, self._base.page_count) if size == self._base.page_size else 0
         zeros, shown = bytes(size), 0
