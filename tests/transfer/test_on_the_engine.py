@@ -1,4 +1,4 @@
-"""Imports and exports touch the pages that they need, and hold those that they wrote within bounds (decision 0042)."""
+"""Imports and exports touch the pages that they need, and hold those that they wrote within bounds (decision 0044)."""
 
 from __future__ import annotations
 

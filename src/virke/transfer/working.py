@@ -1,4 +1,4 @@
-"""SQL on a snapshot for as long as a file takes: what it changes is kept apart, and is a stream of pages in the end (decision 0042).
+"""SQL on a snapshot for as long as a file takes: what it changes is kept apart, and is a stream of pages in the end (decision 0044).
 
 Knows the engine's paged file and SQLite's connections; knows no store and no file format.
 
