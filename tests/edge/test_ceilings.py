@@ -40,14 +40,14 @@ CEILINGS: Final = {
         warm_insert=Cost(30_000_000, 4, 4, 1, 200_000),
     ),
     300.0: Costs(
-        cold_select=Cost(23_000_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(34_500_000, 4, 4, 1, 500_000),
+        cold_select=Cost(19_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(29_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(12_500_000, 2, 1, 1, 40_000),
     ),
     1000.0: Costs(
-        cold_select=Cost(29_500_000, 3, 4, 0, 570_000),
-        cold_insert=Cost(52_000_000, 6, 6, 1, 730_000),
+        cold_select=Cost(26_000_000, 3, 4, 0, 570_000),
+        cold_insert=Cost(46_500_000, 6, 6, 1, 730_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(12_500_000, 2, 1, 1, 40_000),
     ),
