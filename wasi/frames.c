@@ -83,11 +83,43 @@ static PyObject *frames_sums(PyObject *self, PyObject *const *args, Py_ssize_t c
   return page;
 }
 
+/* running(numbers, least) -> bytes: of each u32 the sum up to it; None where one is less than least, or a sum no u32. */
+static PyObject *frames_running(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+  (void)self;
+  if (count != 2) return PyErr_Format(PyExc_TypeError, "running takes 2 arguments");
+  unsigned long least = PyLong_AsUnsignedLong(args[1]);
+  if (least == (unsigned long)-1 && PyErr_Occurred()) return NULL;
+  Py_buffer view;
+  if (PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) != 0) return NULL;
+  Py_ssize_t many = view.len / (Py_ssize_t)sizeof(u32);
+  PyObject *sums = PyBytes_FromStringAndSize(NULL, many * (Py_ssize_t)sizeof(u32));
+  if (sums != NULL) {
+    const unsigned char *from = view.buf;
+    unsigned char *to = (unsigned char *)PyBytes_AsString(sums);
+    u64 sum = 0;
+    for (Py_ssize_t at = 0; at < many; at++) {
+      u32 number;
+      memcpy(&number, from + at * 4, 4);
+      sum += number;
+      if (number < least || sum > UINT32_MAX) {
+        Py_DECREF(sums);
+        sums = Py_NewRef(Py_None);
+        break;
+      }
+      number = (u32)sum;
+      memcpy(to + at * 4, &number, 4);
+    }
+  }
+  PyBuffer_Release(&view);
+  return sums;
+}
+
 static PyMethodDef METHODS[] = {
     {"crc32", frames_crc32, METH_O, NULL},
     {"inflate", (PyCFunction)(void (*)(void))frames_inflate, METH_FASTCALL, NULL},
     {"deflate", frames_deflate, METH_O, NULL},
     {"sums", (PyCFunction)(void (*)(void))frames_sums, METH_FASTCALL, NULL},
+    {"running", (PyCFunction)(void (*)(void))frames_running, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

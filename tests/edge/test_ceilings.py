@@ -46,8 +46,8 @@ CEILINGS: Final = {
         warm_insert=Cost(12_500_000, 2, 1, 1, 40_000),
     ),
     1000.0: Costs(
-        cold_select=Cost(26_000_000, 3, 4, 0, 570_000),
-        cold_insert=Cost(46_500_000, 6, 6, 1, 730_000),
+        cold_select=Cost(25_000_000, 3, 4, 0, 550_000),
+        cold_insert=Cost(37_000_000, 6, 6, 1, 600_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(12_500_000, 2, 1, 1, 40_000),
     ),

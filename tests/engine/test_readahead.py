@@ -126,3 +126,21 @@ def test_nothing_is_wanted_ahead_of_lookups() -> None:
     for frame in frames[::20][::-1]:
         here |= set(ahead.missed(ref, index, frame, here.__contains__))
         assert ahead.next(ref, index, frame, here.__contains__) == []
+
+
+def test_what_lies_behind_a_table_is_not_read_ahead_with_its_last_leaf() -> None:
+    """Hot pages begin where the last cold page ends: a write that needs that leaf and one of them is not a scan."""
+    writer = SegmentWriter(
+        Identity(DatabaseId(bytes(16)), "main", Epoch(1), Version(2), CommitId(b"c" * 16)), Tier.KV, 1 << 20
+    )
+    head = Head(Version(2), CommitId(b"c" * 16), 0, PAGE_BYTES, PageCount(40), 0)
+    data = [(PageNo(number), bytes((number * step) % 251 for step in range(PAGE_BYTES))) for number in range(1, 41)]
+    for group in (data[1:31:3] + data[31:], data[2:31:3]):
+        assert list(writer.pages(PAGE_BYTES, group)) == []
+        writer.end_group(head)
+    [(_, part)], ref = writer.finish(())
+    index = whole_index(part[ref.index_offset :], ref)
+    leaf, hot = list(index.frames(0))[-1], next(iter(index.frames(1)))
+    ahead = ReadAhead(0)
+    assert ahead.missed(ref, index, leaf, lambda frame: False) == [leaf]
+    assert ahead.missed(ref, index, hot, lambda frame: False) == [hot]

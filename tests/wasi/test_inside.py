@@ -62,7 +62,7 @@ def test_the_engine_inside_webassembly(inside: Inside, tmp_path: Path) -> None:
 COMPARED: Final = """
 import random, zlib
 import virke_frames
-from virke.core import codec, strides
+from virke.core import codec, strides, wire
 from virke.errors import Corrupt
 
 assert codec.optimised is virke_frames
@@ -87,6 +87,12 @@ for size in (0, 1, 2, 100, 4096, 32768, 65536):
             bad = packed[:at] + bytes([packed[at] ^ 1 << made.randrange(8)]) + packed[at + 1:]
             found = virke_frames.inflate(bad, size)
             assert found is None or len(found) == size
+        column = wire.numbers(raw[:size // 4 * 4])
+        for column in (column, column[:1], wire.numbers(bytes(3) + raw[:1]) if raw else column):
+            for least in (0, 1):
+                fast, codec.optimised = wire.running(column, least), None
+                assert fast == wire.running(column, least)
+                codec.optimised = virke_frames
         answer += "."
 for wrong in (lambda: virke_frames.inflate(b"", -1), lambda: virke_frames.sums(b"a", 0), lambda: virke_frames.crc32("a")):
     try:

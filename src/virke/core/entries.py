@@ -13,20 +13,21 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
 from virke.core import codec
 from virke.core.codec import crc32
 from virke.core.ids import PageNo
 from virke.core.segment import FRAME_PAGES_MAX, FRAME_RAW_MAX, Frame, read_frame
-from virke.core.wire import Reader
+from virke.core.wire import Reader, numbers, running
 from virke.errors import Corrupt
 
 FRAMES_MAX: Final = 128
 RAW_MAX: Final = 1 << 20
 FRAME_BYTES: Final = struct.calcsize(">HIIB")
 PAGE_BYTES: Final = struct.calcsize(">I")
+_CRC: Final = struct.Struct(">I")
 assert (FRAME_BYTES, PAGE_BYTES) == (11, 4)
 """What a frame, and each of its pages, takes in a block of format 2 before it is compressed."""
 Found = tuple[Frame, int]
@@ -81,34 +82,45 @@ class FirstEntries:
 class Columns:
     """Entries of format 2: a column for each field."""
 
-    __slots__ = ("_codecs", "_crcs", "_ends", "_lengths", "_made", "_offsets", "_page_size", "_pages", "_part", "_what")
+    __slots__ = (
+        "_bytes",
+        "_codecs",
+        "_crcs",
+        "_ends",
+        "_made",
+        "_most",
+        "_page_size",
+        "_pages",
+        "_part",
+        "_start",
+        "_what",
+    )
 
     def __init__(self, block: Block, raw: bytes, page_size: int, what: str) -> None:
         """Raises `Corrupt`."""
         count = block.frames
-        pages, left = divmod(len(raw) - count * FRAME_BYTES, PAGE_BYTES)
-        if left or pages < count:
+        many, left = divmod(len(raw) - count * FRAME_BYTES, PAGE_BYTES)
+        if left or many < count:
             raise Corrupt(f"{what}: index block is cut short")
-        counts = struct.unpack_from(f">{count}H", raw)
-        self._lengths = struct.unpack_from(f">{count}I", raw, 2 * count)
-        self._crcs = struct.unpack_from(f">{count}I", raw, 6 * count)
-        self._codecs = raw[10 * count : 11 * count]
-        gaps = struct.unpack_from(f">{pages}I", raw, 11 * count)
-        most = min(FRAME_PAGES_MAX, max(1, FRAME_RAW_MAX // page_size))
-        if min(counts) < 1 or max(counts) > most or sum(counts) != pages or min(gaps) < 1:
+        ends = running(array("I", numbers(raw[: 2 * count], "H")), 1)
+        lengths = running(numbers(raw[2 * count : 6 * count]), 0)
+        pages = running(numbers(raw[11 * count :]), 1)
+        if ends is None or lengths is None or pages is None or ends[-1] != many:
             raise Corrupt(f"{what}: impossible frame")
-        if gaps[0] != block.first or sum(gaps) != block.last:
+        if pages[0] != block.first or pages[-1] != block.last:
             raise Corrupt(f"{what}: index block does not cover its span")
-        self._pages = array("L" if array("I").itemsize < PAGE_BYTES else "I", accumulate(gaps))
-        self._ends = list(accumulate(counts))
-        self._offsets = list(accumulate(self._lengths[:-1], initial=block.start))
+        self._pages, self._ends, self._bytes = pages, ends, lengths
+        self._crcs = raw[6 * count : 10 * count]
+        self._codecs = raw[10 * count : 11 * count]
+        self._most = min(FRAME_PAGES_MAX, max(1, FRAME_RAW_MAX // page_size))
         self._part = block.part
+        self._start = block.start
         self._page_size = page_size
         self._what = what
         self._made: dict[int, Frame] = {}
 
     def find(self, page: PageNo) -> Found | None:
-        """The frame that has `page`."""
+        """The frame that has `page`. Raises `Corrupt`."""
         at = bisect_left(self._pages, page)
         if at == len(self._pages) or self._pages[at] != page:
             return None
@@ -120,13 +132,13 @@ class Columns:
 
     def _frame(self, number: int) -> Frame:
         if (made := self._made.get(number)) is None:
-            begin, end = self._ends[number - 1] if number else 0, self._ends[number]
-            length, kind, raw_bytes = self._lengths[number], self._codecs[number], (end - begin) * self._page_size
-            if not codec.can_hold(kind, length, raw_bytes):
+            begin, offset = (self._ends[number - 1], self._bytes[number - 1]) if number else (0, 0)
+            end, length, kind = self._ends[number], self._bytes[number] - offset, self._codecs[number]
+            if end - begin > self._most or not codec.can_hold(kind, length, (end - begin) * self._page_size):
                 raise Corrupt(f"{self._what}: a frame promises more than its bytes can hold, or less")
             pages = tuple(map(PageNo, self._pages[begin:end]))
-            made = Frame(pages, self._part, self._offsets[number], length, self._crcs[number], kind)
-            self._made[number] = made
+            [crc] = _CRC.unpack_from(self._crcs, _CRC.size * number)
+            made = self._made[number] = Frame(pages, self._part, self._start + offset, length, crc, kind)
         return made
 
 

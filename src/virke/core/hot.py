@@ -75,7 +75,7 @@ class HotPages:
         for number, group in enumerate(self.groups()):
             writer.end_group(head)
             if number <= _OF_TABLES:
-                yield from writer.begin_hot()
+                yield from writer.begin_hot()  # from here on a frame has one page: a lookup needs one of each
             if number == _OF_TABLES and len(group) >= ALIKE_FROM_PAGES and not writer.is_plain:
                 yield from writer.alike(group)
             else:

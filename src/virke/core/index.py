@@ -12,11 +12,11 @@ Pure. Byte layout: docs/format.md; golden bytes: vectors/. Knows heads, blocks a
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from operator import add, sub
 from typing import Final, NamedTuple, Protocol
 
 from virke.core import codec
@@ -25,7 +25,7 @@ from virke.core.entries import FRAMES_MAX, RAW_MAX, Block, Entries, Found, decod
 from virke.core.ids import ID_BYTES, CommitId, PageCount, PageNo, Version
 from virke.core.page import PAGE_COUNT_MAX, PAGE_SIZES
 from virke.core.segment import Frame, Head, Identity, Ref, read_head, read_identity, read_ref, write_identity
-from virke.core.wire import Reader, Writer
+from virke.core.wire import Reader, Writer, numbers, running
 from virke.errors import Corrupt
 
 MAGIC: Final = b"VirkeSeg"
@@ -426,9 +426,12 @@ def _index_of(stub: Stub, data: bytes) -> Index:
             versions, ids, longs[many : 2 * many], sizes, shorts[many : 2 * many], longs[2 * many :], strict=True
         )
     ]
-    numbers = struct.unpack_from(f">{11 * count}I", raw, _GROUP_BYTES * many)
-    columns = [numbers[at * count : (at + 1) * count] for at in range(11)]
-    columns[3] = tuple(accumulate(columns[3]))
+    table = numbers(raw[_GROUP_BYTES * many :])
+    columns = [table[at * count : (at + 1) * count] for at in range(11)]
+    parts = running(columns[3], 0)
+    if parts is None:
+        raise Corrupt(f"{what}: index blocks are not in order")
+    columns[3] = parts
     starts = [0, *accumulate(counts)]
     blocks = [_Rows([column[first:end] for column in columns], stub, what) for first, end in pairwise(starts)]
     return Index(stub.ref, stub.inputs, heads, blocks, rest=stub.rest)
@@ -437,26 +440,29 @@ def _index_of(stub: Stub, data: bytes) -> Index:
 class _Rows:
     """The blocks of one group, as columns of the table."""
 
-    def __init__(self, columns: Sequence[tuple[int, ...]], stub: Stub, what: str) -> None:
+    def __init__(self, columns: Sequence[array[int]], stub: Stub, what: str) -> None:
         """Raises `Corrupt`."""
-        gaps, spans, frames, parts, _, far, _, lengths, raws, _, codecs = columns
+        gaps, spans, frames, parts, _, far = columns[:6]
         self._columns = columns
         self._inside = stub.entries
-        self.lasts: Sequence[int] = list(accumulate(map(add, gaps, spans)))
-        self.firsts: Sequence[int] = list(map(sub, self.lasts, spans))
+        self._what = what
+        edges = array("I", bytes(8 * len(gaps)))
+        edges[::2], edges[1::2] = gaps, spans
+        ascending = running(edges, 0)
+        if ascending is None or 0 in gaps or (gaps and (ascending[-1] > PAGE_COUNT_MAX or parts[-1] >= stub.ref.parts)):
+            raise Corrupt(f"{what}: index blocks are not in order")
+        self.firsts: Sequence[int] = ascending[::2]
+        self.lasts: Sequence[int] = ascending[1::2]
         self.frame_count = sum(frames)
         self.is_here = not any(far)
-        if not gaps:
-            return
-        if min(gaps) < 1 or self.lasts[-1] > PAGE_COUNT_MAX or parts[-1] >= stub.ref.parts:
-            raise Corrupt(f"{what}: index blocks are not in order")
-        if not 0 < min(frames) <= max(frames) <= FRAMES_MAX or max(raws) > RAW_MAX or max(far) > 1:
-            raise Corrupt(f"{what}: impossible index blocks")
-        if not all(map(codec.can_hold, codecs, lengths, raws)):
-            raise Corrupt(f"{what}: an index block promises more than its bytes can hold")
 
     def __getitem__(self, at: int) -> Listed:
+        """Raises `Corrupt`."""
         _, _, frames, part, start, far, offset, length, raw_bytes, crc, kind = (column[at] for column in self._columns)
+        if not 0 < frames <= FRAMES_MAX or raw_bytes > RAW_MAX or far > 1:
+            raise Corrupt(f"{self._what}: impossible index blocks")
+        if not codec.can_hold(kind, length, raw_bytes):
+            raise Corrupt(f"{self._what}: an index block promises more than its bytes can hold")
         first, last = PageNo(self.firsts[at]), PageNo(self.lasts[at])
         block = Block(first, last, frames, part, start, kind, raw_bytes, crc)
         return Listed(block, Place(part, offset, length) if far else self._inside[offset : offset + length])

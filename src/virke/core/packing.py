@@ -19,7 +19,17 @@ from virke.core.effects import Tier
 from virke.core.entries import FRAME_BYTES, FRAMES_MAX, PAGE_BYTES, encode_entries
 from virke.core.ids import PageNo, Version
 from virke.core.index import Listed, Place, encode_index, encode_tables
-from virke.core.segment import STRIDED_PAGES, Frame, Head, Identity, Ref, encode_alike, encode_frame, frame_pages
+from virke.core.segment import (
+    STRIDED_ALONE_MAX,
+    STRIDED_PAGES,
+    Frame,
+    Head,
+    Identity,
+    Ref,
+    encode_alike,
+    encode_frame,
+    frame_pages,
+)
 
 LAST_SHARE: Final = 0.75
 """How much of a part's size the last one may have where parts move whole: with a root and a leaf, less than 500 KB move."""
@@ -65,8 +75,8 @@ class SegmentWriter:
         yield from self._append(moved, data)
 
     def pages(self, page_size: int, pages: Iterable[tuple[PageNo, bytes]]) -> Iterator[tuple[str, bytes]]:
-        """Add pages, ascending, framed as usual; yields finished parts."""
-        most = frame_pages(page_size)
+        """Add pages, ascending, framed as usual, or each by itself if they are hot; yields finished parts."""
+        most = 1 if self._is_hot and not self.is_plain else frame_pages(page_size)
         numbers: list[PageNo] = []
         raw: list[bytes] = []
         for number, data in pages:
@@ -80,8 +90,9 @@ class SegmentWriter:
 
     def alike(self, pages: Sequence[tuple[PageNo, bytes]]) -> Iterator[tuple[str, bytes]]:
         """Add pages, ascending, whose cells are alike; yields finished parts."""
-        for at in range(0, len(pages), STRIDED_PAGES):
-            numbers, datas = zip(*pages[at : at + STRIDED_PAGES], strict=True)
+        most = 1 if self._is_hot and len(pages) <= STRIDED_ALONE_MAX else STRIDED_PAGES
+        for at in range(0, len(pages), most):
+            numbers, datas = zip(*pages[at : at + most], strict=True)
             frame, data = encode_alike(numbers, datas, part=self._part, offset=len(self._buffer))
             yield from self._append(frame, data)
 

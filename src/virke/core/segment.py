@@ -39,7 +39,9 @@ _TIERS: Final = (Tier.KV, Tier.OBJECT)
 
 
 STRIDED_PAGES: Final = 4
-"""How many pages a frame of differences holds: adding them up costs as much as inflating them."""
+"""How many pages a frame of differences holds if there are more than `STRIDED_ALONE_MAX`; else one, as a lookup needs one of them."""
+STRIDED_ALONE_MAX: Final = 256
+"""Each alone they take a fifth more room; more of them do not fit beside an index without ranges (decision 0038)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,43 @@ Pure. Knows integers, byte strings and text; knows no record.
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
+from itertools import accumulate
 
+from virke.core import codec
 from virke.core.codec import crc32
 from virke.errors import Corrupt
 
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+
+assert array("I").itemsize == _U32.size
+
+
+def numbers(data: bytes, kind: str = "I") -> array[int]:
+    """A column of integers: `I` of four bytes, `H` of two."""
+    found = array(kind)
+    found.frombytes(data)
+    if sys.byteorder == "little":
+        found.byteswap()
+    return found
+
+
+def running(column: array[int], least: int) -> array[int] | None:
+    """Of each number the sum up to it; None if one is less than `least` or a sum has more than 32 bits."""
+    found = array("I")
+    if codec.optimised is None:
+        if column and (min(column) < least or sum(column) > 0xFFFFFFFF):
+            return None
+        found.extend(accumulate(column))
+        return found
+    sums: bytes | None = codec.optimised.running(column, least)
+    if sums is None:
+        return None
+    found.frombytes(sums)
+    return found
 
 
 class Writer:

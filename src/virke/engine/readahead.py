@@ -50,7 +50,9 @@ class _Course:
     ahead: list[tuple[int, int]]
 
     def leads_to(self, frame: Frame) -> bool:
-        """Whether `frame` lies right behind the last one."""
+        """Whether `frame` lies right behind the last one; what comes behind a group, as hot pages do, is not the scan's."""
+        if frame.pages[0] < self.last.pages[-1]:
+            return False
         if (frame.part, frame.offset) == (self.last.part + 1, 0):
             return True
         return frame.part == self.last.part and 0 <= frame.offset - _end(self.last) <= NEAR_BYTES
