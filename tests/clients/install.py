@@ -14,6 +14,7 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
+from tests.clients import real_files
 from tests.clients.django_suite import fetch as fetch_django
 from tests.servers.sqld import PLACE, binary
 
@@ -120,6 +121,8 @@ def main() -> int:
     """Install everything; its exit status."""
     try:
         if why := fetch_django():  # needs no Node
+            raise Missing(why)
+        if why := real_files.fetch():
             raise Missing(why)
         install_datasette()
         install_javascript()

@@ -206,3 +206,9 @@ def test_another_encoding_is_named_by_the_caller(database: Database, write: Writ
         import_file(database, path, table="t")
     import_file(database, path, table="t", encoding="cp1252")
     assert database.query("SELECT * FROM t").rows == [(1, "Zürich")]
+
+
+@pytest.mark.parametrize("quoted", [",", '"",""', "\n,"])
+def test_marks_within_quotes_are_no_fields(database: Database, write: Write, quoted: str) -> None:
+    import_file(database, write("x.csv", f'a,b\n2,"{quoted * 40_000}"\n'), table="t")
+    assert database.query("SELECT * FROM t").rows == [(2, (quoted * 40_000).replace('""', '"'))]

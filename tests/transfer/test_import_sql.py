@@ -118,6 +118,7 @@ GOOD = "CREATE TABLE t(a PRIMARY KEY);\nINSERT INTO t VALUES (1);\n"
         ("BEGIN;\nINSERT INTO t VALUES (2);", Invalid, "line 3: the dump begins a transaction here and ends without"),
         ("INSERT INTO t VALUES ('abc", Invalid, "line 3: a string begins here and never ends"),
         ("INSERT INTO t VALUES (?);", Invalid, "line 3"),
+        ("DELIMITER //", SqlError, "line 3: .*looks like MySQL"),
         ("LOCK TABLES t WRITE;", SqlError, "line 3: .*looks like MySQL"),
         ("CREATE TABLE u(a int) ENGINE=InnoDB;", SqlError, "line 3: .*looks like MySQL"),
         ("COPY t (a) FROM stdin;", SqlError, "line 3: .*looks like PostgreSQL"),

@@ -60,7 +60,6 @@ def test_keys_go_into_the_columns_of_a_table(database: Database, write: Write) -
         ('{"nme": 1}', Invalid, "table 't' has no column 'nme' that a file could fill; it has id, name"),
         ('{"": 1}', Invalid, "line 1: a key is empty"),
         ('{"id": {"int64": "x"}}', Invalid, "is not a value"),
-        ("[]", Invalid, "holds no object with a key"),
         ('{"name": ' + "[" * 100_000, Invalid, "line 1: not JSON"),
     ],
 )
@@ -72,6 +71,17 @@ def test_what_does_not_fit_changes_nothing(
     with pytest.raises(kind, match=message):
         import_file(database, write("x.json", text), table="t")
     assert (content(database), database.version) == (before, version)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_a_file_without_rows_adds_nothing_to_a_table_and_makes_none(
+    database: Database, write: Write, text: str
+) -> None:
+    with pytest.raises(Invalid, match=r"x\.ndjson holds no object with a key, and there is no table 't'"):
+        import_file(database, write("x.ndjson", text), table="t")
+    database.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, name)")
+    assert import_file(database, write("x.ndjson", text), table="t").rows == 0
+    assert database.query("SELECT * FROM t").rows == []
 
 
 def test_an_object_that_never_ends_is_refused_in_bounded_memory(

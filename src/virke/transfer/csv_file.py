@@ -163,10 +163,12 @@ def _has_many_fields(line: str, delimiter: str, *, quoted: bool) -> bool:
         return False
     if quoted:
         line = '"' + line
-    fields = re.finditer(
-        rf'(?:"[^"]*+(?>(?:""[^"]*+)*)(?:"|\Z))?[^{re.escape(delimiter)}]*+{re.escape(delimiter)}', line
-    )
-    return any(count >= FIELDS_MAX for count, _ in enumerate(fields, 1))
+    mark = re.escape(delimiter)
+    field = re.compile(rf'(?>(?:"[^"]*+(?>(?:""[^"]*+)*)(?:"|\Z))?)[^{mark}]*+{mark}')
+    count = at = 0
+    while count < FIELDS_MAX and (found := field.match(line, at)):  # a search would go on inside of quotes
+        count, at = count + 1, found.end()
+    return count >= FIELDS_MAX
 
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:

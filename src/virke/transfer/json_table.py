@@ -5,8 +5,8 @@ line of its own (NDJSON) or not, or one array of them.
 
 1. A table that is missing is made: its columns are all keys that the file has, in the order of their first appearance, INTEGER, REAL, TEXT
    or BLOB where all values of a column are, else without a type.
-2. Into a table that is there, values go by key; one that it does not have is an error. A key that an object lacks is NULL, or the
-   default where the table refuses NULL.
+2. Into a table that is there, values go by key, and a file without objects adds nothing; a key that it does not have is an error.
+   One that an object lacks is NULL, or the default where the table refuses NULL.
 3. true and false are 1 and 0, an object or an array is its JSON as text, an integer beyond 64 bits is its digits as text.
 4. Memory holds one object, of at most `OBJECT_CHARS_MAX`. Every error names the line where its object begins.
 """
@@ -112,11 +112,15 @@ def load_json(
         Invalid: the file is not JSON, its keys are not the table's columns, or SQLite refuses a row (`SqlError`).
     """
     names, types = _survey(Objects(source, encoding, progress))
-    if not names:
-        raise Invalid(f"{source.name} holds no object with a key")
     before = total_changes(connection)
     try:
         there = columns_of(connection, table)
+        if not names and not there:
+            raise Invalid(
+                f"{source.name} holds no object with a key, and there is no table {table!r} that it could be of"
+            )
+        if not names:
+            return Loaded(0, 0)
         if not there:
             connection.execute(create(table, names, types)).fetchall()
     except Error as error:

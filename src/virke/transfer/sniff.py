@@ -52,7 +52,12 @@ _FOREIGN: Final = (
         "MySQL",
         re.compile(r"-- (?:MySQL|MariaDB|phpMyAdmin)|/\*![0-9M]|\bENGINE\s*=|\bAUTO_INCREMENT\b|\\'", re.IGNORECASE),
     ),
-    ("MySQL", re.compile(r"(?:LOCK|UNLOCK|USE|SET (?:NAMES|SQL_MODE|foreign_key_checks|@))\b", re.IGNORECASE)),
+    (
+        "MySQL",
+        re.compile(
+            r"(?:DELIMITER|LOCK|UNLOCK|USE|SET (?:GLOBAL|NAMES|SQL_MODE|foreign_key_checks|@))\b", re.IGNORECASE
+        ),
+    ),
     (
         "PostgreSQL",
         re.compile(r"-- PostgreSQL|\bpg_catalog\.|::\w|\bnextval\(|\bOWNER TO\b|\bWITH SCHEMA\b", re.IGNORECASE),
@@ -104,6 +109,8 @@ def sniff(
         Invalid: it is empty, binary, a dump of another database, not of that kind, or not to be told.
     """
     suffix = PurePath(name.lower().removesuffix(".gz")).suffix
+    if not head and (kind is Kind.JSON or (kind is None and suffix in _JSON_NAMES)):
+        return Sniffed(Kind.JSON, encoding or "utf-8")  # a table without rows, as it is exported
     if not head:
         raise Invalid(f"{name} is empty")
     if head.startswith(HEADER_MAGIC):
