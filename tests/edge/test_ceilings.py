@@ -28,20 +28,20 @@ CEILINGS: Final = {
         warm_insert=Cost(14_000_000, 2, 1, 1, 55_000),
     ),
     17.0: Costs(  # the largest that stays in KV
-        cold_select=Cost(14_600_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(22_000_000, 4, 4, 1, 500_000),
+        cold_select=Cost(13_000_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(21_500_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(20_000_000, 3, 2, 1, 300_000),  # one of them reads a page of another part
     ),
     20.0: Costs(  # the smallest that does not; one of its inserts splits a page
-        cold_select=Cost(17_500_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(26_500_000, 4, 4, 1, 500_000),
+        cold_select=Cost(14_600_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(23_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(30_000_000, 4, 4, 1, 200_000),
     ),
     300.0: Costs(
-        cold_select=Cost(19_500_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(29_000_000, 4, 4, 1, 500_000),
+        cold_select=Cost(16_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(25_000_000, 4, 4, 1, 500_000),
         warm_select=Cost(1_500_000, 0, 0, 0, 0),
         warm_insert=Cost(12_500_000, 2, 1, 1, 40_000),
     ),
