@@ -1,4 +1,4 @@
-"""The command `python -m bench [NAME ...] [--json]`: names are budgets, such as `B1 B6`; none means all.
+"""The command `python -m bench [NAME ...] [--json] [--write FILE]`: names are budgets, such as `B1 B6`; none means all.
 
 Exits with 0 whatever the verdicts say: a time is a matter of the machine. What is counted is asserted by
 tests/bench/test_budgets.py.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from bench import (
@@ -35,6 +37,7 @@ from bench import (
     deferred_writes,
     slow_clients,
 )
+from bench.figures import page
 from bench.report import Figure, as_json, machine, table
 
 BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
@@ -68,14 +71,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Virke's budgets.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures into this page (docs/figures.md)")
     asked = parser.parse_args(arguments)
     names = [name.upper() for name in asked.names] or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")
-    figures: list[Figure] = []
+    found: dict[str, list[Figure]] = {}
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
-        figures += BENCHMARKS[name]()
+        found[name] = BENCHMARKS[name]()
+        if asked.write:  # at once: a run of all takes long, and may be stopped
+            text = asked.write.read_text(encoding="utf-8") if asked.write.exists() else ""
+            day = time.strftime("%Y-%m-%d")
+            new = page(text, {name: found[name]}, order=list(BENCHMARKS), day=day, machine=machine())
+            asked.write.write_text(new, encoding="utf-8")
+    figures = [figure for each in found.values() for figure in each]
     print(as_json(figures) if asked.json else f"{machine()}\n\n{table(figures)}")
     return 0
 
