@@ -28,12 +28,12 @@ def rows_of(name: str, figures: Iterable[Figure], day: str) -> list[tuple[str, .
 
 def page(text: str, found: Mapping[str, Sequence[Figure]], *, order: Sequence[str], day: str, machine: str) -> str:
     """The page `text` with the figures that were `found`, by benchmark, on a `day` (ISO 8601)."""
-    kept = [tuple(re.split(r" *\| *", match[1])) for match in map(_ROW.fullmatch, text.splitlines()) if match]
+    kept = [tuple[str, ...](re.split(r" *\| *", match[1])) for match in map(_ROW.fullmatch, text.splitlines()) if match]
     rows = [row for row in kept if row[0] not in found]
     for name, figures in found.items():
         rows += rows_of(name, figures, day)
     rows.sort(key=lambda row: order.index(row[0]))  # stable: the rows of one benchmark stay as it has them
-    days = dict(match.groups() for match in map(_DAY.fullmatch, text.splitlines()) if match) | {day: machine}
+    days = {match[1]: match[2] for match in map(_DAY.fullmatch, text.splitlines()) if match} | {day: machine}
     used = {row[-1] for row in rows}
     machines = [f"- {each}: {days[each]}" for each in sorted(days) if each in used]
     lines = [" | ".join(("", *row, "")).strip() for row in (HEADINGS, ["---"] * len(HEADINGS), *rows)]
