@@ -210,16 +210,21 @@ def test_on_a_node_functions_of_djangos_own_are_refused_by_name(store: str, tmp_
     program = """
 command("migrate")
 found = []
-for query in Customer.objects.filter(name__regex="^A"), Order.objects.filter(placed__week=3):
+Customer.objects.create(name="Ada")
+for query in (
+    Customer.objects.filter(name__regex="^A"),
+    Customer.objects.filter(name__iregex="^a"),
+    Order.objects.filter(placed__week=3),
+):
     try:
-        query.count()
-    except NotSupportedError as error:
+        found.append(query.count())
+    except DatabaseError as error:
         found.append(str(error).split(", ")[0])
 print(json.dumps([*found, Order.objects.filter(placed__year=2026).count()]))
 """
     with node(store, tmp_path) as running:
         found = ran(running.url, program)
-    assert found == ["this query needs REGEXP()", "this query needs django_datetime_extract()", 0]
+    assert found == [1, "'?' without operand in the pattern of REGEXP", "this query needs django_datetime_extract()", 0]
 
 
 def test_settings_that_mean_nothing_are_errors(store: str) -> None:

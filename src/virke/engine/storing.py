@@ -77,7 +77,7 @@ class Storing:
             yield from upload.put(copy_inline(writer, root.inline))
             yield from upload.put(writer.pages(change().page_size, hot.cold(self._kept(pages))))
             yield from upload.finish()
-            self._keep_turn(FRESH_SHARE)
+            self.keep_turn(FRESH_SHARE)
             self._is_named = True
             new = next_root(self.base.root, commit_id, change())
             yield from upload.put(hot.finish(writer, new.head))
@@ -98,7 +98,7 @@ class Storing:
 
     def _kept(self, pages: Pages) -> Iterator[tuple[PageNo, bytes]]:
         for page in pages:
-            self._keep_turn()
+            self.keep_turn()
             yield page
 
     def _between_turns(self, effects: Generator[Effect, Outcome, T]) -> Generator[Effect, Outcome, T]:
@@ -113,13 +113,13 @@ class Storing:
                 return value
             outcome = error = None
             if isinstance(effect, PutNew | PutAll) and not self._is_named:
-                self._keep_turn(FRESH_SHARE)
+                self.keep_turn(FRESH_SHARE)
             try:
                 outcome = yield effect
             except Exception as raised:
                 error = raised
 
-    def _keep_turn(self, share: float = 0.5) -> None:
+    def keep_turn(self, share: float = 0.5) -> None:
         """Renew the turn, if there is one and it is time. Raises `Lost`."""
         self._claimant.renew_if_due(share)
         now = self._volume.branch.latest()

@@ -73,12 +73,12 @@ class PageStream:
         old_count = self._old.page_count if self._keeps_pages else 0
         for number, data in pages:
             page = self._first(data, version) if number == 1 else data
-            if number <= old_count:
-                if (old := self._old.page(number)) == page:
-                    continue
-                self._checksum ^= page_hash(number, old)
-            self._checksum ^= page_hash(number, page)
-            yield PageNo(number), page
+            old = self._old.page(number) if number <= old_count else None
+            if page == old:
+                self._storing.keep_turn()  # there may be millions of them before the next that is stored
+            else:
+                self._checksum ^= page_hash(number, page) ^ (page_hash(number, old) if old else 0)
+                yield PageNo(number), page
             if progress and not number % 256:
                 progress(number)
 
