@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from virke.core.settings import Settings as Settings
     from virke.engine.database import Database as Database
     from virke.engine.results import Collected as Collected
+    from virke.engine.results import Diff as Diff
     from virke.engine.results import Flushed as Flushed
     from virke.engine.results import Meta as Meta
+    from virke.engine.results import ObjectDiff as ObjectDiff
     from virke.engine.results import QueryResult as QueryResult
     from virke.engine.results import RejectedWrite as RejectedWrite
     from virke.engine.results import Restored as Restored
     from virke.engine.results import SchemaEntry as SchemaEntry
     from virke.engine.results import Status as Status
+    from virke.engine.results import TableDiff as TableDiff
     from virke.engine.results import Upkept as Upkept
     from virke.engine.results import VersionEntry as VersionEntry
     from virke.engine.rows import Rows as Rows
@@ -58,7 +61,7 @@ _NAMES: Final = {
     "virke.arrow": "fetch_arrow",
     "virke.core.settings": "Settings",
     "virke.engine.database": "Database",
-    "virke.engine.results": "Collected Flushed Meta QueryResult RejectedWrite Restored SchemaEntry Status Upkept VersionEntry",
+    "virke.engine.results": "Collected Diff Flushed Meta ObjectDiff QueryResult RejectedWrite Restored SchemaEntry Status TableDiff Upkept VersionEntry",
     "virke.engine.rows": "Rows",
     "virke.engine.sqlite": "Aggregate Column Description Extensions",
     "virke.engine.terms": "Cancel",

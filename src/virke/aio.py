@@ -24,6 +24,7 @@ from virke.core.settings import Settings
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.results import (
+    Diff,
     Flushed,
     QueryResult,
     Request,
@@ -243,6 +244,10 @@ class AsyncDatabase:
     async def versions(self, limit: int = 20) -> list[VersionEntry]:
         """See `Database.versions`."""
         return await self.call(partial(self.sync.versions, limit))
+
+    async def diff(self, a: At, b: At | None = None) -> Diff:
+        """See `Database.diff`."""
+        return await self.call(partial(self.sync.diff, a, b))
 
     async def restore(self, at: At, *, dry_run: bool = False) -> Restored:
         """See `Database.restore`."""

@@ -80,3 +80,23 @@ def test_an_earlier_state_is_brought_back_or_that_is_refused_with_a_hint(shop: C
     exported = shop("GET", "/db/shop/export?at=3")
     assert (exported.status, exported.body.count(b"INSERT INTO")) == (200, 1)
     assert shop("GET", "/db/shop/export?at=noon").status == 400
+
+
+def test_a_difference_is_told_or_refused_with_a_hint(shop: Call) -> None:
+    found = shop("GET", "/db/shop/diff?from=3&to=4")
+    if found.status == 403:  # at the edge
+        assert NOT_AT_THE_EDGE in found.json["error"]["message"]
+        assert found.json["error"]["hint"]
+        return
+    row = {"name": "item", "rows_before": 1, "rows_after": 2, "added": 1, "removed": 0, "changed": 0}
+    assert (found.status, found.json) == (
+        200,
+        {"version_before": 3, "version_after": 4, "objects": [], "tables": [row]},
+    )
+    [table] = shop("GET", "/db/shop/diff?from=4").json["tables"]
+    assert (table["rows_after"], table["removed"]) == (0, 2)
+    [made] = shop("GET", "/db/shop/diff?from=1&to=2").json["objects"]
+    assert (made["change"], made["sql_before"], made["sql_after"]) == ("added", None, "CREATE TABLE item (id)")
+    assert shop("GET", "/db/shop/diff?from=99").status == 404
+    for query in ("", "?to=4", "?from=noon", "?from=4&to=noon", "?from=4&since=3"):
+        assert shop("GET", f"/db/shop/diff{query}").status == 400

@@ -27,7 +27,15 @@ def test_p1_p2_p5_a_deletion_is_taken_back_and_taken_back_again(place: str) -> N
         database.execute("INSERT INTO entry VALUES ('late', NULL)", idempotency_key="late")
         bookmark = database.bookmark
         database.execute("DELETE FROM entry")
+        [table] = other.diff(newest).tables
+        assert (table.name, table.rows_before, table.rows_after, table.removed) == (
+            "entry",
+            len(before),
+            0,
+            len(before),
+        )
         done = database.restore(newest)
+        assert (database.diff(newest).objects, database.diff(newest).tables) == ((), ())
         for one in (database, other):
             assert one.query("SELECT * FROM entry ORDER BY 1", consistency="strong").rows == before
             assert one.query("SELECT count(*) FROM entry", bookmark=bookmark).rows == [(7,)]
@@ -104,6 +112,10 @@ def test_p14_nodes_and_their_clients_follow_a_restore(tmp_path: Path) -> None:
         there.execute("DELETE FROM t")
         assert len(here.query("SELECT * FROM t", consistency="strong").columns) == 2
         bookmark = there.bookmark
+        compared = here.diff(version)
+        assert compared == there.diff(version)
+        assert [(one.change, one.name) for one in compared.objects] == [("changed", "t")]
+        assert [(one.rows_before, one.rows_after, one.removed) for one in compared.tables] == [(2, 0, 2)]
         told = here.restore(version, dry_run=True)
         done = here.restore(version)
         assert (told.pages, done.restored_version) == (done.pages, version)

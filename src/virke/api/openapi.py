@@ -126,6 +126,9 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
         listed(ref("VersionEntry")),
         query={"limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MOST}},
     ),
+    ("/db/{name}/diff", "GET"): About(
+        "What differs between two states; without `to`, up to now", ref("Diff"), query={"from": AT, "to": AT}
+    ),
     ("/db/{name}/restore", "POST"): About(
         "Bring an earlier state back", ref("Restored"), body={"at": AT, "dry_run": FLAG}, required=("at",)
     ),

@@ -146,6 +146,16 @@ class GetVersions:
 
 
 @dataclass(frozen=True, slots=True)
+class GetDiff:
+    """What differs between two versions or times; `after` None: the newest."""
+
+    scope: ClassVar[Scope] = Scope.READ
+    database: str
+    before: str
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Restore:
     """Bring an earlier version or time back; `dry_run`: only say what that would change."""
 
@@ -315,6 +325,7 @@ Operation = (
     | Flush
     | Promote
     | GetVersions
+    | GetDiff
     | Restore
     | Collect
     | DoUpkeep

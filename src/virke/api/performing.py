@@ -28,6 +28,7 @@ from virke.api.operations import (
     DoUpkeep,
     Export,
     Flush,
+    GetDiff,
     GetMigrations,
     GetSchema,
     GetSettings,
@@ -168,6 +169,10 @@ def _versions(operation: GetVersions, place: Place, *_: object) -> object:
     return [asdict(one) for one in place.database(operation.database).versions(operation.limit)]
 
 
+def _diff(operation: GetDiff, place: Place, *_: object) -> object:
+    return asdict(place.database(operation.database).serving.diff(operation.before, operation.after))
+
+
 def _restore(operation: Restore, place: Place, *_: object) -> object:
     return asdict(place.database(operation.database).restore(operation.at, dry_run=operation.dry_run))
 
@@ -254,6 +259,7 @@ _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = 
     Flush: _flush,
     Promote: _promote,
     GetVersions: _versions,
+    GetDiff: _diff,
     Restore: _restore,
     Collect: _collect,
     DoUpkeep: _upkeep,

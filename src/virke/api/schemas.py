@@ -14,12 +14,15 @@ from typing import Any, Final
 from virke.core.settings import BOUNDS, CHOICES, WORDS, Settings
 from virke.engine.results import (
     Collected,
+    Diff,
     Flushed,
     Meta,
+    ObjectDiff,
     RejectedWrite,
     Restored,
     SchemaEntry,
     Status,
+    TableDiff,
     Upkept,
     VersionEntry,
 )
@@ -76,7 +79,7 @@ def _type(annotation: str) -> Schema:
     return listed(ref(inner)) if inner in _NAMED else _PLAIN[annotation]
 
 
-_NAMED: Final = frozenset({"RejectedWrite", "Column"})
+_NAMED: Final = frozenset({"RejectedWrite", "Column", "ObjectDiff", "TableDiff"})
 
 
 def _form(name: str, text: str, **more: object) -> Schema:
@@ -219,6 +222,9 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "Flushed": _of(Flushed),
     "Upkept": _of(Upkept),
     "VersionEntry": _of(VersionEntry),
+    "ObjectDiff": _of(ObjectDiff),
+    "TableDiff": _of(TableDiff),
+    "Diff": _of(Diff),
     "Restored": _of(Restored),
     "Imported": _of(Imported),
     "Meta": _of(Meta),

@@ -25,6 +25,7 @@ from virke.api.operations import (
     DoUpkeep,
     Export,
     Flush,
+    GetDiff,
     GetDocument,
     GetHealth,
     GetMetrics,
@@ -268,6 +269,16 @@ def _versions(call: Call) -> GetVersions:
     return GetVersions(call.database, int(limit))
 
 
+def _diff(call: Call) -> GetDiff:
+    before, after = call.fields.get("from"), call.fields.get("to")
+    if before is None:
+        raise Invalid("`from` says which state to compare with", hint=f"it is {GRAMMAR}")
+    for at in (before, after):
+        if at is not None:
+            read_at(at, 0)
+    return GetDiff(call.database, before, after)
+
+
 def _restore(call: Call) -> Restore:
     if (at := _at(call.body)) is None:
         raise Invalid("`at` says which state to restore", hint=f"it is {GRAMMAR}")
@@ -320,6 +331,7 @@ OF_A_DATABASE: Final[Mapping[str, Mapping[str, Route]]] = {
         "PATCH": Route(_change_settings, body=ANY),
     },
     "versions": {"GET": Route(_versions, query=("limit",))},
+    "diff": {"GET": Route(_diff, query=("from", "to"))},
     "restore": {"POST": Route(_restore, body=("at", "dry_run"))},
     "flush": {"POST": Route(lambda call: Flush(call.database), body=())},
     "promote": {"POST": Route(lambda call: Promote(call.database), body=())},

@@ -1,9 +1,10 @@
-"""`virke db versions` and `restore`: what there was, and how to get it back."""
+"""`virke db versions`, `diff` and `restore`: what there was, what has changed since, and how to get it back."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from virke.cli.opening import open_database
 from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable, size
 from virke.cli.times import instant, moment
 from virke.errors import UsageError
+
+if TYPE_CHECKING:
+    from virke.engine.results import TableDiff
 
 AT_HELP = "A version (12), a time (2026-11-27T03:00, UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w)."
 
@@ -46,6 +50,44 @@ def versions(state: State, name: str | None, limit: int) -> None:
     style = ("\x1b[1m", "\x1b[0m") if colour_on(sys.stdout) else ("", "")
     for line in render.table(("version", "time", "size", "pages", "made by"), rows, style):
         click.echo(line)
+
+
+@click.command()
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="[B]", required=False)
+@global_options
+@pass_state
+def diff(state: State, a: str, b: str | None) -> None:
+    """Print what differs between versions A and B of the database.
+
+    A and B are each a version (12), a time (2026-11-27T03:00, UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w);
+    without B it is the newest version.
+    """
+    with open_database(state) as database:
+        found = database.diff(a, b)
+    if state.json:
+        state.data(asdict(found))
+        return
+    if not found.objects and not found.tables:
+        state.result(f"versions {found.version_before} and {found.version_after} do not differ")
+        return
+    state.result(f"from version {found.version_before} to {found.version_after}:")
+    from virke.cli import render
+
+    style = ("\x1b[1m", "\x1b[0m") if colour_on(sys.stdout) else ("", "")
+    if found.objects:
+        objects = [(one.change, one.type, one.name) for one in found.objects]
+        for line in render.table(("schema", "type", "name"), objects, style):
+            click.echo(line)
+    if found.tables:
+        names = ("table", "rows before", "rows after", "added", "removed", "changed")
+        for line in render.table(names, [_table_row(one) for one in found.tables], style):
+            click.echo(line)
+
+
+def _table_row(one: TableDiff) -> tuple[str, ...]:
+    there = tuple("-" if rows is None else f"{rows:,}" for rows in (one.rows_before, one.rows_after))
+    return one.name, *there, *("?" if rows is None else f"{rows:,}" for rows in (one.added, one.removed, one.changed))
 
 
 @click.command()

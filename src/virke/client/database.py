@@ -24,6 +24,7 @@ from virke.engine.environment import Environment
 from virke.engine.long_writes import LongWrite
 from virke.engine.results import (
     Collected,
+    Diff,
     Flushed,
     QueryResult,
     Request,
@@ -221,6 +222,12 @@ class RemoteDatabase(Database):
         """See `Database.versions`."""
         asked = asking.get(asking.queried(self.name, "versions", {"limit": str(limit)}))
         return reading.understood(reading.versions_of, self.session.json(asked))
+
+    def diff(self, a: At, b: At | None = None) -> Diff:
+        """See `Database.diff`; it has the time of one request, `query_timeout_ms`. Raises `TimedOut`, too."""
+        fields = {"from": str(asking.moment(a)), "to": None if b is None else str(asking.moment(b))}
+        found = self.session.json(asking.get(asking.queried(self.name, "diff", fields)))
+        return reading.understood(reading.diff_of, found)
 
     def restore(self, at: At, *, dry_run: bool = False) -> Restored:
         """See `Database.restore`."""

@@ -17,14 +17,17 @@ from virke.client.exchange import Answer, NoAnswer, Stream
 from virke.core.settings import Settings, load
 from virke.engine.results import (
     Collected,
+    Diff,
     Flushed,
     Meta,
+    ObjectDiff,
     QueryResult,
     RejectedWrite,
     Restored,
     SchemaEntry,
     Stamp,
     Status,
+    TableDiff,
     Upkept,
     VersionEntry,
 )
@@ -125,6 +128,13 @@ def collected_of(found: Mapping[str, Any]) -> Collected:
 def versions_of(found: Sequence[Mapping[str, Any]]) -> list[VersionEntry]:
     """Versions."""
     return [VersionEntry(**_known(VersionEntry, one)) for one in found]
+
+
+def diff_of(found: Mapping[str, Any]) -> Diff:
+    """What differs between two versions."""
+    objects = tuple(ObjectDiff(**_known(ObjectDiff, one)) for one in found["objects"])
+    tables = tuple(TableDiff(**_known(TableDiff, one)) for one in found["tables"])
+    return Diff(**(_known(Diff, found) | {"objects": objects, "tables": tables}))
 
 
 def restored_of(found: Mapping[str, Any]) -> Restored:

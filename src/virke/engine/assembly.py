@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from virke.core.ids import Version
+from virke.core.reach import checked_version
 from virke.core.root import Root
 from virke.engine.branch import Branch
 from virke.engine.committing import Committing
+from virke.engine.comparing import schema_differences, table_differences
 from virke.engine.connection import CACHE_KIB, READER_CACHE_KIB, Connection
 from virke.engine.deferred import Deferred
 from virke.engine.entry import Flusher, Journal
@@ -25,15 +28,15 @@ from virke.engine.memory import Memory, memory_of
 from virke.engine.past_reads import batch_at
 from virke.engine.readers import Readers
 from virke.engine.restoring import Restoring
-from virke.engine.results import Collected, QueryResult, Request, Restored, Upkept, VersionEntry
-from virke.engine.snapshot import SnapshotGone
+from virke.engine.results import Collected, Diff, QueryResult, Request, Restored, Upkept, VersionEntry
+from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.sqlite import OnConnect
 from virke.engine.terms import Cancel, Terms
 from virke.engine.upkeep import Upkeep
 from virke.engine.volume import Volume
 from virke.engine.writer import Writer
 from virke.engine.writes import Writes
-from virke.errors import Invalid
+from virke.errors import Corrupt, Invalid
 
 if TYPE_CHECKING:
     from virke.core.moments import At
@@ -112,6 +115,39 @@ class Parts:
             self.writes.check_allowed()
         work = Restoring(self.volume, self.history, connect=self.connect, long_write=self.long_write)
         return work.restore(at, dry_run=dry_run)
+
+    def snapshot(self, at: At | None) -> Snapshot:
+        """See `Database.snapshot`."""
+        self.writes.push_pending(may_skip=True)
+        self.branch.refresh()
+        return self.volume.snapshot() if at is None else self.volume.snapshot_at(self.history.version_of(at))
+
+    def diff(self, a: At, b: At | None, *, timeout_s: float = float("inf")) -> Diff:
+        """See `Database.diff`. Raises `TimedOut`, too."""
+        before, after = self.snapshot(a), self.snapshot(b)
+        earlier, later = sorted((before.version, after.version))
+        pages = partial(self.history.changed, self.branch.latest().root, Version(earlier), Version(later))
+        old, new = self.connect(), self.connect()
+        try:
+            if earlier == later or not pages():
+                return Diff(before.version, after.version, (), ())
+            environment = self.branch.environment
+            until_s = environment.monotonic() + timeout_s
+            for connection, snapshot in ((old, before), (new, after)):
+                connection.pin(snapshot)
+                connection.begin_request(
+                    now_ms=environment.now_ms(), deadline=until_s, result_bytes=self.freshness.shown.result_bytes
+                )
+            objects = schema_differences(old, new)
+            return Diff(before.version, after.version, objects, table_differences(old, new))
+        except (SnapshotGone, Corrupt):
+            root = self.branch.refresh().root
+            for version in (earlier, later):
+                checked_version(root, version)  # collected meanwhile: that is why
+            raise
+        finally:
+            old.close()
+            new.close()
 
     def tend(self, limit: int | None) -> Upkept:
         """Do steps of upkeep; see `Database.upkeep`."""

@@ -30,6 +30,7 @@ from virke.engine.programs import step_of_rows, steps_of
 from virke.engine.readers import WritesInstead
 from virke.engine.results import (
     Collected,
+    Diff,
     Flushed,
     QueryResult,
     Request,
@@ -279,9 +280,7 @@ class Database:
 
     def snapshot(self, at: At | None = None) -> Snapshot:
         """The whole database as of now, confirmed by the store, or as of an earlier version or time. Raises `NotFound`."""
-        self._writes.push_pending(may_skip=True)
-        self._branch.refresh()
-        return self._volume.snapshot() if at is None else self._volume.snapshot_at(self._parts.history.version_of(at))
+        return self._parts.snapshot(at)
 
     def versions(self, limit: int = 20) -> list[VersionEntry]:
         """The last versions that changed pages, newest first. Raises `Invalid`, `Unavailable`."""
@@ -296,6 +295,14 @@ class Database:
             Invalid, NotFound: there is no such state (the hint says which there are). Conflict, Unavailable: nothing was changed.
         """
         return self._parts.restore(at, dry_run=dry_run)
+
+    def diff(self, a: At, b: At | None = None) -> Diff:
+        """What differs between two states, each by version or time, in schema and rows; `b` None: the newest.
+
+        Raises:
+            Invalid, NotFound: there is no such state. Unavailable. TooLarge: a value is longer than `result_bytes_max`.
+        """
+        return self._parts.diff(a, b)
 
     def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """The schema, in an order that can be replayed; of one table or view if named. Raises `NotFound`."""

@@ -312,6 +312,43 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectDiff:
+    """A table, index, view or trigger that differs: `change` is `added`, `removed` or `changed`; its SQL in both versions."""
+
+    change: str
+    type: str
+    name: str
+    table: str
+    sql_before: str | None
+    sql_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableDiff:
+    """A table whose rows differ; `rows_before` or `rows_after` is None where there was no such table.
+
+    `added`, `removed` and `changed` are None where its rows have no key to compare by.
+    """
+
+    name: str
+    rows_before: int | None
+    rows_after: int | None
+    added: int | None
+    removed: int | None
+    changed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What differs between two versions, seen from the first one; nothing does if both tuples are empty."""
+
+    version_before: int
+    version_after: int
+    objects: tuple[ObjectDiff, ...]
+    tables: tuple[TableDiff, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Upkept:
     """How many steps of upkeep were done, and what is still due: `promote`, `compact`, `collect`."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from virke.engine.programs import Answer, Program, Step, hash_key
 from virke.engine.queue import Pending
 from virke.engine.readers import WritesInstead
-from virke.engine.results import QueryResult, Request, bookmark_of
+from virke.engine.results import Diff, QueryResult, Request, bookmark_of
 from virke.engine.rows import Rows
 from virke.engine.terms import Cancel, Terms
 from virke.errors import Busy, NotHere
@@ -25,6 +25,7 @@ from virke.scopes import Scope
 from virke.stores.receipt import Receipt, current, writing
 
 if TYPE_CHECKING:
+    from virke.core.moments import At
     from virke.engine.assembly import Parts
     from virke.engine.sqlite import OnConnect, Parameters
     from virke.engine.transaction import Transaction
@@ -60,6 +61,10 @@ class Serving:
     ) -> list[QueryResult]:
         """Statements that read one earlier state. Raises as `Database.query`."""
         return self._parts.batch_at(requests, at, timeout_ms=timeout_ms, meta=meta, cancel=cancel)
+
+    def diff(self, a: At, b: At | None) -> Diff:
+        """As `Database.diff`, within the time of one request. Raises `TimedOut`, too."""
+        return self._parts.diff(a, b, timeout_s=self._parts.freshness.shown.timeout_s)
 
     @property
     def foreign_keys(self) -> bool:

@@ -27,6 +27,7 @@ from virke.api.operations import (
     CreateToken,
     DeleteDatabase,
     Export,
+    GetDiff,
     GetHealth,
     GetMetrics,
     Import,
@@ -62,6 +63,7 @@ _NOT_HERE: Final[Mapping[type, str]] = {
     Collect: "collection",
     Promote: "promotion",
     Restore: "restoring",
+    GetDiff: "comparing versions",
     GetMetrics: "metrics",
 }
 
