@@ -16,28 +16,28 @@ from tests.edge.sizes import KINDS, Cost, Costs, filled, inserted, measured
 
 CEILINGS: Final = {
     0.1: Costs(
-        cold_select=Cost(13_000_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(19_500_000, 4, 4, 1, 500_000),
-        warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(11_500_000, 2, 1, 1, 40_000),
+        cold_select=Cost(11_600_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(16_700_000, 4, 4, 1, 500_000),
+        warm_select=Cost(1_400_000, 0, 0, 0, 0),
+        warm_insert=Cost(9_700_000, 2, 1, 1, 40_000),
     ),
     1.0: Costs(
-        cold_select=Cost(12_500_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(24_500_000, 5, 5, 1, 500_000),  # its table's leaf and its index's are in two parts
-        warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(14_000_000, 2, 1, 1, 55_000),
+        cold_select=Cost(11_200_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(21_500_000, 5, 5, 1, 500_000),  # its table's leaf and its index's are in two parts
+        warm_select=Cost(1_400_000, 0, 0, 0, 0),
+        warm_insert=Cost(12_200_000, 2, 1, 1, 55_000),
     ),
     17.0: Costs(  # the largest that stays in KV
-        cold_select=Cost(13_000_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(21_500_000, 4, 4, 1, 500_000),
-        warm_select=Cost(1_500_000, 0, 0, 0, 0),
+        cold_select=Cost(11_900_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(18_900_000, 4, 4, 1, 500_000),
+        warm_select=Cost(1_400_000, 0, 0, 0, 0),
         warm_insert=Cost(20_000_000, 3, 2, 1, 300_000),  # one of them reads a page of another part
     ),
     20.0: Costs(  # the smallest that does not; one of its inserts splits a page
-        cold_select=Cost(14_600_000, 3, 4, 0, 500_000),
-        cold_insert=Cost(23_000_000, 4, 4, 1, 500_000),
-        warm_select=Cost(1_500_000, 0, 0, 0, 0),
-        warm_insert=Cost(30_000_000, 4, 4, 1, 200_000),
+        cold_select=Cost(13_500_000, 3, 4, 0, 500_000),
+        cold_insert=Cost(20_400_000, 4, 4, 1, 500_000),
+        warm_select=Cost(1_400_000, 0, 0, 0, 0),
+        warm_insert=Cost(25_000_000, 4, 4, 1, 200_000),
     ),
     300.0: Costs(
         cold_select=Cost(16_500_000, 3, 4, 0, 500_000),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import virke
-from tests.engine.world import NAME, Clock, make
+from tests.engine.world import NAME, Clock, make, reopen, store_of
 from virke.core.effects import Absent, Generation, PutOutcome, ReadOutcome, SwapOutcome, Tier
 from virke.engine.database import Database
-from virke.errors import Denied, Invalid, UsageError
+from virke.errors import Denied, Invalid, ReadOnly, SqlError, UsageError
 from virke.stores.base import Blobs, Consistency, Listed, Range, Register, Store
 from virke.stores.memory import memory_store
 
@@ -196,3 +196,21 @@ def test_a_transaction_that_reads_takes_nothing_that_is_for_writes() -> None:
         make().transaction(read_only=True, idempotency_key="k")
     with pytest.raises(Invalid, match="immediate"):
         make().transaction(read_only=True, immediate=True)
+
+
+@pytest.mark.parametrize(
+    "sql", ["INSERT INTO t VALUES (1)", "replace into t values (1)", "UPDATE t SET x = 2", "DELETE FROM t"]
+)
+def test_a_first_statement_whose_first_word_writes_opens_no_reader(sql: str) -> None:
+    """A connection is half of what such a request of a new sandbox reads; what is wrong is told as ever."""
+    database = make()
+    database.execute("CREATE TABLE t (x)")
+    with reopen(store_of(database)) as cold:
+        cold.query(sql)
+        assert len(cold._parts.connections) == 1
+    with reopen(store_of(database)) as cold:
+        with pytest.raises(ReadOnly):
+            cold.query(sql, read_only=True)
+        assert len(cold._parts.connections) == 1
+        with pytest.raises(SqlError, match="no such table: nope"):
+            cold.query(sql.replace(" t ", " nope ").replace("FROM t", "FROM nope"))

@@ -82,9 +82,9 @@ KEYS: Final = tuple(field.name for field in fields(Settings) if field.name != "u
 
 def load(stored: Mapping[str, str]) -> Settings:
     """The settings that a root keeps as `stored`."""
-    known = {key: value for key, value in stored.items() if key in KEYS}
+    known = {key: _parsed(key, value) for key, value in stored.items() if key in KEYS}
     unknown = tuple(sorted((key, value) for key, value in stored.items() if key not in KEYS))
-    return replace(Settings().changed(known), unknown=unknown)
+    return Settings(**known, unknown=unknown)  # type: ignore[arg-type]
 
 
 def _parsed(key: str, value: str | int) -> str | int:

@@ -4,7 +4,8 @@ Knows connections and what is shown; knows no store and no commit. Shared by all
 belongs to one call at a time.
 
 1. A result comes from one snapshot, whole (P4). A read that writes nothing changes nothing: a statement that would
-   write raises `WritesInstead`, by SQLite's own knowledge, before it runs.
+   write raises `WritesInstead`, by SQLite's own knowledge, before it runs. Where no connection is idle, none is opened
+   for that if its first word says it.
 2. What is known of a statement survives a commit as long as the schema is the same.
 3. A snapshot that was collected is an error where the caller named a version; only "now" starts over on the newest.
 4. `rows` holds one connection and one row at a time, whatever the size of the result; the time its caller takes between
@@ -41,6 +42,7 @@ _FULL_WORK_BYTES: Final = sqlite.WORK_BYTES
 _ANY_PAGES: Final = 1 << 32
 _new: Final = object.__new__
 _are_plain: Final = sqlite.PLAIN_TYPES.issuperset
+_CHANGING: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
 PLAIN_PARAMETERS: Final = frozenset({tuple, list, dict})
 
 
@@ -89,6 +91,8 @@ class Readers:
         try:
             idle = self.idle.pop()
         except IndexError:
+            if not terms.read_only and sqlite.keyword(sql) in _CHANGING:
+                raise WritesInstead from None
             idle = None
         reader = idle or self._new_reader()  # not above: its errors have nothing to do with that one
         try:

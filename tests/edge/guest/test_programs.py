@@ -21,7 +21,9 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 FLASK: Final = ("flask", "werkzeug", "jinja2", "click", "itsdangerous", "blinker", "markupsafe")
 TABLE: Final = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, email TEXT)"
 NAME: Final = "my-app-db"
+SANDBOXES: Final = 3
 WSGI: Final = """
+import random
 from virke.runtime import virke
 fire, middleware, Bindings = virke(db="my-app-db", create=True)
 
@@ -41,6 +43,9 @@ def app(environ, start_response):
             body = environ["wsgi.input"].read()
             start_response("201 Created", [("x-a", "1"), ("x-a", "2"), ("content-length", str(len(body)))])
             return [body]
+        case "/random":
+            start_response("200 OK", [])
+            return [random.randbytes(16).hex().encode()]
         case "/sql":
             rows = Bindings.db.query("SELECT 1 + 1").rows
             start_response("200 OK", [])
@@ -148,6 +153,20 @@ def test_a_wsgi_program_sees_requests_as_they_were_sent(wsgi: Path) -> None:
         assert (echo.status, echo.body == body) == (201, True)
         assert [value for name, value in echo.headers if name == "x-a"] == ["1", "2"]
         assert app.host.request("GET", "/sql").body == b"[(2,)]"
+
+
+def test_no_two_new_sandboxes_draw_the_same_from_python(wsgi: Path) -> None:
+    """The module `random` was seeded while the component was built; what runs components seeds it again."""
+    with edge(wsgi, reuse=100) as app:
+        drawn = []
+        for _ in range(SANDBOXES):
+            app.host.end_sandboxes()
+            for is_fresh in (True, False):
+                said = app.host.request("GET", "/random")
+                assert (said.status, said.is_fresh) == (200, is_fresh)
+                drawn.append(said.body)
+                app.host.settle()
+    assert len(set(drawn)) == 2 * SANDBOXES
 
 
 def test_no_error_of_a_program_ends_the_sandbox(wsgi: Path) -> None:

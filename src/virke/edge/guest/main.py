@@ -23,6 +23,7 @@ from virke.edge.guest.calls import Failed
 from virke.edge.guest.http import Arrived, send
 from virke.edge.guest.rehearsal import rehearse
 from virke.edge.guest.service import SERVICE
+from virke.edge.guest.thaw import thaw
 from virke.errors import VirkeError
 
 IDLE_MS: Final = 10_000
@@ -79,6 +80,7 @@ def _send_instead() -> None:
         traceback.print_exception(error, file=sys.stderr)
 
 
+thaw()
 rehearse()
 gc.collect()
 gc.freeze()
