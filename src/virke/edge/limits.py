@@ -38,11 +38,10 @@ LIMITS: Final = Limits(
     segments_max=16,
     # One for the hints of what is in progress, one for its last link, one for the root, and parts of two segments.
     step_lookups=8,
-    # Of both together, half of each (`chain_step.Bounds`). In wasm instructions a byte takes 300 to 500 to compress and 75 to
-    # 140 to take out of a frame; roots, indexes and places take 6 million, so that a step ends below 15. With a third less,
-    # steps fall behind one insert of 2.4 KB of text each.
-    step_decoded_bytes=64 << 10,
-    step_encoded_bytes=24 << 10,
+    # Of both together, half of each (`chain_step.Bounds`): as much as fits into 15 million wasm instructions, of which roots,
+    # indexes and places take 6. With 64 and 24 KiB, steps fall behind one insert of 2.4 KB of what can't be compressed each.
+    step_decoded_bytes=112 << 10,
+    step_encoded_bytes=42 << 10,
     # As it is: a lookup and a request, and no work but to hand over 256 KiB.
     step_copies=2,
 )
