@@ -16,6 +16,8 @@ from virke.engine.database import Database
 from virke.errors import SqlError
 from virke.opening import connect
 
+pytestmark = pytest.mark.native  # the store is a file, which a component has no locks for
+
 UPDATE: Final = "UPDATE t SET v = ? WHERE id = ?"
 COMMITS: Final = 20
 CALLS_MOST: Final = 395

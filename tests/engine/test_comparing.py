@@ -248,6 +248,7 @@ def test_p8_a_state_that_is_collected_while_it_is_compared_is_not_found() -> Non
     assert "history_days" in str(caught.value.context["hint"])
 
 
+@pytest.mark.native
 def test_memory_does_not_grow_with_the_tables() -> None:
     """Twenty times the rows are compared within about the same memory of Python's."""
     peaks = list[int]()

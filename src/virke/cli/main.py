@@ -44,7 +44,7 @@ DB_COMMANDS: Final[Table] = {
     ),
     "migrate": ("virke.cli.db_migrate:migrate", "Apply the migrations of a folder, or undo them."),
     "versions": ("virke.cli.db_past:versions", "Print the last versions of the database, newest first."),
-    "diff": ("virke.cli.db_past:diff", "Print what differs between two versions of the database."),
+    "diff": ("virke.cli.db_past:diff", "Print what differs between versions A and B of the database."),
     "restore": ("virke.cli.db_past:restore", "Bring an earlier version of the database back."),
     "status": ("virke.cli.db_status:status", "Print size, version, tier and pending writes."),
     "settings": ("virke.cli.db_status:settings", "View or change the settings."),
