@@ -16,7 +16,7 @@ FILE_LINES_MAX: Final = 500
 FILE_LINES_AIM: Final = 350
 ENGINE: Final = "src/virke/engine/"
 ENGINE_LINES_MAX: Final = 400
-CLASS_LINES_MAX: Final = {"src/virke/engine/database.py": ("Database", 290)}
+CLASS_LINES_MAX: Final = {"src/virke/engine/database.py": ("Database", 250)}
 """Facades, which grow most easily, and how long they may become."""
 FUNCTION_LINES_MAX: Final = 70
 POSITIONAL_MAX: Final = 4

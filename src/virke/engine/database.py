@@ -30,23 +30,19 @@ from virke.engine.programs import step_of_rows, steps_of
 from virke.engine.readers import WritesInstead
 from virke.engine.results import (
     Collected,
-    Diff,
     Flushed,
     QueryResult,
     Request,
-    Restored,
     SchemaEntry,
     Status,
     Upkept,
-    VersionEntry,
-    bookmark_of,
     receipted,
     requests_of,
 )
 from virke.engine.rows import Rows
 from virke.engine.serving import Serving
-from virke.engine.snapshot import Snapshot
 from virke.engine.sqlite import Description, OnConnect, Parameters
+from virke.engine.states import States
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
 from virke.errors import Denied, ReadOnly
@@ -79,7 +75,7 @@ class _OfPep249:
         raise AttributeError(f"{what}: connections of PEP 249 are those of virke.dbapi.connect()")
 
 
-class Database:
+class Database(States):
     """One database of a store. Open it with `virke.connect`; close it, or use it as a context manager."""
 
     def __init__(
@@ -267,42 +263,6 @@ class Database:
     def flush(self) -> Flushed:
         """Push all pending writes to the store. Raises `Unavailable`, `Conflict`, `OutcomeUnknown`; nothing is lost."""
         return self._writes.flush()
-
-    @property
-    def version(self) -> int:
-        """The newest version that this process knows."""
-        return self._branch.latest().root.head.version
-
-    @property
-    def bookmark(self) -> str:
-        """The bookmark of `version`."""
-        return bookmark_of(self._branch.latest().root)
-
-    def snapshot(self, at: At | None = None) -> Snapshot:
-        """The whole database as of now, confirmed by the store, or as of an earlier version or time. Raises `NotFound`."""
-        return self._parts.snapshot(at)
-
-    def versions(self, limit: int = 20) -> list[VersionEntry]:
-        """The last versions that changed pages, newest first. Raises `Invalid`, `Unavailable`."""
-        return self._parts.versions(limit)
-
-    def restore(self, at: At, *, dry_run: bool = False) -> Restored:
-        """Make an earlier state, by version or time, the newest one: a commit that is undone in the same way.
-
-        Nothing leaves history, and answers of keyed requests stay. With `dry_run` it only says what would change.
-
-        Raises:
-            Invalid, NotFound: there is no such state (the hint says which there are). Conflict, Unavailable: nothing was changed.
-        """
-        return self._parts.restore(at, dry_run=dry_run)
-
-    def diff(self, a: At, b: At | None = None) -> Diff:
-        """What differs between two states, each by version or time, in schema and rows; `b` None: the newest.
-
-        Raises:
-            Invalid, NotFound: there is no such state. Unavailable. TooLarge: a value is longer than `result_bytes_max`.
-        """
-        return self._parts.diff(a, b)
 
     def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """The schema, in an order that can be replayed; of one table or view if named. Raises `NotFound`."""

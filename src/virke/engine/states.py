@@ -1,0 +1,54 @@
+"""The states of a database, the newest and earlier ones: the part of its facade that tells, compares and brings them back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virke.engine.results import Diff, Restored, VersionEntry, bookmark_of
+from virke.engine.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from virke.core.moments import At
+    from virke.engine.assembly import Parts
+
+
+class States:
+    """What `Database` answers of its states; the work is done where it delegates."""
+
+    _parts: Parts
+
+    @property
+    def version(self) -> int:
+        """The newest version that this process knows."""
+        return self._parts.branch.latest().root.head.version
+
+    @property
+    def bookmark(self) -> str:
+        """The bookmark of `version`."""
+        return bookmark_of(self._parts.branch.latest().root)
+
+    def snapshot(self, at: At | None = None) -> Snapshot:
+        """The whole database as of now, confirmed by the store, or as of an earlier version or time. Raises `NotFound`."""
+        return self._parts.snapshot(at)
+
+    def versions(self, limit: int = 20) -> list[VersionEntry]:
+        """The last versions that changed pages, newest first. Raises `Invalid`, `Unavailable`."""
+        return self._parts.versions(limit)
+
+    def restore(self, at: At, *, dry_run: bool = False) -> Restored:
+        """Make an earlier state, by version or time, the newest one: a commit that is undone in the same way.
+
+        Nothing leaves history, and answers of keyed requests stay. With `dry_run` it only says what would change.
+
+        Raises:
+            Invalid, NotFound: there is no such state (the hint says which there are). Conflict, Unavailable: nothing was changed.
+        """
+        return self._parts.restore(at, dry_run=dry_run)
+
+    def diff(self, a: At, b: At | None = None) -> Diff:
+        """What differs between two states, each by version or time, in schema and rows; `b` None: the newest.
+
+        Raises:
+            Invalid, NotFound: there is no such state. Unavailable. TooLarge: a value is longer than `result_bytes_max`.
+        """
+        return self._parts.diff(a, b)
