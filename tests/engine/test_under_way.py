@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from virke.core.effects import Lost, Record
 from virke.engine.database import Database
 from virke.engine.programs import Step
-from virke.engine.undisturbed import Undisturbed
+from virke.engine.undisturbed import REST_MOST_S, Undisturbed
 from virke.errors import NotHere
 from virke.opening import connect, create
 from virke.stores.counted import CountingStore
@@ -184,14 +185,14 @@ def test_a_commit_computes_but_while_its_swap_waits_for_the_disk(db: Database, m
 
 
 def test_nobody_waits_where_nothing_is_computed() -> None:
-    undisturbed = Undisturbed()
+    undisturbed = Undisturbed(time.monotonic)
     undisturbed.wait(float(threading.TIMEOUT_MAX))
     with undisturbed.computing(), undisturbed.paused():
         undisturbed.wait(float(threading.TIMEOUT_MAX))
 
 
 def test_a_commit_that_takes_long_is_waited_for_once() -> None:
-    undisturbed = Undisturbed()
+    undisturbed = Undisturbed(time.monotonic)
     for _ in range(2):  # the next one again
         with undisturbed.computing():
             undisturbed.wait(0.001)
@@ -200,7 +201,7 @@ def test_a_commit_that_takes_long_is_waited_for_once() -> None:
 
 @pytest.mark.native
 def test_who_waits_goes_on_when_the_commit_waits_for_its_store() -> None:
-    undisturbed, order = Undisturbed(), list[str]()
+    undisturbed, order = Undisturbed(time.monotonic), list[str]()
     begun, waited = threading.Event(), threading.Event()
 
     def commit() -> None:
@@ -222,9 +223,40 @@ def test_who_waits_goes_on_when_the_commit_waits_for_its_store() -> None:
 
 @pytest.mark.native
 def test_a_pause_of_another_thread_ends_no_computing() -> None:
-    undisturbed = Undisturbed()
+    undisturbed = Undisturbed(time.monotonic)
     with undisturbed.computing():
         thread = threading.Thread(target=lambda: undisturbed.paused().__enter__())
         thread.start()
         thread.join()
         assert undisturbed._lock.locked()
+
+
+@pytest.mark.parametrize(("computed_s", "rest_s"), [(0.001, 0.003), (1.0, REST_MOST_S)])
+def test_a_commit_that_was_waited_for_is_followed_by_a_rest(computed_s: float, rest_s: float) -> None:
+    now_s = 100.0
+    undisturbed = Undisturbed(lambda: now_s)
+    for is_awaited in (True, False):
+        now_s += 10
+        with undisturbed.computing():
+            if is_awaited:
+                undisturbed.wait(0.0001)
+            now_s += computed_s / 2
+            with undisturbed.paused():
+                now_s += 5  # for its store
+            now_s += computed_s / 2
+        assert undisturbed.rest_s() == (
+            pytest.approx(rest_s) if is_awaited else pytest.approx(rest_s - 15 - computed_s)
+        )
+    now_s += 10
+    assert undisturbed.rest_s() < 0
+
+
+def test_the_leader_rests_before_the_next_commit(db: Database) -> None:
+    parts, slept = db._parts, list[float]()
+    object.__setattr__(parts.volume.environment, "sleep", slept.append)
+    write = partial(db.serving.carry_out, db.serving.program((Step("INSERT INTO t VALUES (2)", ()),)))
+    write()
+    assert slept == []
+    parts.volume.driver.undisturbed._rests_until_s = time.monotonic() + 1000
+    write()
+    assert [500 < seconds <= 1000 for seconds in slept] == [True]

@@ -64,7 +64,7 @@ class Driver:
         """When the last swap was sent."""
         self.read_s = (0.0, 0.0)
         """When the last read of a root was begun, and when it was answered."""
-        self.undisturbed = Undisturbed()
+        self.undisturbed = Undisturbed(environment.monotonic)
         """Who computes a commit; not while it waits for a swap."""
         self.await_refused: Callable[[float, float | None], None] | None = None
         """What waits for the slot of a swap, sent then, that came too soon; the server may say for how long."""

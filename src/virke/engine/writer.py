@@ -3,8 +3,8 @@
 Knows programs, one writing connection and `committing`; knows no threads but its callers'.
 
 1. The leader takes along everything that waits: what arrives while a swap is in flight is the next commit.
-2. A leader that just answered several waits a little for them to come back (`commit_window_ms`), and leaves gaps for
-   other nodes (`fairness`).
+2. A leader that just answered several waits a little for them to come back (`commit_window_ms`), leaves gaps for other
+   nodes (`fairness`), and lets reads of this process have their share (`undisturbed`).
 3. Each program runs in its own savepoint: its error is its own, the others commit. Programs with other modes, and
    those that stand alone, are other commits.
 4. No program is answered before the swap that holds its write is proved (P1), or before the state that its error or
@@ -101,14 +101,14 @@ class Writer:
                 return
 
     def _wait_for_company(self, window_ms: str | int) -> None:
-        """Give others the time to come along: other nodes by a gap, this process's callers by `commit_window_ms`."""
+        """Give others their time: other nodes by a gap, reads by a rest, this process's callers by `commit_window_ms`."""
         environment, root = self.volume.environment, self.volume.branch.latest().root
         gap_s = 0.0
         if not self.committing.pacing.is_paced:  # the pace leaves room for others
             gap_s = self.committing.fairness.gap_s(root, environment.monotonic(), environment.jitter())
         if window_ms == "auto":
-            if gap_s:
-                environment.sleep(gap_s)
+            if (rest_s := max(gap_s, self.volume.driver.undisturbed.rest_s())) > 0:
+                environment.sleep(rest_s)
             if self._last_group > 1:  # those who were answered together tend to come again together
                 bound_s = self._last_commit_s * self.company_share
                 self.queue.wait_for(self._last_group, bound_s)
