@@ -302,7 +302,7 @@ def test_a_record_without_a_generation_is_unavailable(generation: bytes) -> None
     answer = b"HTTP/1.1 200 OK\r\n" + generation + b"Content-Length: 1\r\n\r\n1"
     with scripted([answer, answer], Then.KEEP) as server:
         store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN, patience=ONCE)
-        with pytest.raises(Unavailable, match="told no generation"):
+        with pytest.raises(Unavailable, match="gave no generation"):
             store.register.read("k")
         assert store.blobs[Tier.KV].get([Range("k")]) == [b"1"]
 

@@ -1,6 +1,6 @@
 """HTTP requests and responses as values.
 
-1. Names of headers are in lower case. The path is as it was sent: nothing has been decoded, so that a `%2F` is no slash.
+1. Names of headers are in lower case. The path is as it was sent: nothing has been decoded, so that a `%2F` is not a slash.
 2. A body is whole, or comes part by part where it may be of any size.
 """
 

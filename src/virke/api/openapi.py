@@ -265,7 +265,7 @@ def _answer(about: About) -> dict[str, object]:
 
 
 def _also(about: About) -> dict[str, object]:
-    """Creating what is there already is no error where the request says so."""
+    """Creating what is there already is not an error where the request says so."""
     return {"200": _answer(about)} if "if_not_exists" in about.query else {}
 
 

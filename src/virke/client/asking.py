@@ -63,7 +63,7 @@ def get(path: str) -> Request:
 
 
 def statement(sql: str, params: Parameters = (), **more: object) -> dict[str, object]:
-    """A statement as JSON. Raises `Invalid`: the text is no text, or a parameter is not one."""
+    """A statement as JSON. Raises `Invalid`: the SQL is not text, or a parameter has no SQL type."""
     check_text(sql)
     found: dict[str, object] = {"sql": sql, **{name: value for name, value in more.items() if value is not None}}
     if given := parameters(params):
@@ -97,7 +97,7 @@ def _value(value: object) -> Json:
 
 
 def reads(sql: str) -> bool:
-    """Whether a statement only reads, by its words. Raises `Invalid`: it is no text."""
+    """Whether a statement only reads, by its words. Raises `Invalid`: it is not text."""
     check_text(sql)
     return only_reads(verb(sql))
 

@@ -245,7 +245,7 @@ def _check_has_end(response: HTTPResponse) -> None:
 
 
 def _has_ended(connection: HTTPConnection) -> bool:
-    """Whether the other side has closed an idle connection, or said what nobody asked for."""
+    """Whether the other side has closed an idle connection, or said what it was not asked for."""
     if connection.sock is None:
         return True
     if not hasattr(select, "poll"):

@@ -6,7 +6,7 @@ Knows the node, the newest state that was seen, and this object's own modes; kno
    than what it has read, whichever node answers.
 2. A write that can carry a key carries one, made here, unless the caller gives one: where its answer is lost it is sent
    again, and not done twice.
-3. Where only reads are allowed no request can write: the node is told so with each.
+3. Where only reads are allowed no request can write: each says so to the node.
 4. `PRAGMA foreign_keys` belongs to this object, as it does to an embedded one: it is kept here and said with each write.
 """
 

@@ -1,6 +1,6 @@
 """PEP 249 for Virke's databases, with the habits of Python's `sqlite3` (docs/dbapi.md, decision 0026).
 
-Knows the public names; the work is done in the files beside it.
+Knows the public names; the work is done in the files next to it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ STRING, NUMBER, BINARY, DATETIME, ROWID = str, float, bytes, str, int
 def connect(
     name: str, store: Where = None, token: str | None = None, *, factory: type[Connection] = Connection, **how: Any
 ) -> Connection:
-    """Open a database of a store, or of a node by its URL; `:memory:` is a new one that nobody else sees.
+    """Open a database of a store, or of a node by its URL; `:memory:` is a new one that no other connection sees.
 
     `create` makes it if it does not exist; `timeout` (5 s) is how long a transaction waits for others of this machine; `read_only`
     and `consistency` are those of `virke.connect` and `Database.query`; `isolation_level`, `detect_types`, `check_same_thread` and

@@ -29,7 +29,7 @@ def enable_callback_tracebacks(enable: bool, /) -> None:
 
 
 class Callbacks:
-    """What one connection has added; the error of the callback that failed last is told to `errors`."""
+    """What one connection has added; the error of the callback that failed last is reported to `errors`."""
 
     def __init__(self, errors: Translating) -> None:
         self._hooks: dict[tuple[str, str, int], OnConnect] = {}
@@ -122,7 +122,7 @@ class _Group:
         try:
             return self._call("finalize") if self._group is not None else None
         except SqlError:
-            if self._is_window:  # which SQLite reports to nobody
+            if self._is_window:  # which SQLite does not report
                 return None
             raise
 

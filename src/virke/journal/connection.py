@@ -167,7 +167,7 @@ class JournalFile:
 
     @property
     def is_absent(self) -> bool:
-        """Whether there is no file at this moment, and so nothing to read; who is told no reads, and learns what is there."""
+        """Whether there is no file at this moment, and so nothing to read; a caller that is told no reads, and learns what is there."""
         if self._connection is not None:
             return False
         try:

@@ -133,7 +133,7 @@ class AsyncVirkeDialect(VirkeDialect):
         return connection._connection
 
     def do_terminate(self, dbapi_connection: Any) -> None:
-        """Close a connection that nobody waits for."""
+        """Close a connection that no task waits for."""
         dbapi_connection.terminate()
 
 

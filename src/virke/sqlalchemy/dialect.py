@@ -42,7 +42,7 @@ class VirkeDialect(SQLiteDialect_pysqlite):
     driver = "virke"
     supports_statement_cache = True
     _levels: ClassVar[WeakKeyDictionary[Any, str]] = WeakKeyDictionary()
-    """What was asked for beside the default, which all levels but AUTOCOMMIT are in effect: nobody sees what is not committed."""
+    """What was asked for instead of the default. All levels but AUTOCOMMIT are the default in effect: no connection sees what is not committed."""
 
     def __init__(self, schemas: Iterable[str] = (), **how: Any) -> None:
         super().__init__(**how)

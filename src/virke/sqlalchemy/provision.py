@@ -1,6 +1,6 @@
-"""What SQLAlchemy's own test suite does to get databases, told for Virke: its schemas are declared, and nothing is attached.
+"""What SQLAlchemy's own test suite does to get databases, as Virke does it: its schemas are declared, and nothing is attached.
 
-SQLAlchemy finds it beside the dialect (`load_provisioning`); programs do not use it.
+SQLAlchemy finds it next to the dialect (`load_provisioning`); programs do not use it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def post_configure_testing_engine(url: Any, engine: Any, options: dict[str, Any]
 
 
 def _prepare(engine: Any) -> None:
-    """Schemas are declared, and foreign keys not checked: the suite takes SQLite to be as it is where nobody asks for that."""
+    """Schemas are declared, and foreign keys not checked: the suite takes SQLite to be as it is where no program asks for that."""
     engine.dialect.schemas |= SCHEMAS
 
     @event.listens_for(engine, "connect")

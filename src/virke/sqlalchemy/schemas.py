@@ -1,6 +1,6 @@
 """Schemas in one database: the table `orders` of schema `sales` is the table called `sales.orders`.
 
-Pure text. Virke opens no second database beside the first (ATTACH is denied), and a transaction is of one database; so that
+Pure text. Virke opens no second database next to the first (ATTACH is denied), and a transaction is of one database; so that
 models with `schema=` run, and their transactions stay whole, a schema is a part of the name. What SQLite means by
 `sales.orders` where `sales` was attached is what it means here.
 

@@ -30,7 +30,7 @@ What a store may have besides
      stamp that the swap left which made this generation: while `watch` answers it, that swap was the last one, so who
      has swapped need not read to know that. `watch_ended(key)` answers the stamp that the last change left which has
      ended, also while another one is under way. While a process is changing `key` and it answers an equal stamp, no
-     change was answered since, and nobody was shown one: a read that meets a change under way answers when that has ended.
+     change was answered since, and no reader was shown one: a read that meets a change under way answers when that has ended.
  L3. `tidy()` removes what writers that were killed long ago left half-written, and answers how much of it there was.
      It needs no LIST, and never takes anything from a writer that is alive.
 
@@ -39,7 +39,7 @@ Blobs
  B2. An existing object is never changed: putting the same bytes again is `Stored`, other bytes raise `Exists`.
  B3. `get` answers every asked range in order, each exactly as long as asked; a missing object is `Absent`;
      a range beyond the object's end raises `Corrupt`, never short or padded bytes.
- B4. `delete` of a missing object is no error.
+ B4. `delete` of a missing object is not an error.
  B5. `list(prefix)` yields every object whose put returned before the call and that was not deleted.
  B6. Nothing half-written is ever visible to `get` or `list`, also after a kill.
  B7. Keys are checked: relative, `/`-separated, no empty, `.` or `..` parts; else `Invalid`. So are a register's.
@@ -125,7 +125,7 @@ class Register(Protocol):
         """The record of `key`. Raises `Unavailable` when the store does not answer."""
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
-        """Replace `key` if its generation is `base` (None: create it). Raises `Unavailable` only if surely not applied.
+        """Replace `key` if its generation is `base` (None: create it). Raises `Unavailable` only if definitely not applied.
 
         `RateLimited` says that it came too soon after others to the same key. A store does not repeat it then.
         """
@@ -153,7 +153,7 @@ class Blobs(Protocol):
         """Largest object that `put_new` takes, in bytes."""
 
     def put_new(self, key: str, data: bytes) -> PutOutcome:
-        """Write one object. Raises `Unavailable` only if surely not applied, `Exists` if other bytes are there."""
+        """Write one object. Raises `Unavailable` only if definitely not applied, `Exists` if other bytes are there."""
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
         """Write many objects, in one round trip where the store can. Raises as `put_new`; then some may be there."""

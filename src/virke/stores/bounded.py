@@ -19,7 +19,7 @@ from virke.stores.base import Blobs, Consistency, Listed, Range, Register, Store
 
 
 class Meter(Protocol):
-    """Who counts."""
+    """The store that counts."""
 
     def ask(self, tier: Tier, count: int) -> None:
         """So many reads of the KV store, or requests to object storage, are about to be made. Raises: they may not."""

@@ -2,9 +2,9 @@
 
 Knows the calls of the contract and nothing of why they are made.
 
-1. What fails at once (`StoreDown`) was surely not done: nothing of it was sent.
+1. What fails at once (`StoreDown`) was definitely not done: nothing of it was sent.
 2. After `PAUSE_S` one call goes through to see; the others go on failing at once until it ends. If it fails too, that is
-   `StoreDown` as well: nobody repeats it at once.
+   `StoreDown` as well: no caller repeats it at once.
 3. A swap goes through after a read of its key succeeded. So its own outcome is not lost in an outage that is known.
 4. A store that asks for patience (`RateLimited`) is not down, and neither is one that says no.
 5. Each register and each store of objects has its own: one may be down while the other answers.

@@ -22,7 +22,7 @@ def composite(kv: Store, objects: Store) -> Store:
         UsageError: `objects` has no object tier.
     """
     if Tier.OBJECT not in objects.blobs:
-        raise UsageError(f"store {objects.url!r} is no object storage; the second URL must be one")
+        raise UsageError(f"store {objects.url!r} is not object storage; the second URL must be")
     blobs: dict[Tier, Blobs] = {Tier.OBJECT: objects.blobs[Tier.OBJECT]}
     if Tier.KV in kv.blobs:
         blobs[Tier.KV] = kv.blobs[Tier.KV]

@@ -1,9 +1,9 @@
-"""A line to stand in for each key, for those who would else race: first come, first served, and nobody has to.
+"""A line to stand in for each key, for callers that would otherwise race: first come, first served, and joining it is optional.
 
 Knows keys and waiting. Being first in line promises nothing: that a swap is applied only once is the register's.
 
 1. One thread at a time is first, in the order in which they came.
-2. A wait ends after its time, and whoever gave up delays nobody.
+2. A wait ends after its time, and a caller that gave up delays no other.
 3. A fork leaves the line of the child empty.
 """
 

@@ -6,7 +6,7 @@ Nothing survives the process, so R7 and B1 hold only for as long as the process 
 1. All state of one register, and of one blob space, changes under its own lock.
 2. A generation is drawn from one counter of the process, so no key ever has the same one twice,
    not even in two stores of the same name.
-3. `memory://name` is the same store for everybody in the process; `memory://` is a new one each time.
+3. `memory://name` is the same store for the whole process; `memory://` is a new one each time.
 """
 
 from __future__ import annotations
@@ -203,7 +203,9 @@ def memory_store(
     """
     name = url.removeprefix(MEMORY_SCHEME)
     if not url.startswith(MEMORY_SCHEME):
-        raise Invalid(f"not a memory store: {url!r}; write memory://name, or memory:// for one that nobody else opens")
+        raise Invalid(
+            f"not a memory store: {url!r}; write memory://name, or memory:// for one that no other caller opens"
+        )
     blobs = {Tier.KV: MemoryBlobs(kv_bytes_max), Tier.OBJECT: MemoryBlobs(object_bytes_max)}
     register = MemoryRegister()
     made = Store(url, register, {**blobs}, line=ThreadLine(), watch=register.watch, stamp_of=str.encode)

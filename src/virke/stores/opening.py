@@ -3,7 +3,7 @@
 Everything else is given a `Store`. A library that a store needs is imported when such a store is opened.
 
 1. A URL that is not understood is `UsageError`, never a guess.
-2. What lies far away is read through a cache (`cached`), of which the part on disk is shared by all processes.
+2. What is far away is read through a cache (`cached`), of which the part on disk is shared by all processes.
 3. Every store is metered (`receipt`), beneath its cache.
 4. Where a store has no line of writers (L1), the threads of this process have one.
 """
@@ -39,7 +39,7 @@ from virke.stores.memory import memory_store
 from virke.stores.receipt import metered
 
 Opener = Callable[[str, Mapping[str, str]], Store]
-"""Opens what a URL names, with the options that stand beside it."""
+"""Opens what a URL names, with the options given with it."""
 CACHE_VARIABLE: Final = "VIRKE_CACHE"
 CACHE_MEMORY_BYTES: Final = 32 << 20
 KNOWN: Final = (
@@ -81,7 +81,7 @@ _lines_lock: Final = threading.Lock()
 def place_of(store_url: str) -> str:
     """The place alone that the URL of an open store names, not how it is asked: without `region`, a user and the like.
 
-    What is kept beside a database (a journal of deferred writes) is found by it when those change.
+    What is kept next to a database (a journal of deferred writes) is found by it when those change.
     """
     return ",".join(map(_place_of, store_urls(store_url)))
 

@@ -66,7 +66,7 @@ _current: ContextVar[Receipt | None] = ContextVar("virke_receipt", default=None)
 
 @contextmanager
 def writing(receipt: Receipt | None) -> Iterator[None]:
-    """Count on `receipt` what this thread does in the block (None: nobody wants to know), and on no other."""
+    """Count on `receipt` what this thread does in the block (None: no caller wants to know), and on no other."""
     token = _current.set(receipt)
     try:
         yield

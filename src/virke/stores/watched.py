@@ -6,7 +6,7 @@ its own, for whatever process changes it; on an eventual one a stamp would say o
 1. Before a change that `owns` is answered its stamp is another one, whatever became of it: the answer may be lost, and the
    change be there. So is it when the owner learns of a change by others.
 2. A stamp that changed too often costs a conditional read, nothing else.
-3. Who owns a key needs no stamp of it: it knows its own changes. Those of other machines show in no stamp, so equal ones
+3. The owner of a key needs no stamp of it: it knows its own changes. Those of other machines show in no stamp, so equal ones
    are no proof that a state is the newest (L2); they say that nothing was answered here since.
 """
 

@@ -8,7 +8,7 @@ Knows the record and one register; knows no HTTP, no thread and no timer.
    `READ_EVERY_S` and the time of one read, if the store answers (and shows what is new). A request that comes while the
    store is asked goes on with what is held, unless that is older: after a pause in the traffic all wait for the answer.
 3. While the store does not answer, what is held stays good for `STALE_MAX_S` since the last answer; after that nothing is
-   granted (`Unavailable`): a token that was revoked must not outlive an outage that somebody arranged.
+   granted (`Unavailable`): a token that was revoked must not outlive an outage that an attacker arranged.
 4. The record never goes away and never goes back: what is absent or older than what was seen is an old copy, or a store
    that forgot. It counts as no answer, so that it can't open the door.
 5. Tokens are found by their hash and compared in constant time.
@@ -46,7 +46,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """There is no token, or not a good one: 401. It is not said whether it was ever good, but for its end."""
+    """There is no token, or not a good one: 401. It is not said whether it was ever good, except that it has ended."""
 
     message: str
 

@@ -3,7 +3,7 @@
 Knows databases and what streams ask for; knows no HTTP.
 
 1. A stream ends with its request: what it left open is taken back, and its baton is null. That is its last answer then,
-   and an error: a client that was told that BEGIN went well would go on without a transaction.
+   and an error: a client that believes that BEGIN went well would go on without a transaction.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ Knows that an object never changes under its key, and nothing of what it contain
 one piece (`extents`), a disk is a `Disk`, requests are `coalesce`d, and threads share them (`flights`).
 
 1. Only bytes that the inner store answered, or took, are cached. `Absent` never is: the object may come.
-2. Whatever is cached serves every range inside it, and what lies side by side a range that spans it.
+2. Whatever is cached serves every range inside it, and neighbours together serve a range that spans them.
 3. One `get` asks the inner store at most once for all that is missing; only if another thread's request, that it
    waited for, failed or brought nothing, it asks once more. An object that is `Absent` in one of these answers is
    absent for the whole call, what was cached of it included.
 4. A store without ranges is asked for whole objects, each of them once.
 5. Files are checked before they are trusted. One that fails is removed and counts as a miss; so does any error of the
-   disk, which `damaged` counts and nobody is told.
+   disk, which `damaged` counts; no caller is told.
 6. Memory stays within `memory_bytes` after every call and the folder within `disk_bytes`, as `extents` and
    `budget` say. What was put is kept in memory only, and only up to a quarter of its budget.
 7. No lock is held while the inner store or the disk is asked.
@@ -67,7 +67,7 @@ class CachedBlobs:
         piece_bytes: int = PIECE_BYTES,
         on_hits: Callable[[int], None] | None = None,
     ) -> None:
-        """`on_hits` is told, in the caller's thread, how many ranges of a `get` did not have to be asked for.
+        """`on_hits` is called in the caller's thread with how many ranges of a `get` did not have to be asked for.
 
         Raises:
             Invalid: `piece_bytes` is below one, or `gap_bytes` negative.

@@ -3,18 +3,18 @@
 Knows sizes, times and names of files and nothing of what is in them.
 
 The account is a file in the folder that grows by one byte for each block of `BLOCK_BYTES` that anybody is about to
-write, so that its size tells what was written since somebody last looked at all files. There is one for each budget:
+write, so that its size says how much was written since all files were last looked at. There is one for each budget:
 who comes with another budget looks once.
 
 1. A writer charges before it writes. While the account stays within a tenth of the budget, that is all it does.
-2. Who charges beyond that, or finds no account, looks at all files, removes those that were used longest ago until
+2. A process that charges beyond that, or finds no account, looks at all files, removes those that were used longest ago until
    four fifths of the budget are left (less, if the new file needs more room), and begins a new account with its own
-   charge. One does so at a time; meanwhile the others write nothing, and nobody waits.
-3. So files that were written by processes of one budget never exceed it, but for those that somebody charged for
+   charge. One does so at a time; meanwhile the others write nothing, and none waits.
+3. So files that were written by processes of one budget never exceed it, except for those that a process charged for
    before such a look and put in place after it: at most one file for each *other* thread that was writing at that
    moment, until the next look. A file counts in whole blocks; folders and the account itself (a byte for each 40 KiB of
    the budget) don't. Where processes have several budgets, the largest counts.
-4. Everything may be deleted at any time: without an account somebody looks. Errors of the disk are `OSError`. An account
+4. Everything may be deleted at any time: without an account the next process looks. Errors of the disk are `OSError`. An account
    that is not a regular file counts as none.
 """
 
@@ -56,7 +56,7 @@ class CacheBudget:
         with _alone_in(self._folder) as alone:
             if not alone:
                 return False
-            if not self._charge(blocks):  # nobody has looked meanwhile
+            if not self._charge(blocks):  # no other process has looked meanwhile
                 left = min(int(self._blocks_max * _LEFT_SHARE), self._blocks_max - blocks)
                 _remove_oldest(self._folder, self._account, left)
                 _remove_unless_regular(self._account)
@@ -107,7 +107,7 @@ def _remove_unless_regular(path: str) -> None:
 
 @contextmanager
 def _alone_in(folder: str) -> Iterator[bool]:
-    """Whether nobody else looks at the files of `folder`; nobody begins before this ends."""
+    """Whether no other process looks at the files of `folder`; none begins before this ends."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         if not try_lock(fd):

@@ -2,12 +2,12 @@
 
 Pure. Knows ranges and sizes; knows neither the store nor the cache.
 
-1. Each asked range lies inside the requests for its key that follow each other without a gap between them.
+1. Each asked range is inside the requests for its key that follow each other without a gap between them.
 2. Neighbours with at most `gap_bytes` between them become one request while that stays within `piece_bytes`. No request
    reaches beyond what was asked for, so it is `Corrupt` only if a range that was asked for is.
 3. A longer range is cut into equal parts of at most `piece_bytes`, which the store can fetch at once; one that is
    longer than any object (`object_bytes_max`) is for the store to refuse, and passed on as it is.
-4. Of ranges without a length the first one of a key is passed on as it is; what lies inside it is not asked for again.
+4. Of ranges without a length the first one of a key is passed on as it is; what is inside it is not asked for again.
 """
 
 from __future__ import annotations

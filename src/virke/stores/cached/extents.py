@@ -1,12 +1,12 @@
 """Extents: what is known of immutable objects, in the pieces that it came in, and in memory within a budget.
 
 Knows that the bytes under one key never change. Knows no store, no disk and no request. An extent is some bytes of
-one object; a span says where they lie, and whether they reach the object's end.
+one object; a span says where they are, and whether they reach the object's end.
 
 1. An extent answers every range inside it; extents side by side answer a range that spans them.
 2. An extent that reaches the object's end answers ranges without a length too, and `Corrupt` beyond that end.
    One that reaches from the first byte to the end is the whole object.
-3. Of one object no extent lies inside another: what a new one holds anew is kept, what it makes superfluous goes.
+3. Of one object no extent is inside another: what a new one adds is kept, what it makes superfluous goes.
    In memory no byte is held twice; on disk, where several processes write, it may be for a while.
 4. Memory holds at most `bytes_max` after every call; an extent counts its bytes and `EXTENT_BYTES` more. What was
    used longest ago goes first, and what does not fit alone is not kept and pushes nothing out.
@@ -30,7 +30,7 @@ EXTENT_BYTES: Final = 768
 
 
 class Span(NamedTuple):
-    """Where bytes lie in their object: from `start` up to `end`; `last` if the object ends there."""
+    """Where bytes are in their object: from `start` up to `end`; `last` if the object ends there."""
 
     start: int
     end: int
@@ -55,7 +55,7 @@ class Extent:
         return [self.part(span) for span in spans]
 
     def part(self, span: Span) -> Extent:
-        """What of it lies at `span`."""
+        """What of it is at `span`."""
         if span == self.span:
             return self
         return Extent(self.key, span, self.data[span.start - self.span.start : span.end - self.span.start])
@@ -86,7 +86,7 @@ def holding(spans: Sequence[Span], asked: Range) -> tuple[int, int] | None:
 
 
 def fit(spans: Sequence[Span], new: Span) -> tuple[Span | None, slice]:
-    """What of `new` is to be kept beside `spans` (None: nothing of it is new), and which of them to drop for it."""
+    """What of `new` is to be kept next to `spans` (None: nothing of it is new), and which of them to drop for it."""
     first = stop = bisect_left(spans, (new.start, -1, False))
     while stop < len(spans) and _inside(spans[stop], new):
         stop += 1
@@ -106,7 +106,7 @@ def _inside(span: Span, other: Span) -> bool:
 
 
 def pruned(spans: Sequence[Span]) -> list[Span]:
-    """`spans`, sorted, without those that lie inside another."""
+    """`spans`, sorted, without those that are inside another."""
     kept: list[Span] = []
     for span in sorted(spans):
         while kept and kept[-1].start == span.start:

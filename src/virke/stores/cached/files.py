@@ -7,9 +7,9 @@ Knows extents and files; knows no store and no memory. Nothing here is waited fo
    its name claims, and at most `file_bytes`: it is never read, so that nothing in the folder (a FIFO, a link to a
    device, a file that grew) can block a read or take memory.
 2. Files appear whole, by rename, and never change. Anybody may delete any of them, and any folder, at any time.
-3. An extent is one file of at most `file_bytes` of data and a header; a larger one is written as several. It lies at
+3. An extent is one file of at most `file_bytes` of data and a header; a larger one is written as several. It is at
    `hh/hash/cell/start-length` (and `-last` if it reaches the object's end) with the hash of its key, and the MiB of its
-   object that it begins in: so no folder is long, and a name tells where to look but is not believed.
+   object that it begins in: so no folder is long, and a name says where to look but is not believed.
 4. What is written is what no file holds yet, and files inside a new one go. Processes that write at once may hold
    bytes twice, until one of them writes there again or the budget removes them.
 5. The budget is `CacheBudget`'s. Reading a file makes it the one that was used last.
@@ -126,7 +126,7 @@ class ObjectFiles:
         return None if held is None else list(held)
 
     def fit(self, new: Span) -> tuple[Span | None, list[Span]]:
-        """What of `new` no file holds yet, and which files are superfluous beside it."""
+        """What of `new` no file holds yet, and which files it makes superfluous."""
         near = self._near(new.start, new.end)
         spans = pruned(near)
         span, superfluous = fit(spans, new)

@@ -1,12 +1,12 @@
-"""Flights: requests to the inner store that are under way, so that nobody asks for what is coming already.
+"""Flights: requests to the inner store that are under way, so that no caller asks for what is coming already.
 
 Knows ranges and extents, and waits; knows neither the store nor the cache. Whoever boards brings a flight of his own for
 what he has to ask for, makes its request, and ends it whatever happens.
 
-1. While a flight is under way, a range that lies inside it is not asked for by others: they wait for what it brings.
-2. Only bytes are shared. Who waited for a flight that failed, or for an object that was absent, asks for himself and
-   waits for nobody again: the object may have come since, and another's error says nothing of his ranges.
-3. Who boards waits for earlier flights only, and not before he has ended his own: no wait is without end.
+1. While a flight is under way, a range inside it is not asked for by others: they wait for what it brings.
+2. Only bytes are shared. A caller that waited for a flight that failed, or for an object that was absent, asks itself and
+   waits for no other again: the object may have come since, and another's error says nothing of its ranges.
+3. A caller that boards waits for earlier flights only, and not before it has ended its own: every wait ends.
 4. The lock here is held for looking only; under it the memory is asked once more, so that between a flight's end and
    the memory's answer no range falls through.
 
@@ -43,7 +43,7 @@ class Flight:
             self._coming.setdefault(piece.key, []).append(Span(piece.offset, end))
 
     def brings(self, asked: Range) -> bool:
-        """Whether `asked` lies inside what was asked for."""
+        """Whether `asked` is inside what was asked for."""
         coming = self._coming.get(asked.key)
         if coming is None:
             return False
@@ -52,13 +52,13 @@ class Flight:
         return holding(coming, asked) is not None
 
     def land(self, extents: Iterable[Extent]) -> None:
-        """Give everybody who waits what came."""
+        """Give what came to all callers that wait."""
         for extent in extents:
             self._landed.setdefault(extent.key, Extents()).add(extent)
         self._done.set()
 
     def give_up(self) -> None:
-        """Let nobody wait any longer; without effect after `land`."""
+        """Let no caller wait any longer; without effect after `land`."""
         self._done.set()
 
     def find(self, asked: Range) -> bytes | None:
@@ -75,7 +75,7 @@ class Boarding:
     known: Mapping[int, bytes]
     """Came into memory in the meantime."""
     waiting: Mapping[int, Flight]
-    """Are coming with a flight of somebody else."""
+    """Are coming with another caller's flight."""
     asking: Mapping[int, Range]
     """Are what the caller's own flight asks for."""
 
@@ -93,7 +93,7 @@ class Flights:
     ) -> Boarding:
         """Decide for all missing ranges at once, and begin `own`; `known` asks the memory.
 
-        Without `share` nobody else is waited for. Raises `Corrupt` as `known` does.
+        Without `share` no other caller is waited for. Raises `Corrupt` as `known` does.
         """
         found: dict[int, bytes] = {}
         waiting: dict[int, Flight] = {}

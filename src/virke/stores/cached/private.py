@@ -29,14 +29,14 @@ def make_folder(path: str) -> None:
 
 
 def tighten_folder(path: str) -> None:
-    """Take everybody else's rights from the folder at `path`, if it is there. Raises `OSError` if it is not ours."""
+    """Take all other users' rights from the folder at `path`, if it is there. Raises `OSError` if it is not ours."""
     with suppress(FileNotFoundError):
         if os.stat(path).st_mode & _OTHERS:
             os.chmod(path, FOLDER_MODE)
 
 
 def tighten_file(fd: int, mode: int) -> None:
-    """Take everybody else's rights from an open file whose mode is `mode`; another user's file is left as it is."""
+    """Take all other users' rights from an open file whose mode is `mode`; another user's file is left as it is."""
     if mode & _OTHERS:
         with suppress(PermissionError):
             os.fchmod(fd, FILE_MODE)

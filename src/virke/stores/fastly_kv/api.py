@@ -3,11 +3,11 @@
 Knows the vendor's paths, headers and statuses; does not know registers, blobs or prefixes.
 
 1. A read is repeated when it was refused, failed or stayed without an answer: it changes nothing.
-2. A write is repeated only when it was surely not applied: it never left (`NotSent`), or it got a 429. Any other
+2. A write is repeated only when it was definitely not applied: it never left (`NotSent`), or it got a 429. Any other
    trouble is `Lost`, and is never sent again from here: whoever sent it must first look what happened.
    A swap of what is there is not repeated after a 429 either: whoever commits keeps the pace of that key (core/pace).
 3. Every repetition is bounded in number and in time, and waits twice as long as the one before, with jitter.
-4. A status that nobody promised is never taken for success: 200, 201 and 204 are, no others.
+4. A status that the API does not promise is never taken for success: 200, 201 and 204 are, no others.
 5. The token is in one request header and nowhere else: what the server says is quoted only without it.
 """
 
@@ -75,7 +75,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of an item without its bytes; `modified_ms` is None if nothing told it."""
+    """What is known of an item without its bytes; `modified_ms` is None if no answer had it."""
 
     size_bytes: int
     modified_ms: int | None
@@ -142,7 +142,7 @@ class FastlyApi:
     # Writing
 
     def put(self, key: str, data: bytes, base: Generation | None, metadata: str) -> SwapOutcome:
-        """Write `key` if its generation is `base` (None: create it). Raises `Unavailable` only if surely not applied.
+        """Write `key` if its generation is `base` (None: create it). Raises `Unavailable` only if definitely not applied.
 
         `Denied`, `NotFound`, `TooLarge` and `Invalid` say the same: the server refused.
         """

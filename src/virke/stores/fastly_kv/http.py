@@ -42,7 +42,7 @@ _progress: Final = threading.local()
 
 
 class NotSent(Exception):
-    """The request never left: the server has surely not carried it out."""
+    """The request never left: the server has definitely not carried it out."""
 
 
 class NoAnswer(Exception):
@@ -119,7 +119,7 @@ class HttpClient:
         """Send one request, once. `path` (with its query) is added to the base, and is percent-encoded already.
 
         Raises:
-            NotSent: surely not carried out. NoAnswer: perhaps carried out.
+            NotSent: definitely not carried out. NoAnswer: perhaps carried out.
         """
         sent = dict(headers or {})
         if body is not None:

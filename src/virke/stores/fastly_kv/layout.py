@@ -1,4 +1,4 @@
-"""How a database lies in a Fastly KV Store: the names of its items and their sizes.
+"""How a database is laid out in a Fastly KV Store: the names of its items and their sizes.
 
 Pure. What reaches the store by its REST API and what runs next to it use the same, so each reads what the other wrote.
 """

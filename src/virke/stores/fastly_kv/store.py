@@ -3,7 +3,7 @@
     fastly-kv://STORE_ID[/prefix][?api=https://api.fastly.com&timeout_s=10]
     PREFIX/register/KEY   the register's values       PREFIX/blobs/KEY   the objects
 
-Knows which request means which call; when a request is repeated is `api`'s matter. Over REST a write is a
+Knows which request means which call; `api` decides when a request is repeated. Over REST a write is a
 compare-and-swap at the vendor, but a read may be answered from a cache that is behind, usually for less than a
 second, with no bound that the vendor would publish. So both parts say that they are eventual, and:
 
@@ -97,14 +97,14 @@ class FastlyRegister:
         if item is None:
             return Absent()
         if item.generation is None:
-            raise Unavailable(f"Fastly KV told no generation of {key!r}; is this its API?", is_answer=True)
+            raise Unavailable(f"Fastly KV gave no generation of {key!r}; is this its API?", is_answer=True)
         return Unchanged() if item.generation == known else Record(item.data, item.generation)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         """Replace `key` if its generation is `base` (None: create it).
 
         Raises:
-            Unavailable: the server refuses for now, or can't be reached; surely not applied.
+            Unavailable: the server refuses for now, or can't be reached; definitely not applied.
             Denied: the token is not accepted. NotFound: the KV store does not exist. TooLarge: more than 25 MB.
         """
         name = item_name(self._space, key)
@@ -150,7 +150,7 @@ class FastlyBlobs:
         """Write one object.
 
         Raises:
-            Unavailable, Denied, NotFound: see `FastlyRegister.swap`; surely not applied.
+            Unavailable, Denied, NotFound: see `FastlyRegister.swap`; definitely not applied.
             Exists, TooLarge, Invalid: see B2, B8, B7.
         """
         name = item_name(self._space, key)
@@ -271,7 +271,7 @@ def fastly_kv_store(
 
 
 def _parsed(url: str) -> _Place:
-    """What `url` says. No error shows its user, host or options: somebody may have written a token into it."""
+    """What `url` says. No error shows its user, host or options: its author may have written a token into it."""
     parts = _split(url)
     if parts is None or parts.scheme != FASTLY_SCHEME or not _STORE_ID.fullmatch(parts.netloc) or parts.fragment:
         raise Invalid(f"the Fastly KV URL is not understood; {_HOW}")
@@ -290,7 +290,7 @@ def _parsed(url: str) -> _Place:
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        return parts if parts.port != 0 else None  # `port` raises where it is no number
+        return parts if parts.port != 0 else None  # `port` raises where it is not a number
     except ValueError:
         return None
 

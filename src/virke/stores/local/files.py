@@ -5,7 +5,7 @@ Knows the file system, and nothing of registers. POSIX only: it needs hard links
 1. An object is written to a temporary file, synced, then linked to its name. `link` never overwrites,
    so two writers of one key can't replace each other, and no reader sees a part of an object.
 2. `Stored` is answered after the directory, and each directory above it up to the store's folder, was synced.
-3. Temporary files lie in `tmp/`, beside `objects/`; nothing there is ever listed or read. A temporary file
+3. Temporary files are in `tmp/`, next to `objects/`; nothing there is ever listed or read. A temporary file
    that was removed under its writer makes the put fail, so removing old ones needs no lock. It is done at the first
    put of a process, and by `tidy`.
 4. A key's file name is made of characters that mean the same on every file system: a capital is `%xx`
@@ -38,7 +38,7 @@ from virke.stores.base import Consistency, Listed, Range, bounds, check_key, che
 OBJECTS: Final = "objects"
 TEMPS: Final = "tmp"
 TEMP_AGE_MS: Final = 24 * 3_600_000
-"""A temporary file that was not written to for so long is nobody's any more."""
+"""A temporary file that was not written to for so long has no writer any more."""
 _NAME_CHARS_MAX: Final = 200
 _NAMES_KEPT: Final = 1024
 _SYNCED_MAX: Final = 4096

@@ -40,7 +40,7 @@ KV_FILE: Final = "kv.sqlite"
 LOCK_FILE: Final = "kv.lock"
 APPLICATION_ID: Final = 0x56_52_4B_31
 FORMAT_VERSION: Final = 2
-"""1: without stamps. Who changes such a file makes it a 2 first, so that no older Virke changes it without them."""
+"""1: without stamps. A process that changes such a file makes it a 2 first, so that no older Virke changes it without them."""
 LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_RETRY_S: Final = 0.0002
 END_TIMEOUT_S: Final = 1.0

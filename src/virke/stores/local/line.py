@@ -36,7 +36,7 @@ PLACES: Final = 5
 _PAUSE_S: Final = 0.0002
 _PAUSE_MAX_S: Final = 0.005
 _PAUSE_SHARE: Final = 0.1
-"""How much longer than it took already a wait may take because nobody looked."""
+"""How much longer than it took already a wait may take because no process looked."""
 
 
 class FileLine:

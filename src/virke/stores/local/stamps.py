@@ -64,7 +64,7 @@ class Stamps:
         self._check_at = 0.0
 
     def prepare(self, *, is_new: bool) -> None:
-        """Map the file at the path, making it if need be; `is_new`: so is the store, and nobody reads it yet.
+        """Map the file at the path, making it if need be; `is_new`: so is the store, and no process reads it yet.
 
         Raises:
             OSError: it can't be mapped for writing; then nothing may be changed.

@@ -7,14 +7,14 @@
     folder/kv.stamps   which keys changed, for who has read them (`stamps`)
     folder/line/       the queue of those who write (`line`)
 
-Knows which statement means which call; how a statement becomes durable is `kv`'s matter.
+Knows which statement means which call; `kv` knows how a statement becomes durable.
 
 1. Each change of the register is one statement with the base generation in its WHERE clause.
 2. A generation is 128 random bits, so it repeats neither for a key that was deleted and made again,
    nor in a folder that was restored from a copy.
 3. Opening with `create=False`, and reading, leave no trace on the disk.
 4. What is opened twice in one process (`shared_local_store`) has one set of open files, which are closed when the last
-   one who uses them is gone; forks and threads are `kv`'s and `line`'s matter.
+   one who uses them is gone; `kv` and `line` see to forks and threads.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class LocalRegister:
             case []:
                 return Absent()
             case _:
-                raise Corrupt(f"register {key!r} is no bytes", key=key)
+                raise Corrupt(f"register {key!r} is not bytes", key=key)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         """Replace `key` if its generation is `base` (None: create it).
@@ -262,7 +262,7 @@ def local_store(
     Without it a folder that is not there reads as an empty store, and writing raises `NotFound`.
 
     Raises:
-        UsageError: it is a file, or would lie below one.
+        UsageError: it is a file, or would be below one.
         Unavailable: the folder can't be made.
     """
     folder = _checked(folder, create=create, system=system)

@@ -3,8 +3,8 @@
 The only file that imports obstore. Knows options, credentials and the vendors' errors; knows no registers and no blobs.
 
 1. No request is ever sent twice by the client: its own retries are off.
-2. A request that no connection took, and one that was answered with 3xx, 4xx, 501 or SlowDown, was surely not applied:
-   `Unavailable` (or `Denied`, `NotFound`). Anything else that is no answer proves nothing. 429 and SlowDown say that
+2. A request that no connection took, and one that was answered with 3xx, 4xx, 501 or SlowDown, was definitely not applied:
+   `Unavailable` (or `Denied`, `NotFound`). Anything else that is not an answer proves nothing. 429 and SlowDown say that
    requests come too fast (`RateLimited`); what the server says about when again is not in the library's errors.
 3. The library panics where it can't send something (a Rust `panic!`, no `Exception` in Python). That is made an error
    like others, which proves nothing either; whatever is known to cause it is refused before.
@@ -237,7 +237,7 @@ def _together(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status that an error tells of; 0 for none."""
+    """The HTTP status that an error carries; 0 for none."""
     found = _STATUS.search(str(error))
     return int(found[1]) if found else 0
 
@@ -250,7 +250,7 @@ def absent(error: FileNotFoundError, key: str) -> Absent:
 
 
 def unless_sure(error: Exception, what: str) -> VirkeError:
-    """The translated error, to be told as `Lost`; raises it if the request was surely not applied (invariant 2)."""
+    """The translated error, to be returned as `Lost`; raises it if the request was definitely not applied (invariant 2)."""
     made = translated(error, what)
     status = status_of(error)
     is_no = 300 <= status < 500 or status == 501 or is_too_fast(error)

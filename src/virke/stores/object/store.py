@@ -1,6 +1,6 @@
 """Object storage: S3 and whatever speaks it, Google Cloud Storage and Azure, through obstore.
 
-Knows keys and conditional requests; what a URL means is `url`'s matter, how requests are sent and what their errors
+Knows keys and conditional requests; `url` knows what a URL means, how requests are sent and what their errors
 mean `client`'s. Knows no pages.
 
 A register's value is an object `MAGIC | kind | nonce | data`. On some stores the ETag is a hash of the bytes, so the
@@ -8,8 +8,8 @@ nonce, fresh for each send, is what makes a generation never repeat (R4). Object
 a removed register stays as a tombstone of 21 bytes (kind 1), which reads as `Absent` and is replaced by a creation.
 
 1. A swap is one PUT with `If-None-Match: *` or `If-Match`; 412 is `Mismatch`, 409 is a race that the store called off:
-   surely not applied. No write is sent twice from here.
-2. A write that was surely not applied raises; any other that got no answer is `Lost` (`client`, invariant 2).
+   definitely not applied. No write is sent twice from here.
+2. A write that was definitely not applied raises; any other that got no answer is `Lost` (`client`, invariant 2).
 3. An object is created, never replaced (B2), where the store can be asked that; else its key alone, which no other
    writer has, keeps it (`create_only=False`).
 4. Where the server fails, the read of a register is repeated here; that of an object by the engine.
@@ -180,7 +180,7 @@ def _sealed(kind: int, data: bytes) -> bytes:
 def _opened(stored: bytes, key: str) -> tuple[int, bytes]:
     """Kind and data of a register's object. Raises `Corrupt`."""
     if len(stored) < _ENVELOPE.size or stored[:4] != _MAGIC or stored[4] not in (_VALUE, _TOMBSTONE):
-        raise Corrupt(f"register {key!r}: the object under its key is no register's", key=key)
+        raise Corrupt(f"register {key!r}: the object under its key is not a register", key=key)
     return stored[4], stored[_ENVELOPE.size :]
 
 

@@ -6,7 +6,7 @@ Knows names of options, and the vendor's variables that stand in for them; opens
    some is refused, because URLs are printed.
 2. An option that is not known is an error that lists the known ones. So is a value that the client could not send:
    it ends the thread that it works in (a Rust panic) instead of refusing it. No message shows such a value.
-3. However a place is written, its `url` is one. `name` is the place alone, not how it is asked: what is kept beside a
+3. However a place is written, its `url` is one. `name` is the place alone, not how it is asked: what is kept next to a
    database (a journal of deferred writes) is found again when an option like `region` changes.
 4. A variable of the environment that decides which server is asked is part of the place, like the option.
 """
@@ -65,7 +65,7 @@ _SENDABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 TIMEOUT_S: Final = 30.0
 PREFIX_BYTES_MAX: Final = 1024 - 1 - KEY_BYTES_MAX
 _NO_CONDITIONS: Final = ".object.fastlystorage.app"
-"""Hosts that document no conditional PUT; what lies there is immutable, its root elsewhere."""
+"""Hosts that document no conditional PUT; what is stored there is immutable, its root elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def checked(option: str, value: str, named: str | None = None) -> str:
     """The value of an option, or of what it is `named` elsewhere, if the client can send it; addresses in one form.
 
     Raises:
-        UsageError: it is empty, is not printable ASCII, has a space at an end, or is no address of a server.
+        UsageError: it is empty, is not printable ASCII, has a space at an end, or is not the address of a server.
     """
     named = named or option
     if not _SENDABLE.fullmatch(value):

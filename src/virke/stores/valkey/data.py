@@ -4,7 +4,7 @@
     <prefix>:b:<key>   an object: when it was written (8 bytes, big-endian, Unix milliseconds), then its data
     <prefix>:f         written to, so that an acknowledgement covers what was only read
 
-Knows commands and their answers. How they travel and what errors mean is told by a `Server`.
+Knows commands and their answers. A `Server` says how they travel and what errors mean.
 
 1. Each change of a record is one script with one writing command, so it is applied whole or not at all.
 2. A generation is 128 random bits drawn here, so it never repeats, whatever was deleted, restored or failed over.
@@ -64,7 +64,7 @@ redis.call('DEL', KEYS[1])
 return 1
 """)
 _PRIMARY: Final[Command] = ("WAIT", 0, 0)
-"""Waits for nobody, but a replica answers it with an error (rule 4)."""
+"""Waits for no replica, but a replica answers it with an error (rule 4)."""
 
 
 class ValkeyRegister:
@@ -85,7 +85,7 @@ class ValkeyRegister:
 
         Raises:
             Unavailable: no answer, the server is a replica, or too few servers have the record yet (see `Waits`).
-            Denied: the server does not let us. Corrupt: what is there is no record.
+            Denied: the server does not let us. Corrupt: what is there is not a record.
         """
         name = self._space + check_key(key)
         if not self._waits.commands:
@@ -104,7 +104,7 @@ class ValkeyRegister:
 
         Raises:
             Unavailable: no connection, or the server refused it (memory full, read-only, loading, too few replicas).
-            Denied: the server does not let us. Corrupt: what is there is no record. Nothing was changed by any.
+            Denied: the server does not let us. Corrupt: what is there is not a record. Nothing was changed by any.
         """
         generation = Generation(secrets.token_hex(16))
         wanted = "" if base is None else f"={base}"
@@ -149,7 +149,7 @@ def _outcome(key: str, found: object) -> ReadOutcome:
         case [bytes(generation), bytes(data)]:
             return Record(data, Generation(generation.decode("ascii", "backslashreplace")))
         case _:
-            raise Corrupt(f"register {key!r} is no record", key=key)
+            raise Corrupt(f"register {key!r} is not a record", key=key)
 
 
 class ValkeyBlobs:
@@ -267,7 +267,7 @@ def _ends(asked: Range) -> tuple[int, int]:
 
 def _size(key: str, size_bytes: int) -> int:
     if size_bytes < _HEADER.size:
-        raise Corrupt(f"object {key!r} is no object of Virke", key=key)
+        raise Corrupt(f"object {key!r} was not written by Virke", key=key)
     return size_bytes - _HEADER.size
 
 

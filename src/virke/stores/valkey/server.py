@@ -5,7 +5,7 @@ Knows commands, scripts and acknowledgements; knows no keys. `valkey` is the ser
 1. With a wait option nothing is answered that could still vanish: neither a write, nor a record that the reader does
    not know yet, before as many servers as asked have it. The commit protocol reads the root after `Lost`; a read that
    did not wait would let it take for committed what only the primary's memory holds.
-2. A server tells its replicas and its log of all writes in order, so that waiting for one of them waits for all that
+2. A server reports all writes to its replicas and its log in order, so that waiting for one of them waits for all that
    came before. A reader writes for that purpose alone (`Waits.fence`).
 """
 
@@ -78,7 +78,7 @@ class Waits:
         return [("SET", f"{self.address.prefix}:f", b"")] if self.commands else []
 
     def missing(self, answers: Sequence[object]) -> str:
-        """Who did not have it in time, by the answers to `commands`; "" if nobody is missing."""
+        """Those that did not have it in time, by the answers to `commands`; "" if none is missing."""
         at = self.address
         for command, answer in zip(self.commands, answers, strict=True):
             match command[0], answer:

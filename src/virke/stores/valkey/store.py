@@ -1,7 +1,7 @@
 """A Valkey (or Redis) server as a store: its connections, and what its errors mean.
 
 Knows the library and the server's ways to say no. What is kept under which key, and by which commands, is
-`data`'s matter; the URL is `url`'s. What the server's settings do to durability is told in
+`data`'s matter; the URL is `url`'s. What the server's settings do to durability is said in
 `docs/stores/valkey.md`; in one sentence: what was answered survives the server only as far as its log on disk and its
 replicas had it, and `wait_replicas` and `wait_aof` make every answer wait for them.
 
@@ -10,7 +10,7 @@ replicas had it, and `wait_replicas` and `wait_aof` make every answer wait for t
 2. Requests that are made together travel together: one round trip.
 3. A connection whose answers were not all read is closed, so no answer is ever taken for another's.
 4. Opening a store connects to nothing. A thread that finds no free connection makes one; a process that was forked
-   makes its own. When nobody holds the store any more, its connections are closed.
+   makes its own. When no caller holds the store any more, its connections are closed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _DENIED: Final = frozenset({"DENIED", "ACL"})
 _REFUSED: Final = frozenset(
     "MISCONF NOREPLICAS BUSY MASTERDOWN CLUSTERDOWN MOVED ASK TRYAGAIN CROSSSLOT unknown".split()
 )
-"""First words of answers to what was not carried out, beside those that the library has classes for.
+"""First words of answers to what was not carried out, besides those that the library has classes for.
 
 The log or snapshot on disk fails, too few replicas, another script does not end, a replica without a primary, a node
 of a cluster that has not this key, a command that does not exist. The server checks each before it runs a command, or
@@ -103,7 +103,7 @@ class _Server:
             valkey_connect_func=None if says_hello else _greet,
             **tls,
         )
-        # Kept alive by this, the pool is no part of whatever cycle the server is in, and closes its sockets in order.
+        # Kept alive by this, the pool is not part of whatever cycle the server is in, and closes its sockets in order.
         weakref.finalize(self, self._pool.disconnect)
 
     def ask(self, commands: Sequence[Command]) -> list[object]:
@@ -149,7 +149,7 @@ class _Server:
             raise self._refusal(error) or Unavailable(f"no connection to {self._name}: {error}") from error
 
     def _refusal(self, error: Exception) -> VirkeError | None:
-        """What an answer means that says that nothing was done; None if it does not surely say so."""
+        """What an answer means that says that nothing was done; None if it does not say so for certain so."""
         code = str(error).partition(" ")[0]
         if isinstance(error, AuthenticationError | NoPermissionError) or code in _DENIED:
             return Denied(f"{self._name} refused it: {error}")
@@ -175,7 +175,7 @@ def _answers(wire: _Wire, count: int) -> list[object]:
 def valkey_store(url: str, *, kv_bytes_max: int = KV_BYTES_MAX) -> Store:
     """The store that `url` names; see `docs/stores/valkey.md` for its options. Nothing is sent yet.
 
-    Its `url` tells the place: without the password, and without the options that change no data.
+    Its `url` names the place: without the password, and without the options that change no data.
 
     Raises:
         UsageError: the URL, or an option in it, is not understood.

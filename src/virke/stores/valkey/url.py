@@ -2,11 +2,11 @@
 
     valkey://[user:password@]host[:port]/[db][?option=value&…]      valkeys:// with TLS; redis:// and rediss:// are the same
 
-Knows text only. What the options do is `valkey`'s matter.
+Knows text only. `valkey` knows what the options do.
 
-1. What is not understood is `UsageError`, never a guess, and the message tells what is known.
+1. What is not understood is `UsageError`, never a guess, and the message lists what is known.
 2. No message and no `str` shows a password.
-3. `Address.place` depends on the place and on who asks, `Address.name` on the place alone: what is kept beside a
+3. `Address.place` depends on the place and on who asks, `Address.name` on the place alone: what is kept next to a
    database (a journal of deferred writes) is found again when a user, a password or a timeout changes.
 """
 
@@ -80,7 +80,7 @@ def parse_address(url: str) -> Address:
     """What `url` says.
 
     Raises:
-        UsageError: another scheme, no host, a port or database that is no number, an option that is not known, given
+        UsageError: another scheme, no host, a port or database that is not a number, an option that is not known, given
             twice or has a wrong value, or waits that end after the timeout.
     """
     try:
