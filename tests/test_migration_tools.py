@@ -110,7 +110,7 @@ def test_a_migration_by_time_before_an_applied_one_is_refused(database: Database
         ({"V1__init.sql": "CREATE TABLE a(x);"}, "V1__init.sql is named as Flyway does: call it 001_name.sql"),
         ({"1_a.sql": "-- migrate:up transaction:false\nCREATE TABLE a(x);"}, "1_a.sql asks dbmate to run it without a tra"),
         ({"1_a.sql": "-- +goose NO TRANSACTION\n-- +goose Up\nCREATE TABLE a(x);"}, "1_a.sql asks goose to run it without"),
-        ({"1_a.sql": "-- migrate:down\nDROP TABLE a;\n-- migrate:up\nCREATE TABLE a(x);"}, "no file of dbmate: it takes one"),
+        ({"1_a.sql": "-- migrate:down\nDROP TABLE a;\n-- migrate:up\nCREATE TABLE a(x);"}, "not a file of dbmate: it takes one"),
         ({"1_a.up.sql": "", "1_a.sql": "CREATE TABLE a(x);"}, "there are two texts for 1_a.sql"),
         ({"1_a.down.sql": "DROP TABLE a;"}, "1_a.undo.sql undoes nothing"),
         ({"0001_initial.py": "", "__init__.py": ""}, r"programs in Python \(Alembic, Django\), like 0001_initial.py"),

@@ -308,9 +308,9 @@ def test_what_only_added_is_undone_exactly(database: Database, tmp_path: Path, s
 def test_what_took_something_away_is_not_undone_without_a_file(database: Database, tmp_path: Path, sql: str) -> None:
     before_undo(database, tmp_path, sql)
     after = schema_of(database)
-    with pytest.raises(Invalid, match=r"write 002_b\.undo\.sql beside it"):
+    with pytest.raises(Invalid, match=r"write 002_b\.undo\.sql next to it"):
         undo(database, tmp_path)
-    with pytest.raises(Invalid, match=r"write 002_b\.undo\.sql beside it"):
+    with pytest.raises(Invalid, match=r"write 002_b\.undo\.sql next to it"):
         undo(database, tmp_path, steps=2)
     assert schema_of(database) == after
 

@@ -53,7 +53,7 @@ _EPOCH = re.compile(r"[0-9a-f]{8}-")
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What these protocols are told of the world: the database's name, the store's tiers, ids and the time."""
+    """What these protocols know of the world: the database's name, the store's tiers, ids and the time."""
 
     name: str
     tiers: Sequence[Tier]
@@ -123,7 +123,7 @@ def _birth_epoch(register: Record | Absent, source: Root, name: str, branch: str
     found = decode_record(register.data, name)
     if isinstance(found, Root) and found.database_id == source.database_id:
         raise Exists(f"branch {branch!r} of {name!r} exists already")
-    return Epoch(found.epoch + 1)  # over a tombstone, or what a database of this name left behind that is no more
+    return Epoch(found.epoch + 1)  # over a tombstone, or what a database of this name left behind that no longer exists
 
 
 def _pin_of(root: Root, branch: str) -> Pin | None:
@@ -170,7 +170,7 @@ def _was_deleted(pin: Pin) -> Conflict:
 
 
 def _is_fenced(world: World, source: Root, pin: Pin) -> Generator[Effect, Outcome, bool]:
-    """Whether the branch of `pin` was kept from coming: what the pin held may be gone then, and that is no damage."""
+    """Whether the branch of `pin` was kept from coming: what the pin held may be gone then, and that is not damage."""
     seen = yield from read_record(root_key(world.name, pin.name))
     return _hold(source, pin, seen, world.name) is Hold.DEAD
 

@@ -73,7 +73,7 @@ def step(
     """Take the step behind `before`; the link that it put. What is `known` is not read.
 
     Raises:
-        Exists: somebody else took it. Unavailable: a part could not be read or stored. Corrupt: an input is damaged.
+        Exists: another process took it. Unavailable: a part could not be read or stored. Corrupt: an input is damaged.
     """
     assert before.identity in (None, chain.identity), "a link goes on from one of its own chain"
     taking = _Step(chain, indexes, before, bounds, known=known)

@@ -75,7 +75,7 @@ class Change:
 
 
 def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
-    """`root` after the commit of `change`, but for its pages."""
+    """`root` after the commit of `change`, except for its pages."""
     return _next(root, _next_head(root, commit_id, change), change, segments=root.segments, inline=root.inline)
 
 
@@ -161,7 +161,7 @@ def may_go_on(base: Root, now: Root) -> bool:
 
 
 def may_have_answered(base: Root, now: Root) -> bool:
-    """Whether keyed requests were answered since `base`, as far as the ring tells; perhaps one that is to be committed."""
+    """Whether keyed requests were answered since `base`, as far as the ring shows; perhaps one that is to be committed."""
     passed = now.head.version - base.head.version
     return not 0 < passed <= len(now.ring) or any(entry.answers for entry in now.ring[-passed:])
 

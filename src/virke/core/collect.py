@@ -135,7 +135,7 @@ def _mark_history(root: Root) -> Generator[Effect, Outcome, Marked]:
 def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
     """The first observation: a horizon that lets more go, or None if history is as long as it should be.
 
-    `marked` may be of an older root: commits that came since only add to what is needed, and the sweep walks anew.
+    `marked` may be of an older root: commits that came since only add to what is needed, and the sweep walks again.
     """
     horizon = root.horizon
     if horizon.is_pending:  # a grace period that seems to begin in a year begins now
@@ -170,7 +170,7 @@ def _seen_ms(root: Root, marked: Marked, now_ms: int) -> int:
 
 
 def may_be_due(root: Root, now_ms: int, grace_ms: int) -> bool:
-    """False if the root alone tells that there is nothing to sweep or to advance: then the walk can be spared."""
+    """False if the root alone shows that there is nothing to sweep or to advance: then the walk can be spared."""
     if root.horizon.is_pending:
         return may_sweep(root, now_ms, grace_ms) or is_ahead(root.horizon.since_ms, now_ms)
     return not now_ms - root.settings.history_days * DAY_MS < root.created_ms <= now_ms + SKEW_MS

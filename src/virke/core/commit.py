@@ -21,7 +21,7 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
    forgot commits. On a linearizable register that includes any version below the base. Nothing is deleted then: what was
    forgotten may be brought back, and objects may be needed by it.
 11. A swap that came too soon for the store's rate (`Paced`) is not a send, and losing the race meanwhile is not a try: the
-   caller is told `TooSoon`, and plans anew with all that waits by then. What can't be planned anew, because it was
+   caller gets `TooSoon`, and plans again with all that waits by then. What can't be planned again, because it was
    uploaded or because an earlier request may have been applied, waits here for its slot and is sent again.
 12. A tombstone of the base's epoch, or of a later one, ends this life of the branch: gone. An older one is a stale read.
 13. A store that is known to be down (`Refused.is_down`) when a commit begins is not waited for. One that goes down in the
@@ -103,19 +103,19 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The store did not take it; surely not applied."""
+    """The store did not take it; definitely not applied."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The database was deleted (and perhaps created anew) since the base was read."""
+    """The database was deleted (and perhaps created again) since the base was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class TooSoon:
-    """The store took no swap at this moment, for its rate; surely not applied.
+    """The store took no swap at this moment, for its rate; definitely not applied.
 
     `at` is the root as read since then, the base or a later one; None if the store did not show it.
     """

@@ -1,11 +1,11 @@
-"""What the pure protocols ask of the outside world, and what they are told.
+"""What the pure protocols ask of the outside world, and what it answers.
 
 Pure. A protocol is a generator that yields effects and is sent outcomes; the driver
 (`engine/driver.py`), the explorer and the edge guest all perform the same effects.
 
 1. A swap has three outcomes and never a bool: `Swapped`, `Mismatch`, `Lost`. `Lost` means
    "not known to have happened, not known not to have happened".
-2. A `Mismatch` is no proof of a lost race: it may be the answer to a repeat of our own success.
+2. A `Mismatch` does not prove a lost race: it may be the answer to a repeat of our own success.
 3. A generation is opaque. It may be compared for equality by the store only.
 """
 
@@ -19,7 +19,7 @@ Generation = NewType("Generation", str)
 
 
 class Tier(Enum):
-    """Where a segment's parts lie: in the KV store or in object storage."""
+    """Where a segment's parts are: in the KV store or in object storage."""
 
     KV = "kv"
     OBJECT = "object"
@@ -67,7 +67,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The store says no, or never got the request: surely not applied. `is_down`: it is of no use to repeat it at once."""
+    """The store says no, or never got the request: definitely not applied. `is_down`: it is of no use to repeat it at once."""
 
     reason: str
     is_down: bool = False
@@ -75,7 +75,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Paced:
-    """The store takes only so many swaps of one key a second, and this one came too soon: surely not applied.
+    """The store takes only so many swaps of one key a second, and this one came too soon: definitely not applied.
 
     `retry_after_s` is what the store itself says, None if it says nothing.
     """

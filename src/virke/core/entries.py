@@ -3,7 +3,7 @@
 Pure. Byte layout: docs/format.md. A block is decoded whole, a frame of it is made when it is asked for.
 
 1. Pages ascend within a block, and no page is in two frames.
-2. Of format 2 the frames of a block are in one part, one after another, so that only their lengths are told.
+2. Of format 2 the frames of a block are in one part, one after another, so that only their lengths are written.
 3. Nothing is allocated before its size was checked against the bytes that are there.
 """
 
@@ -37,7 +37,7 @@ Found = tuple[Frame, int]
 class Block(NamedTuple):
     """A run of frame entries of one group: its span of pages, and how its entries are encoded.
 
-    `part` and `start` are where its first frame is; of format 1 they are not told, and -1.
+    `part` and `start` are where its first frame is; format 1 does not say, and they are -1.
     """
 
     first: PageNo

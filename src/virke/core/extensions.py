@@ -3,7 +3,7 @@
 Pure. Byte layout: docs/format.md.
 
 1. An unknown extension is kept as it is. An unknown one that is critical makes its root unreadable, and says so.
-2. `RESTORES` is only told to people: whoever does not know it, or can't read it, loses nothing else.
+2. `RESTORES` is only shown to people: a reader that does not know it, or can't read it, loses nothing else.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Pure. Byte layout: docs/format.md; golden bytes: vectors/. Knows heads, blocks a
 1. Groups ascend by version; the newest group at or below a version that has the page wins.
 2. Blocks are decoded only when a page in their span is asked for.
 3. The entries of a block may be in the part that has their frames, and the tables of a very large index in parts of their
-   own. Whoever needs what is not here is told where it is (`Away`), reads it, and hands it in (`take`).
+   own. A caller that needs what is not here learns where it is (`Away`), reads it, and hands it in (`take`).
 4. No index names more bytes than its parts can hold.
 """
 
@@ -378,7 +378,7 @@ def decode_index(data: bytes, ref: Ref) -> Index | Stub:
     if (found := source.u16()) not in FORMATS:
         raise source.fail(f"format version {found} is not known to this Virke (knows {FORMAT}); upgrade it")
     if read_identity(source) != ref.identity:
-        raise source.fail("another segment lies under this key")
+        raise source.fail("another segment is under this key")
     inputs = tuple(read_ref(source) for _ in range(source.count(50)))
     rest = data[len(data) - 4 - source.left : len(data) - 4]
     if found == 1:

@@ -1,6 +1,6 @@
 """When to send the next swap to a store that takes only so many a second to one key (decision 0014, rules Q1-Q6).
 
-Pure: a value that is told what happened and when (monotonic seconds), and says what to do next: send, look, or sleep.
+Pure: a value that takes in what happened and when (monotonic seconds), and says what to do next: send, look, or sleep.
 
 1. Nothing is held back until the store refuses a swap for its rate. From then on the gap between two accepted swaps is
    kept: of whichever process the last one was, for they share the register.
@@ -9,7 +9,7 @@ Pure: a value that is told what happened and when (monotonic seconds), and says 
    a process whose gap is too long learns from the commits that it sees: else it would never come first.
 3. A refused swap that finds the root moved was a collision: another process was faster, and the gap is right as it is.
 4. Several processes take turns, the one that committed longest ago first. Each commit id ends in a tag of its process,
-   so the ring says who that is. Who comes later in that order waits longer, looks whether somebody came first, and so
+   so the ring says who that is. Who comes later in that order waits longer, looks whether another came first, and so
    learns of a commit without a refusal.
 5. At every eighth version those that are in the order leave room for a process that is not in it yet.
 6. `step` never says `Send` before the last look was begun at the time of the send, where there are others.

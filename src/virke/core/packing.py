@@ -105,7 +105,7 @@ class SegmentWriter:
     def begin_hot(self) -> Iterator[tuple[str, bytes]]:
         """What comes now is best next to the index, and its entries in it; yields a finished part, if any.
 
-        Hot pages lie among all others, so every lookup of a page that is not hot has to see that it is not among them.
+        Hot pages are among all others, so every lookup of a page that is not hot has to see that it is not among them.
         """
         self._is_hot = True
         if self._is_whole and len(self._buffer) > self._part_bytes * HOT_ROOM_SHARE:

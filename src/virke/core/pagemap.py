@@ -1,4 +1,4 @@
-"""The page map: page → where its bytes lie, as of one version.
+"""The page map: page → where its bytes are, as of one version.
 
 Pure and immutable once built. Knows roots and indexes; reads nothing.
 
@@ -22,7 +22,7 @@ from virke.errors import Corrupt
 
 @dataclass(frozen=True, slots=True)
 class InRoot:
-    """The page's frame lies in the root itself."""
+    """The page's frame is in the root itself."""
 
     commit: Inline
     frame: Frame
@@ -31,7 +31,7 @@ class InRoot:
 
 @dataclass(frozen=True, slots=True)
 class InSegment:
-    """The page's frame lies in a segment."""
+    """The page's frame is in a segment."""
 
     ref: Ref
     index: Index
@@ -81,7 +81,7 @@ class PageMap:
         return not self._segments or self._segments[0][0].hi <= self.head.version
 
     def locate(self, page: PageNo) -> Place:
-        """Where `page` lies.
+        """Where `page` is.
 
         Raises:
             Corrupt: nowhere, although the database has that many pages. Away: entries that say so are not here.
@@ -104,7 +104,7 @@ class PageMap:
         raise Corrupt(f"page {page} of {self.head.page_count} is in no segment")
 
     def changed_since(self, other: PageMap) -> set[PageNo]:
-        """Pages that lie elsewhere in `other`; only meaningful when both maps share most segments."""
+        """Pages that are elsewhere in `other`; only meaningful when both maps share most segments."""
         mine, theirs = self._places(), other._places()
         return {page for page, place in mine.items() if theirs.get(page) != place}
 

@@ -2,7 +2,7 @@
 
 Pure. Byte layout: docs/format.md. Knows no segments: what a pin keeps is worked out by core/collect.py.
 
-1. A branch of one name may live several times. Its birth epoch tells its lives apart: a later life has a higher one,
+1. A branch of one name may live several times. Its birth epoch distinguishes its lives: a later life has a higher one,
    and every epoch that it reaches is lower than the birth epoch of the next.
 2. A pin is in the root of the branch that is held. It names the pinned version, and the version of the swap that
    brought the pin: what was merged after that swap is read through its inputs, so no list of segments is needed.

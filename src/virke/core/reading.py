@@ -3,7 +3,7 @@
 Pure: a generator of effects. Knows neither what the bytes mean nor who keeps copies of them.
 
 1. A copy (a cache on disk, a CDN) may be damaged where the store is not: nothing is `Corrupt` before the store itself
-   was asked past all of them. Who keeps a copy replaces it by what came then.
+   was asked past all of them. A caller that keeps a copy replaces it by what came then.
 """
 
 from __future__ import annotations

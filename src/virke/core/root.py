@@ -7,7 +7,7 @@ knows no store.
 2. `ring[i]` is the commit of version `head.version - len(ring) + 1 + i`: the newest is last.
 3. `segments` ascend: each holds later versions than the one before. `inline` commits follow them all.
 4. No two roots have equal bytes: the commit id of each swap is in them.
-5. A root carries its database's name and branch: one that lies under another key is `Corrupt` (`check_place`).
+5. A root carries its database's name and branch: one that is found under another key is `Corrupt` (`check_place`).
 6. Format 2 is what is written; format 1 is read for ever, and becomes 2 with the next commit.
 7. An extension that this Virke does not know is carried along by every commit, byte for byte; one that is marked
    critical makes the root unreadable.
@@ -70,7 +70,7 @@ _TIERS: Final = (Tier.KV, Tier.OBJECT)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request with this idempotency key was told: 16 bytes of the key's hash, rows affected."""
+    """What a request with this idempotency key was answered: 16 bytes of the key's hash, rows affected."""
 
     key: bytes
     rows: int
@@ -130,7 +130,7 @@ NO_HORIZON: Final = Horizon(Version(0), Version(0), 0, Version(0), Version(0))
 
 @dataclass(frozen=True)
 class Inline:
-    """A small recent commit, carried by the root itself: its frames lie one after another in `data`."""
+    """A small recent commit, carried by the root itself: its frames follow one another in `data`."""
 
     head: Head
     frames: tuple[Frame, ...]
@@ -151,7 +151,7 @@ class Inline:
 
     @cached_property
     def places(self) -> dict[PageNo, tuple[Frame, int]]:
-        """Where each of its pages lies: the frame, and the page's place in it."""
+        """Where each of its pages is: the frame, and the page's place in it."""
         return {page: (frame, slot) for frame in self.frames for slot, page in enumerate(frame.pages)}
 
 
@@ -173,7 +173,7 @@ class Root:
     segments: tuple[Ref, ...] = ()
     inline: tuple[Inline, ...] = ()
     birth_epoch: Epoch = FIRST_EPOCH
-    """The epoch of its first root: what tells this life of the branch from earlier ones of the same name."""
+    """The epoch of its first root: what distinguishes this life of the branch from earlier ones of the same name."""
     parent: Parent | None = None
     """None for `main` alone."""
     pins: tuple[Pin, ...] = ()
@@ -190,7 +190,7 @@ class Root:
         return self.ring[at] if 0 <= at < len(self.ring) else None
 
     def answer_to(self, key: bytes) -> tuple[Version, Answer] | None:
-        """What the request with this idempotency key was told, if the ring still remembers it."""
+        """What the request with this idempotency key was answered, if the ring still remembers it."""
         for back, entry in enumerate(reversed(self.ring)):
             for answer in entry.answers:
                 if answer.key == key:
@@ -316,10 +316,10 @@ def check_place(root: Root, name: str, branch: str = MAIN_BRANCH) -> Root:
     """Return `root` if it is the one of database `name` and `branch`.
 
     Raises:
-        Corrupt: another root lies under this key.
+        Corrupt: another root is under this key.
     """
     if (root.name, root.branch) != (name, branch):
-        raise Corrupt(f"root of {name}: the root of {root.name!r}, branch {root.branch!r}, lies under this key")
+        raise Corrupt(f"root of {name}: the root of {root.name!r}, branch {root.branch!r}, is under this key")
     return root
 
 

@@ -2,7 +2,7 @@
 
 Pure: values and plans; the caller has the clocks. Turns are for liveness alone, safety is compare-and-swap's.
 
-1. A turn is a commit: a version and a commit id of its own, no pages. Without that, its swap could not be told from
+1. A turn is a commit: a version and a commit id of its own, no pages. Without that, its swap could not be distinguished from
    another's, and a lost answer would make the next commit's outcome unknown.
 2. It is taken after `LOSSES` lost races, on a root without a turn, before the SQL is run again. The swaps for it are not
    tries of the write.
@@ -158,7 +158,7 @@ def plan_turn(root: Root, claim: Claim, commit_id: CommitId, *, length_ms: int, 
 
 
 def moved_turn_only(before: Root, after: Root) -> bool:
-    """Whether nothing but turns and fences lies between two roots: what was stored for one is as good on the other."""
+    """Whether only turns and fences are between two roots: what was stored for one is as good on the other."""
     head = replace(
         after.head, version=before.head.version, commit_id=before.head.commit_id, time_ms=before.head.time_ms
     )

@@ -35,7 +35,7 @@ class Check:
 
 
 def checks_of(store: Store, add: Callable[[Latency], None]) -> Iterator[Check]:
-    """The checks that `store` has to pass, in order; `add` is told of latencies."""
+    """The checks that `store` has to pass, in order; `add` is called with latencies."""
     yield from _REGISTER
     overwrites = _declares_overwriting(store.url)
     for tier in store.blobs:
@@ -66,7 +66,7 @@ _REGISTER: Final = (
     Check(
         "create only",
         registers.create_only,
-        "Of two who create the same database, the second is told that it exists (P1).",
+        "Of two who create the same database, the second learns that it exists (P1).",
         "Creating a database would replace one that is there, and all of its writes would be lost (P1).",
     ),
     Check(
@@ -78,8 +78,8 @@ _REGISTER: Final = (
     Check(
         "stale swap",
         registers.stale_swap,
-        "A writer that lost a race is told so and runs again (P1, P3).",
-        "A writer that lost a race would wipe out the commits of the winner, and nobody would notice (P1).",
+        "A writer that lost a race learns so and runs again (P1, P3).",
+        "A writer that lost a race would wipe out the commits of the winner, unnoticed (P1).",
     ),
     Check(
         "swap of a missing key",
@@ -91,7 +91,7 @@ _REGISTER: Final = (
         "remove",
         registers.remove,
         "A database is deleted only in the state that the one who deletes it has seen (P1).",
-        "Deleting a database could take a commit with it that nobody has seen, or not delete it at all (P1).",
+        "Deleting a database could take a commit with it that no reader has seen, or not delete it at all (P1).",
     ),
     Check(
         "conditional read",
@@ -108,7 +108,7 @@ _REGISTER: Final = (
     Check(
         "list of registers",
         registers.keys_listed,
-        "`virke db list` shows every database, and garbage is told from what a branch needs (P8).",
+        "`virke db list` shows every database, and garbage is distinguished from what a branch needs (P8).",
         "Databases would be missing from lists, and what they need could be collected (P8).",
     ),
     Check(
@@ -127,12 +127,12 @@ _REGISTER: Final = (
         "stale reads",
         freshness.stale_reads,
         "Readers see a commit as soon as this store promises to show it (P5).",
-        "`strong` reads would answer old data, and nobody would know (P5).",
+        "`strong` reads would answer old data, unnoticed (P5).",
     ),
     Check(
         "stale conditional reads",
         freshness.stale_conditional_reads,
-        "Whoever knows an old state is told of the new one (P5).",
+        "A reader that knows an old state learns of the new one (P5).",
         "`strong` reads would answer old data for as long as their process knows an old state (P5).",
     ),
     Check("swap rate", measures.swap_rate, measures.RATE_HOLDS, _UNUSABLE),
@@ -145,7 +145,7 @@ _OBJECTS: Final[tuple[tuple[str, Callable[[Trial, Tier], Finding], str, str], ..
         "never changed",
         objects.never_changed,
         "Nothing replaces what a snapshot reads (P4, P7).",
-        "Pages could be replaced under a snapshot. If nobody but Virke writes there, `create_only=off` in the URL says "
+        "Pages could be replaced under a snapshot. If only Virke writes there, `create_only=off` in the URL says "
         "that you accept it (P4, P7).",
     ),
     ("ranges", objects.ranges, "A query reads exactly the pages that it needs (P4, P7).", _DAMAGED),

@@ -55,7 +55,7 @@ def examine(
     `seconds_max`.
 
     Raises:
-        Unavailable, Denied, NotFound: the store does not answer, or lets nobody in; nothing could be tried.
+        Unavailable, Denied, NotFound: the store does not answer, or refuses the credentials; nothing could be tried.
     """
     env = environment or Environment()
     counting = CountingStore(store)

@@ -88,7 +88,7 @@ def _reads(
 ) -> list[ReadOutcome]:
     answers = []
     for _ in range(READS):
-        with suppress(Unavailable):  # no answer is no old answer
+        with suppress(Unavailable):  # no answer is not an old answer
             answers.append(read(key, known))
     return answers
 
@@ -124,7 +124,7 @@ def _read_until(trial: Trial, key: str, data: bytes, _: int, *, since: float) ->
                 break
             old += 1
         except Unavailable:
-            pass  # no answer is no old answer
+            pass  # no answer is not an old answer
         if trial.is_over:
             break
         trial.pause(attempt)

@@ -1,4 +1,4 @@
-"""What is measured and not judged: latencies, swaps a second; and the store's clock beside this machine's.
+"""What is measured and not judged: latencies, swaps a second; and the store's clock compared with this machine's.
 
 Knows which calls a database makes most; knows nothing of what a good number is.
 """
@@ -41,7 +41,7 @@ _BIG_BYTES: Final = 1 << 20
 
 
 def clock(trial: Trial, tier: Tier) -> Finding:
-    """The time that a listing gives a fresh object, beside this machine's clock."""
+    """The time that a listing gives a fresh object, compared with this machine's clock."""
     key, blobs, now_ms = trial.object_key(tier), trial.blobs(tier), trial.environment.now_ms
     began_ms = now_ms()
     trial.stored(tier, key, b"tick")

@@ -20,7 +20,7 @@ from virke.stores.base import Range
 LARGE_BYTES: Final = 1 << 20
 OVERWRITES: Final = (
     "`create_only=off` is set: the store is not asked to keep objects from being replaced. Virke never writes a key "
-    "twice, so nothing is lost as long as nobody else writes into this place (P7)."
+    "twice, so nothing is lost as long as no other program writes into this place (P7)."
 )
 _RANGED_BYTES: Final = 5000
 _RANGES: Final = 32

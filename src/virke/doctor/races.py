@@ -106,7 +106,7 @@ class _Counted:
     tries: int = 0
 
     def numbers(self) -> tuple[int, int, int]:
-        """How many swaps were applied, of how many nobody can say so or not, and how many were tried."""
+        """How many swaps were applied, of how many that is unknown, and how many were tried."""
         return len(self.bases), self.lost + self.called_off, self.tries
 
 
@@ -159,7 +159,7 @@ def _count_up(trial: Trial, key: str, start: Record) -> _Counted:
 
 def _number(record: Record) -> int:
     if not record.data.isdigit():
-        raise Refuted(f"the counter holds what nobody wrote: {record.data[:32]!r}")
+        raise Refuted(f"the counter holds what no writer wrote: {record.data[:32]!r}")
     return int(record.data)
 
 
@@ -170,4 +170,4 @@ def _last_value(trial: Trial, key: str) -> int:
         if isinstance(record, Record) and isinstance(trial.register.swap(key, record.data, record.generation), Swapped):
             return _number(record)
         trial.pause(attempt)
-    raise Unproved("the counter could not be read without somebody else's swap between")
+    raise Unproved("the counter could not be read without another writer's swap in between")

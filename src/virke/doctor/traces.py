@@ -7,7 +7,7 @@ Knows the register protocol; knows no check.
    runs share one, and no key is also the folder of another.
 3. A change that came too soon after others (`RateLimited`) was not made. It is tried again for as long as `wait` has
    patience, and counted.
-4. A register may be there from the first write that was not surely refused until a removal was answered.
+4. A register may be there from the first write that was not definitely refused until a removal was answered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one check works with: the store, keys that nobody else uses, time, and the steps that checks share.
+"""What one check works with: the store, keys that no other program uses, time, and the steps that checks share.
 
 Knows the contract of stores; knows no check.
 
@@ -174,7 +174,7 @@ def wait_for_turn(environment: Environment, error: RateLimited, attempt: int) ->
 
 
 def refused(outcome: SwapOutcome | PutOutcome, what: str) -> None:
-    """Return if the store refused `what`. Raises `Refuted` if it was done, `Unproved` if nobody knows."""
+    """Return if the store refused `what`. Raises `Refuted` if it was done, `Unproved` if that is unknown."""
     match outcome:
         case Mismatch():
             return

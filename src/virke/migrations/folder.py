@@ -1,6 +1,6 @@
 """The files of a migrations folder: their names and texts.
 
-Reads the folder, changes nothing; knows no rule of what is in it, except that its files end in `.sql`, or lie in folders of a
+Reads the folder, changes nothing; knows no rule of what is in it, except that its files end in `.sql`, or are in folders of a
 migration each (`other_tools`).
 """
 

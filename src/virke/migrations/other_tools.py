@@ -1,6 +1,6 @@
 """Migrations as other tools name and write them, made into Virke's: `NNN_name.sql` and `NNN_name.undo.sql`.
 
-Pure but for the names in a folder. What can't be run as its own tool runs it is refused before anything runs, by the tool's name.
+Pure except for the names in a folder. What can't be run as its own tool runs it is refused before anything runs, by the tool's name.
 
 1. golang-migrate: `NNN_name.up.sql` is the migration, `NNN_name.down.sql` takes it back.
 2. dbmate (`-- migrate:up`, `-- migrate:down`), goose (`-- +goose Up`) and sql-migrate (`-- +migrate Up`) have both in one file, below
@@ -74,7 +74,7 @@ def _parts(name: str, text: str) -> dict[str, str]:
             "line, if the file can run so"
         )
     if [mark["part"].lower() for mark in marks] not in (["up"], ["up", "down"]):
-        raise Invalid(f"{name} is no file of {tool}: it takes one part `up`, and perhaps one `down` below it")
+        raise Invalid(f"{name} is not a file of {tool}: it takes one part `up`, and perhaps one `down` below it")
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     parts = [
         "\n" * text.count("\n", 0, mark.end()) + text[mark.end() : end] for mark, end in zip(marks, ends, strict=True)

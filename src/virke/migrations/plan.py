@@ -93,7 +93,7 @@ def _join(files: list[MigrationFile], undo_texts: dict[str, str]) -> list[Migrat
     orphans = undo_texts.keys() - {file.undo_name for file in files}
     if orphans:
         orphan = min(orphans)
-        raise Invalid(f"{orphan} undoes nothing: there is no {orphan.removesuffix(_UNDO)}.sql beside it")
+        raise Invalid(f"{orphan} undoes nothing: there is no {orphan.removesuffix(_UNDO)}.sql next to it")
     undo_of = {name: _normal(name, text) for name, text in undo_texts.items()}
     return [replace(file, undo=undo_of.get(file.undo_name)) for file in files]
 

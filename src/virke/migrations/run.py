@@ -262,7 +262,7 @@ def _undo_script(file: MigrationFile, record: Record) -> str:
     if script is None:
         raise Invalid(
             f"{file.file_name} can't be undone automatically (it dropped or changed what was there before): "
-            f"write {file.undo_name} beside it"
+            f"write {file.undo_name} next to it"
         )
     return script
 

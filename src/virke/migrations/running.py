@@ -47,7 +47,7 @@ def again(attempts: int, label: str, action: Callable[[], T]) -> T:
 def running(target: Target, sql: str, label: str) -> Iterator[Step]:
     """A transaction for the file `sql`, with foreign keys as it asks for; an error of the commit names the file.
 
-    It is an immediate one: after a lost race it takes a turn, so a long file gets through beside busy writers (P15).
+    It is an immediate one: after a lost race it takes a turn, so a long file gets through among busy writers (P15).
     """
     is_run = False
     try:

@@ -2,7 +2,7 @@
 
 Pure. Knows where strings, comments and trigger bodies begin and end; knows nothing of what a statement means.
 
-1. The statements joined again are the text, but for what follows the last `;` and holds only blanks and comments.
+1. The statements joined again are the text, except for what follows the last `;` and holds only blanks and comments.
 2. A `;` inside a string, a quoted name, a comment or a trigger body ends nothing.
 3. Text that never ends (an open string) is one statement: SQLite says what is wrong with it.
 """

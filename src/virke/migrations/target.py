@@ -93,7 +93,7 @@ class Rehearsal:
 
     @contextmanager
     def transaction(self, *, immediate: bool = False, foreign_keys: bool | None = None) -> Iterator[Step]:
-        """A transaction that the next ones see, unless the block is left by an exception; nobody else writes here."""
+        """A transaction that the next ones see, unless the block is left by an exception; no other writer is here."""
         connection = self._connection
         connection.raw.pragma("foreign_keys", self._foreign_keys if foreign_keys is None else foreign_keys)
         connection.control("BEGIN IMMEDIATE")

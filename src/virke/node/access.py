@@ -1,4 +1,4 @@
-"""Who may do what: holders of tokens; while the store holds none, this machine by its own names, and nothing that a proxy or a foreign page sends.
+"""Access: for holders of tokens; while the store holds none, for this machine by its own names, and for nothing that a proxy or a foreign page sends.
 
 Knows headers and the table of tokens; knows no socket.
 
@@ -26,7 +26,7 @@ from virke.tokens import Granted, TokenTable
 NAMES_KEPT: Final = 1024
 """Names of hosts whose meaning is remembered: the same few come with every request."""
 NAME_CHARS: Final = 300
-"""A longer one is nobody's: DNS has none beyond 253."""
+"""A longer one does not exist: DNS has none beyond 253."""
 HINT: Final = "create a token: virke token create --scope admin --db '*'"
 
 

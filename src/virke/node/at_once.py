@@ -216,7 +216,7 @@ class AtOnce:
         return self._begin(asked, database, begin)
 
     def _meant(self, head: Head) -> Database | None:
-        """The database that a pipeline means, if it is open and nobody has to be asked whether it is that one."""
+        """The database that a pipeline means, if it is open and definitely that one without asking."""
         if head.database is not None:
             return self._databases.known(head.database)
         head.database = self._naming.always(head.pipeline or "", head.headers)

@@ -3,7 +3,7 @@
 Knows the event loop; knows no database. Whoever waits does so on the loop: a thread that waited here would keep the one
 that holds the gate from getting a thread for its COMMIT.
 
-1. Who came first goes first. A wait is over after `wait_s`, which is `Busy`: nothing was begun.
+1. First come, first served. A wait is over after `wait_s`, which is `Busy`: nothing was begun.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Room:
             self.used += count
 
     def full(self) -> Busy:
-        """What a request is told for which there is no room."""
+        """What a request is answered for which there is no room."""
         return Busy(f"{self.what} hold {self.used >> 20} MiB here already; send this again in a moment")
 
 
@@ -113,7 +113,7 @@ class Taken:
         return grew_large
 
     def growing(self) -> Callable[[int], None]:
-        """For one result: to be told how many bytes it has so far. A statement that is run again begins from nothing.
+        """For one result: to be called with how many bytes it has so far. A statement that is run again begins from nothing.
 
         What is returned raises `Busy`.
         """

@@ -3,7 +3,7 @@
 Knows numbers, and whom to ask for those that others keep; knows no request.
 
 1. A label has a bounded number of values: a route is its pattern, never its path, and no database is named.
-2. Counting costs a few additions on the event loop; everything else is done when somebody reads.
+2. Counting costs a few additions on the event loop; everything else is done when they are read.
 3. A counter goes up only, also when a database is closed.
 """
 

@@ -25,7 +25,7 @@ from virke.node.databases import Databases
 FORGET_S: Final = 30.0
 KNOWN_MAX: Final = 1000
 HOST_CHARS: Final = 300
-"""A longer one is nobody's: DNS has none beyond 253."""
+"""A longer one does not exist: DNS has none beyond 253."""
 HINT: Final = (
     "no database is named: the URL of a libSQL client ends with /db/NAME/ (with the slash), or the server is started "
     "with --db NAME"
@@ -50,7 +50,7 @@ class Naming:
         self._unknown: dict[str, float] = {}
 
     def known(self, name: str, headers: Mapping[str, str]) -> Database | None:
-        """The database that a request means, if it is open and nobody has to be asked whether it is that one."""
+        """The database that a request means, if it is open and definitely that one without asking."""
         name = name or headers.get("x-namespace", "")
         if not name and (label := _label(headers.get("host", ""))) and self._may_exist(label):
             return self._databases.known(label)

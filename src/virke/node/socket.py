@@ -60,7 +60,7 @@ class _Cursor:
         return self._next is None
 
     def fill(self, entries: Iterator[dict[str, object]]) -> None:
-        """These are its entries; of one that was closed meanwhile nobody will ask for them."""
+        """These are its entries; of one that was closed meanwhile no request will ask for them."""
         if self._is_closed:
             self.close()
         else:
@@ -114,7 +114,7 @@ class Socket:
         self._room = asyncio.Semaphore(WAITING_MAX)
 
     async def serve(self, receive: Callable[[], Awaitable[Any]], offered: list[str]) -> None:
-        """Speak until the client goes away, or breaks the protocol. Raises what `open_database` does that is no error."""
+        """Speak until the client goes away, or breaks the protocol. Raises what `open_database` does that is not an error."""
         await receive()  # websocket.connect
         spoken = next((one for one in sockets.SUBPROTOCOLS if one in offered), None)
         if offered and spoken is None:
@@ -292,6 +292,6 @@ async def _known(found: dict[str, object]) -> dict[str, object]:
 
 
 def _forget_error(task: asyncio.Task[None]) -> None:
-    """The client is gone: there is nobody to be answered."""
+    """The client is gone: there is no one to answer."""
     if not task.cancelled():
         task.exception()

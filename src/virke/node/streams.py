@@ -97,7 +97,7 @@ class Live:
             let_go()
 
     def growing(self) -> Callable[[int], None] | None:
-        """For one result: to be told how large it is so far."""
+        """For one result: to be called with how large it is so far."""
         return self.taken.growing() if self.taken is not None else None
 
     def interrupt(self) -> None:
@@ -312,7 +312,7 @@ class Streams:
         return transaction
 
     def _let_go(self, name: str, beginning: asyncio.Future[Transaction]) -> None:
-        """Nobody waits for this beginning any more."""
+        """No request waits for this beginning any more."""
         self._gates.leave(name)
         if not beginning.cancelled() and beginning.exception() is None:
             self._threads.ending.submit(beginning.result().rollback)

@@ -3,7 +3,7 @@
 Knows receipts and stdlib logging; knows no request.
 
 1. A text is shown by its beginning, on one line; parameters are never shown.
-2. Where nobody asks for slow ones, no receipt is written and no time measured.
+2. Where slow ones are not asked for, no receipt is written and no time measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Watch:
-    """Counts statements, and tells of those that took at least `slow_ms`; None: of none."""
+    """Counts statements, and logs those that took at least `slow_ms`; None: of none."""
 
     def __init__(self, slow_ms: int | None = None, now_s: Callable[[], float] = time.monotonic) -> None:
         self.statements: Counter[str] = Counter()
@@ -32,17 +32,17 @@ class Watch:
         """Commits of interactive transactions."""
         self._slow_s = None if slow_ms is None else slow_ms / 1000
         self.sees_all = slow_ms == 0
-        """Whether every statement is told, those that memory answers at once as well."""
+        """Whether every statement is logged, those that memory answers at once as well."""
         self.now_s = now_s
 
     def receipt(self) -> Receipt | None:
-        """The receipt of something that begins, that of its request if there is one; None: nobody asks."""
+        """The receipt of something that begins, that of its request if there is one; None: it is not asked for."""
         return current() or Receipt() if self._slow_s is not None else None
 
     def run(self, database: str, sql: str, call: Callable[..., T], *args: Any) -> T:
         """Call it, here in this thread, with a receipt; tell of it if it took long, failed or not.
 
-        `NotHere` is no end: what it was asked for is asked for elsewhere.
+        `NotHere` is not an end: what it was asked for is asked for elsewhere.
         """
         if self._slow_s is None:
             return call(*args)

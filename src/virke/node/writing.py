@@ -1,8 +1,8 @@
-"""Writes of a node: put in line on the event loop, led by a thread, told in one call for each group.
+"""Writes of a node: put in line on the event loop, led by a thread, reported in one call for each group.
 
 Knows the loop and `Serving`; knows no HTTP.
 
-1. The loop never waits: a program is put in line, and who wants to know is told on the loop when its commit is done.
+1. The loop never waits: a program is put in line, and its caller is called on the loop when its commit is done.
 2. One thread leads for one database; it is taken from a pool when there is something to lead.
 3. A write that was begun is finished, whether or not its client is still there. One that was not is dropped with it.
 4. At most `LINE_MAX` writes of a database are in line; the next one is `Busy`.

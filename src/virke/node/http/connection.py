@@ -6,7 +6,7 @@ Knows asyncio's transports and httptools (its only importer), and the words of u
 2. What is refused ends the connection, after the answers to what came before it. Nothing behind it is read as a request.
 3. A client that is slow to send a head or a body, idle for too long, or does not take its answer, is dropped.
 4. After its last answer what a client still sends is read and thrown away for a moment, so that the answer reaches it.
-5. A head that is, but for the length of its body, the one before it on the connection is not judged again. Where a request
+5. A head that is, except for the length of its body, the one before it on the connection is not judged again. Where a request
    comes whole, and its head is the same byte for byte, it is not even parsed: it is read as that one was.
 """
 

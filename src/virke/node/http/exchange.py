@@ -4,10 +4,10 @@ Knows ASGI and how answers are framed; knows its connection only as something to
 
 1. Head and body, or the first part of it, are one write.
 2. A body goes out in pieces, and each waits until the one before has gone: what a client does not take is held once.
-3. `send` raises `OSError` once the client is gone, so that nobody goes on working for it. `receive` says so too.
+3. `send` raises `OSError` once the client is gone, so that no work goes on for it. `receive` says so too.
 4. The client is asked to go on (`100 Continue`) when the application wants its body, not before.
 5. `extensions["virke.kept"]` is a dictionary of the application's, the same for requests of a connection whose heads are the
-   same but for the length of the body.
+   same except for the length of the body.
 6. An application that has `at_once` is given a request that is there whole before a task is made for it. It answers, says
    what is to be run, or answers later; in any case `receive` has no body any more.
 """
@@ -168,7 +168,9 @@ class Exchange:
         if self._is_gone:
             return
         self._leaving.clear()
-        if isinstance(found, Answer):  # of a commit, which many wait for: the first goes on while the others are told
+        if isinstance(
+            found, Answer
+        ):  # of a commit, which many wait for: the first goes on while the others are answered
             self._answer(found, self._line.write)
         else:
             self._line.start(self, found)

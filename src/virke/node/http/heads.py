@@ -1,7 +1,7 @@
 """The heads of requests and answers: which ones are taken, and how they are written.
 
 Pure: knows bytes and names of headers; knows no connection. What the parser (httptools) refuses by itself is not repeated:
-whitespace before a colon, folded lines, bare line ends, a Content-Length that is not one number, or beside Transfer-Encoding.
+whitespace before a colon, folded lines, bare line ends, a Content-Length that is not one number, or comes with Transfer-Encoding.
 
 1. Two readers of the same bytes must not see different requests. What could be read in two ways is refused, and the
    connection ends.
@@ -80,7 +80,7 @@ def upgrade_of(headers: Iterable[Header]) -> bytes:
 
 
 def scope_of(method: bytes, target: bytes, version: str, headers: list[Header]) -> dict[str, object]:
-    """What ASGI says of a request that is taken, but for whom it is from."""
+    """What ASGI says of a request that is taken, except where it is from."""
     path, _, query = target.partition(b"?")
     text = path.decode("ascii")
     return {

@@ -1,4 +1,4 @@
-"""A head that is known byte for byte, but for the length of the body: the next request with it needs no parsing.
+"""A head that is known byte for byte, except for the length of the body: the next request with it needs no parsing.
 
 Pure: knows bytes; knows no connection.
 

@@ -2,7 +2,7 @@
 
 Pure but for paths: knows names and operations; knows no socket and no process (decision 0022).
 
-1. The owner of a database follows from its name and the number of workers: nobody is asked, and nothing is agreed on.
+1. The owner of a database follows from its name and the number of workers: no process is asked, and nothing is agreed on.
 2. What may change something, and what has a state (interactive transactions, WebSockets), is done by the owner; every worker
    answers what only reads. One that finds out late that a statement writes has done nothing of it.
 3. A baton belongs to the worker that it names.
@@ -63,7 +63,7 @@ class Crew:
         return self.folder / f"{worker}.sock"
 
     def check_here(self, operation: Operation) -> None:
-        """Raise `Elsewhere` for what is surely not done by this worker."""
+        """Raise `Elsewhere` for what is definitely not done by this worker."""
         if self.is_alone:
             return
         match operation:
@@ -89,6 +89,6 @@ ALONE: Final = Crew()
 
 
 def worker_of(baton: str) -> int | None:
-    """The worker that a baton names; None if it is no baton."""
+    """The worker that a baton names; None if it is not a baton."""
     name, dot, _ = baton.partition(".")
     return int(name) if dot and name.isdecimal() and len(name) <= 4 else None

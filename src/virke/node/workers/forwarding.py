@@ -78,7 +78,7 @@ class Forwarding:
         """Have another worker answer a request; `body` is None if it has still to be received.
 
         Raises:
-            Unavailable, OutcomeUnknown: there is no answer, and nothing of one was sent. ClientGone: nobody waits for it.
+            Unavailable, OutcomeUnknown: there is no answer, and nothing of one was sent. ClientGone: no client waits for it.
         """
         line = await self._line(worker)
         may_be_kept = False
@@ -158,7 +158,7 @@ class Forwarding:
 
 
 def head_of(scope: Message, *more: tuple[bytes, bytes], without: frozenset[bytes] = HOPS) -> bytes:
-    """The head of a request as it came, but for what belongs to its connection."""
+    """The head of a request as it came, except for what belongs to its connection."""
     path = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope.get("query_string", b"")
     target = path + b"?" + query if query else path

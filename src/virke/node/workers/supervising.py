@@ -36,7 +36,7 @@ EARLY_S: Final = 2.0
 PAUSE_S: Final = 0.5
 """One that dies so early is started again after a pause."""
 _NOT_READY: Final = (-signal.SIGTERM, 128 + signal.SIGTERM)
-"""How one ends that is told to before it serves."""
+"""How one ends that is asked to before it serves."""
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
