@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from virke.aio import AsyncTransaction as AsyncTransaction
     from virke.arrow import fetch_arrow as fetch_arrow
     from virke.core.settings import Settings as Settings
+    from virke.core.verifying import Damage as Damage
     from virke.engine.database import Database as Database
     from virke.engine.results import Collected as Collected
     from virke.engine.results import Diff as Diff
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from virke.engine.sqlite import Extensions as Extensions
     from virke.engine.terms import Cancel as Cancel
     from virke.engine.transaction import Transaction as Transaction
+    from virke.engine.verifying import Verified as Verified
     from virke.errors import Conflict as Conflict
     from virke.errors import Corrupt as Corrupt
     from virke.errors import Denied as Denied
@@ -60,12 +62,14 @@ _NAMES: Final = {
     "virke.aio": "AsyncDatabase AsyncRows AsyncTransaction",
     "virke.arrow": "fetch_arrow",
     "virke.core.settings": "Settings",
+    "virke.core.verifying": "Damage",
     "virke.engine.database": "Database",
     "virke.engine.results": "Collected Diff Flushed Meta ObjectDiff QueryResult RejectedWrite Restored SchemaEntry Status TableDiff Upkept VersionEntry",
     "virke.engine.rows": "Rows",
     "virke.engine.sqlite": "Aggregate Column Description Extensions",
     "virke.engine.terms": "Cancel",
     "virke.engine.transaction": "Transaction",
+    "virke.engine.verifying": "Verified",
     "virke.errors": "Conflict Corrupt Denied Exists Invalid NotFound NotHere OutcomeUnknown SqlError TimedOut TooLarge Unavailable UsageError VirkeError",
     "virke.opening": "connect create delete list_databases",
 }

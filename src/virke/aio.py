@@ -38,6 +38,7 @@ from virke.engine.rows import Rows
 from virke.engine.sqlite import Description, OnConnect, Parameters, Row
 from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction, inside
+from virke.engine.verifying import Verified
 from virke.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -252,6 +253,10 @@ class AsyncDatabase:
     async def restore(self, at: At, *, dry_run: bool = False) -> Restored:
         """See `Database.restore`."""
         return await self.call(partial(self.sync.restore, at, dry_run=dry_run))
+
+    async def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
+        """See `Database.verify`; `progress` is called in another thread."""
+        return await self.call(partial(self.sync.verify, progress))
 
     async def upkeep(self, limit: int | None = 1) -> Upkept:
         """See `Database.upkeep`."""

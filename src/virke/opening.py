@@ -28,6 +28,7 @@ from virke.config import (
 )
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
+from virke.engine.alone import Alone
 from virke.engine.assembly import after_fork_in_child
 from virke.engine.catalog import database_names, make_database, remove_database
 from virke.engine.database import Database
@@ -284,6 +285,17 @@ def list_databases(store: Where = None, *, token: str | None = None) -> list[str
         with closing(node):
             return node.names()
     return database_names(open_store(store))
+
+
+def open_alone(name: str, store: Where = None) -> Alone:
+    """A database of a store to verify and to copy, also where its newest version can't be read; read past all caches.
+
+    Raises:
+        UsageError: `store` names a node. NotFound: it does not exist. Corrupt: the root is damaged. Unavailable.
+    """
+    check_name(name)
+    _size_memory(store)
+    return Alone(open_store(store, cached=False), name, Environment(spawn=beside))
 
 
 def journal_of(store: Store, name: str, state_dir: Path | None = None) -> FileJournal | None:

@@ -46,6 +46,8 @@ DB_COMMANDS: Final[Table] = {
     "versions": ("virke.cli.db_past:versions", "Print the last versions of the database, newest first."),
     "diff": ("virke.cli.db_past:diff", "Print what differs between versions A and B of the database."),
     "restore": ("virke.cli.db_past:restore", "Bring an earlier version of the database back."),
+    "verify": ("virke.cli.db_whole:verify", "Read everything that is stored and check it."),
+    "copy": ("virke.cli.db_whole:copy", "Copy the database to another store."),
     "status": ("virke.cli.db_status:status", "Print size, version, tier and pending writes."),
     "settings": ("virke.cli.db_status:settings", "View or change the settings."),
     "flush": ("virke.cli.db_status:flush", "Push pending writes to the store now."),

@@ -40,6 +40,7 @@ from virke.engine.snapshot import Snapshot
 from virke.engine.sqlite import Description, OnConnect, Parameters
 from virke.engine.terms import Cancel, Terms
 from virke.engine.transaction import Transaction
+from virke.engine.verifying import Verified
 from virke.errors import Conflict, Invalid, NotHere
 from virke.scopes import Scope
 from virke.transfer import Imported
@@ -234,6 +235,12 @@ class RemoteDatabase(Database):
         body = {"at": asking.moment(at), "dry_run": dry_run}
         found = self.session.change("restore", body) if not dry_run else self.session.peek("restore", body)
         return reading.understood(reading.restored_of, found)
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
+        """Not over a node: it reads the store itself, past every cache, for longer than a request may take. Raises `Invalid`."""
+        raise Invalid(
+            "a database is verified on its store, not over a node", hint="name the store that the node serves"
+        )
 
     def flush(self) -> Flushed:
         """See `Database.flush`: what is pending on the node is pushed."""

@@ -33,6 +33,7 @@ from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.sqlite import OnConnect
 from virke.engine.terms import Cancel, Terms
 from virke.engine.upkeep import Upkeep
+from virke.engine.verifying import Verified, verify
 from virke.engine.volume import Volume
 from virke.engine.writer import Writer
 from virke.engine.writes import Writes
@@ -148,6 +149,10 @@ class Parts:
         finally:
             old.close()
             new.close()
+
+    def verify(self, progress: Callable[[int, int], None] | None) -> Verified:
+        """See `Database.verify`."""
+        return verify(self.volume, on_connect=self.on_connect, progress=progress)
 
     def tend(self, limit: int | None) -> Upkept:
         """Do steps of upkeep; see `Database.upkeep`."""

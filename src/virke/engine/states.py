@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from virke.engine.results import Diff, Restored, VersionEntry, bookmark_of
 from virke.engine.snapshot import Snapshot
+from virke.engine.verifying import Verified
 
 if TYPE_CHECKING:
     from virke.core.moments import At
@@ -52,3 +54,14 @@ class States:
             Invalid, NotFound: there is no such state. Unavailable. TooLarge: a value is longer than `result_bytes_max`.
         """
         return self._parts.diff(a, b)
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
+        """Read every stored byte of the database past all caches, check each checksum and run SQLite's `integrity_check`.
+
+        Nothing is changed; what is damaged is named in the result, and the newest version that is whole. `progress` is
+        called with bytes read and in total.
+
+        Raises:
+            Corrupt: the root itself can't be read. Unavailable. Invalid: the database is a node's.
+        """
+        return self._parts.verify(progress)
