@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
+unexport PYTHONDONTWRITEBYTECODE # thousands of tests start a process of their own: each would compile every module again
+
 .PHONY: setup demo test clients prove lint types bench runtime wasi
 
 setup: $(READY)
