@@ -44,8 +44,11 @@ export function valueField(label, value, { declared = null, other = null } = {})
   };
 }
 
-/** An editor in the place of a cell. `save(value)` may throw; `done(saved)` is called when it is over. */
-function edit(cell, label, value, { declared, save, done }) {
+/**
+ * An editor in the place of a cell. `save(value)` may throw; `done()` is called when it is closed, `saved(value)` when the value was saved,
+ * which may be after that.
+ */
+function edit(cell, label, value, { declared, save, saved, done }) {
   const field = valueField(label, value, { declared });
   if (kindOf(value) === 'NULL') {  // typing into a NULL begins a value
     field.kind.value = kindFor(declared);
@@ -54,17 +57,20 @@ function edit(cell, label, value, { declared, save, done }) {
   const problem = h('div', {});
   const buttons = [
     h('button', { type: 'submit', class: 'main' }, 'Save'),
-    h('button', { type: 'button', onclick: () => done(false) }, 'Cancel'),
+    h('button', { type: 'button', onclick: done }, 'Cancel'),
   ];
   const form = h('form', {
     class: 'editor',
     onsubmit: async (event) => {
       event.preventDefault();
+      if (buttons[0].disabled) return;
       problem.replaceChildren();
       buttons[0].disabled = true;
       try {
-        await save(field.read());
-        done(true);
+        const changed = field.read();
+        await save(changed);
+        done();
+        saved(changed);
       } catch (error) {
         problem.replaceChildren(errorBox(error));
         buttons[0].disabled = false;
@@ -72,7 +78,7 @@ function edit(cell, label, value, { declared, save, done }) {
     },
     onkeydown: (event) => {
       event.stopPropagation();
-      if (event.key === 'Escape') done(false);
+      if (event.key === 'Escape') done();
       else if (event.key === 'Enter' && event.target === field.text && !event.shiftKey && !event.isComposing) {
         event.preventDefault();
         form.requestSubmit();
@@ -87,11 +93,12 @@ function edit(cell, label, value, { declared, save, done }) {
 }
 
 /**
- * A grid. `columns`: {name, type?, sort?, onsort?, editable?}; `rows`: arrays of {value, bytes?}; `editing`: {value(row, column), save(row, column, value), saved(row, column)},
- * or null; `actions(row)`: elements at the end of a row.
+ * A grid. `columns`: {name, type?, sort?, onsort?, editable?}; `rows`: arrays of {value, bytes?}; `editing`: {value(row, column), save(row, column, before, value),
+ * saved(row, column, value), closed()}, or null; `actions(row)`: elements at the end of a row. `editors` are the cells that are being edited, also while their value
+ * is on its way: who would put another grid in its place waits until there are none, which `closed` tells; `close` closes them.
  */
 export function grid({ label, columns, rows, editing = null, actions = null }) {
-  const cells = [];
+  const cells = [], editors = new Map();
   const head = columns.map((column) => {
     const name = column.onsort
       ? h('button', { type: 'button', onclick: column.onsort }, column.name, { ascending: ' ▲', descending: ' ▼' }[column.sort] ?? '')
@@ -107,18 +114,34 @@ export function grid({ label, columns, rows, editing = null, actions = null }) {
   };
   const begin = async (row, column) => {
     const cell = cells[row][column], declared = columns[column].type;
-    if (!editing || !columns[column].editable || cell.classList.contains('editing')) return;
+    if (!editing || !columns[column].editable || editors.has(cell)) return;
     const before = [...cell.childNodes];
-    const done = (saved) => {
+    const done = () => {
+      if (editors.get(cell) !== done) return;
+      const had = cell.contains(document.activeElement) || document.activeElement === document.body;
+      editors.delete(cell);
       cell.classList.remove('editing');
       cell.replaceChildren(...before);
-      focus(row, column);
-      if (saved) editing.saved(row, column);
+      if (had) focus(row, column);  // else it is in another editor by now
+      editing.closed();
     };
+    editors.set(cell, done);
     try {
       const value = await editing.value(row, column);
-      edit(cell, columns[column].name, value, { declared, done, save: (changed) => editing.save(row, column, value, changed) });
+      if (editors.get(cell) !== done) return;
+      edit(cell, columns[column].name, value, {
+        declared,
+        done,
+        save: (changed) => editing.save(row, column, value, changed),
+        saved: (changed) => {
+          before.splice(0, before.length, shown(changed));
+          if (!editors.has(cell)) cell.replaceChildren(...before);
+          editing.saved(row, column, changed);
+        },
+      });
     } catch (error) {
+      if (editors.get(cell) !== done) return;
+      done();
       cell.replaceChildren(...before, errorBox(error));
     }
   };
@@ -142,5 +165,13 @@ export function grid({ label, columns, rows, editing = null, actions = null }) {
   const table = h('table', { role: 'grid', 'aria-label': label, 'aria-readonly': editing ? null : 'true' },
     h('thead', {}, h('tr', {}, head, actions ? h('th', { scope: 'col' }, h('span', { class: 'soft' }, '')) : null)),
     h('tbody', {}, body));
-  return { element: h('div', { class: 'scroll' }, table), focus };
+  const drop = (row) => {
+    for (const cell of cells[row]) editors.get(cell)?.();
+    cells[row][0].parentElement.remove();
+  };
+  const at = () => {
+    const row = cells.findIndex((one) => one.includes(document.activeElement));
+    return row < 0 ? null : [row, cells[row].indexOf(document.activeElement)];
+  };
+  return { element: h('div', { class: 'scroll' }, table), focus, at, drop, editors, close: () => { for (const done of [...editors.values()]) done(); } };
 }

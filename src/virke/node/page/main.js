@@ -1,7 +1,7 @@
 // The page: which view the address names, the list of tables, and the token.
 
 import { Database, databases, token } from './api.js';
-import { errorBox, h, openDialog } from './dom.js';
+import { errorBox, h, openDialog, say } from './dom.js';
 import { describe, mayWrite, Rows } from './rows.js';
 import { sqlView } from './sql.js';
 import { quoted } from './values.js';
@@ -15,7 +15,7 @@ const address = (...parts) => `#/${parts.map(encodeURIComponent).join('/')}`;
 
 let database = null;  // the one that is looked at
 let writable = null;  // whether its token may write: a promise, once it was asked
-let counting = 0;
+let counting = 0, listing = 0, showing = 0;  // what was asked for last: answers to what was asked for before come too late
 
 /** The parts of the address: database, view, table. */
 function place() {
@@ -61,13 +61,15 @@ async function openDatabase(name) {
 }
 
 async function listTables() {
+  const of = database, turn = ++listing;
   const [entries, listed] = await Promise.all([
-    database.get('schema'),
-    database.run('SELECT name, type FROM pragma_table_list WHERE schema = \'main\' AND type <> \'shadow\''),
+    of.get('schema'),
+    of.run('SELECT name, type FROM pragma_table_list WHERE schema = \'main\' AND type <> \'shadow\''),
   ]);
+  if (turn !== listing || of !== database) return;
   const known = new Set(entries.filter(({ type }) => type === 'table' || type === 'view').map(({ name }) => name));
   const tables = listed.rows.filter(([name]) => known.has(name)).sort(([one], [other]) => one.localeCompare(other));
-  const link = (text, ...parts) => h('li', {}, h('a', { href: address(database.name, ...parts) }, text));
+  const link = (text, ...parts) => h('li', {}, h('a', { href: address(of.name, ...parts) }, text));
   const counts = new Map();
   nav.replaceChildren(
     h('ul', { class: 'views' }, link('SQL', 'sql'), link('Schema', 'schema'), link('Versions', 'versions'), link('Status', 'status')),
@@ -75,11 +77,11 @@ async function listTables() {
     tables.length ? h('ul', {}, tables.map(([name, type]) => {
       const shown = h('span', { class: 'count' }, type === 'view' ? 'view' : '');
       if (type !== 'view') counts.set(name, shown);
-      return h('li', {}, h('a', { href: address(database.name, 'table', name) }, h('span', {}, name), shown));
+      return h('li', {}, h('a', { href: address(of.name, 'table', name) }, h('span', {}, name), shown));
     })) : h('p', { class: 'soft' }, 'none'));
   nav.hidden = false;
   mark();
-  count(database, counts);
+  count(of, counts);
 }
 
 /** Count the rows of each table, one after the other; one that takes long is left. */
@@ -105,36 +107,51 @@ function mark() {
   }
 }
 
-async function tableView(name) {
-  const table = await describe(database, name);
+async function tableView(into, name) {
+  const of = database;
+  const table = await describe(of, name);
+  if (of !== database) return;
   if (!table.columns.length) throw new Error(`there is no table ${name}`);
   const isTable = table.key.length > 0;
-  if (isTable) writable ??= mayWrite(database, name).catch((error) => { writable = null; throw error; });
-  await new Rows(main, database, table, isTable && await writable).load();
+  if (isTable) writable ??= mayWrite(of, name).catch((error) => { writable = null; throw error; });
+  await new Rows(into, of, table, isTable && await writable).load();
 }
 
+/** Show what the address names. */
 async function show() {
-  const [name, view = null, table] = place();
-  document.title = [table ?? view, name, 'Virke'].filter(Boolean).join(' · ');
+  const turn = ++showing;
+  const isLast = () => turn === showing;
+  const into = { replaceChildren: (...parts) => { if (isLast()) main.replaceChildren(...parts); } };
+  try {
+    await view(into, isLast);
+  } catch (error) {
+    if (isLast()) throw error;
+  }
+}
+
+async function view(into, isLast) {
+  const [name, kind = null, table] = place();
+  document.title = [table ?? kind, name, 'Virke'].filter(Boolean).join(' · ');
   chooser.parentElement.hidden = !name;
   nav.hidden = !name;
   if (!name) {
     database = null;
-    return databasesView(main);
+    return databasesView(into);
   }
   if (chooser.value !== name) chooser.value = name;
   await openDatabase(name);
+  if (!isLast()) return undefined;
   mark();
-  if (view === 'table' && table) return tableView(table);
-  if (view === 'schema') return schemaView(main, database);
-  if (view === 'status') return statusView(main, database);
-  if (view === 'versions') {
-    return versionsView(main, database, {
+  if (kind === 'table' && table) return tableView(into, table);
+  if (kind === 'schema') return schemaView(into, database);
+  if (kind === 'status') return statusView(into, database);
+  if (kind === 'versions') {
+    return versionsView(into, database, {
       look: (version) => { location.hash = address(name, 'sql', version); },
       restored: async () => { await listTables(); await show(); },
     });
   }
-  return sqlView(main, database, { changed: () => guarded(listTables), at: table });
+  return sqlView(into, database, { changed: () => listTables().catch((error) => say(`The list of tables is old: ${error.message}`)), at: table });
 }
 
 async function start() {
@@ -151,6 +168,9 @@ async function start() {
 
 chooser.addEventListener('change', () => { location.hash = address(chooser.value); });
 document.getElementById('token').addEventListener('click', async () => { if (await askToken('The token that requests show.')) await start(); });
-window.addEventListener('hashchange', async () => { await guarded(show); main.focus({ preventScroll: true }); });
+window.addEventListener('hashchange', async () => {
+  await guarded(show);
+  if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });  // else somebody is at work there
+});
 document.querySelector('.skip').addEventListener('click', (event) => { event.preventDefault(); main.focus(); });
 start();

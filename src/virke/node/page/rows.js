@@ -35,11 +35,14 @@ export async function mayWrite(database, table) {
   }
 }
 
-/** Show the rows of a table in `place`. */
+/** Show the rows of a table in `place`. Rows that arrive while a value is edited wait for its end: a late answer closes no editor. */
 export class Rows {
   constructor(place, database, table, writable) {
     Object.assign(this, { place, database, table, writable: writable && table.key.length > 0 });
     this.sort = null;
+    this.turns = 0;  // how often rows were asked for: only the last answer is shown
+    this.grid = null;
+    this.due = false;  // whether rows arrived that were not shown
     this.starts = [null];  // of each page up to this one: where the one before it ended
     this.problem = h('div', {});
     this.body = h('div', {}, h('p', { class: 'soft' }, 'Reading …'));
@@ -70,13 +73,22 @@ export class Rows {
   }
 
   async load(at = null) {
+    const turn = ++this.turns;
     try {
       const found = await this.database.run(...this.query());
-      this.show(found, at);
+      if (turn !== this.turns) return;
+      this.due = this.grid?.editors.size > 0;
+      if (this.due) return;
+      this.show(found, at ?? this.grid?.at());
       this.problem.replaceChildren();
     } catch (error) {
-      this.fail(error);
+      if (turn === this.turns) this.fail(error);
     }
+  }
+
+  /** An editor was closed: show what waited for it. */
+  closed() {
+    if (this.due && !this.grid.editors.size) this.load();
   }
 
   fail(error) {
@@ -93,7 +105,8 @@ export class Rows {
       const lengths = JSON.parse(row.at(-1));
       return columns.map((_, column) => ({ value: row[key.length + column], bytes: lengths[column] }));
     });
-    const made = grid({
+    const { values } = this;
+    this.grid = grid({
       label: `Rows of ${this.table.name}`,
       columns: columns.map((column) => ({
         name: column.name,
@@ -106,7 +119,11 @@ export class Rows {
       editing: this.writable ? {
         value: (row, column) => this.whole(row, column),
         save: (row, column, before, value) => this.update(row, column, before, value),
-        saved: (row, column) => this.load([row, column]),
+        saved: (row, column, value) => {
+          values[row][column] = { value, bytes: null };
+          this.load();
+        },
+        closed: () => this.closed(),
       } : null,
       actions: this.writable ? (row) => h('button', {
         type: 'button', class: 'quiet danger', 'aria-label': `Delete row ${this.keys[row].map(textOf).join(', ')}`, onclick: () => this.remove(row),
@@ -122,21 +139,28 @@ export class Rows {
       this.writable ? h('button', { type: 'button', class: 'main', onclick: () => this.insert() }, 'Insert') : null,
     ].filter(Boolean));
     const note = this.writable ? 'Enter or a double click edits a value.' : this.table.key.length ? 'This token only reads.' : 'A view can\'t be edited here.';
-    this.body.replaceChildren(made.element, h('p', { class: 'soft' }, note));
-    if (at) made.focus(...at);
+    this.body.replaceChildren(this.grid.element, h('p', { class: 'soft' }, note));
+    if (at) this.grid.focus(...at);
   }
 
   sortBy(column) {
     const now = this.sort?.column === column ? this.sort : null;
     this.sort = !now ? { column, down: false } : now.down ? null : { column, down: true };
     this.starts = [null];
-    this.load();
+    this.leave();
   }
 
   turn(step) {
     if (step > 0) this.starts.push(this.keys.at(-1)?.[0] ?? null);
     else this.starts.pop();
-    this.load([0, 0]);
+    this.leave([0, 0]);
+  }
+
+  /** Load other rows: what is being edited is left. */
+  leave(at = null) {
+    this.due = false;
+    this.grid.close();
+    this.load(at);
   }
 
   /** The whole value of a cell: of a long one only the beginning was read. */
@@ -159,10 +183,12 @@ export class Rows {
   }
 
   async remove(row) {
-    const key = this.keys[row].map(textOf).join(', ');
+    const { grid: shown, keys } = this;
+    const key = keys[row].map(textOf).join(', ');
     if (!await confirmed('Delete this row?', `Row ${key} of ${this.table.name} will be deleted.`, 'Delete')) return;
     try {
-      const done = await this.database.run(`DELETE FROM ${quoted(this.table.name)} WHERE ${this.where}`, this.keys[row]);
+      const done = await this.database.run(`DELETE FROM ${quoted(this.table.name)} WHERE ${this.where}`, keys[row]);
+      shown.drop(row);
       say(done.rows_affected ? `Deleted, version ${done.version}` : 'It was deleted already');
       await this.load([row, 0]);
     } catch (error) {

@@ -48,8 +48,10 @@ export function sqlView(place, database, { changed, at = null }) {
 
   function planBox(sql) {
     const details = h('details', { id: 'plan' }, h('summary', {}, 'Plan'));
+    let isAsked = false;
     details.addEventListener('toggle', async () => {
-      if (details.children.length > 1) return;
+      if (isAsked) return;
+      isAsked = true;
       try {
         await plan(sql, details);
       } catch (error) {
