@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -16,14 +17,18 @@ import pytest
 from tests.cli.conftest import Virke, start
 from tests.cli.test_start import ENVIRON
 from tests.servers.s3 import CREDENTIALS
-from virke.cli.interrupts import Ended
+from virke.interrupts import Ended
 from virke.transfer.leftovers import GRACE_S, PREFIX, remove_leftovers
 
 LINE = b"SELECT 1;\n" * 1000
 
 
-def importing(folder: Path, *, ignored: signal.Signals | None = None) -> subprocess.Popen[bytes]:
-    """An import of standard input that is in the middle of it: something of it is in the folder for temporary files."""
+@contextmanager
+def importing(folder: Path, *, ignored: signal.Signals | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """An import of standard input that is in the middle of it: something of it is in the folder for temporary files.
+
+    Nothing of it outlives the test, whatever becomes of that: what is left to the garbage collector fails another one.
+    """
     assert start("db", "create", "app", folder=folder).returncode == 0
     temporary = folder / "tmp"
     temporary.mkdir()
@@ -41,10 +46,19 @@ def importing(folder: Path, *, ignored: signal.Signals | None = None) -> subproc
         stderr=subprocess.PIPE,
         preexec_fn=signals,
     )
-    assert process.stdin
-    while not any(path.stat().st_size for path in temporary.glob("virke-*/input")):
-        process.stdin.write(LINE)
-    return process
+    try:
+        assert process.stdin
+        while not any(path.stat().st_size for path in temporary.glob("virke-*/input")):
+            process.stdin.write(LINE)
+        yield process
+    finally:
+        process.kill()
+        with suppress(BrokenPipeError):
+            process.communicate()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
 
 
 @pytest.mark.parametrize(
@@ -54,18 +68,16 @@ def importing(folder: Path, *, ignored: signal.Signals | None = None) -> subproc
 )
 def test_p11_an_import_that_is_ended_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, err: bytes) -> None:
     """As systemd, `docker stop`, `timeout` and a terminal that closes do it."""
-    process = importing(tmp_path)
-    process.send_signal(number)
-    assert process.wait(60) == 128 + number
-    assert (process.stdout and process.stdout.read(), process.stderr and process.stderr.read()) == (b"", err)
+    with importing(tmp_path) as process:
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+        assert (process.stdout and process.stdout.read(), process.stderr and process.stderr.read()) == (b"", err)
     assert list((tmp_path / "tmp").iterdir()) == []
-    with suppress(BrokenPipeError):
-        process.communicate()
 
 
 BLOCKED = """
 import os, signal
-from virke.cli.interrupts import Ended, end_by_signals
+from virke.interrupts import Ended, end_by_signals
 end_by_signals()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 try:
@@ -88,16 +100,120 @@ def test_a_signal_that_another_thread_met_ends_what_the_main_thread_waits_for(tm
     assert process.communicate(timeout=60)[0] == f"{int(signal.SIGTERM)}\n"
 
 
+DROPPED = """
+import os, signal, sys
+from virke.interrupts import Interrupted, end_by_signals
+
+class Dropping:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        for _ in range(1000):
+            pass
+
+end_by_signals()
+try:
+    Dropping()
+    print("ready", flush=True)
+    os.read(0, 1)
+except Interrupted as end:
+    print(end.number)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_falls_where_python_drops_what_is_raised_is_raised_again(number: signal.Signals) -> None:
+    """In a finalizer, and in callbacks of libraries; nothing is said of it."""
+    assert python(DROPPED, str(int(number))) == (0, f"ready\n{int(number)}\n", "")
+
+
+MET = """
+import os, signal, time
+from virke.interrupts import Interrupted, end_by_signals, met
+
+end_by_signals()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+except Interrupted:
+    met()
+    print("met", flush=True)
+time.sleep(0.3)  # several times as long as it takes to raise it again
+print("once")
+"""
+
+
+def test_a_signal_that_was_met_is_raised_once() -> None:
+    assert python(MET) == (0, "met\nonce\n", "")
+
+
+WAITED_FOR = """
+import atexit, os, signal, threading, time
+from virke.interrupts import end_by_signals, run
+
+def command():
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    atexit.register(print, "and what is registered runs")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
+
+end_by_signals()
+run(command)
+"""
+
+
+def test_a_thread_that_does_not_end_does_not_hold_back_a_process_that_was_asked_to_end() -> None:
+    assert python(WAITED_FOR) == (143, "and what is registered runs\n", "")
+
+
+HELD = """
+import os, signal, time
+from virke.interrupts import Ended, end_by_signals, held
+
+end_by_signals()
+try:
+    with held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        print("whole", flush=True)
+    print("not reached")
+except Ended as end:
+    print(end.number)
+"""
+
+
+def test_what_is_held_is_not_cut_in_two() -> None:
+    assert python(HELD) == (0, f"whole\n{int(signal.SIGTERM)}\n", "")
+
+
+def python(program: str, *arguments: str) -> tuple[int, str, str]:
+    """Run `program` in a process whose standard input stays open; exit code, output, errors."""
+
+    def signals() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+
+    read, write = os.pipe()
+    with open(read, "rb") as stdin, open(write, "wb"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            env=ENVIRON,
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            preexec_fn=signals,
+        )
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_p11_what_a_killed_import_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is an hour old; not while its process lives, and nothing that an import does not make."""
-    process = importing(tmp_path)
-    temporary = tmp_path / "tmp"
-    [left] = temporary.iterdir()
-    hour_later_s = left.stat().st_mtime + GRACE_S + 1
-    remove_leftovers(temporary, hour_later_s)
-    assert (left / "input").exists(), "its process lives"
-    process.kill()
-    process.communicate()
+    with importing(tmp_path):
+        temporary = tmp_path / "tmp"
+        [left] = temporary.iterdir()
+        hour_later_s = left.stat().st_mtime + GRACE_S + 1
+        remove_leftovers(temporary, hour_later_s)
+        assert (left / "input").exists(), "its process lives"
     remove_leftovers(temporary, hour_later_s - 2)
     assert (left / "input").exists(), "it is young"
     (left / "mine").touch()
@@ -114,9 +230,9 @@ def test_p11_what_a_killed_import_left_is_removed_by_the_next(tmp_path: Path, mo
 
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path) -> None:
     """`nohup virke db import -` goes on when its terminal closes."""
-    process = importing(tmp_path, ignored=signal.SIGHUP)
-    process.send_signal(signal.SIGHUP)
-    out, err = process.communicate(timeout=60)
+    with importing(tmp_path, ignored=signal.SIGHUP) as process:
+        process.send_signal(signal.SIGHUP)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
     assert out.startswith(b"imported -")
 

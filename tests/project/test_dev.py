@@ -111,6 +111,35 @@ def test_nothing_is_left_however_it_ends(plain: Path, number: int) -> None:
         assert alive(family) == set()
 
 
+STARTING = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from virke.interrupts import Ended, end_by_signals
+from virke.project.children import Children
+
+end_by_signals()
+begin = subprocess.Popen.__init__
+
+def begin_and_hear(process, *arguments, **options):
+    begin(process, *arguments, **options)
+    os.kill(os.getpid(), signal.SIGHUP)
+
+try:
+    with Children() as children:
+        subprocess.Popen.__init__ = begin_and_hear
+        children.start([sys.executable, "-c", "import time; time.sleep(600)"], Path.cwd(), os.environ)
+except Ended:
+    print("ended", flush=True)
+"""
+
+
+def test_a_signal_that_falls_where_a_process_has_just_begun_leaves_nothing() -> None:
+    command = [sys.executable, "-c", STARTING]
+    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731  # ignored under nohup
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=heard)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), "and heard until the last is silent"
+
+
 @pytest.mark.once
 def test_a_second_signal_ends_it_at_once_and_leaves_nothing(plain: Path) -> None:
     (plain / "app.py").write_text(

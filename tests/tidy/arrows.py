@@ -21,7 +21,7 @@ from tests.tidy.reading import (
 )
 
 LAYERS: Final[tuple[frozenset[str], ...]] = (
-    frozenset({"errors", "keys", "config", "processes", "machine", "nearest", "scopes"}),
+    frozenset({"errors", "keys", "config", "processes", "machine", "nearest", "scopes", "interrupts"}),
     frozenset({"core"}),
     frozenset({"stores"}),
     frozenset({"engine"}),

@@ -10,6 +10,7 @@ import click
 from virke.cli.state import State, error_line, global_options, pass_state
 from virke.config import database_name, load
 from virke.errors import UsageError
+from virke.interrupts import met
 
 if TYPE_CHECKING:
     from virke.project.dev import Urls
@@ -64,6 +65,7 @@ def dev(state: State, *, port: int | None, is_edge: bool, is_viceroy: bool, no_r
     try:
         develop(project, _sayer(state), show)
     except KeyboardInterrupt:
+        met()
         state.note("stopped")
     return None
 
@@ -109,4 +111,5 @@ def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
     try:
         develop_edge(project, _sayer(state), show)
     except KeyboardInterrupt:
+        met()
         state.note("stopped")

@@ -22,9 +22,9 @@ from typing import Any, Final, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from virke.cli.interrupts import Ended, exit_code_of
 from virke.cli.state import State, error_line, fit_for, json_text, printable
 from virke.errors import UsageError, VirkeError, exit_code
+from virke.interrupts import Ended, exit_code_of, met
 from virke.nearest import meant
 
 EXIT_USAGE: Final = 2
@@ -99,6 +99,7 @@ class RootGroup(LazyGroup):
             raise
         except BaseException as error:  # a panic of a client library is no `Exception`
             code = report(error, state.json or "--json" in line)
+        met()
         sys.exit(code)
 
     def _run(self, line: list[str], state: State) -> int:
@@ -115,8 +116,11 @@ def _finish(state: State) -> None:
     """Do what is left to do after the output; `virke db status` shows what stays due."""
     sys.stderr.flush()
     if state.after_output:
-        with suppress(Exception, KeyboardInterrupt):
-            state.after_output()
+        with suppress(Exception):
+            try:
+                state.after_output()
+            except KeyboardInterrupt:
+                met()
 
 
 def _ready_streams() -> None:

@@ -11,8 +11,8 @@ from typing import Final
 import click
 
 from virke.cli.group import LazyGroup, RootGroup, Table
-from virke.cli.interrupts import end_by_signals
 from virke.cli.state import global_options
+from virke.interrupts import end_by_signals, run
 
 COMMANDS: Final[Table] = {
     "init": ("virke.cli.init:init", "Write a new project into FOLDER, or into the current folder."),
@@ -96,7 +96,7 @@ def token() -> None:
 def main() -> None:
     """Run `virke` with the arguments of this process."""
     end_by_signals()
-    cli.main()
+    run(cli.main)
 
 
 if __name__ == "__main__":

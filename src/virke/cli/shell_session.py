@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from virke.cli.interrupts import Ended
 from virke.cli.shell_show import show
 from virke.cli.state import State, counted
 from virke.engine.results import QueryResult, receipted
 from virke.engine.terms import Cancel
 from virke.errors import Invalid, SqlError, TimedOut
+from virke.interrupts import Ended, met
 from virke.migrations.statements import split
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class ShellSession:
                 wait([running])
             except KeyboardInterrupt as error:
                 interrupt = error
+                met()
                 if cancel is not None:
                     cancel()
                 else:

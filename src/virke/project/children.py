@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from virke.errors import UsageError
+from virke.interrupts import held
 
 STOP_S: Final = 3.0
 STDERR: Final = 2
@@ -56,18 +57,19 @@ class Children:
 
         Without `has_data` what it prints on stdout are words too, and go to stderr: stdout is for data.
         """
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=None if has_data else STDERR,
-            stderr=subprocess.PIPE if heard else None,
-            process_group=0,
-            text=True,
-            errors="replace",
-        )
-        self.tell(f"+{process.pid}")
+        with held():  # else a signal could fall where the process runs and the sweeper has not heard of it
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=None if has_data else STDERR,
+                stderr=subprocess.PIPE if heard else None,
+                process_group=0,
+                text=True,
+                errors="replace",
+            )
+            self.tell(f"+{process.pid}")
         return Child(process, self)
 
     def tell(self, line: str) -> None:

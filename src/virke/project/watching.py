@@ -12,6 +12,7 @@ from typing import Final
 from watchfiles import watch
 
 from virke.errors import VirkeError
+from virke.interrupts import met
 
 HINT: Final = "WATCHFILES_FORCE_POLLING=1 looks at the files in a loop instead"
 QUIET_MS: Final = 300
@@ -47,6 +48,9 @@ def changes(folder: Path, tick_ms: int) -> Iterator[frozenset[Path]]:
     while True:
         try:
             found = next(told)
+        except KeyboardInterrupt:
+            met()  # the library drops what the signal's handler raised, and raises one of its own
+            raise
         except (OSError, RuntimeError) as error:  # the second is what its core raises
             raise VirkeError(f"can't watch {top} for changes: {error}", hint=HINT) from error
         yield frozenset(Path(path).relative_to(top) for _, path in found)
