@@ -31,6 +31,7 @@ def test_from_an_empty_folder_to_a_node(tmp_path: Path) -> None:
         dev.wait_for("npm install (there is no node_modules yet)")
         dev.wait_for("applied 001_create_users.sql")
         dev.wait_for("database  http://127.0.0.1:")
+        dev.wait_until_it_listens()
         assert dev.ask("/users") == (200, [])
         assert dev.ask("/users", DAVE) == (201, {"created": 1})
         assert dev.wait_for("INSERT INTO users (name, email) VALUES (?, ?)").rstrip().endswith(" bytes up)")

@@ -6,9 +6,11 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,7 @@ class Dev:
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process = process
+        self._port = port
         self.url = f"http://127.0.0.1:{port}"
         self.said: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -50,6 +53,17 @@ class Dev:
             self.said.append(line)
             if words in line:
                 return line
+
+    def wait_until_it_listens(self) -> None:
+        """Until the app takes connections: its URL is shown after some seconds, whether it does or not."""
+        deadline_s = time.monotonic() + WAIT_S
+        while True:
+            with socket.socket() as trial:
+                if trial.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+            assert self.process.poll() is None, "it has ended"
+            assert time.monotonic() < deadline_s, "the app does not listen"
+            time.sleep(0.05)
 
     def ask(self, path: str, body: object = None) -> tuple[int, Any]:
         """What the app answers."""

@@ -53,6 +53,7 @@ def test_a_new_project_runs_and_follows_its_files(tmp_path: Path, kind: str) -> 
         assert dev.wait_for("app       ").split()[1] == dev.url
         assert "(my-app-db)" in dev.wait_for("database  http://127.0.0.1:")
 
+        dev.wait_until_it_listens()
         assert dev.ask("/users") == (200, [])
         assert dev.ask("/users", {"name": "Dave", "email": "dave@example.com"}) == (201, {"created": 1})
         assert "store request" in dev.wait_for("db: ") or "from memory" in dev.said[-1]
@@ -170,6 +171,7 @@ def test_both_urls_are_one_object_in_json(plain: Path) -> None:
         lines = ["{", *(dev.wait_for("") for _ in range(5))]
         said = json.loads("".join(lines))
         assert (said["app"], said["database"], said["store"]) == (dev.url, "plain-db", "memory://")
+        dev.wait_until_it_listens()
         assert dev.ask("/") == (200, "hello")
 
 
@@ -225,6 +227,7 @@ def test_a_store_with_tokens_needs_one_for_the_app(plain: Path) -> None:
     assert (found.returncode, "so the app needs one: set VIRKE_TOKEN" in found.stderr) == (2, True)
     with developing(plain, VIRKE_TOKEN=made.stdout.strip()) as dev:
         dev.wait_for("database  ")
+        dev.wait_until_it_listens()
         assert dev.ask("/") == (200, "hello")
 
 
