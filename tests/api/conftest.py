@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.edge.conftest import component
+from tests.edge.conftest import component, simulator
+from tests.edge.simulator import Simulator, ask
 from tests.servers import s3
 from virke.api.codec import PlainCodec
 from virke.api.messages import Request, Response
@@ -33,7 +34,7 @@ from virke.stores.memory import memory_store
 CODEC = PlainCodec()
 PART_BYTES = 1000
 NOT_AT_THE_EDGE = "can't be done in a request of the edge"
-__all__ = ["component"]
+__all__ = ["component", "simulator"]
 
 
 @dataclass
@@ -141,11 +142,26 @@ def edge(host: Host) -> Serve:
         answered = Answered(found.status, dict(found.headers), found.body)
         assert found.trap is None, found.trap
         host.settle()  # so that the next one finds the same sandbox
-        if answered.status == 403 and NOT_AT_THE_EDGE in answered.json["error"]["message"]:
-            pytest.skip(answered.json["error"]["message"])
-        return answered
+        return _unless_denied(answered)
 
     return serve
+
+
+def viceroy(simulator: Simulator) -> Serve:
+    """As the component does it in Fastly's own simulator, over a connection."""
+
+    def serve(request: Request) -> Answered:
+        target = request.path + (f"?{request.query}" if request.query else "")
+        heard = ask(simulator.port, request.method, target, request.headers, request.body)
+        return _unless_denied(Answered(heard.status, heard.headers, heard.body))
+
+    return serve
+
+
+def _unless_denied(answered: Answered) -> Answered:
+    if answered.status == 403 and NOT_AT_THE_EDGE in answered.json["error"]["message"]:
+        pytest.skip(answered.json["error"]["message"])
+    return answered
 
 
 async def _at_once(app: App, scope: dict[str, Any], body: bytes) -> Answer | Application:
@@ -160,16 +176,17 @@ SERVERS = [
     "asgi memory",
     "at-once memory",
     pytest.param("edge memory", marks=pytest.mark.once),
+    pytest.param("viceroy memory", marks=pytest.mark.slow),
     "blocking local",
     "asgi local",
     pytest.param("asgi s3", marks=pytest.mark.slow),
 ]
 
-in_memory = pytest.mark.parametrize("databases", SERVERS[:4], indirect=True)
+in_memory = pytest.mark.parametrize("databases", SERVERS[:5], indirect=True)
 """For tables of cases that no store has a say in."""
 
-beyond_the_edge = pytest.mark.parametrize("databases", [*SERVERS[:3], *SERVERS[4:]], indirect=True)
-"""For what takes more than one request of the edge may: there it ends as `timed_out`, on purpose."""
+beyond_the_edge = pytest.mark.parametrize("databases", [*SERVERS[:3], *SERVERS[5:]], indirect=True)
+"""For what the edge does not do, or ends as `timed_out` on purpose because it takes more than one request may there."""
 
 
 def _store(kind: str, request: pytest.FixtureRequest) -> Store:
@@ -206,6 +223,10 @@ def call(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Call]
         case "edge" if component is not None:
             host = host_over(databases.store, component, config={"open": "yes"}, reuse=1000, fuel=True)
             serve = edge(host)
+        case "viceroy":
+            simulator: Simulator = request.getfixturevalue("simulator")
+            simulator.begin()
+            serve = viceroy(simulator)
         case _:
             serve = asgi(app, loop, is_at_once=kind == "at-once")
 

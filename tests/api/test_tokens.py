@@ -10,7 +10,13 @@ from tests.api.conftest import Call, in_memory
 
 ON_THE_LOOP = pytest.mark.parametrize(
     "databases",
-    ["asgi memory", "edge memory", "asgi local", pytest.param("asgi s3", marks=pytest.mark.slow)],
+    [
+        "asgi memory",
+        "edge memory",
+        pytest.param("viceroy memory", marks=pytest.mark.slow),
+        "asgi local",
+        pytest.param("asgi s3", marks=pytest.mark.slow),
+    ],
     indirect=True,
 )
 

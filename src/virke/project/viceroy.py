@@ -29,8 +29,9 @@ LINK: Final = "virke"
 HOST: Final = "127.0.0.1"
 KEYS_AT_ONCE: Final = 1000
 TICK_S: Final = 0.2
+VERSION: Final = "0.22.0"
 HINT: Final = (
-    "cargo install viceroy --locked --version 0.22.0 builds one; without --viceroy a host of Virke's own serves it"
+    f"cargo install viceroy --locked --version {VERSION} builds one; without --viceroy a host of Virke's own serves it"
 )
 
 
