@@ -32,3 +32,9 @@ def test_the_page_names_every_error_that_a_call_raises() -> None:
     named = set(re.findall(r"`([A-Z]\w+)`", PAGE))
     assert errors - named == set()
     assert {name for name in named if name[1:].lower() != name[1:]} <= {*virke._HOMES}
+
+
+def test_every_public_name_is_in_an_example() -> None:
+    """Except `fetch_arrow`, which needs a library of others, and which docs/frames.md has."""
+    code = "".join(EXAMPLES)
+    assert [name for name in virke._HOMES if not re.search(rf"\b{name}\b", code)] == ["fetch_arrow"]

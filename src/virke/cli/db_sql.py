@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from virke.cli import dot_commands, flowing, render
+from virke.cli.caret import pointing
 from virke.cli.db_past import AT_HELP
 from virke.cli.opening import open_database
 from virke.cli.parameters import bind
@@ -64,7 +65,7 @@ def query(
     dot_commands.check(sql)
     form = "json" if state.json else form or "table"
     params = bind(values, _names(sql) if values else [])
-    with receipted(state, meta) as charge, open_database(state) as database:
+    with pointing(sql), receipted(state, meta) as charge, open_database(state) as database:
         if form != "table" and not meta and at is None and flowing.show(database, (sql, params), form):
             return None
         with flowing.hinted(form):

@@ -4,7 +4,7 @@ Imports click and nothing heavier, so that help and completion are fast.
 
 1. Help and completion of names load no command.
 2. Nothing leaves `RootGroup.main` but `SystemExit`: no traceback, unless `VIRKE_DEBUG` asks for it.
-3. One error is one line on stderr, or one JSON object with `--json`.
+3. One error is one line on stderr, and one more for its hint, or one JSON object with `--json`; on a terminal a caret shows where it is (`caret`).
 4. What comes after the output (upkeep) changes neither it nor the exit code.
 """
 
@@ -23,7 +23,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from virke.cli.state import State, error_line, fit_for, json_text, printable
-from virke.errors import UsageError, VirkeError, exit_code
+from virke.errors import SqlError, UsageError, VirkeError, exit_code
 from virke.interrupts import Ended, exit_code_of, met
 from virke.nearest import meant
 
@@ -179,16 +179,23 @@ def report(error: BaseException, as_json: bool) -> int:
         click.echo(printable(" ".join(message.split())), err=True)
     else:
         error_line(message)
+        if isinstance(error, SqlError) and sys.stderr.isatty():
+            from virke.cli.caret import caret_lines  # only for an error: it loads what measures text
+
+            for line in caret_lines(error):
+                click.echo(line, err=True)
         if isinstance(error, VirkeError) and (hint := error.context.get("hint")):
             click.echo(printable(f"hint: {hint}"), err=True)
     return code
 
 
 def error_body(error: VirkeError) -> dict[str, object]:
-    """An error as JSON: code, message, whether to try again; its hint, and the file and line it is in, if it has them."""
+    """An error as JSON: code, message, whether to try again; its hint, and where it is, if it has them."""
     known = {
         key: error.context[key] for key in ("hint", "file", "line", "statement") if error.context.get(key) is not None
     }
+    if isinstance(error, SqlError) and error.offset is not None:
+        known["offset"] = error.offset
     return {"code": error.kind, "message": " ".join(error.message.split()), "retryable": error.retryable} | known
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from virke.cli.caret import SOURCE
 from virke.engine.sqlite import ALONE
 from virke.errors import Denied, Invalid, SqlError, TimedOut, TooLarge
 from virke.migrations.statements import Statement, split
@@ -50,6 +51,8 @@ class Script:
         except (SqlError, Invalid, Denied, TooLarge, TimedOut) as error:  # what a statement can be at fault for
             number = error.context.pop("statement", 1 if len(statements) == 1 else 0)
             is_alone = len(statements) == 1 and not self.file
+            if isinstance(number, int) and 0 < number <= len(statements):
+                error.context[SOURCE] = statements[number - 1].sql
             if is_alone or not isinstance(number, int) or not 0 < number <= len(statements):
                 raise
             from virke.transfer.sql_dump import shortened  # only for an error: it takes a while to load

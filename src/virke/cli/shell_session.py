@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from virke.cli.caret import pointing
 from virke.cli.shell_show import show
 from virke.cli.state import State, counted
 from virke.engine.results import QueryResult, receipted
@@ -83,7 +84,8 @@ class ShellSession:
             case "SAVEPOINT" | "RELEASE" | "ROLLBACK" if not self.in_transaction:
                 raise SqlError("no transaction is open", hint="BEGIN one first: a savepoint is a part of it")
             case _:
-                return self._query(statement.sql)
+                with pointing(statement.sql):
+                    return self._query(statement.sql)
         return None
 
     def _begin(self, statement: Statement) -> None:
