@@ -131,6 +131,8 @@ STORY: list[tuple[str, ...]] = [
     ("db import", "migrations"),
     ("db import", "-"),
     ("db export", "-"),
+    ("db copy", "--to", "local:elsewhere", "--quiet"),
+    ("db copy", "--to", "local:elsewhere"),
     ("db export", "copy.sql"),
     ("db export", "copy.sql"),
     ("db export", "copy.sql", "--force", "--json"),
@@ -170,7 +172,13 @@ STORY: list[tuple[str, ...]] = [
 ]
 NOT_HERE = {"init", "build", "completion", "deploy", "dev"}
 """The first three ask neither a store nor a node; the others work on both at once, in tests/project."""
-REFUSED = {"serve": ("serve",), "studio": ("studio", "--no-open"), "doctor": ("doctor",), "journal": ("db", "journal")}
+REFUSED = {
+    "serve": ("serve",),
+    "studio": ("studio", "--no-open"),
+    "doctor": ("doctor",),
+    "journal": ("db", "journal"),
+    "verify": ("db", "verify"),
+}
 SIZES = (
     "page_count",
     "size_bytes",
