@@ -34,6 +34,8 @@ _NUDGE_S: Final = 0.05
 _NUDGES_MAX: Final = 100
 _ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _NO_SIGNAL: Final = b"\0"
+_HEEDED: Final = b"\xff"
+"""In the line of signals: those before it were heeded, also where nobody had counted them yet."""
 _seen = 0
 """How many signals came that were not heeded."""
 _raised = _met = 0
@@ -124,6 +126,8 @@ def heeded() -> None:
     global _seen
     met()
     _seen = 0
+    with suppress(OSError):
+        os.write(_pipe, _HEEDED)
 
 
 @contextmanager
@@ -195,7 +199,9 @@ def _watch(signals: int, heard: frozenset[int], main_thread: int) -> None:
         number = os.read(signals, 1)[0]
         if _is_over:
             return
-        if number in heard:
+        if number == _HEEDED[0]:
+            _seen = 0
+        elif number in heard:
             _seen += 1
             nudges = 0 if _seen == 1 else nudges
     if sys.stderr.isatty():

@@ -146,6 +146,37 @@ def test_a_signal_that_was_met_is_raised_once() -> None:
     assert python(MET) == (0, "met\nonce\n", "")
 
 
+COUNTED_LATE = """
+import os, signal, time
+
+def late(fd, size, read=os.read):
+    data = read(fd, size)
+    time.sleep(waits.pop(0) if waits else 0)
+    return data
+
+waits = [0.3]  # the first is counted after it was heeded, the second before
+
+os.read = late
+from virke.interrupts import Interrupted, end_by_signals, heeded
+
+end_by_signals()
+for wait_s in (0, 0.3):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except Interrupted:
+        time.sleep(wait_s)
+        heeded()
+        print("heeded", flush=True)
+    time.sleep(1)
+"""
+
+
+def test_a_signal_that_was_heeded_is_the_first_of_no_two_however_late_it_is_counted() -> None:
+    """As where a statement keeps the interpreter busy: Ctrl-C cancels it, and the next one cancels the next."""
+    assert python(COUNTED_LATE) == (0, "heeded\n" * 2, "")
+
+
 WAITED_FOR = """
 import atexit, os, signal, threading, time
 from virke.interrupts import end_by_signals, run
