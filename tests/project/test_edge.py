@@ -52,6 +52,9 @@ def test_from_an_empty_folder_to_an_api_whose_data_last(tmp_path: Path, cache: d
     assert start("init", "--edge", folder=folder).stdout.startswith(
         "wrote virke.toml: project my-app, database my-app-db"
     )
+    toml = folder / "virke.toml"
+    toml.write_text(toml.read_text() + '\n[edge]\nseed = "users.csv"\n')
+    (folder / "users.csv").write_text("id,name,email\n7,Ann,ann@example.com\n")
     built = start("build", folder=folder, timeout_s=600, **cache)
     assert built.returncode == 0, built.stderr
     assert "wrote bin/main.wasm (" in built.stdout
@@ -59,12 +62,16 @@ def test_from_an_empty_folder_to_an_api_whose_data_last(tmp_path: Path, cache: d
 
     with developing(folder, "--edge", **cache) as dev:
         dev.wait_for("applied 001_create_users.sql")
+        dev.wait_for("imported users.csv")
         assert dev.wait_for("ready  ").split() == ["ready", dev.url, "(my-app-db)"]
         assert not any(line.startswith("building") for line in dev.said)
         written = run(dev, "execute", "INSERT INTO users (name) VALUES (?)", "Dave")
         assert written["rows_affected"] == 1
-        assert run(dev, "query", "SELECT id, name FROM users")["rows"] == [[1, "Dave"]]
-        assert start("db", "query", "--csv", "SELECT id, name FROM users", folder=folder).stdout == "id,name\n1,Dave\n"
+        assert run(dev, "query", "SELECT id, name FROM users")["rows"] == [[7, "Ann"], [8, "Dave"]]
+        assert (
+            start("db", "query", "--csv", "SELECT id, name FROM users", folder=folder).stdout
+            == "id,name\n7,Ann\n8,Dave\n"
+        )
         assert start("db", "execute", "INSERT INTO users (name) VALUES ('Eve')", folder=folder).returncode == 0
 
         (folder / "migrations" / "002_posts.sql").write_text("CREATE TABLE posts (id INTEGER PRIMARY KEY);\n")
@@ -75,7 +82,7 @@ def test_from_an_empty_folder_to_an_api_whose_data_last(tmp_path: Path, cache: d
 
     with developing(folder, "--edge", **cache) as dev:
         dev.wait_for("ready  ")
-        assert run(dev, "query", "SELECT name FROM users ORDER BY id")["rows"] == [["Dave"], ["Eve"]]
+        assert run(dev, "query", "SELECT name FROM users ORDER BY id")["rows"] == [["Ann"], ["Dave"], ["Eve"]]
         assert run(dev, "query", "SELECT count(*) FROM posts")["rows"] == [[0]]
 
 

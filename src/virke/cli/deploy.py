@@ -43,6 +43,7 @@ def deploy(state: State, *, target: str | None, dry_run: bool) -> None:
         return
     from virke.project.deploy import deploy as run
     from virke.project.destination import destination_of
+    from virke.project.seed import seed_of
 
     config = load()
     name = database_name(config, state.db)
@@ -53,7 +54,8 @@ def deploy(state: State, *, target: str | None, dry_run: bool) -> None:
             state.result(f"{verb} {what}")
 
     try:
-        done = run(name, where, config.folder / FOLDER, dry_run=dry_run, memory_mb=memory_mb_of(config), report=report)
+        folder, seed, memory_mb = config.folder / FOLDER, seed_of(config), memory_mb_of(config)
+        done = run(name, where, folder, seed=seed, dry_run=dry_run, memory_mb=memory_mb, report=report)
     except VirkeError as error:
         if state.json and "applied" in error.context:
             place = {"database": name, "target": where.target, "url": where.store.url}
@@ -95,6 +97,7 @@ def _data(name: str, where: Destination, done: Deployed, *, dry_run: bool) -> di
         "url": where.store.url,
         "would_create" if dry_run else "created": done.is_new,
         "would_apply" if dry_run else "applied": [file.file_name for file in done.files],
+        "would_import" if dry_run else "imported": done.seed,
         "environment": _environ(where),
         "version": done.version,
     }

@@ -83,6 +83,7 @@ def _data(name: str, job: Job, done: Done, *, dry_run: bool) -> dict[str, object
         f"{would}apply" if dry_run else "applied": []
         if deployed is None
         else [file.file_name for file in deployed.files],
+        f"{would}import" if dry_run else "imported": None if deployed is None else deployed.seed,
         "version": None if deployed is None else deployed.version,
         "cron": cron_line(job, done.url) if done.url else None,
     }

@@ -86,6 +86,7 @@ def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
         from virke.project.building import plan_of
         from virke.project.dev import free_port, store_for
         from virke.project.edge_dev import EdgeProject, develop_edge
+        from virke.project.seed import seed_of
         from virke.project.viceroy import find_viceroy
     except ImportError as error:
         raise UsageError(f"{MISSING} ({error.name} is missing)", hint="pip install 'virke[dev,edge]'") from error
@@ -98,7 +99,8 @@ def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
     items = {"db": name} | ({"api": config.edge["api"]} if "api" in config.edge else {})
     if is_viceroy:
         find_viceroy()  # what is missing is said before anything is built
-    project = EdgeProject(plan_of(config), name, store, free_port(port), reloads, items, is_viceroy)
+    plan, seed = plan_of(config), seed_of(config)
+    project = EdgeProject(plan, name, store, free_port(port), reloads, items, is_viceroy, seed)
 
     def show(url: str, own: str | None) -> None:
         if state.json:

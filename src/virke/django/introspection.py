@@ -10,9 +10,9 @@ from typing import Any, Final
 from django.db.backends.sqlite3 import introspection
 
 from virke.engine.schema import REQUESTS_TABLE
-from virke.migrations.derive import RECORDS
+from virke.migrations.derive import RECORDS, SEED
 
-OWN: Final = frozenset({RECORDS, REQUESTS_TABLE})
+OWN: Final = frozenset({RECORDS, REQUESTS_TABLE, SEED})
 
 
 class DatabaseIntrospection(introspection.DatabaseIntrospection):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from virke.migrations.target import Step
 
 RECORDS: Final = "virke_migrations"
+SEED: Final = "virke_seed"
+"""The record of the seed that a new database got (`virke.project.seed`)."""
 
 _OBJECTS: Final = (
     "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_' "

@@ -1,11 +1,12 @@
-"""A database taken to a node or a store: created if it is missing, its migrations rehearsed and applied.
+"""A database taken to a node or a store: created if it is missing, its migrations rehearsed and applied, and its seed once.
 
-Knows migrations and databases; says nothing itself. Whatever has to be said goes to a `Report` as it happens.
+Knows migrations, seeds and databases; says nothing itself. Whatever has to be said goes to a `Report` as it happens.
 
 1. Nothing is created and nothing applied before all pending migrations were rehearsed: on the database as it is, or, where
    there is none, on one in memory.
 2. It can be run again at any time: what is there and applied stays, so the second time it does nothing.
 3. An error says what it left behind: its message ends with the files that were applied before it.
+4. When a seed is imported, and that it is imported once, is said in `seed`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from virke.engine.database import Database
 from virke.errors import NotFound, VirkeError
 from virke.migrations import MigrationFile, Texts, migrate
-from virke.opening import connect, create
+from virke.opening import connect
 from virke.project.destination import Destination
+from virke.project.seed import WHY_NOT, Seed, Standing, rehearse_new, rehearse_on, sow, standing
 
+IMPORTED: Final = "imported"
+WOULD_IMPORT: Final = "would import"
 Report = Callable[[str, str], None]
 """Called with a verb and what it was done to, as it happens."""
 
@@ -31,6 +36,8 @@ class Deployed:
     database: Database | None
     is_new: bool
     files: list[MigrationFile]
+    seed: str | None = None
+    """The seed that was imported, or would be."""
 
     @property
     def version(self) -> int | None:
@@ -40,7 +47,7 @@ class Deployed:
     @property
     def is_change(self) -> bool:
         """Whether anything was done, or would be."""
-        return self.is_new or bool(self.files)
+        return self.is_new or bool(self.files) or self.seed is not None
 
 
 def deploy(
@@ -48,61 +55,102 @@ def deploy(
     where: Destination,
     folder: Path,
     *,
+    seed: Seed | None = None,
     dry_run: bool = False,
     memory_mb: int | None = None,
     report: Report,
 ) -> Deployed:
-    """Take the database to where it shall be, with the migrations of a folder (which may be missing).
+    """Take the database to where it shall be, with the migrations of a folder (which may be missing) and its seed.
 
     Raises:
-        VirkeError: as `migrate`; `context["applied"]` names what was applied, and the message says it; `context["created"]`: whether
+        VirkeError: as `migrate` and `import_file`; `context["applied"]` names what was applied, and the message says it; `context["created"]`: whether
             the database is there now and was not before.
     """
     source: Path | Texts = folder if folder.exists() else ()
-    verb = "would apply" if dry_run else "applied"
     try:
         database = connect(name, where.store, background=False, memory_mb=memory_mb)
     except NotFound:
-        files = _rehearsed(name, None, source)
+        files = _rehearsed(None, source, seed)
         if dry_run:
             report("would create", name)
-            _report_all(report, verb, files)
-            return Deployed(None, True, files)
+            _report_all(report, files, seed)
+            return Deployed(None, True, files, seed.name if seed else None)
         database = connect(name, where.store, create=True, background=False, memory_mb=memory_mb)
         report("created", name)
         is_new = True
     else:
         is_new = False
     try:
+        due = _due(database, seed, source, report)
         if not is_new:
-            files = _rehearsed(name, database, source)
+            files = _rehearsed(database, source, due)
         if dry_run:
-            _report_all(report, verb, files)
-        elif files:
-            files = _applied(database, source, report)
+            _report_all(report, files, due)
+        else:
+            files, due = _done(database, source, files, due, report)
     except BaseException as error:
         database.close(push=False)
         if isinstance(error, VirkeError):
             error.context["created"] = is_new
         raise
-    return Deployed(database, is_new, files)
+    return Deployed(database, is_new, files, due.name if due else None)
 
 
-def _report_all(report: Report, verb: str, files: list[MigrationFile]) -> None:
-    for file in files:
-        report(verb, file.file_name)
+def _due(database: Database, seed: Seed | None, source: Path | Texts, report: Report) -> Seed | None:
+    """The seed, if it shall be imported."""
+    if seed is None:
+        return None
+    found = standing(database, seed, source)
+    if found is Standing.TAKEN and not seed.is_first:
+        report("left alone", f"{seed.name}: {WHY_NOT}")
+    return seed if found is Standing.DUE else None
 
 
-def _rehearsed(name: str, database: Database | None, source: Path | Texts) -> list[MigrationFile]:
-    """The files that wait, each of which ran once on something that is thrown away."""
+def _done(
+    database: Database, source: Path | Texts, files: list[MigrationFile], seed: Seed | None, report: Report
+) -> tuple[list[MigrationFile], Seed | None]:
+    """Do all of it; the files that were applied, and the seed if this process imported it."""
+    sown = seed is not None and seed.is_first and sow(database, seed)
+    if seed is not None and sown:
+        report(IMPORTED, seed.name)
+    if files:
+        files = _applied(database, source, report)
+    if seed is not None and not seed.is_first:
+        sown = _sown(database, seed, files)
+        if sown:
+            report(IMPORTED, seed.name)
+    return files, seed if sown else None
+
+
+def _sown(database: Database, seed: Seed, files: list[MigrationFile]) -> bool:
     try:
-        if database is not None:
-            return migrate(database, source, dry_run=True)
-        scratch = create(name, "memory://")
-        try:
-            return migrate(scratch, source)
-        finally:
-            scratch.close(push=False)
+        return sow(database, seed)
+    except VirkeError as error:
+        done = [file.file_name for file in files]
+        error.context["applied"] = done
+        _add(error, f"applied before it: {', '.join(done)}" if done else "no migration was applied")
+        raise
+
+
+def _report_all(report: Report, files: list[MigrationFile], seed: Seed | None) -> None:
+    """What a dry run would do."""
+    if seed is not None and seed.is_first:
+        report(WOULD_IMPORT, seed.name)
+    for file in files:
+        report("would apply", file.file_name)
+    if seed is not None and not seed.is_first:
+        report(WOULD_IMPORT, seed.name)
+
+
+def _rehearsed(database: Database | None, source: Path | Texts, seed: Seed | None) -> list[MigrationFile]:
+    """The files that wait, each of which ran once on something that is thrown away, and so did the seed."""
+    try:
+        if database is None or (seed is not None and seed.is_first):
+            return rehearse_new(seed, source)
+        files = migrate(database, source, dry_run=True)
+        if seed is not None:
+            rehearse_on(database, seed, source)
+        return files
     except VirkeError as error:
         error.context["applied"] = []
         _add(error, "this was the rehearsal: nothing was applied")

@@ -39,6 +39,7 @@ from virke.project import javascript
 from virke.project.children import Child, Children, ending
 from virke.project.entry import Entry, entry_of
 from virke.project.running_node import RunningNode
+from virke.project.seed import Seed, bring, is_among, seed_of
 from virke.project.watching import changes
 from virke.tokens import listing
 
@@ -60,6 +61,7 @@ class Project:
     store: str
     port: int
     reloads: bool = True
+    seed: Seed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ def prepare(config: Config, database: str, store: str, *, port: int, reloads: bo
     Raises:
         UsageError: it can't work.
     """
-    project = Project(config.folder, entry_of(config.folder, config.entry), database, store, free_port(port), reloads)
+    project = Project(
+        config.folder, entry_of(config.folder, config.entry), database, store, free_port(port), reloads, seed_of(config)
+    )
     if not os.environ.get(TOKEN_VARIABLE) and listing(open_store(store, create=True)):
         raise UsageError(
             f"the store has tokens, so the app needs one: set {TOKEN_VARIABLE}",
@@ -172,10 +176,7 @@ class _Running:
         folder = self._project.folder / MIGRATIONS
         database = connect(self._project.database, self._node.url, create=creates)
         try:
-            if folder.is_dir():
-                from virke.migrations import migrate
-
-                migrate(database, folder, report=lambda file: self._say(f"applied {file.file_name}"))
+            bring(database, folder, self._project.seed, lambda verb, what: self._say(f"{verb} {what}"))
         except VirkeError as error:
             self._say(f"error: {error.message}")
             if hint := error.context.get("hint"):
@@ -185,7 +186,10 @@ class _Running:
 
     def look(self, changed: frozenset[Path]) -> None:
         """See to what changed, and whether all is running still."""
-        if any(path.parts[0] == MIGRATIONS and (path.suffix == ".sql" or len(path.parts) == 1) for path in changed):
+        is_migration = any(
+            path.parts[0] == MIGRATIONS and (path.suffix == ".sql" or len(path.parts) == 1) for path in changed
+        )
+        if is_migration or is_among(self._project.seed, self._project.folder, changed):
             self.migrate()
         if Path("virke.toml") in changed:
             self._say("virke.toml changed: start virke dev again to use it")

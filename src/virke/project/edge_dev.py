@@ -25,12 +25,12 @@ from typing import Final
 from virke.config import NODE_VARIABLE
 from virke.edge.building import javascript
 from virke.errors import Invalid, Unavailable, VirkeError
-from virke.migrations import migrate
 from virke.opening import connect
 from virke.project.building import Built, Plan, build
 from virke.project.children import Child, Children, ending
 from virke.project.dev import free_port
 from virke.project.edge_server import READY, Served
+from virke.project.seed import Seed, bring, is_among
 from virke.project.viceroy import Simulation, write_configuration
 from virke.project.watching import changes
 
@@ -54,6 +54,7 @@ class EdgeProject:
     config: Mapping[str, str] = field(default_factory=dict)
     is_simulated: bool = False
     """Whether Fastly's own simulator serves it, and not our host."""
+    seed: Seed | None = None
 
 
 def develop_edge(project: EdgeProject, say: Say, show: Callable[[str, str | None], None]) -> None:
@@ -102,8 +103,7 @@ class _Running:
         folder = self._project.plan.folder / MIGRATIONS
         database = connect(self._project.database, self._project.store, create=creates)
         try:
-            if folder.is_dir():
-                migrate(database, folder, report=lambda file: self._say(f"applied {file.file_name}"))
+            bring(database, folder, self._project.seed, lambda verb, what: self._say(f"{verb} {what}"))
         except VirkeError as error:
             tell(error, self._say)
         finally:
@@ -151,7 +151,8 @@ class _Running:
 
     def look(self, changed: frozenset[Path]) -> None:
         """See to what changed, and whether the service is up."""
-        if any(path.parts[0] == MIGRATIONS for path in changed):
+        seed, folder = self._project.seed, self._project.plan.folder
+        if any(path.parts[0] == MIGRATIONS for path in changed) or is_among(seed, folder, changed):
             self.migrate()
         sources = {
             path for path in changed if path.suffix in SOURCES and path.parts[0] not in (MIGRATIONS, "bin", "pkg")

@@ -27,6 +27,7 @@ from virke.opening import open_store
 from virke.project.building import BIN, PKG, build, plan_of
 from virke.project.deploy import Deployed, Report, deploy
 from virke.project.destination import Destination
+from virke.project.seed import Seed, seed_of
 from virke.stores.fastly_kv.api import Patience
 from virke.stores.fastly_kv.store import FASTLY_SCHEME
 from virke.stores.fastly_kv.store import TOKEN_VARIABLE as API_TOKEN_VARIABLE
@@ -53,6 +54,7 @@ class Job:
     kv_id: str | None = None
     service_id: str | None = None
     memory_mb: int | None = None
+    seed: Seed | None = None
 
     @property
     def stores_name(self) -> str:
@@ -114,6 +116,7 @@ def job_of(config: Config, name: str, option: str | None, *, token: str | None, 
         kv_id,
         config.deploy.get("service"),
         memory_mb,
+        seed_of(config),
     )
 
 
@@ -145,7 +148,13 @@ def deploy_to_fastly(job: Job, account: Account, done: Done, *, report: Report, 
         scratch = Destination("store", StoreChoice(f"memory://virke-rehearsal-{os.getpid()}"))
         quiet: Report = report if account.is_rehearsal else lambda verb, what: None
         done.deployed = deploy(
-            job.settings.database, scratch, folder, dry_run=True, memory_mb=job.memory_mb, report=quiet
+            job.settings.database,
+            scratch,
+            folder,
+            seed=job.seed,
+            dry_run=True,
+            memory_mb=job.memory_mb,
+            report=quiet,
         )
         known = store(account, KV, job.stores_name)
         _wait_for(account, known)
@@ -154,7 +163,13 @@ def deploy_to_fastly(job: Job, account: Account, done: Done, *, report: Report, 
     is_there = "{" not in known
     if is_there and (not account.is_rehearsal or account.has_token):
         done.deployed = deploy(
-            job.settings.database, where, folder, dry_run=account.is_rehearsal, memory_mb=job.memory_mb, report=report
+            job.settings.database,
+            where,
+            folder,
+            seed=job.seed,
+            dry_run=account.is_rehearsal,
+            memory_mb=job.memory_mb,
+            report=report,
         )
     tokens_of = open_store(where.store) if is_there and not account.is_rehearsal else None
     if tokens_of is not None and job.serves_database:

@@ -18,7 +18,7 @@ from dataclasses import replace as with_changes
 from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from virke.engine.sqlite import Error, translate
+from virke.engine.sqlite import Connection, Error, Guard, translate
 from virke.errors import Conflict, Invalid
 from virke.transfer.csv_table import load_csv
 from virke.transfer.elsewhere import Elsewhere, send
@@ -67,6 +67,7 @@ class _Job:
     progress: Progress
     write: LongWrite
     form: Form
+    also: str = ""
 
 
 def import_file(
@@ -80,6 +81,7 @@ def import_file(
     encoding: str | None = None,
     header: bool = True,
     types: str = "infer",
+    also: str = "",
     progress: Progress | None = None,
 ) -> Imported:
     """Import an SQL dump, an SQLite file or, with `table`, CSV or JSON, as one commit, into an embedded database or a node's.
@@ -99,6 +101,8 @@ def import_file(
     form = Form(encoding, header, types)
     with scratch() as work, closing(open_source(path, work.folder, name=name)) as source:
         if isinstance(database, Elsewhere):
+            if also:
+                raise Invalid("a node takes a file alone: no statement of this process runs beside it")
             now_ms = time.time_ns() // 1_000_000
             return send(
                 database, source, work, now_ms, table=table, replace=replace, kind=wanted, form=form, progress=report
@@ -112,6 +116,8 @@ def import_file(
             )
         if table is not None and (not table.strip() or "\0" in table):
             raise Invalid(f"the table for {_named(sniffed.kind)} needs a name")
+        if also and sniffed.kind is Kind.IMAGE:
+            raise Invalid("an SQLite file takes the place of all that is there: no statement runs beside it")
         if replace and sniffed.kind is not Kind.IMAGE:
             raise Invalid(f"--replace is for SQLite files; {source.name} is {_named(sniffed.kind)}")
         with database.long_write() as write:
@@ -120,7 +126,7 @@ def import_file(
                 write.renew_if_due()
                 report(done, total)
 
-            job = _Job(source, sniffed, table or "", time.time_ns() // 1_000_000, work, reported, write, form)
+            job = _Job(source, sniffed, table or "", time.time_ns() // 1_000_000, work, reported, write, form, also)
             for _ in range(write.settings().max_attempts - 1):
                 try:
                     return _attempt(job, replace)
@@ -172,6 +178,13 @@ def _take_image(base: Snapshot, job: _Job, replace: bool) -> Imported:
     return _imported(job, Loaded(0, 0, warnings=warnings), version)
 
 
+def _run_also(connection: Connection, guard: Guard, sql: str) -> None:
+    try:
+        connection.execute(sql).fetchall()
+    except Error as error:
+        raise translate(error, guard) from error
+
+
 def _load(work: Working, job: _Job) -> Loaded:
     """Run the file on the working copy, as one transaction."""
     source, encoding = job.source, job.sniffed.encoding
@@ -179,6 +192,8 @@ def _load(work: Working, job: _Job) -> Loaded:
         connection.execute("BEGIN").fetchall()
         guard.allow_transactions = False
         guard.on_look = job.write.renew_if_due
+        if job.also:
+            _run_also(connection, guard, job.also)
         if job.sniffed.kind is Kind.CSV:
             form, report = job.form, job.progress
             loaded = load_csv(connection, guard, source, encoding=encoding, table=job.table, form=form, progress=report)
