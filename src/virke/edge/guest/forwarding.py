@@ -1,6 +1,6 @@
 """Writes through a node: what this place can't do, or a node does better, is sent there and answered from there.
 
-Knows which operations are meant, and requests to one backend; performs nothing itself.
+Knows which operations are meant, and what of a request goes on; performs nothing itself.
 
 A KV store takes about one write a second to one key, and sandboxes can't put their commits together. A node does. Reads stay
 here: they need no node, and what a client's write left is shown by the bookmark that came with its answer.
@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from wit_world.imports import http_body, http_req, http_resp
+from wit_world.imports import http_body, http_resp
 from wit_world.imports.async_io import Pollable
-from wit_world.imports.backend import Backend
 
 from virke.api.hrana import requests
 from virke.api.hrana.operations import Cursor, Once, Pipeline
@@ -40,13 +39,12 @@ from virke.api.operations import (
     Operation,
     Run,
 )
-from virke.edge.guest.calls import CHUNK_BYTES, Failed, body_of, reason
-from virke.edge.guest.configuration import Writes
+from virke.edge.guest.calls import CHUNK_BYTES, body_of
 from virke.edge.guest.http import OF_THE_CONNECTION, Arrived, Fields
+from virke.edge.guest.node import NodeBackend, NotAnswered, NotReached
 from virke.engine.sqlite import keyword
 from virke.errors import OutcomeUnknown, Unavailable
 
-BACKEND: Final = "writes"
 READS: Final = frozenset({"SELECT", "VALUES", "EXPLAIN", "WITH", "PRAGMA", ""})
 """First words of statements that are tried here."""
 _READ_HERE: Final = (
@@ -59,12 +57,6 @@ _READ_HERE: Final = (
     GetVersions,
     ListDatabases,
     ListTokens,
-)
-_NEVER_SENT: Final = frozenset(
-    "SendErrorDetail_DnsTimeout SendErrorDetail_DnsError SendErrorDetail_DestinationNotFound "
-    "SendErrorDetail_DestinationUnavailable SendErrorDetail_DestinationIpUnroutable SendErrorDetail_ConnectionRefused "
-    "SendErrorDetail_ConnectionTimeout SendErrorDetail_ConnectionLimitReached SendErrorDetail_TlsCertificateError "
-    "SendErrorDetail_TlsConfigurationError".split()
 )
 _OWN: Final = frozenset({"host", "content-length", "authorization"})
 
@@ -100,11 +92,8 @@ def _only_reads(request: requests.StreamRequest) -> bool:
 class Forwarding:
     """One node."""
 
-    def __init__(self, writes: Writes) -> None:
-        self._url = writes.url
-        self._host = urlsplit(writes.url).netloc
-        self._token = writes.token
-        self._backend: Backend | None = None
+    def __init__(self, node: NodeBackend) -> None:
+        self._node = node
 
     def send(self, arrived: Arrived, body: bytes | None, token: str | None, database: str | None) -> Response:
         """What the node answers to a request; `body` None: what has not been read of it. `database`: where the path names none.
@@ -113,39 +102,24 @@ class Forwarding:
             Unavailable: the node was not reached. OutcomeUnknown: it did not answer.
         """
         path = arrived.path if database is None else f"/db/{quote(database)}{arrived.path}"
-        uri = f"{self._url}{path}" + (f"?{arrived.query}" if arrived.query else "")
+        query = f"?{arrived.query}" if arrived.query else ""
+        sent = arrived.take_body() if body is None else body_of(body)
         try:
-            if self._backend is None:
-                self._backend = Backend.open(BACKEND)
-            request = http_req.Request.new()
-            request.set_method(arrived.method)
-            request.set_uri(uri)
-            request.insert_header("host", self._host.encode())
-            if shown := token or self._token:
-                request.insert_header("authorization", f"Bearer {shown}".encode())
-            for name in arrived.headers:
-                if (
-                    name not in _OWN
-                    and name not in OF_THE_CONNECTION
-                    and not name.startswith(("fastly-", "x-forwarded-"))
-                ):
-                    for value in arrived.headers.values_of(name):
-                        request.append_header(name, value.encode("latin-1"))
-            sent = arrived.take_body() if body is None else body_of(body)
-            pending = http_req.send_async_uncached(request, sent, self._backend)
-        except Failed as error:
-            raise Unavailable(f"the node at {self._url} can't be asked: {reason(error)}") from error
-        try:
-            return _response(*http_req.await_response(pending))
-        except Failed as error:
-            raise self._failed(error) from error
+            return _response(
+                *self._node.send(arrived.method, path + query, _fields_of(arrived), sent, token or self._node.token)
+            )
+        except NotReached as error:
+            raise Unavailable(str(error)) from error
+        except NotAnswered as error:
+            raise OutcomeUnknown(str(error)) from error
 
-    def _failed(self, error: Failed[object]) -> Unavailable | OutcomeUnknown:
-        detail = getattr(error.value, "detail", None)
-        why = reason(error) if detail is None else type(detail).__name__.removeprefix("SendErrorDetail_")
-        if detail is not None and type(detail).__name__ in _NEVER_SENT:
-            return Unavailable(f"the node at {self._url} can't be reached: {why}; nothing was changed")
-        return OutcomeUnknown(f"the node at {self._url} did not answer: {why}")
+
+def _fields_of(arrived: Arrived) -> Iterator[tuple[str, str]]:
+    """The fields that go on to the node."""
+    for name in arrived.headers:
+        if name not in _OWN and name not in OF_THE_CONNECTION and not name.startswith(("fastly-", "x-forwarded-")):
+            for value in arrived.headers.values_of(name):
+                yield name, value
 
 
 def _response(answered: http_resp.Response, body: Pollable) -> Response:

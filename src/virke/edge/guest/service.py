@@ -27,6 +27,7 @@ from virke.edge.guest.configuration import Configuration, configuration
 from virke.edge.guest.databases import Databases
 from virke.edge.guest.forwarding import Forwarding
 from virke.edge.guest.http import Arrived
+from virke.edge.guest.node import NodeBackend
 from virke.edge.guest.store import Opened, open_store
 from virke.edge.limits import LIMITS
 from virke.engine.allowance import Allowance
@@ -50,7 +51,8 @@ class Parts:
         store = bounded(self.opened.store, self.allowance)
         self.databases = Databases(store, environment)
         access = Access(store, environment, is_open=configured.is_open)
-        forwarding = None if configured.writes is None else Forwarding(configured.writes)
+        self.node = None if configured.writes is None else NodeBackend(configured.writes)
+        forwarding = None if self.node is None else Forwarding(self.node)
         self.api = Api(self.databases, access, self.opened.expect, default=configured.db, forwarding=forwarding)
 
     def begin(self) -> None:
