@@ -24,8 +24,8 @@ KEPT: Final = 6
 """Components of other states, of which the oldest go: a rebase goes back and forth."""
 _OF_THE_EDGE: Final = ("virke/edge/guest/", "virke/edge/limits.py")
 _NOT_THERE: Final = frozenset(
-    "__main__ aio arrow asgi_server cli client datasette dbapi django doctor journal node opening project pytest_plugin "
-    "sqlalchemy transfer".split()
+    "__main__ aio arrow asgi_server cli datasette dbapi django doctor journal node opening project pytest_plugin "
+    "sqlalchemy".split()
 )
 """Units that the guest can't import (tests/engine/test_edge_clean.py): a change there is no other component."""
 

@@ -41,6 +41,9 @@ NEEDED_TOO: Final = (
     "tokens.record",
     "tokens.table",
     "edge.limits",
+    "client",
+    "client.database",
+    "client.node",
 )
 
 

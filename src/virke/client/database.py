@@ -57,10 +57,12 @@ _PAGES: Final = "a node hands out no pages; virke.transfer and virke.migrations 
 class RemoteDatabase(Database):
     """A database that a node has open. Open it with `virke.connect`; close it, or use it as a context manager."""
 
-    def __init__(self, node: Node, name: str, *, read_only: bool = False) -> None:
+    def __init__(self, node: Node, name: str, *, read_only: bool = False, asks: bool = True) -> None:
+        """`asks`: it is asked for at once, so that one that is not there is an error now."""
         self.name = name
         self.session = Session(node, name, read_only=read_only)
-        self.query("SELECT 1")  # it exists, the token may read it, and its newest version is known
+        if asks:
+            self.query("SELECT 1")  # it exists, the token may read it, and its newest version is known
 
     def __repr__(self) -> str:
         return f"RemoteDatabase({self.name!r}, {self.session.node.address.url!r})"

@@ -3,32 +3,46 @@
 Knows how requests are sent and sent again; knows no SQL.
 
 1. Safe to share between threads: each request has a connection of its own while it runs.
+2. What sends and what waits can be given: at the edge there are no sockets, and a request may not wait for long.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from virke.client import asking, reading
 from virke.client.address import Address
 from virke.client.exchange import Again, Answer, NoAnswer, NotSent, Request, Send, exchange
-from virke.client.http import Connections
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.engine.terms import Cancel
 from virke.scopes import Scope
 from virke.tokens import Token
 
 
+class Transport(Protocol):
+    """Sends requests to one node."""
+
+    def send(self, request: Request, cancel: Cancel | None = None) -> Answer:
+        """Send one request, once. Raises `NotSent`, `NoAnswer`; `TimedOut`: it was cancelled."""
+
+    def close(self) -> None:
+        """Close the connections that no request uses."""
+
+
 class Node:
     """A node, by its address."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(
+        self, address: Address, transport: Transport | None = None, *, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        """`transport` is, unless one is given, sockets of this process. `pause` waits; what it raises ends a request."""
         self.address = address
-        self._connections = Connections(address)
+        self._transport = transport or _sockets(address)
+        self._pause = pause
 
     def __repr__(self) -> str:
         return f"Node({self.address.url!r})"
@@ -41,13 +55,13 @@ class Node:
             try:
                 if isinstance(effect, Send):
                     try:
-                        answer = self._connections.send(effect.request, cancel)
+                        answer = self._transport.send(effect.request, cancel)
                     except (NotSent, NoAnswer) as error:
                         effect = doing.throw(error)
                     else:
                         effect = doing.send(answer)
                 else:
-                    time.sleep(effect.seconds * (1 + random.random() / 2))
+                    self._pause(effect.seconds * (1 + random.random() / 2))
                     effect = doing.send(None)
             except StopIteration as end:
                 found: Answer = end.value
@@ -91,4 +105,10 @@ class Node:
 
     def close(self) -> None:
         """Close the connections that no request uses."""
-        self._connections.close()
+        self._transport.close()
+
+
+def _sockets(address: Address) -> Transport:
+    from virke.client.http import Connections  # not at the edge, which has no sockets
+
+    return Connections(address)

@@ -42,11 +42,10 @@ from virke.api.operations import (
 from virke.edge.guest.calls import CHUNK_BYTES, body_of
 from virke.edge.guest.http import OF_THE_CONNECTION, Arrived, Fields
 from virke.edge.guest.node import NodeBackend, NotAnswered, NotReached
+from virke.edge.guest.words import READS
 from virke.engine.sqlite import keyword
 from virke.errors import OutcomeUnknown, Unavailable
 
-READS: Final = frozenset({"SELECT", "VALUES", "EXPLAIN", "WITH", "PRAGMA", ""})
-"""First words of statements that are tried here."""
 _READ_HERE: Final = (
     DescribeStatement,
     GetHealth,

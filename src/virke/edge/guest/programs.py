@@ -3,7 +3,8 @@
 Knows the runtime and the parts of the sandbox; knows no request.
 
 1. A program's own `store` and `token` are for other places: here it has the store that the service is linked to.
-2. `fire(app)` says what is served, as it starts a server elsewhere.
+2. Where a node takes the writes, the program's writes and transactions go there too (`divided`).
+3. `fire(app)` says what is served, as it starts a server elsewhere.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from virke.client.address import address_of
+from virke.client.node import Node
 from virke.core.ids import check_name
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.edge.guest.asgi import Asgi
+from virke.edge.guest.divided import DividedDatabase
 from virke.edge.guest.late import complete
 from virke.edge.guest.loop import Inline
+from virke.edge.guest.node import NodeBackend
 from virke.edge.guest.service import SERVICE
+from virke.edge.guest.transport import HostTransport
 from virke.edge.guest.wsgi import Wsgi
 from virke.engine.catalog import make_database
 from virke.engine.database import Database
+from virke.engine.environment import Environment
 from virke.errors import UsageError
 from virke.runtime import place
 from virke.runtime.place import Place, Source
@@ -45,7 +52,13 @@ def open_database(name: str | None, source: Source) -> Database:
             if_not_exists=True,
             page_size=PAGE_SIZE_DEFAULT,
         )
-    return databases.opened(found)
+    here = databases.opened(found)
+    return here if parts.node is None else DividedDatabase(here, _client_of(parts.node, databases.environment))
+
+
+def _client_of(node: NodeBackend, environment: Environment) -> Node:
+    """The client of the node that takes the writes; it waits for no longer than a request may."""
+    return Node(address_of(node.url, node.token), HostTransport(node), pause=environment.wait)
 
 
 def serve(app: Callable[..., Any]) -> None:
@@ -57,7 +70,7 @@ def serve(app: Callable[..., Any]) -> None:
 
 
 def fire(app: Callable[..., Any], module: str) -> None:
-    """What `fire(app)` of a program does here (rule 2)."""
+    """What `fire(app)` of a program does here (rule 3)."""
     del module
     serve(app)
 
