@@ -270,8 +270,9 @@ def _piece(piece: Range, answer: _Answer) -> bytes | Absent:
 
 
 def _cut(asked: Range, piece: Range, data: bytes) -> bytes:
-    start = asked.offset - piece.offset
-    return data[start:] if asked.length is None else data[start : start + asked.length]
+    """The bytes of one range. Raises `Corrupt`: they go beyond the object, of which an open piece shows the end."""
+    start, end = bounds(asked, piece.offset + len(data))
+    return data[start - piece.offset : end - piece.offset]
 
 
 def _coalesced(ranges: Sequence[Range]) -> Iterator[tuple[Range, list[int]]]:
