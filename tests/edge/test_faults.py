@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -61,6 +62,52 @@ def test_a_storm_of_412_ends_in_an_honest_answer(component: Path) -> None:
         assert app.execute(INSERT, 2).status == 200
         assert _values(app) == [2]
         assert app.host.traps == []
+
+
+class Overtaking(Faults):
+    """Each swap of the root comes just after another's commit, and is refused for it."""
+
+    overtake: Callable[[], object] | None = None
+
+    def next(self, call: str, key: str) -> Fault | None:
+        """412, once the other one has committed."""
+        if call == "insert" and key.startswith(ROOT) and self.overtake is not None:
+            self.overtake()
+            return Fault.MISMATCH
+        return super().next(call, key)
+
+
+def test_a_storm_of_412_in_which_others_commit_is_never_an_unknown_outcome(component: Path) -> None:
+    """The register shows whose commits they were, so it is proved that this one is in none: never `outcome_unknown`."""
+    faults = Overtaking()
+    with edge(component, faults=faults) as app:
+        app.execute(TABLE)
+        with app.natively() as other:
+            theirs = iter(range(1000, 2000))
+            faults.overtake = lambda: other.execute(INSERT, (next(theirs),))
+            said = app.execute(INSERT, 1)
+            faults.overtake = None
+        assert said.json["error"]["code"] in ("conflict", "timed_out"), "its time may end before its tries do"
+        values = _values(app)
+        assert values
+        assert min(values) >= 1000
+        assert app.execute(INSERT, 2).status == 200
+        assert app.host.traps == []
+
+
+def test_one_412_for_another_s_commit_is_tried_again_on_it(component: Path) -> None:
+    faults = Overtaking()
+    with edge(component, faults=faults) as app:
+        app.execute(TABLE)
+        with app.natively() as other:
+
+            def once() -> None:
+                faults.overtake = None
+                other.execute(INSERT, (1000,))
+
+            faults.overtake = once
+            assert app.execute(INSERT, 1).status == 200
+        assert sorted(_values(app)) == [1, 1000]
 
 
 def test_a_write_that_came_too_soon_lands_after_a_wait(component: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from tests.edge.serving import NAME, edge
+from virke.edge.host.faults import Fault, Faults
 from virke.engine.catalog import make_database
 from virke.engine.database import Database
 from virke.engine.environment import Environment
@@ -18,6 +19,8 @@ from virke.stores.local.store import local_store
 TABLE: Final = "CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, n INTEGER, what TEXT)"
 WRITERS: Final = 16
 TIMES: Final = 6
+KEYED_TIMES: Final = 2
+TRIES: Final = 200
 
 
 def test_a_table_is_made_filled_and_read(component: Path) -> None:
@@ -67,6 +70,45 @@ def test_a_sandbox_takes_many_requests_and_a_warm_one_asks_for_nothing(component
         assert not said.response.is_fresh
         assert (said.response.counts.lookups, said.response.counts.rounds) == (0, 0)
         assert app.host.sandboxes == 1
+
+
+@pytest.mark.slow
+def test_sixteen_sandboxes_beside_faults_lose_nothing_and_double_nothing(component: Path) -> None:
+    """P1, P2: with lost answers, refusals and sandboxes that end; each increment has a key and is asked for until it is answered."""
+    faults = Faults()
+    with edge(component, faults=faults, reuse=3) as app:
+        app.execute(TABLE)
+        app.execute("INSERT INTO t (id, n) VALUES (1, 0)")
+        for n, fault in enumerate(
+            (Fault.LOSE, Fault.MISMATCH, Fault.RATE_LIMIT, Fault.DROP, Fault.TRAP_AFTER, Fault.TRAP) * 3
+        ):
+            faults.plan(fault, key="register/root/", skip=2 * n)
+
+        def count(client: int) -> Counter[str]:
+            codes = Counter[str]()
+            for turn in range(KEYED_TIMES):
+                for _ in range(TRIES):
+                    key = f"increment-{client}-{turn}"
+                    said = app.execute("UPDATE t SET n = n + 1 WHERE id = 1", idempotency_key=key)
+                    if said.status == 200:
+                        codes["done"] += 1
+                        break
+                    codes["trap" if said.response.trap else said.json["error"]["code"]] += 1
+            return codes
+
+        with ThreadPoolExecutor(WRITERS) as clients:
+            answers = sum(clients.map(count, range(WRITERS)), Counter[str]())
+        assert answers["done"] == WRITERS * KEYED_TIMES
+        assert answers.keys() <= {"done", "conflict", "unavailable", "timed_out", "outcome_unknown", "trap"}
+        assert {fault for _, _, fault in faults.happened} == {
+            Fault.LOSE,
+            Fault.MISMATCH,
+            Fault.RATE_LIMIT,
+            Fault.DROP,
+            Fault.TRAP,
+            Fault.TRAP_AFTER,
+        }
+        assert app.query("SELECT n FROM t", virke_consistency="strong").rows == [[answers["done"]]]
 
 
 def increments(component: Path, reuse: int) -> tuple[Counter[str], int]:
