@@ -87,7 +87,7 @@ def deploy(
         if dry_run:
             _report_all(report, files, due)
         else:
-            files, due = _done(database, source, files, due, report)
+            files, due = _done(database, source, files, due, report=report)
     except BaseException as error:
         database.close(push=False)
         if isinstance(error, VirkeError):
@@ -107,7 +107,7 @@ def _due(database: Database, seed: Seed | None, source: Path | Texts, report: Re
 
 
 def _done(
-    database: Database, source: Path | Texts, files: list[MigrationFile], seed: Seed | None, report: Report
+    database: Database, source: Path | Texts, files: list[MigrationFile], seed: Seed | None, *, report: Report
 ) -> tuple[list[MigrationFile], Seed | None]:
     """Do all of it; the files that were applied, and the seed if this process imported it."""
     sown = seed is not None and seed.is_first and sow(database, seed)

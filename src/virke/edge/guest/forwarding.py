@@ -105,7 +105,9 @@ class Forwarding:
         sent = arrived.take_body() if body is None else body_of(body)
         try:
             return _response(
-                *self._node.send(arrived.method, path + query, _fields_of(arrived), sent, token or self._node.token)
+                *self._node.send(
+                    arrived.method, path + query, _fields_of(arrived), body=sent, token=token or self._node.token
+                )
             )
         except NotReached as error:
             raise Unavailable(str(error)) from error

@@ -45,7 +45,7 @@ class NodeBackend:
         self._backend: Backend | None = None
 
     def send(
-        self, method: str, path: str, fields: Iterable[tuple[str, str]], body: Pollable, token: str | None
+        self, method: str, path: str, fields: Iterable[tuple[str, str]], *, body: Pollable, token: str | None
     ) -> tuple[http_resp.Response, Pollable]:
         """The answer to a request, its body unread; `path` with the query. Raises `NotReached`, `NotAnswered`."""
         try:

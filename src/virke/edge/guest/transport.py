@@ -31,7 +31,7 @@ class HostTransport:
             cancel.check()
         try:
             response, body = self._node.send(
-                request.method, request.path, _fields_of(request), _body_of(request.body), self._node.token
+                request.method, request.path, _fields_of(request), body=_body_of(request.body), token=self._node.token
             )
         except NotReached as error:
             raise NotSent(str(error)) from error
