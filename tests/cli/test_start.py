@@ -16,6 +16,17 @@ from tests.cli.conftest import SOURCE, start
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("VIRKE")}
 ENVIRON |= {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
 HEAVY = ("apsw", "rich", "isal", "virke.engine", "virke.stores", "virke.core", "virke.opening", "asyncio")
+OF_OTHER_STORES = (
+    "virke.stores.cached",
+    "virke.stores.composite",
+    "virke.stores.fastly_kv",
+    "virke.stores.memory",
+    "virke.stores.object",
+    "virke.stores.valkey",
+    "virke.client",
+    "virke.transfer",
+    "asyncio",
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +53,24 @@ print(heavy, file=sys.stderr)
         check=True,
     )
     assert found.stderr == "[]\n"
+
+
+def test_a_query_of_a_local_store_imports_nothing_of_other_stores(tmp_path: Path) -> None:
+    """Budget B12, by modules instead of time: the cache of far stores alone is ten of them."""
+    assert start("db", "create", "app", folder=tmp_path).returncode == 0
+    code = f"""
+import sys
+from virke.cli.main import cli
+try:
+    cli.main(["db", "query", "select 1", "--db", "app", "--csv"])
+except SystemExit as end:
+    assert end.code == 0, end.code
+print([name for name in sys.modules if name.startswith({OF_OTHER_STORES!r})], file=sys.stderr)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRON, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (found.stdout, found.stderr) == ("1\n1\n", "[]\n")
 
 
 def test_completion_of_names_imports_nothing_heavy(tmp_path: Path) -> None:

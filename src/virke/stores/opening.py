@@ -1,6 +1,7 @@
 """Which store a URL means: the only place that knows stores by name.
 
-Everything else is given a `Store`. A library that a store needs is imported when such a store is opened.
+Everything else is given a `Store`. What only some stores need (a library, the cache of far ones, the pairing of two) is
+imported when such a store is opened: a command that reads a local file waits for none of it.
 
 1. A URL that is not understood is `UsageError`, never a guess.
 2. What is far away is read through a cache (`cached`), of which the part on disk is shared by all processes.
@@ -31,11 +32,8 @@ from virke.config import (
 from virke.errors import Invalid, UsageError
 from virke.stores import receipt
 from virke.stores.base import Store
-from virke.stores.cached.on_disk import DISK_BYTES, cached_store
-from virke.stores.composite import composite
 from virke.stores.line import ThreadLine
 from virke.stores.local.store import shared_local_store
-from virke.stores.memory import memory_store
 from virke.stores.receipt import metered
 
 Opener = Callable[[str, Mapping[str, str]], Store]
@@ -59,10 +57,16 @@ def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store
         raise UsageError(f"{len(urls)} store URLs, at most two: a KV store and an object store")
     opened = [_open_one(url, choice.options, create) for url in urls]
     _check_root(urls[0], choice.options)
-    store = opened[0] if len(opened) == 1 else composite(*opened)
+    store = opened[0] if len(opened) == 1 else _pair(*opened)
     if store.line is None:
         store = replace(store, line=_line_of(store.url))
     return _cached(metered(store), choice.options) if cached and any(map(_is_far, urls)) else metered(store)
+
+
+def _pair(kv: Store, objects: Store) -> Store:
+    from virke.stores.composite import composite
+
+    return composite(kv, objects)
 
 
 def _line_of(url: str) -> ThreadLine:
@@ -138,6 +142,8 @@ def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
 
 
 def _memory(url: str, options: Mapping[str, str]) -> Store:
+    from virke.stores.memory import memory_store
+
     return memory_store(url)
 
 
@@ -175,6 +181,8 @@ _OPENERS: Final[Mapping[str, tuple[str, Opener]]] = {
 
 
 def _cached(store: Store, options: Mapping[str, str]) -> Store:
+    from virke.stores.cached.on_disk import DISK_BYTES, cached_store
+
     disk_bytes = int(options["cache_mb"]) << 20 if "cache_mb" in options else DISK_BYTES
     folder = _cache_folder(options) if disk_bytes else None
     return cached_store(
