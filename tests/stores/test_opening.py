@@ -58,7 +58,7 @@ def no_secrets_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("s3://bucket?create_only=perhaps", "on or off"),
         ("az://container?region=x", "account_name"),
         ("memory://a,memory://b,memory://c", "3 store URLs"),
-        ("memory://a,valkey://h", "no object storage"),
+        ("memory://a,valkey://h", "not object storage"),
         ("valkey://host?colour=red", "colour"),
         ("fastly-kv://?x", "Fastly KV URL"),
     ],
