@@ -8,8 +8,9 @@ from enum import Enum
 from hashlib import sha256
 from typing import cast
 
+from virke.core.blocks import Place
 from virke.core.ids import PageNo
-from virke.core.index import Index, Place, Stub, decode_index
+from virke.core.index import Index, Stub, decode_index
 from virke.core.segment import Ref, decode_frame
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from virke.core.blocks import Listed, Place
 from virke.core.chain import COLD, DONE, LOWER, UPPER, Chain, Link, encode_link, get
 from virke.core.codec import STRIDED
 from virke.core.commit import store_objects
@@ -20,7 +21,7 @@ from virke.core.effects import Absent, Effect, Outcome, PutNew, Tier
 from virke.core.entries import FRAMES_MAX, encode_entries
 from virke.core.hot import FROM_PAGES, INTERIOR, children, last_child
 from virke.core.ids import PageNo
-from virke.core.index import Index, Listed, Listing, Place
+from virke.core.index import Index, Listing
 from virke.core.merge import winners
 from virke.core.segment import Frame, check_frame, decode_frame, encode_frame, frame_pages
 from virke.errors import Corrupt, Unavailable

@@ -12,14 +12,14 @@ Pure. Byte layout: docs/format.md; golden bytes: vectors/. Knows heads, blocks a
 from __future__ import annotations
 
 import struct
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from virke.core import codec
+from virke.core.blocks import Blocks, Listed, ListedBlocks, Place, Rows
 from virke.core.codec import crc32
 from virke.core.entries import FRAMES_MAX, RAW_MAX, Block, Entries, Found, decode_entries, encode_entries
 from virke.core.ids import ID_BYTES, CommitId, PageCount, PageNo, Version
@@ -41,14 +41,6 @@ _BLOCK_BYTES: Final = struct.calcsize(">11I")
 assert (_GROUP_BYTES, _BLOCK_BYTES) == (52, 44)
 
 
-class Place(NamedTuple):
-    """Some bytes of a segment: `length` at `offset` of part `part`."""
-
-    part: int
-    offset: int
-    length: int
-
-
 class Away(Exception):
     """What an index was asked for needs the bytes at `place`, the entries of block `block`, which are to be handed in."""
 
@@ -68,42 +60,8 @@ class Group:
     head: Head
 
 
-class Listed(NamedTuple):
-    """A block, and its encoded entries or where they are."""
-
-    block: Block
-    entries: bytes | Place
-
-
 Number = tuple[int, int]
 """Of a group, and of a block in it."""
-
-
-class Blocks(Protocol):
-    """The blocks of one group, ascending."""
-
-    firsts: Sequence[int]
-    lasts: Sequence[int]
-    frame_count: int
-    is_here: bool
-    """Whether all entries are in the index."""
-
-    def __getitem__(self, at: int) -> Listed:
-        """One of them."""
-
-
-class ListedBlocks:
-    """Blocks in a list."""
-
-    def __init__(self, listed: Sequence[Listed]) -> None:
-        self.firsts: Sequence[int] = [one.block.first for one in listed]
-        self.lasts: Sequence[int] = [one.block.last for one in listed]
-        self.frame_count = sum(one.block.frames for one in listed)
-        self.is_here = all(isinstance(one.entries, bytes) for one in listed)
-        self._listed = listed
-
-    def __getitem__(self, at: int) -> Listed:
-        return self._listed[at]
 
 
 Listing = tuple[tuple[Head, tuple[Listed, ...]], ...]
@@ -433,39 +391,11 @@ def _index_of(stub: Stub, data: bytes) -> Index:
         raise Corrupt(f"{what}: index blocks are not in order")
     columns[3] = parts
     starts = [0, *accumulate(counts)]
-    blocks = [_Rows([column[first:end] for column in columns], stub, what) for first, end in pairwise(starts)]
+    blocks = [
+        Rows([column[first:end] for column in columns], stub.entries, parts=stub.ref.parts, what=what)
+        for first, end in pairwise(starts)
+    ]
     return Index(stub.ref, stub.inputs, heads, blocks, rest=stub.rest)
-
-
-class _Rows:
-    """The blocks of one group, as columns of the table."""
-
-    def __init__(self, columns: Sequence[array[int]], stub: Stub, what: str) -> None:
-        """Raises `Corrupt`."""
-        gaps, spans, frames, parts, _, far = columns[:6]
-        self._columns = columns
-        self._inside = stub.entries
-        self._what = what
-        edges = array("I", bytes(8 * len(gaps)))
-        edges[::2], edges[1::2] = gaps, spans
-        ascending = running(edges, 0)
-        if ascending is None or 0 in gaps or (gaps and (ascending[-1] > PAGE_COUNT_MAX or parts[-1] >= stub.ref.parts)):
-            raise Corrupt(f"{what}: index blocks are not in order")
-        self.firsts: Sequence[int] = ascending[::2]
-        self.lasts: Sequence[int] = ascending[1::2]
-        self.frame_count = sum(frames)
-        self.is_here = not any(far)
-
-    def __getitem__(self, at: int) -> Listed:
-        """Raises `Corrupt`."""
-        _, _, frames, part, start, far, offset, length, raw_bytes, crc, kind = (column[at] for column in self._columns)
-        if not 0 < frames <= FRAMES_MAX or raw_bytes > RAW_MAX or far > 1:
-            raise Corrupt(f"{self._what}: impossible index blocks")
-        if not codec.can_hold(kind, length, raw_bytes):
-            raise Corrupt(f"{self._what}: an index block promises more than its bytes can hold")
-        first, last = PageNo(self.firsts[at]), PageNo(self.lasts[at])
-        block = Block(first, last, frames, part, start, kind, raw_bytes, crc)
-        return Listed(block, Place(part, offset, length) if far else self._inside[offset : offset + length])
 
 
 # Format 1

@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from virke.core.blocks import Listed, Place
 from virke.core.codec import crc32
 from virke.core.effects import Tier
 from virke.core.entries import FRAME_BYTES, FRAMES_MAX, PAGE_BYTES, encode_entries
 from virke.core.ids import PageNo, Version
-from virke.core.index import Listed, Place, encode_index, encode_tables
+from virke.core.index import encode_index, encode_tables
 from virke.core.segment import (
     STRIDED_ALONE_MAX,
     STRIDED_PAGES,
