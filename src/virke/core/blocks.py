@@ -33,6 +33,8 @@ class Listed(NamedTuple):
 
     block: Block
     entries: bytes | Place
+    offset: int = 0
+    """Of entries in an index of format 2: where they begin among all that are in it."""
 
 
 class Blocks(Protocol):
@@ -65,7 +67,7 @@ class ListedBlocks:
 class Rows:
     """The blocks of one group, as columns of the table."""
 
-    def __init__(self, columns: Sequence[array[int]], inside: bytes, *, parts: int, what: str) -> None:
+    def __init__(self, columns: Sequence[array[int]], inside: memoryview, *, parts: int, what: str) -> None:
         """`inside`: the entries that are in the index. `parts`: how many the segment has. Raises `Corrupt`."""
         gaps, spans, frames, part, _, far = columns[:6]
         self._columns = columns
@@ -90,4 +92,6 @@ class Rows:
             raise Corrupt(f"{self._what}: an index block promises more than its bytes can hold")
         first, last = PageNo(self.firsts[at]), PageNo(self.lasts[at])
         block = Block(first, last, frames, part, start, kind, raw_bytes, crc)
-        return Listed(block, Place(part, offset, length) if far else self._inside[offset : offset + length])
+        if far:
+            return Listed(block, Place(part, offset, length))
+        return Listed(block, bytes(self._inside[offset : offset + length]), offset)

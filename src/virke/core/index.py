@@ -7,6 +7,8 @@ Pure. Byte layout: docs/format.md; golden bytes: vectors/. Knows heads, blocks a
 3. The entries of a block may be in the part that has their frames, and the tables of a very large index in parts of their
    own. A caller that needs what is not here learns where it is (`Away`), reads it, and hands it in (`take`).
 4. No index names more bytes than its parts can hold.
+5. Every byte is checked before it decides anything: the index as a whole, or (`LATE_BYTES`) its tables at once and the
+   entries of a block when they are decoded, which have a checksum each. Damaged ones count as away, so they are read again.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ FORMAT: Final = 2
 FORMATS: Final = (1, 2)
 PARTS_MAX: Final = 0x10000
 TABLES_RAW_MAX: Final = 256 << 20
+LATE_BYTES: Final = 16 << 10
+"""From here on summing an index up costs a lookup more than the few blocks that it decodes: 264 KB at 1 GB."""
 _SMALL_FRAMES: Final = 1024
 _ASKED_PAGES: Final = 32
 """So many pages asked of a small index pay for decoding all of it: one request at the edge asks for a few."""
@@ -72,8 +76,16 @@ class Index:
     """What a segment holds. `blocks[i]` are those of group `i`, `rest` the encoded index behind its inputs."""
 
     def __init__(
-        self, ref: Ref, inputs: tuple[Ref, ...], heads: Sequence[Head], blocks: Sequence[Blocks], *, rest: bytes
+        self,
+        ref: Ref,
+        inputs: tuple[Ref, ...],
+        heads: Sequence[Head],
+        blocks: Sequence[Blocks],
+        *,
+        rest: memoryview,
+        inside: Place | None = None,
     ) -> None:
+        """`inside`: where the entries in the index are, if they were not summed up yet (rule 5)."""
         self._rest = rest
         self.ref = ref
         self.identity = ref.identity
@@ -87,7 +99,9 @@ class Index:
         """How many pages were asked for before `_newest` was made."""
         self.is_one_state = heads[0].version == heads[-1].version
         """Whether all groups are of one state: then no page is in two of them."""
-        self._is_small = self.frame_count() <= _SMALL_FRAMES and all(group.is_here for group in blocks)
+        self._inside = inside
+        is_here = inside is None and all(group.is_here for group in blocks)
+        self._is_small = self.frame_count() <= _SMALL_FRAMES and is_here
 
     def find(self, page: PageNo, version: Version) -> Found | None:
         """The frame that holds `page` as of `version`, and the page's place in it; None if it is not in this segment.
@@ -127,14 +141,14 @@ class Index:
         """The blocks with pages from `first` to `last` whose entries are not here, and where they are."""
         found = list[tuple[Number, Place]]()
         for group, blocks in enumerate(self._blocks):
-            for at in () if blocks.is_here else self._spanned(group, first, last):
-                if (group, at) not in self._entries and isinstance(place := blocks[at].entries, Place):
+            for at in () if blocks.is_here and self._inside is None else self._spanned(group, first, last):
+                if (place := self._away((group, at))) is not None:
                     found.append(((group, at), place))
         return found
 
     def is_away(self, block: Number) -> bool:
         """Whether the entries of a block have to be handed in."""
-        return block not in self._entries and isinstance(self._blocks[block[0]][block[1]].entries, Place)
+        return self._away(block) is not None
 
     def take(self, block: Number, data: bytes) -> None:
         """The encoded entries of a block. Raises `Corrupt`: they are not."""
@@ -153,10 +167,12 @@ class Index:
 
     def listing(self) -> Listing:
         """All groups with their blocks, in format 2."""
+        assert self._inside is None, "what was not summed up is not copied"
         return tuple((group.head, tuple(self._listed_in(number))) for number, group in enumerate(self.groups))
 
     def renamed(self, identity: Identity, inputs: tuple[Ref, ...]) -> bytes:
         """The bytes of the same index for another segment whose parts hold the same; the same whoever encodes it."""
+        assert self._inside is None, "what was not summed up gets no new sum"
         out = Writer()
         _begin(out, identity, inputs, self._form)
         out.raw(self._rest)
@@ -213,15 +229,37 @@ class Index:
         at = bisect_right(blocks.firsts, page) - 1
         return None if at < 0 or page > blocks.lasts[at] else self._block(group, at).find(page)
 
+    def _away(self, block: Number) -> Place | None:
+        """Where the entries of a block have to be read from; None if they are here, and not damaged."""
+        if block in self._entries:
+            return None
+        listed = self._blocks[block[0]][block[1]]
+        if isinstance(listed.entries, Place):
+            return listed.entries
+        if self._inside is None or crc32(listed.entries) == listed.block.crc:
+            return None
+        return _place_in(self._inside, listed)
+
     def _block(self, group: int, at: int) -> Entries:
         cached = self._entries.get((group, at))
         if cached is None:
-            block, data = self._blocks[group][at]
+            listed = self._blocks[group][at]
+            block, data, _ = listed
             if isinstance(data, Place):
                 raise Away(self, (group, at), block.first, data)
-            page_size = self.groups[group].head.page_size
-            cached = self._entries[group, at] = decode_entries(block, data, page_size, self.what)
+            try:
+                cached = decode_entries(block, data, self.groups[group].head.page_size, self.what)
+            except Corrupt:
+                if self._inside is None or crc32(data) == block.crc:
+                    raise
+                raise Away(self, (group, at), block.first, _place_in(self._inside, listed)) from None
+            self._entries[group, at] = cached
         return cached
+
+
+def _place_in(inside: Place, listed: Listed) -> Place:
+    """Where entries that are in the index are in its part."""
+    return Place(inside.part, inside.offset + listed.offset, len(listed.entries))
 
 
 def _in_one_piece(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
@@ -248,8 +286,10 @@ class Stub:
     places: tuple[Place, ...]
     tables: tuple[int, int, int, int, int]
     """Groups, blocks, codec, bytes before encoding, crc."""
-    entries: bytes
-    rest: bytes
+    entries: memoryview
+    rest: memoryview
+    inside: Place | None = None
+    """Where the entries are, if they were not summed up."""
 
     def with_tables(self, datas: Iterable[bytes]) -> Index:
         """The index, from the bytes at its places. Raises `Corrupt`."""
@@ -321,31 +361,44 @@ def _begin(out: Writer, identity: Identity, inputs: tuple[Ref, ...], form: int) 
         out.raw(ref.encoded)
 
 
-def decode_index(data: bytes, ref: Ref) -> Index | Stub:
-    """The index that `ref` names, or how to get it.
+def decode_index(data: bytes, ref: Ref, at: int = 0, *, may_be_late: bool = False) -> Index | Stub:
+    """The index that `ref` names, or how to get it; `at`: where it begins in `data`, which ends with it.
+
+    `may_be_late`: the entries of a large one may be summed up when they are decoded (rule 5). One with inputs is not late: no
+    other checksum is over those.
 
     Raises:
         Corrupt: the bytes are damaged, of a newer format, or another segment's.
     """
-    what = f"segment {ref.identity.part_key(0)}"
-    if len(data) != ref.index_length or crc32(data) != ref.index_crc:
+    what, view = f"segment {ref.identity.part_key(0)}", memoryview(data)[at:]
+    is_late = may_be_late and ref.index_length >= LATE_BYTES and not ref.has_inputs
+    if len(view) != ref.index_length or (not is_late and crc32(view) != ref.index_crc):
         raise Corrupt(f"{what}: index does not match its reference")
-    source = Reader(data[:-4], what)  # the reference's checksum is over the one at the end as well
+    body = bytes(view[:-4])  # the reference's checksum is over the one at the end as well
+    source = Reader(body, what)
     if source.raw(len(MAGIC)) != MAGIC:
         raise source.fail("not a segment")
     if (found := source.u16()) not in FORMATS:
         raise source.fail(f"format version {found} is not known to this Virke (knows {FORMAT}); upgrade it")
+    if is_late and found != FORMAT:
+        return decode_index(data, ref, at)
     if read_identity(source) != ref.identity:
         raise source.fail("another segment is under this key")
     inputs = tuple(read_ref(source) for _ in range(source.count(50)))
-    rest = data[len(data) - 4 - source.left : len(data) - 4]
+    rest = memoryview(body)[len(body) - source.left :]
     if found == 1:
         return _read_first(source, ref, inputs, rest)
     groups, blocks = source.varint(PAGE_COUNT_MAX), source.varint(PAGE_COUNT_MAX)
     places = tuple(_read_place(source, ref) for _ in range(source.count(3)))
+    if is_late and (inputs or places):
+        return decode_index(data, ref, at)
     kind, raw_bytes, crc = source.u8(), source.varint(TABLES_RAW_MAX), source.u32()
     tables = source.blob(ref.index_length)
-    stub = Stub(ref, inputs, places, (groups, blocks, kind, raw_bytes, crc), source.blob(ref.index_length), rest)
+    length = source.varint(ref.index_length)
+    starts = source.skip(length)
+    inside = Place(ref.parts - 1, ref.index_offset + starts, length) if is_late else None
+    entries = memoryview(body)[starts : starts + length]
+    stub = Stub(ref, inputs, places, (groups, blocks, kind, raw_bytes, crc), entries, rest, inside)
     source.done()
     return stub if places else _index_of(stub, tables)
 
@@ -395,13 +448,13 @@ def _index_of(stub: Stub, data: bytes) -> Index:
         Rows([column[first:end] for column in columns], stub.entries, parts=stub.ref.parts, what=what)
         for first, end in pairwise(starts)
     ]
-    return Index(stub.ref, stub.inputs, heads, blocks, rest=stub.rest)
+    return Index(stub.ref, stub.inputs, heads, blocks, rest=stub.rest, inside=stub.inside)
 
 
 # Format 1
 
 
-def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...], rest: bytes) -> Index:
+def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...], rest: memoryview) -> Index:
     """The rest of an index of format 1."""
     heads, blocks = list[Head](), list[list[Listed]]()
     for _ in range(source.count(40)):

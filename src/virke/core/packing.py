@@ -21,6 +21,7 @@ from virke.core.entries import FRAME_BYTES, FRAMES_MAX, PAGE_BYTES, encode_entri
 from virke.core.ids import PageNo, Version
 from virke.core.index import encode_index, encode_tables
 from virke.core.segment import (
+    RANGED_ALONE_MAX,
     STRIDED_ALONE_MAX,
     STRIDED_PAGES,
     Frame,
@@ -91,7 +92,8 @@ class SegmentWriter:
 
     def alike(self, pages: Sequence[tuple[PageNo, bytes]]) -> Iterator[tuple[str, bytes]]:
         """Add pages, ascending, whose cells are alike; yields finished parts."""
-        most = 1 if self._is_hot and len(pages) <= STRIDED_ALONE_MAX else STRIDED_PAGES
+        alone = STRIDED_ALONE_MAX if self._is_whole else RANGED_ALONE_MAX
+        most = 1 if self._is_hot and len(pages) <= alone else STRIDED_PAGES
         for at in range(0, len(pages), most):
             numbers, datas = zip(*pages[at : at + most], strict=True)
             frame, data = encode_alike(numbers, datas, part=self._part, offset=len(self._buffer))
@@ -177,7 +179,7 @@ class SegmentWriter:
         self._end_block()
         if self._is_whole:
             for blocks, at in self._of_part:
-                block, entries = blocks[at]
+                block, entries, _ = blocks[at]
                 assert isinstance(entries, bytes), "entries are moved once"
                 blocks[at] = Listed(block, Place(self._part, len(self._buffer), len(entries)))
                 self._buffer += entries

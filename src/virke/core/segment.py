@@ -39,9 +39,11 @@ _TIERS: Final = (Tier.KV, Tier.OBJECT)
 
 
 STRIDED_PAGES: Final = 4
-"""How many pages a frame of differences holds if there are more than `STRIDED_ALONE_MAX`; else one, as a lookup needs one of them."""
+"""How many pages a frame of differences holds if there are more than may be alone; else one, as a lookup needs one of them."""
 STRIDED_ALONE_MAX: Final = 256
 """Each alone they take a fifth more room; more of them do not fit beside an index without ranges (decision 0038)."""
+RANGED_ALONE_MAX: Final = 1024
+"""As many, some 1.5 GB, still come along with an index where there are ranges (decision 0038)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,10 @@ class Reader:
         at = self._take(length)
         return self._data[at : at + length]
 
+    def skip(self, length: int) -> int:
+        """Leave `length` bytes out; where they begin."""
+        return self._take(length)
+
     def blob(self, most: int) -> bytes:
         """A varint length of at most `most`, then the bytes."""
         return self.raw(self.varint(most))

@@ -212,7 +212,8 @@ def check_key(key: str) -> str:
         Invalid: empty, too long (512 bytes), or a part that is empty, `.`, `..` or has other
             characters than `A-Z a-z 0-9 _ . @ = -`.
     """
-    if len(key) > KEY_BYTES_MAX or not _KEY.fullmatch(key) or ("." in key and _DOTS.search(key)):
+    has_dots = (key.startswith(".") or "/." in key) and _DOTS.search(key)
+    if len(key) > KEY_BYTES_MAX or not _KEY.fullmatch(key) or has_dots:
         raise Invalid(f"invalid store key {key!r}")
     return key
 

@@ -38,7 +38,8 @@ def signed(
 ) -> dict[str, str]:
     """All headers of a request, its signature included. `headers` are further ones, with names in lower case."""
     now = time.gmtime(now_s)
-    stamp, day = time.strftime("%Y%m%dT%H%M%SZ", now), time.strftime("%Y%m%d", now)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", now)
+    day = stamp[:8]
     every = {"host": host, "x-amz-content-sha256": UNSIGNED, "x-amz-date": stamp, **headers}
     names = sorted(every)
     listed = ";".join(names)
@@ -47,7 +48,7 @@ def signed(
     )
     scope = f"{day}/{region}/s3/aws4_request"
     text = "\n".join([ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    signature = hmac.new(_key(secret, day, region), text.encode(), hashlib.sha256).hexdigest()
+    signature = hmac.digest(_key(secret, day, region), text.encode(), "sha256").hex()
     every["authorization"] = f"{ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={listed}, Signature={signature}"
     return every
 
@@ -56,5 +57,5 @@ def signed(
 def _key(secret: str, day: str, region: str) -> bytes:
     key = f"AWS4{secret}".encode()
     for part in (day, region, "s3", "aws4_request"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        key = hmac.digest(key, part.encode(), "sha256")
     return key
