@@ -26,7 +26,7 @@ def written(inputs: tuple[Ref, ...] = ()) -> tuple[Ref, bytes]:
     """The reference to a segment, and the bytes of its index."""
     identity = Identity(DatabaseId(bytes(16)), "main", Epoch(1), Version(1), CommitId(bytes(16)))
     writer = SegmentWriter(identity, Tier.OBJECT, 1 << 20, is_plain=True)
-    parts = []
+    parts = list[tuple[str, bytes]]()
     for number in range(1, PAGES + 1):
         parts += writer.frame((PageNo(number),), number.to_bytes(2, "big") * (SIZE // 2))
     writer.end_group(Head(Version(1), CommitId(bytes(16)), 0, SIZE, PageCount(PAGES), 0))
