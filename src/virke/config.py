@@ -299,7 +299,7 @@ def database_name(config: Config, option: str | None, environ: Mapping[str, str]
 def store_choice(
     config: Config, option: str | None, environ: Mapping[str, str] = os.environ, *, token: str | None = None
 ) -> StoreChoice:
-    """The store or node to use: `option`, else `VIRKE_URL`, `VIRKE_STORE`, the file's, or the folder `.virke` beside the file.
+    """The store or node to use: `option`, else `VIRKE_URL`, `VIRKE_STORE`, the file's, or the folder `.virke` next to the file.
 
     A node's token is `token`, else `VIRKE_TOKEN`, else the file's, which goes to the file's node alone.
 

@@ -79,7 +79,7 @@ class VirkeDatabase(Database):  # type: ignore[misc]
         self._opened: list[dbapi.Connection] = []
 
     def suggest_name(self) -> str:
-        """Its name where Datasette is not told one."""
+        """Its name where Datasette is not given one."""
         return self._where[0]
 
     @property

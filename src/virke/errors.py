@@ -39,7 +39,7 @@ class Conflict(VirkeError):
 
 
 class OutcomeUnknown(VirkeError):
-    """Nobody can prove whether the commit happened. Ask the data, do not retry blindly."""
+    """It is not known whether the commit happened. Ask the data, do not retry blindly."""
 
     kind = "outcome_unknown"
 
@@ -96,7 +96,7 @@ class WrongValue(Invalid):
 class SqlError(Invalid):
     """SQLite refused the statement; nothing was changed. `sqlite_code` names SQLite's extended result code.
 
-    `offset` is the byte of the statement's text at which the error lies, None where SQLite does not say.
+    `offset` is the byte of the statement's text at which the error is, None where SQLite does not say.
     """
 
     kind = "sql_error"

@@ -71,7 +71,7 @@ TABLES: Final[Mapping[str, Mapping[str, Key]]] = {
         "writes_token": Key("the token for that node"),
         "seed": Key("the first rows of a new database: `.sql`, `.csv` or `.sqlite` ([Seed](edge.md#seed))"),
         "objects": Key("for `fastly`: object storage behind the KV store, `s3://BUCKET/PREFIX`"),
-        "api": Key("whether the edge answers the database's own routes beside an app", "`false`", "yes or no"),
+        "api": Key("whether the edge answers the database's own routes next to an app", "`false`", "yes or no"),
     },
 }  # fmt: skip
 """Every table that `virke.toml` may have, and its keys."""

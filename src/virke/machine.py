@@ -4,7 +4,7 @@ Knows where Linux writes such limits (control groups of version 1 and 2); reads 
 be read. Elsewhere it knows the machine's memory at most.
 
 1. The smallest limit counts: of the process's own group and of all groups above it.
-2. Nothing here raises: what can't be read, or is not a number, is no limit.
+2. Nothing here raises: what can't be read, or is not a number, is not a limit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Opening databases: a database on its store, with its journal and what works in the background; or one of a node.
 
-Which store a URL means is `stores.opening`'s matter; everything else is given a `Store`.
+`stores.opening` knows which store a URL means; everything else is given a `Store`.
 
 1. How a database is created and deleted is in engine/catalog.
 2. A node is named by an http(s) URL wherever a store is; what is asked of it is asked by `client`, which is loaded then.
@@ -277,7 +277,7 @@ def delete(name: str, store: Where = None, *, token: str | None = None) -> None:
 
 
 def list_databases(store: Where = None, *, token: str | None = None) -> list[str]:
-    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`, `Corrupt` if it is no store.
+    """The names of all databases in a store, sorted (a LIST). Raises `Unavailable`, `Corrupt` if it is not a store.
 
     Of a node: those that the token may see.
     """

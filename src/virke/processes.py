@@ -26,7 +26,7 @@ _FILES_USUAL: Final = 512
 """Where the system does not say: what Windows' C library opens."""
 _FILES_ENDLESS: Final = 1 << 20
 _WINDOWS_BYTE: Final = 0x7FFF_0000
-"""Which byte of a file is locked on Windows, where nobody can read or write a locked one: far beyond the end."""
+"""Which byte of a file is locked on Windows, where no process can read or write a locked one: far beyond the end."""
 
 
 class ThreadLocks:

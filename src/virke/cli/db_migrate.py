@@ -27,7 +27,7 @@ FOLDER = "migrations"
 @click.option("--status", "report", is_flag=True, help="List the migrations and which are applied.")
 @click.option("--dry-run", is_flag=True, help="Rehearse the pending migrations; keep nothing.")
 @click.option("--undo", "steps", type=int, is_flag=False, flag_value=1, metavar="[N]", help="Undo the last N. [N: 1]")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="[default: migrations beside virke.toml]")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="[default: migrations next to virke.toml]")
 @global_options
 @pass_state
 def migrate(state: State, *, report: bool, dry_run: bool, steps: int | None, folder: Path | None) -> None:

@@ -1,7 +1,7 @@
 """`virke deploy --target fastly`: what it prints.
 
 1. In a dry run each call that would change something is a line; otherwise each line says what was done.
-2. A token that was made is printed once; with `--json` it is a field, also beside an error that came after it.
+2. A token that was made is printed once; with `--json` it is a field, also next to an error that came after it.
 """
 
 from __future__ import annotations

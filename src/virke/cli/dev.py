@@ -29,7 +29,7 @@ INSTALL = "pip install 'virke[dev]'"
 @global_options
 @pass_state
 def dev(state: State, *, port: int | None, is_edge: bool, is_viceroy: bool, no_reload: bool) -> None:
-    """Run the app with a database beside it, and again at each change.
+    """Run the app with a database next to it, and again at each change.
 
     The app is [app] entry in virke.toml, else src/index.ts, index.ts, app.py or main.py. Its database is in the folder .virke,
     unless --store says otherwise; migrations are applied as they appear. Ctrl-C ends all of it.
@@ -42,7 +42,7 @@ def dev(state: State, *, port: int | None, is_edge: bool, is_viceroy: bool, no_r
     if is_viceroy:
         raise UsageError("--viceroy goes with --edge")
     try:
-        from virke.node.server import listen  # noqa: F401  # the node beside the app needs the same
+        from virke.node.server import listen  # noqa: F401  # the node next to the app needs the same
         from virke.project.dev import develop, prepare, store_for
     except ImportError as error:
         raise UsageError(f"{MISSING} ({error.name} is missing)", hint=INSTALL) from error

@@ -1,6 +1,6 @@
 """`virke doctor`: proves or refuses a store.
 
-Knows how verdicts are printed; what is tried, and what it means, is `virke.doctor`'s matter.
+Knows how verdicts are printed; `virke.doctor` knows what is tried, and what it means.
 
 1. The exit code is 0 for a store that is fit, 1 for one that is refused, 3 for one of which nothing is proved yet.
 2. Every check is one row; what it means is below it unless all is well, and always with `--explain`.

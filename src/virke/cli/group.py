@@ -211,5 +211,5 @@ def _silence_stdout() -> None:
     """Keep the interpreter from writing the rest of stdout, and from complaining, when it ends."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # stdout is no file
+    except (OSError, ValueError):  # stdout is not a file
         return

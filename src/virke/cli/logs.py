@@ -16,7 +16,7 @@ _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 1
 
 
 class TextFormat(logging.Formatter):
-    """`2026-11-26T14:25:49.123Z WARNING virke.node: words`, each record on one line but for a traceback."""
+    """`2026-11-26T14:25:49.123Z WARNING virke.node: words`, each record on one line except for a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One record."""

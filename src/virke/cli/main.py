@@ -17,7 +17,7 @@ from virke.interrupts import end_by_signals, run
 COMMANDS: Final[Table] = {
     "init": ("virke.cli.init:init", "Write a new project into FOLDER, or into the current folder."),
     "build": ("virke.cli.build:build", "Build the app, or the HTTP API, for Fastly Compute."),
-    "dev": ("virke.cli.dev:dev", "Run the app with a database beside it, and again at each change."),
+    "dev": ("virke.cli.dev:dev", "Run the app with a database next to it, and again at each change."),
     "deploy": (
         "virke.cli.deploy:deploy",
         "Take the database to a node or a store, with its migrations; or the project to Fastly Compute.",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from virke.engine.results import Meta, QueryResult
 
 Charge = Callable[[Callable[[bool], "QueryResult"]], "QueryResult"]
-"""Makes a call, which is told whether its receipt is counted where it is carried out; its result has the receipt."""
+"""Makes a call, which learns whether its receipt is counted where it is carried out; its result has the receipt."""
 
 
 @contextmanager

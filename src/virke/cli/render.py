@@ -1,9 +1,9 @@
 """Rows as text: table, CSV, NDJSON, Markdown, JSON.
 
-Pure but for characters that are not ASCII: their width, and in JSON whether stdout can carry them. Yields lines, so that a large result is never one string;
+Pure except for characters that are not ASCII: their width, and in JSON whether stdout can carry them. Yields lines, so that a large result is never one string;
 all forms but the table take rows as they come.
 
-1. Every value can be told from every other: a REAL is printed with the digits that read back as the same REAL and
+1. Every value can be distinguished from every other: a REAL is printed with the digits that read back as the same REAL and
    never like an INTEGER; a BLOB is `X'…'`, in JSON `{"base64": "…"}`. Only NULL and the text 'NULL' look alike in
    tables; JSON and CSV tell them apart (CSV: NULL is nothing, the empty text is `""`).
 2. JSON never loses digits: an integer that a double can't hold (beyond ±(2^53 − 1)) is a string of its digits,

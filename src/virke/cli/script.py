@@ -35,7 +35,7 @@ class Script:
     file: str | None = None
 
     def run(self, database: Database, params: Parameters, *, meta: bool = False) -> list[QueryResult]:
-        """The result of each statement that could be told, in order; at least one. Raises as `Database.run_script`."""
+        """The result of each statement that has one, in order; at least one. Raises as `Database.run_script`."""
         within = [one for one in self.statements if one.keyword not in _AROUND]
         is_batch = len(within) > 1 and not any(one.keyword in ALONE for one in within)
         with self._named(within if is_batch else list(self.statements)):

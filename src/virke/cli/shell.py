@@ -3,7 +3,7 @@
 Knows lines and statements; what runs them is `shell_session`, what dot commands do is `shell_commands`.
 
 1. What is typed is trusted, what is read is not: a dot command that reaches a file is refused in a pipe and in a file that `.read`
-   reads, because the text may be somebody else's (a dump, a download). SQL can't reach files in either (P12).
+   reads, because the text may be another person's (a dump, a download). SQL can't reach files in either (P12).
 2. At a terminal an error is shown and the next line is read; elsewhere it ends the shell, with the line it is on and its exit code.
 3. Ctrl-C ends the statement that runs, or forgets the one that is typed; a second one, before the first was heeded, ends the process.
 4. A transaction that is open at the end is rolled back, and the shell says so.

@@ -2,7 +2,7 @@
 
 The only importer of readline, which not every Python has: without it lines are read plainly.
 
-1. The history is in the user's own folder and nobody else can read it: statements hold data.
+1. The history is in the user's own folder and no other user can read it: statements hold data.
 2. Completion never raises: where the store does not answer, there is nothing to complete.
 """
 

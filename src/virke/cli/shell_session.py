@@ -114,7 +114,7 @@ class ShellSession:
         transaction = self._transaction
         assert transaction is not None, "it is open"
         call = partial(transaction.query, sql)
-        if hasattr(self.database, "session"):  # a node's: what a statement of a transaction costs is not told
+        if hasattr(self.database, "session"):  # a node's: what a statement of a transaction costs is not known
             return self.call(call, transaction.interrupt)
         return self.call(partial(receipted, call, time.monotonic), transaction.interrupt)
 

@@ -1,4 +1,4 @@
-"""`virke studio`: a node on this machine for as long as somebody looks, and its page in the browser."""
+"""`virke studio`: a node on this machine for as long as it is looked at, and its page in the browser."""
 
 from __future__ import annotations
 

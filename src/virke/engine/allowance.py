@@ -6,7 +6,7 @@ Knows numbers, and the clock of the processor's time that the place gives; knows
    processor's time. Both come before the swap, so nothing was changed, and both name the way out: a node, or the command.
 2. A commit that was begun is brought to its end: finding out whether a swap was applied is never refused (P3). That the
    request can afford it is asked before its first object is sent.
-3. All its waits together last `wait_s` at most. Then who waits for others is told so (`Unavailable`), and who only
+3. All its waits together last `wait_s` at most. Then a caller that waits for others gets `Unavailable`, and one that only
    waits between two attempts makes the next one at once.
 4. One object of this counts one request at a time: `begin` is called at the beginning of each. Where there is none (a
    node, an embedded database) nothing is counted.
@@ -140,7 +140,7 @@ class Allowance:
             raise self.timed_out()
 
     def timed_out(self) -> TimedOut:
-        """What a request is told that took too long."""
+        """What a request that took too long is answered."""
         return TimedOut(
             f"the request took more of the processor's time than it may here ({self.limits.cpu_ms:g} ms); "
             f"nothing was changed, and {WAY_OUT}"

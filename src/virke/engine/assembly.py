@@ -189,7 +189,7 @@ class Parts:
             self.freshness.expire()
 
     def close(self, *, push: bool) -> None:
-        """Push what is pending, unless told not to; wait for upkeep, and release connections. Harmless when closed."""
+        """Push what is pending, unless asked not to; wait for upkeep, and release connections. Harmless when closed."""
         if self.writes.is_closed:
             return
         if self.deferred:

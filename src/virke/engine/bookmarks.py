@@ -1,4 +1,4 @@
-"""Bookmarks: a read that carries one sees nothing older, or is told why it can't.
+"""Bookmarks: a read that carries one sees nothing older, or gets an error that says why it can't.
 
 Knows the branch and what a bookmark proves (core/lineage); knows no pages and no SQL.
 

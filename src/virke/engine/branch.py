@@ -82,7 +82,7 @@ class Branch:
 
     @property
     def world(self) -> World:
-        """What the protocols of creation and deletion are told."""
+        """What the protocols of creation and deletion know of the world."""
         environment = self.environment
         return World(
             self.name,

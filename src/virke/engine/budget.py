@@ -33,7 +33,7 @@ FREE_BYTES: Final = 4 * AT_ONCE_BYTES
 """A budget from which rows that were fetched at once fit whatever they are."""
 _LOOK_EVERY: Final = 1 << 20
 Spend = Callable[[int], None]
-"""Is told how many bytes of rows are answered so far."""
+"""Is called with how many bytes of rows are answered so far."""
 _EXACT_FROM: Final = 1 << 20
 """From here on texts are measured: until then a character may be four bytes and count as one."""
 
@@ -41,7 +41,7 @@ _EXACT_FROM: Final = 1 << 20
 class ResultBudget:
     """How many bytes of rows a request may still answer.
 
-    `grew` is told, after each further MiB or more, how much is answered so far, and may refuse it by an error.
+    `grew` is called after each further MiB or more with how much is answered so far, and may refuse it by an error.
     """
 
     __slots__ = ("_told", "bytes_max", "grew", "left")
@@ -66,7 +66,7 @@ class ResultBudget:
         return self.bytes_max + SPARE_BYTES - self.left
 
     def error(self) -> TooLarge:
-        """What a request is told whose rows do not fit."""
+        """What a request whose rows do not fit is answered."""
         return TooLarge(
             f"the result is larger than {self.bytes_max >> 20} MiB; ask for less (LIMIT) or raise max_result_mb"
         )
@@ -111,7 +111,7 @@ def collect_rows(
 ) -> list[Row]:
     """All rows of a cursor, paid from `budget` (a number: a budget for this result alone), fetched `at_once`.
 
-    `spend` is told about every MiB.
+    `spend` is called about every MiB.
 
     Raises:
         TooLarge: they cost more than is left. UnicodeDecodeError: see `sqlite.EscapedRows`. The cursor is closed then.

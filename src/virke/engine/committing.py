@@ -14,7 +14,7 @@ upkeep and deferred writes all come here, and a verdict stays a value until it r
    a swap proves it: the root is replaced by itself, with the next version (decision 0011). A caller that waits while
    another's swap, begun after it asked, succeeds needs none of its own. What is proved is which pages are the newest: a
    turn, another fence or a change of settings in between makes no difference.
-6. Who commits waits for others' turns (`taking_turns`) and for the store's pace (`pacing`) without the lead where it can.
+6. A caller that commits waits for others' turns (`taking_turns`) and for the store's pace (`pacing`) without the lead where it can.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Knows two connections, each on its snapshot; knows no history and no root.
 
 1. Both versions are read side by side, a row of each at a time, so that memory does not grow with the tables.
-2. Rows are told apart by their rowid, or by the primary key of a table without one. Where the order of the keys is not the
+2. Rows are distinguished by their rowid, or by the primary key of a table without one. Where the order of the keys is not the
    one of their bytes (COLLATE, DESC, UTF-16), rows are compared in the order of the table: whether they differ is exact, but
    not which of them.
 3. Columns that only one version has are the schema's difference; rows are compared by those that both have.
@@ -172,7 +172,7 @@ _Found = tuple[int, int, int | None, int | None, int | None]
 
 
 def _by_key(old: Callable[[], Iterator[Row]], new: Callable[[], Iterator[Row]], width: int) -> _Found | None:
-    """Rows before and after, and of them added, removed and changed; None if they are the same, or can't be told apart so."""
+    """Rows before and after, and of them added, removed and changed; None if they are the same, or can't be distinguished so."""
     left, right = _ascending(old(), width), _ascending(new(), width)
     added = removed = changed = same = 0
     try:

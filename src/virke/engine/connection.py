@@ -70,7 +70,7 @@ class Connection:
         self.file = PagedFile(snapshot, overlay_bytes_max)
         self.vfs = SnapshotVFS(self.file)
         self.guard = Guard(monotonic, allowance)
-        self.guard.allow_transactions = False  # but for our own (`control`)
+        self.guard.allow_transactions = False  # except for our own (`control`)
         try:
             self.raw = sqlite.open_connection(
                 "main", vfs=self.vfs.name, guard=self.guard, cache_kib=cache_kib, value_bytes_max=value_bytes_max

@@ -312,7 +312,7 @@ class Database(States):
         return self._upkeep.due() if self._upkeep.is_asked_for else ()
 
     def close(self, *, push: bool = True) -> None:
-        """Push pending writes (unless told not to) and release connections; harmless when closed."""
+        """Push pending writes (unless asked not to) and release connections; harmless when closed."""
         self._parts.close(push=push)
 
     def __enter__(self) -> Self:

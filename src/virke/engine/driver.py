@@ -3,7 +3,7 @@
 Knows effects, stores and the environment; knows no pages and no SQL.
 
 1. An effect is performed exactly as asked, once: repeats are the protocol's decision.
-2. A store's `Unavailable` on a write means "surely not applied" and becomes `Refused`, or `Paced` if a swap only came too
+2. A store's `Unavailable` on a write means "definitely not applied" and becomes `Refused`, or `Paced` if a swap only came too
    soon; on a read it becomes `Lost`
    for the root, and stays an error for objects.
 3. Deleting is best effort: what stays behind is garbage, which collection finds.
@@ -65,7 +65,7 @@ class Driver:
         self.read_s = (0.0, 0.0)
         """When the last read of a root was begun, and when it was answered."""
         self.undisturbed = Undisturbed(environment.monotonic)
-        """Who computes a commit; not while it waits for a swap."""
+        """Which thread computes a commit; none while it waits for a swap."""
         self.await_refused: Callable[[float, float | None], None] | None = None
         """What waits for the slot of a swap, sent then, that came too soon; the server may say for how long."""
 
@@ -140,7 +140,7 @@ class Driver:
             self._perform(effect)
 
     def sweep(self, deletes: Iterable[Delete]) -> None:
-        """Delete garbage. Raises `Denied`: nobody may, and somebody should know; else as `remove`."""
+        """Delete garbage. Raises `Denied`: the store does not allow it, which an operator should know; else as `remove`."""
         for effect in deletes:
             if effect.keys:
                 with suppress(Unavailable):

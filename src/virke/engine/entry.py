@@ -4,7 +4,7 @@ Pure values. Knows writes and pages; knows no file and no root but by its commit
 
 1. Pages stand on a base: the commit of a root, and the last of the entries whose pages were put on it. They may be
    committed only where that base is what history has (`chain_length`); anywhere else the statements are run again. A
-   state that holds an entry run again is no base: two processes may have run it on different ones.
+   state that holds an entry run again is not a base: two processes may have run it on different ones.
 2. A write that is run again must answer what it answered before (engine/answers.py), or it counts as rejected.
 """
 

@@ -1,7 +1,7 @@
 """What the engine takes from the outside besides the store: clock, randomness and sleep, so that tests can inject them.
 
 1. `now_ms` is the wall clock and may jump; `monotonic` never goes back and is used for all waiting and ageing.
-2. `spawn` runs work beside the caller, in a copy of its context; None where there are no threads (the edge).
+2. `spawn` runs work in the background, in a copy of its context; None where there are no threads (the edge).
 3. `allowance` is what one request may cost; None where it may cost what it likes. All waiting goes through `wait`.
 """
 
@@ -31,7 +31,7 @@ def _wall_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Clock (Unix milliseconds and monotonic seconds), randomness, sleep (seconds), work beside the caller, own tag, costs."""
+    """Clock (Unix milliseconds and monotonic seconds), randomness, sleep (seconds), work in the background, own tag, costs."""
 
     now_ms: Callable[[], int] = _wall_ms
     monotonic: Callable[[], float] = time.monotonic

@@ -50,7 +50,7 @@ class Fairness:
         follows = began_at - self._ended_at <= max(self._swap_s, NEAR_S)
         self._row = self._row + 1 if follows else 1
         took_s = ended_at - began_at
-        self._swap_s = min(took_s, 2 * self._swap_s) if self._swap_s else took_s  # one that was repeated is no measure
+        self._swap_s = min(took_s, 2 * self._swap_s) if self._swap_s else took_s  # a repeated one measures nothing
         self._ended_at = ended_at
         self.took(commit_id)
 

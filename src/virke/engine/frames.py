@@ -4,7 +4,7 @@ Knows keys and bytes; knows neither the store nor pages' meaning. Shared by all 
 
 1. The least recently used frames go first, whichever database they are of; one frame alone may exceed the budget.
 2. A decoded frame is never replaced by an encoded one.
-3. Who asks for a frame that is under way waits for it, and asks the store itself if it did not come.
+3. A thread that asks for a frame that is under way waits for it, and asks the store itself if it did not come.
 4. Frames have an owner, and go with it: what one database holds is not shown to another, even if both name it alike.
 """
 
@@ -55,7 +55,7 @@ class FrameCache:
             return found
 
     def peek(self, key: FrameKey) -> Cached | None:
-        """The frame, if it is here; as if nobody had asked."""
+        """The frame, if it is here; as if it had not been asked for."""
         return self._frames.get(key)
 
     def has(self, key: FrameKey) -> bool:

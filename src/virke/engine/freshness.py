@@ -8,7 +8,7 @@ Knows the branch and deferred writes; knows no SQL and no connection. Shared by 
 3. Where the store shows for next to nothing whether any process committed (`Branch.has_moved`), a `session` read looks
    each time, so that what one process wrote the next one sees. What it looks for is what was seen with the state that
    is shown: another call may have learned of a newer root and shown nothing. A swap of this process that has not ended
-   was not answered and shown to nobody: until then the state that it replaces is the newest.
+   was neither answered nor shown: until then the state that it replaces is the newest.
 4. Whatever makes this process know a newer root, no read that begins later is shown an older one.
 5. Nothing is new enough once it is known that the store lost commits (P14).
 6. While the store is down, reads that are neither `strong` nor carry a bookmark that is not met go on from what is held,

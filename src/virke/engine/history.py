@@ -2,7 +2,7 @@
 
 Knows roots, segments and their indexes; reads no page's bytes and knows no SQL.
 
-1. Only versions that changed pages are told apart; one in between (upkeep, settings) shows the state of the one before it.
+1. Only versions that changed pages are distinguished; one in between (upkeep, settings) shows the state of the one before it.
 2. Nothing is read from the store but indexes, newest first, and no more of them than the answer needs.
 3. A page that no version between two wrote is the same in both, wherever merges have put it since.
 """

@@ -58,7 +58,7 @@ class Place:
 
 
 class Line:
-    """One line of one branch; `suffix` tells several lines of a branch apart."""
+    """One line of one branch; `suffix` distinguishes several lines of a branch."""
 
     def __init__(self, store: Store, key: str, suffix: str = "") -> None:
         self._key = f"{key}{suffix}"

@@ -36,7 +36,7 @@ _RELIEVED: Final = 3 / 4
 
 
 class Holder(Protocol):
-    """Who keeps connections while they are idle."""
+    """What keeps connections while they are idle."""
 
     def close_idle(self) -> None:
         """Close the connections that no call uses at this moment."""
@@ -87,7 +87,7 @@ class Memory:
         return self.bytes_max - sqlite.memory_used()
 
     def new_owner(self) -> int:
-        """A number that tells what one open database holds from what all others do."""
+        """A number that distinguishes what one open database holds from what all others hold."""
         return next(self._owners)
 
     # Connections

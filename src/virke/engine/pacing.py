@@ -87,7 +87,7 @@ class Pacing:
                 self._pace = self._pace.accepted(root, sent_s=sent_s, now_s=now_s)
 
     def refused(self, sent_s: float, retry_after_s: float | None) -> None:
-        """The swap that was sent at `sent_s` came too soon; what was read after that is told by `seen` before."""
+        """The swap that was sent at `sent_s` came too soon; `seen` was called before with what was read after that."""
         with self._lock:
             chance = self._environment.jitter() - 0.5
             self._pace = self._known().refused(sent_s=sent_s, retry_after_s=retry_after_s, chance=chance)

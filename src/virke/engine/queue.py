@@ -3,7 +3,7 @@
 Knows pending programs and locks; knows no SQL and no commit. It has no thread of its own: a caller that waits for its
 program may be made to lead, which is to carry out what waits.
 
-1. `enqueue` never blocks. It says whether somebody leads; if not, the caller has to see to it that `lead` is called.
+1. `enqueue` never blocks. It says whether a thread leads; if not, the caller has to see to it that `lead` is called.
 2. A caller is woken as soon as its own program is done, even if another one leads by then.
 3. Whoever stops leading, by an error too, hands the lead to a caller that waits; with none, the next program brings one.
 4. A caller that goes away without its answer takes its program out of the line, if nothing has begun it. Whoever was to
@@ -31,7 +31,7 @@ class Pending:
     """A program in line, and what became of it: `answers` or `error`, once it is `done`.
 
     `mark` says which journal entry it is, `first_run` what came of it before it was journalled. `receipt` is written if
-    the caller wants one; `cancel` ends it while its statements run. `grew` is told of what its rows take (`ResultBudget`). `foreign_keys` is the mode that the program left behind, for the caller's next one.
+    the caller wants one; `cancel` ends it while its statements run. `grew` is called with what its rows take (`ResultBudget`). `foreign_keys` is the mode that the program left behind, for the caller's next one.
     """
 
     __slots__ = (
@@ -149,7 +149,7 @@ class Queue:
         return self._leader is not None or self._lock.locked()
 
     def enqueue(self, pending: Pending) -> bool:
-        """Put a program in line without blocking; True if nobody leads, so that `lead` has to be called."""
+        """Put a program in line without blocking; True if no thread leads, so that `lead` has to be called."""
         with self._lock:
             self.waiting.append(pending)
             if len(self.waiting) == self._awaited:  # not at each: a thread that wakes to wait on costs as much as a row
@@ -181,7 +181,7 @@ class Queue:
             raise
 
     def withdraw(self, program: Program) -> bool:
-        """Take a program out of the line that came by `enqueue`, if nothing has begun it: it is never run, nor told."""
+        """Take a program out of the line that came by `enqueue`, if nothing has begun it: it is never run, nor reported."""
         with self._lock:
             found = next((one for one in self.waiting if one.program is program and not one.is_expected), None)
             if found is not None:

@@ -1,9 +1,9 @@
 """What to fetch along with a frame that is missing, and what before it is asked for: how many rounds a query waits for.
 
-Knows frames and where they lie; knows neither the store nor the cache. Its own state is a guess and may be lost.
+Knows frames and where they are; knows neither the store nor the cache. Its own state is a guess and may be lost.
 
 1. A first miss of a segment fetches one frame. Later ones fetch `GROWTH` times as much each: in a segment that the
-   cache can hold, whatever is missing; in a larger one only what lies behind, and as long as misses follow each other
+   cache can hold, whatever is missing; in a larger one only what is behind, and as long as misses follow each other
    (a scan). So a lookup stays small, and a query that needs much of a segment takes a handful of rounds.
 2. A scan is kept `AHEAD_WINDOWS` windows ahead: when it enters one of them, one more is wanted (`next`), so that the
    line is never idle for the length of a round trip.
@@ -28,7 +28,7 @@ SCAN_STEPS: Final = 2
 NEAR_BYTES: Final = 128 << 10
 COURSES_MAX: Final = 4
 AHEAD_MOST_BYTES: Final = 4 << 20
-"""Of what is fetched, and inflated, beside the query."""
+"""Of what is fetched and inflated in the background."""
 AHEAD_WINDOWS: Final = 3
 SEGMENTS_MAX: Final = 256
 IsHere = Callable[[Frame], bool]
@@ -50,7 +50,7 @@ class _Course:
     ahead: list[tuple[int, int]]
 
     def leads_to(self, frame: Frame) -> bool:
-        """Whether `frame` lies right behind the last one; what comes behind a group, as hot pages do, is not the scan's."""
+        """Whether `frame` is right behind the last one; what comes behind a group, as hot pages do, is not the scan's."""
         if frame.pages[0] < self.last.pages[-1]:
             return False
         if (frame.part, frame.offset) == (self.last.part + 1, 0):
@@ -85,7 +85,7 @@ class ReadAhead:
         return chosen
 
     def next(self, ref: Ref, index: Index, frame: Frame, is_here: IsHere) -> list[Frame]:
-        """One more window to fetch beside the query, now that it has come to `frame`; none unless it is a scan.
+        """One more window to fetch in the background, now that it has come to `frame`; none unless it is a scan.
 
         To be asked again until it is none.
         """
@@ -129,7 +129,7 @@ def _following(index: Index, frame: Frame, window: int, is_here: IsHere) -> list
 
 
 def runs(frames: list[Frame]) -> list[list[Frame]]:
-    """Frames that lie one after another in a part, together: each run is one range."""
+    """Frames that follow one another in a part, together: each run is one range."""
     found: list[list[Frame]] = []
     part = end = -1
     for frame in sorted(frames, key=lambda frame: (frame.part, frame.offset)):

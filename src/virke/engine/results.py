@@ -58,10 +58,10 @@ def mark_in(bookmark: str) -> tuple[str, Mark]:
 class Meta:
     """What a request cost (docs/receipts.md).
 
-    `round_trips` are calls to the store, `requests` the ranges and objects that they carried; what is fetched beside the query
+    `round_trips` are calls to the store, `requests` the ranges and objects that they carried; what is fetched in the background
     counts as well. `cache_hits` are ranges that the cache below answered; `pages_read` are pages that SQLite asked
     for. `shared_by` writes rode in one commit; each gets the whole receipt. Milliseconds: reading the root, fetching
-    objects (beside the query, too), committing, everything together, and what is left of it for SQL.
+    objects (in the background, too), committing, everything together, and what is left of it for SQL.
     """
 
     round_trips: int

@@ -3,7 +3,7 @@
 Knows the parts of a database; knows no loop and no thread.
 
 1. `enqueue` never waits. What it returns is to be called in a thread; it leads until nothing waits.
-2. Whoever is told that a write is done sees it in the next read.
+2. A caller that learns that a write is done sees it in the next read.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Serving:
         return self._parts.writes.enqueue(program, on_done, grew=grew, receipt=receipt)
 
     def withdraw(self, program: Program) -> bool:
-        """Nobody wants this program any more: whether it was taken out of the line, and will never be run."""
+        """No client wants this program any more: whether it was taken out of the line, and will never be run."""
         return self._parts.writer.queue.withdraw(program)
 
     @property

@@ -4,7 +4,7 @@ Knows one connection that is inside the program's own transaction; knows no queu
 (`BEGIN; …; COMMIT; ROLLBACK unless it was committed`) is such a program: it rides in group commits and is run again
 after a lost race, which a transaction of its own could not.
 
-1. What the steps left open at the end, or SQLite took back whole, can't be told apart from the program's own
+1. What the steps left open at the end, or SQLite took back whole, can't be distinguished from the program's own
    transaction: then it is `NotOneProgram`, nothing of it is in history, and the caller runs the steps one by one.
 2. COMMIT says what it says on a connection: a foreign key that is broken at that moment keeps the transaction open.
 3. A step outside of a transaction is a transaction by itself.

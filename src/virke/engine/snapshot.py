@@ -29,7 +29,7 @@ class SnapshotGone(Conflict):
 
 
 def gone() -> SnapshotGone:
-    """What a reader is told whose snapshot was collected."""
+    """What a reader whose snapshot was collected is answered."""
     return SnapshotGone("the snapshot was collected while it was read; start over")
 
 

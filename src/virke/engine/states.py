@@ -1,4 +1,4 @@
-"""The states of a database, the newest and earlier ones: the part of its facade that tells, compares and brings them back."""
+"""The states of a database, the newest and earlier ones: the part of its facade that lists, compares and restores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `db status` tells: the root in words, what is pending, and how the store does.
+"""What `db status` shows: the root in words, what is pending, and how the store does.
 
 Knows the root, what history keeps, and the journal's counts; asks the store for the root and for indexes of merges.
 """

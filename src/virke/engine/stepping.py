@@ -6,7 +6,7 @@ from, or garbage that a collection finds.
 1. One step at a time, and only when it is asked for: after an answer was sent, or by a call of its own.
 2. A step reads at most `step_lookups` times, whatever the database's size, and says nothing of a request's own allowance.
    To name what was merged is a step of its own: to commit costs as much as to merge.
-3. How far chains have come is in the store: their links, and **hints** beside the root, in a register of its own, that name
+3. How far chains have come is in the store: their links, and **hints** next to the root, in a register of its own, that name
    a chain each and how many links it has. A hint is written after the links that it counts; it may be behind, or lost: then a
    step only finds out that another one was taken already.
    A merge of all segments takes many steps, and commits go on: what came after it is merged meanwhile, and first.
@@ -107,7 +107,7 @@ class Stepping:
         """How many segments its chain merges."""
 
     def take(self, root: Root, allowance: Allowance) -> bool:
-        """Take the next step of what is due on `root`; False if there is none, or somebody else was faster.
+        """Take the next step of what is due on `root`; False if there is none, or another process was faster.
 
         Raises:
             Unavailable, Corrupt: from the store. TooLarge, TimedOut: it can't be done within the bounds.
@@ -195,7 +195,7 @@ class Stepping:
         try:
             known, bounds = partial(self._piece, chain), self._bounds(chain, allowance)
             link = self._run(step(chain, indexes, link, bounds, known=known))
-        except Exists:  # somebody took it: the next step begins behind it
+        except Exists:  # another process took it: the next step begins behind it
             self._note(chain, link.links + 1)
             return False
         self._link, self._inputs = link, len(chain.inputs)

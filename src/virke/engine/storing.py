@@ -2,7 +2,7 @@
 
 Knows segments, the commit protocol and turns; knows not where the pages come from, and no SQL.
 
-1. What takes long to store is stored part by part, a few parts at once; the swap comes last. Who is killed before it
+1. What takes long to store is stored part by part, a few parts at once; the swap comes last. A process that is killed before it
    leaves garbage, never a change.
 2. A turn may be renewed meanwhile: then the root moves, and nothing else in it. What was stored goes on on the root that
    has the renewed turn; any other root is a lost race, and is noticed at the next page.

@@ -83,7 +83,7 @@ class PageStream:
                 progress(number)
 
     def _first(self, data: bytes, version: Version) -> bytes:
-        """Page 1 as it is stored; its schema cookie tells every connection to read the schema again."""
+        """Page 1 as it is stored; its schema cookie makes every connection read the schema again."""
         page = stamped(data, version)
         return with_later_schema(page, self._old.page(1)) if self._old.page_count else page
 

@@ -5,7 +5,7 @@ Knows the newest root of the branch and how to swap; the rules are in core/turnt
 1. Nothing is committed over a foreign turn that is still in the way, except a fence, which leaves it where it is.
 2. A turn is taken before the SQL is run again, and renewed while it runs. Neither is a try of the write.
 3. A turn that is not used (an error, a rollback) is given back, so that the others need not wait for its end.
-4. Turns are for liveness: whatever goes wrong with one is no fault of the write.
+4. Turns are for liveness: whatever goes wrong with one is not the write's fault.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Endable(Protocol):
 class Cancel:
     """A handle with which another thread ends a statement; one for each call.
 
-    `grew` is told what the rows take that are collected so far, after each MiB or more, and may refuse them by an error.
+    `grew` is called with what the rows take that are collected so far, after each MiB or more, and may refuse them by an error.
     """
 
     def __init__(self, grew: Callable[[int], None] | None = None) -> None:

@@ -6,7 +6,7 @@ Knows locks and threads; knows no commit.
    0.4 ms alone took it 2 to 10 next to an event loop that answers reads. A thread that waits here loses nothing that it
    would have had.
 2. A wait is bounded, and a commit that takes longer than that is not waited for again.
-3. While the commit waits itself, for its store, nobody waits for it.
+3. While the commit waits itself, for its store, no thread waits for it.
 4. A commit that was waited for is followed by a rest, in which no other is begun (`rest_s`): those who waited, readers, get
    three quarters of the interpreter, where they all ask again at once.
 5. It is a courtesy, never a lock: nothing is wrong where both run.
@@ -25,7 +25,7 @@ REST_MOST_S: Final = 0.02
 
 
 class Undisturbed:
-    """Who computes a commit of one database at this moment."""
+    """Which thread computes a commit of one database at this moment."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

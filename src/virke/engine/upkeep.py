@@ -391,5 +391,5 @@ def _first_in_kv(root: Root) -> merge.Run | None:
 
 
 def _new_watermark(root: Root, now_ms: int) -> Horizon:
-    """A watermark without a new horizon: dooms uploads in flight, so that leftovers can be told from them."""
+    """A watermark without a new horizon: dooms uploads in flight, so that leftovers can be distinguished from them."""
     return replace(root.horizon, watermark=Version(root.head.version + 1), since_ms=now_ms)

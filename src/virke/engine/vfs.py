@@ -79,7 +79,7 @@ class Patch:
 class Layer:
     """A snapshot and committed overlays above it that no root holds yet: what deferred writes left to read.
 
-    Layers that were laid one on another share their lineage: the schema cookie tells them apart. Any other may turn
+    Layers that were laid one on another share their lineage: the schema cookie distinguishes them. Any other may turn
     out to be another history.
     """
 
@@ -199,7 +199,7 @@ class PagedFile:
         return pages
 
     def _repaged(self, page_size: int) -> dict[PageNo, bytes]:
-        """All pages, cut anew: the transaction changed the page size."""
+        """All pages, cut again: the transaction changed the page size."""
         if page_size == self._page_size:
             whole = {PageNo(number): self._page(PageNo(number)) for number in range(1, self._size // page_size + 1)}
             whole.pop(lock_page(page_size), None)
@@ -346,7 +346,7 @@ class PagedFile:
 
 
 class SnapshotVFS(VFS):
-    """The VFS of one connection: opens its one file, and tells the request's time."""
+    """The VFS of one connection: opens its one file, and gives the request's time."""
 
     def __init__(self, file: PagedFile) -> None:
         self.name = f"virke-{os.urandom(4).hex()}-{next(_NUMBERS)}"

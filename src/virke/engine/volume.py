@@ -7,7 +7,7 @@ a database in one process.
 2. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
 3. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
 4. Where the environment has threads, a scan's next windows are fetched, and most of them inflated, in the background.
-5. What lies on a disk of this machine and is not compressed is read as it is asked for: its cache is the system's, and
+5. What is on a disk of this machine and is not compressed is read as it is asked for: its cache is the system's, and
    the memory is SQLite's.
 """
 
@@ -259,7 +259,7 @@ class Volume:
         try:
             self._frames.keep(self._fetch_frames(ref, frames))
         except VirkeError:
-            return  # whoever needs the frames asks for them, and is told
+            return  # a query that needs the frames asks for them, and gets the error
         finally:
             self._frames.arrived(coming)
         for number, frame in enumerate(frames):

@@ -143,7 +143,7 @@ class Writer:
     ) -> None:
         """Answer every program (the caller leads). Raises what concerns all of them alike.
 
-        `before_swap` is told what became of each in this attempt, before it can get into history. With `takes_along`
+        `before_swap` learns what became of each in this attempt, before it can get into history. With `takes_along`
         what waits in the queue joins the group when it has to wait for the store's pace.
         """
         claimant = self.committing.claim(leads=True)
@@ -246,7 +246,7 @@ class Writer:
         verdict = self._swap(base, changed, claimant)
         if not isinstance(verdict, Committed):
             return verdict
-        with suppress(VirkeError):  # it is history: what can't be read now is read when somebody needs it
+        with suppress(VirkeError):  # it is history: what can't be read now is read when it is needed
             connection.file.accept(self.volume.snapshot_of(verdict.root))
         for pending in group:
             for answer in pending.answers or ():
@@ -305,7 +305,7 @@ class Writer:
             if connection.raw.in_transaction:
                 if unit:
                     unit.undo(connection)
-            elif not is_alone:  # SQLite rolled back everybody's work (INSERT OR ROLLBACK, an interrupt): each alone
+            elif not is_alone:  # SQLite rolled back all programs' work (INSERT OR ROLLBACK, an interrupt): each alone
                 raise GroupFailed from error
             else:
                 connection.control("BEGIN IMMEDIATE")

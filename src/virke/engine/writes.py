@@ -125,7 +125,7 @@ class Writes:
         grew: Callable[[int], None] | None = None,
         receipt: Receipt | None = None,
     ) -> Callable[[], None] | None:
-        """Put a program in line without waiting; what has to be called, in a thread, to lead, or None if somebody does.
+        """Put a program in line without waiting; what has to be called, in a thread, to lead, or None if another thread does.
 
         `on_done` is called once, by whichever thread leads, when it is done. With `durability=deferred` there is no line:
         what is returned runs this one program.

@@ -39,7 +39,7 @@ _NOT_OF_THE_APP: Final = frozenset(
     {"node_modules", "venv", "__pycache__", "dist", "build", "bin", "pkg", "migrations", "vendor"}
 )
 FILE_BYTES_MAX: Final = 16 << 20
-"""A larger file of the app's folder is left out: nothing of that size fits beside a database."""
+"""A larger file of the app's folder is left out: nothing of that size fits next to a database."""
 Say = Callable[[str], None]
 
 
@@ -176,7 +176,7 @@ def folder_files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 class _Stamp:
-    """What a program was made of, written beside it (invariant 1)."""
+    """What a program was made of, written next to it (invariant 1)."""
 
     def __init__(
         self, program: Path, package: Path, files: tuple[tuple[str, Path], ...], more: Mapping[str, bytes]

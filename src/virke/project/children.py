@@ -74,7 +74,7 @@ class Children:
 
     def tell(self, line: str) -> None:
         """Tell the sweeper of a group that came or went."""
-        with suppress(BrokenPipeError):  # somebody ended it: then the parent is all there is
+        with suppress(BrokenPipeError):  # it was ended from outside: then the parent is all there is
             self._told.write(f"{line}\n")
             self._told.flush()
 

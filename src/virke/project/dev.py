@@ -1,10 +1,10 @@
-"""An app while it is written: run with a node beside it, again at each change, migrations applied as they appear.
+"""An app while it is written: run with a node next to it, again at each change, migrations applied as they appear.
 
 Knows the order in which things start, what a change means, and the end. How processes, files and nodes work is said elsewhere.
 
 1. What can't work is an error before anything is started: no entry, no Node, a port that is taken, a token that is missing.
 2. The database is on this machine, whatever `virke.toml` and the environment say, unless `--store` names another place.
-3. A broken migration, an app that crashes: both are told, and the next change is waited for. Only without reload does an
+3. A broken migration, an app that crashes: both are reported, and the next change is waited for. Only without reload does an
    app that ends end this, too; so does a node that ends.
 4. However it ends, nothing that it started is left (`children`).
 """
@@ -172,7 +172,7 @@ class _Running:
             self._app = None
 
     def migrate(self, *, creates: bool = False) -> None:
-        """Apply what waits; a broken file is told. Raises `VirkeError`: the database can't be created."""
+        """Apply what waits; a broken file is reported. Raises `VirkeError`: the database can't be created."""
         folder = self._project.folder / MIGRATIONS
         database = connect(self._project.database, self._node.url, create=creates)
         try:
@@ -194,7 +194,7 @@ class _Running:
         if Path("virke.toml") in changed:
             self._say("virke.toml changed: start virke dev again to use it")
         if (code := self._node.child.code) is not None:
-            raise VirkeError(f"the node beside the app {ending(code)}")
+            raise VirkeError(f"the node next to the app {ending(code)}")
         sources = sorted(str(path) for path in changed if path.suffix in self._suffixes)
         if sources and self._restarts:
             self._say(f"{', '.join(sources)} changed: starting the app again")

@@ -6,7 +6,7 @@ served in `edge_server`.
 1. What can't work is an error before anything is built: a missing tool, a port that is taken.
 2. The database is of the local store, as with `virke dev`: made if it is missing, with its migrations, by the command line's own
    engine, so that both see the same data and they last.
-3. A build that fails is told, and what was served goes on; it is tried again at the next change.
+3. A build that fails is reported, and what was served goes on; it is tried again at the next change.
 4. The new component is compiled before the old one ends, so nothing is away for longer than a second.
 5. An app of JavaScript is a service of its own, as at Fastly, and the database another, which it reaches as the backend `virke`.
 """
@@ -99,7 +99,7 @@ class _Running:
         return [service for service in (self._app, self._own) if service is not None]
 
     def migrate(self, *, creates: bool = False) -> None:
-        """Apply what waits; a broken file is told. Raises `VirkeError`: the database can't be created."""
+        """Apply what waits; a broken file is reported. Raises `VirkeError`: the database can't be created."""
         folder = self._project.plan.folder / MIGRATIONS
         database = connect(self._project.database, self._project.store, create=creates)
         try:

@@ -63,7 +63,7 @@ class Job:
 
     @property
     def serves_database(self) -> bool:
-        """Whether the database's service answers its routes, so that somebody needs a token."""
+        """Whether the database's service answers its routes, so that clients need a token."""
         return self.is_two or self.settings.has_api
 
 

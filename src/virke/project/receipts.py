@@ -1,4 +1,4 @@
-"""What the node beside an app logs, as lines for a developer: each statement, how long it took, and what it cost.
+"""What the node next to an app logs, as lines for a developer: each statement, how long it took, and what it cost.
 
 Pure. Knows the records of `virke serve --log-format json`; lines that are none pass as they are.
 """

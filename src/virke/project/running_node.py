@@ -1,4 +1,4 @@
-"""The node beside an app: `virke serve` on a free port of this machine, and what it says.
+"""The node next to an app: `virke serve` on a free port of this machine, and what it says.
 
 Knows its command, its first line and its log; knows no app.
 """
@@ -41,7 +41,7 @@ class RunningNode:
             line = self.child.said.readline()
             if _READY not in line:
                 said = (line + self.child.said.read()).strip().removeprefix("error: ")
-                raise Unavailable(f"the node beside the app {ending(self.child.wait())}: {said}")
+                raise Unavailable(f"the node next to the app {ending(self.child.wait())}: {said}")
         except BaseException:
             self.child.stop()
             raise

@@ -46,7 +46,7 @@ def find_viceroy() -> str:
 
 
 def write_configuration(folder: Path, store: str, config: Mapping[str, str], backends: Mapping[str, str]) -> Path:
-    """The simulator's configuration, with the items of a store as files beside it; its path."""
+    """The simulator's configuration, with the items of a store as files next to it; its path."""
     lines = ["manifest_version = 3", 'name = "virke-dev"', 'language = "other"']
     for name, url in backends.items():
         lines += [f"[local_server.backends.{json.dumps(name)}]", f"url = {json.dumps(url)}"]

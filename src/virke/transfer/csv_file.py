@@ -4,13 +4,13 @@ Knows CSV (RFC 4180, with `,` `;` tab or `|` between fields) and which values SQ
 The first record names the columns, unless there is no header.
 
 1. A column is INTEGER or REAL only if every value in the whole file is the same value as such a number: no leading
-   zero or `+`, 64 bits, at most 17 digits with a fraction; and only if the number tells the digits again: they end in a zero
-   in no value (but for a lone `.0`), or all values with decimals have as many (`1.9` and `1.10` are versions). Every other column is TEXT.
-2. A field of nothing is no value. A quoted field of nothing (`""`) is the empty text, and no value where a column is of numbers:
+   zero or `+`, 64 bits, at most 17 digits with a fraction; and only if the number gives the digits again: they end in a zero
+   in no value (except for a lone `.0`), or all values with decimals have as many (`1.9` and `1.10` are versions). Every other column is TEXT.
+2. A field of nothing is not a value. A quoted field of nothing (`""`) is the empty text, and no value where a column is of numbers:
    some programs quote everything.
 3. A record that is too short has no values at its end; one that is too long is an error, unless the rest of it is empty. Both are
    counted for a warning. An unclosed quote is an error that names the line.
-4. A blank line is no record, except where there is but one column: then it is a record of no value.
+4. A blank line is not a record, except where there is but one column: then it is a record of no value.
 5. A column without a name is called by its number, and a name that was there before gets its number.
 6. Memory is bounded, whatever the file is: a record of more than `RECORD_CHARS_MAX`, or of more than `FIELDS_MAX` fields, is
    refused as soon as that is known, before the csv module (which takes four bytes for a character, and an object for a
@@ -291,7 +291,7 @@ class _Findings:
         self._undecided = [column for column in self._undecided if self._types[column] is not Type.TEXT]
 
     def _without_short_numbers(self, column: int, values: list[str]) -> list[str]:
-        """Take what can be told of the values as one text, for a line costs little there; the values that need a closer look."""
+        """Take what can be seen of the values as one text, for a line costs little there; the values that need a closer look."""
         text = "\n".join(values)
         if text.count("\n") >= len(values):
             return values

@@ -56,7 +56,7 @@ def load_csv(
     """Insert all records of `source` into `table`.
 
     Raises:
-        Invalid: the file is no table, its columns are not the table's, or SQLite refuses a record (`SqlError`).
+        Invalid: the file is not a table, its columns are not the table's, or SQLite refuses a record (`SqlError`).
     """
     layout = survey(source, encoding, progress, form=form)
     before = total_changes(connection)

@@ -3,7 +3,7 @@
 Knows SQLite's schema table and the shell's way of quoting; writes nothing and knows no file.
 
 1. The text, run on an empty database, makes the same tables, values, indexes, views and triggers again.
-2. It is the shell's text byte for byte but for two things, on which shells differ and which lose nothing here:
+2. It is the shell's text byte for byte except for two things, on which shells differ and which lose nothing here:
    a REAL is written with 17 digits (the shell: 20 digits, other ones in each version), which every SQLite reads exactly (3.40 and
    others do not read the fewest digits that would do), and
    text that holds a NUL or is no UTF-8 is written whole (the shell cuts it at the NUL).
@@ -226,7 +226,7 @@ def _raw_literals(row: Row, encoding: str) -> Iterator[str]:
 
 
 def _raw_text(value: bytes, encoding: str) -> str:
-    """A text from its bytes in the database's encoding; what is no text is told byte for byte, as UTF-8 would have it."""
+    """A text from its bytes in the database's encoding; what is not text is written byte for byte, as UTF-8 would have it."""
     try:
         return literal(value.decode(encoding))
     except UnicodeDecodeError:

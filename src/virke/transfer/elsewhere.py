@@ -3,7 +3,7 @@
 Knows files; knows no connection and no protocol. What is in a file is found out where the pages are, except for what only this
 machine can see.
 
-1. A SQLite file is sent as a checked copy of it, with the log beside it folded in: the file alone may not be its database.
+1. A SQLite file is sent as a checked copy of it, with the log next to it folded in: the file alone may not be its database.
 2. A file appears complete or not at all, as with an embedded database.
 """
 

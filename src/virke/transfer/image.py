@@ -1,9 +1,9 @@
-"""SQLite files as they lie on disk: taken in only when they are whole, and written so that no half file is ever seen.
+"""SQLite files as they are on disk: taken in only when they are whole, and written so that no half file is ever seen.
 
-Knows SQLite's file header (sqlite.org/fileformat2.html, section 1.3), write-ahead logs and journals beside a file.
+Knows SQLite's file header (sqlite.org/fileformat2.html, section 1.3), write-ahead logs and journals next to a file.
 
 1. The user's file is only read. A copy is checked and used, so what was checked is what is imported.
-2. A write-ahead log beside the file is folded into the copy by SQLite. A hot journal is refused: the file alone is
+2. A write-ahead log next to the file is folded into the copy by SQLite. A hot journal is refused: the file alone is
    not its database.
 3. A file that is shorter than its header says, or that SQLite's full `integrity_check` finds damaged, is refused; a full-text
    index that does not match its table is a warning.
@@ -60,7 +60,7 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
         Invalid: it is damaged, cut short, in the middle of a change, or being written right now.
     """
     source.complete()
-    path = source.path.resolve()  # SQLite keeps logs and journals beside the file that a link names
+    path = source.path.resolve()  # SQLite keeps logs and journals next to the file that a link names
     log, journal = _beside(path, "-wal"), _beside(path, "-journal")
     if journal and _begins(journal, _JOURNAL_MAGIC):
         raise Invalid(
@@ -89,7 +89,7 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
 
 
 def _beside(path: Path, suffix: str) -> Path | None:
-    """The file of this suffix beside `path`, if it is there and not empty."""
+    """The file of this suffix next to `path`, if it is there and not empty."""
     other = _suffixed(path, suffix)
     return other if other.is_file() and other.stat().st_size else None
 
@@ -116,7 +116,7 @@ def _normalise(path: Path) -> None:
 
 
 def _trim(path: Path, name: str) -> None:
-    """Cut off what lies behind the last page."""
+    """Cut off what is behind the last page."""
     with path.open("r+b") as file:
         size, count = page_shape(file.read(HEADER_BYTES), path.stat().st_size, name)
         file.truncate(size * count)

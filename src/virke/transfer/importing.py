@@ -86,7 +86,7 @@ def import_file(
 ) -> Imported:
     """Import an SQL dump, an SQLite file or, with `table`, CSV or JSON, as one commit, into an embedded database or a node's.
 
-    They are told apart by content, unless `kind` (`sql`, `sqlite`, `csv`, `ndjson`) says it; so is the `encoding` of text. Without `header`
+    They are distinguished by content, unless `kind` (`sql`, `sqlite`, `csv`, `ndjson`) says it; so is the `encoding` of text. Without `header`
     the first record of a table is data; `types` as `infer` makes numbers of columns that are all numbers, as `text` it leaves
     every value as it is written. A binary stream is kept in a file while it
     is read, up to a limit (docs/transfer.md); `name` is what messages call it. `progress` is called with bytes done and
@@ -95,7 +95,7 @@ def import_file(
     Raises:
         NotFound: no such file. Invalid, Denied, TooLarge: the file can't be imported; the message says where and why.
         Conflict: others kept committing first. Unavailable: the store failed. In all these cases nothing was changed.
-        OutcomeUnknown: nobody can tell whether the commit happened.
+        OutcomeUnknown: it is not known whether the commit happened.
     """
     report, wanted = progress or silent, None if kind is None else kind_named(kind)
     form = Form(encoding, header, types)

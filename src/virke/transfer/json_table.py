@@ -1,6 +1,6 @@
 """JSON objects as rows of one table, in and out.
 
-Knows JSON and tables; a value is told as over HTTP (`engine.values`). What comes in are objects one after the other, each on a
+Knows JSON and tables; a value is written as over HTTP (`engine.values`). What comes in are objects one after the other, each on a
 line of its own (NDJSON) or not, or one array of them.
 
 1. A table that is missing is made: its columns are all keys that the file has, in the order of their first appearance, INTEGER, REAL, TEXT
@@ -87,7 +87,7 @@ class Objects:
         return bool(taken)
 
     def _next_char(self, skipped: str = "") -> str:
-        """The next character that is no blank; "" at the end. Lines are counted."""
+        """The next character that is not a blank; "" at the end. Lines are counted."""
         self.line = self._end_line
         while True:
             text, at = self._text, self._at

@@ -63,7 +63,7 @@ class Pages(Protocol):
 
 
 class Fingerprints:
-    """128 bits of each page of a snapshot: tells what differs from it without reading it again."""
+    """128 bits of each page of a snapshot: shows what differs from it without reading it again."""
 
     def __init__(self, base: Pages) -> None:
         self.page_size = base.page_size

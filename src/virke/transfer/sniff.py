@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes: an SQLite file, an SQL dump, or a table as CSV or JSON.
+"""What a file is, detected from its first bytes: an SQLite file, an SQL dump, or a table as CSV or JSON.
 
 Pure. The name of the file decides only where its content fits more than one.
 
@@ -41,7 +41,7 @@ _SQL_WORD = re.compile(
     re.IGNORECASE,
 )
 BROKEN = re.compile("[\udc80-\udcff]")
-"""A byte that is no text, as a surrogate escape."""
+"""A byte that is not text, as a surrogate escape."""
 _JSON = re.compile(r"\s*(?:\[\s*)?\{\s*[\"}]").match
 _LONE_WORD = re.compile(r"\w+[ \t]*(?:\r?\n|\Z|[,|\t]|;[ \t]*\w)")
 _HEADER = re.compile(r"[\w .%#/-]+[,;|\t][^;=()'\n]*(?:\r?\n|\Z)")
@@ -106,7 +106,7 @@ def sniff(
     A caller that knows the `kind` or the `encoding` of its text is believed, where the content can be that.
 
     Raises:
-        Invalid: it is empty, binary, a dump of another database, not of that kind, or not to be told.
+        Invalid: it is empty, binary, a dump of another database, not of that kind, or not recognized.
     """
     suffix = PurePath(name.lower().removesuffix(".gz")).suffix
     if not head and (kind is Kind.JSON or (kind is None and suffix in _JSON_NAMES)):

@@ -6,7 +6,7 @@ knows no database of Virke: the caller gives a scratch connection with a transac
 1. The whole dump is one transaction: BEGIN, COMMIT and VACUUM are skipped, ROLLBACK is an error, and a dump that ends inside the
    transaction that it began is cut short: an error too. Savepoints are as everywhere.
 2. Every error names the line and the statement, shortened.
-3. What a dump of Virke or of the shell says of tables that SQLite or Virke keep for themselves is no error where they are
+3. What a dump of Virke or of the shell says of tables that SQLite or Virke keep for themselves is not an error where they are
    not there: `sqlite_sequence` is made (the last table with AUTOINCREMENT was dropped), statistics that this SQLite does
    not keep are passed over, and so are the keyed writes of the database that was dumped: they are not this one's.
 4. Text that is no UTF-8 comes in byte for byte, as a BLOB that is cast.

@@ -219,7 +219,7 @@ class Splitter:
         return True
 
     def _begin(self, begin: int) -> Generator[Statement, None, int]:
-        """What stands at `begin` and can be told at once; returns where the rest begins, -1 if the rest is to wait for more."""
+        """What is at `begin` and can be read at once; returns where the rest begins, -1 if the rest is to wait for more."""
         begin = yield from self._plain(begin)
         while found := self._dot_command(begin):
             if not found[2]:  # the line may go on

@@ -3,7 +3,7 @@
 Knows the engine's paged file and SQLite's connections; knows no store and no file format.
 
 1. Only pages that SQL asks for are read of the snapshot; only pages that it wrote are kept, in memory and then in a file.
-2. There is no journal: after an error the copy is thrown away. Who wants to go back to a savepoint asks for one (`sql_dump`).
+2. There is no journal: after an error the copy is thrown away. A caller that wants to go back to a savepoint asks for one (`sql_dump`).
 3. Sorts, temporary tables and a journal are files without a name, in the folder for temporary files; nothing else can be opened.
 4. All statements see one instant. SQL stays inside its database, and only `PRAGMA writable_schema` is let through on top.
 5. Memory is bounded by `CACHE_KIB`, `spilling`, the frames of the process and the largest value.

@@ -1,10 +1,10 @@
 """A component of Python sources: gathered into a folder, and given to the vendor's build tool.
 
-Knows what lies where for the tool, and what its errors mean; knows nothing of projects.
+Knows what is where for the tool, and what its errors mean; knows nothing of projects.
 
 1. Only what is gathered is on the tool's search path: nothing of the user's environment gets in, and nothing of Virke's that
    belongs to machines only is needed.
-2. A program that is there is whole: it is written beside its place, and moved there.
+2. A program that is there is whole: it is written next to its place, and moved there.
 3. An error of the app's own code is shown as Python does, with the paths that the user knows.
 """
 

@@ -2,7 +2,7 @@
 
 Knows requirements and what pip installs; knows nothing of components.
 
-1. They are installed into a folder of their own in the user's cache, never beside the user's, and once for the same requirements.
+1. They are installed into a folder of their own in the user's cache, never next to the user's, and once for the same requirements.
 2. Native files are left out, for they are of this machine. Which they were is remembered, by module: a package that has a way
    without them works, and where one does not, the error says which module of which package it was.
 3. `virke` comes along by itself: a line that asks for it is passed over.

@@ -3,7 +3,7 @@
 Knows its layout; knows nothing of what is in the program.
 
 1. The same program and manifest give the same bytes: no clock, no user and no order of a folder is in them.
-2. A package that is there is whole: it is written beside its place, and moved there.
+2. A package that is there is whole: it is written next to its place, and moved there.
 """
 
 from __future__ import annotations

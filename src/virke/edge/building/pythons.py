@@ -51,7 +51,7 @@ def find_python(environ: Mapping[str, str] = os.environ) -> Python:
     looked = "; ".join(f"{path} {said}" for path, said in seen.items() if said) or "no Python at all"
     need = ".".join(map(str, OLDEST))
     raise UsageError(
-        f"virke build needs Python {need} or newer beside this one, and there is none on the PATH, at uv or at pyenv: {looked}",
+        f"virke build needs Python {need} or newer next to this one, and there is none on the PATH, at uv or at pyenv: {looked}",
         hint=HINT,
     )
 

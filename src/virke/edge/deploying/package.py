@@ -1,4 +1,4 @@
-"""The package that is uploaded: its digests, as Fastly tells them, and how it is sent.
+"""The package that is uploaded: its digests, as Fastly gives them, and how it is sent.
 
 1. Two packages are the same if their files are: `files_hash` is what Fastly computes of them, in the order of their names. Of a service that
    has none, the digest of the whole file is compared.

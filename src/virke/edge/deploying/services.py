@@ -5,7 +5,7 @@ Knows paths of services and versions; knows nothing of databases.
 1. A service is found by its id or its name, and made if there is none.
 2. An active version is never changed. If it is what is wanted, nothing is done; else a copy of it is changed, validated and activated.
 3. A copy says in its comment which active version it was made of. One that a deployment left behind is gone on with only if that version is still
-   active and nothing has locked the copy: somebody else's drafts, and changes made meanwhile, are never activated or undone.
+   active and nothing has locked the copy: another user's drafts, and changes made meanwhile, are never activated or undone.
 4. What the service has besides what is wanted (a domain, other backends and links) stays as it is.
 """
 

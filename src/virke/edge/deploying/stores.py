@@ -70,7 +70,7 @@ def noted(items: Mapping[str, str]) -> Noted:
 
 
 def digest(store_id: str, name: str, value: str) -> str:
-    """What tells whether a secret is another: too little to find it by."""
+    """What shows whether a secret is another: too little to find it by."""
     return hashlib.sha256(f"virke\0{store_id}\0{name}\0{value}".encode()).hexdigest()[:_DIGEST_CHARS]
 
 

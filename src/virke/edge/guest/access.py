@@ -1,8 +1,8 @@
-"""Who may do what at the edge: holders of tokens, as on a node, and nobody else.
+"""Access at the edge: for holders of tokens, as on a node, and for no one else.
 
 Knows headers and the table of tokens.
 
-1. There is no loopback here: a store without tokens answers 401 to everybody. Only a service that was configured as open
+1. There is no loopback here: a store without tokens answers 401 to every request. Only a service that was configured as open
    serves one; which host or address a request names is never asked.
 2. The tokens are read at most once in some seconds, in a sandbox that is used again (`TokenTable`), in one round with the
    root of the database that is asked for.

@@ -4,8 +4,8 @@ Knows `api` and the databases of this sandbox; knows no host call.
 
 1. What can't be done in one request of a sandbox is `denied` before anything of it is done, and says who can.
 2. The tokens and the root of the database that is asked for come in one round (`expect`).
-3. Whatever a request does, it is answered: an error that nobody foresaw is a 500 without its words, and what was open is
-   opened anew by the next request.
+3. Whatever a request does, it is answered: an error that was not foreseen is a 500 without its words, and what was open is
+   opened again by the next request.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Api:
         return self._of_a_database(operation, arrived.headers).database
 
     def broken(self) -> Response:
-        """The response to a request that failed for a reason that nobody foresaw (rule 3)."""
+        """The response to a request that failed for a reason that was not foreseen (rule 3)."""
         traceback.print_exc(file=sys.stderr)
         self._databases.forget_all()
         return failed(INTERNAL, CODEC)
@@ -170,7 +170,7 @@ class Api:
             try:
                 keys.append(root_key(check_name(name)))
             except Invalid:
-                name = None  # the request will be told
+                name = None  # the request gets the error
         if len(keys) > 1:
             self._expect(keys)
 

@@ -2,7 +2,7 @@
 
 Knows the names of the items and what they mean. Nothing of it is in the package, so that one package runs anywhere.
 
-1. A service without either store has the defaults: a KV store `virke`, and nobody is let in without a token.
+1. A service without either store has the defaults: a KV store `virke`, and no request is let in without a token.
 2. What is written there and not understood is an error that names the item; no secret is ever shown.
 """
 
@@ -57,7 +57,7 @@ class Configuration:
     has_api: bool = False
     """Whether there are database routes although a program was built in."""
     is_open: bool = False
-    """Whether a store without tokens is open to everybody: for `virke dev --edge` and tests."""
+    """Whether a store without tokens is open to every request: for `virke dev --edge` and tests."""
     objects: Objects | None = None
     writes: Writes | None = None
 

@@ -58,7 +58,7 @@ class Databases:
         return database
 
     def tend(self) -> None:
-        """One step of upkeep of the first database where some is due; what becomes of it is nobody's answer."""
+        """One step of upkeep of the first database where some is due; what becomes of it is not part of an answer."""
         for database in list(self._every):
             if database.upkeep_due:
                 try:

@@ -3,7 +3,7 @@
 Knows the host's handles; knows no route and no program.
 
 1. Names of headers are in lower case; a header that comes several times has its values in one, as HTTP joins them. One is
-   asked of the host when somebody asks for it: each costs a call.
+   asked of the host when it is asked for: each costs a call.
 2. The path is as it was sent, however long it is.
 3. A body that is made part by part is sent as it comes. If making a part fails, the response is broken off, so that no
    client takes it for whole.
@@ -178,7 +178,7 @@ def _too_large(bytes_max: int) -> TooLarge:
 
 
 def _sized(call: Callable[[int], T], first: int) -> T:
-    """What a call answers that wants to be told how much room there is. Raises `Invalid`: it is more than there ever is."""
+    """What a call answers that wants to know how much room there is. Raises `Invalid`: it is more than there ever is."""
     size = first
     while True:
         try:

@@ -4,7 +4,7 @@ Knows the host's calls; knows neither registers nor objects.
 
 1. All lookups of a call are started before the first is awaited, at most `FLIGHT_MAX` at a time; each is awaited exactly
    once, whatever became of the others: a handle that is awaited twice traps the sandbox.
-2. A write that the host refuses before it was sent, or that the store says came too soon, was surely not applied; any
+2. A write that the host refuses before it was sent, or that the store says came too soon, was definitely not applied; any
    other failure is `Lost`, except one that says that the condition failed.
 3. A lookup that was started early (`expect`) answers the next read of that item in the same request, and none that comes
    after this sandbox changed it, or in a later request.
@@ -74,7 +74,7 @@ class Items:
                 hint="link a KV store of that name to the service: `virke deploy` does",
             ) from error
         self.writes = 0
-        """How many were sent, since somebody set it to 0."""
+        """How many were sent since it was set to 0."""
         self._expected: dict[str, Pollable | Failed[object]] = {}
 
     # Reading
@@ -125,7 +125,7 @@ class Items:
             try:
                 _awaited(name, handle, _ignored)
             except (Failed, EOFError) as error:
-                del error  # nobody asked for it
+                del error  # no caller asked for it
 
     def _read_failed(self, error: BaseException) -> Never:
         why = reason(error)
@@ -136,7 +136,7 @@ class Items:
     # Writing
 
     def insert(self, items: Sequence[Insert]) -> list[SwapOutcome | VirkeError]:
-        """Write several items, `FLIGHT_MAX` at a time; what became of each. An error says that one was surely not applied."""
+        """Write several items, `FLIGHT_MAX` at a time; what became of each. An error says that one was definitely not applied."""
         outcomes: list[SwapOutcome | VirkeError] = []
         self.writes += len(items)
         for some in _flights(items):

@@ -63,7 +63,7 @@ class EdgeRegister:
         """Replace `key` if its generation is `base` (None: create it).
 
         Raises:
-            Unavailable, RateLimited, TooLarge: surely not applied.
+            Unavailable, RateLimited, TooLarge: definitely not applied.
         """
         name = item_name(self._space, key)
         if len(data) > VALUE_BYTES_MAX:
@@ -113,7 +113,7 @@ class EdgeBlobs:
         return self._part_bytes_max
 
     def put_new(self, key: str, data: bytes) -> PutOutcome:
-        """Write one object. Raises `Unavailable` (surely not applied), `Exists`, `TooLarge`, `Invalid`."""
+        """Write one object. Raises `Unavailable` (definitely not applied), `Exists`, `TooLarge`, `Invalid`."""
         return self.put_all([(key, data)])
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:

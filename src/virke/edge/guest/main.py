@@ -29,7 +29,7 @@ from virke.errors import VirkeError
 IDLE_MS: Final = 10_000
 """How long a sandbox waits for its next request."""
 LIFE_S: Final = 120.0
-"""How long it is used again: then another one reads the configuration anew."""
+"""How long it is used again: then another one reads the configuration again."""
 HEAP_MIB: Final = 88
 """Above that it is not used again: what is left of 128 may be too little for a request."""
 

@@ -5,7 +5,7 @@ Knows requests to one bucket; which objects there are is the engine's.
 1. Objects never change, so reads go through the cache of the POP: a copy there is as good as the object. What it answers
    besides (that there is none, that a key may not) may be of an earlier time and is asked for again, past it. What is asked
    for `fresh`, and every write, goes past it at once.
-2. All requests of a call are in flight together, each awaited exactly once. Ranges of one object that lie close together
+2. All requests of a call are in flight together, each awaited exactly once. Ranges of one object that are close together
    are one request: a sandbox has 32 of them.
 3. A PUT is sent once, with `If-None-Match: *`; what refuses it is compared. One that failed without an answer is `Lost`.
 4. A range that was answered with more or fewer bytes than it has is `Corrupt`; a server without ranges is cut here.
@@ -51,7 +51,7 @@ class EdgeObjects:
 
     @property
     def consistency(self) -> Consistency:
-        """Eventual: nobody says that an object is shown at once, and the POP's cache may remember that there was none."""
+        """Eventual: nothing promises that an object is shown at once, and the POP's cache may remember that there was none."""
         return Consistency.EVENTUAL
 
     @property
@@ -65,7 +65,7 @@ class EdgeObjects:
         return OBJECT_BYTES_MAX
 
     def put_new(self, key: str, data: bytes) -> PutOutcome:
-        """Write one object. Raises `Unavailable` (surely not applied), `Exists`, `Denied`, `TooLarge`, `Invalid`."""
+        """Write one object. Raises `Unavailable` (definitely not applied), `Exists`, `Denied`, `TooLarge`, `Invalid`."""
         return self.put_all([(key, data)])
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
@@ -224,7 +224,7 @@ def _awaited(handle: Pollable) -> _Answer:
 
 
 def _may_be_old(piece: Range, answer: _Answer) -> bool:
-    """Whether the cache may have answered with what was once so, and is no object (rule 1)."""
+    """Whether the cache may have answered with what was once so, and is not an object (rule 1)."""
     return not piece.fresh and answer.status not in (200, 206)
 
 

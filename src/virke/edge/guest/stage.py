@@ -115,7 +115,7 @@ class Said(Handle):
         return self.status
 
     def append_header(self, name: str, value: bytes) -> None:
-        """Nobody reads them."""
+        """They are not read."""
 
 
 class Stage:

@@ -31,7 +31,7 @@ class Head(Resource):
 
     @property
     def text(self) -> list[tuple[str, str]]:
-        """The headers for whoever is no guest."""
+        """The headers for callers outside the guest."""
         return [(name, value.decode("latin-1")) for name, value in self.headers]
 
 
@@ -65,7 +65,7 @@ def incoming(request: Request) -> tuple[HttpRequest, Body]:
 
 
 class _Fed(Body):
-    """A body that somebody else still produces, part by part."""
+    """A body that the guest still produces, part by part."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class Refusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a key holds. `metadata` is asked for when it is wanted: not every store keeps it beside the bytes."""
+    """What a key holds. `metadata` is asked for when it is wanted: not every store keeps it with the bytes."""
 
     data: bytes
     generation: int

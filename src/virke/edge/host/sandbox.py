@@ -42,7 +42,7 @@ class Taken:
 
 
 class Sandbox:
-    """See the module; `number` tells sandboxes apart."""
+    """See the module; `number` distinguishes sandboxes."""
 
     def __init__(
         self, number: int, memory: Sandboxed, on_idle: Callable[[Sandbox, float | None], Taken | None]

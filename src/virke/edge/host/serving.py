@@ -1,8 +1,8 @@
 """A host on a socket: an ASGI app, and uvicorn below it.
 
 1. A request is given to the host as it came: target, headers, body. Its answer goes out as it comes, part by part.
-2. What the guest does after its answer keeps nobody waiting.
-3. `serve` listens until it is told to stop; `on_ready` is called with the port once it does.
+2. What the guest does after its answer keeps no client waiting.
+3. `serve` listens until it is stopped; `on_ready` is called with the port once it does.
 """
 
 from __future__ import annotations

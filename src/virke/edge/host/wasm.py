@@ -1,6 +1,6 @@
 """wasmtime (its only importer): compiles a component, links it to host functions, and runs one sandbox of it.
 
-wasmtime's Python package converts a `list<u8>` element by element, tells the cases of a variant apart by the Python type of
+wasmtime's Python package converts a `list<u8>` element by element, distinguishes the cases of a variant by the Python type of
 their payload, and keeps an exception of a host function in a global of the process. So, once and for all sandboxes:
 
 1. Bytes cross as two strided copies: the kind of each element, and its value.

@@ -2,7 +2,7 @@
 
 1. A guarded connection reaches no other database, no file and no extension (ATTACH, DETACH, VACUUM INTO,
    `load_extension`, `fts3_tokenizer`, and every PRAGMA that is not in a list of `pragmas` are `Denied`).
-2. A PRAGMA of `QUIET` that would change how SQLite stores pages has no effect and is no error, because
+2. A PRAGMA of `QUIET` that would change how SQLite stores pages has no effect and is not an error, because
    dumps and clients send them; its reading form works.
 3. Every `PROGRESS_STEPS` steps the request is looked at. One past its deadline is interrupted (`TimedOut`); so is one
    that made SQLite's memory, without its page cache of the database, grow by more than `bytes_max` (`TooLarge`).

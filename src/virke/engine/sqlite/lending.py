@@ -1,6 +1,6 @@
 """Functions, tables and collations of SQLite's shell, lent to a connection when a statement first asks for one.
 
-Knows which there are and how SQLite is told; what they do is in `shell`. They have no place on a connection that never asks.
+Knows which there are and how SQLite learns of them; what they do is in `shell`. They have no place on a connection that never asks.
 
 1. One is lent only where SQLite knows none of that name: what an application added stays, and what it adds later replaces it.
 2. None reaches a file or another statement: `readfile`, `writefile`, `edit`, `fsdir`, `sha3_query` and the like are not lent (P12).

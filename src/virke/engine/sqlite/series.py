@@ -1,6 +1,6 @@
 """`generate_series(start, stop, step)`, as SQLite's shell has it (series.c): a table whose rows are numbers.
 
-1. A row is made when it is asked for. A series that nobody ends is ended by the time limit of its request.
+1. A row is made when it is asked for. A series without an end is ended by the time limit of its request.
 2. With a step below 0 the numbers come from `stop` down to `start`; a step of 0 is 1; with a NULL there are none.
 """
 

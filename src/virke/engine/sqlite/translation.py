@@ -77,7 +77,7 @@ def _result_name(error: apsw.Error) -> object:
 
 
 def _near(sql: str, offset: int) -> str:
-    """Where in a text of several lines the error lies."""
+    """Where in a text of several lines the error is."""
     if offset < 0 or "\n" not in sql.strip():
         return ""
     before = sql.encode()[:offset].decode(errors="replace")
