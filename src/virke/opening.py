@@ -46,6 +46,7 @@ from virke.stores.receipt import metered
 
 if TYPE_CHECKING:
     from virke.client import Node
+    from virke.engine.room import Room
 
 UPKEEP: Final = ("beside", "leave")
 at_fork(in_child=after_fork_in_child)
@@ -220,7 +221,15 @@ def _opened(
         database_id=made,
         read_only=read_only,
         on_connect=on_connect,
+        room=_room,
     )
+
+
+def _room() -> Room:
+    """Room on the disk of this machine, for a program that outgrows memory."""
+    from virke.transfer.room import ROOM
+
+    return ROOM
 
 
 def create(

@@ -69,7 +69,7 @@ def test_a_commit_makes_few_calls_of_python(database: Database) -> None:
 
 def test_a_commit_prepares_no_statement(database: Database) -> None:
     """Neither the program's, once it is known, nor those around it."""
-    raw = database._writer._connection.raw  # type: ignore[union-attr]
+    raw = database._writer.connections.usual.raw  # type: ignore[union-attr]
     before = raw.cache_stats()
     for number in range(COMMITS):
         write(database, number)

@@ -176,9 +176,9 @@ def test_what_is_too_large_only_when_sqlite_writes_fails_its_own_request_of_a_gr
     """SQLite may keep the pages of a transaction in its cache until COMMIT."""
     database = make()
     database.execute("CREATE TABLE t (a)")
-    connection = database._writer._connection
+    connection = database._writer.connections.usual
     assert connection is not None
-    connection.file._overlay_bytes_max = 1 << 20
+    connection.file.overlay_bytes_max = 1 << 20
     writes = [pending(f"INSERT INTO t VALUES (zeroblob({size}))") for size in (1, 2 << 20, 2)]
     with database._committing.lead:
         database._writer.commit(writes)
@@ -191,9 +191,9 @@ def test_what_is_too_large_only_when_sqlite_writes_fails_its_own_request_of_a_gr
 def test_what_is_too_large_only_together_is_committed_one_by_one() -> None:
     database = make()
     database.execute("CREATE TABLE t (a)")
-    connection = database._writer._connection
+    connection = database._writer.connections.usual
     assert connection is not None
-    connection.file._overlay_bytes_max = 20 << 20
+    connection.file.overlay_bytes_max = 20 << 20
     writes = [pending("INSERT INTO t VALUES (randomblob(12000000))") for _ in range(3)]
     with database._committing.lead:
         database._writer.commit(writes)

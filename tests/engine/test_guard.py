@@ -143,8 +143,8 @@ def test_a_quiet_pragma_changes_nothing_and_is_no_error(db: Database, name: str)
             within = transaction.query(f"PRAGMA {name}").rows
         assert within == before or name in ("cache_size", "cache_spill")  # the cache of writers is small
     assert db.version == version
-    assert db._writer._connection is not None
-    assert db._writer._connection.raw.pragma("journal_mode") == "memory"
+    assert db._writer.connections.usual is not None
+    assert db._writer.connections.usual.raw.pragma("journal_mode") == "memory"
 
 
 @pytest.mark.edge

@@ -93,6 +93,18 @@ def _import(stage: Stage) -> None:
     stage.ledger.insert(database, "after")
 
 
+def _in_room(stage: Stage) -> None:
+    """A statement and a VACUUM that outgrow what their writer holds in memory."""
+    begin(stage, [SMALL, LARGE])
+    database, ledger = opened(stage.store, stage.folder), stage.ledger
+    database._writer.connections.held_bytes_max = LARGE
+    tokens = [f"row-{number}" for number in range(40)]
+    rows = ", ".join(f"('{token}', randomblob(4000))" for token in tokens)
+    ledger.attempt(lambda: database.execute(f"INSERT INTO entry VALUES {rows}"), *tokens)
+    ledger.attempt(lambda: database.execute("VACUUM"))
+    ledger.insert(database, "after")
+
+
 def _migrate(stage: Stage) -> None:
     begin(stage, [SMALL])
     files = stage.folder / "migrations"
@@ -216,6 +228,7 @@ SCENARIOS: Final[dict[str, Callable[[Stage], None]]] = {
     "compact": _compact,
     "collect": _collect,
     "import": _import,
+    "in-room": _in_room,
     "migrate": _migrate,
     "promote": _promote,
     "flush": _flush,

@@ -1,6 +1,6 @@
-"""Memory does not grow with the dump.
+"""Memory does not grow with the dump, nor with what a statement changes.
 
-The same for 1 GB, by hand: `python -m tests.transfer.test_memory 1000`.
+The same for 1 GB, by hand: `python -m tests.transfer.test_memory 1000`, and `… 1000 "VACUUM"`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from virke.engine.database import Database
+
 PEAK_MIB_MAX = 200
+CHANGE_PEAK_MIB_MAX = 300
 
 
 def peak_mib() -> int:
@@ -58,6 +61,47 @@ def measure(megabytes: int) -> None:
     print(f"{megabytes} MB: {speed:.1f} MB/s, peak {peak} MiB")
 
 
+def fill(database: Database, megabytes: int) -> None:
+    """A table of about so many megabytes."""
+    database.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, c INTEGER)")
+    counted = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000)"
+    for _ in range(megabytes // 10):
+        database.execute(f"{counted} INSERT INTO t (b, c) SELECT hex(randomblob(240)), n FROM n")
+
+
+def change(megabytes: int, sql: str) -> None:
+    """Run one statement on a database of that size, in a process of its own, and print the peak of its memory in MiB."""
+    from virke.opening import connect
+
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "tests.transfer.test_memory", "run", f"local:{folder}/store", sql]
+        with connect("x", command[4], create=True) as database:
+            fill(database, megabytes)
+        subprocess.run(command, check=True)
+
+
+def run(store: str, sql: str) -> None:
+    """Run one statement and print the peak of resident memory in MiB."""
+    from virke.opening import connect
+
+    with connect("x", store, memory_mb=64) as database:
+        database.change_settings({"query_timeout_ms": 600_000})
+        start = time.perf_counter()
+        database.execute(sql)
+        took_s = time.perf_counter() - start
+        assert database.query("PRAGMA quick_check").rows == [("ok",)]
+    print(f"{sql}: {took_s:.1f} s, peak {peak_mib()} MiB")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sql", ["CREATE INDEX i ON t (b)", "UPDATE t SET b = b || c, c = c + 1", "VACUUM"])
+def test_a_statement_that_changes_300_mb_needs_little_memory(sql: str) -> None:
+    """P11: of which the caches of the process are 64 MiB."""
+    command = [sys.executable, "-m", "tests.transfer.test_memory", "300", sql]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert int(done.stdout.split()[-2]) < CHANGE_PEAK_MIB_MAX, done.stdout
+
+
 @pytest.mark.slow
 def test_a_dump_of_100_mb_needs_little_memory() -> None:
     command = [sys.executable, "-m", "tests.transfer.test_memory", "100"]
@@ -66,4 +110,9 @@ def test_a_dump_of_100_mb_needs_little_memory() -> None:
 
 
 if __name__ == "__main__":
-    measure(int(sys.argv[1]))
+    if sys.argv[1] == "run":
+        run(*sys.argv[2:])
+    elif len(sys.argv) > 2:
+        change(int(sys.argv[1]), sys.argv[2])
+    else:
+        measure(int(sys.argv[1]))

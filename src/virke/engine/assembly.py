@@ -29,6 +29,7 @@ from virke.engine.past_reads import batch_at
 from virke.engine.readers import Readers
 from virke.engine.restoring import Restoring
 from virke.engine.results import Collected, Diff, QueryResult, Request, Restored, Upkept, VersionEntry
+from virke.engine.room import ROOMY_CACHE_KIB, Room
 from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.sqlite import OnConnect
 from virke.engine.terms import Cancel, Terms
@@ -215,8 +216,9 @@ def assemble(
     read_only: bool = False,
     on_connect: OnConnect | None = None,
     memory: Memory | None = None,
+    room: Callable[[], Room] | None = None,
 ) -> Parts:
-    """The parts of the database whose branch this is. Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read."""
+    """The parts of the database whose branch this is; `room` is what the place lends of its disk (`room`). Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read."""
     branch.refresh()
     environment = branch.environment
     memory = memory or memory_of(environment.allowance)
@@ -227,16 +229,16 @@ def assemble(
         connections.discard(connection)
         memory.closed(connection)
 
-    def connect(cache_kib: int = CACHE_KIB) -> Connection:
+    def connect(cache_kib: int = CACHE_KIB, *, room: Room | None = None) -> Connection:
         try:
-            connection = connect_on(branch.latest().root, cache_kib)
+            connection = connect_on(branch.latest().root, cache_kib, room)
         except SnapshotGone:
-            connection = connect_on(branch.refresh().root, cache_kib)
+            connection = connect_on(branch.refresh().root, cache_kib, room)
         connections.add(connection)
         memory.opened(volume.owner, connection)
         return connection
 
-    def connect_on(root: Root, cache_kib: int) -> Connection:
+    def connect_on(root: Root, cache_kib: int, room: Room | None) -> Connection:
         return Connection(
             volume.snapshot_of(root),
             value_bytes_max=volume.result_bytes(root),
@@ -245,9 +247,15 @@ def assemble(
             on_connect=on_connect,
             closed=closed,
             allowance=environment.allowance,
+            room=room,
         )
 
-    writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect)
+    def connect_in_room() -> Connection:
+        assert room is not None, "it was looked at"
+        return connect(ROOMY_CACHE_KIB, room=room())
+
+    roomy = connect_in_room if room else None
+    writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect, connect_in_room=roomy)
     deferred = Deferred(writer, journal=journal, connect=connect, flusher=flusher) if journal else None
     freshness = Freshness(volume, committing, deferred, read_only=read_only)
     writes = Writes(writer, deferred, freshness, connect=connect, read_only=read_only)

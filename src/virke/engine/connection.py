@@ -31,9 +31,10 @@ from virke.engine.allowance import Allowance
 from virke.engine.altering import alter_column, raise_schema_cookie, reload_schema
 from virke.engine.budget import ResultBudget, collect_rows, rows_at_once, run_and_collect
 from virke.engine.lengths import LONG_TEXT, Lengths
+from virke.engine.room import WORK_BYTES, NeedsRoom, Room
 from virke.engine.sqlite import Column, Guard, OnConnect, Parameters, Row, Statement
 from virke.engine.vfs import PagedFile, Pages, SnapshotVFS, release
-from virke.errors import Denied, Invalid, ReadOnly, VirkeError
+from virke.errors import Denied, Invalid, ReadOnly, TooLarge, VirkeError
 from virke.scopes import Scope
 
 CACHE_KIB: Final = 8 << 10
@@ -62,13 +63,14 @@ class Connection:
         cache_kib: int = CACHE_KIB,
         closed: Callable[[Connection], None] | None = None,
         allowance: Allowance | None = None,
+        room: Room | None = None,
     ) -> None:
         self._closed, self._work_bytes = closed, sqlite.WORK_BYTES
         if allowance is not None:
             limits, self._work_bytes = allowance.limits, allowance.limits.work_bytes
             overlay_bytes_max, cache_kib = limits.written_bytes, limits.caches_bytes >> 10
-        self.file = PagedFile(snapshot, overlay_bytes_max)
-        self.vfs = SnapshotVFS(self.file)
+        self.file = PagedFile(snapshot, overlay_bytes_max, room.overlay if room else dict)
+        self.vfs = (room.vfs if room else SnapshotVFS)(self.file)
         self.guard = Guard(monotonic, allowance)
         self.guard.allow_transactions = False  # except for our own (`control`)
         try:
@@ -78,6 +80,8 @@ class Connection:
         except BaseException:
             self.vfs.unregister()
             raise
+        if room:
+            sqlite.use_files(self.raw, self.guard)
         self._release = weakref.finalize(self, release, self.raw, self.vfs)
         self._release.atexit = False
         if not snapshot.head.page_count:  # the file has no header yet to tell it
@@ -86,6 +90,9 @@ class Connection:
         lengths = partial(Lengths, bytes_max=value_bytes_max, work_bytes_min=self._work_bytes)
         self.lengths = lengths(self.raw, self.guard, self.guarded)
         self._write_bytes = overlay_bytes_max if allowance is None else self._work_bytes
+        self._write_bytes = WORK_BYTES if room else self._write_bytes
+        self.has_room_elsewhere = False
+        """Whether what is too large for its memory is to be run again in room (`NeedsRoom`)."""
         self._schema_checked, self._changes_before = False, 0
         self.reads_only = False
         """What would change something is `Denied`."""
@@ -101,6 +108,11 @@ class Connection:
             except BaseException:
                 self.close()
                 raise
+
+    def outgrow(self, bytes_max: int) -> None:
+        """What changes, or sorts, more than so much raises `NeedsRoom` from now on."""
+        self.file.overlay_bytes_max = self._write_bytes = bytes_max
+        self.has_room_elsewhere = True
 
     def extend(self, hook: OnConnect) -> None:
         """Let the application's hook add what it has to. Raises `Invalid`, `SqlError`: it can't."""
@@ -351,7 +363,9 @@ class Connection:
         self._statements.clear()  # SQLite may have rolled back, and with it a schema
         if not self.raw.in_transaction:
             self.pinned = None
-        return sqlite.translate(error if failure is None else failure, self.guard)
+        is_full = isinstance(failure, TooLarge) or isinstance(error, sqlite.MEMORY_ERRORS) or self.guard.is_greedy
+        found = sqlite.translate(error if failure is None else failure, self.guard)
+        return NeedsRoom(found.message) if is_full and self.has_room_elsewhere else found
 
     def internal(self, sql: str, params: Parameters = ()) -> list[Row]:
         """Run a statement of our own inside the transaction that is open, whatever its scope; returns its rows."""

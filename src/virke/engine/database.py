@@ -52,6 +52,7 @@ from virke.stores.bounded import bounded
 
 if TYPE_CHECKING:
     from virke.core.moments import At
+    from virke.engine.room import Room
 
 T = TypeVar("T")
 _ALL: Final = Scope.ADMIN
@@ -91,6 +92,7 @@ class Database(States):
         branch: str = MAIN_BRANCH,
         read_only: bool = False,
         on_connect: OnConnect | None = None,
+        room: Callable[[], Room] | None = None,
     ) -> None:
         self.name = name
         self._env = environment or Environment()
@@ -103,6 +105,7 @@ class Database(States):
             upkeep_beside=upkeep_beside,
             read_only=read_only,
             on_connect=on_connect,
+            room=room,
         )
         self._branch, self._volume, self._committing = parts.branch, parts.volume, parts.committing
         self._readers, self._freshness, self._deferred = parts.readers, parts.freshness, parts.deferred

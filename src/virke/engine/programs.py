@@ -23,6 +23,7 @@ from virke.core.ids import ID_BYTES
 from virke.core.root import Root
 from virke.engine import sqlite
 from virke.engine.results import QueryResult, Request, result_of
+from virke.engine.room import NeedsRoom
 from virke.engine.units import Unit
 from virke.engine.values import Json, encode_value
 from virke.errors import Invalid, SqlError, VirkeError
@@ -221,7 +222,7 @@ def run_apart(
         if is_transaction:
             check_deferred_keys(connection)
     except VirkeError as error:
-        if error.is_stores or not connection.raw.in_transaction:
+        if error.is_stores or isinstance(error, NeedsRoom) or not connection.raw.in_transaction:
             raise
         _STEP.undo(connection)
         return error

@@ -33,8 +33,9 @@ from virke.engine.entry import NO_ENTRY, Base, Contents, Entry, Journal, chain_l
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed
 from virke.engine.snapshot import SnapshotGone
+from virke.engine.storing import change_of
 from virke.engine.vfs import PagedFile
-from virke.engine.writer import Writer, change_of
+from virke.engine.writer import Writer
 from virke.errors import Conflict, OutcomeUnknown, VirkeError
 
 PUSH_MAX: Final = 1024

@@ -21,12 +21,13 @@ from virke.core.effects import Effect, Outcome, PutAll, PutNew, Tier
 from virke.core.hot import HotPages
 from virke.core.ids import PageNo
 from virke.core.packing import SegmentWriter
-from virke.core.root import Root, RootAt
+from virke.core.root import JournalMark, Root, RootAt
 from virke.core.segment import Ref
 from virke.core.turntaking import moved_turn_only
 from virke.core.upload import Upload
 from virke.engine.committing import Committing
 from virke.engine.taking_turns import Claimant
+from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
 
 LONG_BYTES: Final = 4 << 20
@@ -147,3 +148,18 @@ def commit_change(
         return storing.commit(sorted(change.pages.items()), len(change.pages), lambda: rest)
     plan = plan_change(base.root, volume.environment.commit_id(), change)
     return committing.commit(base, plan, pages=change.pages, in_row=in_row, may_be_too_soon=may_be_too_soon)
+
+
+def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = (), *, rest_ms: int = 0) -> Change:
+    """What is to be committed: the pages that a connection wrote, and what the root shall remember with them."""
+    return Change(
+        dirty.pages,
+        dirty.page_size,
+        dirty.page_count,
+        dirty.checksum,
+        time_ms=volume.environment.now_ms(),
+        marks=marks,
+        rest_ms=rest_ms,
+        part_bytes=volume.part_bytes,
+        whole=volume.whole,
+    )

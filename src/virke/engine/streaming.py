@@ -1,26 +1,52 @@
-"""Committing pages that come as a stream: how imports become one commit, in bounded memory.
+"""Committing pages that come as a stream: how imports, and programs that need room, become one commit in bounded memory.
 
-Knows pages and their checksum, and hands them over to be stored (`storing`); knows neither files nor SQL.
+Knows pages and their checksum, and hands them over to be stored (`storing`); knows the paged file that SQL wrote, and no SQL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
+from itertools import groupby
 from typing import Final
 
 from virke.core.change import Change, tier_for
-from virke.core.commit import Conflicted
+from virke.core.commit import Conflicted, Verdict
 from virke.core.ids import PageCount, PageNo, Version
-from virke.core.page import lock_page, page_hash, stamped, with_later_schema
-from virke.core.root import RootAt, has_same_pages
+from virke.core.page import header_page_size, lock_page, page_hash, stamped, with_later_schema
+from virke.core.root import JournalMark, RootAt, has_same_pages
 from virke.engine.committing import Committing, settled
 from virke.engine.snapshot import Snapshot
 from virke.engine.storing import Storing
 from virke.engine.taking_turns import Claimant
+from virke.engine.vfs import PagedFile
 from virke.engine.volume import Volume
 from virke.errors import Conflict
 
 LOST: Final = "another commit came first; nothing was changed, run it again"
+
+
+class Written:
+    """What SQL wrote over a snapshot, as a stream of pages that can be asked for more than once."""
+
+    def __init__(self, file: PagedFile) -> None:
+        self._file = file
+        self._patch = file.patch(copies=False)
+        self.page_size = header_page_size(file.xRead(100, 0)) if self._patch.page_count else self._patch.page_size
+        self.page_count = file.xFileSize() // self.page_size
+
+    def pages(self) -> Iterator[tuple[int, bytes]]:
+        """Those that were written, and zeros for those that came into being and were not, ascending, without the lock page.
+
+        All of them, if their size is another.
+        """
+        file, old, size, count = self._file, self._file.snapshot.head, self.page_size, self.page_count
+        has_old = size == old.page_size == self._patch.page_size
+        kept = min(self._patch.floor, old.page_count) if has_old else 0
+        written = sorted(self._patch.pages) if has_old else []
+        for number, _ in groupby(merge(written, range(kept + 1, count + 1))):
+            if number <= count and number != lock_page(size):
+                yield number, file.xRead(size, (number - 1) * size)
 
 
 class PageStream:
@@ -35,8 +61,10 @@ class PageStream:
         page_size: int,
         page_count: int,
         claimant: Claimant,
+        marks: tuple[JournalMark, ...] = (),
     ) -> None:
         self._volume = volume
+        self._marks = marks
         self._base = base
         self._page_size = page_size
         self._page_count = page_count
@@ -55,16 +83,21 @@ class PageStream:
         Raises:
             Conflict: another commit came first. Unavailable: the store failed. Either way nothing is changed.
         """
-        if self._keeps_pages:
-            self._checksum = self._base.root.head.checksum ^ self._cut()
-        verdict = settled(self._storing.commit(self._hashed(pages, progress), self._page_count, self._change))
+        verdict = settled(self.verdict(pages, progress))
         if isinstance(verdict, Conflicted):
             raise Conflict(LOST)
         return verdict.root.head.version
 
+    def verdict(self, pages: Iterable[tuple[int, bytes]], progress: Callable[[int], None] | None = None) -> Verdict:
+        """As `commit`; what became of it. Raises `Unavailable`: the store failed. And whatever `pages` does."""
+        if self._keeps_pages:
+            self._checksum = self._base.root.head.checksum ^ self._cut()
+        return self._storing.commit(self._hashed(pages, progress), self._page_count, self._change)
+
     def _change(self) -> Change:
         count, now_ms = PageCount(self._page_count), self._volume.environment.now_ms()
-        return Change({}, self._page_size, count, self._checksum, now_ms, rest_ms=self._claimant.rest_ms)
+        rest_ms = self._claimant.rest_ms
+        return Change({}, self._page_size, count, self._checksum, now_ms, marks=self._marks, rest_ms=rest_ms)
 
     def _hashed(
         self, pages: Iterable[tuple[int, bytes]], progress: Callable[[int], None] | None

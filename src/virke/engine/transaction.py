@@ -41,11 +41,11 @@ from virke.engine.results import QueryResult, Request, requests_of
 from virke.engine.rows import Rows
 from virke.engine.snapshot import SnapshotGone
 from virke.engine.sqlite import check_text, keyword, plain
-from virke.engine.storing import commit_change
+from virke.engine.storing import change_of, commit_change
 from virke.engine.taking_turns import Claimant
 from virke.engine.units import Unit
 from virke.engine.vfs import Pages
-from virke.engine.writer import Writer, change_of
+from virke.engine.writer import Writer
 from virke.errors import Conflict, Denied, Invalid
 from virke.scopes import Scope
 

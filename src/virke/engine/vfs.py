@@ -113,7 +113,7 @@ class PagedFile:
     """SQLite's view of one snapshot plus overlay."""
 
     def __init__(self, snapshot: Pages, overlay_bytes_max: int, overlay: Callable[[], Overlay] = dict) -> None:
-        self._overlay_bytes_max, self._new_overlay = overlay_bytes_max, overlay
+        self.overlay_bytes_max, self._new_overlay = overlay_bytes_max, overlay
         self._counter = 1
         self.failure: VirkeError | None = None
         self.pages_left: int | None = None
@@ -287,9 +287,9 @@ class PagedFile:
         else:
             self._patch(bytes(data), offset)
         self._size = max(self._size, offset + length)
-        if len(self._overlay) * size > self._overlay_bytes_max:
+        if len(self._overlay) * size > self.overlay_bytes_max:
             self.failure = TooLarge(
-                f"the transaction changes more than {self._overlay_bytes_max >> 20} MiB; "
+                f"the transaction changes more than {self.overlay_bytes_max >> 20} MiB; "
                 "split it, or use `virke db import`"
             )
             raise self.failure

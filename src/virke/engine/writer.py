@@ -12,7 +12,8 @@ Knows programs, one writing connection and `committing`; knows no threads but it
 5. A lost race runs every program again on the new root, with the same instant for the clock; after `max_attempts`
    each gets `Conflict`. A race lost to a root with the same pages (a turn, a fence, settings) only plans them again.
    A group that keeps losing takes a turn (`taking_turns`, P15).
-6. A program whose idempotency key was seen is answered from the table of keyed requests and not run (P2).
+6. A program that outgrows memory is run again in room, where the place has any (`in_room`): that is not an attempt.
+7. A program whose idempotency key was seen is answered from the table of keyed requests and not run (P2).
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Final
 
-from virke.core.change import Change, may_go_on
+from virke.core.change import may_go_on
 from virke.core.commit import Committed, Conflicted, TooSoon
-from virke.core.ids import Version
 from virke.core.root import JournalMark, RootAt
 from virke.engine.committing import ATTEMPTS, Committing, error_of, settled
 from virke.engine.connection import Connection
@@ -33,13 +34,16 @@ from virke.engine.groups import GroupFailed, fit, is_pushed, marks
 from virke.engine.line import Line
 from virke.engine.queue import Pending, Queue, tell_all
 from virke.engine.results import QueryResult
+from virke.engine.room import NeedsRoom
 from virke.engine.snapshot import SnapshotGone
-from virke.engine.storing import commit_change
+from virke.engine.storing import change_of, commit_change
+from virke.engine.streaming import Written
 from virke.engine.taking_turns import Claimant
 from virke.engine.units import Unit, begin, commit
 from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
-from virke.errors import Conflict, Invalid, OutcomeUnknown, SqlError, TimedOut, TooLarge, Unavailable, VirkeError
+from virke.engine.writer_connections import Connect, WriterConnections
+from virke.errors import Conflict, OutcomeUnknown, SqlError, TimedOut, TooLarge, Unavailable, VirkeError
 from virke.stores.receipt import Receipt, writing
 
 GROUP_MAX: Final = 512
@@ -52,14 +56,18 @@ class Writer:
     """The one writing connection of a branch in this process, and the queue before it."""
 
     def __init__(
-        self, volume: Volume, committing: Committing, line: Line, *, connect: Callable[[], Connection]
+        self,
+        volume: Volume,
+        committing: Committing,
+        line: Line,
+        *,
+        connect: Connect,
+        connect_in_room: Connect | None = None,
     ) -> None:
         self.volume = volume
         self.committing = committing
         self.line = line
-        self._connect = connect
-        self._connection: Connection | None = None
-        self._foreign_keys: bool | None = None  # as the connection has them
+        self.connections = WriterConnections(volume, committing, connect, connect_in_room)
         self.queue = Queue(self._commit_waiting)
         self._last_group = 0
         self._last_commit_s = 0.0
@@ -67,7 +75,6 @@ class Writer:
         self.conflicts, self.groups = 0, Counter[int]()  # attempts that lost; commits, by how many programs each had
         self.before_telling: Callable[[], None] = lambda: None
         """Called before those who gave `on_done` are told; set by what puts the database together."""
-        self._closed = False
 
     def _commit_waiting(self) -> None:
         """See to the programs at the head of the line. They are taken when the commit begins: what waits rides along."""
@@ -150,6 +157,7 @@ class Writer:
         try:
             self._commit_as(claimant, group, before_swap, takes_along=takes_along)
         finally:
+            self.connections.leave_room()
             claimant.release()
 
     def _commit_as(
@@ -180,6 +188,9 @@ class Writer:
                         self.conflicts += 1
             except SnapshotGone:
                 self.volume.branch.refresh()
+            except NeedsRoom:
+                self.connections.enter_room()
+                continue
             except GroupFailed:
                 self._commit_each(group, before_swap)
                 return
@@ -214,7 +225,7 @@ class Writer:
         if any(not fit(first, pending.program) for pending in group[1:]):
             raise GroupFailed
         base = claimant.ready()
-        connection = self._writing(base, foreign_keys=first.foreign_keys)
+        connection = self.connections.on(base, foreign_keys=first.foreign_keys)
         for pending in group:
             pending.answers, pending.error = None, None
         run = self._run_alone if first.stands_alone else self._run_all
@@ -234,7 +245,13 @@ class Writer:
         return verdict
 
     def _settle(
-        self, connection: Connection, base: RootAt, dirty: Dirty | None, group: list[Pending], *, claimant: Claimant
+        self,
+        connection: Connection,
+        base: RootAt,
+        dirty: Dirty | Written | None,
+        group: list[Pending],
+        *,
+        claimant: Claimant,
     ) -> Committed | Conflicted | TooSoon:
         """Bring what was run into history, or prove that nothing had to be."""
         if dirty is None:
@@ -242,29 +259,35 @@ class Writer:
             if isinstance(proved, Conflicted):
                 claimant.lost()
             return proved
-        changed = change_of(dirty, self.volume, marks(group), rest_ms=claimant.rest_ms)
-        verdict = self._swap(base, changed, claimant)
+        verdict = self._swap(base, dirty, claimant, marks(group))
         if not isinstance(verdict, Committed):
             return verdict
-        with suppress(VirkeError):  # it is history: what can't be read now is read when it is needed
-            connection.file.accept(self.volume.snapshot_of(verdict.root))
+        if isinstance(dirty, Dirty):
+            with suppress(VirkeError):  # it is history: what can't be read now is read when it is needed
+                connection.file.accept(self.volume.snapshot_of(verdict.root))
         for pending in group:
             for answer in pending.answers or ():
                 if isinstance(answer, QueryResult):
                     answer.with_root(verdict.root)
         return verdict
 
-    def _swap(self, base: RootAt, changed: Change, claimant: Claimant) -> Committed | Conflicted | TooSoon:
+    def _swap(
+        self, base: RootAt, dirty: Dirty | Written, claimant: Claimant, marks: tuple[JournalMark, ...]
+    ) -> Committed | Conflicted | TooSoon:
         """Commit pages that were computed on `base`; again, without running anything, while no page was changed since."""
+        if isinstance(dirty, Written):
+            send = partial(self.connections.commit, written=dirty, claimant=claimant, marks=marks)
+        else:
+            changed = change_of(dirty, self.volume, marks, rest_ms=claimant.rest_ms)
+            planned = partial(commit_change, self.volume, self.committing, change=changed, claimant=claimant)
+            send = partial(planned, in_row=True, may_be_too_soon=True)
         now, has_tried = claimant.ready(), False  # a turn of ours may have been renewed, or have expired
         for _ in range(ATTEMPTS):
             if now.root.head != base.root.head and not may_go_on(base.root, now.root):
                 if not has_tried:
                     claimant.lost()
                 return Conflicted(now)
-            verdict = commit_change(
-                self.volume, self.committing, now, changed, claimant=claimant, in_row=True, may_be_too_soon=True
-            )
+            verdict = send(base=now)
             if isinstance(verdict, TooSoon) or isinstance(settled(verdict), Committed):
                 assert isinstance(verdict, Committed | TooSoon)
                 return verdict
@@ -272,7 +295,7 @@ class Writer:
             now, has_tried = claimant.ready(), True
         return Conflicted(now)
 
-    def _run_all(self, connection: Connection, base: RootAt, group: list[Pending]) -> Dirty | None:
+    def _run_all(self, connection: Connection, base: RootAt, group: list[Pending]) -> Dirty | Written | None:
         begin(connection)
         try:
             for pending in group:
@@ -281,7 +304,7 @@ class Writer:
         except BaseException:
             connection.unpin()
             raise
-        return connection.file.change(Version(base.root.head.version + 1))
+        return self.connections.changed(connection, base)
 
     def _run(self, connection: Connection, base: RootAt, pending: Pending, *, is_alone: bool) -> None:
         """Run one program, in its savepoint if others are in the transaction; with an error it leaves nothing."""
@@ -299,6 +322,8 @@ class Writer:
         except SnapshotGone:
             raise
         except VirkeError as error:
+            if is_alone and isinstance(error, NeedsRoom):
+                raise
             pending.error, pending.answers = error, None
             if not is_alone and isinstance(error, TooLarge):  # perhaps together only
                 raise GroupFailed from error
@@ -322,12 +347,15 @@ class Writer:
         except (SqlError, TooLarge) as error:
             if len(group) > 1:
                 raise GroupFailed from error
+            if isinstance(error, NeedsRoom):
+                raise
             group[0].error, group[0].answers = error, None
             connection.move(connection.file.snapshot)
 
-    def _run_alone(self, connection: Connection, base: RootAt, group: list[Pending]) -> Dirty | None:
+    def _run_alone(self, connection: Connection, base: RootAt, group: list[Pending]) -> Dirty | Written | None:
         """VACUUM and PRAGMA, which refuse a transaction or ignore one; what follows them in a script is one."""
-        pending, self._foreign_keys = group[0], None  # it may set them
+        pending = group[0]
+        self.connections.forget_foreign_keys()  # it may set them
         if is_pushed(pending, base):
             pending.answers = []
             return None
@@ -336,7 +364,7 @@ class Writer:
             pending.answers = execute(connection, pending, base, self.volume)
             if connection.raw.in_transaction:
                 connection.control("COMMIT")
-        except SnapshotGone:
+        except (SnapshotGone, NeedsRoom):
             raise
         except VirkeError as error:
             pending.error, pending.answers = error, None
@@ -344,51 +372,17 @@ class Writer:
             return None
         finally:
             connection.end_request()
-        return connection.file.change(Version(base.root.head.version + 1))
-
-    def _writing(self, base: RootAt, *, foreign_keys: bool) -> Connection:
-        self.volume.driver.blobs(base.root.tier)  # or the error that says which store is missing
-        connection = self._connection
-        if self._closed:
-            raise Invalid(f"database {self.volume.name!r} is closed")
-        if connection is None:
-            connection = self._connection = self._connect()
-            self._foreign_keys = None
-        connection.move(self.volume.snapshot_of(base.root))
-        if self._foreign_keys is not foreign_keys:
-            connection.raw.pragma("foreign_keys", foreign_keys)
-            self._foreign_keys = foreign_keys
-        return connection
+        return self.connections.changed(connection, base)
 
     def close_idle(self) -> None:
         """Close the writing connection, unless a commit uses it at this moment; the next commit opens another."""
         if self.committing.lead.acquire(blocking=False):
             try:
-                connection, self._connection = self._connection, None
+                self.connections.close_usual()
             finally:
                 self.committing.lead.release()
-            if connection is not None:
-                connection.close()
 
     def close(self) -> None:
         """Close the writing connection; what still waits in line is refused."""
         with self.committing.lead:
-            self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-
-def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = (), *, rest_ms: int = 0) -> Change:
-    """What is to be committed: the pages that a connection wrote, and what the root shall remember with them."""
-    return Change(
-        dirty.pages,
-        dirty.page_size,
-        dirty.page_count,
-        dirty.checksum,
-        time_ms=volume.environment.now_ms(),
-        marks=marks,
-        rest_ms=rest_ms,
-        part_bytes=volume.part_bytes,
-        whole=volume.whole,
-    )
+            self.connections.close()

@@ -5,7 +5,9 @@ Knows pages and one file; knows no SQL and no snapshot.
 1. Memory holds at most `held_bytes_max` of pages, and one byte for each page of the database.
 2. A page is in the file at its own place, as in an SQLite file: what was never written takes no room where the file system
    has holes.
-3. The file needs no durability: it is a part of memory, and goes with the folder that it is in.
+3. The file needs no durability: it is a part of memory, and goes with the folder that it is in, or with the process if it has
+   no name.
+4. A file that can't be written or read is `Unavailable`: nothing was changed.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from errno import EIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from tempfile import TemporaryFile, gettempdir
+from typing import BinaryIO, Final, cast
 
 from virke.core.ids import PageNo
+from virke.errors import Unavailable
 
 HELD_BYTES_MAX: Final = 64 << 20
 
@@ -23,14 +27,15 @@ HELD_BYTES_MAX: Final = 64 << 20
 class SpilledPages(MutableMapping[PageNo, bytes]):
     """Pages of one size by number."""
 
-    def __init__(self, path: Path, *, held_bytes_max: int = HELD_BYTES_MAX) -> None:
+    def __init__(self, path: Path | None = None, *, held_bytes_max: int = HELD_BYTES_MAX) -> None:
+        """`path` is where they spill; None: into a file without a name."""
         self._path = path
         self._held_bytes_max = held_bytes_max
         self._held: dict[PageNo, bytes] = {}
         self._page_size = self._length = 0
         self._in_file = bytearray()
         self._file: BinaryIO | None = None
-        self.failure: OSError | None = None
+        self.failure: Unavailable | None = None
         """What the file failed with."""
 
     @property
@@ -44,7 +49,7 @@ class SpilledPages(MutableMapping[PageNo, bytes]):
         return page
 
     def get(self, number: PageNo, default: bytes | None = None) -> bytes | None:  # type: ignore[override]
-        """The page, or `default`. Raises `OSError`."""
+        """The page, or `default`. Raises `Unavailable`."""
         page = self._held.get(number)
         if page is None and self._is_in_file(number):
             page = self._read(number)
@@ -88,22 +93,25 @@ class SpilledPages(MutableMapping[PageNo, bytes]):
             page = self._file.read(self._page_size)
             if len(page) == self._page_size:
                 return page
-            raise OSError(EIO, "a file was cut short by another program", str(self._path))
+            raise OSError(EIO, "a file was cut short by another program")
         except OSError as error:
-            self.failure = error
-            raise
+            raise self._failed(error) from error
 
     def _spill(self) -> None:
-        """Write all that memory holds. Raises `OSError`."""
+        """Write all that memory holds. Raises `Unavailable`."""
         try:
             self._write_held()
         except OSError as error:
-            self.failure = error
-            raise
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> Unavailable:
+        where = f"{self._path or gettempdir()}; nothing was changed (TMPDIR names the folder for scratch files)"
+        self.failure = Unavailable(f"{error.strerror or error}: {where}")
+        return self.failure
 
     def _write_held(self) -> None:
         if self._file is None:
-            self._file = self._path.open("w+b", buffering=0)
+            self._file = self._path.open("w+b", buffering=0) if self._path else _nameless()
         last = max(self._held)
         if last >= len(self._in_file):
             self._in_file.extend(bytes(last + 1 - len(self._in_file)))
@@ -118,3 +126,10 @@ class SpilledPages(MutableMapping[PageNo, bytes]):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _nameless() -> BinaryIO:
+    return cast(BinaryIO, TemporaryFile(buffering=0))

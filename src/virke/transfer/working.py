@@ -4,7 +4,7 @@ Knows the engine's paged file and SQLite's connections; knows no store and no fi
 
 1. Only pages that SQL asks for are read of the snapshot; only pages that it wrote are kept, in memory and then in a file.
 2. There is no journal: after an error the copy is thrown away. A caller that wants to go back to a savepoint asks for one (`sql_dump`).
-3. Sorts, temporary tables and a journal are files without a name, in the folder for temporary files; nothing else can be opened.
+3. Sorts, temporary tables and a journal are files without a name (`room`); nothing else can be opened.
 4. All statements see one instant. SQL stays inside its database, and only `PRAGMA writable_schema` is let through on top.
 5. Memory is bounded by `CACHE_KIB`, `spilling`, the frames of the process and the largest value.
 """
@@ -14,17 +14,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from heapq import merge
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from virke.core.ids import PageNo
-from virke.core.page import PAGE_SIZE_DEFAULT, lock_page
+from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.engine.snapshot import Snapshot
-from virke.engine.sqlite import MAIN_DATABASE, MAIN_JOURNAL, TEMPORARY_FILE, Connection, Error, Guard, VFSFile
-from virke.engine.vfs import PagedFile, SnapshotVFS
+from virke.engine.sqlite import Connection, Error, Guard
+from virke.engine.streaming import Written
+from virke.engine.vfs import PagedFile
 from virke.errors import VirkeError
+from virke.transfer.room import FilesVFS
 from virke.transfer.scratch import SPILL, checked, opened
 from virke.transfer.source import Progress, silent
 from virke.transfer.spilling import SpilledPages
@@ -36,7 +35,7 @@ PROGRESS_PAGES: Final = 256
 class Working:
     """A snapshot, and what SQL wrote over it."""
 
-    def __init__(self, base: Snapshot, pages: SpilledPages, vfs: _WorkingVFS) -> None:
+    def __init__(self, base: Snapshot, pages: SpilledPages, vfs: FilesVFS) -> None:
         self._base = base
         self._pages = pages
         self._vfs = vfs
@@ -63,18 +62,15 @@ class Working:
 
     def shape(self) -> tuple[int, int]:
         """Page size and page count."""
-        written = self._vfs.file.patch(copies=False)
+        written = Written(self._vfs.file)
         return written.page_size, written.page_count
 
     def changes(self, progress: Progress = silent) -> Iterator[tuple[int, bytes]]:
-        """The pages that were written, and zeros for those that came into being and were not, ascending, without the lock page."""
-        written = self._vfs.file.patch(copies=False)
-        size, count = written.page_size, written.page_count
-        kept = min(written.floor, self._base.page_count) if size == self._base.page_size else 0
-        zeros, shown = bytes(size), 0
-        for number, _ in groupby(merge(sorted(written.pages), range(kept + 1, count + 1))):
-            if number <= count and number != lock_page(size):
-                yield number, written.pages.get(PageNo(number)) or zeros
+        """As `Written.pages`."""
+        written = Written(self._vfs.file)
+        size, count, shown = written.page_size, written.page_count, 0
+        for number, page in written.pages():
+            yield number, page
             if number >= shown + PROGRESS_PAGES:
                 shown = number
                 progress(number * size, count * size)
@@ -89,7 +85,7 @@ def working(base: Snapshot, folder: Path, now_ms: int) -> Iterator[Working]:
         What reading a page of the snapshot raised, in the place of what SQLite made of it. OSError: of the files.
     """
     pages = SpilledPages(folder / SPILL)
-    vfs = _WorkingVFS(PagedFile(base, sys.maxsize, lambda: pages))
+    vfs = FilesVFS(PagedFile(base, sys.maxsize, lambda: pages))
     vfs.now_ms = now_ms
     try:
         yield Working(base, pages, vfs)
@@ -101,15 +97,3 @@ def working(base: Snapshot, folder: Path, now_ms: int) -> Iterator[Working]:
     finally:
         vfs.unregister()
         pages.close()
-
-
-class _WorkingVFS(SnapshotVFS):
-    """The snapshot's file, and files without a name as the system has them (invariant 3)."""
-
-    def xOpen(self, name: object, flags: list[int]) -> PagedFile | VFSFile:  # type: ignore[override]
-        """By what SQLite wants it for."""
-        if flags[0] & MAIN_DATABASE:
-            return self.file
-        if flags[0] & MAIN_JOURNAL:  # which lasts as long as the connection does
-            flags = [TEMPORARY_FILE, 0]
-        return VFSFile("", None, flags)

@@ -44,6 +44,7 @@ from virke.engine.sqlite.opening import (
     open_connection,
     short_values,
     total_changes,
+    use_files,
     without_triggers,
 )
 from virke.engine.sqlite.parameters import (
@@ -155,6 +156,7 @@ __all__ = [
     "split",
     "total_changes",
     "translate",
+    "use_files",
     "why_not",
     "with_definition",
     "without_triggers",

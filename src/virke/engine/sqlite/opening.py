@@ -54,6 +54,13 @@ def open_connection(
     return connection
 
 
+def use_files(connection: Connection, guard: Guard) -> None:
+    """Let sorts, temporary tables and journals be files, which the connection's VFS opens: they may outgrow memory."""
+    connection.set_authorizer(None)
+    connection.execute("PRAGMA journal_mode=DELETE; PRAGMA temp_store=FILE").fetchall()
+    connection.set_authorizer(guard.authorize)
+
+
 def forget(connection: Connection, guard: Guard) -> None:
     """Drop temporary tables and switch modes off: what a request leaves on its connection is not for the next one."""
     for kind, name in connection.execute(_TEMPORARY).fetchall():

@@ -1,0 +1,34 @@
+"""Room on this machine's disk: for SQL that imports run, and for programs that outgrow memory (decisions 0044, 0045).
+
+Knows the engine's paged file, SQLite's own files and the folder for temporary files.
+
+1. Sorts, temporary tables and journals are files without a name that SQLite opens itself; nothing else can be opened.
+2. What is lent to programs has no name either: a process that is killed leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from virke.engine.room import Room
+from virke.engine.sqlite import MAIN_DATABASE, MAIN_JOURNAL, TEMPORARY_FILE, VFSFile
+from virke.engine.vfs import PagedFile, SnapshotVFS
+from virke.transfer.spilling import SpilledPages
+
+
+class FilesVFS(SnapshotVFS):
+    """The snapshot's file, and files without a name as the system has them (rule 1)."""
+
+    def xOpen(self, name: object, flags: list[int]) -> PagedFile | VFSFile:  # type: ignore[override]
+        """By what SQLite wants it for."""
+        if flags[0] & MAIN_DATABASE:
+            return self.file
+        if flags[0] & MAIN_JOURNAL:  # which lasts as long as the connection does
+            flags = [TEMPORARY_FILE, 0]
+        return VFSFile("", None, flags)
+
+
+HELD_BYTES_MAX: Final = 32 << 20
+"""What a program in room holds of its pages: the run before it, in memory, may have left the allocator as much again."""
+ROOM: Final = Room(partial(SpilledPages, held_bytes_max=HELD_BYTES_MAX), FilesVFS)
