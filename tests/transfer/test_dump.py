@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import sqlite3
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -16,10 +18,11 @@ from hypothesis import strategies as st
 
 from tests.transfer.conftest import content, needs_shell, shell_dump
 from virke.engine.database import Database
-from virke.engine.sqlite import Guard, open_connection
+from virke.engine.sqlite import Guard, Value, open_connection
 from virke.errors import Exists, Invalid, NotFound
-from virke.transfer import export_file, import_file
-from virke.transfer.dump import literal
+from virke.processes import try_lock
+from virke.transfer import export_file, export_parts, import_file
+from virke.transfer.dump import literal, quoted_name
 
 Write = Callable[[str, str | bytes], Path]
 _STRING_OR_REAL = re.compile(r"('(?:[^']|'')*')|(?<![\w.])(-?\d+\.\d+(?:e[+-]\d+)?)(?![\w.])")
@@ -180,6 +183,59 @@ def test_a_dump_with_keyed_writes_leaves_those_of_the_database_alone(database: D
     import_file(database, dump)
     assert database.query("SELECT key FROM virke_requests").rows == [("ours",)]
     assert database.query("SELECT a FROM t").rows == [(1,)]
+
+
+COLUMNS: Final[dict[str, list[Value]]] = {
+    "whole": [0, -1, 1 << 62, -(1 << 63), 7],
+    "text": ["", "100 %", "%s%d", "é😀", "a"],
+    "awkward": ["it's", "a\nb", "\r", "x\0y", "plain"],
+    "reals": [0.1, 1.5e300, 1.5e-300, -2.25, 3.7],
+    "round": [-0.0, 1e17, 5.0, float("inf"), 123456789012345678.0],
+    "small": [1e-7, 5e-324, -1e-5, 1e22, 9007199254740993.0],
+    "bytes": [b"", b"%s", b"\xff", b"a", b"'"],
+    "void": [None] * 5,
+    "mixed": [None, 1, 0.5, "x%", b"%"],
+}
+
+
+def test_values_of_a_column_are_written_together_as_each_of_them_alone(database: Database) -> None:
+    """Whatever kinds they are of, and whatever the table is called."""
+    table, columns = '100 %s "of" it', list(zip(*COLUMNS.values(), strict=True))
+    database.execute(f"CREATE TABLE {quoted_name(table)} ({','.join(COLUMNS)})")
+    database.executemany(f"INSERT INTO {quoted_name(table)} VALUES ({','.join('?' * len(COLUMNS))})", columns)
+    text = b"".join(export_parts(database, data_only=True)).decode()
+    lines = [f"INSERT INTO {quoted_name(table)} VALUES({','.join(map(literal, row))});\n" for row in columns]
+    assert "".join(lines) in text
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_one(database: Database, tmp_path: Path) -> None:
+    """But nothing that is written, or could be, and no other file."""
+    old, new, held, other = (
+        tmp_path / f".x.sql.{name}.part" for name in ("0123abcd", "01234567", "89abcdef", "precious")
+    )
+    for path in (old, new, held, other):
+        path.write_text("half")
+    for path in (old, held, other):
+        os.utime(path, (1, 1))
+    with held.open("r+b") as file:
+        assert try_lock(file.fileno())
+        export_file(database, tmp_path / "x.sql")
+    assert {path.name for path in tmp_path.iterdir()} >= {new.name, held.name, other.name, "x.sql"}
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("format", ["sql", "csv", "ndjson"])
+def test_text_reports_its_progress(database: Database, tmp_path: Path, format: str) -> None:
+    """Bytes that were written so far; how many it will be nobody knows."""
+    database.execute("CREATE TABLE t (a)")
+    database.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 1000)
+    seen: list[tuple[int, int]] = []
+    table = None if format == "sql" else "t"
+    path = tmp_path / f"x.{format}"
+    export_file(database, path, table=table, progress=lambda done, total: seen.append((done, total)))
+    assert len(seen) >= 3
+    assert seen == sorted(set(seen))
+    assert seen[-1] == (path.stat().st_size, 0)
 
 
 def test_a_file_that_is_there_is_kept(database: Database, tmp_path: Path) -> None:

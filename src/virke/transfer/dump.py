@@ -37,7 +37,6 @@ _WITHOUT_OURS: Final = {
 }
 _INT64_MIN: Final = -(1 << 63)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
-_AWKWARD = re.compile("['\n\r\0]").search
 _QUOTED_TABLE = re.compile("CREATE TABLE ['\"]").match
 _KEYWORDS: Final = frozenset(
     "ABORT ACTION ADD AFTER ALL ALTER ALWAYS ANALYZE AND AS ASC ATTACH AUTOINCREMENT BEFORE BEGIN BETWEEN BY CASCADE "
@@ -168,53 +167,64 @@ def _rows(connection: Connection, table: str) -> Iterator[str]:
     done = 0
     for read in _WAYS:  # what one can't read the next one reads, from there on
         try:
-            for rows in read(connection, [quoted_name(name) for name in columns], f"{origin} LIMIT -1 OFFSET {done}"):
-                yield "".join([f"{start}{','.join(values)});\n" for values in rows])
-                done += len(rows)
+            names = [quoted_name(name) for name in columns]
+            for count, lines in read(connection, names, f"{origin} LIMIT -1 OFFSET {done}", start):
+                yield lines
+                done += count
             return
         except (TooBigError, UnicodeDecodeError):
             if read is _WAYS[-1]:
                 raise
 
 
-Literals = Iterator[list[Iterable[str]]]
+Lines = Iterator[tuple[int, str]]
+"""Of how many rows, and the statements that insert them."""
 
 
-def _short_rows(connection: Connection, names: list[str], origin: str) -> Literals:
+def _short_rows(connection: Connection, names: list[str], origin: str, start: str) -> Lines:
     """Many rows at once, as long as no value is long (invariant 4)."""
     most = max(1, min(ROWS_TOGETHER, VALUES_TOGETHER // len(names)))
     with short_values(connection, SHORT_BYTES):
         rows = connection.execute(f"SELECT {','.join(names)} FROM {origin}")
         while some := list(islice(rows, most)):
-            yield list(zip(*map(_literals, zip(*some, strict=True)), strict=True))
+            marks, columns = zip(*map(_marked, zip(*some, strict=True)), strict=True)
+            line = f"{start.replace('%', '%%')}{','.join(marks)});\n"
+            yield len(some), "".join(map(line.__mod__, zip(*columns, strict=True)))
 
 
-def _any_rows(connection: Connection, names: list[str], origin: str) -> Literals:
+def _any_rows(connection: Connection, names: list[str], origin: str, start: str) -> Lines:
     for row in connection.execute(f"SELECT {','.join(names)} FROM {origin}"):
-        yield [map(literal, row)]
+        yield 1, f"{start}{','.join(map(literal, row))});\n"
 
 
-def _raw_rows(connection: Connection, names: list[str], origin: str) -> Literals:
+def _raw_rows(connection: Connection, names: list[str], origin: str, start: str) -> Lines:
     """Rows with text that is none: text as bytes."""
     pairs = ",".join(
         f"typeof({name}),CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END" for name in names
     )
     [(encoding,)] = connection.execute("PRAGMA encoding").fetchall()
     for row in connection.execute(f"SELECT {pairs} FROM {origin}"):
-        yield [_raw_literals(row, str(encoding))]
+        yield 1, f"{start}{','.join(_raw_literals(row, str(encoding)))});\n"
 
 
 _WAYS: Final = (_short_rows, _any_rows, _raw_rows)
 
 
-def _literals(values: tuple[Value, ...]) -> Iterable[str]:
-    """`literal` for each value of a column; most columns hold one kind of values, and most text nothing awkward."""
+def _marked(values: tuple[Value, ...]) -> tuple[str, Iterable[object]]:
+    """A mark for the values of a column, and values that become `literal` of each in it.
+
+    Most columns hold one kind of values, most text nothing awkward, and most REALs a fraction.
+    """
     kinds = set(map(type, values))
-    if len(kinds) > 1:
-        return [_LITERALS[type(value)](value) for value in values]
-    if kinds == {str} and not _AWKWARD("".join(texts := cast("tuple[str, ...]", values))):
-        return [f"'{text}'" for text in texts]
-    return map(_LITERALS[kinds.pop()], values)
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind is int:
+        return "%d", values
+    if kind is str and not _is_awkward("".join(cast("tuple[str, ...]", values))):
+        return "'%s'", values
+    if kind is float:
+        reals = cast("tuple[float, ...]", values)
+        return "%s", [text if "." in (text := f"{real:.17g}") and "+" not in text else _real(real) for real in reals]
+    return "%s", [_LITERALS[type(value)](value) for value in values]
 
 
 def _raw_literals(row: Row, encoding: str) -> Iterator[str]:
@@ -252,8 +262,12 @@ def literal(value: Value) -> str:
     return _LITERALS[type(value)](value)
 
 
+def _is_awkward(text: str) -> bool:
+    return "'" in text or "\n" in text or "\r" in text or "\0" in text
+
+
 def _text(value: str) -> str:
-    if not _AWKWARD(value):
+    if not _is_awkward(value):
         return f"'{value}'"
     before, after = "", ""
     marked = value

@@ -88,7 +88,7 @@ def export_file(
     """Write the newest snapshot, or the one that `at` means (a version or a time), as `format` (one of `FORMATS`; by default what the name says), or one table.
 
     As SQL it may be the schema only or the rows only. `path` may be a binary stream, or `-` for standard output. `progress` is
-    called with bytes done and in total.
+    called with bytes done and in total (0 of text, which is known when it is written).
 
     Raises:
         Exists: there is such a file, and not `force`. NotFound: there is no such table, or no such version any more.
@@ -173,7 +173,7 @@ def _write(parts: Iterator[bytes], file: BinaryIO) -> int:
 def _parts(base: Snapshot, format: str, part: Part, progress: Progress) -> Parts:
     if format == IMAGE:
         return image_parts(base, progress) if base.page_count else _empty_image(base)
-    return _text_parts(base, format, part)
+    return _text_parts(base, format, part, progress)
 
 
 def _now_ms() -> int:
@@ -187,11 +187,15 @@ def _empty_image(base: Snapshot) -> Parts:
         yield work.path.read_bytes()
 
 
-def _text_parts(base: Snapshot, format: str, part: Part) -> Parts:
+def _text_parts(base: Snapshot, format: str, part: Part, progress: Progress) -> Parts:
+    done = 0
     with scratch() as work, working(base, work.folder, _now_ms()) as copy, copy.opened() as (connection, guard):
         try:
             for piece in _text(connection, format, part):
-                yield piece.encode()
+                data = piece.encode()
+                yield data
+                done += len(data)
+                progress(done, 0)
         except VirkeError:
             raise
         except (Error, UnicodeError) as error:

@@ -8,6 +8,8 @@ Knows SQLite's file header (sqlite.org/fileformat2.html, section 1.3), write-ahe
 3. A file that is shorter than its header says, or that SQLite's full `integrity_check` finds damaged, is refused; a full-text
    index that does not match its table is a warning.
 4. A written file appears under its name complete and on disk, or not at all; one that is there is kept without `force`.
+5. Until then it is `.NAME.….part` beside it, locked. What a process that was killed left there, the next export of that name
+   removes: it has no lock, and was not written to for `GRACE_S` (who makes one locks it a moment later).
 """
 
 from __future__ import annotations
@@ -15,18 +17,22 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from virke.core.page import HEADER_MAGIC, PAGE_SIZES, lock_page
 from virke.errors import Exists, Invalid
+from virke.processes import try_lock
 from virke.transfer.scratch import BUFFER_BYTES, PROGRESS_PAGES, Pages, Scratch
 from virke.transfer.source import Progress, Source
 
 HEADER_BYTES: Final = 100
 USABLE_BYTES_MIN: Final = 480
+GRACE_S: Final = 60
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
 _U32 = struct.Struct(">I")
 
@@ -155,7 +161,10 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         raise Invalid(f"can't write {path}: {error.strerror}") from error
     part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
+        _remove_left(path)
         with part.open("xb", buffering=BUFFER_BYTES) as file:
+            with suppress(OSError):  # where the file system has no locks
+                try_lock(file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -164,6 +173,15 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         raise Invalid(f"can't write {path}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what killed exports of this name left (rule 5); what can't be removed stays."""
+    latest_s = time.time() - GRACE_S
+    for part in path.parent.glob(f".{escape(path.name)}.{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError), part.open("r+b") as file:
+            if part.stat().st_mtime < latest_s and try_lock(file.fileno()):
+                part.unlink()
 
 
 def _check_free(path: Path, force: bool) -> None:
