@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from virke.core.ids import Version
 from virke.core.reach import checked_version
@@ -207,33 +207,28 @@ class Parts:
             self.volume.close()
 
 
-def assemble(
-    branch: Branch,
-    *,
-    journal: Journal | None,
-    flusher: Flusher | None,
-    upkeep_beside: bool,
-    read_only: bool = False,
-    on_connect: OnConnect | None = None,
-    memory: Memory | None = None,
-    room: Callable[[], Room] | None = None,
-) -> Parts:
-    """The parts of the database whose branch this is; `room` is what the place lends of its disk (`room`). Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read."""
-    branch.refresh()
-    environment = branch.environment
-    memory = memory or memory_of(environment.allowance)
-    committing = Committing(volume := Volume(branch, memory=memory))
-    connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+class _Connect(Protocol):
+    """Opens a connection on the newest state."""
+
+    def __call__(self, cache_kib: int = ..., *, room: Callable[[], Room] | None = ...) -> Connection: ...
+
+
+def _connecting(
+    volume: Volume, memory: Memory, on_connect: OnConnect | None, connections: weakref.WeakSet[Connection]
+) -> _Connect:
+    """What opens connections; those that are open are in `connections`, and known to `memory`."""
+    branch, environment = volume.branch, volume.environment
 
     def closed(connection: Connection) -> None:
         connections.discard(connection)
         memory.closed(connection)
 
-    def connect(cache_kib: int = CACHE_KIB, *, room: Room | None = None) -> Connection:
+    def connect(cache_kib: int = CACHE_KIB, *, room: Callable[[], Room] | None = None) -> Connection:
+        lent = room() if room else None
         try:
-            connection = connect_on(branch.latest().root, cache_kib, room)
+            connection = connect_on(branch.latest().root, cache_kib, lent)
         except SnapshotGone:
-            connection = connect_on(branch.refresh().root, cache_kib, room)
+            connection = connect_on(branch.refresh().root, cache_kib, lent)
         connections.add(connection)
         memory.opened(volume.owner, connection)
         return connection
@@ -250,12 +245,33 @@ def assemble(
             room=room,
         )
 
-    def connect_in_room() -> Connection:
-        assert room is not None, "it was looked at"
-        return connect(ROOMY_CACHE_KIB, room=room())
+    return connect
 
-    roomy = connect_in_room if room else None
-    writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect, connect_in_room=roomy)
+
+def assemble(
+    branch: Branch,
+    *,
+    journal: Journal | None,
+    flusher: Flusher | None,
+    upkeep_beside: bool,
+    read_only: bool = False,
+    on_connect: OnConnect | None = None,
+    memory: Memory | None = None,
+    room: Callable[[], Room] | None = None,
+) -> Parts:
+    """The parts of the database whose branch this is; `room` lends some of the place's disk.
+
+    Raises `NotFound`, `Unavailable`, `Corrupt`: it can't be read.
+    """
+    branch.refresh()
+    environment = branch.environment
+    memory = memory or memory_of(environment.allowance)
+    committing = Committing(volume := Volume(branch, memory=memory))
+    connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    connect = _connecting(volume, memory, on_connect, connections)
+    in_room = partial(connect, ROOMY_CACHE_KIB, room=room) if room else None
+    writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect, connect_in_room=in_room)
     deferred = Deferred(writer, journal=journal, connect=connect, flusher=flusher) if journal else None
     freshness = Freshness(volume, committing, deferred, read_only=read_only)
     writes = Writes(writer, deferred, freshness, connect=connect, read_only=read_only)
