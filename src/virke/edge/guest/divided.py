@@ -48,6 +48,7 @@ from virke.scopes import Scope
 if TYPE_CHECKING:
     from virke.core.moments import At
     from virke.engine.long_writes import LongWrite
+    from virke.engine.verifying import Verified
 
 T = TypeVar("T")
 
@@ -175,6 +176,10 @@ class DividedDatabase(Database):
     def diff(self, a: At, b: At | None = None) -> Diff:
         """See `Database.diff`."""
         return self._here.diff(a, b)
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
+        """See `Database.verify`: it reads the store, which is here."""
+        return self._here.verify(progress)
 
     def snapshot(self, at: At | None = None) -> Snapshot:
         """See `Database.snapshot`."""
