@@ -214,6 +214,7 @@ def call(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Call]
     """`call(method, path, body, **headers)`: a body that is no bytes is sent as JSON; `_` in a header's name is a `-`."""
     kind = request.node.callspec.params["databases"].split()[0]
     component = request.getfixturevalue("component") if kind == "edge" else None
+    simulator = request.getfixturevalue("simulator") if kind == "viceroy" else None
     loop = asyncio.new_event_loop()
     app = App(databases, CODEC)
     host: Host | None = None
@@ -223,8 +224,7 @@ def call(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Call]
         case "edge" if component is not None:
             host = host_over(databases.store, component, config={"open": "yes"}, reuse=1000, fuel=True)
             serve = edge(host)
-        case "viceroy":
-            simulator: Simulator = request.getfixturevalue("simulator")
+        case "viceroy" if simulator is not None:
             simulator.begin()
             serve = viceroy(simulator)
         case _:
