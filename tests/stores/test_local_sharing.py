@@ -13,6 +13,7 @@ from virke.core.effects import Mismatch, Swapped
 from virke.errors import NotFound
 from virke.opening import connect, open_store
 from virke.stores.base import Store
+from virke.stores.local.kv import SelfClosing
 
 
 def open_files(folder: Path) -> int:
@@ -55,6 +56,31 @@ def test_files_are_closed_with_the_last_store_that_uses_them(tmp_path: Path) -> 
     assert open_files(tmp_path) == used
     assert record_of(second, "k").data == b"1"
     del second
+    assert open_files(tmp_path) == 0
+
+
+def test_what_opens_the_folder_while_the_last_store_is_closed_has_files_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the one that goes would close what the one that comes has opened, in the middle of a change."""
+    last = open_store(str(tmp_path), create=True)
+    last.register.swap("k", b"1", None)
+    last.register.read("k")
+    late = list[Store]()
+    close = SelfClosing.close
+
+    def open_meanwhile(connection: SelfClosing) -> None:
+        if not late:
+            late.append(open_store(str(tmp_path), create=True))
+            late[0].register.swap("l", b"1", None)
+        close(connection)
+
+    monkeypatch.setattr(SelfClosing, "close", open_meanwhile)
+    del last
+    assert isinstance(late[0].register.swap("m", b"1", None), Swapped)
+    assert record_of(late[0], "l").data == b"1"
+    monkeypatch.undo()
+    del late[0]
     assert open_files(tmp_path) == 0
 
 

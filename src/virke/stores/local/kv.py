@@ -110,6 +110,33 @@ def _readable(answer: VirkeError | Lost) -> VirkeError:
     return Unavailable(f"cannot read {answer.reason}") if isinstance(answer, Lost) else answer
 
 
+class _Open:
+    """What a `KvFile` has open."""
+
+    __slots__ = ("idle", "lock_fd", "writer")
+
+    def __init__(self) -> None:
+        self.idle: list[sqlite3.Connection] = []
+        self.writer: sqlite3.Connection | None = None
+        self.lock_fd: int | None = None
+
+    def close_idle(self) -> None:
+        while self.idle:
+            self.idle.pop().close()
+
+    def close_writer(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+        if self.lock_fd is not None:
+            os.close(self.lock_fd)
+            self.lock_fd = None
+
+    def close(self) -> None:
+        self.close_idle()
+        self.close_writer()
+
+
 class KvFile:
     """The key-value file of one folder."""
 
@@ -126,22 +153,18 @@ class KvFile:
         self._awaited = False
         self._reading = threading.Semaphore(_IDLE_MAX)
         """A closed connection keeps its descriptors for as long as another is open: POSIX locks go with a descriptor."""
-        self._idle: list[sqlite3.Connection] = []
+        self._open_now = _Open()
         self._idle_id: _FileId | None = None
-        self._writer: sqlite3.Connection | None = None
         self._busy = 0
-        self._lock_fd: int | None = None
         self._settled: _FileId | None = None
         self._is_new = False
         self._is_stamped = False
         self._lock_path = folder / LOCK_FILE
         self.stamps = Stamps(folder)
         _opened.add(self)
-
-    def __del__(self) -> None:
-        # SQLite's connections are in a reference cycle; without this they and their log would wait for the collector.
-        self._close_idle()
-        self._close_writer()
+        # SQLite's connections are in a reference cycle; without this they and their log would wait for the collector. And
+        # `__del__` runs while a weak reference still brings the object back: it would close what another thread just opened.
+        weakref.finalize(self, self._open_now.close).atexit = False
 
     def select(self, sql: str, parameters: Sequence[Parameter]) -> list[Row]:
         """All rows of a query; none if the file does not exist.
@@ -193,7 +216,7 @@ class KvFile:
             try:
                 return self._change(sql, parameters, key, generation) if self._settle(make=make) else 0
             except BaseException as error:
-                self._close_writer()
+                self._open_now.close_writer()
                 if not isinstance(error, sqlite3.Error):
                     raise
                 answer = _translate(error, self.path)
@@ -225,13 +248,13 @@ class KvFile:
     def _change(
         self, sql: str, parameters: Sequence[Parameter], key: str | None, generation: Generation | None
     ) -> int | Lost:
-        if self._writer is None:
+        if self._open_now.writer is None:
             self._is_stamped = False
-            self._writer = self._open()
-            if self._writer is None or self._id() != self._settled:
+            self._open_now.writer = self._open()
+            if self._open_now.writer is None or self._id() != self._settled:
                 raise Unavailable(f"{self.path} was removed just now; nothing was changed")
         with self._locked():
-            changed = self._execute(self._writer, sql, parameters, key=key, generation=generation)
+            changed = self._execute(self._open_now.writer, sql, parameters, key=key, generation=generation)
         if self._id() != self._settled:
             return Lost(f"{self.path} was removed at the same time")
         return changed
@@ -244,16 +267,16 @@ class KvFile:
         with self._gate:
             self._busy += 1
             if there != self._idle_id:
-                self._close_idle()
+                self._open_now.close_idle()
                 self._idle_id = there
-            return (self._idle.pop() if self._idle else None), there
+            return (self._open_now.idle.pop() if self._open_now.idle else None), there
 
     def _give_back(self, connection: sqlite3.Connection | None, of: _FileId | None = None) -> None:
         """The end of a call; `connection`, to the file `of`, is kept for the next one if there is use for it."""
         with self._gate:
             if connection is not None:
-                if of == self._idle_id and len(self._idle) < _IDLE_MAX:
-                    self._idle.append(connection)
+                if of == self._idle_id and len(self._open_now.idle) < _IDLE_MAX:
+                    self._open_now.idle.append(connection)
                 else:
                     connection.close()
             self._busy -= 1
@@ -278,18 +301,6 @@ class KvFile:
             raise
         return connection
 
-    def _close_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    def _close_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
-
     # The file
 
     def _id(self) -> _FileId | None:
@@ -307,9 +318,9 @@ class KvFile:
         now = self._id()
         if now is not None and now == self._settled:
             return True
-        self._close_writer()
+        self._open_now.close_writer()
         with self._gate:
-            self._close_idle()
+            self._open_now.close_idle()
         try:
             if now is None:
                 self._check_no_log()
@@ -355,9 +366,9 @@ class KvFile:
     def _locked(self) -> Iterator[None]:
         """No other process makes a change; a killed one lets go of the lock."""
         try:
-            if self._lock_fd is None:
-                self._lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-            if not lock(self._lock_fd, LOCK_TIMEOUT_S, _LOCK_RETRY_S):
+            if self._open_now.lock_fd is None:
+                self._open_now.lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+            if not lock(self._open_now.lock_fd, LOCK_TIMEOUT_S, _LOCK_RETRY_S):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             self.stamps.prepare(is_new=self._is_new)
             self._is_new = False
@@ -370,8 +381,8 @@ class KvFile:
             self._unlock()
 
     def _unlock(self) -> None:
-        if self._lock_fd is not None:
-            unlock(self._lock_fd)
+        if self._open_now.lock_fd is not None:
+            unlock(self._open_now.lock_fd)
 
     def _execute(
         self,
@@ -404,8 +415,8 @@ class KvFile:
         self._awaited = True
         self._quiet.wait_for(lambda: not self._busy, timeout=LOCK_TIMEOUT_S)
         self._awaited = False
-        self._close_idle()
-        self._close_writer()
+        self._open_now.close_idle()
+        self._open_now.close_writer()
 
     def after_fork_in_parent(self) -> None:
         """Let calls begin again."""
