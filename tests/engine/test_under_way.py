@@ -251,6 +251,7 @@ def test_a_commit_that_was_waited_for_is_followed_by_a_rest(computed_s: float, r
     assert undisturbed.rest_s() < 0
 
 
+@pytest.mark.native
 def test_the_leader_rests_before_the_next_commit(db: Database) -> None:
     parts, slept = db._parts, list[float]()
     object.__setattr__(parts.volume.environment, "sleep", slept.append)
