@@ -14,10 +14,10 @@ settings.register_profile("dev", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # started in the background by a shell: commands under test would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts the tests in the background, or `nohup`, has these ignored: commands under test would inherit that.
+for ignored, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if (number := getattr(signal, ignored, None)) is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 pytest.register_assert_rewrite("tests.stores.conformance")
 if sys.platform != "wasi":  # no processes there: tests/wasi
