@@ -21,9 +21,8 @@ from virke.errors import NotFound, VirkeError
 from virke.migrations import MigrationFile, Texts, migrate
 from virke.opening import connect
 from virke.project.destination import Destination
-from virke.project.seed import WHY_NOT, Seed, Standing, rehearse_new, rehearse_on, sow, standing
+from virke.project.seed import Seed, due, rehearse_new, rehearse_on, sow
 
-IMPORTED: Final = "imported"
 WOULD_IMPORT: Final = "would import"
 Report = Callable[[str, str], None]
 """Called with a verb and what it was done to, as it happens."""
@@ -81,50 +80,36 @@ def deploy(
     else:
         is_new = False
     try:
-        due = _due(database, seed, source, report)
+        waiting = due(database, seed, source, report)
         if not is_new:
-            files = _rehearsed(database, source, due)
+            files = _rehearsed(database, source, waiting)
         if dry_run:
-            _report_all(report, files, due)
+            _report_all(report, files, waiting)
         else:
-            files, due = _done(database, source, files, due, report=report)
+            files, waiting = _done(database, source, files, waiting, report=report)
     except BaseException as error:
         database.close(push=False)
         if isinstance(error, VirkeError):
             error.context["created"] = is_new
         raise
-    return Deployed(database, is_new, files, due.name if due else None)
-
-
-def _due(database: Database, seed: Seed | None, source: Path | Texts, report: Report) -> Seed | None:
-    """The seed, if it shall be imported."""
-    if seed is None:
-        return None
-    found = standing(database, seed, source)
-    if found is Standing.TAKEN and not seed.is_first:
-        report("left alone", f"{seed.name}: {WHY_NOT}")
-    return seed if found is Standing.DUE else None
+    return Deployed(database, is_new, files, waiting.name if waiting else None)
 
 
 def _done(
     database: Database, source: Path | Texts, files: list[MigrationFile], seed: Seed | None, *, report: Report
 ) -> tuple[list[MigrationFile], Seed | None]:
     """Do all of it; the files that were applied, and the seed if this process imported it."""
-    sown = seed is not None and seed.is_first and sow(database, seed)
-    if seed is not None and sown:
-        report(IMPORTED, seed.name)
+    sown = seed is not None and seed.is_first and sow(database, seed, report)
     if files:
         files = _applied(database, source, report)
     if seed is not None and not seed.is_first:
-        sown = _sown(database, seed, files)
-        if sown:
-            report(IMPORTED, seed.name)
+        sown = _sown(database, seed, files, report)
     return files, seed if sown else None
 
 
-def _sown(database: Database, seed: Seed, files: list[MigrationFile]) -> bool:
+def _sown(database: Database, seed: Seed, files: list[MigrationFile], report: Report) -> bool:
     try:
-        return sow(database, seed)
+        return sow(database, seed, report)
     except VirkeError as error:
         done = [file.file_name for file in files]
         error.context["applied"] = done

@@ -90,10 +90,10 @@ def is_among(seed: Seed | None, folder: Path, changed: Collection[Path]) -> bool
 
 def standing(database: Database, seed: Seed, source: Path | Texts) -> Standing:
     """What a database has of the seed, beside the migrations of a folder or of these texts. Raises as `migrate`."""
+    if _is_there(database, seed):
+        return Standing.TAKEN if seed.is_first else Standing.DONE
     if seed.is_first:
-        return Standing.TAKEN if database.query("PRAGMA page_count").rows != [(0,)] else Standing.DUE
-    if database.query(_EXISTS).rows:
-        return Standing.DONE
+        return Standing.DUE
     filled = [name for name in _names(database) if _has_rows(database, name, 0)]
     if not filled:
         return Standing.DUE
@@ -128,8 +128,18 @@ def rehearse_on(database: Database, seed: Seed, source: Path | Texts) -> None:
             _import(new, seed)
 
 
-def sow(database: Database, seed: Seed) -> bool:
-    """Import it; whether this process did (rule 1). Raises as `import_file`."""
+def due(database: Database, seed: Seed | None, source: Path | Texts, report: Report) -> Seed | None:
+    """The seed, if it shall be imported; rows that it would meet are reported. Raises as `migrate`."""
+    if seed is None:
+        return None
+    found = standing(database, seed, source)
+    if found is Standing.TAKEN and not seed.is_first:
+        report("left alone", f"{seed.name}: the database has rows of its own")
+    return seed if found is Standing.DUE else None
+
+
+def sow(database: Database, seed: Seed, report: Report) -> bool:
+    """Import it; whether this process did (rule 1), which is reported. Raises as `import_file`."""
     record = f"CREATE TABLE {SEED} AS SELECT {quoted_text(seed.name)} AS name, '{_digest(seed.path)}' AS sha256"
     is_elsewhere = isinstance(database, Elsewhere)
     try:
@@ -140,25 +150,18 @@ def sow(database: Database, seed: Seed) -> bool:
         raise
     if is_elsewhere and not seed.is_first:
         database.execute(record)
+    report("imported", seed.name)
     return True
 
 
 def bring(database: Database, folder: Path, seed: Seed | None, report: Report) -> None:
     """Apply the migrations that wait in a folder, which may be missing, and the seed if it is due. Raises `VirkeError`."""
     source: Path | Texts = folder if folder.is_dir() else ()
-    if seed is not None and seed.is_first and standing(database, seed, source) is Standing.DUE and sow(database, seed):
-        report("imported", seed.name)
+    if seed is not None and seed.is_first and due(database, seed, source, report):
+        sow(database, seed, report)
     migrate(database, source, report=lambda file: report("applied", file.file_name))
-    if seed is None or seed.is_first:
-        return
-    found = standing(database, seed, source)
-    if found is Standing.DUE and sow(database, seed):
-        report("imported", seed.name)
-    elif found is Standing.TAKEN:
-        report("left alone", f"{seed.name}: {WHY_NOT}")
-
-
-WHY_NOT: Final = "the database has rows of its own"
+    if seed is not None and not seed.is_first and due(database, seed, source, report):
+        sow(database, seed, report)
 
 
 def _import(database: Database, seed: Seed, also: str = "") -> None:
@@ -173,6 +176,7 @@ def _import(database: Database, seed: Seed, also: str = "") -> None:
 
 
 def _is_there(database: Database, seed: Seed) -> bool:
+    """Whether its record is there; for one that comes first, whether anything is."""
     if seed.is_first:
         return database.query("PRAGMA page_count").rows != [(0,)]
     return bool(database.query(_EXISTS).rows)
