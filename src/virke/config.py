@@ -30,6 +30,8 @@ from virke.keys import CREDENTIALS, read_tables
 FILE_NAME: Final = "virke.toml"
 FILE_BYTES_MAX: Final = 1 << 20
 STORE_FOLDER: Final = ".virke"
+MIGRATIONS: Final = "migrations"
+"""The folder of a project's migrations, next to `virke.toml`."""
 DB_VARIABLE: Final = "VIRKE_DB"
 NODE_VARIABLE: Final = "VIRKE_URL"
 TOKEN_VARIABLE: Final = "VIRKE_TOKEN"

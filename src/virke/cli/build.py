@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virke.cli.state import State, global_options, pass_state, size
-from virke.config import load
-
-FOLDER = "migrations"
+from virke.config import MIGRATIONS, load
 
 if TYPE_CHECKING:
     from virke.project.building import Built
@@ -32,7 +30,7 @@ def build(state: State) -> None:
     config = load()
     plan, seed = plan_of(config), seed_of(config)
     if seed is not None:
-        folder = config.folder / FOLDER
+        folder = config.folder / MIGRATIONS
         rehearse_new(seed, folder if folder.is_dir() else ())
     built = run(plan, state.note)
     every = [built] if built.app is None else [built, built.app]

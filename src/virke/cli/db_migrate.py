@@ -13,14 +13,12 @@ from virke.cli import render
 from virke.cli.group import error_body
 from virke.cli.opening import open_database
 from virke.cli.state import State, global_options, pass_state
-from virke.config import load
+from virke.config import MIGRATIONS, load
 from virke.errors import UsageError, VirkeError
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
     from virke.migrations import MigrationFile
-
-FOLDER = "migrations"
 
 
 @click.command()
@@ -38,7 +36,7 @@ def migrate(state: State, *, report: bool, dry_run: bool, steps: int | None, fol
     """
     if report + dry_run + (steps is not None) > 1:
         raise UsageError("--status, --dry-run and --undo exclude each other")
-    chosen = folder or load().folder / FOLDER
+    chosen = folder or load().folder / MIGRATIONS
     with open_database(state) as database:
         if report:
             _show_status(state, database, chosen)

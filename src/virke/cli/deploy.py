@@ -10,15 +10,13 @@ import click
 from virke.cli.group import error_body
 from virke.cli.opening import close_after_output
 from virke.cli.state import State, global_options, pass_state
-from virke.config import NODE_VARIABLE, STORE_VARIABLE, TOKEN_VARIABLE, database_name, load, memory_mb_of
+from virke.config import MIGRATIONS, NODE_VARIABLE, STORE_VARIABLE, TOKEN_VARIABLE, database_name, load, memory_mb_of
 from virke.errors import VirkeError
 from virke.keys import TARGETS
 
 if TYPE_CHECKING:
     from virke.project.deploy import Deployed
     from virke.project.destination import Destination
-
-FOLDER = "migrations"
 
 
 @click.command()
@@ -54,7 +52,7 @@ def deploy(state: State, *, target: str | None, dry_run: bool) -> None:
             state.result(f"{verb} {what}")
 
     try:
-        folder, seed, memory_mb = config.folder / FOLDER, seed_of(config), memory_mb_of(config)
+        folder, seed, memory_mb = config.folder / MIGRATIONS, seed_of(config), memory_mb_of(config)
         done = run(name, where, folder, seed=seed, dry_run=dry_run, memory_mb=memory_mb, report=report)
     except VirkeError as error:
         if state.json and "applied" in error.context:

@@ -24,6 +24,7 @@ from typing import Final
 
 from virke.config import (
     DB_VARIABLE,
+    MIGRATIONS,
     NODE_VARIABLE,
     STORE_FOLDER,
     STORE_VARIABLE,
@@ -44,7 +45,6 @@ from virke.project.watching import changes
 from virke.tokens import listing
 
 HOST: Final = "127.0.0.1"
-MIGRATIONS: Final = "migrations"
 TICK_MS: Final = 200
 READY_S: Final = 10.0
 """After so long the URLs are shown, whether the app listens or not."""

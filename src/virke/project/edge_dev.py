@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Final
 
-from virke.config import NODE_VARIABLE
+from virke.config import MIGRATIONS, NODE_VARIABLE
 from virke.edge.building import javascript
 from virke.errors import Invalid, Unavailable, VirkeError
 from virke.opening import connect
@@ -34,7 +34,6 @@ from virke.project.seed import Seed, bring, is_among
 from virke.project.viceroy import Simulation, write_configuration
 from virke.project.watching import changes
 
-MIGRATIONS: Final = "migrations"
 TICK_MS: Final = 200
 SOURCES: Final = frozenset({".py", ".toml", ".txt", ".html", ".json", ".ts", ".tsx", ".mts", ".js", ".mjs", ".jsx"})
 BACKEND: Final = "virke"

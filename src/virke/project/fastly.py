@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from virke.config import TOKEN_VARIABLE, Config, StoreChoice, is_node, load, scheme_of, store_urls
+from virke.config import MIGRATIONS, TOKEN_VARIABLE, Config, StoreChoice, is_node, load, scheme_of, store_urls
 from virke.edge.deploying.account import API, API_VARIABLE, TOKEN_HINT, Account, Call
 from virke.edge.deploying.database import bring_app, bring_database, configure, first_token
 from virke.edge.deploying.package import Package, read_package
@@ -35,7 +36,6 @@ from virke.stores.object.url import object_place
 
 STAMPS: Final = (".main.wasm.inputs", ".app.wasm.inputs")
 """What `virke build` leaves in `bin`: a package without one of them comes from elsewhere, and is taken as it is."""
-MIGRATIONS: Final = "migrations"
 UPKEEP_EVERY: Final = "*/10 * * * *"
 APP: Final = "-app"
 
@@ -141,36 +141,21 @@ def deploy_to_fastly(job: Job, account: Account, done: Done, *, report: Report, 
         VirkeError: as `Account.change`, and as `deploy` of a database.
     """
     packages = _packages(job, say, is_rehearsal=account.is_rehearsal)
-    folder = job.folder / MIGRATIONS
+    migrations = job.folder / MIGRATIONS
+    take = partial(deploy, job.settings.database, folder=migrations, seed=job.seed, memory_mb=job.memory_mb)
     done.kv_name = job.stores_name
     known = job.kv_id or found_store(account, KV, job.stores_name)
     if known is None:
         scratch = Destination("store", StoreChoice(f"memory://virke-rehearsal-{os.getpid()}"))
         quiet: Report = report if account.is_rehearsal else lambda verb, what: None
-        done.deployed = deploy(
-            job.settings.database,
-            scratch,
-            folder,
-            seed=job.seed,
-            dry_run=True,
-            memory_mb=job.memory_mb,
-            report=quiet,
-        )
+        done.deployed = take(scratch, dry_run=True, report=quiet)
         known = store(account, KV, job.stores_name)
         _wait_for(account, known)
     done.url = ",".join(filter(None, [_kv_url(known), job.objects_url]))
     where = Destination("store", StoreChoice(done.url, job.store_options))
     is_there = "{" not in known
     if is_there and (not account.is_rehearsal or account.has_token):
-        done.deployed = deploy(
-            job.settings.database,
-            where,
-            folder,
-            seed=job.seed,
-            dry_run=account.is_rehearsal,
-            memory_mb=job.memory_mb,
-            report=report,
-        )
+        done.deployed = take(where, dry_run=account.is_rehearsal, report=report)
     tokens_of = open_store(where.store) if is_there and not account.is_rehearsal else None
     if tokens_of is not None and job.serves_database:
 
