@@ -135,6 +135,11 @@ class DividedDatabase(Database):
             return bookmark
         return bookmark if bookmark is not None and _is_newer(bookmark, wrote) else wrote
 
+    def _catch_up(self) -> None:
+        """Let what is read here next see what was written there (rule 1)."""
+        if seen := self._newest(None):
+            self._here.query("SELECT 1", bookmark=seen)
+
     def describe(self, sql: str) -> Description:
         """See `Database.describe`."""
         return self._here.describe(sql)
@@ -152,8 +157,7 @@ class DividedDatabase(Database):
 
     def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """See `Database.schema`."""
-        if seen := self._newest(None):
-            self._here.query("SELECT 1", bookmark=seen)
+        self._catch_up()
         return self._here.schema(table)
 
     @property
@@ -221,8 +225,8 @@ class DividedDatabase(Database):
         reads = idempotency_key is None and all(only_reads(verb(sql)) for sql, _ in asked)
         if at is None and not reads:
             return self._there.batch(asked, idempotency_key=idempotency_key, meta=meta)
-        if at is None and (seen := self._newest(None)):
-            self._here.query("SELECT 1", bookmark=seen)
+        if at is None:
+            self._catch_up()
         return self._here.batch(asked, idempotency_key=idempotency_key, meta=meta, at=at)
 
     def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
@@ -245,8 +249,7 @@ class DividedDatabase(Database):
     ) -> Transaction:
         """See `RemoteDatabase.transaction`; one that only reads is here."""
         if read_only or scope < Scope.WRITE:
-            if seen := self._newest(None):
-                self._here.query("SELECT 1", bookmark=seen)
+            self._catch_up()
             return self._here.transaction(
                 idempotency_key=idempotency_key, read_only=True, immediate=immediate, foreign_keys=foreign_keys
             )
