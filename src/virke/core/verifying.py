@@ -25,6 +25,7 @@ from virke.errors import Corrupt, Unavailable
 
 CHUNK_BYTES: Final = 8 << 20
 """How much of a part is read at a time; a part as it is written is no longer."""
+_MISSING: Final = "the object is missing"
 FramePlace = tuple[str, int]
 """The key of a frame's object, and its offset in it; in the root the key is empty and the offset that of its commit."""
 
@@ -71,7 +72,7 @@ def fresh_index(ref: Ref) -> Generator[Effect, Outcome, Index]:
     """The index of `ref` with all of its entries, from the store itself. Raises `Corrupt`, `Unavailable`."""
     [data] = yield from _get(ref.tier, [(ref.index_key, ref.index_offset, ref.index_length)])
     if isinstance(data, Absent):
-        raise Corrupt("the object is missing")
+        raise Corrupt(_MISSING)
     index = decode_index(data, ref)
     if isinstance(index, Stub):
         places = index.places
@@ -101,7 +102,7 @@ def needed_segments(root: Root, findings: Findings) -> Generator[Effect, Outcome
             except Corrupt as error:
                 found[ref] = None
                 findings.bad_segments.add(ref)
-                is_gone = error.message == "the object is missing"
+                is_gone = error.message == _MISSING
                 findings.add(ref, Damage("missing" if is_gone else "index", ref.index_key, error.message))
         for child in index.inputs if (index := found[ref]) else ():
             child_pins = tuple(pin for pin in through if child.lo <= pin.version)
@@ -129,8 +130,8 @@ def check_segment(
             findings.bytes += length
             if isinstance(data, Absent):
                 findings.bad_frames.update({(key, frame.offset): frame.pages for frame, _ in frames})
-                if Damage("missing", key, "the object is missing") not in findings.owners:
-                    findings.add(ref, Damage("missing", key, "the object is missing"))
+                if (missing := Damage("missing", key, _MISSING)) not in findings.owners:
+                    findings.add(ref, missing)
                 break
             for frame, page_size in chunk:
                 findings.frames += 1
