@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 from tests.servers.running import free_ports
 
@@ -24,13 +24,15 @@ WAIT_S: Final = 120
 
 
 class Dev:
-    """A running `virke dev`; `said` is all that it and its app have said so far."""
+    """A running `virke dev`, and one visitor of its app; `said` is all that it and its app have said so far."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process = process
         self._port = port
         self.url = f"http://127.0.0.1:{port}"
         self.said: list[str] = []
+        self._browser = build_opener(HTTPCookieProcessor())
+        self._bookmark: dict[str, str] = {}
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()
@@ -66,12 +68,13 @@ class Dev:
             time.sleep(0.05)
 
     def ask(self, path: str, body: object = None) -> tuple[int, Any]:
-        """What the app answers."""
+        """What the app answers; the bookmark of a write goes with what is asked next, as a browser or a client does it."""
         data = None if body is None else json.dumps(body).encode()
+        request = Request(self.url + path, data, {"content-type": "application/json"} | self._bookmark)
         try:
-            with urlopen(
-                Request(self.url + path, data, {"content-type": "application/json"}), timeout=WAIT_S
-            ) as answer:
+            with self._browser.open(request, timeout=WAIT_S) as answer:
+                if newest := answer.headers.get("virke-bookmark"):
+                    self._bookmark = {"virke-bookmark": newest}
                 return answer.status, json.loads(answer.read())
         except HTTPError as error:
             with error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -79,19 +80,20 @@ def test_what_outgrows_memory_is_as_sqlite_does_it(
     database: Database, store: Store, rooms: list[SpilledPages], sql: str
 ) -> None:
     """Rows, pages and checksum; and memory held its bound, while more than that was written."""
-    twin = sqlite3.connect(":memory:")
-    twin.executescript(f"CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); {FILL}; {sql}")
+    with closing(sqlite3.connect(":memory:")) as twin:
+        twin.executescript(f"CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); {FILL}; {sql}")
+        rows = twin.execute("SELECT * FROM t").fetchall()
     before = database.version
     database.run_script(sql)
     assert database.version == before + 1
-    assert database.query("SELECT * FROM t").rows == twin.execute("SELECT * FROM t").fetchall()
+    assert database.query("SELECT * FROM t").rows == rows
     assert len(rooms) > 0
     page = database.snapshot().page_size
     assert max(lent.most_held for lent in rooms) <= HELD // 2 + page  # type: ignore[attr-defined]
     assert max(lent.most for lent in rooms) * page > HELD  # type: ignore[attr-defined]
     check_integrity(database)
     with connect("d", store, background=False) as other:
-        assert other.query("SELECT * FROM t").rows == twin.execute("SELECT * FROM t").fetchall()
+        assert other.query("SELECT * FROM t").rows == rows
         check_integrity(other)
 
 
