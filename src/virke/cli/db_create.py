@@ -8,6 +8,7 @@ import click
 
 from virke.cli.opening import store_of, target
 from virke.cli.state import State, global_options, pass_state, printable
+from virke.cli.terminal import busy
 from virke.errors import UsageError
 
 
@@ -44,7 +45,8 @@ def list_(state: State) -> None:
     store = store_of(state)
     from virke.opening import list_databases
 
-    names = list_databases(store)
+    with busy(state, "Listing the databases"):
+        names = list_databases(store)
     if state.json:
         state.data({"databases": names})
         return
@@ -67,7 +69,8 @@ def delete(state: State, name: str | None, yes: bool) -> None:
         _ask(chosen)
     from virke.opening import delete as delete_database
 
-    delete_database(chosen, store)
+    with busy(state, f"Deleting {chosen}"):
+        delete_database(chosen, store)
     if state.json:
         state.data({"deleted": chosen})
     else:

@@ -13,6 +13,7 @@ from virke.cli import render
 from virke.cli.group import error_body
 from virke.cli.opening import open_database
 from virke.cli.state import State, global_options, pass_state
+from virke.cli.terminal import busy
 from virke.config import MIGRATIONS, load
 from virke.errors import UsageError, VirkeError
 
@@ -80,10 +81,11 @@ def _run(state: State, database: Database, action: Callable[..., object], *, ver
     def report(file: MigrationFile) -> None:
         done.append(file)
         if not state.json:
-            state.result(f"{verb} {file.file_name}")
+            work.say(partial(state.result, f"{verb} {file.file_name}"))
 
     try:
-        action(report=report)
+        with busy(state, "Migrating") as work:
+            action(report=report)
     except VirkeError as error:
         if state.json and key in error.context:  # before any file ran there is only the error
             state.data(_files(key, done, database.version) | {"error": error_body(error)})

@@ -10,6 +10,7 @@ import click
 
 from virke.cli.opening import open_database
 from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable, size
+from virke.cli.terminal import busy
 from virke.cli.times import instant, moment
 from virke.errors import UsageError
 
@@ -30,7 +31,7 @@ def versions(state: State, name: str | None, limit: int) -> None:
     Only versions that changed pages are listed; NAME stands for --db NAME.
     """
     state.db = name or state.db
-    with open_database(state) as database:
+    with busy(state, "Reading the history"), open_database(state) as database:
         found = database.versions(limit)
     if state.json:
         state.data({"versions": [asdict(one) for one in found]})
@@ -63,7 +64,7 @@ def diff(state: State, a: str, b: str | None) -> None:
     A and B are each a version (12), a time (2026-11-27T03:00, UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w);
     without B it is the newest version.
     """
-    with open_database(state) as database:
+    with busy(state, "Comparing the versions"), open_database(state) as database:
         found = database.diff(a, b)
     if state.json:
         state.data(asdict(found))
@@ -105,11 +106,13 @@ def restore(state: State, name: str | None, *, at: str, dry_run: bool, yes: bool
     """
     state.db = name or state.db
     with open_database(state) as database:
-        done = database.restore(at, dry_run=dry_run or not yes)
+        with busy(state, f"Restoring {database.name}" if yes and not dry_run else "Comparing the versions"):
+            done = database.restore(at, dry_run=dry_run or not yes)
         what = f"version {done.restored_version} of {instant(done.time_ms)}"
         if not dry_run and not yes and done.pages:
             _ask(f"Make {database.name} what it was at {what} ({counted(done.pages, 'page')} to write)?")
-            done = database.restore(done.restored_version)
+            with busy(state, f"Restoring {database.name}"):
+                done = database.restore(done.restored_version)
     if state.json:
         state.data(asdict(done))
     elif not done.pages:

@@ -17,6 +17,7 @@ from virke.cli.opening import open_database
 from virke.cli.parameters import bind
 from virke.cli.receipts import meta_json, receipted
 from virke.cli.state import State, counted, fit_for, global_options, pass_state
+from virke.cli.terminal import busy
 from virke.errors import Invalid, TooLarge, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def query(
     with pointing(sql), receipted(state, meta) as charge, open_database(state) as database:
         if form != "table" and not meta and at is None and flowing.show(database, (sql, params), form):
             return None
-        with flowing.hinted(form):
+        with flowing.hinted(form), busy(state, "Running the statement"):
             result = charge(lambda counts: database.query(sql, params, meta=counts, at=at))
     show_rows(result, form)
     return None
@@ -120,7 +121,8 @@ def execute(state: State, sql: str | None, path: Path | None, *, values: tuple[s
 
     with receipted(state, meta) as charge, open_database(state) as database:
         start = time.perf_counter()
-        results[-1:] = [charge(run)]
+        with busy(state, "Running the statements"):
+            results[-1:] = [charge(run)]
         elapsed_ms = (time.perf_counter() - start) * 1000
         pending = database.status(history=False).pending_writes > 0
     _show_results(state, results, pending=pending, elapsed_ms=elapsed_ms)

@@ -11,7 +11,7 @@ import click
 from virke.cli import render
 from virke.cli.opening import open_database
 from virke.cli.state import State, counted, global_options, pass_state, printable, size
-from virke.cli.terminal import progress
+from virke.cli.terminal import busy, progress
 from virke.cli.times import instant, one_line
 from virke.errors import UsageError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pass_state
 def status(state: State) -> None:
     """Print size, version, tier and pending writes."""
-    with open_database(state) as database:
+    with busy(state, "Adding up what is stored"), open_database(state) as database:
         found = database.status()
     if state.json:
         state.data(_status_json(found))
@@ -126,7 +126,7 @@ def _pairs(changes: Sequence[str]) -> dict[str, str]:
 @pass_state
 def flush(state: State) -> None:
     """Push pending writes to the store now."""
-    with open_database(state) as database:
+    with busy(state, "Pushing pending writes"), open_database(state) as database:
         done = database.flush()
     if state.json:
         state.data({"pushed": done.pushed, "rejected": done.rejected, "version": done.version})
@@ -166,7 +166,7 @@ def upkeep(state: State, all_of_it: bool) -> None:
     One step, or all of them with --all; readers and writers go on. A command that writes does one step by itself, after
     its output, so this is for programs that leave it (connect(upkeep="leave")), and after a step that failed.
     """
-    with open_database(state) as database:
+    with busy(state, "Merging and moving stored objects"), open_database(state) as database:
         done = database.upkeep(None if all_of_it else 1)
     if state.json:
         state.data({"steps": done.steps, "due": list(done.due)})
@@ -194,7 +194,7 @@ def _words(due: Sequence[str]) -> str:
 @pass_state
 def gc(state: State, dry_run: bool) -> None:
     """Delete stored objects that nothing needs any more."""
-    with open_database(state) as database:
+    with busy(state, "Looking for objects that nothing needs"), open_database(state) as database:
         done = database.collect(dry_run=dry_run)
     if state.json:
         body = {
