@@ -7,7 +7,7 @@ import pytest
 from tests.servers.fastly_kv import TOKEN, KvServer
 from tests.stores.fastly import ONCE, Place
 from virke.core.effects import Swapped
-from virke.errors import Denied, Invalid
+from virke.errors import Denied, UsageError
 from virke.stores.fastly_kv.store import fastly_kv_store
 
 
@@ -72,9 +72,9 @@ def test_a_place_has_one_url(written: str, url: str) -> None:
         "fastly-kv://id?timeout_s=601",
     ],
 )
-def test_a_url_that_is_not_understood_is_invalid(url: str) -> None:
+def test_a_url_that_is_not_understood_is_wrong_usage(url: str) -> None:
     """It is never a guess, the token never goes over an open line, and the message shows no secret that was in it."""
-    with pytest.raises(Invalid) as failed:
+    with pytest.raises(UsageError) as failed:
         fastly_kv_store(url, token=TOKEN)
     assert "SECRET" not in f"{failed.value}{failed.value.__cause__}"
 

@@ -24,7 +24,6 @@ second, with no bound that the vendor would publish. So both parts say that they
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import secrets
@@ -34,7 +33,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from virke.core.effects import (
     Absent,
@@ -49,7 +48,7 @@ from virke.core.effects import (
     Tier,
     Unchanged,
 )
-from virke.errors import Denied, Exists, Invalid, TooLarge, Unavailable
+from virke.errors import Denied, Exists, Invalid, TooLarge, Unavailable, UsageError
 from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, bounds, check_size
 from virke.stores.fastly_kv.api import FastlyApi, Patience
 from virke.stores.fastly_kv.http import HttpClient
@@ -63,6 +62,7 @@ from virke.stores.fastly_kv.layout import (
     modified,
 )
 from virke.stores.parallel import at_once
+from virke.stores.url import address_of_server, parse_url, prefix_of, seconds_of
 
 FASTLY_SCHEME: Final = "fastly-kv"
 API: Final = "https://api.fastly.com"
@@ -72,7 +72,7 @@ TIMEOUT_S_MOST: Final = 600.0
 _STORE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN: Final = re.compile(r"[!-~]+")
 _PATIENCE: Final = Patience()
-_HOW: Final = "write fastly-kv://STORE_ID[/prefix][?api=https://…&timeout_s=10]"
+_FORM: Final = "fastly-kv://STORE_ID[/prefix][?api=https://…&timeout_s=10]"
 
 
 def _now_ms() -> int:
@@ -254,7 +254,7 @@ def fastly_kv_store(
     `part_bytes_max` is the largest object, `patience` how often a refused request is repeated.
 
     Raises:
-        Denied: there is no token. Invalid: the URL is not understood, or `part_bytes_max` is not 1 to 25 MB.
+        Denied: there is no token. UsageError: the URL is not understood. Invalid: `part_bytes_max` is not 1 to 25 MB.
     """
     place = _parsed(url)
     if not 1 <= part_bytes_max <= VALUE_BYTES_MAX:
@@ -271,38 +271,24 @@ def fastly_kv_store(
 
 
 def _parsed(url: str) -> _Place:
-    """What `url` says. No error shows its user, host or options: its author may have written a token into it."""
-    parts = _split(url)
-    if parts is None or parts.scheme != FASTLY_SCHEME or not _STORE_ID.fullmatch(parts.netloc) or parts.fragment:
-        raise Invalid(f"the Fastly KV URL is not understood; {_HOW}")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(options.keys() - {"api", "timeout_s"})
-    if unknown:
-        raise Invalid(f"a Fastly KV URL has no option {unknown[0]!r}; {_HOW}")
-    prefix = parts.path.strip("/")
-    if prefix:
-        item_name("", prefix + "/x")
-    if len(f"{prefix}/{REGISTER}") + KEY_BYTES_MAX > NAME_BYTES_MAX:
-        raise Invalid(f"the prefix of the Fastly KV URL is too long: keys may have {NAME_BYTES_MAX} bytes with it")
-    return _Place(parts.netloc, prefix, _api(options.get("api", API)), _timeout_s(options.get("timeout_s")))
-
-
-def _split(url: str) -> SplitResult | None:
+    parts = parse_url(url, _FORM, ("api", "timeout_s"))
+    if parts.scheme != FASTLY_SCHEME or parts.has_credentials or not _STORE_ID.fullmatch(parts.place):
+        raise UsageError(f"the Fastly KV URL is not understood; write {_FORM}")
+    prefix = prefix_of(parts.path, NAME_BYTES_MAX - KEY_BYTES_MAX - len(f"/{REGISTER}"))
     try:
-        parts = urlsplit(url)
-        return parts if parts.port != 0 else None  # `port` raises where it is not a number
-    except ValueError:
-        return None
+        item_name("", f"{prefix}/x" if prefix else "x")
+    except Invalid as error:
+        raise UsageError(error.message) from error
+    timeout_s = seconds_of(parts.options.get("timeout_s"), TIMEOUT_S, TIMEOUT_S_MOST)
+    return _Place(parts.place, prefix, _api(parts.options.get("api", API)), timeout_s)
 
 
-def _api(url: str) -> str:
+def _api(text: str) -> str:
     """The address of the API, checked: the token goes there."""
-    parts = _split(url)
-    if parts is None or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
-        raise Invalid("the option 'api' of a Fastly KV URL is an address like https://api.fastly.com")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
-        raise Invalid("the option 'api' of a Fastly KV URL must be https://…, or the token could be read on its way")
-    return url.rstrip("/")
+    address = address_of_server("option api of a store URL", text)
+    if address.startswith("http:") and not _is_loopback(urlsplit(address).hostname or ""):
+        raise UsageError("option api of a store URL must be https://…, or the token could be read on its way")
+    return address
 
 
 def _is_loopback(host: str) -> bool:
@@ -310,13 +296,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _timeout_s(text: str | None) -> float:
-    try:
-        timeout_s = TIMEOUT_S if text is None else float(text)
-    except ValueError:
-        timeout_s = math.nan
-    if not 0 < timeout_s <= TIMEOUT_S_MOST:
-        raise Invalid(f"the option 'timeout_s' of a Fastly KV URL is a number of seconds up to {TIMEOUT_S_MOST:g}")
-    return timeout_s

@@ -16,13 +16,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from virke.errors import Invalid, UsageError
-from virke.stores.base import KEY_BYTES_MAX, check_key
+from virke.config import scheme_of
+from virke.errors import UsageError
+from virke.stores.base import KEY_BYTES_MAX
+from virke.stores.url import StoreUrl, address_of_server, parse_url, prefix_of, seconds_of
 
 SCHEMES: Final = ("s3", "gs", "az")
 OWN_OPTIONS: Final = frozenset({"cdn_url", "create_only", "timeout_s"})
@@ -58,9 +59,8 @@ _WHERE: Final = frozenset({"endpoint", "virtual_hosted_style_request", "account_
 _UNTOLD: Final = frozenset({"cdn_url", "timeout_s"})
 """Options that change neither data nor what is promised of it: they are no part of the place's URL."""
 _ADDRESSES: Final = frozenset({"endpoint", "cdn_url"})
-_ADDRESS: Final = re.compile(r"(https?://)(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?((?:/[^?# ]*)?)", re.IGNORECASE)
+_FORM: Final = "{}://BUCKET/PREFIX?endpoint=https://HOST:PORT"
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._$-]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SENDABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 TIMEOUT_S: Final = 30.0
 PREFIX_BYTES_MAX: Final = 1024 - 1 - KEY_BYTES_MAX
@@ -94,10 +94,8 @@ def object_place(
     Raises:
         UsageError: the URL has no bucket, a secret, an unknown option or a value that can't be; or a variable has.
     """
-    parts = _parts(url)
-    scheme, prefix = parts.scheme, parts.path.strip("/")
-    _check_prefix(prefix)
-    given = _options(scheme, parts.query)
+    parts = _parsed(url)
+    scheme, given = parts.scheme, parts.options
     options = {**_defaults(scheme, environ, given), **given}
     told = {key: value for key, value in options.items() if key in _WHERE or (key in given and key not in _UNTOLD)}
     endpoint = urlsplit(options.get("endpoint", ""))
@@ -112,53 +110,32 @@ def object_place(
         url=_written(parts, told),
         name=_written(parts, {key: value for key, value in told.items() if key in _WHERE}),
         scheme=scheme,
-        bucket=parts.netloc,
-        prefix=prefix,
+        bucket=parts.place,
+        prefix=prefix_of(parts.path, PREFIX_BYTES_MAX),
         cdn_url=cdn_url,
         create_only=create_only == "on",
-        timeout_s=_seconds(options.pop("timeout_s", str(TIMEOUT_S))),
+        timeout_s=seconds_of(options.pop("timeout_s", None), TIMEOUT_S),
         client={**options, **{key: value for key, value in (secrets or {}).items() if key in SECRETS[scheme]}},
     )
 
 
-def _parts(url: str) -> SplitResult:
-    """Scheme, bucket, path and query of a URL that has nothing else."""
-    if _CONTROL.search(url):
-        raise UsageError("a store URL has no line end and no other control character")
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise UsageError("the bucket of a store URL can't be read") from error
-    scheme = parts.scheme
-    if "@" in parts.netloc:
+def _parsed(url: str) -> StoreUrl:
+    """Scheme, bucket, prefix and options of a URL that has nothing else."""
+    scheme, _ = scheme_of(url)
+    parts = parse_url(url, _FORM.format(scheme), OWN_OPTIONS | CLIENT_OPTIONS[scheme], SECRETS[scheme])
+    if parts.has_credentials:
         raise UsageError(f"a store URL holds no credentials: set them in the environment or in virke.toml ({scheme})")
-    if not parts.netloc:
-        raise UsageError(f"a {scheme} store needs a bucket; write {scheme}://BUCKET/PREFIX")
-    if not _BUCKET.fullmatch(parts.netloc):
-        raise UsageError(f"a bucket has no such name; write {scheme}://BUCKET/PREFIX?endpoint=https://HOST:PORT")
-    if "#" in url:
-        raise UsageError("a store URL has no '#'; write %23 for one in an option")
-    return parts
+    if not parts.place:
+        raise UsageError(f"a {scheme} store needs a bucket; write {_FORM.format(scheme)}")
+    if not _BUCKET.fullmatch(parts.place):
+        raise UsageError(f"a bucket has no such name; write {_FORM.format(scheme)}")
+    return replace(parts, options={key: checked(key, value) for key, value in parts.options.items()})
 
 
-def _written(parts: SplitResult, options: Mapping[str, str]) -> str:
-    place = "/".join(filter(None, [parts.netloc, parts.path.strip("/")]))
+def _written(parts: StoreUrl, options: Mapping[str, str]) -> str:
+    place = "/".join(filter(None, [parts.place, parts.path]))
     query = urlencode(sorted(options.items()), safe=":/")
     return f"{parts.scheme}://{place}" + (f"?{query}" if query else "")
-
-
-def _options(scheme: str, query: str) -> dict[str, str]:
-    known = OWN_OPTIONS | CLIENT_OPTIONS[scheme]
-    found: dict[str, str] = {}
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        if key in SECRETS[scheme]:
-            raise UsageError(f"{key!r} does not belong in a store URL: set it in the environment or in virke.toml")
-        if key not in known:
-            raise UsageError(f"unknown option {key!r} of a {scheme}:// store; known: {', '.join(sorted(known))}")
-        if key in found:
-            raise UsageError(f"option {key!r} of a {scheme}:// store is given twice")
-        found[key] = checked(key, value)
-    return found
 
 
 def _defaults(scheme: str, environ: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -181,46 +158,4 @@ def checked(option: str, value: str, named: str | None = None) -> str:
     if not _SENDABLE.fullmatch(value):
         what = "has a line end, a space at an end, or a letter that is not ASCII" if value else "is empty"
         raise UsageError(f"{named} {what}; set it to what it should be, or leave it out")
-    return _address(named, value) if option in _ADDRESSES else value
-
-
-def _address(named: str, text: str) -> str:
-    """The address of a server: scheme and host in lower case, no slash at the end."""
-    if "@" in text.partition("://")[2].partition("/")[0]:
-        raise UsageError(f"{named} holds no credentials: set them in the environment or in virke.toml")
-    found = _ADDRESS.fullmatch(text)
-    if not found or not _is_host(found[2]) or not 0 < int((found[3] or ":1")[1:]) < 1 << 16:
-        raise UsageError(f"{named} must be the address of a server: https://HOST or http://HOST:PORT, without ? and #")
-    return f"{found[1].lower()}{found[2].lower()}{found[3] or ''}{found[4].rstrip('/')}"
-
-
-def _is_host(text: str) -> bool:
-    """Whether the client can read it: what ends like a number is an address of IPv4, or an error."""
-    try:
-        if text.startswith("["):
-            IPv6Address(text[1:-1])
-        elif text.rpartition(".")[2].isdigit():
-            IPv4Address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 3600:
-        raise UsageError(f"timeout_s must be seconds from 0 to 3600, not {text!r}")
-    return value
-
-
-def _check_prefix(prefix: str) -> None:
-    try:
-        if prefix:
-            check_key(prefix)
-    except Invalid as error:
-        raise UsageError(f"the prefix {prefix!r} of a store is like a key: {error.message}") from error
-    if len(prefix) > PREFIX_BYTES_MAX:
-        raise UsageError(f"the prefix of a store has at most {PREFIX_BYTES_MAX} characters")
+    return address_of_server(named, value) if option in _ADDRESSES else value

@@ -16,10 +16,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote
 
-from virke.errors import Invalid, UsageError
-from virke.stores.base import check_key
+from virke.errors import UsageError
+from virke.stores.base import KEY_BYTES_MAX
+from virke.stores.url import parse_url, prefix_of, seconds_of
 
 PORT_DEFAULT: Final = 6379
 PREFIX_DEFAULT: Final = "virke"
@@ -31,12 +32,11 @@ _FORM: Final = "valkey://[user:password@]host[:port]/[db][?option=value]"
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _OPTIONS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     "prefix": (re.compile(r".+", re.DOTALL), "text that a key may begin with, such as app/test"),
-    "timeout_s": (re.compile(r"(?=.*[1-9])[0-9]{1,6}(\.[0-9]{1,6})?"), "a number of seconds above 0"),
     "wait_replicas": (_WHOLE, "a whole number"),
     "wait_aof": (re.compile(r"[01]"), "0 or 1"),
     "wait_ms": (re.compile(r"[1-9][0-9]{0,8}"), "a whole number of milliseconds above 0"),
 }
-"""What each option looks like, and how a message says so."""
+"""What each option but `timeout_s` looks like, and how a message says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +83,28 @@ def parse_address(url: str) -> Address:
         UsageError: another scheme, no host, a port or database that is not a number, an option that is not known, given
             twice or has a wrong value, or waits that end after the timeout.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise UsageError(f"a store URL is not {_FORM}: the host or the port can't be read") from error
+    parts = parse_url(url, _FORM, {*_OPTIONS, "timeout_s"})
     if parts.scheme not in _TLS:
         raise UsageError(
             f"a store URL begins with {', '.join(f'{scheme}://' for scheme in _TLS)}, not {parts.scheme!r}"
         )
-    if not host or port == 0:
+    if not parts.host or parts.port == 0:
         raise UsageError(f"a store URL names a host and no port 0: {_FORM}")
-    if parts.fragment:
-        raise UsageError("a store URL has no '#'; write %23 for one in a password")
-    options = _options(parts.query)
+    if parts.path and not _WHOLE.fullmatch(parts.path):
+        raise UsageError(f"the path of a store URL is the number of a database: {_FORM}")
+    options = parts.options
+    for name, (form, meaning) in _OPTIONS.items():
+        if name in options and not form.fullmatch(options[name]):
+            raise UsageError(f"option {name} of a store URL is {meaning}, not {options[name]!r}")
     address = Address(
-        host=unquote(host),
-        port=port or PORT_DEFAULT,
-        db=_db(parts),
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
+        host=parts.host,
+        port=parts.port or PORT_DEFAULT,
+        db=int(parts.path or 0),
+        username=parts.username,
+        password=parts.password,
         tls=_TLS[parts.scheme],
-        prefix=_prefix(options.get("prefix", PREFIX_DEFAULT)),
-        timeout_s=float(options.get("timeout_s", TIMEOUT_DEFAULT_S)),
+        prefix=prefix_of(options.get("prefix", PREFIX_DEFAULT), KEY_BYTES_MAX),
+        timeout_s=seconds_of(options.get("timeout_s"), TIMEOUT_DEFAULT_S),
         wait_replicas=int(options.get("wait_replicas", 0)),
         wait_aof=int(options.get("wait_aof", 0)),
         wait_ms=int(options.get("wait_ms", WAIT_DEFAULT_MS)),
@@ -116,33 +115,3 @@ def parse_address(url: str) -> Address:
             f"{waits} × wait_ms={address.wait_ms} is not below timeout_s={address.timeout_s:g}; raise timeout_s"
         )
     return address
-
-
-def _db(parts: SplitResult) -> int:
-    number = parts.path.removeprefix("/")
-    if number and not _WHOLE.fullmatch(number):
-        raise UsageError(f"the path of a store URL is the number of a database: {_FORM}")
-    return int(number or 0)
-
-
-def _prefix(prefix: str) -> str:
-    try:
-        return check_key(prefix)
-    except Invalid as error:
-        raise UsageError(f"prefix {prefix!r} can't begin a store key") from error
-
-
-def _options(query: str) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
-    except ValueError as error:
-        raise UsageError("the options of a store URL are name=value, with & between them") from error
-    for name, value in pairs:
-        if name not in _OPTIONS:
-            raise UsageError(f"unknown option {name!r} of a store URL; known: {', '.join(sorted(_OPTIONS))}")
-        form, meaning = _OPTIONS[name]
-        if not form.fullmatch(value):
-            raise UsageError(f"option {name} of a store URL is {meaning}, not {value!r}")
-    if len(dict(pairs)) < len(pairs):
-        raise UsageError("an option of a store URL is given twice")
-    return dict(pairs)
