@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from virke.errors import Invalid, NotFound, SqlError, VirkeError
 from virke.migrations import migrate, plan, status, undo
-from virke.migrations.statements import parameter_names, split, tokens
+from virke.migrations.tokens import parameter_names, split, tokens
 from virke.opening import connect, create
 
 if TYPE_CHECKING:

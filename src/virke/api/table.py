@@ -55,7 +55,7 @@ from virke.errors import Invalid
 from virke.scopes import Scope
 
 if TYPE_CHECKING:
-    from virke.engine.results import Request as Statement
+    from virke.engine.results import Request as SqlRequest
 
 BOOKMARK: Final = "virke-bookmark"
 CONSISTENCY: Final = "virke-consistency"
@@ -136,7 +136,7 @@ def _check_key(run: Run, at: int | str | None) -> None:
         raise Invalid("what reads an earlier state writes nothing, and takes no idempotency key")
 
 
-def _run(call: Call, requests: tuple[Statement, ...], *, is_batch: bool = False) -> Run:
+def _run(call: Call, requests: tuple[SqlRequest, ...], *, is_batch: bool = False) -> Run:
     headers, meta = call.request.headers, _yes(call.body, "meta")
     streams = not is_batch and NDJSON in headers.get("accept", "").lower()
     bookmark, consistency = headers.get(BOOKMARK), headers.get(CONSISTENCY)

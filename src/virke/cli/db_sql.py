@@ -77,7 +77,7 @@ def query(
 
 def _names(sql: str) -> list[str]:
     """The named parameters of `sql`."""
-    from virke.migrations.statements import parameter_names
+    from virke.migrations.tokens import parameter_names
 
     return parameter_names(sql)
 

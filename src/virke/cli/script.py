@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from virke.cli.caret import SOURCE
 from virke.engine.sqlite import ALONE
 from virke.errors import Denied, Invalid, SqlError, TimedOut, TooLarge
-from virke.migrations.statements import Statement, split
+from virke.migrations.tokens import TokenizedStatement, split
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -31,7 +31,7 @@ class Script:
     """Statements, and the file that they are of, if any."""
 
     text: str
-    statements: tuple[Statement, ...]
+    statements: tuple[TokenizedStatement, ...]
     file: str | None = None
 
     def run(self, database: Database, params: Parameters, *, meta: bool = False) -> list[QueryResult]:
@@ -44,7 +44,7 @@ class Script:
             return [database.run_script(self.text, params, meta=meta)]
 
     @contextmanager
-    def _named(self, statements: Sequence[Statement]) -> Iterator[None]:
+    def _named(self, statements: Sequence[TokenizedStatement]) -> Iterator[None]:
         """Let an error say where it is (rule 3)."""
         try:
             yield
@@ -71,7 +71,9 @@ def script_of(text: str, file: str | None = None) -> Script:
     return Script(text, tuple(split(text)), file)
 
 
-def _with_parameters(statements: Sequence[Statement], params: Parameters) -> Iterator[str | tuple[str, Parameters]]:
+def _with_parameters(
+    statements: Sequence[TokenizedStatement], params: Parameters
+) -> Iterator[str | tuple[str, Parameters]]:
     left: Parameters | None = params or None
     for one in statements:
         if left is not None and any(token.kind == "parameter" for token in one.tokens):

@@ -21,14 +21,14 @@ from virke.engine.results import QueryResult, receipted
 from virke.engine.terms import Cancel
 from virke.errors import Invalid, SqlError, TimedOut
 from virke.interrupts import Ended, met
-from virke.migrations.statements import split
+from virke.migrations.tokens import split
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
     from virke.engine.results import Meta
     from virke.engine.sqlite import Parameters, Row
     from virke.engine.transaction import Transaction
-    from virke.migrations.statements import Statement
+    from virke.migrations.tokens import TokenizedStatement
 
 T = TypeVar("T")
 _NAMES = "SELECT m.name, c.name FROM main.sqlite_schema AS m LEFT JOIN pragma_table_xinfo(m.name) AS c WHERE m.type IN ('table', 'view')"
@@ -72,7 +72,7 @@ class ShellSession:
                 self._names = None
             show(self, result, elapsed_ms)
 
-    def _one(self, statement: Statement) -> QueryResult | None:
+    def _one(self, statement: TokenizedStatement) -> QueryResult | None:
         """The result of one statement; None of one that begins or ends a transaction."""
         match statement.keyword:
             case "BEGIN":
@@ -88,7 +88,7 @@ class ShellSession:
                     return self._query(statement.sql)
         return None
 
-    def _begin(self, statement: Statement) -> None:
+    def _begin(self, statement: TokenizedStatement) -> None:
         if self.in_transaction:
             raise SqlError("cannot start a transaction within a transaction")
         words = {token.upper for token in statement.tokens}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.engine.sqlite import Connection, Error, Guard, lend_all, open_connection
-from virke.migrations.statements import Statement
+from virke.migrations.tokens import TokenizedStatement
 
 if TYPE_CHECKING:
     from virke.migrations.target import Step
@@ -67,7 +67,7 @@ class Schema:
 class Ran:
     """A statement of the migration and the rows that it changed."""
 
-    statement: Statement
+    statement: TokenizedStatement
     rows_affected: int
 
 
@@ -114,7 +114,7 @@ def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _makes_trigger(statement: Statement) -> bool:
+def _makes_trigger(statement: TokenizedStatement) -> bool:
     return statement.keyword == "CREATE" and "TRIGGER" in [word.upper for word in statement.tokens[1:3]]
 
 
@@ -140,7 +140,7 @@ def _is_safe(step: Ran, before: Schema, has_triggers: bool) -> bool:
     return step.rows_affected == 0 and not (has_triggers or before.has_type("trigger"))
 
 
-def _last_name(statement: Statement, at: int) -> tuple[str, int]:
+def _last_name(statement: TokenizedStatement, at: int) -> tuple[str, int]:
     """The name at token `at`, past a `schema.` before it, and the index of the token after it."""
     words = statement.tokens
     if at + 2 < len(words) and words[at + 1].text == ".":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from virke.engine.sqlite import Error, Guard, Value, open_connection
 from virke.errors import SqlError
-from virke.migrations.statements import Statement, split
+from virke.migrations.tokens import TokenizedStatement, split
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Connection
@@ -60,11 +60,11 @@ def wish_of(sql: str) -> Wish:
     )
 
 
-def _names(statement: Statement, name: str) -> bool:
+def _names(statement: TokenizedStatement, name: str) -> bool:
     return any(token.name == name for token in statement.tokens[1:])
 
 
-def _effects(switches: Iterable[Statement]) -> Iterable[bool | None]:
+def _effects(switches: Iterable[TokenizedStatement]) -> Iterable[bool | None]:
     connection = open_connection(":memory:", vfs=None, guard=Guard(), cache_kib=256, value_bytes_max=1 << 30)
     try:
         return [_effect(connection, statement.sql) for statement in switches]

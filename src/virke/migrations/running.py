@@ -18,8 +18,8 @@ from typing import Final, TypeVar
 from virke.errors import Conflict, Invalid, VirkeError
 from virke.migrations.derive import Ran
 from virke.migrations.keys import must_check, refuse_new, violations, wish_of
-from virke.migrations.statements import Statement, split
 from virke.migrations.target import Step, Target
+from virke.migrations.tokens import TokenizedStatement, split
 
 T = TypeVar("T")
 HINT: Final = "nothing of this file was kept: correct it and run it again"
@@ -100,7 +100,7 @@ def _run_statements(step: Step, sql: str, label: str) -> list[Ran]:
     return ran
 
 
-def _is_transaction_mark(statement: Statement, label: str) -> bool:
+def _is_transaction_mark(statement: TokenizedStatement, label: str) -> bool:
     """Whether this is a file's own BEGIN or COMMIT, which mean nothing: the file is one transaction anyway."""
     if statement.keyword == "ROLLBACK":
         raise Invalid(

@@ -156,7 +156,7 @@ class Hrana:
 
     async def _simple(
         self,
-        statement: requests.Statement,
+        statement: requests.AskedStatement,
         database: Database,
         scope: Scope,
         taken: Taken,
@@ -179,13 +179,13 @@ class Hrana:
         except VirkeError as error:
             return answers.failed(error)
 
-    def _here(self, database: Database, statement: requests.Statement) -> Done:
+    def _here(self, database: Database, statement: requests.AskedStatement) -> Done:
         """What a reading statement answers from memory. Raises `NotHere`."""
         result = database.query_here(statement.text.sql or "", statement.params)
         self._watch.statements["read"] += 1
         return Done(result, "SELECT", statement.wants_rows)
 
-    async def _write(self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken) -> Done:
+    async def _write(self, statement: requests.AskedStatement, database: Database, scope: Scope, taken: Taken) -> Done:
         sql = statement.text.sql or ""
         program = self._program((sql, statement.params), database, scope, taken)
         answered = await self._writing().run(database, program, taken.leaving, taken.growing())
@@ -242,7 +242,7 @@ class Hrana:
         return self._lines(self.streams.keep(live), answered)
 
     async def _simple_cursor(
-        self, statement: requests.Statement, database: Database, scope: Scope, taken: Taken
+        self, statement: requests.AskedStatement, database: Database, scope: Scope, taken: Taken
     ) -> Response:
         try:
             try:
@@ -255,7 +255,7 @@ class Hrana:
         except VirkeError as error:
             return self._lines(None, [error])
 
-    async def _rows(self, statement: requests.Statement, database: Database) -> Rows | None:
+    async def _rows(self, statement: requests.AskedStatement, database: Database) -> Rows | None:
         """The rows of a reading statement; None if it writes."""
         sql, name = statement.text.sql or "", database.name
         opened = partial(database.serving.rows, sql, statement.params, Terms())
@@ -331,14 +331,14 @@ def _written(sql: str, answered: list[Answer], *, wants_rows: bool) -> Done:
     return Done(result, verb(sql), wants_rows, result.last_insert_rowid or 0)
 
 
-def _first(operation: Pipeline) -> requests.Statement:
+def _first(operation: Pipeline) -> requests.AskedStatement:
     """The statement of a simple pipeline."""
     first = operation.requests[0]
     assert isinstance(first, requests.Execute), "a simple pipeline begins with a statement"
     return first.statement
 
 
-def _is_simple(statement: requests.Statement) -> bool:
+def _is_simple(statement: requests.AskedStatement) -> bool:
     """Whether a statement needs nothing of a stream."""
     sql = statement.text.sql
     return sql is not None and is_plain(sql)

@@ -24,7 +24,7 @@ from typing import Final, cast
 from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Row, TooBigError, Value, short_values
 from virke.errors import Invalid, NotFound
-from virke.transfer.statements import is_complete
+from virke.transfer.splitter import is_complete
 
 PIECE_CHARS: Final = 256 << 10
 ROWS_TOGETHER: Final = 100

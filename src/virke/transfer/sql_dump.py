@@ -26,7 +26,7 @@ from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Error, Guard, total_changes, translate
 from virke.errors import Corrupt, Denied, Invalid, SqlError, VirkeError
 from virke.transfer.sniff import BROKEN, CONVERT, foreign
-from virke.transfer.statements import Statement, split
+from virke.transfer.splitter import StatementText, split
 
 SHOWN_CHARS: Final = 120
 _CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "VACUUM"})
@@ -135,7 +135,7 @@ class _Savepoints:
         self._is_ready = True
 
 
-def _passed_over(statement: Statement) -> str:
+def _passed_over(statement: StatementText) -> str:
     """What to say of a command of the shell that means nothing here. Raises `Invalid`: it would do something."""
     command = statement.sql.split(maxsplit=1)[0].lower()
     if command not in _OF_THE_SHELL:
@@ -145,7 +145,7 @@ def _passed_over(statement: Statement) -> str:
     return f"line {statement.line}: passed over, for it is a command of the sqlite3 shell: {shortened(statement.sql)}"
 
 
-def _with_raw_text(connection: Connection, statement: Statement) -> Statement:
+def _with_raw_text(connection: Connection, statement: StatementText) -> StatementText:
     """A statement whose strings that are no UTF-8 are casts of their bytes; comments say `?` for such a byte."""
 
     def replaced(found: re.Match[str]) -> str:
@@ -176,7 +176,7 @@ def _without_its_table(connection: Connection, error: Exception, sql: str) -> No
         connection.execute(sql).fetchall()
 
 
-def _refuse(statement: Statement) -> None:
+def _refuse(statement: StatementText) -> None:
     """Raise for the statements about transactions that can't be skipped."""
     if statement.keyword == "ROLLBACK":
         raise named(Invalid("ROLLBACK: the dump takes back what it did (its source was damaged?)"), statement)
@@ -184,7 +184,7 @@ def _refuse(statement: Statement) -> None:
         raise named(Denied("VACUUM INTO is not allowed: SQL stays inside its database"), statement)
 
 
-def _failure(error: Exception, guard: Guard, statement: Statement) -> VirkeError:
+def _failure(error: Exception, guard: Guard, statement: StatementText) -> VirkeError:
     """What `error` means, with its place and, if there is one, the likely reason."""
     sql = statement.sql
     meant = translate(error, guard)
@@ -195,7 +195,7 @@ def _failure(error: Exception, guard: Guard, statement: Statement) -> VirkeError
     return named(meant, statement, line)
 
 
-def named(error: VirkeError, statement: Statement, line: int | None = None) -> VirkeError:
+def named(error: VirkeError, statement: StatementText, line: int | None = None) -> VirkeError:
     """`error` with the place where it happened: `line` if that is not where the statement begins."""
     at = line or statement.line
     begins = f" (the statement begins on line {statement.line})" if at != statement.line else ""

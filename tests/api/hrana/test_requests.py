@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from virke.api.hrana.complaints import Refused
 from virke.api.hrana.requests import (
     Alone,
+    AskedStatement,
     Batch,
     BatchStep,
     Close,
     Execute,
-    Statement,
     Text,
     alone_of,
     condition_of,
@@ -37,7 +37,7 @@ def test_a_pipeline_is_a_baton_and_requests() -> None:
         "replication_index": "7",
     }
     body: Any = {"baton": "x", "more": 1, "requests": [{"type": "execute", "stmt": stmt}, {"type": "close"}]}
-    expected = Execute(Statement(Text("SELECT ?", None), (None,), wants_rows=False))
+    expected = Execute(AskedStatement(Text("SELECT ?", None), (None,), wants_rows=False))
     assert pipeline_of(body) == ("x", (expected, Close()))
 
 
@@ -110,7 +110,7 @@ def test_conditions_are_nested_as_deep_as_is_said_and_no_deeper() -> None:
 def test_a_batch_has_its_steps_in_order() -> None:
     steps = [{"stmt": SELECT}, {"stmt": SELECT, "condition": {"type": "ok", "step": 0}}]
     body: Any = {"requests": [{"type": "batch", "batch": {"steps": steps}}]}
-    statement = Statement(Text("SELECT 1", None))
+    statement = AskedStatement(Text("SELECT 1", None))
     assert pipeline_of(body)[1] == (Batch((BatchStep(statement), BatchStep(statement, Succeeded(0)))),)
 
 
@@ -165,7 +165,7 @@ def test_a_pipeline_of_one_statement_is_read_faster_and_not_otherwise(body: Any)
     """What is `Alone` is what `pipeline_of` makes of it; what that refuses is refused, or left to it."""
     expected, alone = _said(pipeline_of, body), _said(alone_of, body)
     if isinstance(alone, Alone):
-        statement = Statement(Text(alone.sql, None), alone.params, alone.wants_rows)
+        statement = AskedStatement(Text(alone.sql, None), alone.params, alone.wants_rows)
         assert expected == (None, (Execute(statement), *([Close()] if alone.closes else [])))
     else:
         assert alone in (None, expected)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.engine.world import make
 from virke.api.hrana import answers, blocking
 from virke.api.hrana.effects import Doing, Together
-from virke.api.hrana.requests import Batch, BatchStep, Statement, Text
+from virke.api.hrana.requests import AskedStatement, Batch, BatchStep, Text
 from virke.api.hrana.streams import Stream
 from virke.engine.database import Database
 from virke.engine.programs import AllOf, AnyOf, Autocommit, Condition, Not, Succeeded
@@ -59,11 +59,11 @@ def batches(draw: st.DrawFn) -> Batch:
     """Any steps, or those of a client: BEGIN, …, COMMIT if all went well, else ROLLBACK."""
     if draw(st.booleans()):
         texts = draw(st.lists(st.sampled_from(SQL), min_size=2, max_size=7))
-        found = [BatchStep(Statement(Text(sql, None)), draw(conditions(n))) for n, sql in enumerate(texts)]
+        found = [BatchStep(AskedStatement(Text(sql, None)), draw(conditions(n))) for n, sql in enumerate(texts)]
         return Batch(tuple(found))
     texts = ["BEGIN", *draw(st.lists(st.sampled_from(SQL[4:15]), max_size=5)), "COMMIT"]
-    steps = [BatchStep(Statement(Text(sql, None)), Succeeded(n - 1) if n else None) for n, sql in enumerate(texts)]
-    return Batch((*steps, BatchStep(Statement(Text("ROLLBACK", None)), Not(Succeeded(len(texts) - 1)))))
+    steps = [BatchStep(AskedStatement(Text(sql, None)), Succeeded(n - 1) if n else None) for n, sql in enumerate(texts)]
+    return Batch((*steps, BatchStep(AskedStatement(Text("ROLLBACK", None)), Not(Succeeded(len(texts) - 1)))))
 
 
 def fresh() -> Database:

@@ -34,7 +34,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class AskedStatement:
     """One statement with its arguments."""
 
     text: Text
@@ -46,7 +46,7 @@ class Statement:
 class BatchStep:
     """A statement that runs if its condition holds."""
 
-    statement: Statement
+    statement: AskedStatement
     condition: Condition | None = None
 
 
@@ -54,7 +54,7 @@ class BatchStep:
 class Execute:
     """One statement."""
 
-    statement: Statement
+    statement: AskedStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +189,13 @@ def _baton(body: Mapping[str, Json]) -> str | None:
     return baton
 
 
-def statement_of(body: Json) -> Statement:
+def statement_of(body: Json) -> AskedStatement:
     """A statement. Raises `Refused`."""
     found = object_of(body, "`stmt`")
     wants_rows = found.get("want_rows")
     if wants_rows is not None and not isinstance(wants_rows, bool):
         raise Refused("`want_rows` must be true or false")
-    return Statement(_text(found), _params(found), wants_rows is not False)
+    return AskedStatement(_text(found), _params(found), wants_rows is not False)
 
 
 def _text(body: Mapping[str, Json]) -> Text:

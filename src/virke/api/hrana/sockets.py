@@ -75,7 +75,7 @@ class Stored:
             case _:
                 return request
 
-    def _statement(self, statement: requests.Statement) -> requests.Statement:
+    def _statement(self, statement: requests.AskedStatement) -> requests.AskedStatement:
         return replace(statement, text=self._text(statement.text))
 
     def _text(self, text: requests.Text) -> requests.Text:

@@ -156,7 +156,7 @@ class Stream:
 
     # Statements
 
-    def execute(self, statement: requests.Statement) -> Doing[Done]:
+    def execute(self, statement: requests.AskedStatement) -> Doing[Done]:
         """One statement."""
         sql = self._sql(statement.text)
         result = yield from self._run(sql, statement.params)

@@ -1,7 +1,7 @@
 """SQL text that arrives in chunks, cut into statements with the line on which each begins.
 
 Knows where strings, quoted names, comments and trigger bodies end; knows nothing of what a statement means.
-`virke.migrations.statements` cuts short texts into tokens; this file streams long ones.
+`migrations.tokens` cuts short texts into tokens; this file streams long ones.
 
 1. How the text was cut into chunks never shows: any cutting gives the same statements.
 2. A `;` inside a string, a quoted name, a comment or a trigger body ends nothing (the rules of `sqlite3_complete`).
@@ -53,7 +53,7 @@ _OPENED: Final = {"'": "a string", '"': "a quoted name", "`": "a quoted name", "
 _MAY_BE_TRIGGER: Final = frozenset({"CREATE", "EXPLAIN"})
 
 
-class Statement(NamedTuple):
+class StatementText(NamedTuple):
     """One statement from its first token to its `;`, the line (1-based) of that token, and its first word in capitals."""
 
     sql: str
@@ -61,7 +61,7 @@ class Statement(NamedTuple):
     keyword: str
 
 
-def split(chunks: Iterable[str]) -> Iterator[Statement]:
+def split(chunks: Iterable[str]) -> Iterator[StatementText]:
     """The statements of a text.
 
     Raises:
@@ -104,13 +104,13 @@ class _Beginning:
         self.chars += len(text)
         self.plain_chars += plain_chars
 
-    def whole(self, rest: str) -> Statement:
+    def whole(self, rest: str) -> StatementText:
         """The statement whose end is `rest`; what was kept is gone."""
         self._file.write(rest.encode(errors="surrogateescape"))
         self._file.seek(0)
         data = self._file.read()
         self.close()
-        return Statement(data.decode(errors="surrogateescape"), self.line, self.keyword)
+        return StatementText(data.decode(errors="surrogateescape"), self.line, self.keyword)
 
     def close(self) -> None:
         """Forget what was kept."""
@@ -149,7 +149,7 @@ class Splitter:
             return True
         return self._head(0, len(self._text))[0] < len(self._text)
 
-    def feed(self, chunk: str) -> Iterator[Statement]:
+    def feed(self, chunk: str) -> Iterator[StatementText]:
         """The statements that `chunk` completes.
 
         Raises:
@@ -167,7 +167,7 @@ class Splitter:
             self._beginning.close()
             self._beginning = None
 
-    def finish(self) -> Iterator[Statement]:
+    def finish(self) -> Iterator[StatementText]:
         """The statements that the end of the text completes: a last one needs no `;`.
 
         Raises:
@@ -186,7 +186,7 @@ class Splitter:
         else:
             yield from self._cut(0, len(self._text))
 
-    def _join(self) -> Iterator[Statement]:
+    def _join(self) -> Iterator[StatementText]:
         self._text += "".join(self._late)
         self._late.clear()
         self._late_chars = 0
@@ -218,7 +218,7 @@ class Splitter:
         self._closing, self._seek, self._at = "", 0, 0
         return True
 
-    def _begin(self, begin: int) -> Generator[Statement, None, int]:
+    def _begin(self, begin: int) -> Generator[StatementText, None, int]:
         """What is at `begin` and can be read at once; returns where the rest begins, -1 if the rest is to wait for more."""
         begin = yield from self._plain(begin)
         while found := self._dot_command(begin):
@@ -233,10 +233,10 @@ class Splitter:
         found = _DOT_COMMAND(self._text, begin)
         return found if found and (found.start(1) or self._begins_line) else None
 
-    def _dotted(self, found: re.Match[str]) -> Iterator[Statement]:
+    def _dotted(self, found: re.Match[str]) -> Iterator[StatementText]:
         head = self._line + self._text.count("\n", found.start(), found.start(1))
         self._line = head + bool(found[2])
-        yield Statement(found[1].rstrip(), head, ".")
+        yield StatementText(found[1].rstrip(), head, ".")
 
     def _drop(self, begin: int) -> None:
         """Forget the text before `begin`, whose lines were counted."""
@@ -300,7 +300,7 @@ class Splitter:
                 f"line {line}: a statement of more than {chars_max >> 20} MiB{quote}; nothing was changed", line=line
             )
 
-    def _plain(self, begin: int) -> Generator[Statement, None, int]:
+    def _plain(self, begin: int) -> Generator[StatementText, None, int]:
         """The run of plain statements from `begin`, which is most of a dump; returns where it ends, as `_at` does."""
         text, line = self._text, self._line
         while found := _PLAIN(text, begin):
@@ -309,7 +309,7 @@ class Splitter:
                 line += text.count("\n", begin, head)
             begin = found.end()
             sql = text[head:begin]
-            yield Statement(sql, line, found[1].upper())
+            yield StatementText(sql, line, found[1].upper())
             line += sql.count("\n")
         self._at, self._line = begin, line
         return begin
@@ -319,7 +319,7 @@ class Splitter:
         assert found, "the pattern matches the empty text"
         return found.start(1), found[1].upper()
 
-    def _cut(self, begin: int, end: int) -> Iterator[Statement]:
+    def _cut(self, begin: int, end: int) -> Iterator[StatementText]:
         text = self._text
         if self._beginning:
             yield self._beginning.whole(text[begin:end])
@@ -328,7 +328,7 @@ class Splitter:
             return
         head, keyword = self._head(begin, end)
         if head < end:
-            yield Statement(text[head:end], self._line + text.count("\n", begin, head), keyword)
+            yield StatementText(text[head:end], self._line + text.count("\n", begin, head), keyword)
         self._line += text.count("\n", begin, end)
 
     def _goes_on(self, head: int, stop: int) -> bool:

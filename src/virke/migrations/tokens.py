@@ -50,7 +50,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class TokenizedStatement:
     """One statement of a text: its SQL, the line (1-based) where its first token is, and its tokens."""
 
     sql: str
@@ -71,7 +71,7 @@ def tokens(sql: str) -> Iterator[Token]:
             yield Token(kind, found.group(), found.start())
 
 
-def split(sql: str) -> Iterator[Statement]:
+def split(sql: str) -> Iterator[TokenizedStatement]:
     """The statements of `sql` in order, empty ones left out; their tokens do not include the closing `;`."""
     line, counted = 1, 0  # the line of the offset `counted`: the whole text is counted once
     for start, text in sqlite.split(sql):
@@ -83,7 +83,7 @@ def split(sql: str) -> Iterator[Statement]:
         if found:
             line += sql.count("\n", counted, found[0].offset)
             counted = found[0].offset
-            yield Statement(text, line, tuple(found))
+            yield TokenizedStatement(text, line, tuple(found))
 
 
 def parameter_names(sql: str) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.transfer.conftest import ZOO
 from virke.errors import Invalid, TooLarge
-from virke.transfer.statements import Splitter, Statement, is_complete, split
+from virke.transfer.splitter import Splitter, StatementText, is_complete, split
 
 MARKS = ".x .y; ' '' \" ` [ ] ; ;; - -- / /* */ * \n \r\n END end; BEGIN CREATE TRIGGER TEMP TEMPORARY EXPLAIN a é 1 ( ) , x'00'"
 RUNS = [
@@ -31,7 +31,7 @@ PIECES = st.sampled_from([*MARKS.split(" "), *RUNS])
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 
 
-def outcome(chunks: list[str]) -> list[Statement] | str:
+def outcome(chunks: list[str]) -> list[StatementText] | str:
     try:
         return list(split(chunks))
     except Invalid as error:
@@ -133,8 +133,8 @@ def test_a_literal_may_be_longer_than_a_statement() -> None:
 def test_what_is_kept_on_disk_never_shows(text: str, long_chars: int) -> None:
     """Statements longer than a few characters are taken from memory, and come back as they were."""
 
-    def outcome(splitter: Splitter) -> list[Statement] | str:
-        found: list[Statement] = []
+    def outcome(splitter: Splitter) -> list[StatementText] | str:
+        found: list[StatementText] = []
         with closing(splitter):
             try:
                 for char in text:
