@@ -134,7 +134,8 @@ def cases(scenario: str, total: int, *, fast: bool) -> Iterator[Case]:
 
 def run_all(found: Iterator[Case], make: Callable[[Case], Store], folder: Path) -> None:
     """Check every case; the failure names it, so that it can be played alone."""
-    for number, case in enumerate(found):
+    number = 0
+    for number, case in enumerate(found, 1):
         place = folder / str(number)
         place.mkdir()
         try:
@@ -142,6 +143,7 @@ def run_all(found: Iterator[Case], make: Callable[[Case], Store], folder: Path) 
         except BaseException as error:
             error.add_note(f"in {case}")
             raise
+    print(f"{number} runs, each with a fault")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
