@@ -222,7 +222,7 @@ def test_what_lies_behind_the_last_page_is_left_out(database: Database, tmp_path
 
 def test_a_file_is_never_written_beside_a_log(database: Database, tmp_path: Path) -> None:
     (tmp_path / "x.db-wal").write_bytes(b"log")
-    with pytest.raises(Exists, match=r"x\.db-wal lies beside"):
+    with pytest.raises(Exists, match=r"x\.db-wal is next to"):
         export_file(database, tmp_path / "x.db", force=True)
     assert not (tmp_path / "x.db").exists()
 

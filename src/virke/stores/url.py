@@ -89,7 +89,7 @@ def _options(query: str, known: Collection[str], secrets: Collection[str]) -> di
 
 
 def seconds_of(text: str | None, default_s: float, most_s: float = TIMEOUT_MOST_S) -> float:
-    """The value of the option `timeout_s`. Raises `UsageError`: it is no number of seconds above 0, or above `most_s`."""
+    """The value of the option `timeout_s`. Raises `UsageError`: it is not a number of seconds above 0, or above `most_s`."""
     if text is None:
         return default_s
     if not _SECONDS.fullmatch(text) or not 0 < float(text) <= most_s:

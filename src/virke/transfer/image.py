@@ -70,7 +70,7 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
     log, journal = _beside(path, "-wal"), _beside(path, "-journal")
     if journal and _begins(journal, _JOURNAL_MAGIC):
         raise Invalid(
-            f"{source.name} was left in the middle of a change ({journal.name} lies beside it): "
+            f"{source.name} was left in the middle of a change ({journal.name} is next to it): "
             "open it once with the sqlite3 shell, then import it"
         )
     with source.path.open("rb") as file:
@@ -193,7 +193,7 @@ def _check_free(path: Path, force: bool) -> None:
             raise Exists(f"{path} is there already; nothing was written (--force replaces it)")
     for suffix in ("-wal", "-journal"):
         if _beside(path.resolve(), suffix):  # it would be applied to the new file
-            raise Exists(f"{path.name}{suffix} lies beside {path}: close the program that uses it, or remove it")
+            raise Exists(f"{path.name}{suffix} is next to {path}: close the program that uses it, or remove it")
 
 
 def _rename(part: Path, path: Path, force: bool) -> None:

@@ -102,7 +102,7 @@ def import_file(
     with scratch() as work, closing(open_source(path, work.folder, name=name)) as source:
         if isinstance(database, Elsewhere):
             if also:
-                raise Invalid("a node takes a file alone: no statement of this process runs beside it")
+                raise Invalid("a node takes a file alone: no statement of this process runs with it")
             now_ms = time.time_ns() // 1_000_000
             return send(
                 database, source, work, now_ms, table=table, replace=replace, kind=wanted, form=form, progress=report
@@ -117,7 +117,7 @@ def import_file(
         if table is not None and (not table.strip() or "\0" in table):
             raise Invalid(f"the table for {_named(sniffed.kind)} needs a name")
         if also and sniffed.kind is Kind.IMAGE:
-            raise Invalid("an SQLite file takes the place of all that is there: no statement runs beside it")
+            raise Invalid("an SQLite file takes the place of all that is there: no statement runs with it")
         if replace and sniffed.kind is not Kind.IMAGE:
             raise Invalid(f"--replace is for SQLite files; {source.name} is {_named(sniffed.kind)}")
         with database.long_write() as write:

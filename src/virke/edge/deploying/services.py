@@ -143,7 +143,7 @@ def _service(account: Account, wanted: Wanted) -> str:
         made={"id": f"{{service {wanted.name}}}"},
     )
     if not (new := text_of(made, "id")):
-        raise Unavailable(f"Fastly made the service {wanted.name} and told no id; run it again")
+        raise Unavailable(f"Fastly made the service {wanted.name} but gave no id; run it again")
     return new
 
 
@@ -251,7 +251,7 @@ def _activate(account: Account, path: str, number: int, name: str) -> None:
 def _number(row: Mapping[str, object]) -> int:
     found = row.get("number")
     if not isinstance(found, int):
-        raise Unavailable("Fastly told no number of a version; is this its API?")
+        raise Unavailable("Fastly gave no version number; is this its API?")
     return found
 
 

@@ -44,7 +44,7 @@ def store(account: Account, kind: str, name: str) -> str:
         "POST", kind, body, f"created {_WORDS[kind]} {name}", made={"id": f"{{{_WORDS[kind]} {name}}}"}
     )
     if not (new := text_of(made, "id")):
-        raise Unavailable(f"Fastly made {_WORDS[kind]} {name} and told no id; run it again")
+        raise Unavailable(f"Fastly made {_WORDS[kind]} {name} but gave no id; run it again")
     return new
 
 

@@ -21,7 +21,7 @@ from virke.stores.base import Store
 from virke.tokens import Granted, TokenTable
 
 HINT: Final = "create a token with the CLI, on this KV store: virke token create --scope admin --db '*'"
-NO_TOKENS: Final = "this store holds no tokens yet, and the edge serves nobody without one"
+NO_TOKENS: Final = "this store holds no tokens yet, and the edge answers no request without one"
 
 
 class Access:

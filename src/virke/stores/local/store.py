@@ -221,7 +221,7 @@ class KvBlobs:
             case []:
                 return Absent()
             case _:
-                raise Corrupt(f"object {asked.key!r} is no bytes", key=asked.key)
+                raise Corrupt(f"object {asked.key!r} is not bytes", key=asked.key)
 
 
 def shared_local_store(folder: Path, *, create: bool = True) -> Store:
