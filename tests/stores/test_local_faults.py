@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
 from tests.stores.conformance import generation_of
 from tests.stores.local_worker import record_of
-from virke.core.effects import Absent, Lost, Stored, Swapped, Tier
+from virke.core.effects import Absent, Lost, Record, Stored, Swapped, Tier
 from virke.errors import Corrupt, Invalid, TooLarge, Unavailable, VirkeError
 from virke.processes import sync_file
 from virke.stores.base import Range, Store
@@ -185,6 +185,26 @@ class FailingConnection(SelfClosing):
         error = sqlite3.OperationalError(f"code {self.code}")
         error.sqlite_errorcode = self.code
         raise error
+
+
+def test_a_connection_that_is_closed_changed_nothing_and_damaged_nothing(tmp_path: Path) -> None:
+    """Python itself refuses it, with an error that has no code of SQLite."""
+
+    class Closed(SelfClosing):
+        """A connection that was closed before it is used."""
+
+        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+            if "register" in sql:
+                self.close()
+            return super().execute(sql, *given)
+
+    local_store(tmp_path).register.swap("k", b"1", None)
+    store = local_store(tmp_path, connect=partial(connect_sqlite, factory=Closed))
+    with pytest.raises(Unavailable, match=r"closed database.*nothing was changed"):
+        store.register.swap("new", b"1", None)
+    with pytest.raises(Unavailable, match="closed database"):
+        store.register.read("k")
+    assert isinstance(local_store(tmp_path).register.read("k"), Record)
 
 
 @pytest.mark.parametrize(

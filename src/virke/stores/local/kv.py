@@ -89,7 +89,8 @@ def connect_sqlite(path: str, factory: type[SelfClosing] = SelfClosing) -> sqlit
 
 
 def _translate(error: sqlite3.Error, path: Path) -> VirkeError | Lost:
-    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
+    """What is certain after an error; one without a code never came to SQLite (a closed connection)."""
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return Corrupt(f"{path} is damaged ({error}); restore it from a copy")
         case sqlite3.SQLITE_ERROR | sqlite3.SQLITE_SCHEMA | sqlite3.SQLITE_FORMAT:
