@@ -61,13 +61,16 @@ def importing(folder: Path, *, ignored: signal.Signals | None = None) -> Iterato
                     stream.close()
 
 
+LEFT = b"nothing of standard input was imported: an import is one commit, which was not made; run it again from the beginning\n"
+
+
 @pytest.mark.parametrize(
     ("number", "err"),
-    [(signal.SIGTERM, b""), (signal.SIGHUP, b""), (signal.SIGINT, b"\n")],
+    [(signal.SIGTERM, LEFT), (signal.SIGHUP, LEFT), (signal.SIGINT, b"\n" + LEFT)],
     ids=lambda value: str(value),
 )
 def test_p11_an_import_that_is_ended_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, err: bytes) -> None:
-    """As systemd, `docker stop`, `timeout` and a terminal that closes do it."""
+    """As systemd, `docker stop`, `timeout` and a terminal that closes do it; and it says what is left to do."""
     with importing(tmp_path) as process:
         process.send_signal(number)
         assert process.wait(60) == 128 + number

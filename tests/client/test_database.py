@@ -325,6 +325,21 @@ def test_files_go_in_and_come_out(db: virke.Database, tmp_path: Path) -> None:
         import_file(db, tmp_path / "missing.sql")
 
 
+def test_an_import_that_ends_on_its_way_to_a_node_changes_nothing_and_says_so(
+    remote: virke.Database, tmp_path: Path
+) -> None:
+    """The node has not got the end of the file, and imports none of it."""
+    (tmp_path / "rows.csv").write_bytes(b"name\n" + b"x\n" * 1_000_000)
+
+    def progress(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        import_file(remote, tmp_path / "rows.csv", table="item", progress=progress)
+    assert caught.value.__notes__[0].startswith("nothing of rows.csv was imported")
+    assert remote.query("SELECT count(*) FROM item").rows == [(0,)]
+
+
 def test_a_large_file_that_is_refused_at_its_beginning_is_an_error_at_once(
     remote: virke.Database, tmp_path: Path
 ) -> None:

@@ -134,9 +134,12 @@ def _ready_streams() -> None:
 
 
 def _interrupted(end: KeyboardInterrupt) -> int:
-    """Leave the line of a `^C` on the terminal, and give the exit code."""
-    if not isinstance(end, Ended):
-        click.echo(err=True)
+    """Leave the line of a `^C` on the terminal, say what the command noted about its end, and give the exit code."""
+    with suppress(OSError):  # the terminal may have gone
+        if not isinstance(end, Ended):
+            click.echo(err=True)
+        for note in getattr(end, "__notes__", ()):
+            click.echo(printable(note), err=True)
     return exit_code_of(end)
 
 

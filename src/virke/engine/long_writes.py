@@ -5,6 +5,7 @@ Knows snapshots, the line of the branch and its turns; knows no file and no SQL 
 1. From its second try on it holds the line of the branch: writers of this process, and on a local store those of other
    processes, wait for it. From its third on it holds a turn, for which all others wait.
 2. A turn is renewed while the pages are made (`renew_if_due`) and while they are stored, however long either takes.
+3. Where an interrupt ends it, `version` and `is_sent` say what became of it.
 """
 
 from __future__ import annotations
@@ -41,8 +42,16 @@ class LongWrite:
         self._after_commit = after_commit
         self._claimant = committing.claim()
         self._place: Place | None = None
+        self._storing: Storing | None = None
         self._losses = 0
         self._began_s = 0.0
+        self.version: int | None = None
+        """Which version it became; None: it was not committed, or (`is_sent`) that is not known yet."""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the swap of the latest try was begun, which an interrupt (Ctrl-C) can leave without a verdict."""
+        return self._storing is not None and self._storing.is_sent
 
     def settings(self) -> Settings:
         """The settings as the store has them now."""
@@ -86,6 +95,7 @@ class LongWrite:
             stream = PageStream(
                 self._volume, self._committing, at, page_size=page_size, page_count=page_count, claimant=claimant
             )
+            self._storing = stream.storing
             return stream.commit(pages, progress)
 
         return self._commit(base, commit)
@@ -95,7 +105,7 @@ class LongWrite:
 
         def commit(at: RootAt) -> int:
             claimant = self._claimant
-            storing = Storing(self._volume, self._committing, at, claimant, tier=at.root.tier)
+            storing = self._storing = Storing(self._volume, self._committing, at, claimant, tier=at.root.tier)
             verdict = storing.commit(pages, change.page_count, lambda: replace(change, rest_ms=claimant.rest_ms))
             if isinstance(verdict := settled(verdict), Conflicted):
                 raise Conflict(LOST)
@@ -109,8 +119,9 @@ class LongWrite:
         self._claimant.renew()
         try:
             with self._committing.lead, self._claimant.leading():
-                version = commit(base_of(self._volume, base))
+                self.version = version = commit(base_of(self._volume, base))
         except Conflict:
+            self._storing = None
             self._losses += 1
             self._claimant.lost()
             self._claimant.work_s = self._volume.environment.monotonic() - self._began_s

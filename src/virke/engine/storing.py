@@ -56,6 +56,8 @@ class Storing:
         self.base = base
         """The root to commit on; turns move it, until the segment has said which version it is of."""
         self._is_named = False
+        self.is_sent = False
+        """Whether the swap was begun: before, nothing was changed, however much was stored."""
 
     def commit(self, pages: Pages, page_count: int, change: Callable[[], Change]) -> Verdict:
         """Store `pages`, ascending and about so many, then swap; `change` says, once they are stored, what else there is.
@@ -95,6 +97,7 @@ class Storing:
                 return Conflicted(error.at)
             raise
         new = replace(new, tier=self._tier, segments=(*root.segments, ref), inline=())
+        self.is_sent = True
         return self._committing.commit(self.base, Plan(new, uploaded=(upload.removal(),)))
 
     def _kept(self, pages: Pages) -> Iterator[tuple[PageNo, bytes]]:

@@ -73,7 +73,7 @@ class PageStream:
         belongs = tier_for(base.root, page_size * page_count)
         tier = belongs if belongs in volume.branch.store.blobs else base.root.tier
         volume.driver.blobs(tier)  # or the error that says which store is missing
-        self._storing = Storing(volume, committing, base, claimant, tier=tier)
+        self.storing = Storing(volume, committing, base, claimant, tier=tier)
         self._old = volume.snapshot_of(base.root)
         self._keeps_pages = page_size == self._old.page_size and self._old.page_count > 0
 
@@ -92,7 +92,7 @@ class PageStream:
         """As `commit`; what became of it. Raises `Unavailable`: the store failed. And whatever `pages` does."""
         if self._keeps_pages:
             self._checksum = self._base.root.head.checksum ^ self._cut()
-        return self._storing.commit(self._hashed(pages, progress), self._page_count, self._change)
+        return self.storing.commit(self._hashed(pages, progress), self._page_count, self._change)
 
     def _change(self) -> Change:
         count, now_ms = PageCount(self._page_count), self._volume.environment.now_ms()
@@ -108,7 +108,7 @@ class PageStream:
             page = self._first(data, version) if number == 1 else data
             old = self._old.page(number) if number <= old_count else None
             if page == old:
-                self._storing.keep_turn()  # there may be millions of them before the next that is stored
+                self.storing.keep_turn()  # there may be millions of them before the next that is stored
             else:
                 self._checksum ^= page_hash(number, page) ^ (page_hash(number, old) if old else 0)
                 yield PageNo(number), page

@@ -14,6 +14,7 @@ from dataclasses import replace as with_changes
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from virke.transfer.dump import Part
+from virke.transfer.ending import Under
 from virke.transfer.form import Form
 from virke.transfer.image import take_in
 from virke.transfer.sniff import Kind, sniff
@@ -49,6 +50,7 @@ def send(
     kind: Kind | None,
     form: Form,
     progress: Progress,
+    under: Under,
 ) -> Imported:
     """Import a file there. Raises as `import_file`."""
     sniffed = sniff(source.head(), source.name, table=table is not None, kind=kind, encoding=form.encoding)
@@ -57,7 +59,7 @@ def send(
         take_in(source, scratch, now_ms, progress)
         parts = _chunks_of(scratch)
     done = database.import_parts(
-        _reported(parts, source, progress),
+        _reported(parts, source, progress, under),
         name=source.name,
         table=table,
         replace=replace,
@@ -73,9 +75,11 @@ def _chunks_of(scratch: Scratch) -> Iterator[bytes]:
             yield data
 
 
-def _reported(parts: Iterator[bytes], source: Source, progress: Progress) -> Iterator[bytes]:
+def _reported(parts: Iterator[bytes], source: Source, progress: Progress, under: Under) -> Iterator[bytes]:
+    """The parts; a node that has not got the last of them imports nothing."""
     done = 0
     for part in parts:
         yield part
         done += len(part)
         progress(done, max(done, source.size))
+    under.is_sent = True

@@ -6,7 +6,8 @@ Knows the order of things: tell the kind → run the file on a working copy of t
 2. A lost race starts again from the new snapshot, with the same instant, up to the setting `max_attempts`. From the
    second try on other writers wait for it, so that it gets through however busy they are (P15).
 3. A file that changes nothing makes no version.
-4. An SQLite file takes the place of the whole database, so a database that holds something needs `replace`.
+4. What a signal or a store that failed leaves is said (`ending`).
+5. An SQLite file takes the place of the whole database, so a database that holds something needs `replace`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from virke.engine.sqlite import Connection, Error, Guard, translate
 from virke.errors import Conflict, Invalid
 from virke.transfer.csv_table import load_csv
 from virke.transfer.elsewhere import Elsewhere, send
+from virke.transfer.ending import concluded
 from virke.transfer.form import Form
 from virke.transfer.image import take_in
 from virke.transfer.json_table import load_json
@@ -99,13 +101,26 @@ def import_file(
     """
     report, wanted = progress or silent, None if kind is None else kind_named(kind)
     form = Form(encoding, header, types)
-    with scratch() as work, closing(open_source(path, work.folder, name=name)) as source:
+    with (
+        scratch() as work,
+        closing(open_source(path, work.folder, name=name)) as source,
+        concluded(source.name) as under,
+    ):
         if isinstance(database, Elsewhere):
             if also:
                 raise Invalid("a node takes a file alone: no statement of this process runs with it")
             now_ms = time.time_ns() // 1_000_000
             return send(
-                database, source, work, now_ms, table=table, replace=replace, kind=wanted, form=form, progress=report
+                database,
+                source,
+                work,
+                now_ms,
+                table=table,
+                replace=replace,
+                kind=wanted,
+                form=form,
+                progress=report,
+                under=under,
             )
         sniffed = sniff(source.head(), source.name, table=table is not None, kind=wanted, encoding=encoding)
         if sniffed.kind.is_table != (table is not None):
@@ -121,6 +136,7 @@ def import_file(
         if replace and sniffed.kind is not Kind.IMAGE:
             raise Invalid(f"--replace is for SQLite files; {source.name} is {_named(sniffed.kind)}")
         with database.long_write() as write:
+            under.write = write
 
             def reported(done: int, total: int) -> None:
                 write.renew_if_due()
