@@ -123,18 +123,7 @@ def import_file(
                 under=under,
             )
         sniffed = sniff(source.head(), source.name, table=table is not None, kind=wanted, encoding=encoding)
-        if sniffed.kind.is_table != (table is not None):
-            raise Invalid(
-                f"{source.name} is {_named(sniffed.kind)}: say which table it is for (--table)"
-                if table is None
-                else f"--table is for CSV and JSON files; {source.name} is {_named(sniffed.kind)}"
-            )
-        if table is not None and (not table.strip() or "\0" in table):
-            raise Invalid(f"the table for {_named(sniffed.kind)} needs a name")
-        if also and sniffed.kind is Kind.IMAGE:
-            raise Invalid("an SQLite file takes the place of all that is there: no statement runs with it")
-        if replace and sniffed.kind is not Kind.IMAGE:
-            raise Invalid(f"--replace is for SQLite files; {source.name} is {_named(sniffed.kind)}")
+        _check(sniffed, source.name, table=table, replace=replace, also=also)
         with database.long_write() as write:
             under.write = write
 
@@ -149,6 +138,22 @@ def import_file(
                 except Conflict:
                     work.remove()
             return _attempt(job, replace)
+
+
+def _check(sniffed: Sniffed, name: str, *, table: str | None, replace: bool, also: str) -> None:
+    """Raises `Invalid`: that kind of file does not go with what was asked for."""
+    if sniffed.kind.is_table != (table is not None):
+        raise Invalid(
+            f"{name} is {_named(sniffed.kind)}: say which table it is for (--table)"
+            if table is None
+            else f"--table is for CSV and JSON files; {name} is {_named(sniffed.kind)}"
+        )
+    if table is not None and (not table.strip() or "\0" in table):
+        raise Invalid(f"the table for {_named(sniffed.kind)} needs a name")
+    if also and sniffed.kind is Kind.IMAGE:
+        raise Invalid("an SQLite file takes the place of all that is there: no statement runs with it")
+    if replace and sniffed.kind is not Kind.IMAGE:
+        raise Invalid(f"--replace is for SQLite files; {name} is {_named(sniffed.kind)}")
 
 
 def _named(kind: Kind) -> str:
