@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 
 unexport PYTHONDONTWRITEBYTECODE # thousands of tests start a process of their own: each would compile every module again
 
-.PHONY: setup demo test clients prove lint types bench runtime wasi
+.PHONY: setup demo test clients prove mutants lint types bench runtime wasi
 
 setup: $(READY)
 
@@ -17,6 +17,9 @@ test: $(READY)
 
 prove: $(READY)
 	$(VENV)/bin/pytest -n 0 -s -m prove
+
+mutants: $(READY) # small faults in the code, each of which a test must notice: FILES="src/virke/core/commit.py" LIMIT=20
+	$(VENV)/bin/python -m tests.mutants $(FILES) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SEED),--seed $(SEED))
 
 clients: $(READY) # other people's, from the registries, beside a real sqld
 	$(VENV)/bin/python -m tests.clients.install

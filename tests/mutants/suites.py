@@ -1,0 +1,63 @@
+"""Which tests are asked about a file: quick ones that know most of it first, as one failure is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+CORE: Final = "src/virke/core/"
+FAST: Final = "not slow and not prove and not clients"
+_WRITES: Final = (
+    "tests/promises/test_lost_reply.py",
+    "tests/promises/test_after_the_swap.py",
+    "tests/promises/test_idempotency.py",
+    "tests/core/test_paced_commit.py",
+    "tests/core/test_turntaking.py",
+    "tests/engine/test_committing.py",
+    "tests/engine/test_interrupted_commits.py",
+    "tests/engine/test_eventual.py",
+    "tests/engine/test_driver.py",
+    "tests/engine/test_programs.py",
+    "tests/engine/test_consistency.py",
+    "tests/engine/test_group_commit.py",
+    "tests/engine/test_pacing.py",
+    "tests/engine/test_taking_turns.py",
+    "tests/core/test_explorer.py",
+    "tests/promises/test_every_operation.py",
+)
+_DEFERRED: Final = (
+    "tests/promises/test_deferred.py",
+    "tests/promises/test_deferred_journal.py",
+    "tests/promises/test_deferred_file.py",
+    "tests/promises/test_deferred_deaths.py",
+    "tests/promises/test_deferred_copies.py",
+    "tests/promises/test_deferred_answers.py",
+    "tests/promises/test_deferred_shared.py",
+    "tests/promises/test_deferred_model.py",
+    "tests/promises/test_power_cut.py",
+)
+SUITES: Final[dict[str, Sequence[str]]] = {
+    "src/virke/core/commit.py": _WRITES,
+    CORE: ("tests/core", "tests/engine", "tests/promises/test_every_operation.py"),
+    "src/virke/engine/committing.py": _WRITES,
+    "src/virke/engine/writer.py": _WRITES,
+    "src/virke/engine/deferred.py": _DEFERRED,
+    "src/virke/engine/pushing.py": _DEFERRED,
+    "src/virke/journal/": _DEFERRED,
+    "src/virke/migrations/": (
+        "tests/test_migrations.py",
+        "tests/test_migration_keys.py",
+        "tests/test_migration_races.py",
+        "tests/test_migration_tools.py",
+        "tests/test_undo.py",
+        "tests/test_rehearsal.py",
+    ),
+    "src/virke/api/": ("tests/api", "tests/node"),
+}
+"""The files that decide whether a write is lost, done twice or hidden, and their tests."""
+
+
+def suites_for(path: str) -> Sequence[str]:
+    """The tests of a file; none if it is not one of those."""
+    best = max((begin for begin in SUITES if path.startswith(begin)), key=len, default="")
+    return SUITES.get(best, ())
