@@ -191,6 +191,9 @@ SIZES = (
     "objects",
     "history_objects",
     "kept",
+    "growth_bytes_per_day",
+    "gc_bytes",
+    "gc_later_bytes",
 )
 MASKS = [
     (r"[0-9a-f]{32}", "ID"),
@@ -203,6 +206,7 @@ MASKS = [
     (rf'("(?:{"|".join(SIZES)})"): (?:\d+|\[[^\]]*\])', r"\1: N"),
     (r"[\d.]+ (KiB|bytes) \(\d+ pages?", "N (N pages"),
     (r"[\d,]+ objects?\b(?:, | \()[\d.]+ (?:KiB|bytes?)\b", "N objects"),
+    (r"[\d.]+ (KiB|bytes?) a day", "N a day"),
     (r"kept \d+", "kept N"),
     (r"[\d,]+ pages?, [\d.]+ (KiB|bytes?)", "N pages"),
     (r"\d+ round trips?, .* down, .* up, .*; N ms \(.*\)", "RECEIPT"),

@@ -295,6 +295,8 @@ def test_state_and_care_have_the_same_classes(db: virke.Database) -> None:
     assert db.status(history=False).version == found.version
     assert (type(found), found.name, found.version, found.history_days) == (virke.Status, db.name, db.version, 3)
     assert all(isinstance(getattr(found, one.name), int | str | tuple | None) for one in fields(found))
+    assert (found.gc_objects, found.gc_bytes, found.gc_later_bytes) == (0, 0, found.history_bytes)
+    assert found.growth_bytes_per_day == found.stored_bytes
     assert db.flush() == virke.Flushed(0, 0, db.version)
     assert db.upkeep(None) == virke.Upkept(0, ())
     assert db.collect(dry_run=True, grace_ms=0) == virke.Collected((), 0, 0, 0, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.world import Clock, make, reopen, store_of
-from virke.core.collect import DAY_MS
+from virke.core.collect import DAY_MS, GRACE_MS
 from virke.core.effects import Tier
 from virke.engine.database import Database
 from virke.errors import Unavailable
@@ -97,3 +97,43 @@ def test_status_answers_though_history_can_not_be_read() -> None:
     assert found.upkeep_error == "the store is down"
     assert found.objects == sum(ref.parts for ref in database._branch.latest().root.segments)
     assert found.tier == Tier.KV.value
+    assert (found.growth_bytes_per_day, found.gc_bytes, found.gc_later_bytes) == (None, None, None)
+
+
+@pytest.mark.edge
+def test_status_says_what_collection_could_free_and_when(clock: Clock) -> None:
+    """Nothing while history is kept, all of it when it ended; and that is what the collection deletes then."""
+    database = written(clock)
+    told = database.status()
+    assert (told.gc_objects, told.gc_bytes) == (0, 0)
+    assert (told.gc_later_objects, told.gc_later_bytes) == (told.history_objects, told.history_bytes)
+    assert told.gc_later_from_ms == told.gc_later_until_ms == told.last_commit_ms + 7 * DAY_MS
+    clock.now_ms = told.gc_later_until_ms
+    now = database.status()
+    assert (now.gc_objects, now.gc_bytes) == (told.gc_later_objects, told.gc_later_bytes)
+    assert (now.gc_later_objects, now.gc_later_from_ms, now.gc_later_until_ms) == (0, None, None)
+    database.collect()
+    assert database.status().gc_bytes == now.gc_bytes, "let go, and waiting for the grace period"
+    clock.now_ms += GRACE_MS
+    deleted = database.collect()
+    assert (len(deleted.deleted), deleted.bytes) == (now.gc_objects, now.gc_bytes)
+    left = database.status()
+    assert (left.gc_bytes, left.gc_later_bytes, left.history_bytes) == (0, 0, 0)
+
+
+@pytest.mark.edge
+def test_status_says_what_writes_store_a_day(clock: Clock) -> None:
+    """Merges included; without history it is not counted, and neither is what could be freed."""
+    database = written(clock)
+    assert database.status().growth_bytes_per_day == database.status().stored_bytes
+    clock.now_ms += 4 * DAY_MS
+    assert database.status().growth_bytes_per_day == database.status().stored_bytes // 4
+    brief = database.status(history=False)
+    unknown = (
+        brief.growth_bytes_per_day,
+        brief.gc_objects,
+        brief.gc_bytes,
+        brief.gc_later_objects,
+        brief.gc_later_bytes,
+    )
+    assert unknown == (None,) * 5

@@ -83,3 +83,21 @@ def test_p8_nodes_that_collect_at_once_delete_nothing_that_is_needed(times: int,
         exercise(database, told, "again")
         told.check(database)
     check_store(open_store(place))
+
+
+def test_status_says_what_collection_then_frees(place: str) -> None:
+    """To the byte, and without a LIST; on each kind of store."""
+    with connect(NAME, place, create=True, background=False) as database:
+        database.execute(TABLE)
+        for number in range(12):
+            database.execute("INSERT INTO entry (token, filler) VALUES (?, randomblob(?))", (str(number), LARGE))
+            database.upkeep(None)
+        kept = database.status()
+        assert (kept.gc_bytes, kept.gc_later_bytes) == (0, kept.history_bytes)
+        assert kept.history_bytes > 0
+        database.change_settings({"history_days": 0})
+        told = database.status()
+        assert (told.gc_objects, told.gc_bytes) == (kept.gc_later_objects, kept.gc_later_bytes)
+        freed = [database.collect(grace_ms=0).bytes for _ in range(3)]
+        assert sum(freed) == told.gc_bytes
+        assert database.status().history_bytes == 0

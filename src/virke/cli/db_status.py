@@ -51,6 +51,7 @@ def status_lines(found: Status) -> list[tuple[str, str]]:
         ("pending", f"{counted(found.pending_writes, 'write')}, {len(found.rejected_writes)} rejected"),
         ("stored", f"{counted(found.objects, 'object')}, {size(found.stored_bytes)}{_of_history(found)}"),
         ("history", f"from version {found.history_from_version}, {counted(found.history_days, 'day')} kept"),
+        *_days_to_come(found),
         ("conflicts", str(found.conflicts)),
         ("health", "ok" if found.healthy else "the store does not answer as it should"),
         *([("upkeep", one_line(found.upkeep_error))] if found.upkeep_error else []),
@@ -63,6 +64,23 @@ def _of_history(found: Status) -> str:
     if not found.history_objects:
         return ""
     return f", of which history keeps {counted(found.history_objects, 'object')}, {size(found.history_bytes)}"
+
+
+def _days_to_come(found: Status) -> list[tuple[str, str]]:
+    """What writes add a day, and what the collection could free and when; nothing if that is not known."""
+    if found.growth_bytes_per_day is None or found.gc_objects is None or found.gc_bytes is None:
+        return []
+    lines = [("growth", f"{size(found.growth_bytes_per_day)} a day")]
+    if not found.history_objects:
+        return lines
+    now = f"{counted(found.gc_objects, 'object')}, {size(found.gc_bytes)}" if found.gc_objects else "nothing"
+    lines.append(("gc", f"could free {now} now"))
+    if found.gc_later_objects and found.gc_later_bytes and found.gc_later_from_ms and found.gc_later_until_ms:
+        begins, ends = instant(found.gc_later_from_ms), instant(found.gc_later_until_ms)
+        when = f"on {begins}" if begins == ends else f"from {begins} to {ends}"
+        more = f"{counted(found.gc_later_objects, 'object')}, {size(found.gc_later_bytes)}"
+        lines.append(("", f"{more} more as history ends, {when}"))
+    return lines
 
 
 def _status_json(found: Status) -> dict[str, object]:

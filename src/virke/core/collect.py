@@ -32,8 +32,8 @@ before its own `hi` is inside the history window. `Horizon` in the root says how
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from virke.core.change import next_root, untouched
@@ -60,6 +60,10 @@ class Marked:
 
     needed: tuple[Ref, ...]
     garbage: tuple[Ref, ...]
+    pinned: frozenset[Ref] = frozenset()
+    """What of `needed` pins hold, whatever the horizon says (rule 5)."""
+    inputs: Mapping[Ref, tuple[Ref, ...]] = field(default_factory=dict)
+    """The inputs of each merge that history was read through."""
 
     @property
     def needed_keys(self) -> frozenset[str]:
@@ -92,7 +96,8 @@ def mark(root: Root) -> Generator[Effect, Outcome, Marked]:
     marked = yield from _mark_history(root)
     pinned = yield from mark_pinned(root)
     needed = dict.fromkeys((*marked.needed, *pinned))
-    return Marked(tuple(needed), tuple(ref for ref in marked.garbage if ref not in needed and is_own(root, ref)))
+    garbage = tuple(ref for ref in marked.garbage if ref not in needed and is_own(root, ref))
+    return Marked(tuple(needed), garbage, frozenset(pinned), marked.inputs)
 
 
 def mark_pinned(root: Root) -> Generator[Effect, Outcome, tuple[Ref, ...]]:
@@ -116,6 +121,7 @@ def _mark_history(root: Root) -> Generator[Effect, Outcome, Marked]:
     horizon = root.horizon
     needed: dict[Ref, None] = {}
     garbage: dict[Ref, None] = {}
+    inputs: dict[Ref, tuple[Ref, ...]] = {}
     waiting = [(ref, True) for ref in root.segments]
     while waiting:
         batch, waiting = waiting, []
@@ -128,8 +134,9 @@ def _mark_history(root: Root) -> Generator[Effect, Outcome, Marked]:
             if index is None and is_needed:
                 raise Corrupt(f"segment {ref.index_key} is missing")
             keep = is_needed and held(ref, horizon)
-            waiting.extend((child, keep) for child in (index.inputs if index else ()))
-    return Marked(tuple(needed), tuple(ref for ref in reversed(garbage) if ref not in needed))
+            inputs[ref] = index.inputs if index else ()
+            waiting.extend((child, keep) for child in inputs[ref])
+    return Marked(tuple(needed), tuple(ref for ref in reversed(garbage) if ref not in needed), inputs=inputs)
 
 
 def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
@@ -142,8 +149,8 @@ def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
         return replace(horizon, since_ms=now_ms) if is_ahead(horizon.since_ms, now_ms) else None
     cutoff_ms = now_ms - root.settings.history_days * DAY_MS
     merges = [ref for ref in marked.needed if ref.has_inputs and not swept(ref, horizon)]
-    seen_ms = _seen_ms(root, marked, now_ms)
-    old = [ref.hi for ref in merges if _time_of(ref, horizon, seen_ms, now_ms) <= cutoff_ms]
+    seen_ms = observed_ms(root, marked, now_ms)
+    old = [ref.hi for ref in merges if time_of(ref, horizon, seen_ms, now_ms) <= cutoff_ms]
     watermark = Version(root.head.version + 1)
     if old:
         return replace(horizon, version=max(*old, horizon.version), watermark=watermark, since_ms=now_ms)
@@ -157,13 +164,13 @@ def is_ahead(time_ms: int, now_ms: int) -> bool:
     return time_ms > now_ms + SKEW_MS
 
 
-def _time_of(ref: Ref, horizon: Horizon, seen_ms: int, now_ms: int) -> int:
+def time_of(ref: Ref, horizon: Horizon, seen_ms: int, now_ms: int) -> int:
     """When the newest version of `ref` was there at the latest."""
     is_seen = is_ahead(ref.hi_time_ms, now_ms) and ref.hi < horizon.watermark
     return seen_ms if is_seen else ref.hi_time_ms
 
 
-def _seen_ms(root: Root, marked: Marked, now_ms: int) -> int:
+def observed_ms(root: Root, marked: Marked, now_ms: int) -> int:
     """When the watermark was written: not before what is known to have been there."""
     times = (root.created_ms, *(ref.hi_time_ms for ref in marked.needed))
     return max((root.horizon.since_ms, *(time_ms for time_ms in times if time_ms <= now_ms)))

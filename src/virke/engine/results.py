@@ -387,3 +387,14 @@ class Status:
     upkeep_error: str | None
     upkeep_due: tuple[str, ...]
     journal_error: str | None = None
+    growth_bytes_per_day: int | None = None
+    """What writes add to the store, merges included: the mean of the days that history keeps, or of the database's own. Like
+    what follows, None without history, where it can't be read, and from a node of an earlier release."""
+    gc_objects: int | None = None
+    """What history has let go: collection deletes it, in two steps that are a grace period apart."""
+    gc_bytes: int | None = None
+    gc_later_objects: int | None = None
+    """What history keeps and will let go between `gc_later_from_ms` and `gc_later_until_ms`, though nothing else is written."""
+    gc_later_bytes: int | None = None
+    gc_later_from_ms: int | None = None
+    gc_later_until_ms: int | None = None

@@ -5,6 +5,7 @@ Knows the root, what history keeps, and the journal's counts; asks the store for
 
 from __future__ import annotations
 
+from virke.core.forecast import Forecast, amount, forecast
 from virke.engine.deferred import Deferred
 from virke.engine.results import Status
 from virke.engine.upkeep import Upkeep
@@ -24,14 +25,15 @@ def of(volume: Volume, upkeep: Upkeep, deferred: Deferred | None, *, conflicts: 
         healthy, error = False, failure.message
     at = volume.branch.latest()
     root, head = at.root, at.root.head
-    stored = set(root.segments)
+    stored, ahead = set(root.segments), None
     if history:
         try:
             marked = upkeep.kept(root)
             stored.update(marked.needed, marked.garbage)
+            ahead = forecast(root, marked, volume.environment.now_ms())
         except VirkeError as failure:
             healthy, error = healthy and not isinstance(failure, Unavailable), failure.message
-    kept = stored.difference(root.segments)
+    everything, kept = amount(stored), amount(stored.difference(root.segments))
     pending, rejected, journal_error = deferred.report() if deferred else (0, (), None)
     return Status(
         name=volume.name,
@@ -48,10 +50,10 @@ def of(volume: Volume, upkeep: Upkeep, deferred: Deferred | None, *, conflicts: 
         last_commit_ms=head.time_ms,
         pending_writes=pending,
         rejected_writes=rejected,
-        objects=sum(ref.parts for ref in stored),
-        stored_bytes=sum(ref.stored_bytes for ref in stored),
-        history_objects=sum(ref.parts for ref in kept),
-        history_bytes=sum(ref.stored_bytes for ref in kept),
+        objects=everything.objects,
+        stored_bytes=everything.stored_bytes,
+        history_objects=kept.objects,
+        history_bytes=kept.stored_bytes,
         history_from_version=max(1, root.horizon.version),
         history_days=root.settings.history_days,
         conflicts=conflicts,
@@ -59,4 +61,17 @@ def of(volume: Volume, upkeep: Upkeep, deferred: Deferred | None, *, conflicts: 
         upkeep_error=error,
         upkeep_due=upkeep.due(),
         journal_error=journal_error,
+        **(_of_days_to_come(ahead) if ahead else {}),
     )
+
+
+def _of_days_to_come(ahead: Forecast) -> dict[str, int | None]:
+    return {
+        "growth_bytes_per_day": ahead.bytes_per_day,
+        "gc_objects": ahead.now.objects,
+        "gc_bytes": ahead.now.stored_bytes,
+        "gc_later_objects": ahead.later.objects,
+        "gc_later_bytes": ahead.later.stored_bytes,
+        "gc_later_from_ms": ahead.first_ms or None,
+        "gc_later_until_ms": ahead.last_ms or None,
+    }

@@ -5,8 +5,8 @@ import { confirmed, errorBox, h, say } from './dom.js';
 import { size } from './values.js';
 
 const VERSIONS = 50;
-const BYTES = /_bytes$/;
-const INSTANTS = new Set(['created_ms', 'last_commit_ms']);
+const BYTES = /_bytes(?=$|_per_day$)/;
+const INSTANTS = new Set(['created_ms', 'last_commit_ms', 'gc_later_from_ms', 'gc_later_until_ms']);
 
 const instant = (ms) => `${new Date(Number(ms)).toISOString().replace('T', ' ').slice(0, 19)} UTC`;
 
