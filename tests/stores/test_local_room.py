@@ -12,7 +12,7 @@ import pytest
 from virke.core.effects import Generation, Record, Swapped
 from virke.stores.base import Store
 from virke.stores.local.kv import KV_FILE
-from virke.stores.local.room import FIRST_PAGE, FURTHER_PAGE, pages_for, zeros
+from virke.stores.local.room import FIRST_PAGE, FURTHER_PAGE, filler_bytes, pages_for
 from virke.stores.local.store import local_store
 
 KEY: Final = "root/shop/main"
@@ -48,6 +48,38 @@ def test_a_change_at_both_ends_writes_two_pages_or_three(tmp_path: Path) -> None
     assert store.register.read(KEY) == Record(bytes([8]) * 1000 + MIDDLE + tail, generation)
 
 
+def test_a_root_that_becomes_shorter_leaves_the_end_of_its_row_as_it_was(tmp_path: Path) -> None:
+    """Its commits went into a segment: one page is written then, and those of the next commits as ever."""
+    store = local_store(tmp_path)
+    generation, written = swapped(store, b"0", None), list[int]()
+    for number in range(72):
+        before = frames(tmp_path) if number else 0
+        head, commits = bytes([number]) * 1700, [bytes([one]) * 1300 for one in range(number // 36, number % 36)]
+        generation = swapped(store, head + b"".join(commits), generation)
+        written.append(frames(tmp_path) - before)
+        assert store.register.read(KEY) == Record(head + b"".join(commits), generation)
+    assert written[36] == 1
+    assert max(written[37:]) <= 3
+
+
+@pytest.mark.parametrize("rest", [None, b"", b"x", b"\0" * 100_000])
+def test_a_filler_that_is_not_as_long_as_known_is_of_no_account(tmp_path: Path, rest: bytes | None) -> None:
+    """Another process, of an earlier release perhaps, wrote the row, and we knew another length of it."""
+    store = local_store(tmp_path)
+    generation = swapped(store, b"0", None)
+    for data in (b"a" * 30_000, b"b" * 31_000):
+        generation = swapped(store, data, generation)
+    with closing(sqlite3.connect(tmp_path / KV_FILE)) as other:
+        other.execute("UPDATE register SET data = ?, filler = ?", (b"theirs", rest))
+        other.commit()
+        for data in (b"c" * 32_000, b"d" * 2_000, b"e" * 33_000):
+            generation = swapped(store, data, generation)
+            assert store.register.read(KEY) == Record(data, generation)
+            [[kind, length]] = other.execute("SELECT typeof(filler), length(filler) FROM register").fetchall()
+            assert kind == "blob"
+            assert len(data) + length == pytest.approx(FIRST_PAGE + 15 * FURTHER_PAGE, abs=60)
+
+
 @pytest.mark.parametrize("length", [0, 1, 50, 5_000, 8_180, 8_190, 50_000, 300_000])
 def test_what_is_read_is_what_was_written_at_every_length(tmp_path: Path, length: int) -> None:
     """Longer, then shorter, then as long again."""
@@ -67,7 +99,7 @@ def test_rows_are_as_long_as_said(tmp_path: Path) -> None:
         connection.execute("INSERT INTO register VALUES (?, ?, x'', x'')", (KEY, "0" * 32))
         for length in [*range(3_900, 4_100, 7), *range(8_100, 8_300, 7), *range(30_000, 66_000, 977)]:
             pages = pages_for(KEY, length, None)
-            filler = zeros(KEY, length, pages)
+            filler = filler_bytes(KEY, length, pages)
             connection.execute("UPDATE register SET data = zeroblob(?), filler = zeroblob(?)", (length, filler))
             [[payload]] = connection.execute("SELECT sum(payload) FROM dbstat WHERE name = 'register'").fetchall()
             assert payload == FIRST_PAGE + pages * FURTHER_PAGE

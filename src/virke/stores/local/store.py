@@ -49,7 +49,7 @@ from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, b
 from virke.stores.local.files import FileBlobs, System, make_directory, unavailable
 from virke.stores.local.kv import Connect, KvFile, connect_sqlite
 from virke.stores.local.line import FileLine
-from virke.stores.local.room import pages_for, zeros
+from virke.stores.local.room import filler_bytes, pages_for
 from virke.stores.local.stamps import stamp_of
 
 KV_BYTES_MAX: Final = 1 << 20
@@ -57,6 +57,12 @@ OBJECT_BYTES_MAX: Final = 16 << 20
 PAGES_KNOWN_MAX: Final = 1024
 _AFTER_EVERY_KEY: Final = "\x7f"
 _LENGTH_MAX: Final = (1 << 31) - 1  # SQLite's substr() reads 32 bits
+_UPDATE: Final = """UPDATE register SET generation = ?, data = ?,
+    filler = CASE WHEN length({end}) >= ? THEN substr({end}, 1 + length({end}) - ?) ELSE zeroblob(?) END
+    WHERE key = ? AND generation = ?"""
+_INTO_FILLER: Final = _UPDATE.format(end="filler")
+_INTO_ROW: Final = _UPDATE.format(end="CAST(data || filler AS BLOB)")
+"""What becomes longer leaves less of the filler; what becomes shorter leaves its own last bytes in it (`room`, rule 1)."""
 _SYSTEM: Final = System()
 
 
@@ -67,6 +73,8 @@ class LocalRegister:
         self._kv = kv
         self._pages: dict[str, int] = {}
         """How many further pages the rows have that were changed here last."""
+        self._fillers: dict[str, int] = {}
+        """How many bytes their fillers have."""
 
     @property
     def consistency(self) -> Consistency:
@@ -102,14 +110,14 @@ class LocalRegister:
             changed = self._kv.change(insert, (key, generation, bytes(data)), key=key, generation=generation, make=True)
         else:
             pages = pages_for(key, len(data), self._pages.get(key))
-            update = (
-                "UPDATE register SET generation = ?, data = ?, filler = zeroblob(?) WHERE key = ? AND generation = ?"
-            )
-            values = (generation, bytes(data), zeros(key, len(data), pages), key, base)
+            length = filler_bytes(key, len(data), pages)
+            update = _INTO_FILLER if length <= self._fillers.get(key, 0) else _INTO_ROW
+            values = (generation, bytes(data), length, length, length, key, base)
             changed = self._kv.change(update, values, key=key, generation=generation)
             if len(self._pages) >= PAGES_KNOWN_MAX:
                 self._pages.clear()
-            self._pages[key] = pages
+                self._fillers.clear()
+            self._pages[key], self._fillers[key] = pages, length
         return _outcome(changed, generation)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
