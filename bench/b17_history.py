@@ -1,6 +1,6 @@
 """What a commit of one row adds to what is stored: the commit itself, and the merges that its history keeps beside it (B17).
 
-Counts bytes in memory, the same in every run; what `status` says a day costs is made of these.
+Counts bytes in memory, the same in every run but for a byte or two; what `status` says a day costs is made of these.
 """
 
 from __future__ import annotations
