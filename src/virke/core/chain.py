@@ -3,8 +3,8 @@
 Pure: generators of effects. Knows the segment format; keeps nothing between two steps but what the store has. What one
 step does is in `chain_step`.
 
-The merged segment is a **chain** of links, one for each step: link `k` is its part `k`. Behind its frames a link has
-their entries (in the KV tier, whose objects come whole), the index of all frames so far, and the place where the next step goes on; the index of the last link is that of the segment.
+The merged segment is a **chain** of links, one for each step: link `k` is its part `k`. Behind its frames a link of a
+long chain has their entries (in the KV tier, whose objects come whole); it has the index of all frames so far, and the place where the next step goes on; the index of the last link is that of the segment.
 Byte layout: docs/format.md.
 
 1. A chain has one identity that follows from the root alone: from the segments that are merged, the watermark and the pins.

@@ -40,6 +40,8 @@ _STRIDED_TIMES: Final = 4
 """So many times as much as to inflate costs adding up differences, too."""
 _SORTED_GROUPS: Final = 3
 """At least so many has a segment whose hot pages are behind the others (core/hot, and here)."""
+_INSIDE_BYTES: Final = 6 << 10
+"""While an index is no longer than this, entries are in it: to see that a page is not in the segment then takes no other part."""
 _NOWHERE: Final = (1 << 16, 0)
 """Behind all parts."""
 Winner = tuple[PageNo, int, Frame, int]
@@ -139,10 +141,10 @@ class _Step:
         self.place = replace(self.place, stored_bytes=self._before.place.stored_bytes + len(self.buffer))
 
     def _listed(self, frames: list[Frame]) -> Iterator[Listed]:
-        """The blocks of frames of this link; in the KV tier, whose objects come whole, their entries go behind the frames."""
+        """The blocks of frames of this link; the entries of a long chain go behind the frames in the KV tier, whose objects come whole."""
         for at in range(0, len(frames), FRAMES_MAX):
             block, entries = encode_entries(frames[at : at + FRAMES_MAX])
-            if self._chain.tier is Tier.KV:
+            if self._chain.tier is Tier.KV and self._before.index_bytes > _INSIDE_BYTES:
                 yield Listed(block, Place(self._before.links, len(self.buffer), len(entries)))
                 self.buffer += entries
             else:
