@@ -18,10 +18,10 @@ a commit encodes only what it adds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from virke.core.effects import Generation, Tier
 from virke.core.extensions import Extension, read_extensions, write_extensions
@@ -61,6 +61,9 @@ RING_LENGTH: Final = 64
 ANSWERS_MAX: Final = 4096
 JOURNALS_MAX: Final = 256
 SETTING_BYTES_MAX: Final = 4096
+_ENTRY_BYTES: Final = ID_BYTES + 1
+"""Of an entry of the ring without answers."""
+K = TypeVar("K", Ref, "Inline")
 NO_ENTRY: Final = bytes(ID_BYTES)
 """In the place of a journal entry's id in marks that were read from format 1."""
 FIRST_EPOCH: Final = Epoch(1)
@@ -372,10 +375,18 @@ def _read_first(source: Reader, form: int) -> Root:
             Version(source.varint()),
             Version(source.varint()),
         ),
-        segments=tuple(read_ref(source) for _ in range(source.count(50))),
-        inline=tuple(_read_inline(source) for _ in range(source.count(40))),
+        segments=tuple(_keeping(source, read_ref) for _ in range(source.count(50))),
+        inline=tuple(_keeping(source, _read_inline) for _ in range(source.count(40))),
         birth_epoch=Epoch(min(epoch, 1)),
     )
+
+
+def _keeping(source: Reader, read: Callable[[Reader], K]) -> K:
+    """What `read` takes; its bytes are kept for the next root, which most often has the same."""
+    left = source.left
+    found = read(source)
+    found.__dict__["encoded"] = source.since(left)
+    return found
 
 
 def _write_second(out: Writer, root: Root) -> None:
@@ -429,7 +440,7 @@ def _read_settings(source: Reader, defaults: Mapping[str, str]) -> Settings:
 
 def _write_ring(out: Writer, root: Root) -> None:
     out.varint(len(root.ring))
-    out.raw(b"".join([entry.encoded for entry in root.ring]))
+    out.raw(b"".join([entry.encoded if entry.answers else entry.commit_id + b"\0" for entry in root.ring]))
     out.varint(len(root.journals))
     for mark in root.journals:
         out.raw(mark.journal_id)
@@ -439,7 +450,16 @@ def _write_ring(out: Writer, root: Root) -> None:
 
 
 def _read_ring(source: Reader) -> Iterator[RingEntry]:
-    for _ in range(source.count(ID_BYTES + 1)):
+    count = source.count(_ENTRY_BYTES)
+    data = source.peek(count * _ENTRY_BYTES)
+    if (
+        not any(data[ID_BYTES::_ENTRY_BYTES]) and len(data) == count * _ENTRY_BYTES
+    ):  # none gave an answer, as most often
+        source.skip(len(data))
+        for at in range(0, len(data), _ENTRY_BYTES):
+            yield RingEntry(CommitId(data[at : at + ID_BYTES]))
+        return
+    for _ in range(count):
         commit_id = CommitId(source.raw(ID_BYTES))
         answers = tuple(Answer(source.raw(ID_BYTES), source.varint()) for _ in range(source.varint(ANSWERS_MAX)))
         yield RingEntry(commit_id, answers)

@@ -17,6 +17,7 @@ commit (`Head`) and the pages that commit, or a merge up to it, brought.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -176,6 +177,10 @@ def read_ref(source: Reader) -> Ref:
     return ref
 
 
+_STATE: Final = struct.Struct(">IIQ")
+"""Page size, page count and checksum of a head."""
+
+
 def write_head(out: Writer, head: Head) -> None:
     """Append one head."""
     out.varint(head.version)
@@ -188,14 +193,9 @@ def write_head(out: Writer, head: Head) -> None:
 
 def read_head(source: Reader) -> Head:
     """Take one head."""
-    head = Head(
-        version=Version(source.varint()),
-        commit_id=CommitId(source.raw(ID_BYTES)),
-        time_ms=source.varint(),
-        page_size=source.u32(),
-        page_count=PageCount(source.u32()),
-        checksum=source.u64(),
-    )
+    version, commit_id, time_ms = Version(source.varint()), CommitId(source.raw(ID_BYTES)), source.varint()
+    page_size, page_count, checksum = source.unpack(_STATE)
+    head = Head(version, commit_id, time_ms, page_size, PageCount(page_count), checksum)
     if head.page_size not in PAGE_SIZES:
         raise source.fail(f"page size {head.page_size}")
     return head

@@ -13,6 +13,7 @@ import struct
 import sys
 from array import array
 from itertools import accumulate
+from typing import Any
 
 from virke.core import codec
 from virke.core.codec import crc32
@@ -162,15 +163,18 @@ class Reader:
 
     def varint(self, most: int = (1 << 63) - 1) -> int:
         """A varint of at most `most`."""
+        data, at = self._data, self._at
         value = shift = 0
-        while True:
-            byte = self._data[self._take(1)]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-            shift += 7
-            if shift > 63:
-                raise self.fail("varint too long")
+        try:
+            while (byte := data[at]) > 0x7F:
+                value |= (byte & 0x7F) << shift
+                at, shift = at + 1, shift + 7
+                if shift > 63:
+                    raise self.fail("varint too long")
+        except IndexError:
+            raise self.fail("cut short") from None
+        self._at = at + 1
+        value |= byte << shift
         if value > most:
             raise self.fail(f"{value} is more than {most}")
         return value
@@ -183,6 +187,18 @@ class Reader:
         """Exactly `length` bytes."""
         at = self._take(length)
         return self._data[at : at + length]
+
+    def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
+        """Fields of fixed sizes."""
+        return form.unpack_from(self._data, self._take(form.size))
+
+    def peek(self, length: int) -> bytes:
+        """The next `length` bytes, or as many as there are; they are still to be read."""
+        return self._data[self._at : self._at + length]
+
+    def since(self, left: int) -> bytes:
+        """What was read since so many bytes were `left`."""
+        return self._data[len(self._data) - left : self._at]
 
     def skip(self, length: int) -> int:
         """Leave `length` bytes out; where they begin."""
