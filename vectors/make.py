@@ -19,6 +19,7 @@ from hashlib import sha256, shake_256
 from pathlib import Path
 
 from tests.core.described import Json, described, described_segment
+from virke.core import recent
 from virke.core.change import Change, next_root, plan_change
 from virke.core.effects import Tier
 from virke.core.extensions import Extension
@@ -167,6 +168,24 @@ def full_root() -> Root:
     return next_root(root, CommitId(noise("commit 12", 16)), change)
 
 
+def recent_root() -> Root:
+    """A root that carries copies of the indexes of its newer segments: one as it is, one made for a spill."""
+    root, made, version = new_root(), dict[recent.Key, recent.Copy](), 1
+    while len(root.segments) < 3:
+        version += 1
+        pages = range(1, 201) if version == 2 else (1, version % 5 + 2, 100)
+        data = {PageNo(page): noise(f"page {page} of {version}", 512) for page in pages}
+        after = head(version, 512, 200)
+        change = Change(data, 512, after.page_count, after.checksum, after.time_ms, recent_bytes=1 << 20)
+        plan = plan_change(root, after.commit_id, change)
+        root = plan.root
+        if plan.puts and len(root.segments) == 2:
+            ref = root.segments[-1]
+            index = plan.puts[-1].data[ref.index_offset : ref.index_offset + ref.index_length]
+            made[recent.key_of(ref)] = recent.Copy(recent.WHOLE, index)
+    return replace(root, extensions=recent.with_copies(root.extensions, root.segments, made))
+
+
 def tombstone() -> Tombstone:
     """What is left of a deleted branch."""
     return Tombstone(DATABASE, "golden", "dev", Epoch(3), Parent("main", Epoch(1)))
@@ -174,7 +193,7 @@ def tombstone() -> Tombstone:
 
 def vectors() -> Iterator[tuple[str, bytes]]:
     """Every file of the formats, by its folder and name."""
-    for name, root in (("root-new", new_root()), ("root-full", full_root())):
+    for name, root in (("root-new", new_root()), ("root-full", full_root()), ("root-recent", recent_root())):
         yield f"{ROOTS}/{name}.bin", encode_root(root)
         yield f"{ROOTS}/{name}.json", _json({"root": described(root)})
     yield f"{ROOTS}/tombstone.bin", encode_tombstone(tombstone())
@@ -212,7 +231,7 @@ def main() -> int:
         sums = "".join(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
         (folder / "SHA256SUMS").write_text(sums)
     print(f"would differ now (deflate may): {', '.join(changed) or 'none'}")
-    return 1 if any(not any(part in name for part in ("segment-", "full")) for name in changed) else 0
+    return 1 if any(not any(part in name for part in ("segment-", "full", "recent")) for name in changed) else 0
 
 
 if __name__ == "__main__":

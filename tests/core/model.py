@@ -68,6 +68,8 @@ class Model:
     now_ms: int = 1_000_000
     ids: int = 0
     whole: frozenset[Tier] = frozenset()
+    recent_bytes: int = 0
+    """How much of recent segments' indexes its roots carry."""
     part_bytes: dict[Tier, int] = field(default_factory=lambda: {Tier.KV: 1 << 20, Tier.OBJECT: 16 << 20})
 
     def commit_id(self) -> CommitId:
@@ -134,7 +136,17 @@ class Model:
         for number, data in after.items():
             checksum ^= page_hash(number, data)
         count, parts = PageCount(page_count), self.part_bytes
-        change = Change(pages, size, count, checksum, self.now_ms, tier=tier, part_bytes=parts, whole=self.whole)
+        change = Change(
+            pages,
+            size,
+            count,
+            checksum,
+            self.now_ms,
+            tier=tier,
+            part_bytes=parts,
+            whole=self.whole,
+            recent_bytes=self.recent_bytes,
+        )
         self.apply(plan_change(self.root, self.commit_id(), change))
         self.versions[self.root.head.version] = Expected(self.root.head, after)
 
@@ -157,7 +169,16 @@ class Model:
         indexes = tuple(read[ref] for ref in refs)
         job = Merge(self.root, run, indexes, self.commit_id(), tier or self.root.tier)
         ref = self.drive(merge(job, self.part_bytes, whole=self.whole))
-        plan = plan_merge(self.root, job, ref, commit_id=self.commit_id(), time_ms=self.now_ms)
+        index = self.objects[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length]
+        plan = plan_merge(
+            self.root,
+            job,
+            ref,
+            commit_id=self.commit_id(),
+            time_ms=self.now_ms,
+            index=index if self.recent_bytes else b"",
+            recent_bytes=self.recent_bytes,
+        )
         assert plan is not None
         self.apply(plan)
         self.moved()
@@ -197,8 +218,11 @@ class Model:
 
     def read(self, version: Version) -> Pages:
         """Every page of `version`, by way of the page map."""
-        head = self.versions[version].head
-        pages = PageMap(head, self.segments_at(version), self.root.inline)
+        return self.read_by(self.versions[version].head, self.segments_at(version))
+
+    def read_by(self, head: Head, segments: tuple[tuple[Ref, Index], ...]) -> Pages:
+        """Every page of the version of `head`, by these indexes."""
+        pages = PageMap(head, segments, self.root.inline)
         frames: dict[tuple[Inline | Ref, int, int], list[bytes]] = {}
         found: Pages = {}
         for number in range(1, head.page_count + 1):

@@ -49,6 +49,7 @@ STORED_SEGMENT: Final = "format-2/segment-stored"
 DEFLATED_SEGMENT: Final = "format-2/segment-deflated"
 NEW: Final = "format-2/root-new"
 FULL: Final = "format-2/root-full"
+RECENT: Final = "format-2/root-recent"
 PEAK_MAX: Final = 4 << 20
 LATER: Final = {"stale_if_down_ms": 0}
 """Settings that came after the golden files were written, at their defaults."""
@@ -99,7 +100,7 @@ def test_no_golden_file_changes(form: str) -> None:
     assert {name: sha256(data).hexdigest() for name, data in files.items()} == sums
 
 
-@pytest.mark.parametrize("name", [FULL, NEW])
+@pytest.mark.parametrize("name", [FULL, NEW, RECENT])
 def test_a_golden_root_reads_and_writes_the_same(name: str) -> None:
     """P10: the bytes mean what the JSON says, and that is written as the same bytes."""
     root = decode_root(vector(name), name)

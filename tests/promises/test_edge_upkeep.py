@@ -148,6 +148,38 @@ def test_p13_ten_thousand_inserts_stay_within_bounds() -> None:
         assert len(database.snapshot().root.segments) <= 5
 
 
+def test_b10_a_new_sandbox_reads_the_oldest_index_alone_however_many_inserts_there_were() -> None:
+    """The root says where the pages of newer segments are (decision 0050): a row takes two parts more at most."""
+    shared = created()
+    with make_rows(shared, 600) as node:
+        node.upkeep(None)
+    worst, most, rows = Worst(Counts(), Counts()), 0, 0
+    sandbox = Sandbox(shared)
+    for number in range(1_000):
+        with sandbox.request() as database:
+            database.execute(INSERT, (f"t{number}", 300))
+        tend(sandbox, worst)
+        if number % 50 == 49:
+            cold = Sandbox(shared)
+            with cold.request() as database:
+                root = database.snapshot().root
+                assert cold.counts.lookups <= 3  # the root when it is opened and when it is asked for, and one index
+                assert database.query("SELECT token FROM entry WHERE id = 300").rows == [("r300",)]
+            most, rows = max(most, len(root.segments)), max(rows, cold.counts.lookups)
+    assert most >= 4
+    assert rows <= 5
+    check(shared, 1_600)
+
+
+def make_rows(shared: Store, count: int) -> Database:
+    """A node on a database with so many rows."""
+    node = Database(shared, NAME)
+    with node.transaction() as transaction:
+        for number in range(1, count + 1):
+            transaction.execute(INSERT, (f"r{number}", 1_000))
+    return node
+
+
 def test_p13_a_database_that_grows_past_its_tier_is_moved_by_the_edge_alone() -> None:
     """Step by step, while it grows on; nobody who reads or writes waits for it, and every row is there at each moment."""
     shared = created()

@@ -114,9 +114,27 @@ def find(root: Root, name: CommitId, count: int, tier: Tier, *, copies: bool) ->
     return None
 
 
-def plan(root: Root, chain: Chain, ref: Ref, *, commit_id: CommitId, time_ms: int) -> Plan | None:
+def plan(
+    root: Root,
+    chain: Chain,
+    ref: Ref,
+    *,
+    commit_id: CommitId,
+    time_ms: int,
+    index: bytes = b"",
+    recent_bytes: int | None = None,
+) -> Plan | None:
     """The commit that puts `ref` in the place of what was merged; None if that may not be done any more (rule 4)."""
-    return plan_merge(root, chain.job(), ref, commit_id=commit_id, time_ms=time_ms, begun_at=chain.begun_at)
+    return plan_merge(
+        root,
+        chain.job(),
+        ref,
+        commit_id=commit_id,
+        time_ms=time_ms,
+        begun_at=chain.begun_at,
+        index=index,
+        recent_bytes=recent_bytes,
+    )
 
 
 # Links
@@ -146,6 +164,8 @@ class Link:
     """The segment, once it is whole."""
     identity: Identity | None = None
     """Of the chain that it is a link of; None before the first."""
+    index: bytes = b""
+    """The bytes of the index so far."""
 
 
 BEGIN: Final = Link(0, (), Place(COLD, 1, 0, {}, frozenset({1})))
@@ -169,7 +189,7 @@ def encode_link(chain: Chain, number: int, frames: bytes, *, groups: Listing, pl
     end = out.sealed()
     data = b"".join((frames, index, end, len(end).to_bytes(_LENGTH_BYTES, "big")))
     stored, offset, length = place.stored_bytes + len(index), len(frames), len(index)
-    return data, _link(chain, _ref(chain, number, stored, (offset, length, crc32(index))), groups, place)
+    return data, _link(chain, _ref(chain, number, stored, (offset, length, crc32(index))), groups, place, index=index)
 
 
 def decode_link(chain: Chain, number: int, data: bytes) -> Link:
@@ -185,10 +205,12 @@ def decode_link(chain: Chain, number: int, data: bytes) -> Link:
     schema = frozenset(source.varint() for _ in range(source.count(1)))
     source.done()
     ref = _ref(chain, number, stored, (offset, index_length, crc))
-    index = whole_index(data[offset : offset + index_length], ref)
+    encoded = data[offset : offset + index_length]
+    index = whole_index(encoded, ref)
     if phase > DONE or index.inputs != chain.inputs:
         raise Corrupt(f"{what}: a link of another merge")
-    return _link(chain, ref, index.listing(), Place(phase, next_page, stored - index_length, hot, schema))
+    place = Place(phase, next_page, stored - index_length, hot, schema)
+    return _link(chain, ref, index.listing(), place, index=encoded)
 
 
 def _ref(chain: Chain, number: int, stored_bytes: int, index: tuple[int, int, int]) -> Ref:
@@ -209,8 +231,9 @@ def _ref(chain: Chain, number: int, stored_bytes: int, index: tuple[int, int, in
     )
 
 
-def _link(chain: Chain, ref: Ref, groups: Listing, place: Place) -> Link:
-    return Link(ref.parts, groups, place, ref.index_length, ref if place.phase == DONE else None, chain.identity)
+def _link(chain: Chain, ref: Ref, groups: Listing, place: Place, *, index: bytes) -> Link:
+    made = ref if place.phase == DONE else None
+    return Link(ref.parts, groups, place, ref.index_length, made, chain.identity, index)
 
 
 def read_link(chain: Chain, number: int) -> Generator[Effect, Outcome, Link | None]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from virke.core import hot as hot_pages
+from virke.core import recent
 from virke.core.commit import Plan
 from virke.core.effects import PutNew, Tier
 from virke.core.extensions import with_restore
@@ -72,6 +73,8 @@ class Change:
     """The tiers whose stores have no ranges (`SegmentWriter`)."""
     restores: Version | None = None
     """The version that these pages bring back: a new epoch begins."""
+    recent_bytes: int = 0
+    """How much of recent segments' indexes the root carries (core/recent)."""
 
 
 def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
@@ -144,11 +147,16 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
         return Plan(_next(root, head, change, segments=root.segments, inline=(*root.inline, inline)))
     left: tuple[Inline, ...] = ()
     if size <= INLINE_COMMIT_MAX:
-        puts, ref = _segment(root, commit_id, root.inline, change)
-        left = (inline,)
+        spilled, left = root.inline, (inline,)
     else:
-        puts, ref = _segment(root, commit_id, (*root.inline, inline), change)
-    return Plan(_next(root, head, change, segments=(*root.segments, ref), inline=left), puts)
+        spilled = (*root.inline, inline)
+    frames: list[Frame] = []
+    puts, ref = _segment(root, commit_id, spilled, change, frames=frames)
+    segments = (*root.segments, ref)
+    if change.recent_bytes:
+        made = {recent.key_of(ref): recent.newest_of(frames)}
+        root = replace(root, extensions=recent.with_copies(root.extensions, segments, made, change.recent_bytes))
+    return Plan(_next(root, head, change, segments=segments, inline=left), puts)
 
 
 def may_go_on(base: Root, now: Root) -> bool:
@@ -179,22 +187,32 @@ def identity_of(root: Root, commit_id: CommitId, ordinal: int = 0) -> Identity:
     return Identity(root.database_id, root.branch, root.epoch, Version(root.head.version + 1), commit_id, ordinal)
 
 
-def copy_inline(writer: SegmentWriter, commits: Iterable[Inline]) -> Iterator[tuple[str, bytes]]:
-    """Add inline commits to a segment, a group each, frames as they are."""
+def copy_inline(
+    writer: SegmentWriter, commits: Iterable[Inline], frames: list[Frame] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """Add inline commits to a segment, a group each, frames as they are; to `frames` goes where they are there."""
     for commit in commits:
         for frame in commit.frames:
             yield from writer.copy(frame, commit.data[frame.offset : frame.offset + frame.length])
+            if frames is not None and writer.last is not None:
+                frames.append(writer.last)
         writer.end_group(commit.head)
 
 
 def _segment(
-    root: Root, commit_id: CommitId, commits: tuple[Inline, ...], change: Change, *, state: Head | None = None
+    root: Root,
+    commit_id: CommitId,
+    commits: tuple[Inline, ...],
+    change: Change,
+    *,
+    state: Head | None = None,
+    frames: list[Frame] | None = None,
 ) -> tuple[tuple[PutNew, ...], Ref]:
     """A segment of `commits`; with `state`, of the changed pages as well, the hot ones last."""
     tier = change.tier or root.tier
     most, is_whole = change.part_bytes[tier], tier in change.whole
     writer = SegmentWriter(identity_of(root, commit_id), tier, most, is_whole=is_whole)
-    parts = list(copy_inline(writer, commits))
+    parts = list(copy_inline(writer, commits, frames))
     if state:
         hot = hot_pages.HotPages(len(change.pages))
         parts += writer.pages(state.page_size, hot.cold(sorted(change.pages.items())))

@@ -18,7 +18,9 @@ from virke.errors import Corrupt
 RESTORES: Final = 1
 """The versions that brought an earlier one back, and which."""
 RESTORES_MAX: Final = 32
-KNOWN: Final = frozenset({RESTORES})
+RECENT: Final = 2
+"""Copies of recent segments' indexes (core/recent)."""
+KNOWN: Final = frozenset({RESTORES, RECENT})
 _CRITICAL: Final = 1
 _INHERITED: Final = 2
 

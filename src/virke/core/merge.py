@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from virke.core import recent
 from virke.core.change import PART_BYTES, identity_of, next_root, untouched
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Delete, Effect, Outcome, Tier
@@ -157,11 +158,20 @@ def _write(job: Merge, upload: Upload, writer: SegmentWriter) -> Generator[Effec
 
 
 def plan_merge(
-    root: Root, job: Merge, ref: Ref, *, commit_id: CommitId, time_ms: int, begun_at: Version | None = None
+    root: Root,
+    job: Merge,
+    ref: Ref,
+    *,
+    commit_id: CommitId,
+    time_ms: int,
+    begun_at: Version | None = None,
+    index: bytes = b"",
+    recent_bytes: int | None = None,
 ) -> Plan | None:
     """The commit that puts `ref` in the place of its inputs on `root`; None if that may not be done any more.
 
-    `begun_at` is the version above which `ref` counts as made, if not that of the job's root.
+    `begun_at` is the version above which `ref` counts as made, if not that of the job's root. `index`: its bytes, of which the root
+    carries a copy if there is room in `recent_bytes`, and a segment that is older.
     """
     inputs, begun_at = job.inputs, job.root.head.version if begun_at is None else begun_at
     if root.horizon.watermark > begun_at or root.epoch != job.root.epoch:
@@ -174,8 +184,9 @@ def plan_merge(
     else:
         return None
     segments = (*root.segments[:start], ref, *root.segments[start + len(inputs) :])
-    new = replace(next_root(root, commit_id, untouched(root, time_ms)), segments=segments)
-    return Plan(new)
+    made = {recent.key_of(ref): recent.Copy(recent.WHOLE, index)} if index and start else {}
+    extensions = recent.with_copies(root.extensions, segments, made, recent_bytes)
+    return Plan(replace(next_root(root, commit_id, untouched(root, time_ms)), segments=segments, extensions=extensions))
 
 
 def uploaded(ref: Ref) -> Delete:

@@ -62,6 +62,8 @@ class SegmentWriter:
         self._of_part: list[tuple[list[Listed], int]] = []
         """Where the blocks are listed whose frames are in the part in progress."""
         self._frames: list[Frame] = []
+        self.last: Frame | None = None
+        """The frame that was added last, where it is."""
         self._is_hot = False
         self._room = 0
         """What the entries of the part in progress take at most."""
@@ -164,6 +166,7 @@ class SegmentWriter:
         self._buffer += data
         self._room += room
         self._frames.append(frame)
+        self.last = frame
         if len(self._frames) == FRAMES_MAX:
             self._end_block()
 

@@ -36,6 +36,8 @@ LIMITS: Final = Limits(
     written_bytes=3 * MIB,
     # A cold request reads the index of each, and has 24 requests to object storage; upkeep in steps keeps about 6.
     segments_max=16,
+    # A quarter of a root, about. A spill takes 600 bytes of it, a merge about four for each of its pages; what has no room is read.
+    recent_bytes=12 << 10,
     # One for the hints of what is in progress, one for its last link, one for the root, and parts of two segments.
     step_lookups=8,
     # Of both together, half of each (`chain_step.Bounds`): as much as fits into 15 million wasm instructions, of which roots,

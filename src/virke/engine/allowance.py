@@ -48,6 +48,8 @@ class Limits:
     """The pages that one transaction changes."""
     segments_max: int
     """A write that would add one more waits for upkeep: who opens the database reads the index of each."""
+    recent_bytes: int
+    """How much of recent segments' indexes a root carries, for who knows nothing yet (core/recent)."""
     step_lookups: int
     """What one step of upkeep may read, be it of the KV store or of object storage."""
     step_decoded_bytes: int

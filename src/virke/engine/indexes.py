@@ -1,12 +1,13 @@
 """The indexes of the segments that a database's roots name, and the pieces of segments that were read along with them.
 
-Knows segments, frames and the driver; knows no root and no page.
+Knows segments, frames and the driver; of roots it knows the copies that they carry, and no page.
 
 1. The indexes that are missing are read in one round.
 2. What is before an index, and every part of a store without ranges, is kept as it came, in one piece; a frame is cut
    out of it when a page of it is asked for.
 3. Only indexes in the object tier may be summed up late (core/index, rule 5): those of the KV tier are copied when a database is
    promoted, with a new sum.
+4. A copy in a root (core/recent) is for the newest version alone: what asks for an index is given the segment's own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from virke.core.effects import Absent, Tier
 from virke.core.finding import with_tables
 from virke.core.index import Index, Stub, decode_index
 from virke.core.reading import read
+from virke.core.recent import indexes_in
+from virke.core.root import Root
 from virke.core.segment import Frame, Ref
 from virke.engine.driver import Driver
 from virke.engine.frames import FrameCache
@@ -43,6 +46,8 @@ class Indexes:
         self._whole = whole
         self._known: dict[Ref, Index] = {}
         self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
+        self._copied: dict[Ref, Index] = {}
+        self._newest: tuple[tuple[Ref, ...], Pairs] = ((), ())
 
     def learn(self, ref: Ref, objects: Mapping[str, bytes]) -> Index:
         """The index of a segment that this process stored, with all entries; from now on it is known."""
@@ -58,7 +63,23 @@ class Indexes:
 
     def forget(self) -> None:
         """Know none any more: they are read again."""
-        self._known, self._paired = {}, ((), ())
+        self._known, self._copied = {}, {}
+        self._paired = self._newest = ((), ())
+
+    def newest(self, root: Root) -> Pairs:
+        """Its segments, and what finds the pages of its newest version: indexes that are known, copies that it carries, or what is read."""
+        refs = root.segments
+        if refs is self._newest[0]:
+            return self._newest[1]
+        found = {ref: index for ref in refs if (index := self._known.get(ref) or self._copied.get(ref))}
+        missing = tuple(ref for ref in refs if ref not in found)
+        made = indexes_in(root.extensions, missing, root.head) if missing else {}
+        self._copied = {**{ref: index for ref, index in self._copied.items() if ref in found}, **made}
+        found |= made
+        if len(found) < len(refs):
+            found |= self.of(tuple(ref for ref in missing if ref not in made))
+        self._newest = refs, tuple((ref, found[ref]) for ref in refs)
+        return self._newest[1]
 
     def of(self, refs: tuple[Ref, ...]) -> Pairs:
         """Segments and their indexes; those that are not known yet are read, in one round for each tier."""

@@ -141,13 +141,13 @@ class Stepping:
         run = merge.alike(root.segments, begun[-1].run.stop)
         return Chain(root, chains.run_for(root.segments, run), Tier.KV) if run else begun[-1]
 
-    def _made(self, root: Root) -> tuple[Chain, Ref] | None:
+    def _made(self, root: Root) -> tuple[Chain, Ref, bytes] | None:
         """What this process has merged to its end, if `root` may still name it."""
         link, count = self._link, self._inputs
         if link.ref is None or link.identity is None:
             return None
         chain = chains.find(root, link.identity.commit_id, count, link.ref.tier, copies=False)
-        return None if chain is None else (chain, link.ref)
+        return None if chain is None else (chain, link.ref, link.index)
 
     # Hints
 
@@ -190,7 +190,7 @@ class Stepping:
         if link is None:
             return False
         if link.ref is not None:
-            return self._name(chain, link.ref)
+            return self._name(chain, link.ref, link.index)
         indexes = self._volume.indexes(chain.inputs)
         try:
             known, bounds = partial(self._piece, chain), self._bounds(chain, allowance)
@@ -233,14 +233,22 @@ class Stepping:
         if ref is None:
             self._note(chain, parts)
             return True
-        return self._name(chain, ref)
+        return self._name(chain, ref, index.renamed(chain.identity, chain.inputs))
 
-    def _name(self, chain: Chain, ref: Ref) -> bool:
-        """Let the root name what was made; False if other commits made that impossible. Nothing is deleted then."""
+    def _name(self, chain: Chain, ref: Ref, index: bytes) -> bool:
+        """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then."""
         environment = self._volume.environment
 
         def plan(now: Root) -> Plan | None:
-            return chains.plan(now, chain, ref, commit_id=environment.commit_id(), time_ms=environment.now_ms())
+            return chains.plan(
+                now,
+                chain,
+                ref,
+                commit_id=environment.commit_id(),
+                time_ms=environment.now_ms(),
+                index=index,
+                recent_bytes=self._volume.recent_bytes,
+            )
 
         self._link = BEGIN
         return isinstance(self._committing.commit_newest(plan), Committed)

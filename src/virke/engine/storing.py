@@ -165,4 +165,5 @@ def change_of(dirty: Dirty, volume: Volume, marks: tuple[JournalMark, ...] = (),
         rest_ms=rest_ms,
         part_bytes=volume.part_bytes,
         whole=volume.whole,
+        recent_bytes=volume.recent_bytes,
     )

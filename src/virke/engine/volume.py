@@ -65,6 +65,8 @@ class Volume:
         self.whole = frozenset(tier for tier, blobs in branch.store.blobs.items() if not blobs.has_ranges)
         """The tiers whose stores have no ranges: their parts move as a whole."""
         allowance = branch.environment.allowance
+        self.recent_bytes = allowance.limits.recent_bytes if allowance else 0
+        """How much of recent segments' indexes its roots carry, and whether they are asked."""
         left = allowance.left_in if allowance else unbounded
         self._parts = WholeParts(branch.driver, memory.frames, self.owner, self.whole, left=left)
         self._locating = Locating(branch.driver, self._parts, self._is_gone)
@@ -95,7 +97,7 @@ class Volume:
         if current is not None and current.root is root:
             return current
         try:
-            pairs = self._indexes.of(root.segments)
+            pairs = self._indexes.newest(root) if self.recent_bytes else self._indexes.of(root.segments)
         except Corrupt as error:
             if self.branch.refresh().root.head.version > root.head.version:
                 raise gone() from error

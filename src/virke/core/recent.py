@@ -1,0 +1,191 @@
+"""Copies of recent segments' indexes, carried by the root: a reader that knows nothing finds their pages without reading them.
+
+Pure. Byte layout: docs/format.md (an extension of the root). Knows references and indexes; decides nothing about a root.
+
+1. A copy says what the segment's own index says, and nothing else; a reader that has none, or can't read it, reads the index.
+2. It is of one segment for ever: of the id, the ordinal and the checksum of the index in its reference. So one that a writer left in a root
+   whose segments are others means nothing there.
+3. `WHOLE` is the index as it is, held against the reference's checksum. `NEWEST` is made for a spill, whose index has a group for each
+   commit: its frames, oldest first, without those of which no page is the newest. It answers for the segment's newest version alone.
+4. All copies of a root together have at most so many bytes as the writer says; the newest segments come first.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from virke.core import codec
+from virke.core.blocks import Listed, ListedBlocks
+from virke.core.codec import crc32
+from virke.core.entries import Block, Found
+from virke.core.extensions import RECENT, Extension
+from virke.core.ids import ID_BYTES, PageNo
+from virke.core.index import Index, Stub, decode_index
+from virke.core.segment import FRAME_PAGES_MAX, FRAME_RAW_MAX, Frame, Head, Ref
+from virke.core.wire import Reader, Writer, numbers
+from virke.errors import Corrupt
+
+RAW_MAX: Final = 1 << 20
+WHOLE, NEWEST = range(2)
+_FRAME_BYTES: Final = struct.calcsize(">HHIIIB")
+_CRC: Final = struct.Struct(">I")
+assert _FRAME_BYTES == 17
+Key = tuple[bytes, int, int]
+
+
+class Copy(NamedTuple):
+    """What a root carries of one segment's index."""
+
+    kind: int
+    data: bytes
+
+
+def key_of(ref: Ref) -> Key:
+    """Of which segment a copy is (rule 2)."""
+    return ref.identity.commit_id, ref.identity.ordinal, ref.index_crc
+
+
+def newest_of(frames: Sequence[Frame]) -> Copy:
+    """The copy for a spill of those frames, in the order of their commits."""
+    left, kept = set[PageNo](), list[Frame]()
+    for frame in reversed(frames):
+        if not left.issuperset(frame.pages):
+            left.update(frame.pages)
+            kept.append(frame)
+    kept.reverse()
+    count = len(kept)
+    raw = b"".join(
+        (
+            struct.pack(f">{count}H", *(len(frame.pages) for frame in kept)),
+            struct.pack(f">{count}H", *(frame.part for frame in kept)),
+            struct.pack(f">{count}I", *(frame.offset for frame in kept)),
+            struct.pack(f">{count}I", *(frame.length for frame in kept)),
+            struct.pack(f">{count}I", *(frame.crc for frame in kept)),
+            bytes(frame.codec for frame in kept),
+            *(struct.pack(f">{len(frame.pages)}I", *frame.pages) for frame in kept),
+        )
+    )
+    kind, data = codec.encode(raw)
+    out = Writer()
+    out.varint(count)
+    out.u8(kind)
+    out.varint(len(raw))
+    out.u32(crc32(data))
+    out.blob(data)
+    return Copy(NEWEST, out.bytes())
+
+
+def copies_in(extensions: tuple[Extension, ...]) -> dict[Key, Copy]:
+    """The copies that a root carries; none where they are of a later Virke."""
+    data = next((each.data for each in extensions if each.type_number == RECENT), b"")
+    source, found = Reader(data, "copies of indexes"), dict[Key, Copy]()
+    try:
+        while source.left:
+            key = source.raw(ID_BYTES), source.u8(), source.u32()
+            found[key] = Copy(source.u8(), source.blob(len(data)))
+    except Corrupt:
+        return {}
+    return found
+
+
+def with_copies(
+    extensions: tuple[Extension, ...], segments: Sequence[Ref], made: Mapping[Key, Copy], bytes_max: int | None = None
+) -> tuple[Extension, ...]:
+    """The same with copies for `segments` alone: those of before, and those that were `made`, within `bytes_max` (rule 4)."""
+    others = tuple(each for each in extensions if each.type_number != RECENT)
+    known = {**copies_in(extensions), **made}
+    kept, total = list[bytes](), 0
+    for ref in reversed(segments):
+        if (copy := known.get(key_of(ref))) is not None and (bytes_max is None or total + len(copy.data) <= bytes_max):
+            out = Writer()
+            out.raw(ref.identity.commit_id)
+            out.u8(ref.identity.ordinal)
+            out.u32(ref.index_crc)
+            out.u8(copy.kind)
+            out.blob(copy.data)
+            kept.append(out.bytes())
+            total += len(kept[-1])
+    if not kept:
+        return others
+    return tuple(sorted([*others, Extension(RECENT, b"".join(kept))], key=lambda each: each.type_number))
+
+
+def indexes_in(extensions: tuple[Extension, ...], segments: Sequence[Ref], head: Head) -> dict[Ref, Index]:
+    """What the copies say of `segments`, for a reader of the newest version, whose head is `head`."""
+    copies, found = copies_in(extensions), dict[Ref, Index]()
+    for ref in segments if copies else ():
+        copy = copies.get(key_of(ref))
+        try:
+            if copy is not None and (index := _index(copy, ref, head)) is not None:
+                found[ref] = index
+        except Corrupt:  # rule 1
+            continue
+    return found
+
+
+def _index(copy: Copy, ref: Ref, head: Head) -> Index | None:
+    if copy.kind == WHOLE:
+        index = decode_index(copy.data, ref)
+        return None if isinstance(index, Stub) else index
+    return _newest(copy.data, ref, head) if copy.kind == NEWEST else None
+
+
+def _newest(data: bytes, ref: Ref, head: Head) -> Index:
+    what = f"copy of the index of segment {ref.identity.part_key(0)}"
+    source = Reader(data, what)
+    count, kind, raw_bytes, crc = source.varint(RAW_MAX), source.u8(), source.varint(RAW_MAX), source.u32()
+    encoded = source.blob(len(data))
+    source.done()
+    if not count or not codec.can_hold(kind, len(encoded), raw_bytes):
+        raise Corrupt(f"{what}: it promises more than its bytes can hold")
+    raw = codec.decode(kind, encoded, crc=crc, raw_bytes=raw_bytes, what=what)
+    entries = _NewestFrames(raw, count, head.page_size, what)
+    first, last = entries.span
+    block = Block(first, last, count, 0, 0, codec.STORED, 0, 0)
+    state = Head(ref.hi, head.commit_id, ref.hi_time_ms, head.page_size, head.page_count, head.checksum)
+    return Index(ref, (), [state], [ListedBlocks([Listed(block, b"")])], rest=memoryview(b""), known={(0, 0): entries})
+
+
+class _NewestFrames:
+    """The frames of a spill, oldest first: the last one that has a page has its newest bytes."""
+
+    def __init__(self, raw: bytes, count: int, page_size: int, what: str) -> None:
+        if len(raw) < count * _FRAME_BYTES:
+            raise Corrupt(f"{what}: it is cut short")
+        counts = numbers(raw[: 2 * count], "H")
+        self._parts = numbers(raw[2 * count : 4 * count], "H")
+        self._offsets, self._lengths = numbers(raw[4 * count : 8 * count]), numbers(raw[8 * count : 12 * count])
+        self._crcs, self._codecs = raw[12 * count : 16 * count], raw[16 * count : 17 * count]
+        self._ends = array("I", accumulate(counts))
+        rest = raw[17 * count :]
+        most = min(FRAME_PAGES_MAX, max(1, FRAME_RAW_MAX // page_size))
+        if 0 in counts or max(counts) > most or len(rest) != 4 * self._ends[-1]:
+            raise Corrupt(f"{what}: impossible frame")
+        self._pages = numbers(rest)
+        self._backwards = self._pages[::-1]
+        self.span = PageNo(min(self._pages)), PageNo(max(self._pages))
+
+    def find(self, page: PageNo) -> Found | None:
+        """The newest frame that has `page`."""
+        try:
+            at = len(self._pages) - 1 - self._backwards.index(page)
+        except ValueError:
+            return None
+        number = bisect_right(self._ends, at)
+        return self._frame(number), at - (self._ends[number - 1] if number else 0)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return map(self._frame, range(len(self._ends)))
+
+    def _frame(self, number: int) -> Frame:
+        begin, end = self._ends[number - 1] if number else 0, self._ends[number]
+        [crc] = _CRC.unpack_from(self._crcs, _CRC.size * number)
+        pages = tuple(map(PageNo, self._pages[begin:end]))
+        return Frame(
+            pages, self._parts[number], self._offsets[number], self._lengths[number], crc, self._codecs[number]
+        )
