@@ -10,6 +10,7 @@ from typing import Final
 
 from bench.data import write_catalogue
 from tests.edge.serving import NAME, Edge, Said, kv_like
+from tests.engine.sandbox import Sandbox
 from virke.engine.catalog import make_database
 from virke.engine.database import Database
 from virke.engine.environment import Environment
@@ -47,6 +48,23 @@ def filled(megabytes: float, *, tier: str = "auto", store: Store | None = None) 
     return held, rows
 
 
+def grow(store: Store, first: int, last: int) -> None:
+    """Rows by a sandbox with the edge's limits, natively: after each a step of upkeep, and each 100th in a new one."""
+    sandbox = Sandbox(store, name=NAME)
+    for number in range(first, last + 1):
+        if number % 100 == 0:
+            sandbox = Sandbox(store, name=NAME)
+        with sandbox.request() as database:
+            database.execute(INSERT, row(number))
+            if database.upkeep_due:
+                database.serving.upkeep_step()
+
+
+def row(number: int) -> tuple[str, str, int]:
+    """About 400 bytes."""
+    return f"NEW-{number}", "a few words about it " * 18, number
+
+
 def cost(said: Said) -> Cost:
     """The figures of one answer."""
     assert said.status == 200, said.json
@@ -65,7 +83,7 @@ def selected(app: Edge, row: int, *, fresh: bool) -> Cost:
 
 def inserted(app: Edge, number: int, *, fresh: bool) -> Cost:
     """One new row of about 400 bytes."""
-    said = app.execute(INSERT, f"NEW-{number}", "a few words about it " * 18, number, fresh=fresh)
+    said = app.execute(INSERT, *row(number), fresh=fresh)
     app.host.settle()
     return cost(said)
 

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from tests.edge.serving import Edge, edge
-from tests.edge.sizes import KINDS, Cost, Costs, filled, inserted, measured
+from tests.edge.sizes import KINDS, Cost, Costs, filled, grow, inserted, measured
 
 CEILINGS: Final = {
     0.1: Costs(
@@ -53,6 +53,13 @@ CEILINGS: Final = {
     ),
 }
 EDGE_INSERTS: Final = 10_000
+GROWN: Final = Costs(  # whatever the last merge left, and with a spill: over what B10 wants
+    cold_select=Cost(24_000_000, 6, 7, 0, 500_000),
+    cold_insert=Cost(34_000_000, 7, 8, 2, 500_000),
+    warm_select=Cost(1_400_000, 0, 0, 0, 0),
+    warm_insert=Cost(27_000_000, 5, 4, 2, 120_000),
+)
+"""After any number of inserts by the edge alone: each segment's index was read before, so it had no end."""
 
 
 def check(found: Costs, most: Costs) -> None:
@@ -91,6 +98,21 @@ def insert_many(app: Edge, count: int) -> None:
 @pytest.mark.parametrize("megabytes", [0.1, 1.0, 17.0, 20.0])
 def test_no_request_costs_more_than_it_did(component: Path, megabytes: float) -> None:
     check(costs_of(component, megabytes), CEILINGS[megabytes])
+
+
+@pytest.mark.prove
+def test_inserts_by_the_edge_alone_leave_a_new_sandbox_within_bounds(component: Path) -> None:
+    """Decision 0050: the root says where recent pages are, however many segments wait for a merge."""
+    store, rows = filled(1.0)
+    done = 0
+    for count in (500, 1_500, 4_000):
+        grow(store, done + 1, count)
+        with edge(component, store, with_token=True, reuse=1000, fuel=True) as app:
+            found = measured(app, rows, first=count + 1)
+            assert app.host.traps == []
+        print(f"\n1 MB, {count:,} inserts by the edge alone\n{found}")
+        check(found, GROWN)
+        done = count + 20
 
 
 @pytest.mark.prove

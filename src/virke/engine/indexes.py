@@ -76,6 +76,8 @@ class Indexes:
         made = indexes_in(root.extensions, missing, root.head) if missing else {}
         self._copied = {**{ref: index for ref, index in self._copied.items() if ref in found}, **made}
         found |= made
+        if len(self._known) > 4 * len(refs) + 64:
+            self._known = {ref: index for ref, index in self._known.items() if ref in found}
         if len(found) < len(refs):
             found |= self.of(tuple(ref for ref in missing if ref not in made))
         self._newest = refs, tuple((ref, found[ref]) for ref in refs)
