@@ -165,9 +165,12 @@ def test_b10_a_new_sandbox_reads_the_oldest_index_alone_however_many_inserts_the
                 root = database.snapshot().root
                 assert cold.counts.lookups <= 3  # the root when it is opened and when it is asked for, and one index
                 assert database.query("SELECT token FROM entry WHERE id = 300").rows == [("r300",)]
-            most, rows = max(most, len(root.segments)), max(rows, cold.counts.lookups)
+                most, rows = max(most, len(root.segments)), max(rows, cold.counts.lookups)
+                database.close()
     assert most >= 4
     assert rows <= 5
+    with sandbox.request() as database:
+        database.close()
     check(shared, 1_600)
 
 
