@@ -17,9 +17,9 @@ from virke.stores.base import Range
 
 MEGABYTES: Final = 100
 TURNS: Final = 5
-LINES: Final = ((0, 0), (25, 0), (25, 100))
-"""Milliseconds a request takes on top, megabytes a second (0: as many as this machine moves)."""
-RATIO_MOST: Final = 1.3
+LINES: Final = ((0, 0, 6.5), (25, 0, 3.0), (25, 100, 1.2))
+"""Milliseconds a request takes on top, megabytes a second (0: as many as this machine moves), the most that a scan may take
+of a download: inflating and scanning is what a slow line hides, and a fast one does not."""
 _SCAN: Final = "SELECT count(*), sum(length(body)) FROM items NOT INDEXED"
 
 
@@ -49,7 +49,7 @@ def run() -> list[Figure]:
     with far.s3() as server:
         prefix = far.prefix()
         fill(server.url(prefix), MEGABYTES)
-        for delay_ms, mb_s in LINES:
+        for delay_ms, mb_s, most in LINES:
             with far.distant(server, delay_ms, mb_s) as place:
                 store = place.url(prefix)
                 size = download(store)
@@ -57,7 +57,7 @@ def run() -> list[Figure]:
             scans, downloads = (median(times) for times in zip(*turns, strict=True))
             what = f"cold scan of {MEGABYTES} MB, {delay_ms} ms a request" + (f", {mb_s} MB/s" if mb_s else "")
             figures += [
-                Figure("B5", f"{what}: time against a download", scans / downloads, "×", at_most=RATIO_MOST),
+                Figure("B5", f"{what}: time against a download", scans / downloads, "×", at_most=most),
                 Figure("B5", f"{what}: scanned", MEGABYTES / scans, "MB/s"),
                 Figure("B5", f"{what}: downloaded ({size / 1e6:.0f} MB encoded)", size / 1e6 / downloads, "MB/s"),
             ]
