@@ -42,7 +42,7 @@ COPIED: Final = (
     "README.md",
     "Makefile",
 )
-TIMEOUT: Final = 4.0
+TIMEOUT: Final = 2.0
 LEAST_S: Final = 60.0
 
 
