@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,8 @@ COPIED: Final = (
 )
 TIMEOUT: Final = 2.0
 LEAST_S: Final = 60.0
+MEMORY_BYTES: Final = 3 << 30
+"""A loop that a change made endless takes no more."""
 
 
 def files_of(named: Sequence[str]) -> list[str]:
@@ -58,6 +61,10 @@ def _below(begin: str) -> list[str]:
     path = ROOT / begin
     files = path.rglob("*.py") if path.is_dir() else [path]
     return [str(file.relative_to(ROOT)) for file in files]
+
+
+def _bound_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
 
 
 class Copy:
@@ -97,6 +104,7 @@ class Copy:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # so that what a test started ends with it
+            preexec_fn=_bound_memory,
         )
         try:
             return process.wait(timeout_s) == 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 
-from tests.mutants.__main__ import ROOT, SURVIVORS, chosen, files_of
+from tests.mutants.__main__ import ROOT, SURVIVORS, Copy, chosen, files_of
 from tests.mutants.sites import sites_of
 from tests.mutants.suites import SUITES, suites_for
 
@@ -75,3 +76,10 @@ def test_every_file_that_decides_about_writes_has_tests_that_are_there() -> None
     assert [path for path in files if not suites_for(path)] == []
     assert [test for tests in SUITES.values() for test in tests if not (ROOT / test).exists()] == []
     assert SURVIVORS.is_file()
+
+
+def test_a_change_that_takes_memory_without_end_is_stopped(tmp_path: Path) -> None:
+    copy = Copy(tmp_path)
+    copy.write("tests/mutants/test_greedy.py", "def test_greedy() -> None:\n    assert bytes(4 << 30)\n")
+    copy.write("tests/mutants/test_modest.py", "def test_modest() -> None:\n    assert bytes(1 << 20)\n")
+    assert [copy.passes([f"tests/mutants/test_{name}.py"], 60) for name in ("greedy", "modest")] == [False, True]
