@@ -89,6 +89,8 @@ class RingEntry:
     @cached_property
     def encoded(self) -> bytes:
         """Its bytes in a root."""
+        if not self.answers:
+            return self.commit_id + b"\0"
         out = Writer()
         out.raw(self.commit_id)
         out.varint(len(self.answers))
@@ -440,7 +442,7 @@ def _read_settings(source: Reader, defaults: Mapping[str, str]) -> Settings:
 
 def _write_ring(out: Writer, root: Root) -> None:
     out.varint(len(root.ring))
-    out.raw(b"".join([entry.encoded if entry.answers else entry.commit_id + b"\0" for entry in root.ring]))
+    out.raw(b"".join([entry.encoded for entry in root.ring]))
     out.varint(len(root.journals))
     for mark in root.journals:
         out.raw(mark.journal_id)
