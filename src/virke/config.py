@@ -19,13 +19,14 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from virke.errors import UsageError
 from virke.keys import CREDENTIALS, read_tables
+from virke.lazy_dataclasses import dataclass
 
 FILE_NAME: Final = "virke.toml"
 FILE_BYTES_MAX: Final = 1 << 20

@@ -9,10 +9,10 @@ Pure: knows the file's form, and no value's effect. docs/configuration.md has th
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.nearest import meant
 
 TARGETS: Final = ("fastly", "node", "store")

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from virke.errors import Invalid
+from virke.lazy_dataclasses import dataclass
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Final
 
@@ -31,6 +31,7 @@ from virke.api.schemas import (
 )
 from virke.api.table import OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
 from virke.engine.history import LIMIT_MOST
+from virke.lazy_dataclasses import dataclass
 
 VERSION: Final = "3.1.0"
 BINARY: Final = "application/octet-stream"

@@ -9,7 +9,6 @@ Knows programs and scopes; knows no HTTP and no server.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from virke.api.hrana.effects import check_foreign_keys
@@ -17,6 +16,7 @@ from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.core.collect import GRACE_MS
 from virke.engine.programs import Step
 from virke.engine.results import Request
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ Knows the bodies and queries of requests; knows no response and performs nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from virke.api import native
@@ -52,6 +52,7 @@ from virke.engine.history import LIMIT_MOST
 from virke.engine.results import mark_in
 from virke.engine.values import Json
 from virke.errors import Invalid
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.cli.caret import SOURCE
 from virke.engine.sqlite import ALONE
 from virke.errors import Denied, Invalid, SqlError, TimedOut, TooLarge
+from virke.lazy_dataclasses import dataclass
 from virke.migrations.tokens import TokenizedStatement, split
 
 if TYPE_CHECKING:

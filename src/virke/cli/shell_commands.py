@@ -11,7 +11,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,6 +21,7 @@ from virke.cli import render
 from virke.cli.shell_show import receipt_of
 from virke.cli.state import fit_for, printable
 from virke.errors import Denied, Invalid, NotFound, UsageError
+from virke.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from virke.cli.shell_session import ShellSession

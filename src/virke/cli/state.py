@@ -17,10 +17,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TextIO, TypeVar
 
 import click
+
+from virke.lazy_dataclasses import dataclass
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

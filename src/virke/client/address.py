@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from virke.config import TOKEN_VARIABLE, is_node
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 
 TIMEOUT_S: Final = 300.0
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")

@@ -17,12 +17,13 @@ Knows statuses, headers and errors; knows no socket, no clock and no SQL.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final, Protocol
 
 from virke.client.failures import error_of, is_of_node
 from virke.errors import OutcomeUnknown, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 TRIES: Final = 4
 FIRST_PAUSE_S: Final = 0.1

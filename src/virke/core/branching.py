@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Final
@@ -46,6 +46,7 @@ from virke.core.pins import Parent, Pin, PinKind, Tombstone, encode_tombstone, r
 from virke.core.placing import Beaten, Placed, Unproved, place, read_record
 from virke.core.root import Root, RootAt, check_place, decode_record, encode_root
 from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 ATTEMPTS: Final = 16
 _EPOCH = re.compile(r"[0-9a-f]{8}-")

@@ -24,7 +24,7 @@ Byte layout: docs/format.md.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Final
@@ -39,6 +39,7 @@ from virke.core.root import Root
 from virke.core.segment import Identity, Ref
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt, Unavailable
+from virke.lazy_dataclasses import dataclass
 
 INPUTS_MAX: Final = 4
 """Of one chain: a step reads a part of each, and what a page's newest bytes are takes looking at each commit that they hold."""

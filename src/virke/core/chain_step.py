@@ -10,7 +10,7 @@ Pure: a generator of effects. Knows chains (`chain`), frames and which pages are
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from virke.core.blocks import Listed, Place
@@ -25,6 +25,7 @@ from virke.core.index import Index, Listing
 from virke.core.merge import winners
 from virke.core.segment import Frame, check_frame, decode_frame, encode_frame, frame_pages
 from virke.errors import Corrupt, Unavailable
+from virke.lazy_dataclasses import dataclass
 
 _SPARE_BYTES: Final = 16 << 10
 """Of a part, for the index and the place of the next step, beyond what the index of the link before it takes."""

@@ -14,7 +14,7 @@ Pure. Knows roots, segments and sizes; knows no store but its largest part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from virke.core import hot as hot_pages
@@ -38,6 +38,7 @@ from virke.core.root import (
 from virke.core.segment import Frame, Head, Identity, Ref, encode_frame, frame_pages
 from virke.core.settings import Settings
 from virke.core.turn import Turn
+from virke.lazy_dataclasses import dataclass
 
 INLINE_COMMIT_MAX: Final = 64 << 10
 INLINE_TOTAL_MIN: Final = 48 << 10

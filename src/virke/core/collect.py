@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from virke.core.change import next_root, untouched
@@ -45,6 +45,7 @@ from virke.core.pins import Pin
 from virke.core.root import Horizon, Root
 from virke.core.segment import Ref
 from virke.errors import Corrupt
+from virke.lazy_dataclasses import dataclass
 
 GRACE_MS: Final = 10 * 60 * 1000
 DAY_MS: Final = 86_400_000

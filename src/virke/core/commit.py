@@ -32,7 +32,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.effects import (
@@ -59,6 +58,7 @@ from virke.core.lineage import AskAgain, Forgot, Keep, Replaced, Same, judge
 from virke.core.pins import Tombstone
 from virke.core.root import Root, RootAt, decode_record, decode_root, encode_root
 from virke.errors import VirkeError
+from virke.lazy_dataclasses import dataclass
 
 SENDS: Final = 8
 PUT_SENDS: Final = 4

@@ -11,9 +11,10 @@ Pure. A protocol is a generator that yields effects and is sent outcomes; the dr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
+
+from virke.lazy_dataclasses import dataclass
 
 Generation = NewType("Generation", str)
 

@@ -8,12 +8,12 @@ Pure. Byte layout: docs/format.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.ids import Version
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt
+from virke.lazy_dataclasses import dataclass
 
 RESTORES: Final = 1
 """The versions that brought an earlier one back, and which."""

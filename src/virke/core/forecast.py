@@ -12,12 +12,12 @@ Pure. Knows references and the rules of collection; decides nothing (core/collec
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.collect import DAY_MS, Marked, is_own, observed_ms, time_of
 from virke.core.root import Root
 from virke.core.segment import Ref
+from virke.lazy_dataclasses import dataclass
 
 _FOR_EVER: Final = 1 << 62
 

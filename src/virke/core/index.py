@@ -16,7 +16,6 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -29,6 +28,7 @@ from virke.core.page import PAGE_COUNT_MAX, PAGE_SIZES
 from virke.core.segment import Frame, Head, Identity, Ref, read_head, read_identity, read_ref, write_identity
 from virke.core.wire import Reader, Writer, numbers, running
 from virke.errors import Corrupt
+from virke.lazy_dataclasses import dataclass
 
 MAGIC: Final = b"VirkeSeg"
 FORMAT: Final = 2

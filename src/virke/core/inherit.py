@@ -13,7 +13,7 @@ Pure: a generator of effects. Reads indexes only where an earlier version is ask
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from virke.core.change import PART_BYTES
 from virke.core.effects import Absent, Effect, Outcome, PutNew
@@ -26,6 +26,7 @@ from virke.core.reading import read
 from virke.core.root import Horizon, RingEntry, Root
 from virke.core.segment import Frame, Head, Identity, Ref, decode_frame
 from virke.errors import Corrupt
+from virke.lazy_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ the answer to a slow read may arrive after a commit of our own that it does not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.ids import Epoch, Version
 from virke.core.root import Root
+from virke.lazy_dataclasses import dataclass
 
 PREFIX_BYTES: Final = 4
 """How much of a commit id a bookmark carries."""

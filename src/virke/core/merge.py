@@ -16,7 +16,7 @@ Pure: generators of effects. Knows the segment format and which runs are worth m
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from virke.core import recent
@@ -35,6 +35,7 @@ from virke.core.root import Root
 from virke.core.segment import Frame, Head, Ref, decode_frame
 from virke.core.upload import Upload
 from virke.errors import Corrupt, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 FAN_IN: Final = 4
 TIER_RATIO: Final = 4

@@ -12,11 +12,11 @@ Pure: what time it is now comes in as an argument. Knows no history.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.core.ids import Version
 from virke.errors import Invalid
+from virke.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -20,11 +20,12 @@ The caller takes the writes that wait when it is told to send, not when it begin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from virke.core.ids import TAG_BYTES, CommitId, Version
 from virke.core.root import RingEntry, Root
+from virke.lazy_dataclasses import dataclass
 
 FIRST_GAP_S: Final = 1.0
 GAP_MOST_S: Final = 16.0

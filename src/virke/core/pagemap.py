@@ -10,7 +10,6 @@ Pure and immutable once built. Knows roots and indexes; reads nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.ids import PageNo, Version
@@ -18,6 +17,7 @@ from virke.core.index import Index
 from virke.core.root import Inline, Root
 from virke.core.segment import Frame, Head, Ref
 from virke.errors import Corrupt
+from virke.lazy_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

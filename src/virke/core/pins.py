@@ -11,12 +11,12 @@ Pure. Byte layout: docs/format.md. Knows no segments: what a pin keeps is worked
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from virke.core.ids import ID_BYTES, MAIN_BRANCH, NAME_BYTES_MAX, DatabaseId, Epoch, Version
 from virke.core.wire import Reader, Writer
+from virke.lazy_dataclasses import dataclass
 
 TOMBSTONE_MAGIC: Final = b"VirkeEnd"
 TOMBSTONE_FORMAT: Final = 1

@@ -11,7 +11,6 @@ says whether what the register shows is our record, or makes ours impossible.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.effects import (
@@ -31,6 +30,7 @@ from virke.core.effects import (
     SwapRoot,
 )
 from virke.errors import Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 SENDS: Final = 8
 SLOTS: Final = 64

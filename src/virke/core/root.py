@@ -19,7 +19,7 @@ a commit encodes only what it adds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, lru_cache
 from typing import Final, TypeVar
 
@@ -52,6 +52,7 @@ from virke.core.settings import FORMAT_1_DEFAULTS, Settings, load
 from virke.core.turn import Turn, read_turn, write_turn
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt, Invalid, NotFound
+from virke.lazy_dataclasses import dataclass
 
 MAGIC: Final = b"VirkeDB\0"
 FORMAT: Final = 2

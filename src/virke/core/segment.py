@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -31,6 +30,7 @@ from virke.core.page import PAGE_SIZES
 from virke.core.strides import decode_strided, encode_strided
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt
+from virke.lazy_dataclasses import dataclass
 
 FRAME_PAGES_MAX: Final = 256
 FRAME_RAW_MAX: Final = 1 << 20

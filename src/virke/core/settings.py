@@ -11,10 +11,11 @@ Pure. The only list of keys, defaults and limits; PRODUCT's table in code.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Final
 
 from virke.errors import Invalid
+from virke.lazy_dataclasses import dataclass
 from virke.nearest import meant
 
 CHOICES: Final[dict[str, tuple[str, ...]]] = {

@@ -7,10 +7,9 @@ Pure. Byte layout: docs/format.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from virke.core.ids import ID_BYTES
 from virke.core.wire import Reader, Writer
+from virke.lazy_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ Pure: values and plans; the caller has the clocks. Turns are for liveness alone,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from virke.core.change import may_have_answered, next_root, untouched
@@ -29,6 +29,7 @@ from virke.core.commit import Plan
 from virke.core.ids import CommitId, Version
 from virke.core.root import Root
 from virke.core.turn import Turn
+from virke.lazy_dataclasses import dataclass
 
 LOSSES: Final = 2
 LENGTH_LEAST_MS: Final = 1_000

@@ -11,7 +11,7 @@ Pure: generators of effects. Knows roots, references, indexes and frames; knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from virke.core.collect import held, pins_through, swept
@@ -22,6 +22,7 @@ from virke.core.pins import Pin
 from virke.core.root import Root
 from virke.core.segment import Frame, Ref, decode_frame
 from virke.errors import Corrupt, Unavailable
+from virke.lazy_dataclasses import dataclass
 
 CHUNK_BYTES: Final = 8 << 20
 """How much of a part is read at a time; a part as it is written is no longer."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -15,6 +14,7 @@ from virke.core.effects import Tier
 from virke.doctor import freshness, measures, objects, races, registers
 from virke.doctor.trial import Trial
 from virke.doctor.verdict import Finding, Latency
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Store
 from virke.stores.object.url import SCHEMES, object_place
 

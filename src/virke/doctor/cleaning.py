@@ -10,7 +10,6 @@ Knows registers and objects; knows no check.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -19,6 +18,7 @@ from virke.doctor.traces import TracedRegister, Traces
 from virke.doctor.trial import wait_for_turn
 from virke.doctor.verdict import Status, Verdict
 from virke.engine.environment import Environment
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Consistency, Register, Store
 
 NAME: Final = "cleaning up"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -20,6 +19,7 @@ from virke.core.effects import Generation, Lost, Mismatch, ReadOutcome, Record
 from virke.doctor.trial import Trial, said
 from virke.doctor.verdict import Finding, Refuted, Unproved
 from virke.errors import Unavailable
+from virke.lazy_dataclasses import dataclass
 
 WRITES: Final = 12
 READS: Final = 4

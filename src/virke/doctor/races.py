@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final
 
@@ -20,6 +20,7 @@ from virke.core.effects import Generation, Lost, Mismatch, ReadOutcome, Record, 
 from virke.doctor.trial import THREADS, Trial
 from virke.doctor.verdict import Finding, Refuted, Unproved
 from virke.errors import Exists, Unavailable
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Range
 
 ROUNDS: Final = 4

@@ -13,11 +13,12 @@ Knows the register protocol; knows no check.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 
 from virke.core.effects import Generation, Lost, ReadOutcome, SwapOutcome, Swapped, Tier
 from virke.errors import RateLimited
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Consistency, Register
 
 Wait = Callable[[RateLimited, int], bool]

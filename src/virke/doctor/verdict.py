@@ -9,8 +9,9 @@ Pure. Knows neither stores nor how a check is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from virke.lazy_dataclasses import dataclass
 
 
 class Status(Enum):

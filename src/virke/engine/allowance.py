@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.effects import Tier
 from virke.errors import TimedOut, TooLarge, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 WAY_OUT: Final = "a node (`virke serve`) or the command (`virke db`) can do it"
 

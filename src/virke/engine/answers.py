@@ -9,7 +9,6 @@ Pure values. Knows answers, and nothing of journals and pushes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b, shake_256
 from typing import Final
 
@@ -18,6 +17,7 @@ from virke.engine.programs import Answer, Skipped
 from virke.engine.results import QueryResult
 from virke.engine.sqlite import Row
 from virke.errors import Conflict, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 SEED_BYTES: Final = 16
 ROWS_BYTES_MAX: Final = 16 << 10

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -39,6 +38,7 @@ from virke.engine.volume import Volume
 from virke.engine.writer import Writer
 from virke.engine.writes import Writes
 from virke.errors import Corrupt, Invalid
+from virke.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from virke.core.moments import At

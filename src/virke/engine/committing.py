@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from virke.core.change import next_root, untouched
@@ -34,6 +34,7 @@ from virke.engine.fairness import Fairness
 from virke.engine.taking_turns import Claimant, Turns
 from virke.engine.volume import Volume
 from virke.errors import Conflict, Corrupt, Deleted, OutcomeUnknown, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 ATTEMPTS: Final = 16
 

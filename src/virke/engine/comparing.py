@@ -13,7 +13,6 @@ Knows two connections, each on its snapshot; knows no history and no root.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from virke.engine.connection import Connection
 from virke.engine.results import ObjectDiff, SchemaEntry, TableDiff
 from virke.engine.schema import QUERY, REQUESTS_TABLE, entries
 from virke.engine.sqlite import Row
+from virke.lazy_dataclasses import dataclass
 
 _TABLES: Final = f"""
 SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual', 'shadow')

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 from virke.core.ids import ID_BYTES, PageNo
@@ -22,6 +22,7 @@ from virke.engine.results import RejectedWrite
 from virke.engine.snapshot import SnapshotGone
 from virke.engine.vfs import Patch
 from virke.errors import Corrupt, Unavailable
+from virke.lazy_dataclasses import dataclass
 
 NO_ENTRY: Final = bytes(ID_BYTES)
 """In the place of an entry's id: the root itself, or an entry of the first release, which had no ids."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache, partial
 from typing import Final
 
 from virke.core.ids import ID_BYTES, TAG_BYTES, CommitId
 from virke.engine.allowance import Allowance
+from virke.lazy_dataclasses import dataclass
 
 _DOUBLINGS_MAX: Final = 16
 

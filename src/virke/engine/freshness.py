@@ -18,7 +18,7 @@ Knows the branch and deferred writes; knows no SQL and no connection. Shared by 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from virke.core.root import Root, RootAt
@@ -30,6 +30,7 @@ from virke.engine.terms import Terms
 from virke.engine.vfs import Pages
 from virke.engine.volume import Volume
 from virke.errors import Invalid, ReadOnly, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 CONSISTENCIES: Final = ("strong", "session", "bounded")
 SHOW_TRIES: Final = 8

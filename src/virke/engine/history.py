@@ -10,7 +10,6 @@ Knows roots, segments and their indexes; reads no page's bytes and knows no SQL.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.core.extensions import restores_in
@@ -25,6 +24,7 @@ from virke.core.segment import Head, Ref
 from virke.engine.results import VersionEntry
 from virke.engine.volume import Volume
 from virke.errors import Invalid, NotFound
+from virke.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from virke.core.moments import At

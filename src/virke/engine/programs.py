@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +27,7 @@ from virke.engine.room import NeedsRoom
 from virke.engine.units import Unit
 from virke.engine.values import Json, encode_value
 from virke.errors import Invalid, SqlError, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 if TYPE_CHECKING:

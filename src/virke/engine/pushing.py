@@ -19,7 +19,7 @@ Knows the journal as a protocol, the writer, and how roots mark what was pushed;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import takewhile
 from typing import Final
 
@@ -37,6 +37,7 @@ from virke.engine.storing import change_of
 from virke.engine.vfs import PagedFile
 from virke.engine.writer import Writer
 from virke.errors import Conflict, OutcomeUnknown, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 PUSH_MAX: Final = 1024
 """Writes of one commit."""

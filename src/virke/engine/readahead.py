@@ -14,11 +14,11 @@ Knows frames and where they are; knows neither the store nor the cache. Its own 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.index import Index
 from virke.core.segment import Frame, Ref
+from virke.lazy_dataclasses import dataclass
 
 FIRST_BYTES: Final = 128 << 10
 MOST_BYTES: Final = 8 << 20

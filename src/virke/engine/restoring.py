@@ -15,7 +15,6 @@ Knows history, snapshots and the table of keyed requests; how pages get into the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.core.change import Change
@@ -31,6 +30,7 @@ from virke.engine.snapshot import READ_AHEAD_PAGES, Snapshot
 from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
 from virke.errors import Conflict, Corrupt
+from virke.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from virke.core.moments import At

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.core.ids import Epoch, Version
 from virke.core.lineage import Mark, mark_of
 from virke.core.root import Root
 from virke.errors import Invalid, NotFound
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Call
 from virke.stores.receipt import Receipt, writing
 

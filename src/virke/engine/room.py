@@ -6,11 +6,11 @@ Knows what a connection is made of; knows no file: the place lends it (`virke.tr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from virke.engine.vfs import Overlay, PagedFile, SnapshotVFS
 from virke.errors import TooLarge
+from virke.lazy_dataclasses import dataclass
 
 HELD_BYTES_MAX: Final = 64 << 20
 """What a program may change, sort and be able to take back in memory alone, where there is room beyond it."""

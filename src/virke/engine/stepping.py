@@ -18,7 +18,6 @@ from, or garbage that a collection finds.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
@@ -37,6 +36,7 @@ from virke.engine.allowance import Allowance
 from virke.engine.committing import Committing
 from virke.engine.volume import Volume
 from virke.errors import Corrupt, Exists, Unavailable
+from virke.lazy_dataclasses import dataclass
 
 MAGIC: Final = b"VirkeHnt"
 FORMAT: Final = 1

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from virke.errors import Invalid, TimedOut
+from virke.lazy_dataclasses import dataclass
 
 
 class Endable(Protocol):

@@ -12,7 +12,6 @@ Knows the walk over stored objects (core/verifying), snapshots and connections; 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from virke.core.ids import PageNo, Version
@@ -28,6 +27,7 @@ from virke.engine.snapshot import SnapshotGone, gone
 from virke.engine.sqlite import OnConnect
 from virke.engine.volume import Volume
 from virke.errors import Corrupt, NotFound, SqlError
+from virke.lazy_dataclasses import dataclass
 
 VALUE_BYTES_MAX: Final = 1 << 30
 ATTEMPTS: Final = 3

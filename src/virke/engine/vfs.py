@@ -18,7 +18,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from virke.core.ids import PageCount, PageNo, Version
@@ -26,6 +25,7 @@ from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, 
 from virke.core.segment import Head
 from virke.engine.sqlite import VFS, Connection
 from virke.errors import Corrupt, NotHere, TooLarge, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 UNIX_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
 SECTOR_BYTES: Final = 512

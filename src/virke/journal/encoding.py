@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 from zlib import crc32
@@ -25,6 +24,7 @@ from virke.engine.answers import Answered, FirstRun
 from virke.engine.entry import NO_ENTRY, PATCH_BYTES_MAX, Base, Entry
 from virke.engine.programs import AllOf, AnyOf, Autocommit, Condition, Failed, Not, Program, Step, Succeeded
 from virke.engine.vfs import Patch
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 SEAL_BYTES: Final = 16

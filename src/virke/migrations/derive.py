@@ -11,10 +11,10 @@ never touches the database that is migrated.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.engine.sqlite import Connection, Error, Guard, lend_all, open_connection
+from virke.lazy_dataclasses import dataclass
 from virke.migrations.tokens import TokenizedStatement
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.engine.sqlite import Error, Guard, Value, open_connection
 from virke.errors import SqlError
+from virke.lazy_dataclasses import dataclass
 from virke.migrations.tokens import TokenizedStatement, split
 
 if TYPE_CHECKING:

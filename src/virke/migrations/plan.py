@@ -15,11 +15,12 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from virke.errors import Invalid
+from virke.lazy_dataclasses import dataclass
 from virke.migrations.folder import read_folder
 from virke.migrations.other_tools import in_own_form
 

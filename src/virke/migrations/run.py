@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from virke.errors import Invalid, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.migrations.derive import RECORDS, derive_undo, read_schema
 from virke.migrations.plan import MigrationFile, Record, Texts, check, plan
 from virke.migrations.running import again, run_file, running

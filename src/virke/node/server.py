@@ -17,13 +17,14 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from virke.asgi_server import Config, Server
+from virke.lazy_dataclasses import dataclass
 from virke.node.http.limits import Limits
 from virke.node.http.listener import Listener
 from virke.processes import files_max

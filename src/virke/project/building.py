@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from virke.edge.building.dependencies import packages_for, requirements_of
 from virke.edge.building.pythons import find_python
 from virke.edge.building.tools import pins, tools_for
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.project.children import Children
 from virke.project.entry import Entry, entry_of, is_any
 from virke.project.init import database_of, project_name

@@ -12,12 +12,12 @@ Knows migrations, seeds and databases; says nothing itself. Whatever has to be s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from virke.engine.database import Database
 from virke.errors import NotFound, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.migrations import MigrationFile, Texts, migrate
 from virke.opening import connect
 from virke.project.destination import Destination

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from virke.config import (
@@ -25,6 +25,7 @@ from virke.config import (
     store_urls,
 )
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 
 HINT: Final = (
     "name one: --target node with --store https://HOST, --target store with --store s3://BUCKET/PREFIX (or both "

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +34,7 @@ from virke.config import (
     store_urls,
 )
 from virke.errors import UsageError, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.opening import connect, open_store
 from virke.project import javascript
 from virke.project.children import Child, Children, ending

@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Final
@@ -25,6 +25,7 @@ from typing import Final
 from virke.config import MIGRATIONS, NODE_VARIABLE
 from virke.edge.building import javascript
 from virke.errors import Invalid, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.opening import connect
 from virke.project.building import Built, Plan, build
 from virke.project.children import Child, Children, ending

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,6 +24,7 @@ from virke.edge.host.buckets import host_over
 from virke.edge.host.host import Host
 from virke.edge.host.serving import serve
 from virke.errors import VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.opening import open_store
 
 HOST: Final = "127.0.0.1"

@@ -6,11 +6,11 @@ Knows names of files; starts nothing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 
 USUAL: Final = ("src/index.ts", "index.ts", "app.py", "main.py")
 """Where an entry is looked for, in this order."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from virke.edge.deploying.services import Brought
 from virke.edge.deploying.settings import Settings, backend_of, objects_of
 from virke.edge.deploying.stores import KV, found_store, store
 from virke.errors import Denied, Unavailable, UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.opening import open_store
 from virke.project.building import BIN, PKG, build, plan_of
 from virke.project.deploy import Deployed, Report, deploy

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from typing import Final
 from virke.config import Config, expanded
 from virke.engine.database import Database
 from virke.errors import UsageError, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.migrations import MigrationFile, Texts, migrate
 from virke.migrations.derive import SEED
 from virke.opening import create

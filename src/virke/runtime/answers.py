@@ -10,12 +10,12 @@ Pure. Statuses are the API's (`api.failures`); which errors are answered at all 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from virke.api.codec import PlainCodec
 from virke.api.failures import RETRY_AFTER_S, STATUS_OF
 from virke.errors import NotFound, RateLimited, SqlError, VirkeError, WrongValue
+from virke.lazy_dataclasses import dataclass
 
 VISITORS: Final = frozenset({"conflict", "busy", "unavailable", "timed_out", "outcome_unknown"})
 VISITORS_DATA: Final = re.compile(r"SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)")

@@ -6,11 +6,11 @@ Pure. The visitor's bookmark is given with an answer only if its request wrote: 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from virke.api.table import BOOKMARK
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 
 COOKIE: Final = "virke_bookmark"
 MAX_AGE_S: Final = 60

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from virke.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from virke.engine.database import Database

@@ -6,8 +6,10 @@ Pure. Made of an ASGI scope, a WSGI environ or Django's META; `raw` is what it w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
+
+from virke.lazy_dataclasses import dataclass
 
 _PREFIX: Final = "HTTP_"
 _BARE: Final = ("CONTENT_TYPE", "CONTENT_LENGTH")

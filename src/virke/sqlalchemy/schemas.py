@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from virke.lazy_dataclasses import dataclass
 
 _TOKEN: Final = re.compile(
     r"""(?P<text>[xX]?'(?:[^']|'')*')

@@ -54,12 +54,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
 from virke.core.effects import Absent, Generation, Lost, PutOutcome, ReadOutcome, Stored, SwapOutcome, Tier
 from virke.errors import Corrupt, Invalid, TooLarge
+from virke.lazy_dataclasses import dataclass
 
 KEY_BYTES_MAX: Final = 512
 _KEY = re.compile(r"[A-Za-z0-9_.@=-]+(/[A-Za-z0-9_.@=-]+)*")

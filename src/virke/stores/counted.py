@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final, TypeVar
 
 from virke.core.effects import Absent, Generation, Lost, PutOutcome, ReadOutcome, Record, SwapOutcome, Tier
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Blobs, Call, Consistency, Listed, Range, Register, Store
 
 

@@ -16,7 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from typing import Final, NoReturn, TypeVar
 
 from virke.core.effects import (
@@ -31,6 +31,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Invalid, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Blobs, Call, Consistency, Listed, Range, Register, Store, put_each
 
 T = TypeVar("T")
@@ -113,6 +114,9 @@ class Chances:
     read_stale: float = 0.0
 
 
+NONE: Final = Chances()
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One line of the log: what was asked, of which keys, how many bytes it sent, and what befell it."""
@@ -137,7 +141,7 @@ class FaultyStore:
         plan: Sequence[At] = (),
         *,
         seed: int = 0,
-        chances: Chances = Chances(),
+        chances: Chances = NONE,
         eventual: bool = False,
     ) -> None:
         if not eventual and (chances.read_stale or any(isinstance(at.fault, ReadStale) for at in plan)):

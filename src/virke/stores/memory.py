@@ -15,7 +15,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from virke.core.effects import (
@@ -33,6 +33,7 @@ from virke.core.effects import (
 )
 from virke.core.ids import check_name
 from virke.errors import Exists, Invalid
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, bounds, check_key, check_size, put_each
 from virke.stores.line import ThreadLine
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from virke.errors import Invalid, UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import check_key
 
 TIMEOUT_MOST_S: Final = 3600.0

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 from typing import Final
 from zlib import crc32
 
 from virke.core.ids import NAME_BYTES_MAX
 from virke.errors import Corrupt, Invalid, TooLarge
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 KEY: Final = "tokens/main"

@@ -17,13 +17,13 @@ Knows the record and one register; knows no HTTP, no thread and no timer.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Final
 
 from virke.core.effects import Generation, Record, Unchanged
 from virke.engine.environment import Environment
 from virke.errors import Denied, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 from virke.stores.base import Store
 from virke.tokens.record import ALL, KEY, PREFIX, TOKEN_CHARS, Token, Tokens, decode, hash_of

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import io
 import shutil
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
 from virke.core.settings import Settings
 from virke.errors import Corrupt, Exists
+from virke.lazy_dataclasses import dataclass
 from virke.transfer.exporting import IMAGE, Origin, export_file
 from virke.transfer.image import HEADER_BYTES
 from virke.transfer.importing import import_file

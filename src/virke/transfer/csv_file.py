@@ -23,13 +23,13 @@ import csv
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from io import StringIO
 from itertools import islice
 from typing import Final
 
 from virke.errors import Invalid, TooLarge
+from virke.lazy_dataclasses import dataclass
 from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.sniff import DELIMITERS
 from virke.transfer.source import Progress, Source, silent

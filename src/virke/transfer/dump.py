@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from math import copysign
 from typing import Final, cast
@@ -24,6 +23,7 @@ from typing import Final, cast
 from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Row, TooBigError, Value, short_values
 from virke.errors import Invalid, NotFound
+from virke.lazy_dataclasses import dataclass
 from virke.transfer.splitter import is_complete
 
 PIECE_CHARS: Final = 256 << 10

@@ -14,7 +14,6 @@ import sys
 import time
 import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 from virke.engine.snapshot import Snapshot
 from virke.engine.sqlite import Connection, Error, translate
 from virke.errors import Invalid, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.transfer.csv_text import csv_text
 from virke.transfer.dump import Part, dump
 from virke.transfer.elsewhere import Elsewhere

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
 from typing import Final
 
 from virke.errors import Invalid
+from virke.lazy_dataclasses import dataclass
 
 TYPES: Final = ("infer", "text")
 

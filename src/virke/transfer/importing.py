@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from virke.engine.sqlite import Connection, Error, Guard, translate
 from virke.errors import Conflict, Invalid
+from virke.lazy_dataclasses import dataclass
 from virke.transfer.csv_table import load_csv
 from virke.transfer.elsewhere import Elsewhere, send
 from virke.transfer.ending import concluded

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -24,6 +23,7 @@ from virke.core.page import PAGE_SIZE_DEFAULT, header_page_size, lock_page
 from virke.engine.clock_vfs import clock_vfs
 from virke.engine.sqlite import Connection, Error, Guard, lend_all, open_connection, translate
 from virke.errors import Corrupt, Invalid, TooLarge, Unavailable
+from virke.lazy_dataclasses import dataclass
 from virke.transfer.leftovers import PREFIX, in_use, remove_leftovers
 from virke.transfer.source import Progress, silent
 

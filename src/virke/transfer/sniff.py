@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
 from typing import Final
 
 from virke.core.page import HEADER_MAGIC
 from virke.errors import Invalid
+from virke.lazy_dataclasses import dataclass
 
 HEAD_BYTES: Final = 64 << 10
 DELIMITERS: Final = ",;\t|"

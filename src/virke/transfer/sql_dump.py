@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Error, Guard, total_changes, translate
 from virke.errors import Corrupt, Denied, Invalid, SqlError, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.transfer.sniff import BROKEN, CONVERT, foreign
 from virke.transfer.splitter import StatementText, split
 

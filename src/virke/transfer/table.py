@@ -6,10 +6,10 @@ Knows SQLite's names, types and defaults; knows no file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from virke.engine.sqlite import Connection, Guard, Row, translate
 from virke.errors import Invalid, NotFound, SqlError, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

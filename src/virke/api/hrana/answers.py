@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.api import pieces
@@ -20,6 +19,7 @@ from virke.engine.programs import Skipped
 from virke.engine.results import QueryResult
 from virke.engine.sqlite import Description
 from virke.errors import VirkeError
+from virke.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Value

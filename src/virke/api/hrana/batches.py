@@ -12,7 +12,6 @@ Knows steps and what their texts say; runs nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from virke.api.hrana.sql import (
@@ -28,6 +27,7 @@ from virke.api.hrana.sql import (
 )
 from virke.engine.programs import AllOf, AnyOf, Condition, Failed, Not, Step, Succeeded
 from virke.engine.sqlite import Parameters, keyword
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 _ALONE: Final = ("VACUUM", "ATTACH", "DETACH")

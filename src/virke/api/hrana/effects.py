@@ -7,7 +7,6 @@ a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from virke.engine.programs import Step
@@ -15,6 +14,7 @@ from virke.engine.sessions import NotOneProgram
 from virke.engine.sqlite import Parameters
 from virke.engine.transaction import Transaction
 from virke.errors import Denied
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 T = TypeVar("T")

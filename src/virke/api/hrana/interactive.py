@@ -12,7 +12,7 @@ batons, leases and gates are the same for all who have a transaction open (decis
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final, Literal
 
 from virke.api import native
@@ -21,6 +21,7 @@ from virke.engine.programs import Step
 from virke.engine.transaction import Transaction
 from virke.engine.values import Json
 from virke.errors import Invalid, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 Mode = Literal["deferred", "write", "read"]
 _MODES: Final[Mapping[str, Mode]] = {"deferred": "deferred", "immediate": "write", "read_only": "read"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from virke.api.hrana import requests
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 

@@ -9,13 +9,13 @@ Knows Hrana's JSON; knows no stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from virke.api.hrana import interactive, values
 from virke.api.hrana.complaints import Refused
 from virke.engine.programs import AllOf, AnyOf, Autocommit, Condition, Not, Succeeded
 from virke.engine.values import Json
+from virke.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Parameters, Value

@@ -10,13 +10,14 @@ Knows Hrana's JSON; knows no socket.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from virke.api.hrana import requests
 from virke.api.hrana.complaints import Refused, described
 from virke.engine.values import Json
 from virke.errors import VirkeError
+from virke.lazy_dataclasses import dataclass
 
 SUBPROTOCOLS: Final = ("hrana3", "hrana2", "hrana1")
 """The newest first: the first that a client offers too is spoken."""

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from typing import Final
 import virke
 from virke.edge.building.tools import Tools, run
 from virke.errors import Invalid, Unavailable, UsageError
+from virke.lazy_dataclasses import dataclass
 
 ENTRY: Final = "virke_component"
 """The module that the tool imports; an app has none of this name."""

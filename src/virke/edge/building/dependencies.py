@@ -16,12 +16,12 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from virke.edge.building.tools import Say, Tools, build_folder, made_once
 from virke.errors import Unavailable, UsageError
+from virke.lazy_dataclasses import dataclass
 
 REQUIREMENTS: Final = "requirements.txt"
 PYPROJECT: Final = "pyproject.toml"

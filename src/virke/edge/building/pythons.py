@@ -13,11 +13,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 
 OLDEST: Final = (3, 12)
 _NEWEST_MINOR: Final = 20

@@ -15,7 +15,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,7 @@ from typing import Final
 from virke.config import cache_folder
 from virke.edge.building.pythons import Python
 from virke.errors import Unavailable, UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.processes import holding
 
 _BIN: Final = "Scripts" if os.name == "nt" else "bin"

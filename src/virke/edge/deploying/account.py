@@ -16,11 +16,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, cast
 from urllib.parse import quote, urlencode
 
 from virke.errors import Denied, Exists, Invalid, NotFound, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.fastly_kv.api import Patience, said_by
 from virke.stores.fastly_kv.http import Answer, HttpClient, NoAnswer, NotSent
 

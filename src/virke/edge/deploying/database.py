@@ -11,7 +11,7 @@ Knows in which order things are made; each step is in a file of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from virke import tokens
@@ -33,6 +33,7 @@ from virke.edge.deploying.stores import (
     set_secret,
     store,
 )
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 from virke.stores.base import Store
 

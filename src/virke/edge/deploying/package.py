@@ -10,12 +10,13 @@ import hashlib
 import secrets
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from virke.edge.deploying.account import Body
 from virke.errors import Invalid, TooLarge, UsageError
+from virke.lazy_dataclasses import dataclass
 
 PACKAGE_BYTES_MAX: Final = 100_000_000
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from virke.edge.deploying.account import Account, Body, Json, form, segment, text_of
 from virke.edge.deploying.package import Package
 from virke.errors import Invalid, NotFound, Unavailable
+from virke.lazy_dataclasses import dataclass
 
 COMMENT: Final = "virke deploy, made of version "
 DOMAIN: Final = "edgecompute.app"

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit
 
 from virke.edge.deploying.services import Backend
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 
 LINK: Final = "virke"
 """What the stores of a service, and the backend of an app, are called there."""

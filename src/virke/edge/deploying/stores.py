@@ -13,11 +13,12 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from virke.edge.deploying.account import Account, form, jsonic, segment, text_of
 from virke.errors import Unavailable
+from virke.lazy_dataclasses import dataclass
 
 KV: Final = "/resources/stores/kv"
 CONFIG: Final = "/resources/stores/config"

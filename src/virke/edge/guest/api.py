@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 from urllib.parse import unquote
 
@@ -47,6 +47,7 @@ from virke.edge.guest.databases import Databases
 from virke.edge.guest.forwarding import Forwarding, is_for_the_node
 from virke.edge.guest.http import Arrived
 from virke.errors import Denied, Invalid, ReadOnly, TimedOut, TooLarge, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.tokens.record import KEY as TOKENS
 
 BODY_BYTES_MAX: Final = 8 << 20

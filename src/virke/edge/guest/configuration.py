@@ -9,7 +9,7 @@ Knows the names of the items and what they mean. Nothing of it is in the package
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from wit_world.imports import config_store, secret_store
 
 from virke.edge.guest.calls import Failed, reason
 from virke.errors import Invalid, Unavailable
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import check_key
 
 STORE: Final = "virke"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Never, TypeVar
 
 from wit_world.imports import http_body, kv_store
@@ -29,6 +28,7 @@ from virke.core.effects import (
 )
 from virke.edge.guest.calls import Failed, body_of, reason, whole
 from virke.errors import RateLimited, TooLarge, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Listed
 from virke.stores.fastly_kv.layout import modified_ms
 

@@ -14,7 +14,7 @@ Knows requests to one bucket; which objects there are is the engine's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NoReturn
 
 from wit_world.imports import http_body, http_req
@@ -26,6 +26,7 @@ from virke.edge.guest.calls import Failed, body_of, reason, whole
 from virke.edge.guest.configuration import Objects
 from virke.edge.guest.signing import path_of, signed
 from virke.errors import Corrupt, Denied, Exists, RateLimited, Unavailable
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Consistency, Listed, Range, bounds, check_key, check_size
 
 OBJECT_BYTES_MAX: Final = 16 << 20

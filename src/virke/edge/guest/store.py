@@ -8,7 +8,6 @@ Knows which store is for what; the same items as the CLI and a node have with `f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from virke.core.effects import Tier
 from virke.edge.guest.configuration import Configuration
@@ -16,6 +15,7 @@ from virke.edge.guest.items import Items
 from virke.edge.guest.kv import EdgeBlobs, EdgeRegister
 from virke.edge.guest.objects import EdgeObjects
 from virke.engine.environment import Environment
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Blobs, Store
 from virke.stores.fastly_kv.layout import BLOBS, PART_BYTES_MAX, REGISTER
 from virke.stores.receipt import metered

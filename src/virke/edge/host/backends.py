@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from virke.edge.host.http import HttpRequest, HttpResponse, requests
 from virke.edge.host.kv import body_bytes
 from virke.edge.host.sandbox import Sandbox
 from virke.edge.host.values import Case, Err, HostFunction, Ok, Pollable, Resource, Trap
+from virke.lazy_dataclasses import dataclass
 
 TIMEOUT_S: Final = 60.0
 IN_FLIGHT: Final = 32

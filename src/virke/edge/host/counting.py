@@ -7,7 +7,7 @@ the same with the latency of each call in place of a tick.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from virke.lazy_dataclasses import dataclass
 
 
 @dataclass

@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from virke.edge.host.counting import Counts
 from virke.edge.host.values import Pollable
+from virke.lazy_dataclasses import dataclass
 
 Headers = Sequence[tuple[str, str]]
 

@@ -13,12 +13,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final
 
 from virke.edge.host.items import Item, Items, Refusal, Write
 from virke.edge.host.values import Trap
+from virke.lazy_dataclasses import dataclass
 
 
 class Fault(Enum):

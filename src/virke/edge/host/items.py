@@ -17,7 +17,6 @@ import re
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from typing import Final, Protocol
@@ -25,6 +24,7 @@ from typing import Final, Protocol
 from virke.core.effects import Absent, Lost, Mismatch, Record, Tier
 from virke.edge.host.values import Counter
 from virke.errors import Exists, Invalid, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Blobs, Range, Store
 from virke.stores.fastly_kv.layout import BLOBS, NAME_BYTES_MAX, REGISTER, VALUE_BYTES_MAX, modified
 

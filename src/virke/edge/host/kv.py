@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import Final
 
 from virke.edge.host.counting import Counts, Tick
@@ -16,6 +15,7 @@ from virke.edge.host.faults import Faults, FaultyItems
 from virke.edge.host.items import Item, Mode, Refusal, Write
 from virke.edge.host.sandbox import Sandbox
 from virke.edge.host.values import Case, Err, HostFunction, Ok, Pollable, Resource, Trap
+from virke.lazy_dataclasses import dataclass
 
 LIST_LIMIT: Final = 1000
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from virke.edge.host.sandbox import Sandbox
 from virke.edge.host.values import Case, Err, HostFunction, Ok, Resource
+from virke.lazy_dataclasses import dataclass
 
 
 @dataclass

@@ -10,8 +10,10 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
+
+from virke.lazy_dataclasses import dataclass
 
 
 class Trap(Exception):

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import re
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+from virke.lazy_dataclasses import dataclass
 
 DIGITS_MAX: Final = 4000
 _NUMBER: Final = r"[ \t\n\v\f\r]*([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?"

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from virke.lazy_dataclasses import dataclass
 
 STATES_MAX: Final = 5000
 DEPTH_MAX: Final = 100

@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import apsw
@@ -31,6 +31,7 @@ from virke.engine.sqlite.care import cache_room
 from virke.engine.sqlite.pragmas import ALLOWED, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
 from virke.engine.sqlite.scoped import RESERVED_PREFIX, refusal
 from virke.errors import TimedOut
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 PROGRESS_STEPS: Final = 500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import apsw
@@ -19,6 +19,7 @@ from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, MODES
 from virke.engine.sqlite.scoped import why_not
 from virke.engine.sqlite.translation import translate
 from virke.errors import Denied, Invalid, SqlError, TimedOut
+from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 
 ALONE: Final = ("VACUUM", "PRAGMA")

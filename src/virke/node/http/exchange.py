@@ -17,10 +17,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
+from virke.lazy_dataclasses import dataclass
 from virke.node.http.heads import CONTINUE, Header, head_of
 
 Message = MutableMapping[str, Any]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -23,6 +22,7 @@ from urllib.parse import unquote
 from virke.api.codec import PlainCodec
 from virke.api.failures import failed
 from virke.errors import Busy, Invalid, TimedOut, TooLarge, VirkeError
+from virke.lazy_dataclasses import dataclass
 
 Header = tuple[bytes, bytes]
 _TARGET: Final = re.compile(rb"/[!-~]*\Z")

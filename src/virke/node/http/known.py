@@ -10,8 +10,9 @@ Pure: knows bytes; knows no connection.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from virke.lazy_dataclasses import dataclass
 
 HEAD_BYTES_MAX: Final = 2 << 10
 """A longer head is not remembered."""

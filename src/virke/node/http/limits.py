@@ -5,7 +5,7 @@ Knows numbers alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from virke.lazy_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ Pure but for paths: knows names and operations; knows no socket and no process (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.api.operations import DescribeStatement, Export, GetSchema, Operation, Run
+from virke.lazy_dataclasses import dataclass
 
 ROOTS: Final = "root/"
 _READING: Final = DescribeStatement | Export | GetSchema

@@ -15,10 +15,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from virke.errors import OutcomeUnknown, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.node.bodies import Send
 from virke.node.leaving import ClientGone, Message, Receive, gone
 from virke.node.workers.crew import Crew

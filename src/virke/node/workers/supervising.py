@@ -21,11 +21,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.node.workers.crew import Crew
 from virke.stores.watched import make_stamps
 

@@ -14,10 +14,10 @@ import base64
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from virke.errors import Unavailable
+from virke.lazy_dataclasses import dataclass
 from virke.node.workers.forwarding import HOPS, Forwarding, Line, head_of
 
 TEXT: Final = 0x1

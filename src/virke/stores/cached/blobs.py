@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Final
 
 from virke.core.effects import Absent, PutOutcome, Stored
 from virke.errors import Corrupt, Invalid
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Blobs, Consistency, Listed, Range, bounds, check_key
 from virke.stores.cached.coalesce import coalesced, whole
 from virke.stores.cached.disk import BadFile, Disk

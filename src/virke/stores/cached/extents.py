@@ -18,9 +18,9 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Range, bounds
 
 BEYOND: Final = 1 << 63

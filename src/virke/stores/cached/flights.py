@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Range
 from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, holding
 

@@ -19,13 +19,13 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote, urlencode
 
 from virke.core.effects import Generation, Lost, Mismatch, SwapOutcome, Swapped
 from virke.errors import Denied, Invalid, NotFound, RateLimited, TooLarge, Unavailable, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.fastly_kv.http import Answer, HttpClient, NoAnswer, NotSent
 from virke.stores.fastly_kv.layout import modified_ms
 

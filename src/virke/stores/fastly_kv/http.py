@@ -21,7 +21,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
@@ -31,6 +30,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout
+
+from virke.lazy_dataclasses import dataclass
 
 CONNECTIONS_MAX: Final = 32
 ANSWER_BYTES_MAX: Final = 32 << 20

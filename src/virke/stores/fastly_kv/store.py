@@ -29,7 +29,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from typing import Final
@@ -49,6 +48,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Denied, Exists, Invalid, TooLarge, Unavailable, UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, bounds, check_size
 from virke.stores.fastly_kv.api import FastlyApi, Patience
 from virke.stores.fastly_kv.http import HttpClient

@@ -23,7 +23,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -32,6 +31,7 @@ from urllib.parse import unquote
 
 from virke.core.effects import Absent, Lost, PutOutcome, Stored
 from virke.errors import Corrupt, Exists, Invalid, NotFound, Unavailable
+from virke.lazy_dataclasses import dataclass
 from virke.processes import sync_file
 from virke.stores.base import Consistency, Listed, Range, bounds, check_key, check_size, put_each
 

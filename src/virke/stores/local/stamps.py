@@ -28,12 +28,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 from virke.core.effects import Generation
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Watch
 from virke.stores.local.files import TEMPS
 

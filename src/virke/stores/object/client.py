@@ -22,7 +22,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -36,6 +35,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, ObjectStore, S3Store
 
 from virke.core.effects import Absent
 from virke.errors import Denied, NotFound, RateLimited, Unavailable, UsageError, VirkeError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.object.url import ObjectPlace, checked
 
 CREDENTIALS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {

@@ -16,12 +16,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from virke.config import scheme_of
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import KEY_BYTES_MAX
 from virke.stores.url import StoreUrl, address_of_server, parse_url, prefix_of, seconds_of
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from virke.core.effects import Lost
 from virke.errors import Unavailable
+from virke.lazy_dataclasses import dataclass
 from virke.stores.valkey.url import Address
 
 Command = tuple[str | bytes | int, ...]

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import quote
 
 from virke.errors import UsageError
+from virke.lazy_dataclasses import dataclass
 from virke.stores.base import KEY_BYTES_MAX
 from virke.stores.url import parse_url, prefix_of, seconds_of
 
