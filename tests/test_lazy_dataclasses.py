@@ -12,6 +12,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import InitVar, field
+from functools import partial
 from pathlib import Path
 from threading import Barrier, Thread
 from types import SimpleNamespace
@@ -220,6 +221,13 @@ ASKED: Final[dict[str, Callable[[Any], object]]] = {
 }
 
 
+def after(instances: int, build: Callable[[Any], Any], made: Any) -> Any:
+    """The instance that comes after so many."""
+    for _ in range(instances):
+        build(made)
+    return build(made)
+
+
 def outcome(ask: Callable[[], object]) -> object:
     """What was answered, or the error in its words."""
     try:
@@ -229,11 +237,15 @@ def outcome(ask: Callable[[], object]) -> object:
 
 
 @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
-def test_it_is_as_the_standard_library_s(build: Callable[[Any], Any]) -> None:
-    """Each question is the first that is asked of its class: nothing is compiled for it yet but `__init__`."""
+@pytest.mark.parametrize("instances", [0, 1, lazy_dataclasses.NOT_COMPILED_FOR, 5])
+def test_it_is_as_the_standard_library_s(build: Callable[[Any], Any], instances: int) -> None:
+    """Each question is the first that is asked of its class, after so many instances: nothing else is compiled yet."""
 
     def answers(make: Callable[..., Any]) -> dict[str, object]:
-        return {name: outcome(lambda asked=asked: asked(build(kinds(make)))) for name, asked in ASKED.items()}  # type: ignore[misc]
+        return {name: outcome(partial(ask, make, asked)) for name, asked in ASKED.items()}
+
+    def ask(make: Callable[..., Any], asked: Callable[[object], object]) -> object:
+        return asked(after(instances, build, kinds(make)))
 
     ours, theirs = answers(OURS), answers(THEIRS)
     for name, said in theirs.items():
@@ -247,6 +259,9 @@ def test_nothing_is_compiled_before_it_is_used_and_once_then() -> None:
     made = kinds(OURS).Hashable
     later = {"__init__", "__eq__", "__hash__", "__repr__"}
     assert {name for name, one in vars(made).items() if isinstance(one, lazy_dataclasses._Later)} == later
+    for n in range(lazy_dataclasses.NOT_COMPILED_FOR):
+        assert made(n).x == n
+        assert {name for name, one in vars(made).items() if isinstance(one, lazy_dataclasses._Later)} == later
     one = made(1)
     assert {name for name, one in vars(made).items() if isinstance(one, lazy_dataclasses._Later)} == later - {
         "__init__"
