@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import field
@@ -27,6 +26,7 @@ from urllib.parse import unquote_to_bytes
 from virke.errors import UsageError
 from virke.keys import CREDENTIALS, read_tables
 from virke.lazy_dataclasses import dataclass
+from virke.lazy_patterns import pattern
 
 FILE_NAME: Final = "virke.toml"
 FILE_BYTES_MAX: Final = 1 << 20
@@ -49,10 +49,10 @@ MEMORY_MB_MAX: Final = 1 << 20
 LOCAL_SCHEMES: Final = ("local", "file")
 NODE_SCHEMES: Final = ("http", "https")
 _SCHEME: Final = r"[A-Za-z][A-Za-z0-9+._-]+"
-_URL: Final = re.compile(rf"({_SCHEME}):(.*)", re.DOTALL)
-_NEXT_URL: Final = re.compile(rf",(?={_SCHEME}:)")
-_WHOLE: Final = re.compile(r"[0-9]{1,9}")
-_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_URL: Final = pattern(rf"({_SCHEME}):(.*)", re.DOTALL)
+_NEXT_URL: Final = pattern(rf",(?={_SCHEME}:)")
+_WHOLE: Final = pattern(r"[0-9]{1,9}")
+_TOML_PLACE = pattern(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 def cache_folder() -> Path | None:
@@ -182,6 +182,8 @@ def parse(text: str, path: Path) -> Config:
     Raises:
         UsageError: see `load`.
     """
+    import tomllib  # where there is no such file, a start does without it
+
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

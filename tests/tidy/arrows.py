@@ -22,7 +22,18 @@ from tests.tidy.reading import (
 
 LAYERS: Final[tuple[frozenset[str], ...]] = (
     frozenset(
-        {"errors", "keys", "config", "processes", "machine", "nearest", "scopes", "interrupts", "lazy_dataclasses"}
+        {
+            "errors",
+            "keys",
+            "config",
+            "processes",
+            "machine",
+            "nearest",
+            "scopes",
+            "interrupts",
+            "lazy_dataclasses",
+            "lazy_patterns",
+        }
     ),
     frozenset({"core"}),
     frozenset({"stores"}),

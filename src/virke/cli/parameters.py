@@ -15,15 +15,14 @@ from typing import Final
 
 from virke.cli.render import Value
 from virke.errors import UsageError
+from virke.lazy_patterns import pattern
 
 TEXT_PREFIX: Final = "text:"
 
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
-_REAL = re.compile(
-    r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|(?<=[0-9])(?:\.)?[eE][+-]?[0-9]+|(?<=[0-9])\.)"
-)
-_BLOB = re.compile(r"[xX]'((?:[0-9a-fA-F]{2})*)'")
-_NAMED = re.compile(r"[:@$]?([^\W\d]\w*)=(.*)", re.DOTALL)
+_INTEGER = pattern(r"-?(?:0|[1-9][0-9]*)")
+_REAL = pattern(r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|(?<=[0-9])(?:\.)?[eE][+-]?[0-9]+|(?<=[0-9])\.)")
+_BLOB = pattern(r"[xX]'((?:[0-9a-fA-F]{2})*)'")
+_NAMED = pattern(r"[:@$]?([^\W\d]\w*)=(.*)", re.DOTALL)
 _WORDS: Final[Mapping[str, Value]] = {"null": None, "NULL": None, "true": 1, "false": 0}
 
 

@@ -15,7 +15,6 @@ Pure: generators of effects that name their registers, so that they run on a bar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -47,9 +46,10 @@ from virke.core.placing import Beaten, Placed, Unproved, place, read_record
 from virke.core.root import Root, RootAt, check_place, decode_record, encode_root
 from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
+from virke.lazy_patterns import pattern
 
 ATTEMPTS: Final = 16
-_EPOCH = re.compile(r"[0-9a-f]{8}-")
+_EPOCH = pattern(r"[0-9a-f]{8}-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ before its own `hi` is inside the history window. `Horizon` in the root says how
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import field, replace
 from typing import Final
@@ -46,13 +45,14 @@ from virke.core.root import Horizon, Root
 from virke.core.segment import Ref
 from virke.errors import Corrupt
 from virke.lazy_dataclasses import dataclass
+from virke.lazy_patterns import pattern
 
 GRACE_MS: Final = 10 * 60 * 1000
 DAY_MS: Final = 86_400_000
 SKEW_MS: Final = 7 * DAY_MS
 """A time that is further in the future than this is not waited for (rule 7). Below it, the commit's own time is believed: the
 collector's clock may be the one that is wrong, by days, and an observation by one that was behind by years says little."""
-_CREATED = re.compile(r"([0-9a-f]{8})-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
+_CREATED = pattern(r"([0-9a-f]{8})-([0-9a-f]{16})-[0-9a-f]{32}-\d+\.[0-9a-f]{4}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ Pure. Randomness comes in as an argument.
 
 from __future__ import annotations
 
-import re
 from typing import Final, NewType
 
 from virke.errors import Invalid
+from virke.lazy_patterns import pattern
 
 PageNo = NewType("PageNo", int)
 PageCount = NewType("PageCount", int)
@@ -27,7 +27,7 @@ TAG_BYTES: Final = 4
 MAIN_BRANCH: Final = "main"
 NAME_BYTES_MAX: Final = 128
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def _hint(name: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from virke.core.ids import Version
 from virke.errors import Invalid
 from virke.lazy_dataclasses import dataclass
+from virke.lazy_patterns import pattern
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 GRAMMAR: Final = "a version (12), a time as ISO 8601 (2026-11-27T03:00, UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w)"
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_AGE: Final = re.compile(r"-?(\d{1,9})([smhdw])")
-_MOMENT: Final = re.compile(
+_AGE: Final = pattern(r"-?(\d{1,9})([smhdw])")
+_MOMENT: Final = pattern(
     r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|UTC|[+-]\d\d:?\d\d)?)?",
     re.IGNORECASE,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from virke.core.lineage import Mark, mark_of
 from virke.core.root import Root
 from virke.errors import Invalid, NotFound
 from virke.lazy_dataclasses import dataclass
+from virke.lazy_patterns import pattern
 from virke.stores.base import Call
 from virke.stores.receipt import Receipt, writing
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Request = tuple[str, "Parameters"]
 """A statement and its parameters."""
-_BOOKMARK: Final = re.compile(r"(.+)\.([0-9a-f]{8})\.([0-9a-f]{16})\.([0-9a-f]{8})")
+_BOOKMARK: Final = pattern(r"(.+)\.([0-9a-f]{8})\.([0-9a-f]{16})\.([0-9a-f]{8})")
 
 
 def requests_of(statements: Sequence[str | Request]) -> list[Request]:

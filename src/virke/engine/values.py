@@ -16,6 +16,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from virke.errors import Invalid, WrongValue
+from virke.lazy_patterns import pattern
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Parameter, Value
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 _EXACT_IN_A_DOUBLE: Final = 1 << 53
 _WORDS: Final = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}").fullmatch
-_REAL: Final = re.compile(r"[+-]?(?:inf|infinity|nan|[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)", re.IGNORECASE).fullmatch
+_INTEGER: Final = pattern(r"[+-]?[0-9]{1,19}")
+_REAL: Final = pattern(r"[+-]?(?:inf|infinity|nan|[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)", re.IGNORECASE)
 
 
 def encode_value(value: Parameter) -> Json:
@@ -64,9 +65,9 @@ def decode_value(stored: Json) -> Value:
     match stored:
         case None | int() | float() | str():
             return stored
-        case {"int64": str(text)} if len(stored) == 1 and _INTEGER(text):
+        case {"int64": str(text)} if len(stored) == 1 and _INTEGER.fullmatch(text):
             return int(text)
-        case {"real": str(text)} if len(stored) == 1 and _REAL(text):
+        case {"real": str(text)} if len(stored) == 1 and _REAL.fullmatch(text):
             return float(text)
         case {"base64": str(text)} if len(stored) == 1:
             return base64.b64decode(text, validate=True)

@@ -51,7 +51,6 @@ Blobs
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
@@ -60,10 +59,11 @@ from typing import Final, Protocol
 from virke.core.effects import Absent, Generation, Lost, PutOutcome, ReadOutcome, Stored, SwapOutcome, Tier
 from virke.errors import Corrupt, Invalid, TooLarge
 from virke.lazy_dataclasses import dataclass
+from virke.lazy_patterns import pattern
 
 KEY_BYTES_MAX: Final = 512
-_KEY = re.compile(r"[A-Za-z0-9_.@=-]+(/[A-Za-z0-9_.@=-]+)*")
-_DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
+_KEY = pattern(r"[A-Za-z0-9_.@=-]+(/[A-Za-z0-9_.@=-]+)*")
+_DOTS = pattern(r"(?:^|/)\.\.?(?:/|$)")
 
 
 class Consistency(Enum):

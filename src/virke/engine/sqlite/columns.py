@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from virke.lazy_dataclasses import dataclass
+from virke.lazy_patterns import pattern
 
-_TOKEN: Final = re.compile(
+_TOKEN: Final = pattern(
     r"""(?P<nothing>\s+|--[^\n]*|/\*.*?(?:\*/|\Z))|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$]+|.""",
     re.DOTALL,
 )

@@ -6,18 +6,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from virke.engine.sqlite.opening import Connection
+from virke.lazy_patterns import pattern
 
 if TYPE_CHECKING:
     from virke.engine.sqlite.parameters import Value
 
-_LEADING_INTEGER: Final = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
+_LEADING_INTEGER: Final = pattern(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
 
 
 def draw_random_from(connection: Connection, draw: Callable[[int], bytes]) -> None:

@@ -22,9 +22,10 @@ from virke.engine.sqlite.opening import Connection, Cursor
 from virke.engine.sqlite.parameters import Parameter, Parameters, Row
 from virke.engine.sqlite.statement import Statement
 from virke.errors import WrongValue
+from virke.lazy_patterns import pattern
 
 _READING: Final = frozenset({"SELECT", "VALUES", "WITH"})
-_TOKEN: Final = re.compile(
+_TOKEN: Final = pattern(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)
       |(?P<parameter>\?[0-9]*|[:@$#](?:[\w$]|::)+(?:\([^)\s]*\))?)|[^\W\d][\w$]*""",
     re.DOTALL | re.VERBOSE,

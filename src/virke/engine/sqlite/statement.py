@@ -20,6 +20,7 @@ from virke.engine.sqlite.scoped import why_not
 from virke.engine.sqlite.translation import translate
 from virke.errors import Denied, Invalid, SqlError, TimedOut
 from virke.lazy_dataclasses import dataclass
+from virke.lazy_patterns import pattern
 from virke.scopes import Scope
 
 ALONE: Final = ("VACUUM", "PRAGMA")
@@ -231,7 +232,7 @@ def keyword(sql: str) -> str:
     return ""
 
 
-_TOKEN = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|;""", re.DOTALL)
+_TOKEN = pattern(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|;""", re.DOTALL)
 
 
 def split(sql: str) -> Iterator[tuple[int, str]]:
