@@ -16,7 +16,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from traceback import format_exception
 from typing import Any, Final, NoReturn
 
 import click
@@ -146,6 +145,8 @@ def _interrupted(end: KeyboardInterrupt) -> int:
 def report(error: BaseException, as_json: bool) -> int:
     """Say what went wrong, and give the exit code."""
     if os.environ.get("VIRKE_DEBUG") and not isinstance(error, click.ClickException):
+        from traceback import format_exception
+
         click.echo(fit_for(sys.stderr, "".join(format_exception(error))), err=True, nl=False)
     match error:
         case click.Abort():

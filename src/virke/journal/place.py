@@ -11,7 +11,6 @@ Knows the file system; knows nothing of what a journal keeps.
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 import weakref
 from collections.abc import Callable
@@ -62,7 +61,7 @@ def close_to_others(path: Path) -> None:
 
 def make_file(system: System, path: Path, fill: Callable[[Path], None]) -> None:
     """Make a file whole or not at all: filled under another name, synced, then linked. Raises `OSError`."""
-    temp = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    temp = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
     fd = system.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     system.close(fd)
     try:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from virke.processes import at_fork
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 REQUESTS_MAX: Final = 32
 """Requests under way at once, of all stores of this process together (the callers' own come on top)."""
@@ -24,6 +26,8 @@ T = TypeVar("T")
 
 @cache
 def _pool() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # brings logging: a local store does without both
+
     return ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="virke-store")
 
 

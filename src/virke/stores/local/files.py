@@ -19,7 +19,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -88,7 +87,7 @@ def make_directory(system: System, directory: Path) -> None:
 
 def write_temp(system: System, folder: Path, data: bytes) -> Path:
     """A new file in `tmp/` with `data`, synced. Raises `OSError`; then no file is left."""
-    path = folder / TEMPS / secrets.token_hex(16)
+    path = folder / TEMPS / os.urandom(16).hex()
     fd = system.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         rest = memoryview(data)

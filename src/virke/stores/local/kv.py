@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import sqlite3
 import threading
 import weakref
@@ -342,7 +341,7 @@ class KvFile:
     def _make(self) -> None:
         if not self._create and not os.path.isdir(self._folder):
             raise NotFound(f"no store at {self._folder}; create it first")
-        temp = self._folder / TEMPS / f"{secrets.token_hex(16)}.sqlite"
+        temp = self._folder / TEMPS / f"{os.urandom(16).hex()}.sqlite"
         make_directory(self._system, temp.parent)
         self._system.close(self._system.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -96,7 +95,7 @@ class Stamps:
         except BaseException:
             self.change(key)
             raise
-        left = stamp_of(generation) if generation else secrets.token_bytes(_SLOT_BYTES)
+        left = stamp_of(generation) if generation else os.urandom(_SLOT_BYTES)
         memory[slot.start + 1 : slot.stop] = left[1:]
         memory[slot.start] = 0
 
@@ -104,7 +103,7 @@ class Stamps:
         """Give `key` another stamp."""
         assert self._writing is not None, "it was prepared"
         slot = _slot(key)
-        self._writing.memory[slot.start + 1 : slot.stop] = secrets.token_bytes(_SLOT_BYTES - 1)
+        self._writing.memory[slot.start + 1 : slot.stop] = os.urandom(_SLOT_BYTES - 1)
 
     def watch(self, key: str) -> Watch:
         """The stamp of `key` at each call; None while it is not known whether that is the last."""
@@ -156,8 +155,8 @@ class Stamps:
         self._memory = mapped.memory if mapped else None
 
     def _make(self) -> None:
-        slots = b"".join(b"\0" + secrets.token_bytes(_SLOT_BYTES - 1) for _ in range(SLOTS))
-        temp = self._folder / TEMPS / secrets.token_hex(16)
+        slots = b"".join(b"\0" + os.urandom(_SLOT_BYTES - 1) for _ in range(SLOTS))
+        temp = self._folder / TEMPS / os.urandom(16).hex()
         with suppress(FileExistsError):
             temp.parent.mkdir()
         try:

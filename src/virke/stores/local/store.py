@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import threading
 import time
 import weakref
@@ -104,7 +103,7 @@ class LocalRegister:
             Corrupt: `kv.sqlite` is damaged.
         """
         check_key(key)
-        generation = Generation(secrets.token_hex(16))
+        generation = Generation(os.urandom(16).hex())
         if base is None:
             insert = "INSERT INTO register (key, generation, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
             changed = self._kv.change(insert, (key, generation, bytes(data)), key=key, generation=generation, make=True)
