@@ -59,6 +59,7 @@ def frozen(make: Callable[..., Any]) -> dict[str, Any]:
     class Hashable:
         x: object
         y: object = None
+        unhashed: int = field(default=1, hash=False)
 
     @make(frozen=True, slots=True)
     class Empty:

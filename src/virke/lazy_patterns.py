@@ -1,4 +1,4 @@
-"""Regular expressions that are compiled when they are first used (decision 0049): most starts need few of them.
+"""Regular expressions that are compiled when they are first used (decision 0051): most starts need few of them.
 
 Knows nothing else of Virke.
 """
