@@ -12,7 +12,7 @@ from itertools import count
 
 from tests.servers.s3 import CREDENTIALS, S3Server, seaweedfs
 from virke.config import CACHE_OFF
-from virke.stores.opening import CACHE_VARIABLE
+from virke.stores.by_url import CACHE_VARIABLE
 
 _numbers = count(1)
 

@@ -10,7 +10,7 @@ from virke.config import Config, database_name, find, load, local_path, parse, s
 from virke.errors import UsageError
 from virke.keys import TABLES
 from virke.opening import open_store
-from virke.stores.opening import _OPENERS
+from virke.stores.by_url import _OPENERS
 
 SEED = '[project]\nname = "my-app"\n\n[database]\nname = "my-app-db"\n'
 

@@ -1,6 +1,6 @@
 """Opening databases: a database on its store, with its journal and what works in the background; or one of a node.
 
-`stores.opening` knows which store a URL means; everything else is given a `Store`.
+`stores.by_url` knows which store a URL means; everything else is given a `Store`.
 
 1. How a database is created and deleted is in engine/catalog.
 2. A node is named by an http(s) URL wherever a store is; what is asked of it is asked by `client`, which is loaded then.
@@ -40,7 +40,7 @@ from virke.journal import FileJournal, Flusher
 from virke.machine import default_budget_bytes
 from virke.processes import at_fork
 from virke.stores.base import Store
-from virke.stores.opening import open_url, place_of
+from virke.stores.by_url import open_url, place_of
 from virke.stores.parallel import beside
 from virke.stores.receipt import metered
 

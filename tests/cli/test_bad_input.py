@@ -184,7 +184,7 @@ def test_a_virke_toml_without_end_is_an_error(folder: Path, virke: Virke) -> Non
 def test_an_error_of_our_own_is_one_line_unless_asked(
     project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("virke.cli.opening.load", lambda: 1 / 0)
+    monkeypatch.setattr("virke.cli.target.load", lambda: 1 / 0)
     found = virke("db", "status")
     assert found.exit_code == 1
     assert found.stderr == (
@@ -205,7 +205,7 @@ def test_a_panic_of_a_library_is_an_error_like_any_other(
     def panic() -> None:
         raise PanicError("index out of bounds")
 
-    monkeypatch.setattr("virke.cli.opening.load", panic)
+    monkeypatch.setattr("virke.cli.target.load", panic)
     found = virke("db", "status", *args)
     assert (found.exit_code, found.stdout) == (1, "")
     message = "internal error: PanicError: index out of bounds (set VIRKE_DEBUG=1 for the traceback)"
@@ -233,7 +233,7 @@ def test_an_interrupted_command_says_nothing_and_ends_with_130(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("virke.cli.opening.load", interrupted)
+    monkeypatch.setattr("virke.cli.target.load", interrupted)
     found = virke("db", "status")
     assert (found.exit_code, found.stdout, found.stderr) == (130, "", "\n")
 

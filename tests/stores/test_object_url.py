@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from virke.errors import UsageError
+from virke.stores.by_url import place_of
 from virke.stores.object.url import object_place
-from virke.stores.opening import place_of
 
 ENDPOINT = "endpoint=http://h:1"
 

@@ -16,11 +16,11 @@ from virke.core.effects import Tier
 from virke.errors import Invalid, UsageError
 from virke.opening import connect, open_store
 from virke.stores.base import Range
+from virke.stores.by_url import CACHE_VARIABLE, _cache_folder, open_url
 from virke.stores.cached.blobs import CachedBlobs
 from virke.stores.composite import composite
 from virke.stores.memory import memory_store
 from virke.stores.object.url import object_place
-from virke.stores.opening import CACHE_VARIABLE, _cache_folder, open_url
 from virke.stores.receipt import Receipt, metered, writing
 
 SECRETS = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}
@@ -83,7 +83,7 @@ def test_a_missing_library_is_named(library: str, url: str, extra: str, monkeypa
     for name in [name for name in sys.modules if name.split(".")[0] == library or name.startswith("virke.stores.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
-    from virke.stores.opening import open_url as freshly_imported
+    from virke.stores.by_url import open_url as freshly_imported
 
     with pytest.raises(UsageError, match=f"pip install '{extra[:5]}"):
         freshly_imported(StoreChoice(url, {"fastly_api_token": "x"}), create=False)

@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from virke.cli.opening import store_of, target
 from virke.cli.state import State, global_options, pass_state, printable
+from virke.cli.target import store_of, target
 from virke.cli.terminal import busy
 from virke.errors import UsageError
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from virke.cli import render
-from virke.cli.opening import own_store_of, target
 from virke.cli.state import State, counted, global_options, pass_state, printable
+from virke.cli.target import own_store_of, target
 from virke.cli.times import instant, one_line
 
 if TYPE_CHECKING:

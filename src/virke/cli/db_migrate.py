@@ -11,8 +11,8 @@ import click
 
 from virke.cli import render
 from virke.cli.group import error_body
-from virke.cli.opening import open_database
 from virke.cli.state import State, global_options, pass_state
+from virke.cli.target import open_database
 from virke.cli.terminal import busy
 from virke.config import MIGRATIONS, load
 from virke.errors import UsageError, VirkeError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virke.cli.opening import open_database
 from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable, size
+from virke.cli.target import open_database
 from virke.cli.terminal import busy
 from virke.cli.times import instant, moment
 from virke.errors import UsageError

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from virke.cli import render
-from virke.cli.opening import open_database
 from virke.cli.state import State, counted, global_options, pass_state, printable, size
+from virke.cli.target import open_database
 from virke.cli.terminal import busy, progress
 from virke.cli.times import instant, one_line
 from virke.errors import UsageError

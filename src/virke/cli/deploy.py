@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from virke.cli.group import error_body
-from virke.cli.opening import close_after_output
 from virke.cli.state import State, global_options, pass_state
+from virke.cli.target import close_after_output
 from virke.config import MIGRATIONS, NODE_VARIABLE, STORE_VARIABLE, TOKEN_VARIABLE, database_name, load, memory_mb_of
 from virke.errors import VirkeError
 from virke.keys import TARGETS

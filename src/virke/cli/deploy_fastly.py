@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from virke.cli.group import error_body
-from virke.cli.opening import close_after_output
 from virke.cli.state import State
+from virke.cli.target import close_after_output
 from virke.config import database_name, load, memory_mb_of
 from virke.edge.deploying.account import Call
 from virke.errors import VirkeError

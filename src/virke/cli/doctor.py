@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from virke.cli import render
-from virke.cli.opening import own_store_of
 from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable
+from virke.cli.target import own_store_of
 from virke.cli.terminal import progress
 from virke.errors import NotFound
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from virke.cli.opening import store_of
 from virke.cli.state import State, counted, size
+from virke.cli.target import store_of
 from virke.config import is_node
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from virke.cli.logs import FORMATS, LEVELS, set_up
-from virke.cli.opening import own_store_of
 from virke.cli.state import State, global_options, pass_state
+from virke.cli.target import own_store_of
 from virke.config import MEMORY_MB_MIN, MEMORY_VARIABLE, StoreChoice, load, memory_mb_of, scheme_of, store_urls
 from virke.errors import UsageError
 

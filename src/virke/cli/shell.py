@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from virke.cli.group import report
-from virke.cli.opening import open_database
 from virke.cli.shell_commands import Leave, Prompter, run_command
 from virke.cli.state import State, global_options, pass_state
+from virke.cli.target import open_database
 from virke.errors import TooLarge, VirkeError
 from virke.interrupts import Ended, heeded
 

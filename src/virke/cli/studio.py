@@ -9,9 +9,9 @@ from urllib.parse import quote
 import click
 
 from virke.cli.logs import set_up
-from virke.cli.opening import own_store_of
 from virke.cli.serve import MISSING, make_app, run_app
 from virke.cli.state import State, global_options, pass_state
+from virke.cli.target import own_store_of
 from virke.config import database_name, load
 from virke.errors import UsageError
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from virke.cli.opening import store_of
 from virke.cli.render import table
 from virke.cli.state import State, global_options, pass_state
+from virke.cli.target import store_of
 from virke.cli.times import instant
 from virke.config import database_name, load
 from virke.errors import UsageError
