@@ -208,12 +208,12 @@ def repeater(name: str, *, tries: int = 2) -> Program:
     """A client that sends one keyed request twice: it is run only if no root says that it was answered."""
 
     def program(life: int) -> Actor:
-        for _ in range(2):
+        for request in range(2):
             at = yield from read_root()
             for attempt in range(tries):
                 if at.root.answer_to(KEY.key):
                     break
-                commit_id = id_of(f"{name}.{life}.{attempt}", at.root)
+                commit_id = id_of(f"{name}.{life}.{request}.{attempt}", at.root)  # ids are drawn anew for each
                 verdict = yield from commit(at, keyed(at.root, commit_id), "world")
                 yield Told("the keyed request", commit_id, verdict, at)
                 if not isinstance(verdict, Conflicted):
