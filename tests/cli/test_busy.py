@@ -67,6 +67,16 @@ def test_what_was_done_is_printed_on_a_clear_line(drawn: io.StringIO) -> None:
     assert "Migrating" in after
 
 
+def test_a_timer_that_is_late_draws_nothing_again(drawn: io.StringIO) -> None:
+    """What was said may fall between its time and its drawing; the line that is there is the one that is cleared."""
+    with redirect_stderr(drawn), busy(State(), "Migrating") as work:
+        shown = work._bar
+        work._draw()
+        assert work._bar is shown
+    work._draw()
+    assert work._bar is None
+
+
 @pytest.mark.parametrize("state", [State(quiet=True), State(json=True)])
 def test_nothing_is_said_where_it_was_not_wanted(drawn: io.StringIO, state: State) -> None:
     with redirect_stderr(drawn), busy(state, "Counting"):

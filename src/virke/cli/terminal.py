@@ -95,7 +95,7 @@ class Busy:
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         console = Console(stderr=True)
         with self._lock:
-            if self._timer is None:  # it ended meanwhile
+            if self._timer is None or self._bar is not None:  # it ended meanwhile, or went on (`say`) and was drawn
                 return
             self._bar = Progress(
                 *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
