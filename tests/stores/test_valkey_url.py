@@ -64,6 +64,8 @@ def test_a_store_tells_its_place_without_password_and_options(url: str, place: s
         ("valkey://h/#x", "%23"),
         ("valkey://h/x", "the number of a database"),
         ("valkey://h/1/2", "the number of a database"),
+        ("valkey://h/1/", "the number of a database"),
+        ("valkey://h//1", "the number of a database"),
         ("valkey://h/-1", "the number of a database"),
         ("valkey://h?password=s3cret", f"unknown option 'password' .* known: {OPTIONS}"),
         ("valkey://h?Prefix=a", f"known: {OPTIONS}"),

@@ -30,7 +30,7 @@ _ADDRESS: Final = re.compile(r"(https?://)(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """What a URL says. `place` is the host as it is written, with its port; `path` has no slash at either end."""
+    """What a URL says. `place` is the host as it is written, with its port; `path` is as it is written, too."""
 
     scheme: str
     place: str
@@ -64,7 +64,7 @@ def parse_url(url: str, form: str, known: Collection[str], secrets: Collection[s
         place=parts.netloc.rpartition("@")[2],
         host=unquote(host or ""),
         port=port,
-        path=parts.path.strip("/"),
+        path=parts.path,
         has_credentials="@" in parts.netloc,
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,

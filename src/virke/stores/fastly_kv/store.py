@@ -274,7 +274,7 @@ def _parsed(url: str) -> _Place:
     parts = parse_url(url, _FORM, ("api", "timeout_s"))
     if parts.scheme != FASTLY_SCHEME or parts.has_credentials or not _STORE_ID.fullmatch(parts.place):
         raise UsageError(f"the Fastly KV URL is not understood; write {_FORM}")
-    prefix = prefix_of(parts.path, NAME_BYTES_MAX - KEY_BYTES_MAX - len(f"/{REGISTER}"))
+    prefix = prefix_of(parts.path.strip("/"), NAME_BYTES_MAX - KEY_BYTES_MAX - len(f"/{REGISTER}"))
     try:
         item_name("", f"{prefix}/x" if prefix else "x")
     except Invalid as error:

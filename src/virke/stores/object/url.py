@@ -112,7 +112,7 @@ def object_place(
         name=_written(parts, {key: value for key, value in told.items() if key in _WHERE}),
         scheme=scheme,
         bucket=parts.place,
-        prefix=prefix_of(parts.path, PREFIX_BYTES_MAX),
+        prefix=prefix_of(parts.path.strip("/"), PREFIX_BYTES_MAX),
         cdn_url=cdn_url,
         create_only=create_only == "on",
         timeout_s=seconds_of(options.pop("timeout_s", None), TIMEOUT_S),
@@ -134,7 +134,7 @@ def _parsed(url: str) -> StoreUrl:
 
 
 def _written(parts: StoreUrl, options: Mapping[str, str]) -> str:
-    place = "/".join(filter(None, [parts.place, parts.path]))
+    place = "/".join(filter(None, [parts.place, parts.path.strip("/")]))
     query = urlencode(sorted(options.items()), safe=":/")
     return f"{parts.scheme}://{place}" + (f"?{query}" if query else "")
 

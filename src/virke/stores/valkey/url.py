@@ -91,7 +91,8 @@ def parse_address(url: str) -> Address:
         )
     if not parts.host or parts.port == 0:
         raise UsageError(f"a store URL names a host and no port 0: {_FORM}")
-    if parts.path and not _WHOLE.fullmatch(parts.path):
+    number = parts.path.removeprefix("/")
+    if number and not _WHOLE.fullmatch(number):
         raise UsageError(f"the path of a store URL is the number of a database: {_FORM}")
     options = parts.options
     for name, (form, meaning) in _OPTIONS.items():
@@ -100,7 +101,7 @@ def parse_address(url: str) -> Address:
     address = Address(
         host=parts.host,
         port=parts.port or PORT_DEFAULT,
-        db=int(parts.path or 0),
+        db=int(number or 0),
         username=parts.username,
         password=parts.password,
         tls=_TLS[parts.scheme],
