@@ -71,15 +71,12 @@ class Indexes:
         refs = root.segments
         if refs is self._newest[0]:
             return self._newest[1]
-        found = {ref: index for ref in refs if (index := self._known.get(ref) or self._copied.get(ref))}
-        missing = tuple(ref for ref in refs if ref not in found)
+        known, copied = self._known, self._copied
+        missing = tuple(ref for ref in refs if ref not in known and ref not in copied)
         made = indexes_in(root.extensions, missing, root.head) if missing else {}
-        self._copied = {**{ref: index for ref, index in self._copied.items() if ref in found}, **made}
-        found |= made
-        if len(self._known) > 4 * len(refs) + 64:
-            self._known = {ref: index for ref, index in self._known.items() if ref in found}
-        if len(found) < len(refs):
-            found |= self.of(tuple(ref for ref in missing if ref not in made))
+        known = self._with_read(known, [ref for ref in missing if ref not in made], refs)
+        self._copied = made | {ref: copied[ref] for ref in refs if ref in copied}
+        found = {**self._copied, **known}
         self._newest = refs, tuple((ref, found[ref]) for ref in refs)
         return self._newest[1]
 
@@ -89,15 +86,21 @@ class Indexes:
         if refs is before:
             return pairs
         known = self._known
-        missing = [ref for ref in refs if ref not in known]
-        if missing:
-            known = {**known, **{ref: index for tier in Tier for ref, index in self._read_indexes(tier, missing)}}
-            if len(known) > 4 * len(refs) + 64:
-                known = {ref: known[ref] for ref in refs}
-            self._known = known
+        known = self._with_read(known, [ref for ref in refs if ref not in known], refs)
         pairs = tuple((ref, known[ref]) for ref in refs)
         self._paired = refs, pairs
         return pairs
+
+    def _with_read(self, known: dict[Ref, Index], missing: Sequence[Ref], used: Sequence[Ref]) -> dict[Ref, Index]:
+        """Those that are known, and those that were `missing`; if they become many, those of `used` alone are kept."""
+        before = known
+        if missing:
+            known = {**known, **{ref: index for tier in Tier for ref, index in self._read_indexes(tier, missing)}}
+        if len(known) > 4 * len(used) + 64:
+            known = {ref: known[ref] for ref in used if ref in known}
+        if known is not before:
+            self._known = known
+        return known
 
     def _read_indexes(self, tier: Tier, refs: Sequence[Ref]) -> Iterator[tuple[Ref, Index]]:
         """The indexes of those segments that are in `tier`, in one round; what is before them comes along, and is kept."""
