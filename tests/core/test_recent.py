@@ -75,6 +75,15 @@ def lived(seed: int, commits: int, room: int = ROOM) -> tuple[Model, set[int]]:
     return model, used
 
 
+def spilled(seed: int, segments: int) -> Model:
+    """A database of so many segments, none of which was merged."""
+    chance, model = random.Random(seed), new_model()
+    model.recent_bytes = ROOM
+    while len(model.root.segments) < segments:
+        write(model, chance)
+    return model
+
+
 @settings(max_examples=40)
 @given(st.integers(0, 1 << 30))
 @small_limits()
@@ -107,11 +116,7 @@ def test_a_copy_whose_oldest_frames_win_would_be_found(monkeypatch: pytest.Monke
 @small_limits()
 def test_a_copy_for_whatever_segment_is_in_its_place_would_be_found() -> None:
     """Rule 2: found by the versions that a segment has, and not by its identity, it shows pages of another, or none."""
-    model = new_model()
-    model.recent_bytes = ROOM
-    chance = random.Random(3)
-    while len(model.root.segments) < 5:
-        write(model, chance)
+    model = spilled(3, 5)
     before, held = model.root.segments, copies_in(model.root.extensions)
     model.merge(Run(1, 3))
     wrong = {key_of(ref): held[key_of(old)] for ref in model.root.segments for old in before if old.lo == ref.lo > 2}
@@ -157,11 +162,7 @@ def test_copies_take_as_much_as_they_may_and_the_newest_come_first(room: int) ->
 @small_limits()
 def test_a_merge_without_room_keeps_the_copies_of_what_stays() -> None:
     """As a node merges: it makes none, and drops those of what is gone."""
-    model = new_model()
-    model.recent_bytes = ROOM
-    chance = random.Random(8)
-    while len(model.root.segments) < 6:
-        write(model, chance)
+    model = spilled(8, 6)
     stays = {key_of(ref) for ref in model.root.segments[4:]}
     root = model.root
     assert stays <= copies_in(root.extensions).keys()

@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.engine.paging import SIZE, SNAPSHOT, STEPS, Step, take
 from tests.engine.world import image, make
 from virke.core.ids import CommitId, PageCount, PageNo, Version
 from virke.core.page import HEADER_MAGIC, lock_page
 from virke.core.segment import Head
-from virke.engine.snapshot import Snapshot
 from virke.engine.streaming import Written
 from virke.engine.vfs import PagedFile
 from virke.errors import Conflict
 
-SIZE: Final = 512
-PAGES_MAX: Final = 12
-STEPS: Final = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), st.integers(2, PAGES_MAX), st.integers(1, 255)),
-        st.tuples(st.just("cut"), st.integers(1, PAGES_MAX), st.just(0)),
-    ),
-    max_size=8,
-)
-
-
-def _filled() -> Snapshot:
-    db = make(page_size=SIZE)
-    db.run_script("CREATE TABLE t (v); INSERT INTO t VALUES (zeroblob(1500))")
-    db.execute("UPDATE t SET v = replace(hex(v), '0', 'x')")
-    return db.snapshot()
-
-
-SNAPSHOT: Final = _filled()
-
 
 @given(steps=STEPS)
-def test_the_pages_laid_over_the_snapshot_are_the_file(steps: list[tuple[str, int, int]]) -> None:
+def test_the_pages_laid_over_the_snapshot_are_the_file(steps: list[Step]) -> None:
     """Whatever was written, cut off and grown again: none is left out, stale, out of order, there twice or beyond the end."""
     file, model, written = PagedFile(SNAPSHOT, 1 << 20), bytearray(image(SNAPSHOT)), set[int]()
-    for kind, page, fill in steps:
-        end = page * SIZE
-        if kind == "write":
-            file.xWrite(bytes([fill]) * SIZE, end - SIZE)
-            model.extend(bytes(max(0, end - len(model))))
-            model[end - SIZE : end] = bytes([fill]) * SIZE
-            written.add(page)
-        elif end <= len(model):  # SQLite never makes a file longer this way
-            file.xTruncate(end)
-            del model[end:]
-            written = {number for number in written if number <= page}
+    for step in steps:
+        take(step, file, model)
+        kind, page, _ = step
+        written = written | {page} if kind == "write" else {number for number in written if number * SIZE <= len(model)}
     stream = Written(file)
     pages = list(stream.pages())
     numbers = [number for number, _ in pages]
