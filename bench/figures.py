@@ -1,4 +1,4 @@
-"""docs/figures.md: the last figures of every benchmark in one table, each with the day on which it was measured.
+"""docs/figures.md: the last figures of every benchmark in one table, B1 to B18, each with the day on which it was measured.
 
 Knows the page; measures nothing. A run replaces the rows of what it measured and leaves those of the others.
 """
@@ -14,8 +14,8 @@ from bench.report import Figure
 HEADINGS: Final = ("benchmark", "what", "measured", "limit", "verdict", "on")
 HEAD: Final = """# Figures
 
-`python -m bench NAME … --write docs/figures.md` measures and writes rows of this table; `make bench` prints all. What they mean, and why
-some are over, is in [benchmarks.md](benchmarks.md). A limit is that of the budget; without one a figure is there to compare.
+`python -m bench NAME … --write docs/figures.md` measures and writes rows of this table; `make bench` prints all. A budget with several
+benchmarks (`B17 BULK`) runs all of them by its number, or one by its own word. What the figures mean, and why some are over, is in [benchmarks.md](benchmarks.md). A limit is that of the budget; without one a figure is there to compare.
 """
 _DAY: Final = re.compile(r"- (\d{4}-\d\d-\d\d): (.+)")
 _ROW: Final = re.compile(r"\| *(?!benchmark|-)(\S.*?) *\|\n?")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.__main__ import BENCHMARKS
+import pytest
+
+from bench import __main__ as bench
+from bench.__main__ import BENCHMARKS, chosen, main
 from bench.figures import HEAD, page
 from bench.report import Figure
 
@@ -28,3 +31,26 @@ def test_a_run_replaces_its_own_rows() -> None:
 def test_the_page_of_the_project_is_one_that_a_run_would_leave_as_it_is() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert page(text, {}, order=list(BENCHMARKS), day="2000-01-01", machine="") == text
+
+
+def test_each_budget_is_a_name_and_so_is_each_of_its_benchmarks() -> None:
+    for budget in (f"B{number}" for number in range(1, 19)):
+        assert [name for name in chosen([budget]) if name.split()[0] != budget] == []
+    assert chosen(["b17"]) == ["B17 COMMITS", "B17 HISTORY", "B17 BULK"]
+    assert chosen(["bulk", "B1", "B17"]) == ["B17 BULK", "B1", "B17 COMMITS", "B17 HISTORY"]
+    assert chosen([]) == list(BENCHMARKS)
+
+
+def test_a_benchmark_that_fails_leaves_its_rows_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> list[Figure]:
+        raise RuntimeError("no such server")
+
+    written = tmp_path / "figures.md"
+    written.write_text(page("", {"B2": [Figure("B2", "kept", 1, "")]}, order=ORDER, day="2026-01-02", machine="old"))
+    monkeypatch.setattr(bench, "BENCHMARKS", {"B2": fails, "B10": lambda: [Figure("B10", "new", 2, "")]})
+    assert main(["B2", "B10", "--write", str(written)]) == 1
+    rows = [line for line in written.read_text().splitlines() if line.startswith("| B")]
+    assert [row.split(" | ")[1] for row in rows] == ["kept", "new"]
+    assert "failed: B2" in capsys.readouterr().err
