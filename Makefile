@@ -18,8 +18,8 @@ test: $(READY)
 prove: $(READY)
 	$(VENV)/bin/pytest -n 0 -s -m prove
 
-mutants: $(READY) # small faults in the code, each of which a test must notice: FILES="src/virke/core/commit.py" LIMIT=20
-	$(VENV)/bin/python -m tests.mutants $(FILES) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SEED),--seed $(SEED))
+mutants: $(READY) # small faults in the code, each of which a test must notice: FILES="src/virke/core/commit.py" LIMIT=20 QUICK=1
+	$(VENV)/bin/python -m tests.mutants $(FILES) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick)
 
 clients: $(READY) # other people's, from the registries, beside a real sqld
 	$(VENV)/bin/python -m tests.clients.install

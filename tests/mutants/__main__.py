@@ -1,19 +1,23 @@
 """`make mutants`: change one thing of the code at a time, and see that a test fails.
 
-    python -m tests.mutants [FILE …] [--limit N] [--seed N] [--only TEXT] [--list]
+    python -m tests.mutants [FILE …] [--limit N] [--seed N] [--only TEXT] [--quick] [--budget SECONDS] [--list]
 
 1. The project is copied, and only the copy is changed; a run may be ended at any time.
-2. The tests of a file must pass without a change first. Then a change is `killed` by a test that fails, or by tests that
-   take `TIMEOUT` times as long (at least a minute); else it survives.
-3. A survivor needs its reason in survivors.toml. Others, and reasons for what is killed by now, make the exit code 1.
+2. The tests of a file must pass without a change first. Then a change is tried inside a process that has loaded them (`inside`),
+   by those that execute its statement. What none of them notices, or can't be tried there, is tried by all tests in a process of their own.
+3. A change is `killed` by a test that fails, or by tests that take `TIMEOUT` times as long (at least a minute); else it survives.
+4. A survivor needs its reason in survivors.toml. Others, and reasons for what is killed by now, make the exit code 1.
+   `--quick` tries nothing in a process of its own: what survives then may still be killed there.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
+import json
 import os
+import py_compile
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -24,9 +28,11 @@ import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from tests.mutants.inside import bound_memory
 from tests.mutants.sites import Site, sites_of
 from tests.mutants.suites import FAST, SUITES, suites_for
 
@@ -45,8 +51,7 @@ COPIED: Final = (
 )
 TIMEOUT: Final = 2.0
 LEAST_S: Final = 60.0
-MEMORY_BYTES: Final = 3 << 30
-"""A loop that a change made endless takes no more."""
+BUDGET_S: Final = 30.0
 
 
 def files_of(named: Sequence[str]) -> list[str]:
@@ -63,10 +68,6 @@ def _below(begin: str) -> list[str]:
     return [str(file.relative_to(ROOT)) for file in files]
 
 
-def _bound_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-
-
 class Copy:
     """The project in a folder of its own, where one file at a time is changed."""
 
@@ -79,6 +80,25 @@ class Copy:
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
             else:
                 shutil.copy(source, folder / name)
+        hashed = py_compile.PycInvalidationMode.CHECKED_HASH  # a time would not show a change within one second
+        compileall.compile_dir(folder / "src", quiet=2, invalidation_mode=hashed)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(self._folder / "src"), "PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}
+
+    def inside(self, tests: Sequence[str]) -> subprocess.Popen[str]:
+        """The process that loads tests, and tries changes by them."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.mutants.inside", *tests],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
 
     def time_limit_s(self, tests: Sequence[str]) -> float:
         """How long these tests may take with a change; they run without one first, once. Exits if they fail."""
@@ -95,16 +115,15 @@ class Copy:
 
     def passes(self, tests: Sequence[str], timeout_s: float | None = None) -> bool:
         """Whether all tests pass, in time; they are asked in this order, until one fails."""
-        environment = os.environ | {"PYTHONPATH": str(self._folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
         options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", FAST]
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *options, *tests],
             cwd=self._folder,
-            env=environment,
+            env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # so that what a test started ends with it
-            preexec_fn=_bound_memory,
+            preexec_fn=bound_memory,
         )
         try:
             return process.wait(timeout_s) == 0
@@ -114,6 +133,39 @@ class Copy:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
             process.wait()
+
+
+class Loaded:
+    """The process that has loaded the tests of some files, as something to ask."""
+
+    def __init__(self, copy: Copy, tests: Sequence[str], paths: Sequence[str]) -> None:
+        self._process = copy.inside(tests)
+        began = time.monotonic()
+        found = self._ask({"trace": paths})
+        if "error" in found or found["failed"]:
+            sys.exit(f"these tests fail without a change: {found.get('error') or found['failed']}")
+        took = f"{time.monotonic() - began:.0f} s"
+        print(f"{found['tests']} tests, {found['starts']} of which start processes, in {took}", flush=True)
+
+    def __enter__(self) -> Loaded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+
+    def attempt(self, path: str, site: Site, budget_s: float) -> dict[str, Any]:
+        """What became of a change here."""
+        return self._ask({"path": path, "text": site.text, "line": site.statement, "budget_s": budget_s})
+
+    def _ask(self, what: object) -> dict[str, Any]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        print(json.dumps(what), file=stdin, flush=True)
+        answer: dict[str, Any] = json.loads(stdout.readline() or '{"error": "the process that loads them ended"}')
+        return answer
 
 
 @dataclass
@@ -126,39 +178,64 @@ class Report:
     unexplained: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
 
-    def note(self, path: str, site: Site, *, survived: bool) -> None:
+    def note(self, path: str, site: Site, *, survived: bool, by: str) -> None:
         """One more, said at once."""
         reason = self.reasons.get(path, {}).get(site.name)
         where = f"{path}:{site.line}: {site.name}"
         if not survived:
             self.killed += 1
             self.outdated += [where] if reason else []
-            print(f"killed    {where}", flush=True)
+            print(f"killed    {where} ({by})", flush=True)
         elif reason:
             self.explained += 1
             print(f"explained {where}: {reason}", flush=True)
         else:
             self.unexplained.append(where)
-            print(f"SURVIVED  {where}", flush=True)
+            print(f"SURVIVED  {where} ({by})", flush=True)
 
 
 def chosen(sites: Sequence[Site], *, limit: int | None, seed: int, only: str) -> list[Site]:
-    """At most so many of them, at random, in their order."""
+    """At most so many of them, spread over the file: at random, one of each part of it, in their order."""
     fitting = [site for site in sites if only in site.name]
     if limit is None or limit >= len(fitting):
         return fitting
-    numbers = random.Random(seed).sample(range(len(fitting)), limit)
-    return [fitting[number] for number in sorted(numbers)]
+    ends = [number * len(fitting) // limit for number in range(limit + 1)]
+    choose = random.Random(seed).randrange
+    return [fitting[choose(first, last)] for first, last in pairwise(ends)]
 
 
-def try_file(copy: Copy, path: str, sites: Sequence[Site], report: Report) -> None:
+def try_file(copy: Copy, loaded: Loaded, path: str, sites: Sequence[Site], report: Report, options: Options) -> None:
     """Make each change of a file, and ask its tests."""
     tests, source = suites_for(path), (ROOT / path).read_text(encoding="utf-8")
-    timeout_s = copy.time_limit_s(tests)
+    before, began = (report.killed, report.explained, len(report.unexplained)), time.monotonic()
     for site in sites:
-        copy.write(path, site.text)
-        report.note(path, site, survived=copy.passes(tests, timeout_s))
+        found = loaded.attempt(path, site, options.budget)
+        survived, by = found["outcome"] != "killed", found.get("by", found["outcome"])
+        if survived and not options.quick:
+            timeout_s = copy.time_limit_s(tests)
+            copy.write(path, site.text)
+            survived, by = copy.passes(tests, timeout_s), "all its tests in a process of their own"
+        report.note(path, site, survived=survived, by=by)
     copy.write(path, source)
+    after = (report.killed, report.explained, len(report.unexplained))
+    killed, explained, unexplained = (now - then for now, then in zip(after, before, strict=True))
+    took_s = time.monotonic() - began
+    print(
+        f"{path}: {len(sites)} tried, {killed} killed, {explained} survived for a reason, {unexplained} survived; "
+        f"{took_s:.0f} s, {took_s / len(sites):.1f} s each"
+    )
+
+
+class Options(argparse.Namespace):
+    """What the command line has."""
+
+    files: list[str]
+    limit: int | None
+    seed: int
+    only: str
+    quick: bool
+    budget: float
+    list: bool
 
 
 def main() -> int:
@@ -170,21 +247,29 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="at most so many changes of each file, at random")
     parser.add_argument("--seed", type=int, default=1, help="which ones")
     parser.add_argument("--only", default="", metavar="TEXT", help="changes whose name has this in it")
+    parser.add_argument("--quick", action="store_true", help="try nothing in a process of its own")
+    parser.add_argument(
+        "--budget", type=float, default=BUDGET_S, metavar="SECONDS", help="of tests, for one change that none notices"
+    )
     parser.add_argument("--list", action="store_true", help="print the changes, and try none")
-    options = parser.parse_args()
+    options = parser.parse_args(namespace=Options())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the tests under way end, and the copy goes
-    report = Report(tomllib.loads(SURVIVORS.read_text(encoding="utf-8")))
+    report, sites = Report(tomllib.loads(SURVIVORS.read_text(encoding="utf-8"))), {}
+    for path in files_of(options.files):
+        if not suites_for(path):
+            parser.error(f"no tests are known for {path}: tests/mutants/suites.py")
+        every = sites_of((ROOT / path).read_text(encoding="utf-8"))
+        sites[path] = chosen(every, limit=options.limit, seed=options.seed, only=options.only)
+    if options.list:
+        print(*(f"{path}:{site.line}: {site.name}" for path in sites for site in sites[path]), sep="\n")
+        return 0
     with tempfile.TemporaryDirectory(prefix="virke-mutants-") as folder:
-        copy = None if options.list else Copy(Path(folder))
-        for path in files_of(options.files):
-            if not suites_for(path):
-                parser.error(f"no tests are known for {path}: tests/mutants/suites.py")
-            sites = sites_of((ROOT / path).read_text(encoding="utf-8"))
-            sites = chosen(sites, limit=options.limit, seed=options.seed, only=options.only)
-            if copy is None:
-                print(*(f"{path}:{site.line}: {site.name}" for site in sites), sep="\n")
-            elif sites:
-                try_file(copy, path, sites, report)
+        copy = Copy(Path(folder))
+        for tests, alike in groupby((path for path in sites if sites[path]), suites_for):
+            paths = list(alike)
+            with Loaded(copy, tests, paths) as loaded:
+                for path in paths:
+                    try_file(copy, loaded, path, sites[path], report, options)
     print(f"{report.killed} killed, {report.explained} survived for a reason, {len(report.unexplained)} survived")
     for where in report.outdated:
         print(f"has a reason in survivors.toml, and is killed: {where}")

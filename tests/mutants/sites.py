@@ -43,6 +43,8 @@ class Site:
     new: str
     text: str
     number: int = 1
+    statement: int = 0
+    """The first line of the statement that it is in; 0 for what runs when the module is loaded."""
 
     @property
     def name(self) -> str:
@@ -60,17 +62,17 @@ def sites_of(source: str) -> list[Site]:
     """Every change of a file, in the order of its lines. Each is valid Python."""
     found: list[Site] = []
     seen = Counter[tuple[str, str, str]]()
-    for function, node, new in _changes_in(ast.parse(source), _MODULE):
+    for function, node, new, statement in _changes_in(ast.parse(source), _MODULE, 0):
         old = ast.get_source_segment(source, node) or ""
         seen[function, old, new] += 1
         text = _replaced(source, node, new)
         ast.parse(text)
-        found.append(Site(function, node.lineno, old, new, text, seen[function, old, new]))
+        found.append(Site(function, node.lineno, old, new, text, seen[function, old, new], statement))
     return sorted(found, key=lambda site: site.line)
 
 
 Node = ast.expr | ast.stmt
-Change = tuple[str, Node, str]
+Change = tuple[str, Node, str, int]
 
 
 def _replaced(source: str, node: Node, new: str) -> str:
@@ -83,17 +85,21 @@ def _replaced(source: str, node: Node, new: str) -> str:
     return (data[:start] + new.encode() + data[end:]).decode()
 
 
-def _changes_in(node: ast.AST, function: str) -> Iterator[Change]:
-    """All changes of a node and what is in it, with the function that each is in."""
+def _changes_in(node: ast.AST, function: str, statement: int) -> Iterator[Change]:
+    """All changes of a node and what is in it, with the function and the statement that each is in."""
     if _says_nothing(node):
         return
+    if statement and isinstance(node, ast.stmt):
+        statement = node.lineno
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         function = node.name if function == _MODULE else f"{function}.{node.name}"
     elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and function == _MODULE:
         function = node.target.id
-    yield from ((function, at, new) for at, new in _changes_of(node))
+    yield from ((function, at, new, statement) for at, new in _changes_of(node))
     for part in _parts(node):
-        yield from _changes_in(part, function)
+        runs_later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        begins = part.lineno if runs_later and isinstance(part, ast.stmt) else statement
+        yield from _changes_in(part, function, begins)
 
 
 def _says_nothing(node: ast.AST) -> bool:

@@ -23,6 +23,13 @@ _WRITES: Final = (
     "tests/engine/test_pacing.py",
     "tests/engine/test_taking_turns.py",
     "tests/core/test_explorer.py",
+    "tests/core/test_branches.py",
+    "tests/core/test_lost_history.py",
+    "tests/engine/test_branches.py",
+    "tests/engine/test_queue.py",
+    "tests/engine/test_bounds.py",
+    "tests/promises/test_deleting.py",
+    "tests/promises/test_one_history.py",
     "tests/promises/test_every_operation.py",
 )
 _DEFERRED: Final = (

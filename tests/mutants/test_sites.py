@@ -63,10 +63,17 @@ def test_every_change_of_the_files_that_decide_about_writes_is_valid_python() ->
         assert {isinstance(ast.parse(site.text), ast.Module) for site in sites} == {True}
 
 
+def test_a_change_is_tried_by_what_executes_its_statement() -> None:
+    source = "A = 1\ndef f(n=2):\n    if n:\n        return g(\n            3)\n    def h(m=4):\n        return m - n\n"
+    found = {(site.old, site.statement) for site in sites_of(source) if site.old.isdecimal() or len(site.old) == 5}
+    assert found == {("1", 0), ("2", 0), ("3", 4), ("4", 6), ("m - n", 7)}
+
+
 def test_the_same_seed_chooses_the_same_changes() -> None:
     sites = sites_of("\n".join(f"a{n} = {n}" for n in range(50)))
     first, again, other = (chosen(sites, limit=5, seed=seed, only="") for seed in (1, 1, 2))
     assert (first == again, first == other, len(first)) == (True, False, 5)
+    assert [int(site.old) // 10 for site in first] == [0, 1, 2, 3, 4]  # spread over the file
     assert [site.old for site in chosen(sites, limit=None, seed=1, only=": 7 →")] == ["7"]
 
 
