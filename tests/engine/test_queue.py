@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.world import make
 from virke.engine.programs import Program, Step
-from virke.engine.queue import Pending, Queue
+from virke.engine.queue import WOKEN_AT_ONCE, Pending, Queue
 from virke.errors import SqlError, Unavailable
 
 WAIT_S = 60
@@ -281,3 +281,76 @@ def test_a_program_that_comes_last_ends_the_wait_for_company() -> None:
     carrier.queue.enqueue(Pending(program()))
     assert ended.wait(WAIT_S)
     thread.join()
+
+
+class Waiting(Pending):
+    """A program whose caller is counted while it is on its way, and may be interrupted as soon as it is woken."""
+
+    __slots__ = ("is_interrupted", "on_my_way", "woken")
+
+    def __init__(self, on_my_way: threading.Semaphore, *, is_interrupted: bool = False) -> None:
+        super().__init__(program())
+        self.on_my_way = on_my_way
+        self.is_interrupted = is_interrupted
+        self.woken = threading.Event()
+
+    def wake_next(self) -> None:
+        self.woken.set()
+        assert self.on_my_way.acquire(timeout=WAIT_S)
+        if self.is_interrupted:
+            self.is_interrupted = False
+            raise Interrupted
+        super().wake_next()
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("interrupted", [(), (0, 3, WOKEN_AT_ONCE), tuple(range(WOKEN_AT_ONCE))])
+def test_callers_that_are_done_wake_one_another_a_few_at_a_time(interrupted: tuple[int, ...]) -> None:
+    """Each wakes the next, and one that is interrupted before it could does so as it goes away."""
+    carrier, on_my_way = Carrier(), threading.Semaphore(0)
+    first, _ = carrier.call(Pending(program()))
+    assert carrier.began.wait(WAIT_S)
+    group = [Waiting(on_my_way, is_interrupted=number in interrupted) for number in range(WOKEN_AT_ONCE + 4)]
+    called = []
+    for number, pending in enumerate(group):
+        called.append(carrier.call(pending))
+        until(lambda number=number: len(carrier.queue.waiting) == number + 2)  # type: ignore[misc]
+    carrier.queue.end(carrier.queue.take(len(group) + 1, lambda *_: True))
+    until(lambda: sum(pending.woken.is_set() for pending in group) >= WOKEN_AT_ONCE)
+    assert not any(pending.woken.wait(0.05) for pending in group[WOKEN_AT_ONCE:])
+    for _ in range(len(group) + len(interrupted)):
+        on_my_way.release()
+    for number, (thread, ended) in enumerate(called):
+        thread.join(WAIT_S)
+        assert [type(one) for one in ended] == [Interrupted if number in interrupted else str]
+    carrier.gate.set()
+    first.join(WAIT_S)
+
+
+@pytest.mark.native
+def test_a_caller_that_went_away_breaks_no_chain_of_callers() -> None:
+    """Those before and after it are woken, and the leader, who waits for nobody, stands for none of them."""
+    carrier = Carrier()
+    own = Pending(program())
+    first, ended = carrier.call(own)
+    assert carrier.began.wait(WAIT_S)
+    group = [Pending(program()) for _ in range(2 * WOKEN_AT_ONCE)]
+    called = []
+    for number, pending in enumerate(group):
+        called.append(carrier.call(pending))
+        until(lambda number=number: len(carrier.queue.waiting) == number + 2)  # type: ignore[misc]
+    gone = group[: WOKEN_AT_ONCE + 1]
+    locks = [pending._wake for pending in gone]
+    for pending in gone:
+        pending.forget_caller()  # as one that is interrupted does
+    carrier.queue.end(carrier.queue.take(len(group) + 1, lambda *_: True))
+    for thread, how in called[WOKEN_AT_ONCE + 1 :]:
+        thread.join(WAIT_S)
+        assert how == ["done"]
+    for lock in locks:
+        assert lock is not None
+        lock.release()
+    carrier.gate.set()
+    for thread in (first, *(thread for thread, _ in called)):
+        thread.join(WAIT_S)
+    assert ended == ["done"]

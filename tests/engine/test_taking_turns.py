@@ -341,10 +341,10 @@ def _run_twice(monkeypatch: pytest.MonkeyPatch, database: Database, meanwhile: C
     monkeypatch.setattr(committing, "commit", overtaken)
     ran = database._writer._run_all
 
-    def counted(*args: object) -> object:
+    def counted(*args: object, **named: object) -> object:
         nonlocal runs
         runs += 1
-        return ran(*args)  # type: ignore[arg-type]
+        return ran(*args, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database._writer, "_run_all", counted)
     database.execute("INSERT INTO t VALUES (1)")

@@ -8,15 +8,19 @@ program may be made to lead, which is to carry out what waits.
 3. Whoever stops leading, by an error too, hands the lead to a caller that waits; with none, the next program brings one.
 4. A caller that goes away without its answer takes its program out of the line, if nothing has begun it. Whoever was to
    lead does so still, and may find nothing to do.
-5. `on_done` is called once for each program, after it is done and outside of every lock. What it
+5. Callers that are done are woken `WOKEN_AT_ONCE` at a time, and each wakes the next before it goes on, or goes away: many that
+   are woken together hold one another up at the interpreter's lock.
+6. `on_done` is called once for each program, after it is done and outside of every lock. What it
    raises is dropped: it concerns no other caller, and must not stand in the place of the leader's own answer.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import Final
 
 from virke.core.root import JournalMark
 from virke.engine.answers import FirstRun
@@ -25,6 +29,29 @@ from virke.engine.results import QueryResult
 from virke.engine.terms import Cancel
 from virke.errors import VirkeError
 from virke.stores.receipt import Receipt
+
+WOKEN_AT_ONCE: Final = 8
+"""How many callers are on their way at the same time: fewer leave the interpreter idle on a busy machine (`bench B15`)."""
+
+
+class Woken:
+    """Callers whose programs are done, in the order in which they are woken."""
+
+    def __init__(self, callers: Iterable[Pending]) -> None:
+        self._callers = deque(callers)
+
+    def wake_next(self) -> None:
+        """Wake the first that still waits; harmless when nobody does, and from several threads at once."""
+        while True:
+            try:
+                first = self._callers[0]
+            except IndexError:
+                return
+            was_woken = first.wake()
+            with suppress(ValueError):  # another thread took it out
+                self._callers.remove(first)  # only now: whoever is interrupted before that leaves it to the next
+            if was_woken:
+                return
 
 
 class Pending:
@@ -36,6 +63,7 @@ class Pending:
 
     __slots__ = (
         "_wake",
+        "_woken_with",
         "answers",
         "cancel",
         "done",
@@ -72,11 +100,13 @@ class Pending:
         self.foreign_keys = program.foreign_keys
         self.done = False
         self._wake: threading.Lock | None = None
+        self._woken_with: Woken | None = None
 
     def wait(self) -> None:
         """Until it is done, or has to lead. The caller called `expect` before."""
         assert self._wake is not None, "a caller that waits was expected"
         self._wake.acquire()
+        self.wake_next()
 
     def expect(self) -> None:
         """A caller will wait for it."""
@@ -92,10 +122,24 @@ class Pending:
         """Whether a caller waits for it, and can be made to lead."""
         return self._wake is not None
 
-    def wake(self) -> None:
-        """Let the waiting caller go on."""
-        if self._wake is not None and self._wake.locked():
+    def wake(self) -> bool:
+        """Let the waiting caller go on; whether one waited until now."""
+        if self._wake is None:
+            return False
+        try:
             self._wake.release()
+        except RuntimeError:  # it was let go before
+            return False
+        return True
+
+    def is_woken_with(self, others: Woken) -> None:
+        """From now on its caller sees to it that the next of these is woken."""
+        self._woken_with = others
+
+    def wake_next(self) -> None:
+        """Wake the next of those that its caller is woken with, if it is (rule 5)."""
+        if self._woken_with is not None:
+            self._woken_with.wake_next()
 
     def tell(self) -> None:
         """Call `on_done` (rule 4)."""
@@ -211,6 +255,16 @@ class Queue:
             taken, self.waiting = self.waiting[:count], self.waiting[count:]
             return taken
 
+    def end(self, group: Sequence[Pending]) -> None:
+        """These are done: let their callers go on, a few at a time (rule 5). The leader calls this."""
+        with self._lock:
+            woken = Woken(pending for pending in group if pending.is_expected and pending is not self._leader)
+            for pending in group:
+                pending.is_woken_with(woken)
+                pending.done = True
+        for _ in range(WOKEN_AT_ONCE):
+            woken.wake_next()
+
     def wait_for(self, count: int, wait_s: float) -> None:
         """Until `count` programs are in line, or `wait_s` seconds are over."""
         with self._arrived:
@@ -252,5 +306,6 @@ class Queue:
             if pending in self.waiting:
                 self.waiting.remove(pending)
             was_leading = self._leader is pending
+        pending.wake_next()
         if was_leading:
             self._resign()

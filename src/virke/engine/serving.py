@@ -46,7 +46,7 @@ class Serving:
 
     def take_over(self, longest_ms: int | None = None) -> None:
         """From now on a server writes here: the leader waits longer for company, and no request takes longer than that."""
-        self._parts.writer.company_share = COMPANY_SHARE
+        self._parts.writer.company.share = COMPANY_SHARE
         self._parts.volume.longest_ms = longest_ms
         self._parts.freshness.show_if_possible()
 

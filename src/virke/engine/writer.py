@@ -2,9 +2,10 @@
 
 Knows programs, one writing connection and `committing`; knows no threads but its callers'.
 
-1. The leader takes along everything that waits: what arrives while a swap is in flight is the next commit.
-2. A leader that just answered several waits a little for them to come back (`commit_window_ms`), leaves gaps for other
-   nodes (`fairness`), and lets reads of this process have their share (`undisturbed`).
+1. The leader takes along everything that waits, and what arrives while it runs the programs of several: what arrives
+   while a swap is in flight is the next commit.
+2. Before that it waits a little (`company`): for those that it just answered to come back (`commit_window_ms`), for
+   other nodes (`fairness`), for reads of this process (`undisturbed`).
 3. Each program runs in its own savepoint: its error is its own, the others commit. Programs with other modes, and
    those that stand alone, are other commits.
 4. No program is answered before the swap that holds its write is proved (P1), or before the state that its error or
@@ -28,6 +29,7 @@ from virke.core.change import may_go_on
 from virke.core.commit import Committed, Conflicted, TooSoon
 from virke.core.root import JournalMark, RootAt
 from virke.engine.committing import ATTEMPTS, Committing, error_of, settled
+from virke.engine.company import GROUP_MAX, Company
 from virke.engine.connection import Connection
 from virke.engine.executing import execute
 from virke.engine.groups import GroupFailed, fit, is_pushed, marks
@@ -46,9 +48,6 @@ from virke.engine.writer_connections import Connect, WriterConnections
 from virke.errors import Conflict, OutcomeUnknown, SqlError, TimedOut, TooLarge, Unavailable, VirkeError
 from virke.stores.receipt import Receipt, writing
 
-GROUP_MAX: Final = 512
-EMBEDDED_SHARE: Final = 0.05
-"""Of the time that the last commit took, how long an embedded leader waits for company."""
 _REQUEST: Final = Unit("request")
 
 
@@ -69,9 +68,7 @@ class Writer:
         self.line = line
         self.connections = WriterConnections(volume, committing, connect, connect_in_room)
         self.queue = Queue(self._commit_waiting)
-        self._last_group = 0
-        self._last_commit_s = 0.0
-        self.company_share = EMBEDDED_SHARE
+        self.company = Company(volume, committing, self.queue)
         self.conflicts, self.groups = 0, Counter[int]()  # attempts that lost; commits, by how many programs each had
         self.before_telling: Callable[[], None] = lambda: None
         """Called before those who gave `on_done` are told; set by what puts the database together."""
@@ -80,7 +77,7 @@ class Writer:
         """See to the programs at the head of the line. They are taken when the commit begins: what waits rides along."""
         settings, environment = self.volume.branch.latest().root.settings, self.volume.environment
         if environment.allowance is None:  # else one request runs at a time, and no company comes
-            self._wait_for_company(settings.commit_window_ms)
+            self.company.wait(settings.commit_window_ms)
         timeout_s = environment.wait_s(settings.query_timeout_ms / 1000)
         with ExitStack() as answering, self.line.enter(timeout_s):
             self._commit_in_slot(environment.monotonic() + timeout_s, answering)
@@ -99,31 +96,13 @@ class Writer:
                 try:
                     self._commit_group(group)
                 finally:
-                    self._last_group = len(group)
-                    self._last_commit_s = self.volume.environment.monotonic() - began_at
-                    for pending in group:
-                        pending.done = True
-                        pending.wake()
+                    self.company.committed(len(group), self.volume.environment.monotonic() - began_at)
+                    self.queue.end(group)
                     answering.callback(tell_all, group, self.before_telling)
                 return
 
-    def _wait_for_company(self, window_ms: str | int) -> None:
-        """Give others their time: other nodes by a gap, reads by a rest, this process's callers by `commit_window_ms`."""
-        environment, root = self.volume.environment, self.volume.branch.latest().root
-        gap_s = 0.0
-        if not self.committing.pacing.is_paced:  # the pace leaves room for others
-            gap_s = self.committing.fairness.gap_s(root, environment.monotonic(), environment.jitter())
-        if window_ms == "auto":
-            if (rest_s := max(gap_s, self.volume.driver.undisturbed.rest_s())) > 0:
-                environment.sleep(rest_s)
-            if self._last_group > 1:  # those who were answered together tend to come again together
-                bound_s = self._last_commit_s * self.company_share
-                self.queue.wait_for(self._last_group, bound_s)
-        elif wait_s := max(int(window_ms) / 1000, gap_s):
-            environment.sleep(wait_s)
-
     def _commit_group(self, group: list[Pending]) -> None:
-        together = Receipt() if any(pending.receipt for pending in group) else None
+        together = Receipt()
         try:
             with writing(together):
                 self.commit(group, takes_along=True)
@@ -138,7 +117,7 @@ class Writer:
             raise
         finally:
             for pending in group:
-                if together and pending.receipt:
+                if pending.receipt:
                     pending.receipt.take(together, len(group))
 
     def commit(
@@ -151,7 +130,7 @@ class Writer:
         """Answer every program (the caller leads). Raises what concerns all of them alike.
 
         `before_swap` learns what became of each in this attempt, before it can get into history. With `takes_along`
-        what waits in the queue joins the group when it has to wait for the store's pace.
+        what waits in the queue joins the group when it has to wait for the store's pace, and while it is run.
         """
         claimant = self.committing.claim(leads=True)
         try:
@@ -173,7 +152,7 @@ class Writer:
         refused: TooSoon | None = None
         while attempt < attempts:
             try:
-                match self._try(claimant, group, before_swap):
+                match self._try(claimant, group, before_swap, takes_along=takes_along):
                     case Committed():
                         self.groups[len(group)] += 1
                         return
@@ -218,7 +197,12 @@ class Writer:
                 return
 
     def _try(
-        self, claimant: Claimant, group: list[Pending], before_swap: Callable[[list[Pending]], None] | None
+        self,
+        claimant: Claimant,
+        group: list[Pending],
+        before_swap: Callable[[list[Pending]], None] | None,
+        *,
+        takes_along: bool,
     ) -> Committed | Conflicted | TooSoon:
         """One attempt on the newest root known."""
         first = group[0].program
@@ -228,11 +212,13 @@ class Writer:
         connection = self.connections.on(base, foreign_keys=first.foreign_keys)
         for pending in group:
             pending.answers, pending.error = None, None
-        run = self._run_alone if first.stands_alone else self._run_all
         began_s = self.volume.environment.monotonic()
         connection.guard.on_look = claimant.renew_if_due if claimant.has_turn else None
         try:
-            dirty = run(connection, base, group)
+            if first.stands_alone:
+                dirty = self._run_alone(connection, base, group)
+            else:
+                dirty = self._run_all(connection, base, group, takes_along=takes_along)
         finally:
             connection.guard.on_look = None
         claimant.work_s = max(claimant.work_s, self.volume.environment.monotonic() - began_s)
@@ -295,11 +281,14 @@ class Writer:
             now, has_tried = claimant.ready(), True
         return Conflicted(now)
 
-    def _run_all(self, connection: Connection, base: RootAt, group: list[Pending]) -> Dirty | Written | None:
+    def _run_all(
+        self, connection: Connection, base: RootAt, group: list[Pending], *, takes_along: bool
+    ) -> Dirty | Written | None:
+        is_alone = len(group) == 1  # it has no savepoint, so nobody may join it
         begin(connection)
         try:
-            for pending in group:
-                self._run(connection, base, pending, is_alone=len(group) == 1)
+            for pending in self.company.and_joining(group) if takes_along and not is_alone else group:
+                self._run(connection, base, pending, is_alone=is_alone)
             self._end(connection, group)
         except BaseException:
             connection.unpin()
