@@ -14,7 +14,7 @@ from virke.core.ids import PageNo
 from virke.engine.database import Database
 from virke.engine.entry import merged
 from virke.engine.environment import Environment
-from virke.engine.vfs import Patch
+from virke.engine.layers import Patch
 from virke.errors import SqlError, Unavailable
 from virke.stores.base import Call, Store
 from virke.stores.counted import CountingStore

@@ -19,8 +19,8 @@ from tests.promises.ledger import NAME, SOURCE, TABLE, insert, opened, tokens
 from virke.core.ids import PageNo
 from virke.engine.answers import Answered, FirstRun
 from virke.engine.entry import NO_ENTRY, Base, DamagedJournal, Entry, UnreachableJournal
+from virke.engine.layers import Patch
 from virke.engine.programs import AllOf, AnyOf, Failed, Not, Program, Step, Succeeded, steps_of
-from virke.engine.vfs import Patch
 from virke.errors import Unavailable
 from virke.journal import FileJournal
 from virke.journal.connection import connect_file

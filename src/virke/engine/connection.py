@@ -30,10 +30,11 @@ from virke.engine import sqlite
 from virke.engine.allowance import Allowance
 from virke.engine.altering import alter_column, raise_schema_cookie, reload_schema
 from virke.engine.budget import ResultBudget, collect_rows, rows_at_once, run_and_collect
+from virke.engine.layers import Pages
 from virke.engine.lengths import LONG_TEXT, Lengths
 from virke.engine.room import WORK_BYTES, NeedsRoom, Room
 from virke.engine.sqlite import Column, Guard, OnConnect, Parameters, Row, Statement
-from virke.engine.vfs import PagedFile, Pages, SnapshotVFS, release
+from virke.engine.vfs import PagedFile, SnapshotVFS, release
 from virke.errors import Denied, Invalid, ReadOnly, TooLarge, VirkeError
 from virke.scopes import Scope
 

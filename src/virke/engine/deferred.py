@@ -35,12 +35,12 @@ from virke.engine.entry import (
     merged,
 )
 from virke.engine.executing import execute
+from virke.engine.layers import Layer, Pages, Patch
 from virke.engine.programs import Answer, Program
 from virke.engine.pushing import Pushing, push_all, standing
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.snapshot import SnapshotGone
-from virke.engine.vfs import Layer, Pages, Patch
 from virke.engine.writer import Writer
 from virke.errors import Unavailable, VirkeError
 

@@ -17,10 +17,10 @@ from typing import Final, Protocol
 
 from virke.core.ids import ID_BYTES, PageNo
 from virke.engine.answers import FirstRun
+from virke.engine.layers import Patch
 from virke.engine.programs import Program
 from virke.engine.results import RejectedWrite
 from virke.engine.snapshot import SnapshotGone
-from virke.engine.vfs import Patch
 from virke.errors import Corrupt, Unavailable
 from virke.lazy_dataclasses import dataclass
 

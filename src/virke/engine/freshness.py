@@ -25,9 +25,9 @@ from virke.core.root import Root, RootAt
 from virke.engine.bookmarks import Bookmarks
 from virke.engine.committing import Committing
 from virke.engine.deferred import Deferred
+from virke.engine.layers import Pages
 from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.terms import Terms
-from virke.engine.vfs import Pages
 from virke.engine.volume import Volume
 from virke.errors import Invalid, ReadOnly, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virke.engine.connection import Connection
-from virke.engine.vfs import Pages
+from virke.engine.layers import Pages
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Column

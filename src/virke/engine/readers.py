@@ -22,12 +22,12 @@ from virke.engine import sqlite
 from virke.engine.budget import ResultBudget, collect_rows, rows_at_once
 from virke.engine.connection import STATEMENT_CHARS_KEPT, STATEMENTS_MAX, Connection
 from virke.engine.freshness import Freshness, Shown
+from virke.engine.layers import Pages
 from virke.engine.reader import Known, Reader
 from virke.engine.results import QueryResult, result_of
 from virke.engine.rows import Rows
 from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.terms import Terms
-from virke.engine.vfs import Pages
 from virke.engine.volume import Volume
 from virke.errors import Invalid, NotFound, TimedOut, VirkeError
 

@@ -41,7 +41,7 @@ class Snapshot:
     def __init__(self, volume: Volume, root: Root, page_map: PageMap) -> None:
         self.volume = volume
         self.lineage = volume.branch.lineage_of(root)
-        """Equal for all snapshots of one history (see `vfs.Pages`)."""
+        """Equal for all snapshots of one history (see `layers.Pages`)."""
         self.root = root
         self.map = page_map
         self.head: Head = page_map.head

@@ -34,6 +34,7 @@ from virke.engine.committing import error_of, settled
 from virke.engine.connection import Connection
 from virke.engine.executing import execute
 from virke.engine.freshness import Shown
+from virke.engine.layers import Pages
 from virke.engine.line import Place
 from virke.engine.programs import Program, Step, step_of_rows, steps_of
 from virke.engine.queue import Pending
@@ -44,7 +45,6 @@ from virke.engine.sqlite import check_text, keyword, plain
 from virke.engine.storing import change_of, commit_change
 from virke.engine.taking_turns import Claimant
 from virke.engine.units import Unit
-from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
 from virke.errors import Conflict, Denied, Invalid
 from virke.scopes import Scope

@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Final, Protocol
+from collections.abc import Callable, MutableMapping
+from typing import Final
 
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, stamped
-from virke.core.segment import Head
+from virke.engine.layers import Pages, Patch
 from virke.engine.sqlite import VFS, Connection
 from virke.errors import Corrupt, NotHere, TooLarge, VirkeError
-from virke.lazy_dataclasses import dataclass
 
 UNIX_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
 SECTOR_BYTES: Final = 512
@@ -34,24 +33,6 @@ HASHES_KEPT: Final = 1024
 """Of pages that are known from one commit to the next; the first page is in each."""
 _NUMBERS: Final = itertools.count(1)
 Overlay = MutableMapping[PageNo, bytes]  # pages that a transaction wrote, wherever they are kept
-
-
-class Pages(Protocol):
-    """What a file needs of a snapshot."""
-
-    @property
-    def head(self) -> Head:
-        """Page size, page count and checksum."""
-
-    @property
-    def lineage(self) -> object:
-        """Equal for snapshots of one history, in which every change of the schema raised the schema cookie."""
-
-    def page(self, number: PageNo) -> bytes:
-        """The bytes of one page."""
-
-    def page_here(self, number: PageNo) -> bytes | None:
-        """The bytes of one page if they are in memory; it never waits."""
 
 
 class Dirty:
@@ -64,49 +45,6 @@ class Dirty:
         self.page_size = page_size
         self.page_count = PageCount(page_count)
         self.checksum = checksum
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """Pages written over a state, and how long it is after; pages beyond `floor` that are not among them are zeros."""
-
-    pages: Mapping[PageNo, bytes]
-    page_size: int
-    page_count: int
-    floor: int
-
-
-class Layer:
-    """A snapshot and committed overlays above it that no root holds yet: what deferred writes left to read.
-
-    Layers that were laid one on another share their lineage: the schema cookie distinguishes them. Any other may turn
-    out to be another history.
-    """
-
-    __slots__ = ("_below", "_floor", "_pages", "head", "lineage")
-
-    def __init__(self, below: Pages, patch: Patch) -> None:
-        old, pages, floor = below.head, dict(patch.pages), patch.floor
-        if isinstance(below, Layer):
-            pages = {number: data for number, data in below._pages.items() if number <= floor} | pages
-            floor = min(floor, below._floor)
-        self.head = Head(old.version, old.commit_id, old.time_ms, patch.page_size, PageCount(patch.page_count), 0)
-        self.lineage: object = below.lineage if isinstance(below, Layer) else object()
-        self._below: Pages = below._below if isinstance(below, Layer) else below
-        self._pages: dict[PageNo, bytes] = pages
-        self._floor: int = floor
-
-    def page(self, number: PageNo) -> bytes:
-        """The bytes of one page."""
-        data = self._pages.get(number)
-        if data is not None:
-            return data
-        return self._below.page(number) if number <= self._floor else bytes(self.head.page_size)
-
-    def page_here(self, number: PageNo) -> bytes | None:
-        """The bytes of one page if they are in memory; it never waits."""
-        below = number in self._pages or number > self._floor
-        return self.page(number) if below else self._below.page_here(number)
 
 
 class PagedFile:

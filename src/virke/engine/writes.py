@@ -21,6 +21,7 @@ from virke.core.turntaking import LOSSES
 from virke.engine.connection import Connection
 from virke.engine.deferred import Deferred
 from virke.engine.freshness import Freshness
+from virke.engine.layers import Pages
 from virke.engine.line import Line, Place
 from virke.engine.programs import Program, Step, hash_key
 from virke.engine.queue import Pending
@@ -28,7 +29,6 @@ from virke.engine.results import Flushed, QueryResult
 from virke.engine.taking_turns import Claimant
 from virke.engine.terms import Cancel
 from virke.engine.transaction import Transaction, check_no_open_transaction
-from virke.engine.vfs import Pages
 from virke.engine.writer import Writer
 from virke.errors import Busy, Conflict, Denied, Invalid, ReadOnly, VirkeError
 from virke.scopes import Scope

@@ -22,8 +22,8 @@ from virke.core.ids import PageNo
 from virke.core.page import PAGE_SIZES
 from virke.engine.answers import Answered, FirstRun
 from virke.engine.entry import NO_ENTRY, PATCH_BYTES_MAX, Base, Entry
+from virke.engine.layers import Patch
 from virke.engine.programs import AllOf, AnyOf, Autocommit, Condition, Failed, Not, Program, Step, Succeeded
-from virke.engine.vfs import Patch
 from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 

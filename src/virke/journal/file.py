@@ -24,9 +24,9 @@ from typing import Final
 
 from virke.engine.answers import FirstRun
 from virke.engine.entry import NO_ENTRY, Base, Contents, DamagedJournal, Entry, EntryGone, UnreachableJournal
+from virke.engine.layers import Patch
 from virke.engine.programs import Program
 from virke.engine.results import JournalEntry, RejectedWrite
-from virke.engine.vfs import Patch
 from virke.errors import Corrupt
 from virke.journal import place
 from virke.journal.connection import HINT, NEWEST, Connect, JournalFile, connect_file, rename
