@@ -4,20 +4,16 @@ Knows segments and the driver, and asks the branch which root is the newest; kno
 a database in one process.
 
 1. A snapshot never changes. Its pages come from immutable objects, verified when decoded.
-2. What was read ahead stays encoded until it is asked for: a page costs the inflating of its own frame, no more.
-3. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
-4. Where the environment has threads, a scan's next windows are fetched, and most of them inflated, in the background.
-5. What is on a disk of this machine and is not compressed is read as it is asked for: its cache is the system's, and
+2. A missing object is `Corrupt` only if the newest root still needs it; if the root moved on, it is `SnapshotGone`.
+3. What is on a disk of this machine and is not compressed is read as it is asked for: its cache is the system's, and
    the memory is SQLite's.
 """
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from virke.core.codec import STORED
@@ -29,20 +25,19 @@ from virke.core.pagemap import InRoot, InSegment, PageMap, Place
 from virke.core.reach import checked_version, empty_head
 from virke.core.reading import read
 from virke.core.root import Root
-from virke.core.segment import Frame, Ref, decode_frame, decode_plain
+from virke.core.segment import Ref, decode_frame, decode_plain
 from virke.engine.branch import Branch
+from virke.engine.fetching import Fetching
 from virke.engine.frames import Cached, FrameKey
 from virke.engine.indexes import Indexes, Pairs
 from virke.engine.locating import Locating
 from virke.engine.memory import PROCESS, Memory
-from virke.engine.readahead import IsHere, ReadAhead, runs
 from virke.engine.snapshot import Snapshot, gone
 from virke.engine.whole_parts import WholeParts, unbounded
-from virke.errors import Corrupt, VirkeError
+from virke.errors import Corrupt
 from virke.stores.base import Range
 from virke.stores.receipt import current
 
-LEFT_ENCODED: Final = 8  # each eighth frame that is fetched ahead is left to the query: it sets off the next window
 PART_BYTES_MAX: Final = 8 << 20  # of what is written; parts of any size are read
 
 
@@ -61,7 +56,6 @@ class Volume:
         memory.apply()
         self._frames = memory.frames
         weakref.finalize(self, self._frames.leave, self.owner).atexit = False
-        self._read_ahead = ReadAhead(memory.frames.bytes_min // 4)
         self.whole = frozenset(tier for tier, blobs in branch.store.blobs.items() if not blobs.has_ranges)
         """The tiers whose stores have no ranges: their parts move as a whole."""
         allowance = branch.environment.allowance
@@ -71,6 +65,9 @@ class Volume:
         self._parts = WholeParts(branch.driver, memory.frames, self.owner, self.whole, left=left)
         self._locating = Locating(branch.driver, self._parts, self._is_gone)
         self._indexes = Indexes(branch.driver, memory.frames, self.owner, self.whole)
+        self._fetching = Fetching(
+            branch.driver, self.environment, memory.frames, self.owner, self._indexes, self._parts
+        )
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
         }
@@ -160,7 +157,7 @@ class Volume:
         return pages[place.slot]
 
     def _near_page(self, snapshot: Snapshot, place: InSegment, key: FrameKey) -> bytes:
-        """One page of a file of this machine that is not compressed (rule 5)."""
+        """One page of a file of this machine that is not compressed (rule 3)."""
         size, near = snapshot.head.page_size, self.memory.near
         raw = near.get(key)
         if raw is None:
@@ -201,8 +198,10 @@ class Volume:
     def _load(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
         """The pages of the frame at `place`; `encoded` are its bytes if they were read ahead."""
         if isinstance(place, InSegment):
-            encoded = encoded or self._fetch(snapshot, place)
-            self._go_on(snapshot, place)
+            encoded = encoded or self._fetching.bring(place)
+            if encoded is None:
+                raise self._missing(snapshot, place)
+            self._fetching.go_on(snapshot.head.page_size, place)
         try:
             return self._decoded(snapshot, place, encoded or b"")
         except Corrupt:  # of a copy, perhaps: `read` asks the store itself
@@ -213,67 +212,6 @@ class Volume:
         if isinstance(place, InRoot):
             return self._decode(snapshot, [place])[0]
         return decode_frame(place.frame, encoded, snapshot.head.page_size, place.index.what)
-
-    def _fetch(self, snapshot: Snapshot, place: InSegment) -> bytes:
-        """The encoded bytes of a frame; what is worth reading ahead comes along and is kept."""
-        if place.ref.tier in self.whole:
-            part = self._parts.bring(place.ref, [place.frame.part]).get(place.frame.part)
-            if part is None:
-                raise self._missing(snapshot, place)
-            return part[place.frame.offset : place.frame.offset + place.frame.length]
-        wanted = self._read_ahead.missed(place.ref, place.index, place.frame, self._has(place.ref))
-        came = self._fetch_frames(place.ref, wanted)
-        found = came.pop(self._key_in(place.ref, place.frame), None)
-        if found is None:
-            raise self._missing(snapshot, place)
-        if came:
-            self._frames.keep(came)
-        return found
-
-    def _fetch_frames(self, ref: Ref, frames: list[Frame]) -> dict[FrameKey, bytes]:
-        """The encoded bytes of frames of a segment, in one round; without those whose object is missing."""
-        wanted = runs(frames)
-        ranges = [
-            Range(ref.identity.part_key(run[0].part), run[0].offset, sum(f.length for f in run)) for run in wanted
-        ]
-        found: dict[FrameKey, bytes] = {}
-        for run, data in zip(wanted, self.driver.get(ref.tier, ranges), strict=True):
-            if isinstance(data, bytes):
-                start = run[0].offset
-                for frame in run:
-                    found[self._key_in(ref, frame)] = data[frame.offset - start : frame.offset - start + frame.length]
-        return found
-
-    def _go_on(self, snapshot: Snapshot, place: InSegment) -> None:
-        """If this is a scan, fetch its next window in the background."""
-        spawn, ref = self.environment.spawn, place.ref
-        if spawn is None or ref.tier in self.whole:
-            return
-        while frames := self._read_ahead.next(ref, place.index, place.frame, self._has(ref)):
-            coming = self._frames.announce(self._key_in(ref, frame) for frame in frames)
-            try:
-                spawn(partial(self._fetch_ahead, snapshot, ref, frames, coming=coming))
-            except RuntimeError:  # the interpreter is about to end
-                self._frames.arrived(coming)
-
-    def _fetch_ahead(self, snapshot: Snapshot, ref: Ref, frames: list[Frame], *, coming: threading.Event) -> None:
-        """Fetch a window of a scan, and inflate most of it."""
-        try:
-            self._frames.keep(self._fetch_frames(ref, frames))
-        except VirkeError:
-            return  # a query that needs the frames asks for them, and gets the error
-        finally:
-            self._frames.arrived(coming)
-        for number, frame in enumerate(frames):
-            key = self._key_in(ref, frame)
-            encoded = self._frames.peek(key)
-            if number % LEFT_ENCODED and isinstance(encoded, bytes):
-                with suppress(Corrupt):  # as above
-                    pages = decode_frame(frame, encoded, snapshot.head.page_size, ref.identity.part_key(frame.part))
-                    self._frames.keep({key: pages})
-
-    def _has(self, ref: Ref) -> IsHere:
-        return lambda frame: self._frames.has(self._key_in(ref, frame)) or self._indexes.cut(ref, frame) is not None
 
     def cache_committed(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
         """Keep what a commit of this process has stored, so that nothing of it is read back from the store.
@@ -293,7 +231,7 @@ class Volume:
                     else:
                         known = self._frames.peek((self.owner, group.head.commit_id, -1, 0, offset)) or []
                     if known:
-                        kept[self._key_in(ref, frame)] = known
+                        kept[self._fetching.key_of(ref, frame)] = known
                     offset += frame.length
         if root.inline and root.inline[-1].head == root.head:
             commit = root.inline[-1]
@@ -356,10 +294,7 @@ class Volume:
     def _frame_key(self, place: Place) -> FrameKey:
         if isinstance(place, InRoot):
             return self.owner, place.commit.head.commit_id, -1, 0, place.frame.offset
-        return self._key_in(place.ref, place.frame)
-
-    def _key_in(self, ref: Ref, frame: Frame) -> FrameKey:
-        return self.owner, ref.identity.commit_id, ref.identity.ordinal, frame.part, frame.offset
+        return self._fetching.key_of(place.ref, place.frame)
 
     def close(self) -> None:
         """Let the frames go."""
