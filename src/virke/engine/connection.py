@@ -1,7 +1,6 @@
 """One SQLite connection on a snapshot: pinned for reading, or writing into its overlay.
 
-Knows SQL statements, limits and one paged file; knows no root and no commit. Used by one thread at a time, except for
-`interrupt`.
+Knows SQL statements, limits and one paged file; no root and no commit. One thread at a time uses it, except for `interrupt`.
 
 1. A pinned connection holds a read transaction, so that SQLite's page cache answers without a single callback.
 2. Parameters are checked against the statement before anything runs.

@@ -35,6 +35,7 @@ class Fetching:
         driver: Driver,
         environment: Environment,
         frames: FrameCache,
+        *,
         owner: int,
         indexes: Indexes,
         parts: WholeParts,

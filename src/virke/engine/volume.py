@@ -66,7 +66,7 @@ class Volume:
         self._locating = Locating(branch.driver, self._parts, self._is_gone)
         self._indexes = Indexes(branch.driver, memory.frames, self.owner, self.whole)
         self._fetching = Fetching(
-            branch.driver, self.environment, memory.frames, self.owner, self._indexes, self._parts
+            branch.driver, self.environment, memory.frames, owner=self.owner, indexes=self._indexes, parts=self._parts
         )
         self.part_bytes = {
             tier: min(blobs.part_bytes_max, PART_BYTES_MAX) for tier, blobs in branch.store.blobs.items()
