@@ -13,7 +13,7 @@ from virke.core.index import Index, whole_index
 from virke.core.packing import SegmentWriter
 from virke.core.segment import Frame, Head, Identity, Ref
 from virke.engine import readahead
-from virke.engine.readahead import FIRST_BYTES, GROWTH, ReadAhead, runs
+from virke.engine.readahead import AHEAD_FIRST_BYTES, FIRST_BYTES, GROWTH, ReadAhead, runs
 
 PAGE_BYTES = 4096
 
@@ -93,7 +93,7 @@ def test_a_scan_is_kept_windows_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
         if frame not in here:
             missed.append(frame)
             here |= set(ahead.missed(ref, index, frame, here.__contains__))
-        if coming := ahead.next(ref, index, frame, here.__contains__):
+        if coming := ahead.next(index, frame, here.__contains__):
             assert not here & set(coming), "nothing is fetched twice"
             wanted.append(coming)
             here |= set(coming)
@@ -115,7 +115,7 @@ def test_lookups_on_the_way_do_not_stop_a_scan() -> None:
             if one not in here:
                 missed.append(one)
                 here |= set(ahead.missed(ref, index, one, here.__contains__))
-            here |= set(ahead.next(ref, index, one, here.__contains__))
+            here |= set(ahead.next(index, one, here.__contains__))
     assert [frame for frame in missed if frames[20].pages[0] < frame.pages[0] < frames[300].pages[0]] == []
 
 
@@ -125,7 +125,7 @@ def test_nothing_is_wanted_ahead_of_lookups() -> None:
     ahead, here = ReadAhead(0), set[Frame]()
     for frame in frames[::20][::-1]:
         here |= set(ahead.missed(ref, index, frame, here.__contains__))
-        assert ahead.next(ref, index, frame, here.__contains__) == []
+        assert ahead.next(index, frame, here.__contains__) == []
 
 
 def test_what_lies_behind_a_table_is_not_read_ahead_with_its_last_leaf() -> None:
@@ -144,3 +144,26 @@ def test_what_lies_behind_a_table_is_not_read_ahead_with_its_last_leaf() -> None
     ahead = ReadAhead(0)
     assert ahead.missed(ref, index, leaf, lambda frame: False) == [leaf]
     assert ahead.missed(ref, index, hot, lambda frame: False) == [hot]
+
+
+def test_a_miss_of_the_next_frame_begins_a_scan_with_a_window_in_the_background() -> None:
+    """It comes with the frames of the miss, and is none of them; one that only begins has no other yet."""
+    ref, index, frames = segment(4000)
+    ahead, here = ReadAhead(0), set[Frame]()
+    here |= set(ahead.missed(ref, index, frames[3], here.__contains__))
+    assert ahead.begin(index, frames[3], here.__contains__) == []
+    here |= set(ahead.missed(ref, index, frames[4], here.__contains__))
+    window = ahead.begin(index, frames[4], here.__contains__)
+    assert window
+    assert not here & set(window)
+    assert sum(frame.length for frame in window) <= AHEAD_FIRST_BYTES
+    here |= set(window)
+    assert ahead.begin(index, frames[4], here.__contains__) == []
+
+
+def test_one_miss_a_little_further_on_is_no_scan_yet() -> None:
+    ref, index, frames = segment(4000)
+    ahead, here = ReadAhead(0), set[Frame]()
+    for frame in (frames[3], frames[5]):
+        here |= set(ahead.missed(ref, index, frame, here.__contains__))
+        assert ahead.begin(index, frame, here.__contains__) == []

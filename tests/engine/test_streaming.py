@@ -83,6 +83,9 @@ class _Zeros:
         header = HEADER_MAGIC + b"\x00\x01" if number == 1 else b""  # 65,536 is written as 1
         return header.ljust(self.head.page_size, b"\0")
 
+    def run(self, number: PageNo) -> dict[PageNo, bytes]:
+        return {number: self.page(number)}
+
     def page_here(self, number: PageNo) -> bytes | None:
         return self.page(number)
 

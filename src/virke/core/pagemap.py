@@ -9,7 +9,7 @@ Pure and immutable once built. Knows roots and indexes; reads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from virke.core.ids import PageNo, Version
@@ -102,6 +102,25 @@ class PageMap:
                     self._found[page] = found
                 return found
         raise Corrupt(f"page {page} of {self.head.page_count} is in no segment")
+
+    def behind(self, place: InSegment) -> Iterator[tuple[PageNo, int]]:
+        """Pages behind the one at `place` in its frame that are nowhere newer, and their places in it.
+
+        Raises `Away`.
+        """
+        version, newer = self.head.version, list[Index]()
+        for ref, index in self._segments:
+            if index is place.index:
+                break
+            if ref.lo <= version:
+                newer.append(index)
+        frame, mine = place.frame, None if place.index.is_one_state else place.index
+        for slot in range(place.slot + 1, len(frame.pages)):
+            page = frame.pages[slot]
+            if page in self._inline or any(index.find(page, version) for index in newer):
+                continue
+            if mine is None or ((found := mine.find(page, version)) and found[0] is frame):
+                yield page, slot
 
     def changed_since(self, other: PageMap) -> set[PageNo]:
         """Pages that are elsewhere in `other`; only meaningful when both maps share most segments."""

@@ -52,29 +52,41 @@ class Fetching:
         """Under which key a frame of a segment is kept."""
         return self._owner, ref.identity.commit_id, ref.identity.ordinal, frame.part, frame.offset
 
-    def bring(self, place: InSegment) -> bytes | None:
+    def bring(self, page_size: int, place: InSegment) -> bytes | None:
         """The encoded bytes of a frame; what is worth reading ahead comes along and is kept. None: there is no such object."""
         frame, ref = place.frame, place.ref
         if ref.tier in self._parts.tiers:
             part = self._parts.bring(ref, [frame.part]).get(frame.part)
             return None if part is None else part[frame.offset : frame.offset + frame.length]
-        came = self._fetch(ref, self._read_ahead.missed(ref, place.index, frame, self._has(ref)))
-        found = came.pop(self.key_of(ref, frame), None)
-        if came:
+        wanted = self._read_ahead.missed(ref, place.index, frame, self._has(ref))
+        coming = self._frames.announce(self.key_of(ref, one) for one in wanted)
+        try:
+            if self._spawn:
+                self._spawn_fetch(page_size, ref, self._read_ahead.begin(place.index, frame, self._has(ref)))
+            came = self._fetch(ref, wanted)
+            found = came.pop(self.key_of(ref, frame), None)
             self._frames.keep(came)
+        finally:
+            self._frames.arrived(coming)
         return found
 
     def go_on(self, page_size: int, place: InSegment) -> None:
         """If this is a scan, fetch its next window in the background."""
-        spawn, ref = self._spawn, place.ref
-        if spawn is None or ref.tier in self._parts.tiers:
+        ref = place.ref
+        if self._spawn is None or ref.tier in self._parts.tiers:
             return
-        while frames := self._read_ahead.next(ref, place.index, place.frame, self._has(ref)):
-            coming = self._frames.announce(self.key_of(ref, frame) for frame in frames)
-            try:
-                spawn(partial(self._fetch_ahead, page_size, ref, frames, coming=coming))
-            except RuntimeError:  # the interpreter is about to end
-                self._frames.arrived(coming)
+        while frames := self._read_ahead.next(place.index, place.frame, self._has(ref)):
+            self._spawn_fetch(page_size, ref, frames)
+
+    def _spawn_fetch(self, page_size: int, ref: Ref, frames: list[Frame]) -> None:
+        if not frames:
+            return
+        assert self._spawn, "the caller looked"
+        coming = self._frames.announce(self.key_of(ref, frame) for frame in frames)
+        try:
+            self._spawn(partial(self._fetch_ahead, page_size, ref, frames, coming=coming))
+        except RuntimeError:  # the interpreter is about to end
+            self._frames.arrived(coming)
 
     def _fetch_ahead(self, page_size: int, ref: Ref, frames: list[Frame], *, coming: threading.Event) -> None:
         """Fetch a window of a scan, and inflate most of it."""

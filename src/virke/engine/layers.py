@@ -27,6 +27,9 @@ class Pages(Protocol):
     def page(self, number: PageNo) -> bytes:
         """The bytes of one page."""
 
+    def run(self, number: PageNo) -> dict[PageNo, bytes]:
+        """One page, and those behind it that came with it: what a scan asks for next."""
+
     def page_here(self, number: PageNo) -> bytes | None:
         """The bytes of one page if they are in memory; it never waits."""
 
@@ -67,6 +70,10 @@ class Layer:
         if data is not None:
             return data
         return self._below.page(number) if number <= self._floor else bytes(self.head.page_size)
+
+    def run(self, number: PageNo) -> dict[PageNo, bytes]:
+        """The page alone: those behind it may be of another layer."""
+        return {number: self.page(number)}
 
     def page_here(self, number: PageNo) -> bytes | None:
         """The bytes of one page if they are in memory; it never waits."""

@@ -6,7 +6,7 @@ Knows frames and where they are; knows neither the store nor the cache. Its own 
    cache can hold, whatever is missing; in a larger one only what is behind, and as long as misses follow each other
    (a scan). So a lookup stays small, and a query that needs much of a segment takes a handful of rounds.
 2. A scan is kept `AHEAD_WINDOWS` windows ahead: when it enters one of them, one more is wanted (`next`), so that the
-   line is never idle for the length of a round trip.
+   line is never idle for the length of a round trip. A miss that makes it a scan wants one (`begin`), which comes with its own frames.
 3. Several courses are followed in one segment: a scan that looks up interior pages on its way goes on.
 4. No frame is fetched twice for this reason: what is cached, or under way, is passed over.
 """
@@ -23,8 +23,11 @@ from virke.lazy_dataclasses import dataclass
 FIRST_BYTES: Final = 128 << 10
 MOST_BYTES: Final = 8 << 20
 AHEAD_FROM_BYTES: Final = 128 << 10
+AHEAD_FIRST_BYTES: Final = 2 << 20
+"""What a scan takes about a round trip for."""
 GROWTH: Final = 8
 SCAN_STEPS: Final = 2
+"""A miss of the very next frame is two of them, one a little further on is one."""
 NEAR_BYTES: Final = 128 << 10
 COURSES_MAX: Final = 4
 AHEAD_MOST_BYTES: Final = 4 << 20
@@ -57,6 +60,11 @@ class _Course:
             return True
         return frame.part == self.last.part and 0 <= frame.offset - _end(self.last) <= NEAR_BYTES
 
+    def steps_to(self, frame: Frame) -> int:
+        """How many steps a miss of `frame`, to which it leads, makes it."""
+        is_next = (frame.part, frame.offset) in ((self.last.part, _end(self.last)), (self.last.part + 1, 0))
+        return self.steps + (SCAN_STEPS if is_next else 1)
+
     def has(self, frame: Frame) -> bool:
         """Whether `frame` is among what was wanted since the last miss."""
         return _place(self.first) <= _place(frame) <= _place(self.last)
@@ -73,7 +81,7 @@ class ReadAhead:
         """The frames to fetch in one round, `missing` first."""
         known = self._courses.get(index, [])
         course = next((one for one in known if one.leads_to(missing)), None)
-        steps = course.steps + 1 if course else 0
+        steps = course.steps_to(missing) if course else 0
         if course is None and known and ref.stored_bytes <= self._small_bytes:
             course = known[0]
         window = min(max(course.window * GROWTH, FIRST_BYTES), MOST_BYTES) if course else 0
@@ -84,20 +92,27 @@ class ReadAhead:
         self._courses[index] = [made, *(one for one in known if one is not course)][:COURSES_MAX]
         return chosen
 
-    def next(self, ref: Ref, index: Index, frame: Frame, is_here: IsHere) -> list[Frame]:
+    def begin(self, index: Index, missing: Frame, is_here: IsHere) -> list[Frame]:
+        """A window to fetch in the background along with what `missed` chose; none unless it is a scan."""
+        return self._next(index, missing, is_here, 1)
+
+    def next(self, index: Index, frame: Frame, is_here: IsHere) -> list[Frame]:
         """One more window to fetch in the background, now that it has come to `frame`; none unless it is a scan.
 
         To be asked again until it is none.
         """
+        return self._next(index, frame, is_here, AHEAD_WINDOWS)
+
+    def _next(self, index: Index, frame: Frame, is_here: IsHere, windows: int) -> list[Frame]:
         for course in self._courses.get(index, ()):
             if course.steps >= SCAN_STEPS and course.window >= AHEAD_FROM_BYTES and course.has(frame):
                 course.ahead = [start for start in course.ahead if start > _place(frame)]
-                return _go_on(course, index, is_here) if len(course.ahead) < AHEAD_WINDOWS else []
+                return _go_on(course, index, is_here) if len(course.ahead) < windows else []
         return []
 
 
 def _go_on(course: _Course, index: Index, is_here: IsHere) -> list[Frame]:
-    window = min(course.window * GROWTH, AHEAD_MOST_BYTES)
+    window = min(max(course.window * GROWTH, AHEAD_FIRST_BYTES), AHEAD_MOST_BYTES)
     chosen = _following(index, course.last, window, is_here)
     if not chosen or _place(chosen[0]) < _place(course.last):
         course.steps = 0  # the end, or back at the start

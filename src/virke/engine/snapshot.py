@@ -75,6 +75,12 @@ class Snapshot:
             return bytes(self.head.page_size)
         return self.volume.page(self, PageNo(number))
 
+    def run(self, number: int) -> dict[PageNo, bytes]:
+        """As `page`, with those behind it that are in one frame with it, as of this version."""
+        if number == lock_page(self.head.page_size):
+            return {PageNo(number): bytes(self.head.page_size)}
+        return self.volume.run(self, PageNo(number))
+
     def page_here(self, number: int) -> bytes | None:
         """As `page`, if the bytes are in memory; it never waits."""
         if number == lock_page(self.head.page_size):

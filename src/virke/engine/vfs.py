@@ -10,7 +10,9 @@ State: clean (snapshot only) → SQLite writes → dirty (overlay) → `accept` 
 3. After `accept` the counter is the one SQLite wrote itself: its cache stays warm.
 4. Pages beyond the lowest size of the transaction are gone: `change` writes every page that came into being since,
    as zeros where SQLite did not write it, so that no older page can shine through (core/pagemap.py, rule 2).
-5. Nothing but the database file can be opened: journals and temporary files stay in memory.
+5. Pages that came along with one (`Pages.run`) are handed out only of the snapshot that is shown, and while nothing was written
+   since they came.
+6. Nothing but the database file can be opened: journals and temporary files stay in memory.
 """
 
 from __future__ import annotations
@@ -25,12 +27,15 @@ from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, 
 from virke.engine.layers import Pages, Patch
 from virke.engine.sqlite import VFS, Connection
 from virke.errors import Corrupt, NotHere, TooLarge, VirkeError
+from virke.stores.receipt import current
 
 UNIX_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
 SECTOR_BYTES: Final = 512
 _U32_MAX: Final = 0xFFFFFFFF
 HASHES_KEPT: Final = 1024
 """Of pages that are known from one commit to the next; the first page is in each."""
+FORWARD: Final = 4
+"""A read of a page so little behind the last one is one of a scan: pages of other trees are between those of one."""
 _NUMBERS: Final = itertools.count(1)
 Overlay = MutableMapping[PageNo, bytes]  # pages that a transaction wrote, wherever they are kept
 
@@ -66,6 +71,8 @@ class PagedFile:
         self._size = snapshot.head.page_count * self._page_size
         self._floor = self._size
         self._overlay = self._new_overlay()
+        self._run: dict[PageNo, bytes] = {}  # what came with the page that was read last, while nothing is written
+        self._reached = -FORWARD  # that page, or the last of those that came with it
 
     # What the database does with it
 
@@ -92,6 +99,7 @@ class PagedFile:
 
     def put(self, patch: Patch) -> None:
         """Write a patch over the snapshot, in the place of what was written."""
+        self._run = {}
         self._page_size = patch.page_size
         self._size, self._floor = patch.page_count * patch.page_size, patch.floor * patch.page_size
         self._overlay = dict(patch.pages)
@@ -173,17 +181,33 @@ class PagedFile:
     # Reading and writing pages
 
     def _page(self, number: PageNo) -> bytes:
+        if number in self._run and self.pages_left is None:
+            if receipt := current():
+                receipt.add_pages(1)
+            return self._run.pop(number)
         data = self._overlay.get(number)
         if data is not None:
             return data
         size = self._page_size
         if (number - 1) * size >= self._floor or size != self.snapshot.head.page_size or number == lock_page(size):
             return bytes(size)
-        data = self.snapshot.page(number) if self.pages_left is None else self._page_here(number)
+        if self.pages_left is not None:
+            data = self._page_here(number)
+        elif 0 < number - self._reached <= FORWARD and not self._overlay and self._floor == self._size:
+            data = self._begin_run(number)
+        else:
+            self._reached = number
+            data = self.snapshot.page(number)
         if number == 1:
             counter = self._counter.to_bytes(4, "big")
             return b"".join((data[:24], counter, data[28:92], counter, data[96:]))
         return data
+
+    def _begin_run(self, number: PageNo) -> bytes:
+        """A page of a scan; what comes with it is handed out without asking again."""
+        self._run = self.snapshot.run(number)
+        self._reached = max(self._run)
+        return self._run.pop(number)
 
     def _page_here(self, number: PageNo) -> bytes:
         assert self.pages_left is not None, "the caller looked"
@@ -217,6 +241,7 @@ class PagedFile:
 
     def xWrite(self, data: bytes, offset: int) -> None:
         """Put bytes into the overlay."""
+        self._run = {}
         if not self._size and not self._overlay and len(data) in PAGE_SIZES:
             self._page_size = len(data)
         size, length = self._page_size, len(data)
@@ -245,6 +270,7 @@ class PagedFile:
 
     def xTruncate(self, size: int) -> None:
         """Cut the database to `size` bytes."""
+        self._run = {}
         self._size = size
         self._floor = min(self._floor, size)
         for number in [number for number in self._overlay if (number - 1) * self._page_size >= size]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeGuard
 
 from virke.core.codec import STORED
 from virke.core.commit import Plan
@@ -144,21 +144,46 @@ class Volume:
         if receipt := current():
             receipt.add_pages(1)
         place = self._locating.locate(snapshot, number)
+        if self._is_near(place):
+            size, raw = snapshot.head.page_size, self._near(snapshot, place)
+            return raw[place.slot * size : (place.slot + 1) * size]
+        return self._frame(snapshot, place)[place.slot]
+
+    def run(self, snapshot: Snapshot, number: PageNo) -> dict[PageNo, bytes]:
+        """One page of a snapshot, and those behind it in its frame that are of this snapshot; the receipt has one page."""
+        if receipt := current():
+            receipt.add_pages(1)
+        place, slots = self._locating.locate(snapshot, number), list[tuple[PageNo, int]]()
+        slots.append((number, place.slot))
+        if isinstance(place, InSegment):
+            with suppress(Away):  # the scan asks for the next page itself
+                slots += snapshot.map.behind(place)
+        if self._is_near(place):
+            size, raw = snapshot.head.page_size, self._near(snapshot, place)
+            return {page: raw[slot * size : (slot + 1) * size] for page, slot in slots}
+        pages = self._frame(snapshot, place)
+        return {page: pages[slot] for page, slot in slots}
+
+    def _frame(self, snapshot: Snapshot, place: Place) -> list[bytes]:
         key = self._frame_key(place)
-        if isinstance(place, InSegment) and place.frame.codec == STORED and place.ref.tier in self.branch.store.plain:
-            return self._near_page(snapshot, place, key)
         cached = self._frames.find(key)
         if isinstance(cached, list):
-            return cached[place.slot]
+            return cached
         if cached is None and isinstance(place, InSegment):
             cached = self._indexes.cut(place.ref, place.frame)
         pages = self._load(snapshot, place, cached)
         self._frames.keep({key: pages})
-        return pages[place.slot]
+        return pages
 
-    def _near_page(self, snapshot: Snapshot, place: InSegment, key: FrameKey) -> bytes:
-        """One page of a file of this machine that is not compressed (rule 3)."""
-        size, near = snapshot.head.page_size, self.memory.near
+    def _is_near(self, place: Place) -> TypeGuard[InSegment]:
+        """Whether it is in a file of this machine that is not compressed (rule 3)."""
+        return (
+            isinstance(place, InSegment) and place.frame.codec == STORED and place.ref.tier in self.branch.store.plain
+        )
+
+    def _near(self, snapshot: Snapshot, place: InSegment) -> bytes:
+        """The pages of a frame of such a file, one after another."""
+        size, near, key = snapshot.head.page_size, self.memory.near, self._frame_key(place)
         raw = near.get(key)
         if raw is None:
             asked = Range(place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length)
@@ -168,9 +193,9 @@ class Volume:
             try:
                 raw = decode_plain(place.frame, data, size, asked.key)
             except Corrupt:  # of a copy, perhaps: `read` asks the store itself
-                return self._decode(snapshot, [place])[0][place.slot]
+                return b"".join(self._decode(snapshot, [place])[0])
             near.keep(key, raw)
-        return raw[place.slot * size : (place.slot + 1) * size]
+        return raw
 
     def page_here(self, snapshot: Snapshot, number: PageNo) -> bytes | None:
         """One page of a snapshot if it is in memory, decoded or not; never waits, and fetches nothing ahead."""
@@ -198,7 +223,7 @@ class Volume:
     def _load(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
         """The pages of the frame at `place`; `encoded` are its bytes if they were read ahead."""
         if isinstance(place, InSegment):
-            encoded = encoded or self._fetching.bring(place)
+            encoded = encoded or self._fetching.bring(snapshot.head.page_size, place)
             if encoded is None:
                 raise self._missing(snapshot, place)
             self._fetching.go_on(snapshot.head.page_size, place)
