@@ -11,6 +11,7 @@ from hypothesis import given
 from tests.engine.paging import SIZE, STEPS, Step, take
 from tests.engine.world import image, make
 from virke.core.ids import PageNo
+from virke.core.pagemap import NEWER_MAX
 from virke.engine.database import Database
 from virke.engine.snapshot import Snapshot
 from virke.engine.vfs import PagedFile
@@ -55,6 +56,10 @@ def test_what_comes_along_is_of_the_same_snapshot() -> None:
     states += [db.snapshot(at=version) for version in range(2, db.snapshot().version, 3)]
     assert any(len(state.root.segments) > 1 for state in states)
     assert all(check(state) for state in states)
+    [*_, last] = (state for state in states if len(state.root.segments) > NEWER_MAX + 1)
+    oldest = [n for n in range(2, last.page_count) if last.map.locate(PageNo(n)).ref is last.root.segments[0]]  # type: ignore[union-attr]
+    assert oldest
+    assert all(len(last.run(number)) == 1 for number in oldest), "many segments are newer"
 
 
 @given(steps=STEPS)

@@ -40,6 +40,7 @@ class InSegment:
 
 
 Place = InRoot | InSegment
+NEWER_MAX: Final = 2
 FOUND_MAX: Final = 2048
 """Places that are kept for the next who asks; a scan asks for each page once."""
 
@@ -104,9 +105,9 @@ class PageMap:
         raise Corrupt(f"page {page} of {self.head.page_count} is in no segment")
 
     def behind(self, place: InSegment) -> Iterator[tuple[PageNo, int]]:
-        """Pages behind the one at `place` in its frame that are nowhere newer, and their places in it.
+        """Pages behind the one at `place` in its frame, up to one that is newer elsewhere, and their places in it.
 
-        Raises `Away`.
+        None where more than `NEWER_MAX` segments are newer: to look into them costs more than it saves. Raises `Away`.
         """
         version, newer = self.head.version, list[Index]()
         for ref, index in self._segments:
@@ -114,13 +115,16 @@ class PageMap:
                 break
             if ref.lo <= version:
                 newer.append(index)
+        if len(newer) > NEWER_MAX:
+            return
         frame, mine = place.frame, None if place.index.is_one_state else place.index
         for slot in range(place.slot + 1, len(frame.pages)):
             page = frame.pages[slot]
             if page in self._inline or any(index.find(page, version) for index in newer):
-                continue
-            if mine is None or ((found := mine.find(page, version)) and found[0] is frame):
-                yield page, slot
+                return
+            if mine is not None and not ((found := mine.find(page, version)) and found[0] is frame):
+                return
+            yield page, slot
 
     def changed_since(self, other: PageMap) -> set[PageNo]:
         """Pages that are elsewhere in `other`; only meaningful when both maps share most segments."""
