@@ -1,6 +1,6 @@
 """The command `python -m bench [NAME ...] [--json] [--write FILE]`: names are budgets, such as `B1 B6`; none means all.
 
-A budget with several benchmarks runs all of them: `B17` is `COMMITS`, `HISTORY` and `BULK`, each of which is a name as well.
+A budget with several benchmarks runs all of them: `B17` is `COMMITS`, `HISTORY`, `BULK`, `UPLOAD` and `SHAPE`, each of which is a name as well.
 
 Exits with 0 whatever the verdicts say: a time is a matter of the machine. What is counted is asserted by
 tests/bench/test_budgets.py. A benchmark that fails leaves its rows as they were, the others run, and the exit code is 1.
@@ -37,6 +37,9 @@ from bench import (
     b17_bulk,
     b17_commits,
     b17_history,
+    b17_shape,
+    b17_upload,
+    b18_large,
     b18_memory,
     deferred_writes,
     slow_clients,
@@ -66,7 +69,10 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "B17 COMMITS": b17_commits.run,
     "B17 HISTORY": b17_history.run,
     "B17 BULK": b17_bulk.run,
-    "B18": b18_memory.run,
+    "B17 UPLOAD": b17_upload.run,
+    "B17 SHAPE": b17_shape.run,
+    "B18 MANY": b18_memory.run,
+    "B18 LARGE": b18_large.run,
     "DEFERRED": deferred_writes.run,
     "SLOW": slow_clients.run,
 }
