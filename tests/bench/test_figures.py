@@ -36,8 +36,8 @@ def test_the_page_of_the_project_is_one_that_a_run_would_leave_as_it_is() -> Non
 def test_each_budget_is_a_name_and_so_is_each_of_its_benchmarks() -> None:
     for budget in (f"B{number}" for number in range(1, 19)):
         assert [name for name in chosen([budget]) if name.split()[0] != budget] == []
-    assert chosen(["b17"]) == ["B17 COMMITS", "B17 HISTORY", "B17 BULK"]
-    assert chosen(["bulk", "B1", "B17"]) == ["B17 BULK", "B1", "B17 COMMITS", "B17 HISTORY"]
+    assert chosen(["b18"]) == ["B18 MANY", "B18 LARGE"]
+    assert chosen(["large", "B1", "B18"]) == ["B18 LARGE", "B1", "B18 MANY"]
     assert chosen([]) == list(BENCHMARKS)
 
 
