@@ -33,7 +33,6 @@ from virke.lazy_dataclasses import dataclass
 MAGIC: Final = b"VirkeSeg"
 FORMAT: Final = 2
 FORMATS: Final = (1, 2)
-PARTS_MAX: Final = 0x10000
 TABLES_RAW_MAX: Final = 256 << 20
 LATE_BYTES: Final = 16 << 10
 """From here on summing an index up costs a lookup more than the few blocks that it decodes: 264 KB at 1 GB."""

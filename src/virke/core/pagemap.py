@@ -71,7 +71,8 @@ class PageMap:
         else:
             known = ()
         for commit in self._commits[len(known) :]:
-            self._inline.update(dict.fromkeys(commit.places, commit))
+            for frame in commit.frames:
+                self._inline.update(dict.fromkeys(frame.pages, commit))
         self._found: dict[PageNo, InSegment] = {}
         """Pages that were asked for, shared by the maps of one row of segments: a commit asks for a page again and again."""
         if before and self._is_of_all() and before._is_of_all() and _same(self._segments, before._segments):

@@ -443,7 +443,10 @@ def _read_settings(source: Reader, defaults: Mapping[str, str]) -> Settings:
 
 def _write_ring(out: Writer, root: Root) -> None:
     out.varint(len(root.ring))
-    out.raw(b"".join([entry.encoded for entry in root.ring]))
+    if any(entry.answers for entry in root.ring):
+        out.raw(b"".join([entry.encoded for entry in root.ring]))
+    else:
+        out.raw(b"".join([entry.commit_id + b"\0" for entry in root.ring]))
     out.varint(len(root.journals))
     for mark in root.journals:
         out.raw(mark.journal_id)

@@ -18,8 +18,9 @@ commit (`Head`) and the pages that commit, or a merge up to it, brought.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import Final
 
 from virke.core import codec
@@ -35,6 +36,7 @@ from virke.lazy_dataclasses import dataclass
 FRAME_PAGES_MAX: Final = 256
 FRAME_RAW_MAX: Final = 1 << 20
 INDEX_BYTES_MAX: Final = 64 << 20
+PARTS_MAX: Final = 0x10000
 TEXT_MAX: Final = 128
 _TIERS: Final = (Tier.KV, Tier.OBJECT)
 
@@ -140,41 +142,43 @@ def write_identity(out: Writer, identity: Identity) -> None:
     out.u8(identity.ordinal)
 
 
+_WRITER: Final = struct.Struct(f">{ID_BYTES}sB")
+"""Commit id and ordinal of an identity."""
+_SUM: Final = struct.Struct(">IB")
+"""Checksum and codec of a frame."""
+
+
 def read_identity(source: Reader) -> Identity:
     """Take one identity."""
-    return Identity(
-        database_id=DatabaseId(source.raw(ID_BYTES)),
-        branch=source.text(TEXT_MAX),
-        epoch=Epoch(source.varint()),
-        created=Version(source.varint()),
-        commit_id=CommitId(source.raw(ID_BYTES)),
-        ordinal=source.u8(),
-    )
+    database_id, branch = DatabaseId(source.raw(ID_BYTES)), source.text(TEXT_MAX)
+    epoch, created = source.varints(2)
+    commit_id, ordinal = source.unpack(_WRITER)
+    return Identity(database_id, branch, Epoch(epoch), Version(created), CommitId(commit_id), ordinal)
 
 
 def read_ref(source: Reader) -> Ref:
     """Take one reference."""
     identity = read_identity(source)
-    lo, hi, hi_time_ms = Version(source.varint()), Version(source.varint()), source.varint()
+    lo, hi, hi_time_ms = source.varints(3)
     flags = source.u8()
     if flags & 0x7F >= len(_TIERS):
         raise source.fail(f"unknown tier {flags & 0x7F}")
-    ref = Ref(
+    parts, stored_bytes, index_offset, index_length = source.varints(4)
+    if not 0 < parts <= PARTS_MAX or index_length > INDEX_BYTES_MAX or lo > hi:
+        raise source.fail("impossible segment reference")
+    return Ref(
         identity=identity,
-        lo=lo,
-        hi=hi,
+        lo=Version(lo),
+        hi=Version(hi),
         hi_time_ms=hi_time_ms,
         tier=_TIERS[flags & 0x7F],
-        parts=source.varint(0x10000),
-        stored_bytes=source.varint(),
-        index_offset=source.varint(),
-        index_length=source.varint(INDEX_BYTES_MAX),
+        parts=parts,
+        stored_bytes=stored_bytes,
+        index_offset=index_offset,
+        index_length=index_length,
         index_crc=source.u32(),
         has_inputs=bool(flags & 0x80),
     )
-    if ref.parts == 0 or lo > hi:
-        raise source.fail("impossible segment reference")
-    return ref
 
 
 _STATE: Final = struct.Struct(">IIQ")
@@ -219,21 +223,23 @@ def write_frame(out: Writer, frame: Frame, before: PageNo) -> None:
 
 def read_frame(source: Reader, before: PageNo, page_size: int) -> Frame:
     """Take one frame's entry."""
-    first = before + source.varint(0xFFFFFFFF)
-    coded = source.varint(FRAME_PAGES_MAX << 1 | 1)
-    count = coded >> 1
-    if first == before or count == 0 or count * page_size > max(FRAME_RAW_MAX, page_size):
+    gap, coded = source.varints(2)
+    first, count = before + gap, coded >> 1
+    if not 0 < gap <= 0xFFFFFFFF or not 0 < count <= FRAME_PAGES_MAX:
         raise source.fail("impossible frame")
-    pages = [first]
-    if coded & 1:
-        for _ in range(count - 1):
-            pages.append(pages[-1] + (source.varint(0xFFFFFFFF) or 1))
-    part, offset, length = source.varint(0xFFFF), source.varint(), source.varint(count * page_size)
-    crc, kind = source.u32(), source.u8()
-    if count * page_size > length * (codec.DEFLATE_RATIO_MAX if kind == codec.DEFLATE else 1):
+    *gaps, part, offset, length = source.varints(count + 2 if coded & 1 else 3)
+    crc, kind = source.unpack(_SUM)
+    raw_bytes = count * page_size
+    if raw_bytes > max(FRAME_RAW_MAX, page_size) or part >= PARTS_MAX or length > raw_bytes:
+        raise source.fail("impossible frame")
+    if raw_bytes > length * (codec.DEFLATE_RATIO_MAX if kind == codec.DEFLATE else 1):
         raise source.fail("a frame promises more than its bytes can hold")
-    if not coded & 1:
-        pages.extend(range(first + 1, first + count))
+    if coded & 1:
+        if gaps and max(gaps) > 0xFFFFFFFF:
+            raise source.fail("impossible frame")
+        pages: Iterable[int] = accumulate([first, *[gap or 1 for gap in gaps]])
+    else:
+        pages = range(first, first + count)
     return Frame(tuple(map(PageNo, pages)), part, offset, length, crc, kind)
 
 

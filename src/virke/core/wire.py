@@ -19,6 +19,8 @@ from virke.core import codec
 from virke.core.codec import crc32
 from virke.errors import Corrupt
 
+_VARINT_MAX = (1 << 63) - 1
+_SHIFT_MAX = 63
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
@@ -161,7 +163,7 @@ class Reader:
         """Eight bytes."""
         return int(_U64.unpack_from(self._data, self._take(8))[0])
 
-    def varint(self, most: int = (1 << 63) - 1) -> int:
+    def varint(self, most: int = _VARINT_MAX) -> int:
         """A varint of at most `most`."""
         data, at = self._data, self._at
         value = shift = 0
@@ -169,7 +171,7 @@ class Reader:
             while (byte := data[at]) > 0x7F:
                 value |= (byte & 0x7F) << shift
                 at, shift = at + 1, shift + 7
-                if shift > 63:
+                if shift > _SHIFT_MAX:
                     raise self.fail("varint too long")
         except IndexError:
             raise self.fail("cut short") from None
@@ -179,18 +181,47 @@ class Reader:
             raise self.fail(f"{value} is more than {most}")
         return value
 
+    def varints(self, count: int) -> list[int]:
+        """So many varints, one after another; those of a root are most of what a reader takes."""
+        data, at, found = self._data, self._at, list[int]()
+        try:
+            for _ in range(count):
+                value, shift = data[at], 7
+                if value > 0x7F:
+                    value &= 0x7F
+                    while (byte := data[at := at + 1]) > 0x7F:
+                        value |= (byte & 0x7F) << shift
+                        if (shift := shift + 7) > _SHIFT_MAX:
+                            raise self.fail("varint too long")
+                    value |= byte << shift
+                    if value > _VARINT_MAX:
+                        raise self.fail(f"{value} is more than {_VARINT_MAX}")
+                at += 1
+                found.append(value)
+        except IndexError:
+            raise self.fail("cut short") from None
+        self._at = at
+        return found
+
     def count(self, item_bytes_min: int) -> int:
         """A number of items that follow, each of at least `item_bytes_min` bytes: never more than fit."""
         return self.varint(self.left // item_bytes_min + 1)
 
     def raw(self, length: int) -> bytes:
         """Exactly `length` bytes."""
-        at = self._take(length)
-        return self._data[at : at + length]
+        at = self._at
+        if (end := at + length) > len(self._data):
+            raise self.fail("cut short")
+        self._at = end
+        return self._data[at:end]
 
     def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
         """Fields of fixed sizes."""
-        return form.unpack_from(self._data, self._take(form.size))
+        at = self._at
+        if (end := at + form.size) > len(self._data):
+            raise self.fail("cut short")
+        self._at = end
+        return form.unpack_from(self._data, at)
 
     def peek(self, length: int) -> bytes:
         """The next `length` bytes, or as many as there are; they are still to be read."""
