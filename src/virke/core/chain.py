@@ -23,12 +23,13 @@ Byte layout: docs/format.md.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Final
 
+from virke.core.carried import Carried
 from virke.core.codec import crc32
 from virke.core.commit import Plan, store_objects
 from virke.core.effects import Absent, Effect, Get, Outcome, PutNew, Tier
@@ -124,6 +125,7 @@ def plan(
     time_ms: int,
     index: bytes = b"",
     recent_bytes: int | None = None,
+    frames: Sequence[Carried] = (),
 ) -> Plan | None:
     """The commit that puts `ref` in the place of what was merged; None if that may not be done any more (rule 4)."""
     return plan_merge(
@@ -135,6 +137,7 @@ def plan(
         begun_at=chain.begun_at,
         index=index,
         recent_bytes=recent_bytes,
+        frames=frames,
     )
 
 

@@ -13,12 +13,12 @@ Pure. Knows roots, segments and sizes; knows no store but its largest part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Final
 
 from virke.core import hot as hot_pages
-from virke.core import recent
+from virke.core import carried, recent
 from virke.core.commit import Plan
 from virke.core.effects import PutNew, Tier
 from virke.core.extensions import with_restore
@@ -137,14 +137,17 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
         return Plan(next_root(root, commit_id, change))
     head = _next_head(root, commit_id, change)
     is_sorted = len(change.pages) >= hot_pages.FROM_PAGES  # its hot pages come last, in other frames
-    inline = _encode(head, change.pages, bytes_max=INLINE_COMMIT_MAX if is_sorted else None)
+    interior = carried.interior_of(change.pages) if change.recent_bytes and not is_sorted else set()
+    inline = _encode(head, change.pages, interior, bytes_max=INLINE_COMMIT_MAX if is_sorted else None)
     if inline is None:
         puts, ref = _segment(root, commit_id, root.inline, change, state=head)
         return Plan(_next(root, head, change, segments=(*root.segments, ref), inline=()), puts)
     size = len(inline.data)
-    carried = sum([len(commit.data) for commit in root.inline])
+    carries = sum([len(commit.data) for commit in root.inline])
     budget = min(max(INLINE_TOTAL_MIN, INLINE_TOTAL_COMMITS * size), INLINE_TOTAL_MAX)
-    if size <= INLINE_COMMIT_MAX and carried + size <= budget and len(root.inline) < INLINE_COUNT_MAX:
+    if size <= INLINE_COMMIT_MAX and carries + size <= budget and len(root.inline) < INLINE_COUNT_MAX:
+        if interior:
+            root = replace(root, extensions=carried.with_noted(root.extensions, interior))
         return Plan(_next(root, head, change, segments=root.segments, inline=(*root.inline, inline)))
     left: tuple[Inline, ...] = ()
     if size <= INLINE_COMMIT_MAX:
@@ -156,7 +159,11 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     segments = (*root.segments, ref)
     if change.recent_bytes:
         made = {recent.key_of(ref): recent.newest_of(frames)}
-        root = replace(root, extensions=recent.with_copies(root.extensions, segments, made, change.recent_bytes))
+        extensions = recent.with_copies(root.extensions, segments, made, change.recent_bytes)
+        if not left:
+            extensions, interior = carried.with_noted(extensions, interior), set()
+        extensions = carried.with_spilled(extensions, segments, spilled, frames, interior)
+        root = replace(root, extensions=extensions)
     return Plan(_next(root, head, change, segments=segments, inline=left), puts)
 
 
@@ -222,13 +229,14 @@ def _segment(
     return tuple(PutNew(tier, key, data) for key, data in (*parts, *last)), ref
 
 
-def _encode(head: Head, pages: Mapping[PageNo, bytes], *, bytes_max: int | None) -> Inline | None:
-    """The pages as an inline commit; None as soon as it is longer than that."""
-    numbers, most, offset = sorted(pages), frame_pages(head.page_size), 0
+def _encode(
+    head: Head, pages: Mapping[PageNo, bytes], alone: Container[PageNo], *, bytes_max: int | None
+) -> Inline | None:
+    """The pages as an inline commit, those of `alone` in frames of their own; None as soon as it is longer than that."""
+    offset = 0
     frames: list[Frame] = []
     datas: list[bytes] = []
-    for at in range(0, len(numbers), most):
-        some = tuple(numbers[at : at + most])
+    for some in _framed(sorted(pages), frame_pages(head.page_size), alone):
         frame, data = encode_frame(some, b"".join(pages[number] for number in some), part=0, offset=offset)
         frames.append(frame)
         datas.append(data)
@@ -236,6 +244,18 @@ def _encode(head: Head, pages: Mapping[PageNo, bytes], *, bytes_max: int | None)
         if bytes_max is not None and offset > bytes_max:
             return None
     return Inline(head, tuple(frames), b"".join(datas))
+
+
+def _framed(numbers: Iterable[PageNo], most: int, alone: Container[PageNo]) -> Iterator[tuple[PageNo, ...]]:
+    """The pages of each frame: at most so many, and each of `alone` by itself."""
+    some: list[PageNo] = []
+    for number in numbers:
+        if some and (len(some) == most or number in alone or some[-1] in alone):
+            yield tuple(some)
+            some = []
+        some.append(number)
+    if some:
+        yield tuple(some)
 
 
 def _ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> tuple[RingEntry, ...]:

@@ -20,7 +20,9 @@ RESTORES: Final = 1
 RESTORES_MAX: Final = 32
 RECENT: Final = 2
 """Copies of recent segments' indexes (core/recent)."""
-KNOWN: Final = frozenset({RESTORES, RECENT})
+CARRIED: Final = 3
+"""Frames of recent segments that have interior pages (core/carried)."""
+KNOWN: Final = frozenset({RESTORES, RECENT, CARRIED})
 _CRITICAL: Final = 1
 _INHERITED: Final = 2
 

@@ -15,11 +15,11 @@ Pure: generators of effects. Knows the segment format and which runs are worth m
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from virke.core import recent
+from virke.core import carried, recent
 from virke.core.change import PART_BYTES, identity_of, next_root, untouched
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Delete, Effect, Outcome, Tier
@@ -168,11 +168,12 @@ def plan_merge(
     begun_at: Version | None = None,
     index: bytes = b"",
     recent_bytes: int | None = None,
+    frames: Sequence[carried.Carried] = (),
 ) -> Plan | None:
     """The commit that puts `ref` in the place of its inputs on `root`; None if that may not be done any more.
 
     `begun_at` is the version above which `ref` counts as made, if not that of the job's root. `index`: its bytes, of which the root
-    carries a copy if there is room in `recent_bytes`, and a segment that is older.
+    carries a copy if there is room in `recent_bytes`, and a segment that is older; `frames`: those that it carries then.
     """
     inputs, begun_at = job.inputs, job.root.head.version if begun_at is None else begun_at
     if root.horizon.watermark > begun_at or root.epoch != job.root.epoch:
@@ -187,6 +188,8 @@ def plan_merge(
     segments = (*root.segments[:start], ref, *root.segments[start + len(inputs) :])
     made = {recent.key_of(ref): recent.Copy(recent.WHOLE, index)} if index and start else {}
     extensions = recent.with_copies(root.extensions, segments, made, recent_bytes)
+    held = {recent.key_of(ref): list(frames)} if frames and start else {}
+    extensions = carried.with_carried(extensions, segments, held)
     return Plan(replace(next_root(root, commit_id, untouched(root, time_ms)), segments=segments, extensions=extensions))
 
 

@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from virke.core.carried import frames_in
+from virke.core.codec import crc32
 from virke.core.effects import Absent, Tier
 from virke.core.finding import with_tables
 from virke.core.index import Index, Stub, decode_index
 from virke.core.reading import read
-from virke.core.recent import indexes_in
+from virke.core.recent import Key, indexes_in, key_of
 from virke.core.root import Root
 from virke.core.segment import Frame, Ref
 from virke.engine.driver import Driver
@@ -48,6 +50,8 @@ class Indexes:
         self._paired: tuple[tuple[Ref, ...], Pairs] = ((), ())
         self._copied: dict[Ref, Index] = {}
         self._newest: tuple[tuple[Ref, ...], Pairs] = ((), ())
+        self._carried: dict[Key, dict[tuple[int, int], bytes]] = {}
+        """Frames that the newest root carries."""
 
     def learn(self, ref: Ref, objects: Mapping[str, bytes]) -> Index:
         """The index of a segment that this process stored, with all entries; from now on it is known."""
@@ -63,7 +67,7 @@ class Indexes:
 
     def forget(self) -> None:
         """Know none any more: they are read again."""
-        self._known, self._copied = {}, {}
+        self._known, self._copied, self._carried = {}, {}, {}
         self._paired = self._newest = ((), ())
 
     def newest(self, root: Root) -> Pairs:
@@ -76,6 +80,7 @@ class Indexes:
         made = indexes_in(root.extensions, missing, root.head) if missing else {}
         known = self._with_read(known, [ref for ref in missing if ref not in made], refs)
         self._copied = made | {ref: copied[ref] for ref in refs if ref in copied}
+        self._carried = frames_in(root.extensions)
         found = {**self._copied, **known}
         self._newest = refs, tuple((ref, found[ref]) for ref in refs)
         return self._newest[1]
@@ -126,7 +131,11 @@ class Indexes:
         return max(0, ref.index_offset - tail)
 
     def cut(self, ref: Ref, frame: Frame) -> bytes | None:
-        """The encoded bytes of a frame, if they are in a piece that is kept."""
+        """The encoded bytes of a frame, if they are in a piece that is kept, or in the root."""
+        if self._carried and (held := self._carried.get(key_of(ref))) is not None:
+            found = held.get((frame.part, frame.offset), b"")
+            if len(found) == frame.length and crc32(found) == frame.crc:
+                return found
         start, piece = self.piece(ref, frame.part) or (frame.offset + 1, b"")
         if frame.offset < start:
             return None

@@ -23,11 +23,13 @@ from typing import Final, TypeVar
 
 from virke.core import chain as chains
 from virke.core import merge
-from virke.core.chain import BEGIN, Chain, Link
+from virke.core.carried import Carried
+from virke.core.chain import BEGIN, UPPER, Chain, Link
 from virke.core.chain_step import Bounds, step
 from virke.core.commit import Committed, Plan
-from virke.core.effects import Effect, Generation, Outcome, Record, Swapped, Tier
+from virke.core.effects import Absent, Effect, Generation, Outcome, Record, Swapped, Tier
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId
+from virke.core.index import Stub, decode_index
 from virke.core.merge import Run
 from virke.core.root import Root
 from virke.core.segment import Ref
@@ -41,6 +43,8 @@ from virke.lazy_dataclasses import dataclass
 MAGIC: Final = b"VirkeHnt"
 FORMAT: Final = 1
 HINTS_MAX: Final = 4
+HOT_PARTS: Final = 2
+"""In so many of the last parts of what was merged its hot pages are looked for: each is a lookup."""
 T = TypeVar("T")
 
 
@@ -237,7 +241,7 @@ class Stepping:
 
     def _name(self, chain: Chain, ref: Ref, index: bytes) -> bool:
         """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then."""
-        environment = self._volume.environment
+        environment, frames = self._volume.environment, self._hot_frames(ref, index) if self._volume.recent_bytes else ()
 
         def plan(now: Root) -> Plan | None:
             return chains.plan(
@@ -248,10 +252,24 @@ class Stepping:
                 time_ms=environment.now_ms(),
                 index=index,
                 recent_bytes=self._volume.recent_bytes,
+                frames=frames,
             )
 
         self._link = BEGIN
         return isinstance(self._committing.commit_newest(plan), Committed)
+
+    def _hot_frames(self, ref: Ref, encoded: bytes) -> list[Carried]:
+        """The frames of a merged segment that have its hot pages, of those that are in its last parts (core/carried)."""
+        found, index = list[Carried](), decode_index(encoded, ref)
+        if isinstance(index, Stub) or len(index.groups) < UPPER or index.missing():
+            return found
+        frames = [one for group in range(len(index.groups) - 1, 0, -1) for one in index.frames(group)]
+        frames = [one for one in frames if one.part > ref.parts - 1 - HOT_PARTS and one.pages != (1,)]
+        places = [(ref.identity.part_key(one.part), one.offset, one.length) for one in frames]
+        for one, data in zip(frames, self._run(chains.get(ref.tier, *places)) if places else (), strict=True):
+            if not isinstance(data, Absent):
+                found.append(Carried((one.part, one.offset), tuple(page for page in one.pages if page > 1), data))
+        return found
 
     def _run(self, protocol: Generator[Effect, Outcome, T]) -> T:
         return self._volume.driver.run(protocol)

@@ -1,0 +1,151 @@
+"""Frames of recent segments that have interior pages, carried by the root: a reader that knows nothing passes them without a lookup.
+
+Pure. Byte layout: docs/format.md (an extension of the root). Knows frames and references; decides nothing about a root.
+
+1. What is carried are bytes of a frame as they are in its segment, which never change; whoever finds the frame in an index holds the
+   bytes against its checksum, and reads the segment if they are others.
+2. It is of one segment for ever (`recent.key_of`). So what a writer left in a root whose segments are others means nothing there.
+3. Which pages of inline commits are interior is **noted** by each commit that writes one, which has it uncompressed. A spill then knows
+   which frames to carry, and inflates none. What is noted wrongly, or not at all, costs a lookup, or some bytes.
+4. All of it has at most `BYTES_MAX`. The newest segments come first, and a frame of which all interior pages came before is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from virke.core.extensions import CARRIED, Extension
+from virke.core.hot import INTERIOR
+from virke.core.ids import ID_BYTES, PageNo
+from virke.core.recent import Key, key_of
+from virke.core.root import Inline
+from virke.core.segment import FRAME_PAGES_MAX, Frame, Ref
+from virke.core.wire import Reader, Writer
+from virke.errors import Corrupt
+
+BYTES_MAX: Final = 16 << 10
+NOTED_MAX: Final = 128
+_RECORD_BYTES_MIN: Final = ID_BYTES + 9
+Place = tuple[int, int]
+"""The part of a frame, and where it begins in that."""
+
+
+class Carried(NamedTuple):
+    """One frame: where it is in its segment, the interior pages in it, its encoded bytes."""
+
+    place: Place
+    pages: tuple[PageNo, ...]
+    data: bytes
+
+
+def interior_of(pages: Mapping[PageNo, bytes]) -> set[PageNo]:
+    """Which of those are interior; the first page is in every commit, and not asked for."""
+    return {number for number, data in pages.items() if number > 1 and data[0] in INTERIOR}
+
+
+def carried_in(extensions: tuple[Extension, ...]) -> dict[Key, list[Carried]]:
+    """What a root carries, by segment; nothing where it can't be read."""
+    return _read(extensions)[1]
+
+
+def frames_in(extensions: tuple[Extension, ...]) -> dict[Key, dict[Place, bytes]]:
+    """The same for a reader: bytes by place."""
+    return {key: {one.place: one.data for one in frames} for key, frames in carried_in(extensions).items()}
+
+
+def with_noted(extensions: tuple[Extension, ...], pages: Iterable[PageNo]) -> tuple[Extension, ...]:
+    """The same, and that those pages of the commit to come are interior (rule 3)."""
+    noted, rest = _begun(extensions)
+    wanted = noted.union(pages)
+    return extensions if wanted == noted else _with(extensions, wanted, rest)
+
+
+def with_spilled(
+    extensions: tuple[Extension, ...],
+    segments: Sequence[Ref],
+    commits: Iterable[Inline],
+    frames: Sequence[Frame],
+    left: Iterable[PageNo],
+) -> tuple[Extension, ...]:
+    """What the root of `segments` carries after `commits` became the last of them, whose frames are `frames` there, in their order.
+
+    `left`: the interior pages of the commit that stays inline.
+    """
+    noted, known = _read(extensions)
+    datas = [commit.data[frame.offset : frame.offset + frame.length] for commit in commits for frame in commit.frames]
+    made, passed = list[Carried](), set[PageNo]()
+    for frame, data in zip(reversed(frames), reversed(datas), strict=True):
+        if found := tuple([page for page in frame.pages if page in noted and page not in passed]):
+            passed.update(frame.pages)
+            made.append(Carried((frame.part, frame.offset), found, data))
+    return _with(extensions, set(left), _records(segments, {**known, key_of(segments[-1]): made}))
+
+
+def with_carried(
+    extensions: tuple[Extension, ...], segments: Sequence[Ref], made: Mapping[Key, list[Carried]]
+) -> tuple[Extension, ...]:
+    """What the root of `segments` carries: of what it did before, and of what was `made`."""
+    noted, known = _read(extensions)
+    return _with(extensions, noted, _records(segments, {**known, **made}))
+
+
+def _records(segments: Sequence[Ref], known: Mapping[Key, list[Carried]]) -> bytes:
+    passed, out = set[PageNo](), Writer()
+    for ref in reversed(segments):
+        for one in known.get(key_of(ref), ()):
+            if passed.issuperset(one.pages) or len(out) + len(one.data) + _RECORD_BYTES_MIN > BYTES_MAX:
+                continue
+            passed.update(one.pages)
+            out.raw(ref.identity.commit_id)
+            out.u8(ref.identity.ordinal)
+            out.u32(ref.index_crc)
+            for number in (*one.place, len(one.pages), *one.pages):
+                out.varint(number)
+            out.blob(one.data)
+    return out.bytes()
+
+
+def _with(extensions: tuple[Extension, ...], noted: set[PageNo], rest: bytes) -> tuple[Extension, ...]:
+    others = [each for each in extensions if each.type_number != CARRIED]
+    if not noted and not rest:
+        return tuple(others)
+    out, kept = Writer(), sorted(noted)[-NOTED_MAX:]
+    out.varint(len(kept))
+    for number in kept:
+        out.varint(number)
+    out.raw(rest)
+    return tuple(sorted([*others, Extension(CARRIED, out.bytes())], key=lambda each: each.type_number))
+
+
+def _begun(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], bytes]:
+    """The pages that are noted, and what comes after them; neither where they can't be read."""
+    data = next((each.data for each in extensions if each.type_number == CARRIED), b"")
+    if not data:
+        return set(), b""
+    source = Reader(data, "frames that a root carries")
+    try:
+        return set(map(PageNo, source.varints(source.count(1)))), source.raw(source.left)
+    except Corrupt:
+        return set(), b""
+
+
+def _read(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], dict[Key, list[Carried]]]:
+    noted, data = _begun(extensions)
+    source, found = Reader(data, "frames that a root carries"), dict[Key, list[Carried]]()
+    try:
+        for key, one in _each(source):
+            found.setdefault(key, []).append(one)
+    except Corrupt:  # rule 1: what is left is read from segments
+        return noted, {}
+    return noted, found
+
+
+def _each(source: Reader) -> Iterator[tuple[Key, Carried]]:
+    while source.left:
+        key = source.raw(ID_BYTES), source.u8(), source.u32()
+        part, offset, count = source.varints(3)
+        if count > FRAME_PAGES_MAX:
+            raise source.fail("impossible frame")
+        pages = tuple(map(PageNo, source.varints(count)))
+        yield key, Carried((part, offset), pages, source.blob(source.left))
