@@ -186,7 +186,7 @@ def plan_merge(
     else:
         return None
     segments = (*root.segments[:start], ref, *root.segments[start + len(inputs) :])
-    made = {recent.key_of(ref): recent.Copy(recent.WHOLE, index)} if index and start else {}
+    made = {recent.key_of(ref): recent.copy_of(index, ref)} if index and start else {}
     extensions = recent.with_copies(root.extensions, segments, made, recent_bytes)
     held = {recent.key_of(ref): list(frames)} if frames and start else {}
     extensions = carried.with_carried(extensions, segments, held)

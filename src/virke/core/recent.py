@@ -5,8 +5,9 @@ Pure. Byte layout: docs/format.md (an extension of the root). Knows references a
 1. A copy says what the segment's own index says, and nothing else; a reader that has none, or can't read it, reads the index.
 2. It is of one segment for ever: of the id, the ordinal and the checksum of the index in its reference. So one that a writer left in a root
    whose segments are others means nothing there.
-3. `WHOLE` is the index as it is, held against the reference's checksum. `NEWEST` is made for a spill, whose index has a group for each
-   commit: its frames, oldest first, without those of which no page is the newest. It answers for the segment's newest version alone.
+3. `WHOLE` is the index as it is, held against the reference's checksum. `NEWEST` is a table of frames, oldest first, without those of
+   which no page is the newest: of a spill, whose index has a group for each commit, and of a merge, whose index names what it replaced
+   and lists blocks. It answers for the segment's newest version alone.
 4. All copies of a root together have at most so many bytes as the writer says; the newest segments come first.
 """
 
@@ -26,14 +27,18 @@ from virke.core.entries import Block, Found
 from virke.core.extensions import RECENT, Extension
 from virke.core.ids import ID_BYTES, PageNo
 from virke.core.index import Index, Stub, decode_index
+from virke.core.page import PAGE_COUNT_MAX
 from virke.core.segment import FRAME_PAGES_MAX, FRAME_RAW_MAX, Frame, Head, Ref
 from virke.core.wire import Reader, Writer, numbers
 from virke.errors import Corrupt
 
 RAW_MAX: Final = 1 << 20
+FRAMES_MAX: Final = 512
+"""Of a merged segment: a table of more frames takes a step of upkeep too long to make."""
 WHOLE, NEWEST = range(2)
 _FRAME_BYTES: Final = struct.calcsize(">HHIIIB")
-_CRC: Final = struct.Struct(">I")
+_PAGE: Final = struct.Struct(">I")
+_PART: Final = struct.Struct(">H")
 assert _FRAME_BYTES == 17
 Key = tuple[bytes, int, int]
 
@@ -51,7 +56,7 @@ def key_of(ref: Ref) -> Key:
 
 
 def newest_of(frames: Sequence[Frame]) -> Copy:
-    """The copy for a spill of those frames, in the order of their commits."""
+    """The copy for those frames, of a spill in the order of its commits."""
     left, kept = set[PageNo](), list[Frame]()
     for frame in reversed(frames):
         if not left.issuperset(frame.pages):
@@ -78,6 +83,14 @@ def newest_of(frames: Sequence[Frame]) -> Copy:
     out.u32(crc32(data))
     out.blob(data)
     return Copy(NEWEST, out.bytes())
+
+
+def copy_of(index: bytes, ref: Ref) -> Copy:
+    """The copy for a merged segment with that index: a table of its frames, or the index as it is where entries are not in it, or many."""
+    found = decode_index(index, ref)
+    if isinstance(found, Stub) or not found.is_one_state or found.missing() or found.frame_count() > FRAMES_MAX:
+        return Copy(WHOLE, index)
+    return newest_of([frame for group in range(len(found.groups)) for frame in found.frames(group)])
 
 
 def copies_in(extensions: tuple[Extension, ...]) -> dict[Key, Copy]:
@@ -145,47 +158,44 @@ def _newest(data: bytes, ref: Ref, head: Head) -> Index:
         raise Corrupt(f"{what}: it promises more than its bytes can hold")
     raw = codec.decode(kind, encoded, crc=crc, raw_bytes=raw_bytes, what=what)
     entries = _NewestFrames(raw, count, head.page_size, what)
-    first, last = entries.span
-    block = Block(first, last, count, 0, 0, codec.STORED, 0, 0)
+    block = Block(PageNo(1), PageNo(PAGE_COUNT_MAX), count, 0, 0, codec.STORED, 0, 0)
     state = Head(ref.hi, head.commit_id, ref.hi_time_ms, head.page_size, head.page_count, head.checksum)
     return Index(ref, (), [state], [ListedBlocks([Listed(block, b"")])], rest=memoryview(b""), known={(0, 0): entries})
 
 
 class _NewestFrames:
-    """The frames of a spill, oldest first: the last one that has a page has its newest bytes."""
+    """Frames, of which the last one that has a page has its newest bytes."""
 
     def __init__(self, raw: bytes, count: int, page_size: int, what: str) -> None:
         if len(raw) < count * _FRAME_BYTES:
             raise Corrupt(f"{what}: it is cut short")
         counts = numbers(raw[: 2 * count], "H")
-        self._parts = numbers(raw[2 * count : 4 * count], "H")
-        self._offsets, self._lengths = numbers(raw[4 * count : 8 * count]), numbers(raw[8 * count : 12 * count])
-        self._crcs, self._codecs = raw[12 * count : 16 * count], raw[16 * count : 17 * count]
         self._ends = array("I", accumulate(counts))
-        rest = raw[17 * count :]
+        self._raw, self._count = raw, count
+        self._pages = raw[_FRAME_BYTES * count :]
+        """Four bytes each: to search them as bytes takes no step for each page."""
         most = min(FRAME_PAGES_MAX, max(1, FRAME_RAW_MAX // page_size))
-        if 0 in counts or max(counts) > most or len(rest) != 4 * self._ends[-1]:
+        if 0 in counts or max(counts) > most or len(self._pages) != _PAGE.size * self._ends[-1]:
             raise Corrupt(f"{what}: impossible frame")
-        self._pages = numbers(rest)
-        self._backwards = self._pages[::-1]
-        self.span = PageNo(min(self._pages)), PageNo(max(self._pages))
 
     def find(self, page: PageNo) -> Found | None:
         """The newest frame that has `page`."""
-        try:
-            at = len(self._pages) - 1 - self._backwards.index(page)
-        except ValueError:
-            return None
+        wanted, at = _PAGE.pack(page), self._pages.rfind(_PAGE.pack(page))
+        while at % _PAGE.size:  # across two pages' numbers, or not there
+            if at < 0:
+                return None
+            at = self._pages.rfind(wanted, 0, at + _PAGE.size - 1)
+        at //= _PAGE.size
         number = bisect_right(self._ends, at)
         return self._frame(number), at - (self._ends[number - 1] if number else 0)
 
     def __iter__(self) -> Iterator[Frame]:
-        return map(self._frame, range(len(self._ends)))
+        return map(self._frame, range(self._count))
 
     def _frame(self, number: int) -> Frame:
         begin, end = self._ends[number - 1] if number else 0, self._ends[number]
-        [crc] = _CRC.unpack_from(self._crcs, _CRC.size * number)
-        pages = tuple(map(PageNo, self._pages[begin:end]))
-        return Frame(
-            pages, self._parts[number], self._offsets[number], self._lengths[number], crc, self._codecs[number]
-        )
+        pages = tuple(map(PageNo, numbers(self._pages[_PAGE.size * begin : _PAGE.size * end])))
+        raw, count = self._raw, self._count
+        [part] = _PART.unpack_from(raw, 2 * (count + number))
+        offset, length, crc = (_PAGE.unpack_from(raw, column * count + 4 * number)[0] for column in (4, 8, 12))
+        return Frame(pages, part, offset, length, crc, raw[16 * count + number])
