@@ -12,6 +12,7 @@ Pure. Byte layout: docs/format.md (an extension of the root). Knows frames and r
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -20,13 +21,15 @@ from virke.core.hot import INTERIOR
 from virke.core.ids import ID_BYTES, PageNo
 from virke.core.recent import Key, key_of
 from virke.core.root import Inline
-from virke.core.segment import FRAME_PAGES_MAX, Frame, Ref
-from virke.core.wire import Reader, Writer
+from virke.core.segment import Frame, Ref
+from virke.core.wire import Reader, Writer, numbers
 from virke.errors import Corrupt
 
 BYTES_MAX: Final = 16 << 10
 NOTED_MAX: Final = 128
-_RECORD_BYTES_MIN: Final = ID_BYTES + 9
+_RECORD: Final = struct.Struct(f">{ID_BYTES}sBIHIHI")
+"""Commit id, ordinal and index checksum of a segment; part, offset, pages and bytes of a frame."""
+_PAGE_BYTES: Final = 4
 Place = tuple[int, int]
 """The part of a frame, and where it begins in that."""
 
@@ -94,15 +97,12 @@ def _records(segments: Sequence[Ref], known: Mapping[Key, list[Carried]]) -> byt
     passed, out = set[PageNo](), Writer()
     for ref in reversed(segments):
         for one in known.get(key_of(ref), ()):
-            if passed.issuperset(one.pages) or len(out) + len(one.data) + _RECORD_BYTES_MIN > BYTES_MAX:
+            if passed.issuperset(one.pages) or len(out) + len(one.data) + _RECORD.size > BYTES_MAX:
                 continue
             passed.update(one.pages)
-            out.raw(ref.identity.commit_id)
-            out.u8(ref.identity.ordinal)
-            out.u32(ref.index_crc)
-            for number in (*one.place, len(one.pages), *one.pages):
-                out.varint(number)
-            out.blob(one.data)
+            fields = (*key_of(ref), *one.place, len(one.pages), len(one.data))
+            out.raw(_RECORD.pack(*fields) + struct.pack(f">{len(one.pages)}I", *one.pages))
+            out.raw(one.data)
     return out.bytes()
 
 
@@ -143,9 +143,6 @@ def _read(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], dict[Key, lis
 
 def _each(source: Reader) -> Iterator[tuple[Key, Carried]]:
     while source.left:
-        key = source.raw(ID_BYTES), source.u8(), source.u32()
-        part, offset, count = source.varints(3)
-        if count > FRAME_PAGES_MAX:
-            raise source.fail("impossible frame")
-        pages = tuple(map(PageNo, source.varints(count)))
-        yield key, Carried((part, offset), pages, source.blob(source.left))
+        *key, part, offset, count, length = source.unpack(_RECORD)
+        pages = tuple(map(PageNo, numbers(source.raw(_PAGE_BYTES * count))))
+        yield (key[0], key[1], key[2]), Carried((part, offset), pages, source.raw(length))

@@ -17,8 +17,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Final
 
-from virke.core import hot as hot_pages
 from virke.core import carried, recent
+from virke.core import hot as hot_pages
 from virke.core.commit import Plan
 from virke.core.effects import PutNew, Tier
 from virke.core.extensions import with_restore

@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -94,7 +95,6 @@ class Index:
         self.identity = ref.identity
         self.inputs = inputs
         self.groups = tuple(map(Group, heads))
-        self.what = f"segment {ref.identity.part_key(0)}"
         self._blocks = blocks
         self._entries: dict[Number, Entries] = dict(known or {})
         self._newest: dict[PageNo, Found] | None = None
@@ -105,6 +105,11 @@ class Index:
         self._inside = inside
         is_here = inside is None and all(group.is_here for group in blocks)
         self._is_small = self.frame_count() <= _SMALL_FRAMES and is_here
+
+    @cached_property
+    def what(self) -> str:
+        """What it is called in errors."""
+        return f"segment {self.identity.part_key(0)}"
 
     def find(self, page: PageNo, version: Version) -> Found | None:
         """The frame that holds `page` as of `version`, and the page's place in it; None if it is not in this segment.

@@ -36,6 +36,8 @@ RAW_MAX: Final = 1 << 20
 FRAMES_MAX: Final = 512
 """Of a merged segment: a table of more frames takes a step of upkeep too long to make."""
 WHOLE, NEWEST = range(2)
+_SMALL_BYTES: Final = 1 << 10
+"""To inflate a table of fewer costs more than its bytes in a root."""
 _FRAME_BYTES: Final = struct.calcsize(">HHIIIB")
 _PAGE: Final = struct.Struct(">I")
 _PART: Final = struct.Struct(">H")
@@ -75,7 +77,7 @@ def newest_of(frames: Sequence[Frame]) -> Copy:
             *(struct.pack(f">{len(frame.pages)}I", *frame.pages) for frame in kept),
         )
     )
-    kind, data = codec.encode(raw)
+    kind, data = codec.encode(raw) if len(raw) > _SMALL_BYTES else (codec.STORED, raw)
     out = Writer()
     out.varint(count)
     out.u8(kind)
@@ -149,7 +151,7 @@ def _index(copy: Copy, ref: Ref, head: Head) -> Index | None:
 
 
 def _newest(data: bytes, ref: Ref, head: Head) -> Index:
-    what = f"copy of the index of segment {ref.identity.part_key(0)}"
+    what = "copy of a segment's index"
     source = Reader(data, what)
     count, kind, raw_bytes, crc = source.varint(RAW_MAX), source.u8(), source.varint(RAW_MAX), source.u32()
     encoded = source.blob(len(data))

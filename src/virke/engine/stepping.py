@@ -241,7 +241,10 @@ class Stepping:
 
     def _name(self, chain: Chain, ref: Ref, index: bytes) -> bool:
         """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then."""
-        environment, frames = self._volume.environment, self._hot_frames(ref, index) if self._volume.recent_bytes else ()
+        environment, frames = (
+            self._volume.environment,
+            self._hot_frames(ref, index) if self._volume.recent_bytes else (),
+        )
 
         def plan(now: Root) -> Plan | None:
             return chains.plan(
