@@ -27,6 +27,8 @@ FRAMES_MAX: Final = 128
 RAW_MAX: Final = 1 << 20
 FRAME_BYTES: Final = struct.calcsize(">HIIB")
 PAGE_BYTES: Final = struct.calcsize(">I")
+_SMALL_BYTES: Final = 48
+"""One frame of a few pages: it does not shrink, and each commit of a spill has a block of its own."""
 _CRC: Final = struct.Struct(">I")
 assert (FRAME_BYTES, PAGE_BYTES) == (11, 4)
 """What a frame, and each of its pages, takes in a block of format 2 before it is compressed."""
@@ -158,7 +160,7 @@ def encode_entries(frames: list[Frame]) -> tuple[Block, bytes]:
             struct.pack(f">{len(gaps)}I", *gaps),
         )
     )
-    kind, data = codec.encode(raw)
+    kind, data = codec.encode(raw) if len(raw) > _SMALL_BYTES else (codec.STORED, raw)
     block = Block(pages[0], pages[-1], count, first.part, first.offset, kind, len(raw), crc32(data))
     return block, data
 

@@ -120,9 +120,10 @@ class SegmentWriter:
         """The last parts, and the reference to the whole segment; `lo` defaults to the first group's version."""
         parts = []
         limit = int(self._part_bytes * LAST_SHARE) if self._is_whole else self._part_bytes
-        if self._buffer and len(self._buffer) + len(self._index(inputs)) > limit:
-            parts.append(self._end_part())
         index = self._index(inputs)
+        if self._buffer and len(self._buffer) + len(index) > limit:
+            parts.append(self._end_part())
+            index = self._index(inputs)
         if len(index) > self._part_bytes:
             tables, index = self._index_apart(inputs)
             parts += tables

@@ -65,6 +65,13 @@ class Indexes:
         self._known = {**self._known, ref: index}
         return index
 
+    def keep(self, ref: Ref, parts: Sequence[bytes]) -> None:
+        """The parts of a spill that this process stored, of whose index the root carries a copy: to decode it would cost five times as much."""
+        for number, data in enumerate(parts):
+            if ref.tier in self._whole or number == ref.parts - 1:
+                start = self._piece_start(ref) if number == ref.parts - 1 else 0
+                self._frames.keep({part_key(self._owner, ref, number, start): data[start:]})
+
     def forget(self) -> None:
         """Know none any more: they are read again."""
         self._known, self._copied, self._carried = {}, {}, {}

@@ -244,7 +244,9 @@ class Volume:
         `pages` are the pages that it changed; what else its segment holds are commits that were inline before.
         """
         root, kept = plan.root, dict[FrameKey, Cached]()
-        if plan.puts:
+        if plan.puts and root.inline and self.recent_bytes:
+            self._indexes.keep(root.segments[-1], [put.data for put in plan.puts])
+        elif plan.puts:
             ref = root.segments[-1]
             index = self._indexes.learn(ref, {put.key: put.data for put in plan.puts})
             for number, group in enumerate(index.groups):
