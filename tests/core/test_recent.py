@@ -93,7 +93,9 @@ def test_copies_say_what_the_indexes_say(seed: int) -> None:
 
 
 @small_limits()
-def test_the_histories_above_have_copies_of_both_kinds() -> None:
+def test_the_histories_above_have_copies_of_both_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of merges that have many frames it is the index as it is."""
+    monkeypatch.setattr(recent, "FRAMES_MAX", 4)
     model, used = lived(1, 60)
     assert used == {WHOLE, NEWEST}
     for version in model.versions:

@@ -1,0 +1,79 @@
+"""A sandbox that knows nothing passes interior pages in the root, and reads segments where the root's bytes are not theirs.
+
+Natively, on a KV store without ranges that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.edge.serving import NAME
+from tests.edge.sizes import SELECT, filled, grow
+from tests.engine.sandbox import Sandbox
+from tests.promises.ledger import check_integrity
+from virke.core.carried import Place, frames_in
+from virke.core.extensions import Extension
+from virke.core.recent import Key
+from virke.engine import indexes
+from virke.engine.database import Database
+from virke.stores.base import Store
+
+INSERTS = 530
+"""An interior page was written some forty commits ago: not inline any more, and not in the imported segment."""
+Held = dict[Key, dict[Place, bytes]]
+Found = tuple[Store, int]
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    """An imported database of 1.7 MB, grown by the edge alone, and the number of its imported rows."""
+    store, rows = filled(1.0)
+    grow(store, 1, INSERTS)
+    return store, rows
+
+
+def cold_lookups(found: Found) -> int:
+    """The worst of some rows, each asked for by a sandbox that knows nothing."""
+    store, rows = found
+    worst = 0
+    for number in (1, rows // 2, rows):
+        sandbox = Sandbox(store, name=NAME)
+        with sandbox.request() as database:
+            assert len(database.query(SELECT, (number,)).rows) == 1
+        worst = max(worst, sandbox.counts.lookups)
+    return worst
+
+
+def instead(monkeypatch: pytest.MonkeyPatch, changed: Callable[[bytes], bytes]) -> None:
+    """What sandboxes find in roots, changed."""
+
+    def wrong(extensions: tuple[Extension, ...]) -> Held:
+        return {key: {at: changed(data) for at, data in held.items()} for key, held in frames_in(extensions).items()}
+
+    monkeypatch.setattr(indexes, "frames_in", wrong)
+
+
+def test_interior_pages_take_no_lookup(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root, the imported segment's index, a leaf."""
+    assert cold_lookups(found) == 3
+    instead(monkeypatch, lambda data: data[:-1])
+    assert cold_lookups(found) > 3
+
+
+@pytest.mark.parametrize("at", [0, 9, -1])
+def test_p11_bytes_that_no_checksum_fits_are_read_from_the_segment(
+    found: Found, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    def flipped(data: bytes) -> bytes:
+        damaged = bytearray(data)
+        damaged[at] ^= 4
+        return bytes(damaged)
+
+    instead(monkeypatch, flipped)
+    cold_lookups(found)
+    with Sandbox(found[0], name=NAME).request() as database:
+        assert database.query("SELECT count(*) FROM items").rows == [(found[1] + INSERTS,)]
+    with Database(found[0], NAME) as node:
+        check_integrity(node)
