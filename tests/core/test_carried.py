@@ -9,7 +9,7 @@ import pytest
 
 from tests.core.model import Model, new_model, small_limits
 from tests.core.test_recent import ROOM, spilled, write
-from virke.core import carried, change
+from virke.core import carried
 from virke.core.carried import BYTES_MAX, NOTED_MAX, Carried, carried_in, frames_in, with_carried, with_noted
 from virke.core.extensions import CARRIED, Extension
 from virke.core.hot import INTERIOR
@@ -87,7 +87,7 @@ def test_bytes_of_another_frame_would_be_found(monkeypatch: pytest.MonkeyPatch) 
     ) -> Extensions:
         return made(extensions, segments, commits, frames[::-1], left)
 
-    monkeypatch.setattr(change.carried, "with_spilled", wrong)
+    monkeypatch.setattr(carried, "with_spilled", wrong)
     with pytest.raises(AssertionError):
         lived(1, 40)
 
@@ -99,7 +99,7 @@ def test_a_spill_that_forgets_what_was_noted_would_be_found(monkeypatch: pytest.
     def forgetful(extensions: Extensions, _pages: Iterable[PageNo]) -> Extensions:
         return extensions
 
-    monkeypatch.setattr(change.carried, "with_noted", forgetful)
+    monkeypatch.setattr(carried, "with_noted", forgetful)
     with pytest.raises(AssertionError):
         lived(1, 40)
 

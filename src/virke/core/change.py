@@ -13,7 +13,7 @@ Pure. Knows roots, segments and sizes; knows no store but its largest part.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import field, replace
 from typing import Final
 
@@ -229,14 +229,12 @@ def _segment(
     return tuple(PutNew(tier, key, data) for key, data in (*parts, *last)), ref
 
 
-def _encode(
-    head: Head, pages: Mapping[PageNo, bytes], alone: Container[PageNo], *, bytes_max: int | None
-) -> Inline | None:
-    """The pages as an inline commit, those of `alone` in frames of their own; None as soon as it is longer than that."""
+def _encode(head: Head, pages: Mapping[PageNo, bytes], apart: Set[PageNo], *, bytes_max: int | None) -> Inline | None:
+    """The pages as an inline commit, those of `apart` in frames of their own; None as soon as it is longer than that."""
     offset = 0
     frames: list[Frame] = []
     datas: list[bytes] = []
-    for some in _framed(sorted(pages), frame_pages(head.page_size), alone):
+    for some in _framed(sorted(pages), frame_pages(head.page_size), apart):
         frame, data = encode_frame(some, b"".join(pages[number] for number in some), part=0, offset=offset)
         frames.append(frame)
         datas.append(data)
@@ -246,11 +244,11 @@ def _encode(
     return Inline(head, tuple(frames), b"".join(datas))
 
 
-def _framed(numbers: Iterable[PageNo], most: int, alone: Container[PageNo]) -> Iterator[tuple[PageNo, ...]]:
-    """The pages of each frame: at most so many, and each of `alone` by itself."""
+def _framed(numbers: Sequence[PageNo], most: int, apart: Set[PageNo]) -> Iterator[tuple[PageNo, ...]]:
+    """The pages of each frame: at most so many, and those of `apart` with no others but the first page, which is small."""
     some: list[PageNo] = []
     for number in numbers:
-        if some and (len(some) == most or number in alone or some[-1] in alone):
+        if some and (len(some) == most or (apart and (number in apart) != (some[-1] in apart or some[-1] == 1))):
             yield tuple(some)
             some = []
         some.append(number)

@@ -66,7 +66,7 @@ class Indexes:
         return index
 
     def keep(self, ref: Ref, parts: Sequence[bytes]) -> None:
-        """The parts of a spill that this process stored, of whose index the root carries a copy: to decode it would cost five times as much."""
+        """The parts of a spill of a sandbox's first commit: the root carries a copy of its index, and to decode that is left to a later merge."""
         for number, data in enumerate(parts):
             if ref.tier in self._whole or number == ref.parts - 1:
                 start = self._piece_start(ref) if number == ref.parts - 1 else 0

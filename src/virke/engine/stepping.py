@@ -241,10 +241,9 @@ class Stepping:
 
     def _name(self, chain: Chain, ref: Ref, index: bytes) -> bool:
         """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then."""
-        environment, frames = (
-            self._volume.environment,
-            self._hot_frames(ref, index) if self._volume.recent_bytes else (),
-        )
+        environment = self._volume.environment
+        is_recent = self._volume.recent_bytes > 0 and chain.run.start > 0 and not chain.copies
+        frames = self._hot_frames(ref, index) if is_recent else []
 
         def plan(now: Root) -> Plan | None:
             return chains.plan(

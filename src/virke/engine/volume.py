@@ -61,6 +61,7 @@ class Volume:
         allowance = branch.environment.allowance
         self.recent_bytes = allowance.limits.recent_bytes if allowance else 0
         """How much of recent segments' indexes its roots carry, and whether they are asked."""
+        self._has_committed = False
         left = allowance.left_in if allowance else unbounded
         self._parts = WholeParts(branch.driver, memory.frames, self.owner, self.whole, left=left)
         self._locating = Locating(branch.driver, self._parts, self._is_gone)
@@ -243,8 +244,9 @@ class Volume:
 
         `pages` are the pages that it changed; what else its segment holds are commits that were inline before.
         """
-        root, kept = plan.root, dict[FrameKey, Cached]()
-        if plan.puts and root.inline and self.recent_bytes:
+        root, kept, is_first = plan.root, dict[FrameKey, Cached](), not self._has_committed
+        self._has_committed = True
+        if plan.puts and root.inline and self.recent_bytes and is_first:
             self._indexes.keep(root.segments[-1], [put.data for put in plan.puts])
         elif plan.puts:
             ref = root.segments[-1]
