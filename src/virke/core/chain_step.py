@@ -37,6 +37,8 @@ _DENSE_SHARE: Final = 8
 """What such a page costs: so much less than one that is compressed."""
 _READ_BYTES: Final = 6 << 10
 """What a read, and the entries that come with it, counts for among the bytes that are taken apart."""
+_COPY_BYTES: Final = 5 << 10
+"""What a frame counts for that is copied as it is: to find and to list it takes as much as to take apart so many bytes."""
 _STRIDED_TIMES: Final = 4
 """So many times as much as to inflate costs adding up differences, too."""
 _SORTED_GROUPS: Final = 3
@@ -223,6 +225,7 @@ class _Step:
             if page not in self._seen and (key := (number, frame.part, frame.offset)) not in charged:
                 charged.add(key)
                 _span(spans, number, frame)
+                decoded += _COPY_BYTES if stay else 0
                 decoded += frame.length if stay and self._is_known_cold(number, frame) else self._worth(frame)
                 room -= frame.length if stay else 0
             if not stay:
