@@ -54,8 +54,8 @@ CEILINGS: Final = {
 }
 EDGE_INSERTS: Final = 10_000
 GROWN: Final = Costs(  # whatever the last merge left, and with a spill: over what B10 wants
-    cold_select=Cost(24_000_000, 6, 7, 0, 500_000),
-    cold_insert=Cost(34_000_000, 7, 8, 2, 500_000),
+    cold_select=Cost(18_000_000, 4, 5, 0, 500_000),
+    cold_insert=Cost(31_000_000, 6, 7, 2, 500_000),
     warm_select=Cost(1_400_000, 0, 0, 0, 0),
     warm_insert=Cost(27_000_000, 5, 4, 2, 120_000),
 )

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from functools import cached_property, lru_cache
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from virke.core.effects import Generation, Tier
 from virke.core.extensions import Extension, read_extensions, write_extensions
@@ -455,20 +455,22 @@ def _write_ring(out: Writer, root: Root) -> None:
         out.raw(mark.entry_id)
 
 
-def _read_ring(source: Reader) -> Iterator[RingEntry]:
+def _read_ring(source: Reader) -> list[RingEntry]:
     count = source.count(_ENTRY_BYTES)
     data = source.peek(count * _ENTRY_BYTES)
     if (
         not any(data[ID_BYTES::_ENTRY_BYTES]) and len(data) == count * _ENTRY_BYTES
     ):  # none gave an answer, as most often
         source.skip(len(data))
-        for at in range(0, len(data), _ENTRY_BYTES):
-            yield RingEntry(CommitId(data[at : at + ID_BYTES]))
-        return
-    for _ in range(count):
-        commit_id = CommitId(source.raw(ID_BYTES))
-        answers = tuple(Answer(source.raw(ID_BYTES), source.varint()) for _ in range(source.varint(ANSWERS_MAX)))
-        yield RingEntry(commit_id, answers)
+        places = range(0, len(data), _ENTRY_BYTES)
+        return [RingEntry(cast("CommitId", data[at : at + ID_BYTES])) for at in places]
+    return [_read_entry(source) for _ in range(count)]
+
+
+def _read_entry(source: Reader) -> RingEntry:
+    commit_id = CommitId(source.raw(ID_BYTES))
+    answers = tuple(Answer(source.raw(ID_BYTES), source.varint()) for _ in range(source.varint(ANSWERS_MAX)))
+    return RingEntry(commit_id, answers)
 
 
 def _read_journals(source: Reader, form: int) -> Iterator[JournalMark]:

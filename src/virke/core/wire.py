@@ -186,17 +186,19 @@ class Reader:
         data, at, found = self._data, self._at, list[int]()
         try:
             for _ in range(count):
-                value, shift = data[at], 7
+                value = data[at]
+                at += 1
                 if value > 0x7F:
-                    value &= 0x7F
-                    while (byte := data[at := at + 1]) > 0x7F:
+                    value, shift = value & 0x7F, 7
+                    while (byte := data[at]) > 0x7F:
                         value |= (byte & 0x7F) << shift
+                        at += 1
                         if (shift := shift + 7) > _SHIFT_MAX:
                             raise self.fail("varint too long")
                     value |= byte << shift
+                    at += 1
                     if value > _VARINT_MAX:
                         raise self.fail(f"{value} is more than {_VARINT_MAX}")
-                at += 1
                 found.append(value)
         except IndexError:
             raise self.fail("cut short") from None
