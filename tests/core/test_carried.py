@@ -58,7 +58,7 @@ def lived(seed: int, commits: int) -> int:
     for _ in range(commits):
         before = model.root.segments
         write(model, chance)
-        if len(model.root.segments) > len(before) > 0 and len(model.root.inline) == 1:
+        if len(model.root.segments) > len(before) > 2 and len(model.root.inline) == 1:
             last = carried_in(model.root.extensions).get(key_of(model.root.segments[-1]), [])
             assert {page for one in last for page in one.pages} >= interior_in_the_last_spill(model)
         if len(model.root.segments) > 4 and chance.random() < 0.3:
