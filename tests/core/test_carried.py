@@ -83,9 +83,10 @@ def test_bytes_of_another_frame_would_be_found(monkeypatch: pytest.MonkeyPatch) 
         segments: Sequence[Ref],
         commits: Iterable[Inline],
         frames: Sequence[Frame],
+        *,
         left: Iterable[PageNo],
     ) -> Extensions:
-        return made(extensions, segments, commits, frames[::-1], left)
+        return made(extensions, segments, commits, frames[::-1], left=left)
 
     monkeypatch.setattr(carried, "with_spilled", wrong)
     with pytest.raises(AssertionError):

@@ -69,6 +69,7 @@ def with_spilled(
     segments: Sequence[Ref],
     commits: Iterable[Inline],
     frames: Sequence[Frame],
+    *,
     left: Iterable[PageNo],
 ) -> tuple[Extension, ...]:
     """What the root of `segments` carries after `commits` became the last of them, whose frames are `frames` there, in their order.

@@ -163,7 +163,7 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
         extensions = recent.with_copies(root.extensions, segments, made, change.recent_bytes)
         if not left:
             extensions, interior = carried.with_noted(extensions, interior), set()
-        extensions = carried.with_spilled(extensions, segments, spilled, frames, interior)
+        extensions = carried.with_spilled(extensions, segments, spilled, frames, left=interior)
         root = replace(root, extensions=extensions)
     return Plan(_next(root, head, change, segments=segments, inline=left), puts)
 
