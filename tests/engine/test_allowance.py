@@ -14,7 +14,7 @@ from virke.core.commit import Plan
 from virke.core.effects import Tier
 from virke.core.turn import Turn
 from virke.edge.limits import LIMITS
-from virke.engine.allowance import WAY_OUT, Allowance, Limits
+from virke.engine.allowance import LESS, WAY_OUT, Allowance, Limits
 from virke.engine.database import Database
 from virke.engine.memory import PROCESS
 from virke.errors import TimedOut, TooLarge, Unavailable, VirkeError
@@ -115,9 +115,23 @@ def test_a_statement_that_takes_too_long_is_stopped_by_the_processor_s_time(stor
         with pytest.raises(TimedOut, match=r"more of the processor's time than it may here \(40 ms\)") as caught:
             database.query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
         assert WAY_OUT in caught.value.message
+        assert caught.value.context["hint"] == LESS
         sandbox.cpu_step_ms = 0
     with sandbox.request() as database:
         assert database.query("SELECT 1").rows == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT zeroblob(9000000)", "INSERT INTO t VALUES (9000, zeroblob(4000000))"], ids=["answer", "change"]
+)
+def test_a_limit_of_the_place_does_not_tell_to_raise_a_setting(store: Store, sql: str) -> None:
+    """As the hints of a node do. The time that `query_timeout_ms` allows is a setting here as well."""
+    sandbox = Sandbox(store)
+    with sandbox.request() as database, pytest.raises(TooLarge) as caught:
+        database.execute(sql)
+    assert WAY_OUT in caught.value.message
+    assert caught.value.context["hint"] == LESS
+    assert "hint" not in sandbox.allowance.explain(TimedOut("it ran longer than query_timeout_ms")).context
 
 
 def test_many_short_statements_share_the_processor_s_time(store: Store) -> None:
@@ -137,8 +151,9 @@ def test_a_write_that_used_up_its_time_is_stopped_before_its_swap(store: Store) 
     with sandbox.request() as database:
         before = database.version
         sandbox.cpu_ms += 35
-        with pytest.raises(TimedOut, match=r"\(30 ms before its commit\)"):
+        with pytest.raises(TimedOut, match=r"\(30 ms before its commit\)") as caught:
             database.execute("INSERT INTO t VALUES (?, 'x')", (9000,))
+        assert caught.value.context["hint"] == LESS
         assert sandbox.counts.swaps == sandbox.counts.puts == 0
     with sandbox.request() as database:
         database.execute("INSERT INTO t VALUES (?, 'x')", (9000,))

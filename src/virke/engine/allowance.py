@@ -23,6 +23,8 @@ from virke.errors import TimedOut, TooLarge, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
 
 WAY_OUT: Final = "a node (`virke serve`) or the command (`virke db`) can do it"
+LESS: Final = "ask for less, or in several requests: no setting raises what one request may take here"
+"""The hint of limits of the place; what an error says elsewhere, to raise a setting, does not help here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,8 @@ class Allowance:
         """What a request that took too long is answered."""
         return TimedOut(
             f"the request took more of the processor's time than it may here ({self.limits.cpu_ms:g} ms); "
-            f"nothing was changed, and {WAY_OUT}"
+            f"nothing was changed, and {WAY_OUT}",
+            hint=LESS,
         )
 
     # Commits
@@ -165,7 +168,8 @@ class Allowance:
         if self.cpu_used_ms > self.limits.commit_cpu_ms:
             raise TimedOut(
                 f"the write took more of the processor's time than it may here ({self.limits.commit_cpu_ms:g} ms before "
-                f"its commit); nothing was changed, and {WAY_OUT}"
+                f"its commit); nothing was changed, and {WAY_OUT}",
+                hint=LESS,
             )
         if puts > self.requests_left:
             raise self._too_many(Tier.OBJECT)
@@ -220,7 +224,8 @@ class Allowance:
     def explain(self, error: VirkeError) -> VirkeError:
         """The same error, with the way out if it is one of a limit."""
         if isinstance(error, TooLarge | TimedOut) and WAY_OUT not in error.message:
-            return type(error)(f"{error.message}; {WAY_OUT}", **error.context)
+            hints = {"hint": LESS} if isinstance(error, TooLarge) else {}  # query_timeout_ms is a setting here as well
+            return type(error)(f"{error.message}; {WAY_OUT}", **hints | error.context)
         return error
 
     def _too_many(self, tier: Tier) -> TooLarge:
