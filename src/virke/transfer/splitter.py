@@ -13,6 +13,7 @@ Knows where strings, quoted names, comments and trigger bodies end; knows nothin
    is known (a chunk too late at most), and the error names the line where it begins.
 5. Comments and blanks before a statement are not part of it; a statement of nothing else is left out.
 6. A line that begins with a dot where a statement could begin is a command of the sqlite3 shell, and a "statement" of its own, whose keyword is a dot.
+7. A caller may have up to `TOGETHER_MAX` INSERTs that follow one another as one text, because a dump is little else.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ STATEMENT_CHARS_MAX: Final = 16 << 20
 WITH_LITERALS_CHARS_MAX: Final = 144 << 20
 """What a row with a BLOB of 64 MiB (the default of `max_result_mb`) takes in a dump, and some more."""
 LONG_CHARS: Final = 4 << 20
+TOGETHER_MAX: Final = 100
 
 # Groups are repeated as `(?>(?:…)*)` and not as `(?:…)*+`, which Python 3.11.2 ends within a repetition that failed.
 # A run of whole tokens: stops before a `;`, or before a token whose end is not there (yet).
@@ -54,21 +56,25 @@ _MAY_BE_TRIGGER: Final = frozenset({"CREATE", "EXPLAIN"})
 
 
 class StatementText(NamedTuple):
-    """One statement from its first token to its `;`, the line (1-based) of that token, and its first word in capitals."""
+    """One statement from its first token to its `;`, the line (1-based) of that token, and its first word in capitals.
+
+    `statements`: how many it is, if a caller wants INSERTs together.
+    """
 
     sql: str
     line: int
     keyword: str
+    statements: int = 1
 
 
-def split(chunks: Iterable[str]) -> Iterator[StatementText]:
-    """The statements of a text.
+def split(chunks: Iterable[str], *, together: bool = False) -> Iterator[StatementText]:
+    """The statements of a text; `together`: INSERTs that follow one another may be one `StatementText`.
 
     Raises:
         Invalid: the text ends inside a string, a quoted name or a comment.
         TooLarge: a statement is longer than the limit.
     """
-    splitter = Splitter()
+    splitter = Splitter(together=together)
     try:
         for chunk in chunks:
             yield from splitter.feed(chunk)
@@ -125,7 +131,10 @@ class Splitter:
         chars_max: int = STATEMENT_CHARS_MAX,
         with_literals_chars_max: int = WITH_LITERALS_CHARS_MAX,
         long_chars: int = LONG_CHARS,
+        *,
+        together: bool = False,
     ) -> None:
+        self._together = together
         self._chars_max = chars_max
         self._with_literals_chars_max = with_literals_chars_max
         self._long_chars = long_chars
@@ -303,14 +312,23 @@ class Splitter:
     def _plain(self, begin: int) -> Generator[StatementText, None, int]:
         """The run of plain statements from `begin`, which is most of a dump; returns where it ends, as `_at` does."""
         text, line = self._text, self._line
-        while found := _PLAIN(text, begin):
-            head = found.start(1)
-            if head > begin:
+        while some := _plain_ones(text, begin):
+            if self._together and len(some) > 1 and {found[1].upper() for found in some} == {"INSERT"}:
+                head = some[0].start(1)
                 line += text.count("\n", begin, head)
-            begin = found.end()
-            sql = text[head:begin]
-            yield StatementText(sql, line, found[1].upper())
-            line += sql.count("\n")
+                begin = some[-1].end()
+                sql = text[head:begin]
+                yield StatementText(sql, line, "INSERT", len(some))
+                line += sql.count("\n")
+                continue
+            for found in some:
+                head = found.start(1)
+                if head > begin:
+                    line += text.count("\n", begin, head)
+                begin = found.end()
+                sql = text[head:begin]
+                yield StatementText(sql, line, found[1].upper())
+                line += sql.count("\n")
         self._at, self._line = begin, line
         return begin
 
@@ -364,3 +382,12 @@ class Splitter:
             else:
                 self._seek = self._at + 1
             self._closing = _CLOSING[opener]
+
+
+def _plain_ones(text: str, at: int) -> list[re.Match[str]]:
+    """The plain statements from `at`, up to `TOGETHER_MAX`."""
+    some: list[re.Match[str]] = []
+    while len(some) < TOGETHER_MAX and (found := _PLAIN(text, at)):
+        some.append(found)
+        at = found.end()
+    return some

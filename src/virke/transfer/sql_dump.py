@@ -5,7 +5,8 @@ knows no database of Virke: the caller gives a scratch connection with a transac
 
 1. The whole dump is one transaction: BEGIN, COMMIT and VACUUM are skipped, ROLLBACK is an error, and a dump that ends inside the
    transaction that it began is cut short: an error too. Savepoints are as everywhere.
-2. Every error names the line and the statement, shortened.
+2. Every error names the line and the statement, shortened. INSERTs that follow one another run as one text, without Python between
+   them; the one that fails is found again by the number of statements that SQLite had prepared.
 3. What a dump of Virke or of the shell says of tables that SQLite or Virke keep for themselves is not an error where they are
    not there: `sqlite_sequence` is made (the last table with AUTOINCREMENT was dropped), statistics that this SQLite does
    not keep are passed over, and so are the keyed writes of the database that was dumped: they are not this one's.
@@ -18,11 +19,11 @@ knows no database of Virke: the caller gives a scratch connection with a transac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from virke.engine.schema import REQUESTS_TABLE
-from virke.engine.sqlite import Connection, Error, Guard, total_changes, translate
+from virke.engine.sqlite import Connection, Error, Guard, prepared, total_changes, translate
 from virke.errors import Corrupt, Denied, Invalid, SqlError, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.transfer.sniff import BROKEN, CONVERT, foreign
@@ -74,10 +75,11 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
     count, began, wrote_schema, has_keyed = 0, None, False, False
     notes: list[str] = []
     savepoints = _Savepoints(connection, guard)
-    for statement in split(chunks):
+    inserts = _Inserts(connection, guard)
+    for statement in inserts.apart(split(chunks, together=True)):
         if not statement.sql.isascii() and BROKEN.search(statement.sql):
             statement = _with_raw_text(connection, statement)
-        sql, _, keyword = statement
+        sql, keyword = statement.sql, statement.keyword
         if keyword == ".":
             notes.append(_passed_over(statement))
             continue
@@ -88,7 +90,7 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             began = statement if keyword == "BEGIN" else None if keyword in ("COMMIT", "END") else began
             continue
         if (keyword == "CREATE" or (has_keyed and keyword == "INSERT")) and _KEYED_WRITES(sql):
-            has_keyed = True
+            has_keyed = inserts.are_looked_at = True
             continue
         wrote_schema |= keyword == "PRAGMA" and "writable_schema" in sql.lower()
         try:
@@ -111,7 +113,61 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             line=began.line,
         )
     more = [f"and {len(notes) - _NOTES_MAX:,} more of this kind"] if len(notes) > _NOTES_MAX else []
-    return Loaded(count, total_changes(connection) - before, wrote_schema, (*map(printable, notes[:_NOTES_MAX]), *more))
+    warnings = (*map(printable, notes[:_NOTES_MAX]), *more)
+    return Loaded(count + inserts.count, total_changes(connection) - before, wrote_schema, warnings)
+
+
+class _Inserts:
+    """Runs INSERTs that come as one text, and gives back those that have to be looked at one by one."""
+
+    def __init__(self, connection: Connection, guard: Guard) -> None:
+        self._connection = connection
+        self._guard = guard
+        self._execute = connection.cursor().execute
+        self.count = 0
+        """How many were run."""
+        self.are_looked_at = False
+        """Whether all are to be looked at."""
+
+    def apart(self, statements: Iterable[StatementText]) -> Iterator[StatementText]:
+        """All other statements, and INSERTs that can't be run as they are, in order. Raises as `load_sql`."""
+        for statement in statements:
+            if statement.statements == 1:
+                yield statement
+                continue
+            if self.are_looked_at:
+                yield from _apart(statement)
+                continue
+            before = prepared(self._connection)
+            try:
+                for _ in self._execute(statement.sql, None, can_cache=False):
+                    pass  # as above; text that is no UTF-8 is an error before the first one runs
+            except _FAILURES as error:
+                yield from self._after(error, statement, prepared(self._connection) - before)
+            else:
+                self.count += statement.statements
+
+    def _after(self, error: Exception, statement: StatementText, begun: int) -> Iterator[StatementText]:
+        """The INSERTs that did not run: SQLite had prepared `begun`, and refused the last of them, unless the next can't be prepared."""
+        each = list(_apart(statement))
+        if begun and (begun == len(each) or self._refused(each[begun]) != str(error)):
+            raise _failure(error, self._guard, each[begun - 1]) from error
+        self.count += begun
+        yield from each[begun:]
+
+    def _refused(self, statement: StatementText) -> str:
+        """What SQLite says of a statement that it is to prepare, and not to run; nothing if it can."""
+        try:
+            self._execute(f"EXPLAIN {statement.sql}", None, can_cache=False).fetchall()
+        except _FAILURES as error:
+            return str(error)
+        return ""
+
+
+def _apart(statement: StatementText) -> Iterator[StatementText]:
+    """The statements that came as one."""
+    for each in split([statement.sql]):
+        yield each._replace(line=each.line + statement.line - 1)
 
 
 class _Savepoints:

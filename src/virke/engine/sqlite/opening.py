@@ -110,3 +110,8 @@ def has_broken_keys(connection: Connection) -> bool:
 def total_changes(connection: Connection) -> int:
     """Rows inserted, updated and deleted on this connection so far."""
     return connection.total_changes()
+
+
+def prepared(connection: Connection) -> int:
+    """Statements that were prepared on this connection and are not kept for the next time, so far; those that could not be do not count."""
+    return int(connection.cache_stats()["no_cache"])
