@@ -16,7 +16,7 @@ from virke.engine.database import Database
 from virke.errors import Invalid, SqlError
 from virke.opening import create
 from virke.transfer import import_file
-from virke.transfer.csv_file import Type, type_of
+from virke.transfer.csv_types import Type, type_of
 
 Write = Callable[[str, str | bytes], Path]
 

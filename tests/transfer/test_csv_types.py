@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from virke.transfer.csv_file import LOOKED_AT_TOGETHER, Type, survey, type_of
+from virke.transfer.csv_file import LOOKED_AT_TOGETHER, survey
+from virke.transfer.csv_types import Type, type_of
 from virke.transfer.source import open_source
 
 ODD = (
@@ -22,7 +23,7 @@ VALUES = (*ODD, "", "1\n2", "1\r", "1 ")
 
 
 def one_by_one(values: list[str]) -> Type:
-    """The type of a column (rule 1 of `csv_file`)."""
+    """The type of a column (rule 1 of `csv_types`)."""
     kinds = {type_of(value) for value in values if value}
     if Type.TEXT in kinds or {Type.BIG, Type.REAL} <= kinds:
         return Type.TEXT

@@ -3,9 +3,7 @@
 Knows CSV (RFC 4180, with `,` `;` tab or `|` between fields) and which values SQLite can hold exactly; knows no table.
 The first record names the columns, unless there is no header.
 
-1. A column is INTEGER or REAL only if every value in the whole file is the same value as such a number: no leading
-   zero or `+`, 64 bits, at most 17 digits with a fraction; and only if the number gives the digits again: they end in a zero
-   in no value (except for a lone `.0`), or all values with decimals have as many (`1.9` and `1.10` are versions). Every other column is TEXT.
+1. The types of columns are those that hold every value of the whole file (`csv_types`).
 2. A field of nothing is not a value. A quoted field of nothing (`""`) is the empty text, and no value where a column is of numbers:
    some programs quote everything.
 3. A record that is too short has no values at its end; one that is too long is an error, unless the rest of it is empty. Both are
@@ -23,13 +21,13 @@ import csv
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from enum import IntEnum
 from io import StringIO
 from itertools import islice
 from typing import Final
 
 from virke.errors import Invalid, TooLarge
 from virke.lazy_dataclasses import dataclass
+from virke.transfer.csv_types import EMPTY_TEXT, Findings, Type, type_of
 from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.sniff import DELIMITERS
 from virke.transfer.source import Progress, Source, silent
@@ -38,37 +36,12 @@ RECORD_CHARS_MAX: Final = 8 << 20
 FIELDS_MAX: Final = 32767
 """More than SQLite has columns for."""
 SAMPLE_RECORDS: Final = 200
-EXACT_INTEGER_MAX: Final = 1 << 53
-REAL_DIGITS_MAX: Final = 17
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*").fullmatch
-_REAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?").fullmatch
-_DECIMALS = re.compile(r"\.([0-9]+)").search
 _REST_OF_QUOTED = re.compile(r'[^"]*+(?>(?:""[^"]*+)*)"').match
-EMPTY_TEXT: Final = "\udc00"
-"""What `Records` give for `""`: no text of a file can be this."""
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+").finditer
-_SHORT_INTEGERS = re.compile(r"(?:0|-?[1-9][0-9]{0,14})(?:\n(?:0|-?[1-9][0-9]{0,14}))*+").fullmatch
-_SHORT_REAL: Final = (
-    r"-?(?:0(?:\.0{0,40}(?:[1-9][0-9]{0,16})?)?(?<!\.)|[1-9][0-9]{0,14}|(?=[0-9.]{3,18}$)[1-9][0-9]*+\.[0-9]++)$"
-)
-_OTHER_LINES = re.compile(rf"^(?!{_SHORT_REAL}).*$", re.MULTILINE).findall
-"""Finds the lines that are not numbers which are exact by their length alone."""
-_ALL_DECIMALS = re.compile(r"\.([0-9]+)").findall
-_LOSES_ZERO = re.compile(r"\.[0-9]+0$", re.MULTILINE).search
 CUT_UP_AT_ONCE_CHARS: Final = 4 << 20
 LOOKED_AT_TOGETHER: Final = 500
 CHARS_TOGETHER: Final = 1 << 20
 """Of long records it is fewer."""
-
-
-class Type(IntEnum):
-    """What holds all values of a column, from narrow to wide; BIG integers are not exact as REAL."""
-
-    EMPTY = 0
-    INTEGER = 1
-    BIG = 2
-    REAL = 3
-    TEXT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +201,7 @@ def survey(source: Source, encoding: str, progress: Progress = silent, *, form: 
     if not (first := _first(each)):
         raise Invalid(f"{source.name} holds no record" + ": its first line must name the columns" * form.has_header)
     columns, warnings = _header(first if form.has_header else [""] * len(first), source.name, warn=form.has_header)
-    found = _Findings(len(columns), undecided=form.types == "infer")
+    found = Findings(len(columns), undecided=form.types == "infer")
     some, chars = list[list[str]](), 0
     for record in each if form.has_header else itertools.chain([first], each):
         if len(record) != len(columns) and not found.takes(record, records.line):
@@ -261,86 +234,6 @@ def _could_be(value: str, type_: Type) -> bool:
     return type_ in _UNSURE or (bool(value) and type_of(value) not in _UNSURE)
 
 
-class _Findings:
-    """What is known of the columns and records that were looked at."""
-
-    def __init__(self, width: int, *, undecided: bool) -> None:
-        self._types = [Type.EMPTY if undecided else Type.TEXT] * width
-        self._decimals: list[set[int]] = [set() for _ in range(width)]
-        self._ends_in_zero = [False] * width
-        self._undecided = list(range(width)) if undecided else []
-        self._short: list[int] = []  # lines, the first of them
-        self._short_count = self._long_count = 0
-
-    def takes(self, record: list[str], line: int) -> bool:
-        """Whether a record of another length can be taken all the same; it is counted."""
-        width = len(self._types)
-        if len(record) > width:
-            self._long_count += 1
-            return not any(record[width:])
-        if record:
-            self._short_count += 1
-            self._short = self._short or [line]
-        return True
-
-    def look_at_all(self, records: list[list[str]]) -> None:
-        """Look at the fields of records, those of a column together."""
-        for column in self._undecided:
-            if values := [record[column] for record in records if len(record) > column and record[column]]:
-                self._look_at_each(column, self._without_short_numbers(column, values))
-        self._undecided = [column for column in self._undecided if self._types[column] is not Type.TEXT]
-
-    def _without_short_numbers(self, column: int, values: list[str]) -> list[str]:
-        """Take what can be seen of the values as one text, for a line costs little there; the values that need a closer look."""
-        text = "\n".join(values)
-        if text.count("\n") >= len(values):
-            return values
-        if _SHORT_INTEGERS(text):
-            self._types[column] = _joined(self._types[column], Type.INTEGER)
-            return []
-        others = set(_OTHER_LINES(text))
-        short = [value for value in values if value not in others] if len(others) <= len(values) // 2 else []
-        if not short:
-            return values
-        text = "\n".join(short)
-        is_real = "." in text or "-0" in text
-        self._types[column] = _joined(self._types[column], Type.REAL if is_real else Type.INTEGER)
-        self._decimals[column].update(map(len, _ALL_DECIMALS(text)))
-        self._ends_in_zero[column] |= _LOSES_ZERO(text) is not None
-        return [value for value in values if value in others]
-
-    def _look_at_each(self, column: int, values: list[str]) -> None:
-        for value in values:
-            if value == EMPTY_TEXT:
-                continue
-            self._types[column] = type_ = _joined(self._types[column], type_of(value))
-            if type_ is Type.TEXT:
-                return
-            if type_ is Type.REAL:
-                self._look_at_digits(column, value)
-
-    def _look_at_digits(self, column: int, value: str) -> None:
-        if found := _DECIMALS(value):
-            self._decimals[column].add(len(found[1]))
-            self._ends_in_zero[column] |= found[1].endswith("0") and found[1] != "0"
-
-    def types(self) -> tuple[Type, ...]:
-        """What the columns are (rule 1)."""
-        return tuple(
-            Type.TEXT
-            if type_ is Type.REAL and self._ends_in_zero[column] and len(self._decimals[column]) > 1
-            else type_
-            for column, type_ in enumerate(self._types)
-        )
-
-    def warnings(self, width: int) -> Iterator[str]:
-        """What was out of the ordinary."""
-        if self._short_count:
-            yield f"{self._short_count:,} records have less than {width} fields (first: line {self._short[0]}): the rest is NULL"
-        if self._long_count:
-            yield f"{self._long_count:,} records have more than {width} fields: the rest, which is empty, is left out"
-
-
 def _header(names: Sequence[str], file: str, *, warn: bool) -> tuple[tuple[str, ...], list[str]]:
     """A name of its own for each column (rule 5), and a warning for each that the file did not give."""
     taken = {name.strip().lower() for name in names}
@@ -361,25 +254,6 @@ def _header(names: Sequence[str], file: str, *, warn: bool) -> tuple[tuple[str, 
         seen.add(name.lower())
         columns.append(name)
     return tuple(columns), warnings if warn else []
-
-
-def type_of(value: str) -> Type:
-    """The narrowest type that holds one value exactly (invariant 1)."""
-    if _INTEGER(value):
-        if len(value) > 20 or not -(1 << 63) <= (number := int(value)) < 1 << 63:
-            return Type.TEXT
-        return Type.INTEGER if abs(number) <= EXACT_INTEGER_MAX else Type.BIG
-    if _REAL(value):
-        digits = re.split("[eE]", value)[0].replace(".", "").lstrip("-0")
-        if len(digits) <= REAL_DIGITS_MAX and abs(float(value)) < float("inf") and (float(value) or not digits):
-            return Type.REAL
-    return Type.TEXT
-
-
-def _joined(left: Type, right: Type) -> Type:
-    if left is not right and {left, right} == {Type.BIG, Type.REAL}:
-        return Type.TEXT
-    return max(left, right)
 
 
 def _delimiter(text: str) -> str:

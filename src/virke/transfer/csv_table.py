@@ -18,7 +18,8 @@ from typing import Final
 
 from virke.engine.sqlite import Connection, Error, Guard, Value, total_changes
 from virke.errors import Invalid
-from virke.transfer.csv_file import CHARS_TOGETHER, EMPTY_TEXT, Layout, Records, Type, body, survey
+from virke.transfer.csv_file import CHARS_TOGETHER, Layout, Records, body, survey
+from virke.transfer.csv_types import EMPTY_TEXT, Type
 from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.source import Progress, Source, silent
 from virke.transfer.sql_dump import Loaded
