@@ -79,13 +79,16 @@ def test_a_commit_prepares_no_statement(database: Database) -> None:
 
 
 def test_a_commit_encodes_only_what_it_adds(database: Database) -> None:
-    """The commits and ring entries of the root before are the same objects, which keep their bytes."""
+    """The commits and ring entries of the root before are the same objects; the commits keep their bytes.
+
+    An entry without answers is its commit id, and encoding that is no work.
+    """
     old = database.snapshot().root
     write(database, 1_000)
     new = database.snapshot().root
     assert [id(one) for one in new.inline[:-1]] == [id(one) for one in old.inline]
     assert [id(one) for one in new.ring[:-1]] == [id(one) for one in old.ring[1:]]
-    assert all("encoded" in vars(one) for one in (*new.inline, *new.ring))
+    assert all("encoded" in vars(one) for one in new.inline)
 
 
 def test_pages_that_were_written_before_are_not_hashed_again(
