@@ -1,6 +1,6 @@
 """`make mutants`: change one thing of the code at a time, and see that a test fails.
 
-    python -m tests.mutants [FILE …] [--limit N] [--seed N] [--only TEXT] [--quick] [--budget SECONDS] [--list]
+    python -m tests.mutants [FILE …] [--limit N] [--seed N] [--only TEXT] [--quick] [--budget SECONDS] [--tests FILE …] [--list]
 
 1. The project is copied, and only the copy is changed; a run may be ended at any time.
 2. The tests of a file must pass without a change first. Then a change is tried inside a process that has loaded them (`inside`),
@@ -206,7 +206,7 @@ def chosen(sites: Sequence[Site], *, limit: int | None, seed: int, only: str) ->
 
 def try_file(copy: Copy, loaded: Loaded, path: str, sites: Sequence[Site], report: Report, options: Options) -> None:
     """Make each change of a file, and ask its tests."""
-    tests, source = suites_for(path), (ROOT / path).read_text(encoding="utf-8")
+    tests, source = options.tests or suites_for(path), (ROOT / path).read_text(encoding="utf-8")
     before, began = (report.killed, report.explained, len(report.unexplained)), time.monotonic()
     for site in sites:
         found = loaded.attempt(path, site, options.budget)
@@ -233,9 +233,10 @@ class Options(argparse.Namespace):
     limit: int | None
     seed: int
     only: str
+    shows: bool
     quick: bool
     budget: float
-    list: bool
+    tests: list[str] | None
 
 
 def main() -> int:
@@ -251,7 +252,8 @@ def main() -> int:
     parser.add_argument(
         "--budget", type=float, default=BUDGET_S, metavar="SECONDS", help="of tests, for one change that none notices"
     )
-    parser.add_argument("--list", action="store_true", help="print the changes, and try none")
+    parser.add_argument("--tests", nargs="*", metavar="FILE", help="ask these only, while they are being written")
+    parser.add_argument("--list", dest="shows", action="store_true", help="print the changes, and try none")
     options = parser.parse_args(namespace=Options())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the tests under way end, and the copy goes
     report, sites = Report(tomllib.loads(SURVIVORS.read_text(encoding="utf-8"))), {}
@@ -260,12 +262,13 @@ def main() -> int:
             parser.error(f"no tests are known for {path}: tests/mutants/suites.py")
         every = sites_of((ROOT / path).read_text(encoding="utf-8"))
         sites[path] = chosen(every, limit=options.limit, seed=options.seed, only=options.only)
-    if options.list:
+    if options.shows:
         print(*(f"{path}:{site.line}: {site.name}" for path in sites for site in sites[path]), sep="\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="virke-mutants-") as folder:
         copy = Copy(Path(folder))
         for tests, alike in groupby((path for path in sites if sites[path]), suites_for):
+            tests = options.tests or tests
             paths = list(alike)
             with Loaded(copy, tests, paths) as loaded:
                 for path in paths:

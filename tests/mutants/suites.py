@@ -8,6 +8,7 @@ from typing import Final
 CORE: Final = "src/virke/core/"
 FAST: Final = "not slow and not prove and not clients"
 _WRITES: Final = (
+    "tests/core/test_commit_rules.py",
     "tests/promises/test_lost_reply.py",
     "tests/promises/test_after_the_swap.py",
     "tests/promises/test_idempotency.py",
