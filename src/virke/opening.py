@@ -28,7 +28,6 @@ from virke.config import (
 )
 from virke.core.ids import DatabaseId, check_name
 from virke.core.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
-from virke.engine.alone import Alone
 from virke.engine.assembly import after_fork_in_child
 from virke.engine.catalog import database_names, make_database, remove_database
 from virke.engine.database import Database
@@ -46,6 +45,7 @@ from virke.stores.receipt import metered
 
 if TYPE_CHECKING:
     from virke.client import Node
+    from virke.engine.alone import Alone
     from virke.engine.room import Room
 
 UPKEEP: Final = ("beside", "leave")
@@ -304,6 +304,8 @@ def open_alone(name: str, store: Where = None) -> Alone:
     """
     check_name(name)
     _size_memory(store)
+    from virke.engine.alone import Alone
+
     return Alone(open_store(store, cached=False), name, Environment(spawn=beside))
 
 

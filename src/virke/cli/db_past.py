@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable, size
+from virke.cli.state import AT_HELP, State, colour_on, counted, global_options, pass_state, printable, size
 from virke.cli.target import open_database
 from virke.cli.terminal import busy
 from virke.cli.times import instant, moment
@@ -16,8 +16,6 @@ from virke.errors import UsageError
 
 if TYPE_CHECKING:
     from virke.engine.results import TableDiff
-
-AT_HELP = "A version (12), a time (2026-11-27T03:00, UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w)."
 
 
 @click.command()

@@ -12,10 +12,9 @@ import click
 
 from virke.cli import dot_commands, flowing, render
 from virke.cli.caret import pointing
-from virke.cli.db_past import AT_HELP
 from virke.cli.parameters import bind
 from virke.cli.receipts import meta_json, receipted
-from virke.cli.state import State, counted, fit_for, global_options, pass_state
+from virke.cli.state import AT_HELP, State, counted, fit_for, global_options, pass_state
 from virke.cli.target import open_database
 from virke.cli.terminal import busy
 from virke.errors import Invalid, TooLarge, UsageError

@@ -11,8 +11,7 @@ from typing import BinaryIO, cast
 
 import click
 
-from virke.cli.db_past import AT_HELP
-from virke.cli.state import State, counted, fit_for, global_options, pass_state
+from virke.cli.state import AT_HELP, State, counted, fit_for, global_options, pass_state
 from virke.cli.target import open_database
 from virke.cli.terminal import progress
 from virke.errors import NotFound, UsageError

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virke.cli.db_past import AT_HELP
-from virke.cli.state import State, counted, global_options, pass_state, printable, size
+from virke.cli.state import AT_HELP, State, counted, global_options, pass_state, printable, size
 from virke.cli.target import open_database, own_store_of, target
 from virke.cli.terminal import progress
 from virke.errors import Corrupt

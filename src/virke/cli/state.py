@@ -118,6 +118,12 @@ def _set(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
     return callback
 
 
+AT_HELP: Final = (
+    "A version (12), a time (2026-11-27T03:00, UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w)."
+)
+"""Of every `--at`."""
+
+
 def global_options(command: Command) -> Command:
     """Decorate a command with `--db`, `--store`, `--token`, `--json` and `--quiet`."""
     for option in (
