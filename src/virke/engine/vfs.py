@@ -207,6 +207,7 @@ class PagedFile:
         """A page of a scan; what comes with it is handed out without asking again."""
         self._run = self.snapshot.run(number)
         self._reached = max(self._run)
+        self._run.pop(PageNo(1), None)  # its counter is the file's own
         return self._run.pop(number)
 
     def _page_here(self, number: PageNo) -> bytes:
