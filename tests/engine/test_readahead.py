@@ -13,7 +13,7 @@ from virke.core.index import Index, whole_index
 from virke.core.packing import SegmentWriter
 from virke.core.segment import Frame, Head, Identity, Ref
 from virke.engine import readahead
-from virke.engine.readahead import AHEAD_FIRST_BYTES, FIRST_BYTES, GROWTH, ReadAhead, runs
+from virke.engine.readahead import AHEAD_MOST_BYTES, FIRST_BYTES, GROWTH, ReadAhead, runs
 
 PAGE_BYTES = 4096
 
@@ -146,19 +146,19 @@ def test_what_lies_behind_a_table_is_not_read_ahead_with_its_last_leaf() -> None
     assert ahead.missed(ref, index, hot, lambda frame: False) == [hot]
 
 
-def test_a_miss_of_the_next_frame_begins_a_scan_with_a_window_in_the_background() -> None:
-    """It comes with the frames of the miss, and is none of them; one that only begins has no other yet."""
+def test_the_third_miss_in_a_row_begins_a_scan_with_a_window_in_the_background() -> None:
+    """It comes with the frames of the miss, and is none of them; two misses are those of a query for the first rows."""
     ref, index, frames = segment(4000)
     ahead, here = ReadAhead(0), set[Frame]()
-    here |= set(ahead.missed(ref, index, frames[3], here.__contains__))
-    assert ahead.begin(index, frames[3], here.__contains__) == []
-    here |= set(ahead.missed(ref, index, frames[4], here.__contains__))
-    window = ahead.begin(index, frames[4], here.__contains__)
-    assert window
+    for at in range(3):
+        missing = next(frame for frame in frames if frame not in here)
+        here |= set(ahead.missed(ref, index, missing, here.__contains__))
+        window = ahead.begin(index, missing, here.__contains__)
+        assert bool(window) == (at == 2)
     assert not here & set(window)
-    assert sum(frame.length for frame in window) <= AHEAD_FIRST_BYTES
+    assert sum(frame.length for frame in window) <= AHEAD_MOST_BYTES
     here |= set(window)
-    assert ahead.begin(index, frames[4], here.__contains__) == []
+    assert ahead.begin(index, missing, here.__contains__) == []
 
 
 def test_one_miss_a_little_further_on_is_no_scan_yet() -> None:

@@ -23,11 +23,9 @@ from virke.lazy_dataclasses import dataclass
 FIRST_BYTES: Final = 128 << 10
 MOST_BYTES: Final = 8 << 20
 AHEAD_FROM_BYTES: Final = 128 << 10
-AHEAD_FIRST_BYTES: Final = 2 << 20
-"""What a scan takes about a round trip for."""
 GROWTH: Final = 8
 SCAN_STEPS: Final = 2
-"""A miss of the very next frame is two of them, one a little further on is one."""
+"""Misses that follow one another. Fewer would read ahead for who wants the first rows of a table (`tests/clients/test_datasette`)."""
 NEAR_BYTES: Final = 128 << 10
 COURSES_MAX: Final = 4
 AHEAD_MOST_BYTES: Final = 4 << 20
@@ -60,11 +58,6 @@ class _Course:
             return True
         return frame.part == self.last.part and 0 <= frame.offset - _end(self.last) <= NEAR_BYTES
 
-    def steps_to(self, frame: Frame) -> int:
-        """How many steps a miss of `frame`, to which it leads, makes it."""
-        is_next = (frame.part, frame.offset) in ((self.last.part, _end(self.last)), (self.last.part + 1, 0))
-        return self.steps + (SCAN_STEPS if is_next else 1)
-
     def has(self, frame: Frame) -> bool:
         """Whether `frame` is among what was wanted since the last miss."""
         return _place(self.first) <= _place(frame) <= _place(self.last)
@@ -81,7 +74,7 @@ class ReadAhead:
         """The frames to fetch in one round, `missing` first."""
         known = self._courses.get(index, [])
         course = next((one for one in known if one.leads_to(missing)), None)
-        steps = course.steps_to(missing) if course else 0
+        steps = course.steps + 1 if course else 0
         if course is None and known and ref.stored_bytes <= self._small_bytes:
             course = known[0]
         window = min(max(course.window * GROWTH, FIRST_BYTES), MOST_BYTES) if course else 0
@@ -112,7 +105,7 @@ class ReadAhead:
 
 
 def _go_on(course: _Course, index: Index, is_here: IsHere) -> list[Frame]:
-    window = min(max(course.window * GROWTH, AHEAD_FIRST_BYTES), AHEAD_MOST_BYTES)
+    window = min(course.window * GROWTH, AHEAD_MOST_BYTES)
     chosen = _following(index, course.last, window, is_here)
     if not chosen or _place(chosen[0]) < _place(course.last):
         course.steps = 0  # the end, or back at the start
