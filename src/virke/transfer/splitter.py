@@ -313,21 +313,14 @@ class Splitter:
         """The run of plain statements from `begin`, which is most of a dump; returns where it ends, as `_at` does."""
         text, line = self._text, self._line
         while some := _plain_ones(text, begin):
-            if self._together and len(some) > 1 and {found[1].upper() for found in some} == {"INSERT"}:
-                head = some[0].start(1)
-                line += text.count("\n", begin, head)
-                begin = some[-1].end()
-                sql = text[head:begin]
-                yield StatementText(sql, line, "INSERT", len(some))
-                line += sql.count("\n")
-                continue
-            for found in some:
-                head = found.start(1)
+            are_one = self._together and all(found[1].upper() == "INSERT" for found in some)
+            for ones in [some] if are_one else [[found] for found in some]:
+                head = ones[0].start(1)
                 if head > begin:
                     line += text.count("\n", begin, head)
-                begin = found.end()
+                begin = ones[-1].end()
                 sql = text[head:begin]
-                yield StatementText(sql, line, found[1].upper())
+                yield StatementText(sql, line, ones[0][1].upper(), len(ones))
                 line += sql.count("\n")
         self._at, self._line = begin, line
         return begin
