@@ -82,6 +82,32 @@ def test_a_scan_of_a_large_segment_speeds_up() -> None:
     assert len(sizes) <= 6
 
 
+@pytest.mark.parametrize("runs_max", [0, 1, 5])
+def test_where_requests_are_few_a_miss_reads_no_more_runs_ahead(runs_max: int) -> None:
+    """Every second frame is here already: without a limit each other one would be a request."""
+    ref, index, frames = segment(400)
+    here = set(frames[1::2])
+    unlimited = ReadAhead(1 << 30)
+    for frame in frames[:3:2]:
+        here |= set(chosen := unlimited.missed(ref, index, frame, here.__contains__))
+    assert len(runs(chosen)) > 6, "else this test shows nothing"
+
+    ahead, here = ReadAhead(1 << 30, lambda tier: runs_max), set(frames[1::2])
+    here |= set(ahead.missed(ref, index, frames[0], here.__contains__))
+    chosen = ahead.missed(ref, index, frames[2], here.__contains__)
+    assert chosen[0] == frames[2]
+    assert len(runs(chosen)) == 1 + runs_max
+
+
+def test_the_run_of_the_missing_frame_needs_no_request_of_its_own() -> None:
+    ref, index, frames = segment(400)
+    ahead = ReadAhead(1 << 30, lambda tier: 0)
+    for frame in frames[:2]:
+        chosen = ahead.missed(ref, index, frame, lambda one: False)
+    assert len(runs(chosen)) == 1
+    assert len(chosen) > 1
+
+
 @pytest.mark.native  # its numbers are of isal's deflate
 def test_a_scan_is_kept_windows_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is under way no frame is missed any more: each was wanted before the scan came to it, and none twice."""

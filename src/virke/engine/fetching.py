@@ -46,7 +46,7 @@ class Fetching:
         self._owner = owner
         self._indexes = indexes
         self._parts = parts
-        self._read_ahead = ReadAhead(frames.bytes_min // 4)
+        self._read_ahead = ReadAhead(frames.bytes_min // 4, parts.room_ahead)
 
     def key_of(self, ref: Ref, frame: Frame) -> FrameKey:
         """Under which key a frame of a segment is kept."""

@@ -9,13 +9,18 @@ Knows frames and where they are; knows neither the store nor the cache. Its own 
    line is never idle for the length of a round trip. A miss that makes it a scan wants one (`begin`), which comes with its own frames.
 3. Several courses are followed in one segment: a scan that looks up interior pages on its way goes on.
 4. No frame is fetched twice for this reason: what is cached, or under way, is passed over.
+5. Each run of frames is a request of its own where the store has ranges. Whoever has few requests left says how many
+   may be for what is read ahead: what goes beyond waits for the next miss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from math import inf
 from typing import Final
 
+from virke.core.effects import Tier
 from virke.core.index import Index
 from virke.core.segment import Frame, Ref
 from virke.lazy_dataclasses import dataclass
@@ -66,8 +71,10 @@ class _Course:
 class ReadAhead:
     """How far to read ahead in each segment."""
 
-    def __init__(self, small_bytes: int) -> None:
+    def __init__(self, small_bytes: int, room: Callable[[Tier], float] = lambda tier: inf) -> None:
+        """`room`: how many more requests to a tier one miss may spend on what is read ahead."""
         self._small_bytes = small_bytes
+        self._room = room
         self._courses: dict[Index, list[_Course]] = {}
 
     def missed(self, ref: Ref, index: Index, missing: Frame, is_here: IsHere) -> list[Frame]:
@@ -78,7 +85,7 @@ class ReadAhead:
         if course is None and known and ref.stored_bytes <= self._small_bytes:
             course = known[0]
         window = min(max(course.window * GROWTH, FIRST_BYTES), MOST_BYTES) if course else 0
-        chosen = [missing, *_following(index, missing, window, is_here)]
+        chosen = _first_runs([missing, *_following(index, missing, window, is_here)], 1 + self._room(ref.tier))
         if len(self._courses) >= SEGMENTS_MAX:
             self._courses.clear()
         made = _Course(window, steps, missing, chosen[-1], [])
@@ -134,6 +141,16 @@ def _following(index: Index, frame: Frame, window: int, is_here: IsHere) -> list
             break
         chosen.append(other)
     return chosen
+
+
+def _first_runs(frames: list[Frame], runs_max: float) -> list[Frame]:
+    """Frames up to the end of that run."""
+    for number, (last, frame) in enumerate(pairwise(frames), 1):
+        if _place(frame) != (last.part, _end(last)):
+            runs_max -= 1
+            if runs_max <= 0:
+                return frames[:number]
+    return frames
 
 
 def runs(frames: list[Frame]) -> list[list[Frame]]:

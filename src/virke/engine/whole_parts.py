@@ -60,6 +60,10 @@ class WholeParts:
         found = self._frames.find_here(part_key(self._owner, ref, part))
         return found if isinstance(found, bytes) else None
 
+    def room_ahead(self, tier: Tier) -> int:
+        """How many more reads of a tier one miss may spend on what is read ahead."""
+        return self._left(tier) // LEFT_SHARE
+
     def bring(self, ref: Ref, wanted: Collection[int]) -> dict[int, bytes]:
         """The parts `wanted` of a segment, those that are missing in one round; without those that do not exist."""
         found = {part: data for part in wanted if (data := self.here(ref, part)) is not None}
@@ -84,7 +88,7 @@ class WholeParts:
         before, steps = self._scans.get(ref, (ref.parts, 0))
         steps = steps + 1 if first == before + 1 else 0
         room = max(0, min(GROWTH ** max(0, steps - SCAN_STEPS), PARTS_MOST) - len(missing))
-        room = min(room, self._left(ref.tier) // LEFT_SHARE)
+        room = min(room, self.room_ahead(ref.tier))
         found = [
             part
             for part in range(last + 1, min(last + 1 + room, ref.parts))
