@@ -172,6 +172,7 @@ def test_what_lies_behind_a_table_is_not_read_ahead_with_its_last_leaf() -> None
     assert ahead.missed(ref, index, hot, lambda frame: False) == [hot]
 
 
+@pytest.mark.native  # its numbers are of isal's deflate
 def test_the_third_miss_in_a_row_begins_a_scan_with_a_window_in_the_background() -> None:
     """It comes with the frames of the miss, and is none of them; two misses are those of a query for the first rows."""
     ref, index, frames = segment(4000)
