@@ -92,6 +92,22 @@ def test_requests_to_object_storage_have_a_limit_of_their_own(store: Store) -> N
     assert sandbox.counts.requests <= 4
 
 
+def test_reading_ahead_leaves_requests_for_what_is_asked(store: Store) -> None:
+    """Every second frame is here: what is read ahead between them would take more requests than there are."""
+    with Database(store, "db") as node:
+        node.promote()
+    sandbox = Sandbox(store, limits=replace(LIMITS, requests=8))
+    for row in range(1, 8000, 448):
+        with sandbox.request() as database:
+            database.query("SELECT id FROM t WHERE id = ?", (row,))
+            database._volume._fetching._read_ahead._courses.clear()  # each is the first miss of somebody
+    sandbox.counts.requests = 0
+    with sandbox.request() as database:
+        for row in (1345, 1793, 2241):
+            assert database.query("SELECT id FROM t WHERE id = ?", (row + 224,)).rows == [(row + 224,)]
+    assert 3 < sandbox.counts.requests < 8
+
+
 def test_a_write_that_stores_too_many_objects_is_stopped_before_the_first(store: Store) -> None:
     with Database(store, "db") as node:
         node.promote()
