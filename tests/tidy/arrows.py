@@ -27,6 +27,7 @@ LAYERS: Final[tuple[frozenset[str], ...]] = (
             "keys",
             "config",
             "processes",
+            "collector",
             "machine",
             "nearest",
             "scopes",
@@ -57,12 +58,13 @@ IMPURE_MODULES: Final = frozenset(
 )
 EDGE_MODULES: Final = frozenset(
     "asyncio concurrent ctypes fcntl glob http importlib mmap multiprocessing pathlib select selectors shutil signal "
-    "socket sqlite3 ssl subprocess tempfile urllib.request _thread".split()
+    "socket sqlite3 ssl subprocess tempfile urllib.request".split()
 )
 EDGE_NAMES: Final = {
     "threading": frozenset(
         {"Lock", "RLock", "Condition", "Event", "TIMEOUT_MAX", "get_ident"}
     ),  # locks work without threads
+    "_thread": frozenset({"start_new_thread"}),  # a RuntimeError there, which its one user provides for
     "os": frozenset({"urandom"}),
     "io": frozenset({"BytesIO", "StringIO"}),
 }

@@ -20,12 +20,14 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from virke.client.address import Address
 from virke.client.exchange import Answer, NoAnswer, NotSent, Request
+from virke.collector import outside
 from virke.engine.terms import Cancel
 
 CONNECT_S: Final = 10.0
@@ -224,7 +226,7 @@ class Body:
 
     def close(self) -> None:
         """Give it up; harmless when done."""
-        self._end(is_whole=False)
+        outside(partial(self._end, is_whole=False))
 
     def _end(self, *, is_whole: bool) -> None:
         connection, self._connection = self._connection, None

@@ -12,11 +12,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from sqlite3.dump import _iterdump  # type: ignore[attr-defined]
 from typing import Any, Final, Literal, NoReturn, Self
 
 from virke.client import RemoteDatabase
+from virke.collector import outside
 from virke.dbapi import errors
 from virke.dbapi.blob import Blob
 from virke.dbapi.callbacks import Callbacks
@@ -44,6 +46,11 @@ _LIMITS: Final = {
     sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 32766,
 }
 _LIMIT_CATEGORIES: Final = 12
+
+
+def _abandon(session: Session) -> None:
+    with suppress(Exception):  # at the end of the program, parts of it may be gone
+        session.close(push=False)
 
 
 def _refused(reason: str) -> Callable[..., NoReturn]:
@@ -249,8 +256,7 @@ class Connection:
     def __del__(self) -> None:
         if self._session is not None:
             self._session.trace = None
-            with suppress(Exception):  # at the end of the program, parts of it may be gone
-                self._session.close(push=False)
+            outside(partial(_abandon, self._session))
 
     def interrupt(self) -> None:
         """End what runs, from any thread."""

@@ -89,8 +89,7 @@ class Connection:
         self.pinned: Pages | None = None
         lengths = partial(Lengths, bytes_max=value_bytes_max, work_bytes_min=self._work_bytes)
         self.lengths = lengths(self.raw, self.guard, self.guarded)
-        self._write_bytes = overlay_bytes_max if allowance is None else self._work_bytes
-        self._write_bytes = WORK_BYTES if room else self._write_bytes
+        self._write_bytes = WORK_BYTES if room else self._work_bytes if allowance else overlay_bytes_max
         self.has_room_elsewhere = False
         """Whether what is too large for its memory is to be run again in room (`NeedsRoom`)."""
         self._schema_checked, self._changes_before = False, 0
@@ -195,6 +194,11 @@ class Connection:
             self._statements.clear()
             self.guarded(lambda: sqlite.forget(self.raw, self.guard))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was neither closed nor met by the garbage collector."""
+        return self._release.alive
+
     def close(self) -> None:
         """Close it; harmless when closed."""
         self._release()
@@ -225,11 +229,7 @@ class Connection:
         return known
 
     def prepare_single(self, sql: str) -> Statement:
-        """`sql` as exactly one statement.
-
-        Raises:
-            Invalid: there is none, or more than one.
-        """
+        """`sql` as exactly one statement. Raises `Invalid`: there is none, or more than one."""
         statement = self.describe(sql)
         if statement.rest and sqlite.keyword(statement.rest):
             raise Invalid("more than one statement in a call that takes one; use batch() or run_script()")
@@ -335,8 +335,7 @@ class Connection:
     def many(self, sql: str, rows: Sequence[Parameters]) -> int:
         """Run one statement that writes with each of `rows`; returns the rows affected.
 
-        Raises:
-            VirkeError: as `fetch`; what is wrong with any row's parameters is raised before what SQLite says.
+        Raises as `fetch`; what is wrong with any row's parameters is raised before what SQLite says.
         """
         statement = self.prepare_single(sql)
         if statement.read_only:

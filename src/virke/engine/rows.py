@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from virke.collector import outside
 from virke.engine.freshness import Shown
 from virke.engine.results import bookmark_of
 from virke.engine.terms import Cancel
@@ -115,10 +117,13 @@ class Rows:
     def close(self) -> None:
         """Give the connection back; harmless when done."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            self._cancel.detach()
-            connection.close_stream(self._cursor)
-            self._done()
+        if connection is not None and connection.is_open:  # it may have been forgotten along with these rows
+            outside(partial(self._give_back, connection))
+
+    def _give_back(self, connection: Connection) -> None:
+        self._cancel.detach()
+        connection.close_stream(self._cursor)
+        self._done()
 
     def __enter__(self) -> Self:
         return self

@@ -20,12 +20,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from typing import Final
 
+from virke.collector import outside
 from virke.core.ids import PageCount, PageNo, Version
 from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, stamped
 from virke.engine.layers import Pages, Patch
-from virke.engine.sqlite import VFS, Connection
+from virke.engine.sqlite import VFS, BusyError, Connection
 from virke.errors import Corrupt, NotHere, TooLarge, VirkeError
 from virke.stores.receipt import current
 
@@ -361,5 +363,12 @@ class SnapshotVFS(VFS):
 
 def release(raw: Connection, vfs: SnapshotVFS) -> None:
     """End a connection that was closed, or just dropped, and its VFS, which stays registered until this is called."""
+    try:
+        _release(raw, vfs)
+    except BusyError:  # a cursor that the collector met as well: its statement ends when the collector is done
+        outside(partial(_release, raw, vfs))
+
+
+def _release(raw: Connection, vfs: SnapshotVFS) -> None:
     raw.close(True)
     vfs.unregister()

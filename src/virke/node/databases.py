@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from virke.collector import outside
 from virke.config import StoreChoice
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.engine.database import Database
@@ -112,7 +113,7 @@ class Databases:
         """From now on the database of this name is not closed for want of room, until what is returned is called."""
         with self._lock:
             self._in_use[name] = self._in_use.get(name, 0) + 1
-        return partial(self._let_go, name)
+        return partial(outside, partial(self._let_go, name))
 
     def _let_go(self, name: str) -> None:
         with self._lock:

@@ -16,9 +16,11 @@ import threading
 import weakref
 from collections import OrderedDict
 from concurrent.futures import Future
+from functools import partial
 from typing import Final
 
 from virke.aio import AsyncDatabase
+from virke.collector import outside
 from virke.processes import at_fork
 from virke.runtime.place import Source, here
 
@@ -96,6 +98,9 @@ class Opened:
 
     def give_back(self, database: AsyncDatabase) -> None:
         """The call that took it has ended."""
+        outside(partial(self._give_back, database))
+
+    def _give_back(self, database: AsyncDatabase) -> None:
         with self._lock:
             left = self._users[database] = self._users[database] - 1
             if not left:

@@ -5,6 +5,7 @@ Knows keys and waiting. Being first in line promises nothing: that a swap is app
 1. One thread at a time is first, in the order in which they came.
 2. A wait ends after its time, and a caller that gave up delays no other.
 3. A fork leaves the line of the child empty.
+4. A place that was forgotten is left when the garbage collector comes to it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
+from virke.collector import outside
 from virke.processes import at_fork
 from virke.stores.base import check_key
 
@@ -40,7 +43,7 @@ class ThreadLine:
                 is_first = len(waiting) == 1
             yield is_first or ticket.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX)))
         finally:
-            self._leave(key, ticket)
+            outside(partial(self._leave, key, ticket))
 
     def _leave(self, key: str, ticket: threading.Lock) -> None:
         with self._lock:

@@ -75,7 +75,15 @@ from virke.engine.sqlite.statement import (
     keyword,
     split,
 )
-from virke.engine.sqlite.translation import FAILURES, MEMORY_ERRORS, Error, ReadOnlyError, TooBigError, translate
+from virke.engine.sqlite.translation import (
+    FAILURES,
+    MEMORY_ERRORS,
+    BusyError,
+    Error,
+    ReadOnlyError,
+    TooBigError,
+    translate,
+)
 
 __all__ = [
     "ALLOWED",
@@ -105,6 +113,7 @@ __all__ = [
     "WITH_ARGUMENT",
     "WORK_BYTES",
     "Aggregate",
+    "BusyError",
     "Column",
     "ColumnChange",
     "Connection",

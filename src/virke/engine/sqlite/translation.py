@@ -9,6 +9,7 @@ import apsw
 from virke.engine.sqlite.guard import Guard
 from virke.errors import Corrupt, Denied, Invalid, SqlError, TimedOut, TooLarge, Unavailable, VirkeError, WrongValue
 
+BusyError = apsw.BusyError
 Error = apsw.Error
 ReadOnlyError = apsw.ReadOnlyError
 TooBigError = apsw.TooBigError
