@@ -12,7 +12,7 @@ from bench.data import PAGE_BYTES, sku, write_catalogue
 from bench.opening import NAME
 from bench.report import Figure
 from virke.opening import Where, connect
-from virke.stores.receipt import Receipt, writing
+from virke.stores.receipt import Receipt, writing_receipt
 from virke.transfer import import_file
 
 MEGABYTES: Final = 1000
@@ -43,7 +43,7 @@ def fill(store: Where, megabytes: int, page_bytes: int = PAGE_BYTES) -> int:
 def look_up(store: Where, sql: str, key: int | str) -> Lookup:
     """Open the database and look up one row that is there."""
     receipt = Receipt()
-    with writing(receipt), connect(NAME, store, background=False) as database:
+    with writing_receipt(receipt), connect(NAME, store, background=False) as database:
         assert len(database.query(sql, (key,)).rows) == 1
     return Lookup(receipt.total.requests, receipt.total.bytes_down)
 

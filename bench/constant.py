@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from virke.node.http.listener import Listener
-from virke.node.server import Address, limits_here, listen, serve, url_of
+from virke.node.server import Address, limits_here, listen_on, serve_app, url_of
 
 _BODY: Final = b'{"baton":null,"base_url":null,"results":[' + b" " * 300 + b"]}"
 _HEAD: Final = {
@@ -34,8 +34,8 @@ async def application(
 
 if __name__ == "__main__":
     address = Address("127.0.0.1", 0)
-    listening = listen(address)
-    serve(
+    listening = listen_on(address)
+    serve_app(
         application,
         listening,
         address,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from virke.config import Config, database_name, find, load, local_path, parse, store_choice
+from virke.config import Config, database_name, find_config, load_config, local_path, parse_config, store_choice
 from virke.errors import UsageError
 from virke.keys import TABLES
 from virke.opening import open_store
@@ -17,7 +17,7 @@ SEED = '[project]\nname = "my-app"\n\n[database]\nname = "my-app-db"\n'
 
 def test_the_two_tables_of_the_seed_are_read(tmp_path: Path) -> None:
     (tmp_path / "virke.toml").write_text(SEED)
-    config = load(tmp_path)
+    config = load_config(tmp_path)
     assert (config.project, config.database, config.store) == ("my-app", "my-app-db", None)
 
 
@@ -25,13 +25,13 @@ def test_the_file_is_found_in_a_parent_and_the_nearest_one_wins(tmp_path: Path) 
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     (tmp_path / "virke.toml").write_text(SEED)
-    assert find(inner) == tmp_path / "virke.toml"
+    assert find_config(inner) == tmp_path / "virke.toml"
     (tmp_path / "a" / "virke.toml").write_text("")
-    assert find(inner) == tmp_path / "a" / "virke.toml"
+    assert find_config(inner) == tmp_path / "a" / "virke.toml"
 
 
 def test_without_a_file_the_current_folder_holds(tmp_path: Path) -> None:
-    config = load(tmp_path)
+    config = load_config(tmp_path)
     assert config == Config(tmp_path)
     assert store_choice(config, None, {}).url == f"file://{tmp_path}/.virke"
 
@@ -39,9 +39,9 @@ def test_without_a_file_the_current_folder_holds(tmp_path: Path) -> None:
 def test_what_the_app_and_the_deployment_are_is_read(tmp_path: Path) -> None:
     """A local store in `[deploy]` is relative to the file."""
     text = SEED + '[app]\nentry = "src/index.ts"\n[deploy]\ntarget = "store"\nurl = "local:there"\n[edge]\napi = true\n'
-    config = parse(text, tmp_path / "virke.toml")
+    config = parse_config(text, tmp_path / "virke.toml")
     assert (config.entry, config.deploy) == ("src/index.ts", {"target": "store", "url": f"file://{tmp_path}/there"})
-    assert "vk_" not in repr(parse('[deploy]\nurl = "https://x"\ntoken = "vk_1"\n', tmp_path / "virke.toml"))
+    assert "vk_" not in repr(parse_config('[deploy]\nurl = "https://x"\ntoken = "vk_1"\n', tmp_path / "virke.toml"))
 
 
 def test_the_page_has_the_table_of_all_keys() -> None:
@@ -87,7 +87,7 @@ def test_the_page_has_the_table_of_all_keys() -> None:
 def test_a_wrong_file_is_an_error_that_names_file_and_place(tmp_path: Path, text: str, words: list[str]) -> None:
     path = tmp_path / "virke.toml"
     with pytest.raises(UsageError) as caught:
-        parse(text, path)
+        parse_config(text, path)
     assert str(path) in caught.value.message
     for word in words:
         assert word in caught.value.message
@@ -100,14 +100,14 @@ def test_a_word_that_is_not_known_comes_with_the_one_that_was_meant(
     tmp_path: Path, text: str, meant: str | None
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        parse(text, tmp_path / "virke.toml")
+        parse_config(text, tmp_path / "virke.toml")
     assert caught.value.context == ({"hint": f"did you mean {meant!r}?"} if meant else {})
 
 
 def test_a_file_that_is_not_utf8_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "virke.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="not UTF-8"):
-        load(tmp_path)
+        load_config(tmp_path)
 
 
 def test_the_option_beats_the_environment_which_beats_the_file(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_local_path_in_the_file_is_relative_to_the_file(
 ) -> None:
     """What has another scheme stays what it is, and is never taken for a folder."""
     monkeypatch.setenv("HOME", "/home-of-somebody")
-    config = parse(f'[store]\nurl = "{url}"\n', tmp_path / "virke.toml")
+    config = parse_config(f'[store]\nurl = "{url}"\n', tmp_path / "virke.toml")
     assert store_choice(config, None, {}).url == expected.format(folder=tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_a_local_path_in_the_file_is_relative_to_the_file(
 def test_a_store_that_is_no_folder_is_never_taken_for_one(tmp_path: Path, scheme: str) -> None:
     """Whatever its scheme is called: the file's URL leaves unchanged."""
     url = f"{scheme}://abcDEF123/pre"
-    assert store_choice(parse(f'[store]\nurl = "{url}"\n', tmp_path / "virke.toml"), None, {}).url == url
+    assert store_choice(parse_config(f'[store]\nurl = "{url}"\n', tmp_path / "virke.toml"), None, {}).url == url
     assert local_path(url) is None
 
 
@@ -184,7 +184,7 @@ def test_paths_beside_the_urls_are_relative_to_the_file(tmp_path: Path, monkeypa
     monkeypatch.setenv("HOME", "/home-of-somebody")
 
     def options(text: str) -> dict[str, str]:
-        return dict(parse(f"[store]\n{text}\n", tmp_path / "virke.toml").store_options)
+        return dict(parse_config(f"[store]\n{text}\n", tmp_path / "virke.toml").store_options)
 
     assert options('service_account = "key.json"') == {"service_account": f"{tmp_path}/key.json"}
     assert options('cache_dir = "c"') == {"cache_dir": f"{tmp_path}/c"}
@@ -195,7 +195,7 @@ def test_paths_beside_the_urls_are_relative_to_the_file(tmp_path: Path, monkeypa
 def test_two_stores_become_one_choice(tmp_path: Path) -> None:
     """The KV store's URL comes first; each is relative to the file if it is local; options stay with the file."""
     text = '[store]\nkv = "valkey://host"\nobject = "objects"\ncache_mb = 64\nsecret_access_key = "s"\n'
-    config = parse(text, tmp_path / "virke.toml")
+    config = parse_config(text, tmp_path / "virke.toml")
     chosen = store_choice(config, None, {})
     assert chosen.url == f"valkey://host,file://{tmp_path}/objects"
     assert chosen.options == {"cache_mb": "64", "secret_access_key": "s"}
@@ -208,12 +208,12 @@ def test_two_stores_become_one_choice(tmp_path: Path) -> None:
 )
 def test_half_a_choice_is_a_usage_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match=r"\[store\]"):
-        parse(f"[store]\n{text}\n", tmp_path / "virke.toml")
+        parse_config(f"[store]\n{text}\n", tmp_path / "virke.toml")
 
 
 def test_a_node_is_named_where_a_store_is(tmp_path: Path) -> None:
     """`VIRKE_URL` before `VIRKE_STORE`, and it names nothing but a node."""
-    config = parse('[store]\nurl = "https://file"\ntoken = "vk_file"\n', tmp_path / "virke.toml")
+    config = parse_config('[store]\nurl = "https://file"\ntoken = "vk_file"\n', tmp_path / "virke.toml")
     both = {"VIRKE_URL": "https://env", "VIRKE_STORE": "memory://env"}
     assert store_choice(config, "memory://option", both).url == "memory://option"
     assert store_choice(config, None, both).url == "https://env"
@@ -223,7 +223,7 @@ def test_a_node_is_named_where_a_store_is(tmp_path: Path) -> None:
 
 
 def test_a_token_goes_to_a_node_alone_and_a_files_to_its_own(tmp_path: Path) -> None:
-    config = parse('[store]\nurl = "https://file"\ntoken = "vk_file"\n', tmp_path / "virke.toml")
+    config = parse_config('[store]\nurl = "https://file"\ntoken = "vk_file"\n', tmp_path / "virke.toml")
     env = {"VIRKE_TOKEN": "vk_env"}
     assert store_choice(config, None, {}).options == {"token": "vk_file"}
     assert store_choice(config, None, env).options == {"token": "vk_env"}
@@ -234,4 +234,4 @@ def test_a_token_goes_to_a_node_alone_and_a_files_to_its_own(tmp_path: Path) -> 
         store_choice(config, "s3://bucket", {}, token="vk_option")
     assert "vk_" not in repr(config) + repr(store_choice(config, None, env))
     with pytest.raises(UsageError, match=r"'token' in \[store\] is for a node"):
-        parse('[store]\nurl = "s3://bucket"\ntoken = "vk_file"\n', tmp_path / "virke.toml")
+        parse_config('[store]\nurl = "s3://bucket"\ntoken = "vk_file"\n', tmp_path / "virke.toml")

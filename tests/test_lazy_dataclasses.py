@@ -24,7 +24,7 @@ from virke import lazy_dataclasses
 from virke.lazy_dataclasses import dataclass
 
 SOURCE: Final = Path(lazy_dataclasses.__file__).parent
-THEIRS, OURS = dataclasses.dataclass, lazy_dataclasses._lazily
+THEIRS, OURS = dataclasses.dataclass, lazy_dataclasses._lazy_dataclass
 T = TypeVar("T")
 
 

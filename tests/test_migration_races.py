@@ -14,7 +14,7 @@ from virke.errors import Conflict, Invalid, SqlError, Unavailable
 from virke.migrations import migrate, status, undo
 from virke.opening import connect, create
 from virke.stores.base import Call
-from virke.stores.counted import Tally, counting
+from virke.stores.counted import Tally, counting_store
 from virke.stores.memory import memory_store
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Interposed:
     """`inner`, where another one acts just before a chosen request (1, 2, 3 …) of those made while it is armed."""
 
     def __init__(self, inner: Store) -> None:
-        self.store = counting(inner, self._look)
+        self.store = counting_store(inner, self._look)
         self._left = 0
         self._act: Callable[[], object] | None = None
 
@@ -219,7 +219,7 @@ class Busy:
         self._other = create("app", inner)
         self._other.run_script("CREATE TABLE log (what)")
         self._other.change_settings(settings)
-        self.database = connect("app", counting(inner, self._look))
+        self.database = connect("app", counting_store(inner, self._look))
 
     def begin(self) -> None:
         """From here on."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from virke.errors import Invalid, NotFound, SqlError, VirkeError
 from virke.migrations import migrate, plan, status, undo
-from virke.migrations.tokens import parameter_names, split, tokens
+from virke.migrations.tokens import parameter_names, split_statements, tokens
 from virke.opening import connect, create
 
 if TYPE_CHECKING:
@@ -136,13 +136,13 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_script_is_cut_where_sqlite_would(sql: str, keywords: list[str]) -> None:
-    assert [statement.keyword for statement in split(sql)] == keywords
+    assert [statement.keyword for statement in split_statements(sql)] == keywords
 
 
 @given(st.lists(st.sampled_from([*";'\"[]`-/*\n a1?:", "--", "/*", "BEGIN ", "END", "CREATE ", "TRIGGER ", "é"])))
 def test_cutting_loses_no_token_and_cuts_only_complete_statements(parts: list[str]) -> None:
     sql = "".join(parts)
-    statements = [statement.sql for statement in split(sql)]
+    statements = [statement.sql for statement in split_statements(sql)]
     kept = [token.text for statement in statements for token in tokens(statement)]
     assert [text for text in kept if text != ";"] == [token.text for token in tokens(sql) if token.text != ";"]
     assert all(sqlite3.complete_statement(statement) for statement in statements[:-1])

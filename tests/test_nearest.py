@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from virke.nearest import WORDS_MAX, meant, nearest
+from virke.nearest import WORDS_MAX, meant_hint, nearest_word
 
 WORDS = ["users", "user_roles", "orders", "Items", "a"]
 
@@ -26,13 +26,13 @@ WORDS = ["users", "user_roles", "orders", "Items", "a"]
     ],
 )
 def test_a_word_is_like_another_in_two_thirds_of_its_characters(word: str, expected: str | None) -> None:
-    assert nearest(word, WORDS) == expected
+    assert nearest_word(word, WORDS) == expected
 
 
 def test_a_hint_is_there_only_if_a_word_is_like_it() -> None:
-    assert meant("oders", WORDS) == {"hint": "did you mean 'orders'?"}
-    assert meant("nothing", WORDS) == {}
+    assert meant_hint("oders", WORDS) == {"hint": "did you mean 'orders'?"}
+    assert meant_hint("nothing", WORDS) == {}
 
 
 def test_the_words_that_are_looked_at_have_a_bound() -> None:
-    assert nearest("users", ["x"] * WORDS_MAX + ["users"]) is None
+    assert nearest_word("users", ["x"] * WORDS_MAX + ["users"]) is None

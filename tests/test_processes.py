@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from virke.processes import ThreadLocks, holding, lock, try_lock, unlock
+from virke.processes import ThreadLocks, holding_lock, try_lock, unlock, wait_for_lock
 
 SOURCE = Path(__file__).parents[1] / "src"
 WITHOUT = """
@@ -73,10 +73,10 @@ def descriptors(tmp_path: Path) -> tuple[int, int]:
 
 def test_two_descriptors_of_one_file_exclude_each_other(descriptors: tuple[int, int]) -> None:
     one, other = descriptors
-    with holding(one):
+    with holding_lock(one):
         assert not try_lock(other)
-        assert not lock(other, timeout_s=0)
-    assert lock(other, timeout_s=0)
+        assert not wait_for_lock(other, timeout_s=0)
+    assert wait_for_lock(other, timeout_s=0)
     assert not try_lock(one)
     unlock(other)
 

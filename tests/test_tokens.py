@@ -31,7 +31,7 @@ from virke.stores.memory import memory_store
 from virke.stores.valkey.store import valkey_store
 from virke.tokens import Forbidden, Granted, TokenTable, Unauthorized
 from virke.tokens.keeping import ATTEMPTS
-from virke.tokens.record import CHANGES_KEPT, KEY, TOKENS_MAX, Token, Tokens, decode, encode, hash_of
+from virke.tokens.record import CHANGES_KEPT, KEY, TOKENS_MAX, Token, Tokens, decode_record, encode_record, hash_of
 
 GOLDEN: Final = Path(__file__).parent / "data" / "tokens-1.bin"
 PAGE: Final = Path(__file__).parent.parent / "docs" / "tokens.md"
@@ -206,7 +206,7 @@ def test_a_store_holds_so_many_tokens_and_no_more() -> None:
     """The record stays small enough for every register."""
     store = memory_store()
     full = Tokens(1, tuple(Token(str(n), hash_of(str(n)), ("*",), Scope.READ, 0) for n in range(TOKENS_MAX)))
-    assert isinstance(store.register.swap(KEY, encode(full), None), Swapped)
+    assert isinstance(store.register.swap(KEY, encode_record(full), None), Swapped)
     with pytest.raises(TooLarge, match="revoke"):
         tokens.create(store, ["*"], Scope.READ)
     tokens.revoke(store, "7")
@@ -221,9 +221,9 @@ def test_a_record_comes_back_as_it_was() -> None:
     token = Token("abcdefgh", hash_of(GOLDEN_TEXT), ("app-*", "x?"), Scope.SCHEMA, 1_700_000_000_000, None, "näme")
     other = Token("ijklmnop", hash_of("b"), ("*",), Scope.READ, 1_700_000_000_001, 1_800_000_000_000)
     record = Tokens(7, (token, other), ("00" * 16, "ff" * 16))
-    assert decode(encode(record)) == record
-    assert decode(GOLDEN.read_bytes()) == record
-    assert encode(record) == GOLDEN.read_bytes()
+    assert decode_record(encode_record(record)) == record
+    assert decode_record(GOLDEN.read_bytes()) == record
+    assert encode_record(record) == GOLDEN.read_bytes()
 
 
 @given(at=st.integers(0), flip=st.integers(1, 255))
@@ -232,9 +232,9 @@ def test_damage_is_corrupt_and_opens_no_door(at: int, flip: int) -> None:
     data = bytearray(GOLDEN.read_bytes())
     data[at % len(data)] ^= flip
     with pytest.raises(Corrupt):
-        decode(bytes(data))
+        decode_record(bytes(data))
     with pytest.raises(Corrupt):
-        decode(bytes(data[: at % len(data)]))
+        decode_record(bytes(data[: at % len(data)]))
 
 
 def test_a_damaged_record_grants_nothing() -> None:
@@ -469,9 +469,9 @@ def test_a_record_that_is_gone_or_older_opens_no_door() -> None:
     table.refresh()
     seen = inner.register.read(KEY)
     assert isinstance(seen, Record)
-    first = decode(seen.data)
+    first = decode_record(seen.data)
     older = Tokens(first.version - 1, (*first.tokens, token), first.changes)
-    replaced = inner.register.swap(KEY, encode(older), seen.generation)
+    replaced = inner.register.swap(KEY, encode_record(older), seen.generation)
     clock.pass_s(5)
     table.refresh()
     assert isinstance(table.check(text, "a", Scope.READ), Unauthorized)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from virke.core.effects import Absent, Generation, PutOutcome, ReadOutcome, Record, SwapOutcome, Tier
-from virke.stores.base import Blobs, Consistency, Listed, Range, Register, Store, bounds
+from virke.stores.base import Blobs, Consistency, Listed, Range, Register, Store, byte_bounds
 from virke.stores.memory import memory_store
 
 
@@ -71,7 +71,7 @@ class WholeBlobs:
 def _cut(asked: Range, data: bytes | Absent) -> bytes | Absent:
     if isinstance(data, Absent):
         return data
-    start, end = bounds(asked, len(data))
+    start, end = byte_bounds(asked, len(data))
     return data[start:end]
 
 

@@ -37,7 +37,7 @@ from virke.engine.results import (
 from virke.engine.rows import Rows
 from virke.engine.sqlite import Description, OnConnect, Parameters, Row
 from virke.engine.terms import Cancel
-from virke.engine.transaction import Transaction, inside
+from virke.engine.transaction import Transaction, inside_transactions
 from virke.engine.verifying import Verified
 from virke.errors import Conflict, Invalid
 
@@ -98,7 +98,7 @@ class AsyncDatabase:
             raise Invalid(f"database {self.sync.name!r} is closed")
         task = asyncio.current_task()
         mine = tuple(transaction for owner, transaction in self._open if owner is task)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(_inside, mine, call))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(_call_inside, mine, call))
 
     @property
     def version(self) -> int:
@@ -298,8 +298,8 @@ class AsyncDatabase:
         await self.close()
 
 
-def _inside(transactions: tuple[Transaction, ...], call: Callable[[], T]) -> T:
-    with inside(transactions):
+def _call_inside(transactions: tuple[Transaction, ...], call: Callable[[], T]) -> T:
+    with inside_transactions(transactions):
         return call()
 
 
@@ -318,19 +318,19 @@ class AsyncRows:
 
     async def columns(self) -> list[str]:
         """The names of the columns; the statement begins with this or with its first row."""
-        return (await self._started()).columns
+        return (await self._started_rows()).columns
 
     async def decltypes(self) -> list[str | None]:
         """The declared type of each column; None for an expression."""
-        return (await self._started()).decltypes
+        return (await self._started_rows()).decltypes
 
-    async def _started(self) -> Rows:
+    async def _started_rows(self) -> Rows:
         if self._rows is None:
-            await self._in_thread(self._start)
+            await self._in_thread(self._start_rows)
         assert self._rows is not None, "it was started, or that raised"
         return self._rows
 
-    def _start(self) -> None:
+    def _start_rows(self) -> None:
         self._rows = self._begin()
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
@@ -341,9 +341,9 @@ class AsyncRows:
             self.interrupt()
             raise
 
-    def _fetch(self) -> None:
+    def _fetch_chunk(self) -> None:
         if self._rows is None:
-            self._start()
+            self._start_rows()
         assert self._rows is not None, "it was started, or that raised"
         chunk: list[Row] = []
         left = CHUNK_BYTES_MAX
@@ -363,7 +363,7 @@ class AsyncRows:
         """The next row. Raises what `Rows` does."""
         self._cancel.check()
         if not self._chunk and not self._is_over:
-            await self._in_thread(self._fetch)
+            await self._in_thread(self._fetch_chunk)
         if not self._chunk:
             raise StopAsyncIteration
         return self._chunk.pop()

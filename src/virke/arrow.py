@@ -59,28 +59,28 @@ def fetch_arrow(
         raise Invalid(f"batch_rows must be a number from 1 on, not {batch_rows!r}")
     rows = database.query_rows(sql, params)
     try:
-        first = _taken(rows, batch_rows)
-        schema = _schema(arrow, rows, first, dict(types or {}))
-        batch = _batch(arrow, schema, first)
+        first = _take_rows(rows, batch_rows)
+        schema = _schema_of(arrow, rows, first, dict(types or {}))
+        batch = _batch_of(arrow, schema, first)
     except BaseException:
         rows.close()
         raise
     return arrow.RecordBatchReader.from_batches(
-        schema, _batches(arrow, schema, rows, first=batch, batch_rows=batch_rows)
+        schema, _batches_of(arrow, schema, rows, first=batch, batch_rows=batch_rows)
     )
 
 
-def _batches(arrow: Any, schema: Any, rows: Rows, *, first: Any, batch_rows: int) -> Iterator[Any]:
+def _batches_of(arrow: Any, schema: Any, rows: Rows, *, first: Any, batch_rows: int) -> Iterator[Any]:
     try:
         batch = first
         while batch.num_rows:
             yield batch
-            batch = _batch(arrow, schema, _taken(rows, batch_rows))
+            batch = _batch_of(arrow, schema, _take_rows(rows, batch_rows))
     finally:
         rows.close()
 
 
-def _taken(rows: Rows, limit: int) -> list[Row]:
+def _take_rows(rows: Rows, limit: int) -> list[Row]:
     """The rows of the next batch."""
     taken: list[Row] = []
     left = BATCH_BYTES
@@ -94,7 +94,7 @@ def _taken(rows: Rows, limit: int) -> list[Row]:
     return taken
 
 
-def _schema(arrow: Any, rows: Rows, first: Sequence[Row], types: Mapping[str, Any]) -> Any:
+def _schema_of(arrow: Any, rows: Rows, first: Sequence[Row], types: Mapping[str, Any]) -> Any:
     names = rows.columns
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -104,14 +104,14 @@ def _schema(arrow: Any, rows: Rows, first: Sequence[Row], types: Mapping[str, An
     fields = []
     for at, (name, decltype) in enumerate(zip(names, rows.decltypes, strict=True)):
         if name in types:
-            found = _named(arrow, types[name])
+            found = _type_named(arrow, types[name])
         else:
-            found = _shown(arrow, name, {type(row[at]) for row in first}, decltype)
+            found = _type_by_values(arrow, name, {type(row[at]) for row in first}, decltype)
         fields.append(arrow.field(name, found))
     return arrow.schema(fields)
 
 
-def _named(arrow: Any, wanted: Any) -> Any:
+def _type_named(arrow: Any, wanted: Any) -> Any:
     if not isinstance(wanted, str):
         return wanted
     try:
@@ -120,10 +120,10 @@ def _named(arrow: Any, wanted: Any) -> Any:
         raise Invalid(f"pyarrow has no type {wanted!r}") from error
 
 
-def _shown(arrow: Any, name: str, kinds: set[type], decltype: str | None) -> Any:
+def _type_by_values(arrow: Any, name: str, kinds: set[type], decltype: str | None) -> Any:
     """The type of a column by the values of its first batch, and where those are all NULL by its declared type."""
     kinds.discard(type(None))
-    declared = _declared(decltype or "")
+    declared = _declared_kind(decltype or "")
     if not kinds:
         kinds = {declared}
     if kinds <= {int, float}:
@@ -134,7 +134,7 @@ def _shown(arrow: Any, name: str, kinds: set[type], decltype: str | None) -> Any
     return arrow.string() if kinds == {str} else arrow.binary()
 
 
-def _declared(decltype: str) -> type:
+def _declared_kind(decltype: str) -> type:
     """The kind of value that a column of this type is meant for (SQLite's rules of affinity)."""
     word = decltype.upper()
     if "INT" in word or "BOOL" in word:
@@ -144,13 +144,13 @@ def _declared(decltype: str) -> type:
     return bytes if "BLOB" in word else float
 
 
-def _batch(arrow: Any, schema: Any, rows: Sequence[Row]) -> Any:
+def _batch_of(arrow: Any, schema: Any, rows: Sequence[Row]) -> Any:
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    arrays = [_array(arrow, field, values) for field, values in zip(schema, columns, strict=True)]
+    arrays = [_column_array(arrow, field, values) for field, values in zip(schema, columns, strict=True)]
     return arrow.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _array(arrow: Any, field: Any, values: Sequence[Value]) -> Any:
+def _column_array(arrow: Any, field: Any, values: Sequence[Value]) -> Any:
     """The values of one column. Raises `Invalid`: one does not fit."""
     wanted = field.type
     try:

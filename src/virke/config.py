@@ -121,10 +121,10 @@ def local_path(url: str) -> Path | None:
         text = os.fsdecode(unquote_to_bytes(text))
     if not text or "\0" in text:
         raise UsageError(f"store {url!r} names no folder; write local:FOLDER")
-    return expanded(text)
+    return expanded_path(text)
 
 
-def expanded(text: str) -> Path:
+def expanded_path(text: str) -> Path:
     """A path in which `~` at the beginning is the home folder.
 
     Raises:
@@ -141,7 +141,7 @@ def is_cache_off(text: str) -> bool:
     return text.lower() == CACHE_OFF
 
 
-def find(start: Path) -> Path | None:
+def find_config(start: Path) -> Path | None:
     """The `virke.toml` in `start` or its nearest parent that has one.
 
     A folder above that this user may not search (in some containers) has none for this user.
@@ -154,14 +154,14 @@ def find(start: Path) -> Path | None:
     return None
 
 
-def load(start: Path | None = None) -> Config:
+def load_config(start: Path | None = None) -> Config:
     """The configuration that holds in folder `start` (default: the current one).
 
     Raises:
         UsageError: the file can't be read, is not TOML, or has an unknown key or a value of the wrong type.
     """
     folder = (start or Path.cwd()).absolute()
-    path = find(folder)
+    path = find_config(folder)
     if path is None:
         return Config(folder)
     try:
@@ -173,10 +173,10 @@ def load(start: Path | None = None) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise UsageError(f"{path}: can't be read: {reason}") from error
-    return parse(text, path)
+    return parse_config(text, path)
 
 
-def parse(text: str, path: Path) -> Config:
+def parse_config(text: str, path: Path) -> Config:
     """Read the text of a `virke.toml` that is at `path`.
 
     Raises:
@@ -193,9 +193,9 @@ def parse(text: str, path: Path) -> Config:
     values = read_tables(tables, str(path))
     _check_store(values["store"], path)
     with _in_table(path, "store"):
-        store, store_options = _store(values["store"], path.parent), _store_options(values["store"], path.parent)
+        store, store_options = _store_url(values["store"], path.parent), _store_options(values["store"], path.parent)
     with _in_table(path, "deploy"):
-        deploy = _deploy(values["deploy"], path.parent)
+        deploy = _deploy_table(values["deploy"], path.parent)
     return Config(
         folder=path.parent,
         path=path,
@@ -255,7 +255,7 @@ def memory_mb_of(config: Config | None, environ: Mapping[str, str] = os.environ)
     return config.memory_mb if config else None
 
 
-def _store(table: Mapping[str, str], folder: Path) -> str | None:
+def _store_url(table: Mapping[str, str], folder: Path) -> str | None:
     """The URL, or the two URLs, of `[store]`; local ones are relative to the file."""
     urls = store_urls(table["url"]) if "url" in table else [table[key] for key in ("kv", "object") if key in table]
     return ",".join(_from_file(url, folder) for url in urls) or None
@@ -266,7 +266,7 @@ def _store_options(table: Mapping[str, str], folder: Path) -> dict[str, str]:
     found = {key: value for key, value in table.items() if key in STORE_OPTIONS}
     for key in ("cache_dir", "service_account"):
         if key in found and not (key == "cache_dir" and is_cache_off(found[key])):
-            found[key] = str(folder / expanded(found[key]))
+            found[key] = str(folder / expanded_path(found[key]))
     return found
 
 
@@ -280,7 +280,7 @@ def _local_url(path: Path) -> str:
     return path.absolute().as_uri()
 
 
-def _deploy(table: Mapping[str, str], folder: Path) -> dict[str, str]:
+def _deploy_table(table: Mapping[str, str], folder: Path) -> dict[str, str]:
     """What `[deploy]` has, a local URL relative to the file. Raises `UsageError`."""
     if "token" in table and not is_node(table.get("url", "")):
         raise UsageError("'token' is for a node: url = \"https://HOST\"")

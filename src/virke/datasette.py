@@ -172,9 +172,9 @@ class _Reading(dbapi.Connection):
             self._over = None
         if progress_handler is not None:
             self._over = over = threading.Event()
-            threading.Thread(target=self._look, args=(progress_handler, over), daemon=True).start()
+            threading.Thread(target=self._interrupt_if_asked, args=(progress_handler, over), daemon=True).start()
 
-    def _look(self, asked: Callable[[], object], over: threading.Event) -> None:
+    def _interrupt_if_asked(self, asked: Callable[[], object], over: threading.Event) -> None:
         while not over.wait(LOOK_S):
             with self._one_at_a_time:
                 if not over.is_set() and asked():

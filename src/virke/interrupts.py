@@ -60,7 +60,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __del__(self) -> None:
         if self._turn > _met:
-            _lose(self.number)
+            _lose_signal(self.number)
 
 
 class Ended(Interrupted):
@@ -80,29 +80,29 @@ def end_by_signals() -> None:
     heard = set[int]()
     for number in (signal.SIGINT, *_ENDING):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _end)
+            signal.signal(number, _end_by_signal)
             heard.add(number)
     if not heard:
         return  # whoever started the process wants all of them ignored
     ours, _pipe = os.pipe()
     os.set_blocking(_pipe, False)
     if hasattr(signal, "pthread_kill"):
-        signal.signal(signal.SIGURG, _nudged)
+        signal.signal(signal.SIGURG, _raise_lost_again)
     signal.set_wakeup_fd(_pipe, warn_on_full_buffer=False)
-    sys.unraisablehook, sys.excepthook = _unraisable, _uncaught
+    sys.unraisablehook, sys.excepthook = _show_unraisable, _show_uncaught
     arguments = (ours, frozenset(heard), threading.get_ident())
-    watcher = threading.Thread(target=_watch, args=arguments, name="virke-signals", daemon=True)
+    watcher = threading.Thread(target=_watch_signals, args=arguments, name="virke-signals", daemon=True)
     watcher.start()
-    atexit.register(_settle, watcher, frozenset(heard))
+    atexit.register(_settle_at_exit, watcher, frozenset(heard))
 
 
-def run(command: Callable[[], NoReturn]) -> NoReturn:
+def run_command(command: Callable[[], NoReturn]) -> NoReturn:
     """Run what ends with `SystemExit`, and end the process; after a signal as invariant 4 says."""
     try:
         command()
     except KeyboardInterrupt as error:
         code = exit_code_of(error)
-        met()
+        mark_signals_met()
     except SystemExit as end:
         if not _seen and _raised == _met:
             raise
@@ -115,23 +115,23 @@ def run(command: Callable[[], NoReturn]) -> NoReturn:
     os._exit(code)
 
 
-def met() -> None:
+def mark_signals_met() -> None:
     """What was raised so far has done what it was for; a second signal still ends the process."""
     global _met, _lost
     _met, _lost = _raised, None
 
 
-def heeded() -> None:
+def mark_signal_heeded() -> None:
     """A Ctrl-C did what it was for, and the command goes on: the next signal is the first again."""
     global _seen
-    met()
+    mark_signals_met()
     _seen = 0
     with suppress(OSError):
         os.write(_pipe, _HEEDED)
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def holding_signals() -> Iterator[None]:
     """A block in the main thread that no first signal cuts in two; one that came meanwhile is raised at its end."""
     global _holds, _postponed
     _holds += 1
@@ -141,51 +141,51 @@ def held() -> Iterator[None]:
         _holds -= 1
         if not _holds and _postponed is not None:
             number, _postponed = _postponed, None
-            _raise(number)
+            _raise_interrupt(number)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _end_by_signal(number: int, frame: FrameType | None) -> None:
     global _postponed
     if _holds:
         _postponed = number
         return
-    _raise(number)
+    _raise_interrupt(number)
 
 
-def _raise(number: int) -> NoReturn:
+def _raise_interrupt(number: int) -> NoReturn:
     global _raised
     _raised += 1
     raise (Interrupted if number == signal.SIGINT else Ended)(number, _raised)  # no name for it: that would keep it
 
 
-def _lose(number: int) -> None:
+def _lose_signal(number: int) -> None:
     global _lost
     _lost = number
     with suppress(OSError):
         os.write(_pipe, _NO_SIGNAL)
 
 
-def _nudged(number: int, frame: FrameType | None) -> None:
+def _raise_lost_again(number: int, frame: FrameType | None) -> None:
     """What waits in the main thread was woken, and the handlers of other signals have run; what was lost is raised again."""
     global _lost
     if _lost is not None and not _holds:
         again, _lost = _lost, None
-        _raise(again)
+        _raise_interrupt(again)
 
 
-def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Say nothing of what will be raised again (invariant 2)."""
     if not isinstance(unraisable.exc_value, Interrupted):
         sys.__unraisablehook__(unraisable)
 
 
-def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """As `_unraisable`: some libraries show here what a callback may not raise."""
+def _show_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """As `_show_unraisable`: some libraries show here what a callback may not raise."""
     if not isinstance(error, Interrupted):
         sys.__excepthook__(kind, error, traceback)
 
 
-def _watch(signals: int, heard: frozenset[int], main_thread: int) -> None:
+def _watch_signals(signals: int, heard: frozenset[int], main_thread: int) -> None:
     """Read the numbers of signals as they arrive, whatever the main thread does meanwhile, and see that it meets the first."""
     global _seen
     nudges = 0
@@ -209,10 +209,10 @@ def _watch(signals: int, heard: frozenset[int], main_thread: int) -> None:
     os._exit(128 + number)
 
 
-def _settle(watcher: threading.Thread, heard: frozenset[int]) -> None:
+def _settle_at_exit(watcher: threading.Thread, heard: frozenset[int]) -> None:
     """From now on signals end the process as they end any other; no thread runs while the interpreter is taken apart."""
     global _is_over
-    met()
+    mark_signals_met()
     for number in heard:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)

@@ -13,7 +13,7 @@ from typing import Final
 
 from virke.errors import UsageError
 from virke.lazy_dataclasses import dataclass
-from virke.nearest import meant
+from virke.nearest import meant_hint
 
 TARGETS: Final = ("fastly", "node", "store")
 """Where `virke deploy` can take a database."""
@@ -86,7 +86,7 @@ def read_tables(tables: Mapping[str, object], where: str) -> dict[str, dict[str,
     for name, table in tables.items():
         if name not in TABLES:
             what = f"table [{name}]" if isinstance(table, dict) else f"key {name!r} outside of a table"
-            raise _unknown(f"{where}: unknown {what}", name, TABLES)
+            raise _unknown_word(f"{where}: unknown {what}", name, TABLES)
     return {name: _read_table(tables.get(name, {}), name, where) for name in TABLES}
 
 
@@ -95,11 +95,13 @@ def _read_table(table: object, name: str, where: str) -> dict[str, str]:
         raise UsageError(f"{where}: [{name}] must be a table")
     for key in table:
         if key not in TABLES[name]:
-            raise _unknown(f"{where}: unknown key {key!r} in [{name}]", key, TABLES[name])
-    return {key: _text(value, TABLES[name][key], f"{where}: {key!r} in [{name}]") for key, value in table.items()}
+            raise _unknown_word(f"{where}: unknown key {key!r} in [{name}]", key, TABLES[name])
+    return {
+        key: _text_of_value(value, TABLES[name][key], f"{where}: {key!r} in [{name}]") for key, value in table.items()
+    }
 
 
-def _text(value: object, key: Key, what: str) -> str:
+def _text_of_value(value: object, key: Key, what: str) -> str:
     if key.kind == "yes or no":
         if not isinstance(value, bool):
             raise UsageError(f"{what} must be true or false")
@@ -113,5 +115,5 @@ def _text(value: object, key: Key, what: str) -> str:
     return value
 
 
-def _unknown(message: str, word: str, known: Collection[str]) -> UsageError:
-    return UsageError(f"{message}; known: {', '.join(sorted(known))}", **meant(word, sorted(known)))
+def _unknown_word(message: str, word: str, known: Collection[str]) -> UsageError:
+    return UsageError(f"{message}; known: {', '.join(sorted(known))}", **meant_hint(word, sorted(known)))

@@ -75,7 +75,7 @@ class _LaterInit(_Later):
     __slots__ = ("_made",)
 
     def __init__(self) -> None:
-        super().__init__(_init)
+        super().__init__(_made_init)
         self._made = 0
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -85,9 +85,9 @@ class _LaterInit(_Later):
         if asked_by_class or self._made >= NOT_COMPILED_FOR:  # threads may count too far
             return super().__get__(instance, owner)
         self._made += 1
-        return partial(self._set, instance)
+        return partial(self._set_fields, instance)
 
-    def _set(self, instance: Any, /, *args: object, **given: object) -> None:
+    def _set_fields(self, instance: Any, /, *args: object, **given: object) -> None:
         """What the compiled one does; it is compiled to say what is wrong with arguments."""
         cls, every = self._cls, fields(self._cls)
         positional = [one.name for one in every if one.init and not one.kw_only]
@@ -114,7 +114,7 @@ def _has_slot(cls: type, name: str) -> bool:
     return isinstance(vars(cls).get(name), MemberDescriptorType)
 
 
-def _lazily(
+def _lazy_dataclass(
     cls: _Class | None = None,
     /,
     *,
@@ -129,7 +129,7 @@ def _lazily(
         if _is_left_to_the_library(cls):
             whole: Any = dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, weakref_slot=weakref_slot)
             return cast(_Class, whole(cls))
-        return _made(cls, frozen=frozen, slots=slots, eq=eq, weakref_slot=weakref_slot)
+        return _made_class(cls, frozen=frozen, slots=slots, eq=eq, weakref_slot=weakref_slot)
 
     return decorate if cls is None else decorate(cls)
 
@@ -137,7 +137,7 @@ def _lazily(
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
 else:
-    dataclass = _lazily
+    dataclass = _lazy_dataclass
 
 
 def _is_left_to_the_library(cls: type) -> bool:
@@ -150,35 +150,35 @@ def _is_left_to_the_library(cls: type) -> bool:
     return inherits or any(not isinstance(kind, str) or kind.startswith(_OF_THE_LIBRARY) for kind in kinds.values())
 
 
-def _made(cls: _Class, *, frozen: bool, slots: bool, eq: bool, weakref_slot: bool) -> _Class:
+def _made_class(cls: _Class, *, frozen: bool, slots: bool, eq: bool, weakref_slot: bool) -> _Class:
     """The class with its fields and methods: itself, or for one with slots another one that has them."""
     own = vars(cls)
     if frozen and not own.keys().isdisjoint(GUARDS):
         raise TypeError(f"{cls.__name__} is frozen and has a __setattr__ or __delattr__ of its own")
-    every = {name: _field(own, name, kind) for name, kind in _kinds(own)}
+    every = {name: _made_field(own, name, kind) for name, kind in _field_kinds(own)}
     names: dict[str, object] = {
         "__dataclass_fields__": every,
-        "__dataclass_params__": _params(frozen, slots, eq, weakref_slot),
+        "__dataclass_params__": _dataclass_params(frozen, slots, eq, weakref_slot),
     }
-    methods = _methods(frozen=frozen, slots=slots, eq=eq)
+    methods = _generated_methods(frozen=frozen, slots=slots, eq=eq)
     methods["__match_args__"] = tuple(one.name for one in every.values() if one.init and not one.kw_only)
     if "__hash__" in methods and own.get("__hash__") is None and "__eq__" in own:
         names["__hash__"] = methods.pop("__hash__")  # Python put None there, of a class with an `__eq__` of its own
     names |= {name: method for name, method in methods.items() if name not in own}
     owner: list[Any] = []  # known to the guards when the class is made
     if frozen:
-        names |= zip(GUARDS, _guards(owner, frozenset(every)), strict=True)
+        names |= zip(GUARDS, _freezing_guards(owner, frozenset(every)), strict=True)
     made: Any = _with_slots(cls, every, names, weakref_slot=weakref_slot) if slots else _in_place(cls, every, names)
     owner.append(made)
     return cast(_Class, made)
 
 
-def _kinds(own: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _field_kinds(own: Mapping[str, Any]) -> list[tuple[str, str]]:
     kinds: Mapping[str, str] = own.get("__annotations__", {})
     return [(name, kind) for name, kind in kinds.items() if not kind.startswith(_OF_THE_CLASS)]
 
 
-def _field(own: Mapping[str, Any], name: str, kind: str) -> Field[Any]:
+def _made_field(own: Mapping[str, Any], name: str, kind: str) -> Field[Any]:
     default = own.get(name, MISSING)
     one: Any = default if isinstance(default, Field) else field(default=default)
     if one.default.__class__.__hash__ is None:
@@ -192,7 +192,7 @@ def _field(own: Mapping[str, Any], name: str, kind: str) -> Field[Any]:
 
 
 @cache
-def _params(frozen: bool, slots: bool, eq: bool, weakref_slot: bool) -> SimpleNamespace:
+def _dataclass_params(frozen: bool, slots: bool, eq: bool, weakref_slot: bool) -> SimpleNamespace:
     return SimpleNamespace(
         init=True,
         repr=True,
@@ -207,14 +207,14 @@ def _params(frozen: bool, slots: bool, eq: bool, weakref_slot: bool) -> SimpleNa
     )
 
 
-def _methods(*, frozen: bool, slots: bool, eq: bool) -> dict[str, object]:
+def _generated_methods(*, frozen: bool, slots: bool, eq: bool) -> dict[str, object]:
     """All that a class has which defines none of them itself, but for the guards."""
-    found: dict[str, object] = {"__init__": _LaterInit(), "__repr__": _Later(_repr), "__replace__": replace}
+    found: dict[str, object] = {"__init__": _LaterInit(), "__repr__": _Later(_made_repr), "__replace__": replace}
     if eq:
-        found["__eq__"] = _Later(_eq)
-        found["__hash__"] = _Later(_hash) if frozen else None
+        found["__eq__"] = _Later(_made_eq)
+        found["__hash__"] = _Later(_made_hash) if frozen else None
     if frozen and slots:
-        found |= {"__getstate__": _getstate, "__setstate__": _setstate}
+        found |= {"__getstate__": _slot_state, "__setstate__": _set_slot_state}
     return found
 
 
@@ -248,32 +248,32 @@ def compile_now(cls: type) -> None:
             method.__get__(None, cls)
 
 
-def thaw(cls: type) -> None:
+def thaw_class(cls: type) -> None:
     """Take the guards off a frozen class, whose fields `__init__` then sets as any attributes are."""
     for name in GUARDS:
         type.__delattr__(cls, name)
-    type.__setattr__(cls, "__init__", _init(cls))
+    type.__setattr__(cls, "__init__", _made_init(cls))
 
 
-def _init(cls: type) -> FunctionType:
+def _made_init(cls: type) -> FunctionType:
     """Sets the fields in their order, those of a frozen class by its slots, past the guards; then `__post_init__`."""
     names: dict[str, object] = {"__FACTORY": _FACTORY, "__set": object.__setattr__}
     guarded = "__setattr__" in vars(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
     every = fields(cls)
-    lines = [line for one in every if (line := _assignment(cls, one, names, guarded))]
+    lines = [line for one in every if (line := _init_assignment(cls, one, names, guarded))]
     if hasattr(cls, "__post_init__"):
         lines.append("self.__post_init__()")
     taken = [one for one in every if one.init]
-    keyword_only = [_parameter(one, names) for one in taken if one.kw_only]
-    parameters = ["self", *(_parameter(one, names) for one in taken if not one.kw_only)]
+    keyword_only = [_init_parameter(one, names) for one in taken if one.kw_only]
+    parameters = ["self", *(_init_parameter(one, names) for one in taken if not one.kw_only)]
     if keyword_only:
         parameters += ["*", *keyword_only]
-    method = _compiled(cls, "__init__", parameters, lines or ["pass"], **names)
+    method = _compiled_method(cls, "__init__", parameters, lines or ["pass"], **names)
     method.__annotations__ = {one.name: one.type for one in taken} | {"return": None}
     return method
 
 
-def _parameter(one: Field[Any], names: dict[str, object]) -> str:
+def _init_parameter(one: Field[Any], names: dict[str, object]) -> str:
     if one.default_factory is not MISSING:
         return f"{one.name}=__FACTORY"
     if one.default is not MISSING:
@@ -282,7 +282,7 @@ def _parameter(one: Field[Any], names: dict[str, object]) -> str:
     return one.name
 
 
-def _assignment(cls: type, one: Field[Any], names: dict[str, object], guarded: bool) -> str:
+def _init_assignment(cls: type, one: Field[Any], names: dict[str, object], guarded: bool) -> str:
     """The line that sets it, or nothing if it is not set here."""
     name, value = one.name, one.name
     slot = vars(cls).get(name)
@@ -302,29 +302,29 @@ def _assignment(cls: type, one: Field[Any], names: dict[str, object], guarded: b
     return f"__set(self, {name!r}, {value})"
 
 
-def _eq(cls: type) -> FunctionType:
+def _made_eq(cls: type) -> FunctionType:
     compared = [one.name for one in fields(cls) if one.compare]
-    same = f"{_tuple('self', compared)} == {_tuple('other', compared)}"
+    same = f"{_tuple_source('self', compared)} == {_tuple_source('other', compared)}"
     lines = ["if other.__class__ is self.__class__:", f" return {same}", "return NotImplemented"]
-    return _compiled(cls, "__eq__", ["self", "other"], lines)
+    return _compiled_method(cls, "__eq__", ["self", "other"], lines)
 
 
-def _hash(cls: type) -> FunctionType:
+def _made_hash(cls: type) -> FunctionType:
     hashed = [one.name for one in fields(cls) if (one.compare if one.hash is None else one.hash)]
-    return _compiled(cls, "__hash__", ["self"], [f"return hash({_tuple('self', hashed)})"])
+    return _compiled_method(cls, "__hash__", ["self"], [f"return hash({_tuple_source('self', hashed)})"])
 
 
-def _repr(cls: type) -> Callable[[Any], str]:
+def _made_repr(cls: type) -> Callable[[Any], str]:
     shown = ", ".join(f"{one.name}={{self.{one.name}!r}}" for one in fields(cls) if one.repr)
     text = f'f"{{self.__class__.__qualname__}}({shown})"'
-    return recursive_repr()(_compiled(cls, "__repr__", ["self"], [f"return {text}"]))
+    return recursive_repr()(_compiled_method(cls, "__repr__", ["self"], [f"return {text}"]))
 
 
-def _tuple(of: str, names: list[str]) -> str:
+def _tuple_source(of: str, names: list[str]) -> str:
     return f"({''.join(f'{of}.{name},' for name in names)})"
 
 
-def _compiled(cls: type, name: str, parameters: list[str], lines: list[str], **names: object) -> FunctionType:
+def _compiled_method(cls: type, name: str, parameters: list[str], lines: list[str], **names: object) -> FunctionType:
     names["__name__"] = cls.__module__
     source = f"def {name}({', '.join(parameters)}):\n" + "".join(f" {line}\n" for line in lines)
     exec(source, names)
@@ -334,7 +334,7 @@ def _compiled(cls: type, name: str, parameters: list[str], lines: list[str], **n
     return method
 
 
-def _guards(
+def _freezing_guards(
     owner: list[Any], names: frozenset[str]
 ) -> tuple[Callable[[Any, str, Any], None], Callable[[Any, str], None]]:
     def __setattr__(self: Any, name: str, value: Any) -> None:
@@ -350,10 +350,10 @@ def _guards(
     return __setattr__, __delattr__
 
 
-def _getstate(self: Any) -> list[object]:
+def _slot_state(self: Any) -> list[object]:
     return [getattr(self, one.name) for one in fields(self)]
 
 
-def _setstate(self: Any, state: list[object]) -> None:
+def _set_slot_state(self: Any, state: list[object]) -> None:
     for one, value in zip(fields(self), state, strict=True):
         object.__setattr__(self, one.name, value)

@@ -42,7 +42,7 @@ def _ram_bytes() -> int | None:
 def _group_limits(system: Path) -> Iterator[int]:
     """The limits of all groups that this process is in."""
     mount = system / "sys" / "fs" / "cgroup"
-    for line in _text(system / "proc" / "self" / "cgroup").splitlines():
+    for line in _text_of_file(system / "proc" / "self" / "cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         for controller, name in _CONTROL_FILES.items():
@@ -53,10 +53,10 @@ def _group_limits(system: Path) -> Iterator[int]:
             # in a container the path may be the host's: then the group itself is at the mount
             for folder in (group, *group.parents):
                 with suppress(ValueError):
-                    yield int(_text(base / folder / name))
+                    yield int(_text_of_file(base / folder / name))
 
 
-def _text(path: Path) -> str:
+def _text_of_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return file.read(_FILE_BYTES_MAX).decode("utf-8", "replace")

@@ -11,7 +11,7 @@ _SAME_PART: Final = 3
 """A word may differ in one of so many characters."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def nearest_word(word: str, known: Iterable[str]) -> str | None:
     """The known word that differs least from `word`, in at most a third of its characters; None if there is none."""
     asked = word.lower()
     best: tuple[int, str] | None = None
@@ -21,19 +21,19 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         far_max = max(len(asked), len(name)) // _SAME_PART
         if max(len(asked), len(name)) > CHARACTERS_MAX or abs(len(asked) - len(name)) > far_max:
             continue
-        far = _distance(asked, name.lower())
+        far = _edit_distance(asked, name.lower())
         if far <= far_max and (best is None or far < best[0]):
             best = far, name
     return best[1] if best else None
 
 
-def meant(word: str, known: Iterable[str]) -> dict[str, str]:
+def meant_hint(word: str, known: Iterable[str]) -> dict[str, str]:
     """The context of an error: a hint with the word that was meant, if there is one."""
-    found = nearest(word, known)
+    found = nearest_word(word, known)
     return {} if found is None else {"hint": f"did you mean {found!r}?"}
 
 
-def _distance(one: str, other: str) -> int:
+def _edit_distance(one: str, other: str) -> int:
     """How many characters have to be put in, taken out, changed, or swapped with the next."""
     before: list[int] = []
     now = list(range(len(other) + 1))

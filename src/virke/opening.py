@@ -20,7 +20,7 @@ from virke.config import (
     TOKEN_VARIABLE,
     StoreChoice,
     is_node,
-    load,
+    load_config,
     local_path,
     memory_mb_of,
     scheme_of,
@@ -40,8 +40,8 @@ from virke.machine import default_budget_bytes
 from virke.processes import at_fork
 from virke.stores.base import Store
 from virke.stores.by_url import open_url, place_of
-from virke.stores.parallel import beside
-from virke.stores.receipt import metered
+from virke.stores.parallel import run_beside
+from virke.stores.receipt import metered_store
 
 if TYPE_CHECKING:
     from virke.client import Node
@@ -65,16 +65,16 @@ def open_store(where: Where = None, *, create: bool = False, cached: bool = True
         UsageError: the URL is not understood, or names a node.
     """
     if isinstance(where, Store):
-        return metered(where)
-    choice = _choice(where)
+        return metered_store(where)
+    choice = _choice_of(where)
     if is_node(choice.url):
         raise UsageError(f"{choice.url} is a node, and this works on a store: name the store that the node serves")
     return open_url(choice, create=create, cached=cached)
 
 
-def _choice(where: str | StoreChoice | None) -> StoreChoice:
+def _choice_of(where: str | StoreChoice | None) -> StoreChoice:
     if where is None:
-        return store_choice(load(), None)
+        return store_choice(load_config(), None)
     return StoreChoice(where) if isinstance(where, str) else where
 
 
@@ -84,7 +84,7 @@ def is_of_node(where: Where) -> bool:
 
 
 def _node_choice(where: Where) -> StoreChoice | None:
-    choice = None if isinstance(where, Store) else _choice(where)
+    choice = None if isinstance(where, Store) else _choice_of(where)
     return choice if choice is not None and is_node(choice.url) else None
 
 
@@ -150,9 +150,9 @@ def connect(
         return _of_node(node, name, creates=create, read_only=read_only)
     _size_memory(store, memory_mb)
     opened = open_store(store, create=create)
-    env = environment or Environment(spawn=beside)
+    env = environment or Environment(spawn=run_beside)
     made = make_database(opened, name, env, if_not_exists=True, page_size=PAGE_SIZE_DEFAULT) if create else None
-    return _opened(
+    return _opened_database(
         opened,
         name,
         env,
@@ -190,14 +190,14 @@ def _size_memory(where: Where, memory_mb: int | None = None) -> None:
                 f"memory_mb must be a whole number from {MEMORY_MB_MIN} to {MEMORY_MB_MAX}, not {memory_mb!r}"
             )
     elif not PROCESS.is_sized:
-        memory_mb = memory_mb_of(load() if where is None else None)
+        memory_mb = memory_mb_of(load_config() if where is None else None)
         if memory_mb is None:
             PROCESS.resize(default_budget_bytes())
     if memory_mb is not None:
         PROCESS.resize(memory_mb << 20)
 
 
-def _opened(
+def _opened_database(
     opened: Store,
     name: str,
     env: Environment,
@@ -258,10 +258,10 @@ def create(
         return _of_node(node, name)
     _size_memory(store)
     opened = open_store(store, create=True)
-    env = Environment(spawn=beside)
+    env = Environment(spawn=run_beside)
     made = make_database(opened, name, env, if_not_exists=if_not_exists, page_size=page_size)
     try:
-        return _opened(opened, name, env, made=made)
+        return _opened_database(opened, name, env, made=made)
     except VirkeError as error:
         if made is None:
             raise
@@ -306,7 +306,7 @@ def open_alone(name: str, store: Where = None) -> Alone:
     _size_memory(store)
     from virke.engine.alone import Alone
 
-    return Alone(open_store(store, cached=False), name, Environment(spawn=beside))
+    return Alone(open_store(store, cached=False), name, Environment(spawn=run_beside))
 
 
 def journal_of(store: Store, name: str, state_dir: Path | None = None) -> FileJournal | None:

@@ -39,16 +39,16 @@ class ThreadLocks:
     def try_lock(self, fd: int) -> bool:
         """Take the lock if no other descriptor has it."""
         with self._lock:
-            return self._holders.setdefault(_file(fd), fd) == fd
+            return self._holders.setdefault(_file_id(fd), fd) == fd
 
     def unlock(self, fd: int) -> None:
         """Let go of the lock if `fd` has it."""
         with self._lock:
-            if self._holders.get(_file(fd)) == fd:
-                del self._holders[_file(fd)]
+            if self._holders.get(_file_id(fd)) == fd:
+                del self._holders[_file_id(fd)]
 
 
-def _file(fd: int) -> tuple[int, int]:
+def _file_id(fd: int) -> tuple[int, int]:
     info = os.fstat(fd)
     return info.st_dev, info.st_ino
 
@@ -103,7 +103,7 @@ try_lock, unlock, sync_file = _system_locks()
 `sync_file(fd)`: bring a file or directory to the medium. All raise `OSError`."""
 
 
-def lock(fd: int, timeout_s: float | None = None, retry_s: float = RETRY_S) -> bool:
+def wait_for_lock(fd: int, timeout_s: float | None = None, retry_s: float = RETRY_S) -> bool:
     """Wait for the lock of a file, at most `timeout_s`; whether it was got. Raises `OSError`.
 
     It looks every `retry_s`, and ever more rarely, up to ten times that.
@@ -119,9 +119,9 @@ def lock(fd: int, timeout_s: float | None = None, retry_s: float = RETRY_S) -> b
 
 
 @contextmanager
-def holding(fd: int) -> Iterator[None]:
+def holding_lock(fd: int) -> Iterator[None]:
     """The lock of a file, waited for as long as it takes. Raises `OSError`."""
-    lock(fd)
+    wait_for_lock(fd)
     try:
         yield
     finally:

@@ -17,8 +17,8 @@ from tests.edge.simulator import Simulator, ask
 from tests.servers import s3
 from virke.api.codec import PlainCodec
 from virke.api.messages import Request, Response
-from virke.api.performing import perform
-from virke.api.routes import answer, has_endless_body, parse
+from virke.api.performing import perform_operation
+from virke.api.routes import has_endless_body, parse_request, response_to
 from virke.edge.host.buckets import host_over
 from virke.edge.host.exchange import Request as Sent
 from virke.edge.host.host import Host
@@ -71,14 +71,14 @@ def blocking(databases: Databases) -> Serve:
     def serve(request: Request) -> Answered:
         if has_endless_body(request.method, request.path):
             request = replace(request, body=b"", parts=iter(parts_of(request.body)))
-        operation = parse(request, CODEC)
+        operation = parse_request(request, CODEC)
         if isinstance(operation, Response):
             return _answered(operation)
         try:
-            outcome = perform(operation, databases, Scope.ADMIN)
+            outcome = perform_operation(operation, databases, Scope.ADMIN)
         except VirkeError as error:
             outcome = error
-        return _answered(answer(operation, outcome, CODEC))
+        return _answered(response_to(operation, outcome, CODEC))
 
     return serve
 

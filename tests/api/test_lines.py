@@ -12,7 +12,7 @@ from tests.api.conftest import CODEC, Call, beyond_the_edge
 from virke.api.codec import PlainCodec
 from virke.api.native import BYTES_OF_A_PART, Streamed
 from virke.api.operations import Run
-from virke.api.performing import perform
+from virke.api.performing import perform_operation
 from virke.node.app import App
 from virke.node.databases import Databases
 from virke.scopes import Scope
@@ -71,7 +71,7 @@ def test_what_a_token_may_only_read_is_not_written() -> None:
     databases.create("shop", if_not_exists=False, page_size=None)
     run = Run("shop", (("CREATE TABLE t (a)", ()),), streams=True)
     with pytest.raises(Exception, match="only reads are allowed"):
-        perform(run, databases, Scope.READ)
+        perform_operation(run, databases, Scope.READ)
     databases.close()
 
 
@@ -80,7 +80,7 @@ def test_memory_is_that_of_a_part_whatever_the_size_of_the_result() -> None:
     databases = Databases(memory_store())
     databases.create("shop", if_not_exists=False, page_size=None)
     sql = NUMBERS.replace("i || 'x'", "printf('%.20000c', 'x')")
-    streamed: Any = perform(Run("shop", ((sql, (10_000,)),), streams=True), databases, Scope.READ)
+    streamed: Any = perform_operation(Run("shop", ((sql, (10_000,)),), streams=True), databases, Scope.READ)
     assert isinstance(streamed, Streamed)
     tracemalloc.start()
     size = longest = 0

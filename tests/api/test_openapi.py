@@ -14,15 +14,15 @@ import pytest
 from tests.api.conftest import Call, in_memory
 from tests.servers.node import node
 from virke.api import openapi
-from virke.api.failures import PLACES, describe
+from virke.api.failures import PLACES, describe_error
 from virke.api.operations import GetMetrics
 from virke.api.performing import _PERFORMERS
 from virke.api.table import ANY, EXPORTS, IMPORTS
 from virke.core.settings import KEYS
 from virke.errors import SqlError
 
-DOCUMENT: Any = json.loads(openapi.document())
-ROUTES = list(openapi.routes())
+DOCUMENT: Any = json.loads(openapi.openapi_document())
+ROUTES = list(openapi.all_routes())
 
 
 def test_every_route_and_method_is_described_and_no_other() -> None:
@@ -41,11 +41,11 @@ def test_every_field_is_described_and_no_other(path: str, method: str, route: An
 
 def test_names_that_are_pointed_at_are_there() -> None:
     components = DOCUMENT["components"]["schemas"]
-    wanted = {part.split('"')[0] for part in openapi.document().decode().split("#/components/schemas/")[1:]}
+    wanted = {part.split('"')[0] for part in openapi.openapi_document().decode().split("#/components/schemas/")[1:]}
     assert wanted | {"Value"} <= components.keys()
     error = components["Error"]["properties"]["error"]
     places: Any = dict.fromkeys(PLACES, 1)
-    assert describe(SqlError("x", offset=1, **places)).keys() == error["properties"].keys()
+    assert describe_error(SqlError("x", offset=1, **places)).keys() == error["properties"].keys()
     names = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
     assert len(names) == len(set(names))
 

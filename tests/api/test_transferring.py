@@ -16,7 +16,7 @@ import pytest
 from tests.api.conftest import CODEC, Call, asgi, beyond_the_edge, in_memory
 from virke.api.messages import Request
 from virke.api.operations import Export, Import
-from virke.api.performing import perform
+from virke.api.performing import perform_operation
 from virke.errors import Busy, Invalid
 from virke.node import bodies, transfers
 from virke.node.app import App
@@ -134,7 +134,7 @@ def test_parts_are_taken_as_they_are_needed() -> None:
     taken: list[int] = []
     parts = [b"SELECT nope;\n" + b"-- more\n" * 20_000 for _ in range(200)]
     with pytest.raises(Invalid, match="no such column"):
-        perform(Import("shop", counting(parts, taken)), databases, Scope.ADMIN)
+        perform_operation(Import("shop", counting(parts, taken)), databases, Scope.ADMIN)
     assert len(taken) < 50
     databases.close()
 
@@ -145,8 +145,8 @@ def test_an_export_that_is_closed_leaves_no_file_and_no_database_in_use(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     databases = Databases(memory_store(), open_max=0)
     databases.create("shop", if_not_exists=False, page_size=None)
-    perform(Import("shop", iter([DUMP.encode()])), databases, Scope.ADMIN)
-    parts: Any = perform(Export("shop"), databases, Scope.ADMIN)
+    perform_operation(Import("shop", iter([DUMP.encode()])), databases, Scope.ADMIN)
+    parts: Any = perform_operation(Export("shop"), databases, Scope.ADMIN)
     assert [path.name for path in tmp_path.iterdir()] != []
     databases.create("other", if_not_exists=False, page_size=None)
     databases.database("other")

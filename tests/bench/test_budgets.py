@@ -17,7 +17,7 @@ from bench.opening import NAME
 from tests.servers.s3 import CREDENTIALS, S3Server
 from virke.opening import connect
 from virke.stores.base import Store
-from virke.stores.receipt import Receipt, writing
+from virke.stores.receipt import Receipt, writing_receipt
 
 pytestmark = pytest.mark.once
 
@@ -99,7 +99,7 @@ def test_b5_a_cold_scan_waits_for_few_rounds_and_fetches_nothing_twice(catalogue
     """Rounds grow with the megabytes, not with the pages; what is fetched is hardly more than there is."""
     store, _ = catalogue
     receipt = Receipt()
-    with writing(receipt), connect(NAME, store, background=False) as database:
+    with writing_receipt(receipt), connect(NAME, store, background=False) as database:
         stored = database.status().stored_bytes
         assert database.query("SELECT count(*), sum(length(body)) FROM items NOT INDEXED").rows[0][0]
     assert receipt.total.requests <= 30

@@ -74,7 +74,7 @@ def objects_of(url: str) -> dict[str, int]:
 def needed(url: str) -> frozenset[str]:
     """The objects that the database needs."""
     volume = Volume(Branch(open_store(url), NAME, environment()))
-    return volume.driver.run(collect.mark(volume.branch.refresh().root)).needed_keys
+    return volume.driver.run(collect.mark_needed(volume.branch.refresh().root)).needed_keys
 
 
 def compacted(snapshot: Snapshot) -> int:

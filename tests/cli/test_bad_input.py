@@ -14,7 +14,7 @@ import pytest
 from tests.cli.conftest import Virke, start
 from tests.servers.proxy import Answer, proxy
 from tests.servers.s3 import CREDENTIALS, S3Server
-from virke.config import find
+from virke.config import find_config
 from virke.engine.database import Database
 from virke.errors import Invalid, Unavailable
 from virke.migrations import migrate
@@ -170,7 +170,7 @@ def test_a_virke_toml_that_may_not_be_looked_for_is_none(tmp_path: Path) -> None
     """A process may work below folders that it may not search."""
     (tmp_path / "closed" / "inner").mkdir(parents=True)
     with without_rights(tmp_path / "closed"):
-        assert find(tmp_path / "closed" / "inner") is None
+        assert find_config(tmp_path / "closed" / "inner") is None
 
 
 def test_a_virke_toml_without_end_is_an_error(folder: Path, virke: Virke) -> None:
@@ -184,7 +184,7 @@ def test_a_virke_toml_without_end_is_an_error(folder: Path, virke: Virke) -> Non
 def test_an_error_of_our_own_is_one_line_unless_asked(
     project: Path, virke: Virke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("virke.cli.target.load", lambda: 1 / 0)
+    monkeypatch.setattr("virke.cli.target.load_config", lambda: 1 / 0)
     found = virke("db", "status")
     assert found.exit_code == 1
     assert found.stderr == (
@@ -205,7 +205,7 @@ def test_a_panic_of_a_library_is_an_error_like_any_other(
     def panic() -> None:
         raise PanicError("index out of bounds")
 
-    monkeypatch.setattr("virke.cli.target.load", panic)
+    monkeypatch.setattr("virke.cli.target.load_config", panic)
     found = virke("db", "status", *args)
     assert (found.exit_code, found.stdout) == (1, "")
     message = "internal error: PanicError: index out of bounds (set VIRKE_DEBUG=1 for the traceback)"
@@ -233,7 +233,7 @@ def test_an_interrupted_command_says_nothing_and_ends_with_130(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("virke.cli.target.load", interrupted)
+    monkeypatch.setattr("virke.cli.target.load_config", interrupted)
     found = virke("db", "status")
     assert (found.exit_code, found.stdout, found.stderr) == (130, "", "\n")
 

@@ -13,7 +13,7 @@ from tests.cli.conftest import SEED_TOML, Virke
 from tests.cli.test_terminal import on_terminal
 from virke.cli import terminal
 from virke.cli.state import State
-from virke.cli.terminal import busy
+from virke.cli.terminal import showing_busy
 
 
 class Terminal(io.StringIO):
@@ -49,7 +49,7 @@ def test_what_goes_on_is_said_and_nothing_is_left(drawn: io.StringIO) -> None:
     """The line is cleared, whether the work ends well or not."""
 
     def fail() -> None:
-        with busy(State(), "Counting \x1b[31mrows"):
+        with showing_busy(State(), "Counting \x1b[31mrows"):
             assert "Counting \\x1b[31mrows" in drawn.getvalue()
             raise ZeroDivisionError
 
@@ -59,7 +59,7 @@ def test_what_goes_on_is_said_and_nothing_is_left(drawn: io.StringIO) -> None:
 
 
 def test_what_was_done_is_printed_on_a_clear_line(drawn: io.StringIO) -> None:
-    with redirect_stderr(drawn), busy(State(), "Migrating") as work:
+    with redirect_stderr(drawn), showing_busy(State(), "Migrating") as work:
         work.say(lambda: print("applied 001", file=drawn))
     before, _, after = drawn.getvalue().partition("applied 001\n")
     assert before.endswith("\x1b[2K")
@@ -69,7 +69,7 @@ def test_what_was_done_is_printed_on_a_clear_line(drawn: io.StringIO) -> None:
 
 def test_a_timer_that_is_late_draws_nothing_again(drawn: io.StringIO) -> None:
     """What was said may fall between its time and its drawing; the line that is there is the one that is cleared."""
-    with redirect_stderr(drawn), busy(State(), "Migrating") as work:
+    with redirect_stderr(drawn), showing_busy(State(), "Migrating") as work:
         shown = work._bar
         work._draw()
         assert work._bar is shown
@@ -79,14 +79,14 @@ def test_a_timer_that_is_late_draws_nothing_again(drawn: io.StringIO) -> None:
 
 @pytest.mark.parametrize("state", [State(quiet=True), State(json=True)])
 def test_nothing_is_said_where_it_was_not_wanted(drawn: io.StringIO, state: State) -> None:
-    with redirect_stderr(drawn), busy(state, "Counting"):
+    with redirect_stderr(drawn), showing_busy(state, "Counting"):
         pass
     assert drawn.getvalue() == ""
 
 
 def test_a_file_gets_nothing(drawn: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawn, "isatty", lambda: False)
-    with redirect_stderr(drawn), busy(State(), "Counting"):
+    with redirect_stderr(drawn), showing_busy(State(), "Counting"):
         pass
     assert drawn.getvalue() == ""
 

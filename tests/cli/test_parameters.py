@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virke.cli.parameters import bind, value_of
+from virke.cli.parameters import bind_values, value_of
 from virke.cli.render import Value
 from virke.errors import UsageError
 
@@ -80,12 +80,12 @@ def test_text_can_be_forced(text: str) -> None:
 
 
 def test_parameters_are_named_only_if_the_sql_has_names() -> None:
-    assert bind(["a=1", "b=x"], ["a", "b"]) == {"a": 1, "b": "x"}
-    assert bind([":a=1"], ["a"]) == {"a": 1}
-    assert bind(["a=1"], []) == ["a=1"]
-    assert bind(["1", "2"], ["a", "b"]) == [1, 2]
-    assert bind(["text:a=1"], ["a"]) == ["a=1"]
-    assert bind(["a=text:1=2"], ["a"]) == {"a": "1=2"}
+    assert bind_values(["a=1", "b=x"], ["a", "b"]) == {"a": 1, "b": "x"}
+    assert bind_values([":a=1"], ["a"]) == {"a": 1}
+    assert bind_values(["a=1"], []) == ["a=1"]
+    assert bind_values(["1", "2"], ["a", "b"]) == [1, 2]
+    assert bind_values(["text:a=1"], ["a"]) == ["a=1"]
+    assert bind_values(["a=text:1=2"], ["a"]) == {"a": "1=2"}
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_parameters_are_named_only_if_the_sql_has_names() -> None:
 )
 def test_names_that_do_not_fit_are_usage_errors(values: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        bind(values, ["a"])
+        bind_values(values, ["a"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from virke.cli import render
 from virke.cli.render import Value
-from virke.cli.state import printable
+from virke.cli.state import printable_text
 from virke.cli.terminal import cell_width
 
 SEED_COLUMNS = ["id", "name", "email", "active"]
@@ -84,7 +84,7 @@ def test_wide_and_combining_characters_are_aligned() -> None:
 def test_control_characters_do_not_reach_the_terminal() -> None:
     (_, _, line) = render.table(["t"], [("a\nb\tc\rd\x1b[31m\x00\x9b\u2028\u202e",)])
     assert line == "a\\nb\\tc\\rd\\x1b[31m\\x00\\x9b\\u2028\\u202e"
-    assert printable("plain ü 日本") == "plain ü 日本"
+    assert printable_text("plain ü 日本") == "plain ü 日本"
 
 
 @given(st.lists(st.tuples(VALUES, VALUES)))
@@ -105,26 +105,26 @@ def test_json_reads_back(rows: list[tuple[Value, ...]]) -> None:
 
 @given(st.lists(st.tuples(VALUES, VALUES)))
 def test_csv_reads_back(rows: list[tuple[Value, ...]]) -> None:
-    text = "".join(line + "\n" for line in render.csv(["a", "b"], rows))
+    text = "".join(line + "\n" for line in render.csv_lines(["a", "b"], rows))
     found = list(csv.reader(io.StringIO(text, newline="")))
     assert found[1:] == [["" if v is None else render.text_of(v) for v in row] for row in rows]
 
 
 def test_csv_tells_null_from_the_empty_text() -> None:
-    assert list(render.csv(["a", "b"], [(None, "")])) == ["a,b", ',""']
+    assert list(render.csv_lines(["a", "b"], [(None, "")])) == ["a,b", ',""']
 
 
 def test_ndjson_keeps_columns_of_the_same_name() -> None:
-    (line,) = render.ndjson(["id", "id", "id_2", "id"], [(1, 2, 3, 4)])
+    (line,) = render.ndjson_lines(["id", "id", "id_2", "id"], [(1, 2, 3, 4)])
     assert list(json.loads(line).values()) == [1, 2, 3, 4]
-    assert render.unique(["id", "name", "id"]) == ["id", "name", "id_2"]
+    assert render.unique_names(["id", "name", "id"]) == ["id", "name", "id_2"]
 
 
 @given(st.lists(st.sampled_from(["a", "a_2", "a_3", "a_2_2", "b"]), max_size=8))
 def test_unique_names_are_unique(columns: list[str]) -> None:
-    names = render.unique(columns)
+    names = render.unique_names(columns)
     assert len(set(names)) == len(columns) == len(names)
 
 
 def test_markdown_escapes_what_would_break_the_table() -> None:
-    assert list(render.markdown(["a|b"], [("x|y\nz\\",)])) == ["| a\\|b |", "| --- |", "| x\\|y\\nz\\\\ |"]
+    assert list(render.markdown_lines(["a|b"], [("x|y\nz\\",)])) == ["| a\\|b |", "| --- |", "| x\\|y\\nz\\\\ |"]

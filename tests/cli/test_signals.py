@@ -282,7 +282,7 @@ def test_a_signal_that_click_meets_has_its_exit_code(
         except KeyboardInterrupt:
             raise click.Abort from None
 
-    monkeypatch.setattr("virke.cli.target.load", aborted)
+    monkeypatch.setattr("virke.cli.target.load_config", aborted)
     assert virke("db", "status").exit_code == 143
 
 

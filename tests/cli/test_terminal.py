@@ -144,6 +144,6 @@ def test_memory_that_is_used_up_is_an_error_like_any_other(
     def used_up() -> None:
         raise MemoryError
 
-    monkeypatch.setattr("virke.cli.target.load", used_up)
+    monkeypatch.setattr("virke.cli.target.load_config", used_up)
     found = virke("db", "status")
     assert (found.exit_code, found.stdout, found.stderr) == (1, "", "error: out of memory: ask for less at once\n")

@@ -7,7 +7,18 @@ import json
 
 import pytest
 
-from virke.client.exchange import PAUSE_S_MAX, TRIES, Again, Answer, NoAnswer, NotSent, Pause, Request, Send, exchange
+from virke.client.exchange import (
+    PAUSE_S_MAX,
+    TRIES,
+    Again,
+    Answer,
+    NoAnswer,
+    NotSent,
+    Pause,
+    Request,
+    Send,
+    exchange_request,
+)
 from virke.errors import Denied, Invalid, OutcomeUnknown, Unavailable, VirkeError
 
 Outcome = Answer | Exception
@@ -44,7 +55,7 @@ APPLIED_PERHAPS = ("lost", "unknown", "page")
 
 def played(request: Request, outcomes: list[Outcome]) -> tuple[Answer | VirkeError, int, list[float]]:
     """The end of an exchange, how many requests it sent, and how long it waited between them."""
-    doing, sent, pauses = exchange(request), 0, []
+    doing, sent, pauses = exchange_request(request), 0, []
     left = iter(outcomes)
     try:
         effect = next(doing)

@@ -15,23 +15,23 @@ from typing import Final
 from tests.core.explorer import Actor, GivenUp, ListKeys, Program, RemoveRoot, Step, Told
 from virke.core import chain as chains
 from virke.core.chain import Chain
-from virke.core.change import identity_of, next_root, untouched
+from virke.core.change import change_without_pages, identity_of, next_root
 from virke.core.collect import (
     Marked,
-    advance,
-    held,
-    leftovers,
-    mark,
+    advanced_horizon,
+    are_inputs_held,
+    are_inputs_swept,
+    leftover_keys,
+    mark_needed,
     may_sweep,
     plan_horizon,
-    swept,
     swept_horizon,
 )
-from virke.core.commit import Conflicted, Failed, Plan, Protocol, TooSoon, Verdict, commit, store_objects
+from virke.core.commit import Conflicted, Failed, Plan, Protocol, TooSoon, Verdict, commit_plan, store_objects
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, ReadRoot, Record, SwapRoot, Tier
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.index import decode_index
-from virke.core.merge import Merge, Run, plan_merge, uploaded
+from virke.core.merge import Merge, Run, plan_merge, removal_of
 from virke.core.packing import SegmentWriter
 from virke.core.root import Answer, Horizon, Root, RootAt, decode_root, encode_root, first_root
 from virke.core.segment import Head, Identity, Ref
@@ -86,13 +86,13 @@ def small_segment(
 
 def in_root(root: Root, commit_id: CommitId) -> Plan:
     """A commit that needs no object."""
-    return Plan(next_root(root, commit_id, untouched(root, TIME_MS)))
+    return Plan(next_root(root, commit_id, change_without_pages(root, TIME_MS)))
 
 
 def with_segment(root: Root, commit_id: CommitId) -> Plan:
     """A commit that names a segment of its own."""
     ref, puts = small_segment(root, commit_id)
-    new = next_root(root, commit_id, untouched(root, TIME_MS))
+    new = next_root(root, commit_id, change_without_pages(root, TIME_MS))
     return Plan(replace(new, segments=(*root.segments, ref)), puts)
 
 
@@ -100,7 +100,7 @@ def with_two_parts(root: Root, commit_id: CommitId) -> Plan:
     """A commit that names a segment of two parts, stored in one round."""
     ref, puts = small_segment(root, commit_id, part_bytes=200)  # its frame in one, its index in the other
     assert len(puts) == 2
-    new = next_root(root, commit_id, untouched(root, TIME_MS))
+    new = next_root(root, commit_id, change_without_pages(root, TIME_MS))
     return Plan(replace(new, segments=(*root.segments, ref)), puts)
 
 
@@ -127,7 +127,7 @@ def history(*commits: MakePlan, root: Root | None = None) -> tuple[tuple[Root, .
 def merged(root: Root, commit_id: CommitId) -> Plan:
     """The merge of all segments of `root`."""
     ref, puts = small_segment(root, commit_id, root.segments)
-    return Plan(replace(next_root(root, commit_id, untouched(root, TIME_MS)), segments=(ref,)), puts)
+    return Plan(replace(next_root(root, commit_id, change_without_pages(root, TIME_MS)), segments=(ref,)), puts)
 
 
 def registers(roots: Iterable[Root]) -> tuple[bytes | None, ...]:
@@ -147,7 +147,7 @@ def read_root() -> Generator[Step, Outcome, RootAt]:
 
 
 def writer(
-    name: str, make: MakePlan = in_root, *, writes: int = 1, tries: int = 2, protocol: Commit = commit
+    name: str, make: MakePlan = in_root, *, writes: int = 1, tries: int = 2, protocol: Commit = commit_plan
 ) -> Program:
     """Makes `writes` logical writes, each executed anew on the root that it lost to, at most `tries` times."""
 
@@ -178,7 +178,7 @@ KEY: Final = Answer(id_of("key"), 1)
 def forward(base: Root, then: Root, commit_id: CommitId) -> Plan:
     """A restore as it is: the page of then in a segment of its own, on the newest root, in a new epoch."""
     ref, puts = small_segment(base, commit_id)
-    change = replace(untouched(base, TIME_MS), restores=then.head.version)
+    change = replace(change_without_pages(base, TIME_MS), restores=then.head.version)
     return Plan(replace(next_root(base, commit_id, change), segments=(*base.segments, ref)), puts)
 
 
@@ -189,7 +189,7 @@ def restorer(name: str, then: Root, make: Restore = forward, *, tries: int = 2) 
         at = yield from read_root()
         for attempt in range(tries):
             commit_id = id_of(f"{name}.{life}.{attempt}", at.root)
-            verdict = yield from commit(at, make(at.root, then, commit_id), "world")
+            verdict = yield from commit_plan(at, make(at.root, then, commit_id), "world")
             yield Told(f"{name}.{life}", commit_id, verdict, at)
             if not isinstance(verdict, Conflicted):
                 return
@@ -200,7 +200,7 @@ def restorer(name: str, then: Root, make: Restore = forward, *, tries: int = 2) 
 
 def keyed(root: Root, commit_id: CommitId) -> Plan:
     """The commit of a request that carries a key; whoever sees its answer does not run it again."""
-    change = replace(untouched(root, TIME_MS), answers=(KEY,))
+    change = replace(change_without_pages(root, TIME_MS), answers=(KEY,))
     return Plan(next_root(root, commit_id, change))
 
 
@@ -214,7 +214,7 @@ def repeater(name: str, *, tries: int = 2) -> Program:
                 if at.root.answer_to(KEY.key):
                     break
                 commit_id = id_of(f"{name}.{life}.{request}.{attempt}", at.root)  # ids are drawn anew for each
-                verdict = yield from commit(at, keyed(at.root, commit_id), "world")
+                verdict = yield from commit_plan(at, keyed(at.root, commit_id), "world")
                 yield Told("the keyed request", commit_id, verdict, at)
                 if not isinstance(verdict, Conflicted):
                     break
@@ -259,13 +259,13 @@ def merger(*, tries: int = 3, plan: PlanMerge = real_plan_merge) -> Program:
             made = plan(at.root, job, ref, next_id)
             if made is None:
                 break
-            verdict = yield from commit(at, made, "world")
+            verdict = yield from commit_plan(at, made, "world")
             yield Told(f"merge.{life}.{attempt}", next_id, verdict)
             if not isinstance(verdict, Conflicted):
                 break
             at = verdict.at
         if isinstance(verdict, Failed | Conflicted):
-            yield uploaded(ref)
+            yield removal_of(ref)
 
     return program
 
@@ -275,7 +275,7 @@ PlanChain = Callable[[Root, Chain, Ref, CommitId], Plan | None]
 
 def real_plan_chain(root: Root, chain: Chain, ref: Ref, commit_id: CommitId) -> Plan | None:
     """`chain.plan` as it is."""
-    return chains.plan(root, chain, ref, commit_id=commit_id, time_ms=TIME_MS)
+    return chains.plan_replacement(root, chain, ref, commit_id=commit_id, time_ms=TIME_MS)
 
 
 @cache
@@ -317,13 +317,13 @@ def stepper(
             commit_id = id_of(f"{name}.{life}.{attempt}", at.root)
             if (made := plan(at.root, chain, ref, commit_id)) is None:
                 break
-            verdict = yield from commit(at, made, "world")
+            verdict = yield from commit_plan(at, made, "world")
             yield Told(f"{name}.{life}.{attempt}", commit_id, verdict)
             if not isinstance(verdict, Conflicted):
                 return
             at = verdict.at
         if deletes:
-            yield uploaded(ref)
+            yield removal_of(ref)
 
     return program
 
@@ -332,8 +332,8 @@ def stepper(
 class Collecting:
     """The parts of a collection that a wrong variant replaces."""
 
-    leftovers: Callable[[Root, Marked, Iterable[str]], list[str]] = leftovers
-    mark: Callable[[Root], Generator[Effect, Outcome, Marked]] = mark
+    leftover_keys: Callable[[Root, Marked, Iterable[str]], list[str]] = leftover_keys
+    mark_needed: Callable[[Root], Generator[Effect, Outcome, Marked]] = mark_needed
 
 
 def collector(name: str = "collect", rules: Collecting | None = None) -> Program:
@@ -351,9 +351,9 @@ def collector(name: str = "collect", rules: Collecting | None = None) -> Program
 
 def _collect(parts: Collecting, name: str) -> Actor:
     at = yield from read_root()
-    marked = yield from parts.mark(at.root)
+    marked = yield from parts.mark_needed(at.root)
     for attempt in range(2):  # what was marked is good for newer roots too
-        horizon = advance(at.root, marked, TIME_MS)
+        horizon = advanced_horizon(at.root, marked, TIME_MS)
         verdict = (yield from _write(at, horizon, f"{name} advance {attempt}")) if horizon else None
         if not isinstance(verdict, Conflicted):
             break
@@ -361,20 +361,20 @@ def _collect(parts: Collecting, name: str) -> Actor:
     at = yield from read_root()
     if not may_sweep(at.root, TIME_MS, 0):
         return
-    marked = yield from parts.mark(at.root)
+    marked = yield from parts.mark_needed(at.root)
     for ref in marked.garbage:
         yield Delete(ref.tier, ref.keys)
     listed = yield ListKeys()
     assert isinstance(listed, list)
     keys = [key.decode() for key in listed if isinstance(key, bytes)]
-    for key in parts.leftovers(at.root, marked, keys):
+    for key in parts.leftover_keys(at.root, marked, keys):
         yield Delete(Tier.KV, (key,))
     yield from _write(at, swept_horizon(at.root.horizon), f"{name} swept")
 
 
 def _write(at: RootAt, horizon: Horizon, name: str) -> Generator[Step, Outcome, Verdict]:
     commit_id = id_of(name, at.root)
-    verdict = yield from commit(at, plan_horizon(at.root, horizon, commit_id=commit_id, time_ms=TIME_MS), "world")
+    verdict = yield from commit_plan(at, plan_horizon(at.root, horizon, commit_id=commit_id, time_ms=TIME_MS), "world")
     yield Told(name, commit_id, verdict)
     return verdict
 
@@ -388,7 +388,12 @@ def needs(root: Root, contents: dict[str, bytes]) -> frozenset[str]:
     while waiting:
         ref = waiting.pop()
         found |= set(ref.keys)
-        if ref.has_inputs and held(ref, root.horizon) and not swept(ref, root.horizon) and ref.index_key in contents:
+        if (
+            ref.has_inputs
+            and are_inputs_held(ref, root.horizon)
+            and not are_inputs_swept(ref, root.horizon)
+            and ref.index_key in contents
+        ):
             data = contents[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length]
             waiting.extend(decode_index(data, ref).inputs)
     return frozenset(found)

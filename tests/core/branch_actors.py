@@ -13,10 +13,10 @@ from tests.core.actors import TIME_MS, PlanMerge, empty, id_of, real_plan_merge,
 from tests.core.branch_explorer import Program, Registers
 from virke.core import branching, collect
 from virke.core.branching import Hold, World, read_root
-from virke.core.commit import Conflicted, Plan, commit, store_objects
+from virke.core.commit import Conflicted, Plan, commit_plan, store_objects
 from virke.core.effects import Delete, Effect, Keys, ListKeys, Outcome, Tier
 from virke.core.ids import MAIN_BRANCH, CommitId, Epoch, Version
-from virke.core.merge import Merge, Run, uploaded
+from virke.core.merge import Merge, Run, removal_of
 from virke.core.pins import root_key
 from virke.core.root import Horizon, Root, RootAt, encode_root
 from virke.errors import VirkeError
@@ -50,7 +50,7 @@ def world_of(who: str, *, eventual: bool = False) -> World:
 def _sent(world: World, base: RootAt, plan: Plan) -> Generator[Effect, Outcome, RootAt | None]:
     """Commit once; the newer root if the race was lost, else None."""
     key = root_key(NAME, base.root.branch)
-    verdict = yield from commit(base, plan, NAME, linearizable=world.linearizable, key=key)
+    verdict = yield from commit_plan(base, plan, NAME, linearizable=world.linearizable, key=key)
     if isinstance(verdict, Conflicted):
         return verdict.at
     return None
@@ -90,7 +90,7 @@ def merger(branch: str, who: str = "m", *, plan: PlanMerge = real_plan_merge, tr
             at = yield from _sent(world, at, made)
             if at is None:
                 return
-        yield uploaded(ref)
+        yield removal_of(ref)
 
     return quietly(program)
 
@@ -136,12 +136,12 @@ def collector(branch: str, who: str = "gc", *, lists: bool = True, eventual: boo
         world = world_of(f"{who} {branch}", eventual=eventual)
         at = yield from read_root(world, branch)
         for pin in at.root.pins:
-            if (yield from branching.settle(world, at.root, pin)) is Hold.DEAD:
-                yield from branching.unpin(world, branch, pin)
+            if (yield from branching.settle_pin(world, at.root, pin)) is Hold.DEAD:
+                yield from branching.drop_pin(world, branch, pin)
                 at = yield from read_root(world, branch)
         if not at.root.horizon.is_pending:
-            marked = yield from collect.mark(at.root)
-            horizon = collect.advance(at.root, marked, TIME_MS)
+            marked = yield from collect.mark_needed(at.root)
+            horizon = collect.advanced_horizon(at.root, marked, TIME_MS)
             if horizon is None and lists:
                 watermark = Version(at.root.head.version + 1)
                 horizon = replace(at.root.horizon, watermark=watermark, since_ms=TIME_MS)
@@ -171,12 +171,12 @@ def janitor(branch: str, *, lists: bool = True) -> Program:
 
 
 def _sweep(world: World, at: RootAt, *, lists: bool) -> Generator[Effect, Outcome, None]:
-    marked = yield from collect.mark(at.root)
+    marked = yield from collect.mark_needed(at.root)
     dead = [key for ref in marked.garbage for key in ref.keys]
     if lists:
         listed = yield ListKeys(Tier.KV, f"seg/{at.root.database_id.hex()}/")
         assert isinstance(listed, Keys)
-        dead += collect.leftovers(at.root, marked, listed.keys)
+        dead += collect.leftover_keys(at.root, marked, listed.keys)
     if dead:
         yield Delete(Tier.KV, tuple(dead))
     yield from _sent(world, at, _horizon(at.root, collect.swept_horizon(at.root.horizon), world))

@@ -19,7 +19,7 @@ from functools import cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from virke.core.collect import mark
+from virke.core.collect import mark_needed
 from virke.core.effects import (
     Absent,
     AwaitSlot,
@@ -313,7 +313,7 @@ class Explorer:
             raise self._violation(end, f"leak: {sorted(left)}")
 
     def _marked(self, state: State, root: Root) -> frozenset[str]:
-        walk = mark(root)
+        walk = mark_needed(root)
         try:
             step = next(walk)
             while True:

@@ -17,13 +17,13 @@ from virke.core import change as change_module
 from virke.core import hot as hot_module
 from virke.core import index as index_module
 from virke.core import merge as merge_module
-from virke.core.change import Change, next_root, plan_change, untouched
+from virke.core.change import Change, change_without_pages, next_root, plan_change
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutAll, PutNew, Stored, Tier
 from virke.core.finding import bring_entries, find_indexes
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.index import Index
-from virke.core.merge import Merge, Run, choose, merge, plan_merge
+from virke.core.merge import Merge, Run, choose_run, merge_segments, plan_merge
 from virke.core.page import page_hash
 from virke.core.pagemap import InRoot, PageMap
 from virke.core.root import Inline, Root, decode_root, encode_root, first_root
@@ -153,7 +153,7 @@ class Model:
     def touch(self, settings: Settings | None = None) -> None:
         """A commit that changes no page."""
         root = self.root
-        self.apply(Plan(next_root(root, self.commit_id(), untouched(root, self.now_ms, settings=settings))))
+        self.apply(Plan(next_root(root, self.commit_id(), change_without_pages(root, self.now_ms, settings=settings))))
         self.moved()
 
     def moved(self) -> None:
@@ -168,7 +168,7 @@ class Model:
         read = self.drive(find_indexes(refs))
         indexes = tuple(read[ref] for ref in refs)
         job = Merge(self.root, run, indexes, self.commit_id(), tier or self.root.tier)
-        ref = self.drive(merge(job, self.part_bytes, whole=self.whole))
+        ref = self.drive(merge_segments(job, self.part_bytes, whole=self.whole))
         index = self.objects[ref.index_key][ref.index_offset : ref.index_offset + ref.index_length]
         plan = plan_merge(
             self.root,
@@ -187,7 +187,7 @@ class Model:
     def upkeep(self) -> int:
         """Merge for as long as `choose` finds something; how often that was."""
         merges = 0
-        while run := choose(self.root.segments):
+        while run := choose_run(self.root.segments):
             self.merge(run)
             merges += 1
         return merges

@@ -15,7 +15,7 @@ from statistics import mean
 from typing import Final, NamedTuple, Protocol
 
 from tests.core.actors import empty, id_of
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.ids import TAG_BYTES, CommitId
 from virke.core.pace import Look, Send, Sleep
 from virke.core.root import Root
@@ -123,7 +123,7 @@ class Process:
         batch, self.waiting = self.waiting, []
         base, sent_s = self.root, self.run.now
         id_ = CommitId(id_of(f"commit {next(self.run.numbers)}")[:-TAG_BYTES] + self.tag)
-        new = next_root(base, id_, untouched(base, 0))
+        new = next_root(base, id_, change_without_pages(base, 0))
         yield self.run.half_round()
         applied = self.run.store.swap(self.run.now, base, new)
         yield self.run.half_round()

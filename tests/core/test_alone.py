@@ -62,5 +62,5 @@ def in_a_frame(index: Index) -> int:
 def test_sums_of_a_column_are_refused_where_a_page_would_not_ascend(
     column: list[int], least: int, sums: list[int] | None
 ) -> None:
-    found = wire.running(array("I", column), least)
+    found = wire.running_sums(array("I", column), least)
     assert (None if found is None else list(found)) == sums

@@ -17,11 +17,11 @@ from tests.core.branch_actors import NAME, Actor, beginning, collector, creator,
 from tests.core.branch_explorer import Explorer, Found, Scenario, Violation, decoded
 from virke.core import branching, collect, commit
 from virke.core.branching import Hold, World, read_root
-from virke.core.collect import pins_through, swept
+from virke.core.collect import are_inputs_swept, pins_through
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Effect, Outcome, Record, RemoveRoot, Swapped, SwapRoot
 from virke.core.ids import CommitId, Epoch, Version
-from virke.core.inherit import inherited
+from virke.core.inherit import inherited_root
 from virke.core.merge import Merge
 from virke.core.pins import Pin, PinKind, root_key
 from virke.core.placing import read_record
@@ -158,16 +158,16 @@ def merge_over_a_pin(root: Root, job: Merge, ref: Ref, commit_id: CommitId) -> P
 def dropped_after_the_grace(world: World, source: Root, pin: Pin, *, may_fence: bool = True) -> Settling:
     """A pin whose branch did not come is dropped, and nothing keeps the branch from coming later."""
     seen = yield from read_record(root_key(world.name, pin.name))
-    return Hold.DEAD if isinstance(seen, Absent) else branching._hold(source, pin, seen, world.name)
+    return Hold.DEAD if isinstance(seen, Absent) else branching._hold_of_pin(source, pin, seen, world.name)
 
 
 def root_first(world: World, source: str, branch: str, version: int | None) -> Actor:
     """The branch's root is there before anything holds what it reads."""
     base = yield from read_root(world, source)
     pin = branching._new_pin(base.root, branch, Epoch(1), version)
-    root, _ = yield from inherited(base.root, pin, world.new_id(), TIME_MS)
+    root, _ = yield from inherited_root(base.root, pin, world.new_id(), TIME_MS)
     if isinstance((yield SwapRoot(encode_root(root), None, root_key(NAME, branch))), Swapped):
-        yield from branching._commit(world, base, branching.plan_pin(base.root, pin, world.new_id(), TIME_MS))
+        yield from branching._commit_pins(world, base, branching.plan_pin(base.root, pin, world.new_id(), TIME_MS))
 
 
 def pin_first(world: World, branch: str) -> Actor:
@@ -183,7 +183,7 @@ def register_removed(world: World, branch: str) -> Actor:
     if base.root.pins:
         return
     yield RemoveRoot(root_key(NAME, branch), base.generation)
-    yield from branching.wipe(world, base.root.database_id, branch, base.root.epoch)
+    yield from branching.delete_dead_objects(world, base.root.database_id, branch, base.root.epoch)
     yield from branching._unpin_child(world, base.root)
 
 
@@ -195,7 +195,7 @@ def children_are_ignored(world: World, root: Root, what: str, kinds: Iterable[Pi
 
 def not_below_swept(root: Root) -> Generator[Effect, Outcome, tuple[Ref, ...]]:
     """What was swept is not looked below, not even for pins."""
-    live = tuple(ref for ref in root.segments if not swept(ref, root.horizon))
+    live = tuple(ref for ref in root.segments if not are_inputs_swept(ref, root.horizon))
     yield from ()
     return tuple((yield from real_mark_pinned(replace(root, segments=live))))
 
@@ -234,7 +234,7 @@ def everything_is_own(root: Root, ref: Ref) -> bool:
 
 
 Settling = Generator[Effect, Outcome, Hold]
-real_mark_pinned, real_plan_unpin, real_hold = collect.mark_pinned, branching.plan_unpin, branching._hold
+real_mark_pinned, real_plan_unpin, real_hold = collect.mark_pinned, branching.plan_unpin, branching._hold_of_pin
 TWICE = Scenario((creator("main", "dev"),), (merger("main"), collector("main"), collector("main", "gc2")))
 AGAIN = (writer("main", "w1"), merger("main", "m1"), collector("main", "gc1"))
 PATCHED = {

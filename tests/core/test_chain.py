@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from tests.core.model import Model, Pages, new_model, noise, page_bytes, small_limits
 from virke.core import chain as chains
 from virke.core import chain_step
-from virke.core.chain import BEGIN, Chain, Link, copy, decode_link, find, read_link, run_for
-from virke.core.chain_step import Bounds, step
+from virke.core.chain import BEGIN, Chain, Link, copy_parts, decode_link, find_chain, read_link, run_for
+from virke.core.chain_step import Bounds, take_step
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, Tier
 from virke.core.ids import PageNo, Version
 from virke.core.index import Index
-from virke.core.merge import Run, choose
+from virke.core.merge import Run, choose_run
 from virke.core.root import Horizon, Root
 from virke.core.segment import Frame, Ref, encode_frame
 from virke.errors import Corrupt, Exists
@@ -84,7 +84,7 @@ def indexes_of(model: Model, chain: Chain) -> tuple[Index, ...]:
 
 def name(model: Model, chain: Chain, ref: Ref) -> bool:
     """Let the root name a segment; whether it may."""
-    plan = chains.plan(model.root, chain, ref, commit_id=model.commit_id(), time_ms=model.now_ms)
+    plan = chains.plan_replacement(model.root, chain, ref, commit_id=model.commit_id(), time_ms=model.now_ms)
     if plan is None:
         return False
     model.apply(plan)
@@ -99,7 +99,7 @@ def merge_all(model: Model, chain: Chain, bounds: Bounds) -> tuple[Ref, list[Cou
         before = drive(model, read_link(chain, links - 1)) if links else BEGIN
         assert before is not None
         counted = Counted()
-        link = drive(model, step(chain, indexes_of(model, chain), before, bounds), counted)
+        link = drive(model, take_step(chain, indexes_of(model, chain), before, bounds), counted)
         costs.append(counted)
         links += 1
         assert link.links == links
@@ -241,7 +241,7 @@ def test_a_link_of_another_merge_is_refused() -> None:
     with small_limits():
         model = filled(8, 9, page_count=40)
         one, other = Chain(model.root, Run(0, 2), Tier.KV), Chain(model.root, Run(0, 3), Tier.KV)
-        link = drive(model, step(one, indexes_of(model, one), BEGIN, SMALL))
+        link = drive(model, take_step(one, indexes_of(model, one), BEGIN, SMALL))
         data = model.objects[one.identity.part_key(0)]
         assert decode_link(one, 0, data) == link
         for wrong in (data[:-1], data[:-5] + b"\0\0\0\0\1", b"", data[:-4]):
@@ -258,12 +258,12 @@ def test_the_identity_follows_from_the_root_alone() -> None:
         chain = Chain(model.root, Run(1, 4), Tier.KV)
         for _ in range(6):
             model.write({PageNo(3): page_bytes("more", 512, False)}, page_count=40)
-        assert find(model.root, chain.identity.commit_id, 3, Tier.KV, copies=False) == Chain(
+        assert find_chain(model.root, chain.identity.commit_id, 3, Tier.KV, copies=False) == Chain(
             model.root, Run(1, 4), Tier.KV
         )
         version = Version(model.root.head.version)
         moved = replace(model.root, horizon=Horizon(Version(0), version, 1, Version(0), Version(0)))
-        assert find(moved, chain.identity.commit_id, 3, Tier.KV, copies=False) is None
+        assert find_chain(moved, chain.identity.commit_id, 3, Tier.KV, copies=False) is None
         assert Chain(model.root, Run(1, 3), Tier.KV).identity != chain.identity
 
 
@@ -290,13 +290,13 @@ def test_a_segment_is_moved_as_it_is() -> None:
         done, ref, steps = 0, None, 0
         while ref is None:
             counted = Counted()
-            done, ref = drive(model, copy(chain, model.index(source), done, 2), counted)
+            done, ref = drive(model, copy_parts(chain, model.index(source), done, 2), counted)
             assert counted.parts <= 2
             steps += 1
         assert steps == (source.parts + 1) // 2
         before = dict(model.objects)
         for first in (0, 1, source.parts - 1):
-            drive(model, copy(chain, model.index(source), first, 2))
+            drive(model, copy_parts(chain, model.index(source), first, 2))
         assert model.objects == before
         assert name(model, chain, ref)
         assert model.root.segments[0].tier is Tier.OBJECT
@@ -309,7 +309,7 @@ def test_a_segment_is_moved_as_it_is() -> None:
 
 def other_bytes(model: Model, chain: Chain, before: Link, bounds: Bounds) -> Generator[Effect, Outcome, Link]:
     """A step by somebody whose bounds, and so whose bytes, are others."""
-    return step(chain, indexes_of(model, chain), before, bounds)
+    return take_step(chain, indexes_of(model, chain), before, bounds)
 
 
 def keys_of(root: Root) -> set[str]:
@@ -337,7 +337,7 @@ def test_whoever_takes_which_step_every_version_stays_what_it_was(data: st.DataO
             if action == "forget":
                 workers.pop(who, None)
                 continue
-            run = choose(model.root.segments)
+            run = choose_run(model.root.segments)
             known = workers.get(who)
             if known and known[0].inputs[0] not in model.root.segments:
                 workers.pop(who)

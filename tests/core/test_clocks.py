@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.core.model import small_limits
 from tests.core.test_collect import HOUR_MS, World, new_world
-from virke.core.collect import DAY_MS, GRACE_MS, advance, may_be_due, plan_horizon
+from virke.core.collect import DAY_MS, GRACE_MS, advanced_horizon, may_be_due, plan_horizon
 from virke.core.ids import Version
 
 YEAR_MS = 365 * DAY_MS
@@ -58,7 +58,7 @@ class Machines:
         if not may_be_due(model.root, model.now_ms, GRACE_MS):
             return
         self.world.sweep()
-        horizon = advance(model.root, self.world.marked(), model.now_ms)
+        horizon = advanced_horizon(model.root, self.world.marked(), model.now_ms)
         if horizon is None:
             return
         # the version of the horizon itself is kept: it was the newest one when the window began, or is older
@@ -112,7 +112,7 @@ def test_p8_a_horizon_that_a_clock_ahead_wrote_is_swept() -> None:
         machines.collect()
     model = machines.world.model
     model.now_ms = machines.true_ms + 10 * YEAR_MS
-    horizon = advance(model.root, machines.world.marked(), model.now_ms)
+    horizon = advanced_horizon(model.root, machines.world.marked(), model.now_ms)
     assert horizon is not None
     model.apply(plan_horizon(model.root, horizon, commit_id=model.commit_id(), time_ms=model.now_ms))
     model.moved()

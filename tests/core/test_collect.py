@@ -11,21 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.model import Expected, Model, Pages, new_model, noise, page_bytes, small_limits
-from virke.core.change import Change, plan_change, untouched
+from virke.core.change import Change, change_without_pages, plan_change
 from virke.core.collect import (
     DAY_MS,
     GRACE_MS,
     Marked,
-    advance,
-    leftovers,
-    mark,
+    advanced_horizon,
+    leftover_keys,
+    mark_needed,
     may_sweep,
     plan_horizon,
     swept_horizon,
 )
 from virke.core.effects import Delete, Tier
 from virke.core.ids import DatabaseId, PageNo, Version
-from virke.core.merge import Merge, Run, merge, plan_merge
+from virke.core.merge import Merge, Run, merge_segments, plan_merge
 from virke.core.root import Root
 from virke.core.settings import Settings
 from virke.errors import Corrupt
@@ -69,7 +69,7 @@ class World:
 
     def marked(self) -> Marked:
         """The walk."""
-        return self.model.drive(mark(self.model.root))
+        return self.model.drive(mark_needed(self.model.root))
 
     def look(self) -> None:
         """The walk of an advance that will have to be rebased."""
@@ -79,7 +79,7 @@ class World:
         """The first observation, if it is due: from what was seen when somebody last looked, or from what is there now."""
         model, seen = self.model, self.seen
         self.seen = None
-        horizon = advance(model.root, seen or self.marked(), model.now_ms)
+        horizon = advanced_horizon(model.root, seen or self.marked(), model.now_ms)
         if horizon is None:
             return False
         self.must_stay_readable(horizon.version)
@@ -337,7 +337,7 @@ def test_a_merge_that_stalled_over_a_collection_is_given_up() -> None:
     spill(world)
     run = Run(0, len(model.root.segments))
     job = Merge(model.root, run, tuple(map(model.index, model.root.segments)), model.commit_id(), Tier.KV)
-    ref = model.drive(merge(job, model.part_bytes, whole=model.whole))
+    ref = model.drive(merge_segments(job, model.part_bytes, whole=model.whole))
     world.write(frozenset({1}), 20)
     assert plan_merge(model.root, job, ref, commit_id=model.commit_id(), time_ms=model.now_ms)
     assert not set(ref.keys) & set(found(world))
@@ -355,7 +355,7 @@ def test_leftovers_are_only_looked_for_in_the_roots_own_branch() -> None:
     another = DatabaseId(noise("another", 16))
     for other in (replace(mine, branch="dev"), replace(mine, branch="main/x"), replace(mine, database_id=another)):
         keys = {key.replace(prefix(mine), prefix(other)) for key in world.model.objects}
-        assert leftovers(mine, world.marked(), keys) == []
+        assert leftover_keys(mine, world.marked(), keys) == []
 
 
 def prefix(root: Root) -> str:
@@ -375,12 +375,12 @@ def test_a_needed_segment_that_is_missing_is_corrupt() -> None:
 
 def found(world: World) -> list[str]:
     """The leftovers that a listing of everything shows."""
-    return leftovers(world.model.root, world.marked(), list(world.model.objects))
+    return leftover_keys(world.model.root, world.marked(), list(world.model.objects))
 
 
 def large_change(model: Model) -> Change:
     """A change that needs a segment of its own."""
-    change = untouched(model.root, model.now_ms)
+    change = change_without_pages(model.root, model.now_ms)
     pages = {PageNo(n): noise(f"large {n}", 512) for n in range(1, 12)}
     return replace(change, pages=pages, part_bytes=model.part_bytes, whole=model.whole)
 

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.core.actors import empty, history, id_of, in_root, with_segment, with_two_parts
-from virke.core.commit import PUT_SENDS, SENDS, Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, commit
+from virke.core.commit import PUT_SENDS, SENDS, Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, commit_plan
 from virke.core.commit import Verdict as AnyVerdict
 from virke.core.effects import (
     Absent,
@@ -82,7 +82,7 @@ def told(
     key: str | None = None,
 ) -> tuple[AnyVerdict, list[Effect]]:
     """The verdict, and every effect."""
-    protocol, effects = commit(BASE, plan, "db", linearizable=linearizable, key=key), list[Effect]()
+    protocol, effects = commit_plan(BASE, plan, "db", linearizable=linearizable, key=key), list[Effect]()
     stories: dict[type[Effect], list[Answer]] = {
         SwapRoot: list(swaps),
         ReadRoot: list(reads),
@@ -249,7 +249,7 @@ def test_another_database_under_the_name_is_gone_too() -> None:
 def test_a_tombstone_of_an_earlier_life_is_a_stale_read() -> None:
     """Rule 12."""
     base = replace(BASE.root, epoch=Epoch(7), birth_epoch=Epoch(5))
-    protocol = commit(RootAt(base, BASE.generation), in_root(base, id_of("mine")), "db", linearizable=True)
+    protocol = commit_plan(RootAt(base, BASE.generation), in_root(base, id_of("mine")), "db", linearizable=True)
     effects = [protocol.send(None), protocol.send(Lost("no answer")), protocol.send(buried(4))]
     assert kinds(effects) == "SwapRoot ReadRoot Pause0"
 
@@ -270,7 +270,7 @@ def test_an_error_before_anything_can_have_been_applied_is_raised(at: str) -> No
     """Rules 9 and 7: and the uploads are deleted, each of them, whatever becomes of another."""
     two = with_two_parts(BASE.root, id_of("mine"))
     plan = replace(two, uploaded=UPLOADED.uploaded)
-    protocol = commit(BASE, plan, "db")
+    protocol = commit_plan(BASE, plan, "db")
     answers: list[Outcome] = [None, Stored(), Refused("no")]
     for answer in answers[: ("puts", "swaps", "reads").index(at) + 1]:
         protocol.send(answer)

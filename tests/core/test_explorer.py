@@ -31,7 +31,7 @@ from tests.core.actors import (
 from tests.core.explorer import Explorer, Found, Program, Scenario, Violation
 from virke.core import commit as protocol
 from virke.core.chain import Chain
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.collect import Marked
 from virke.core.commit import (
     Committed,
@@ -41,7 +41,7 @@ from virke.core.commit import (
     Protocol,
     Unknown,
     Verdict,
-    commit,
+    commit_plan,
 )
 from virke.core.effects import Mismatch, Outcome, ReadRoot, Record, Swapped, SwapRoot
 from virke.core.ids import CommitId
@@ -58,7 +58,7 @@ SHORT = short_ring(in_root, 2)
 
 def linearizable_commit(base: RootAt, plan: Plan, name: str) -> Protocol:
     """`commit` on a register whose reads are never stale."""
-    return commit(base, plan, name, linearizable=True)
+    return commit_plan(base, plan, name, linearizable=True)
 
 
 def world(*programs: Program, faults: int, stale: bool = False, kill: bool = False) -> Scenario:
@@ -252,7 +252,7 @@ def look_and_believe_absence(
 
 def root_before_segment(base: RootAt, plan: Plan, name: str) -> Protocol:
     """(f) The root is swapped in before the objects that it names are there."""
-    verdict = yield from commit(base, Plan(plan.root), name)
+    verdict = yield from commit_plan(base, Plan(plan.root), name)
     yield from plan.puts
     return verdict
 
@@ -262,7 +262,7 @@ def rebase_over_a_watermark(root: Root, job: Merge, ref: Ref, commit_id: CommitI
     inputs = job.inputs
     if root.segments[: len(inputs)] != inputs:
         return None
-    new = next_root(root, commit_id, untouched(root, TIME_MS))
+    new = next_root(root, commit_id, change_without_pages(root, TIME_MS))
     return Plan(replace(new, segments=(ref, *root.segments[len(inputs) :])))
 
 
@@ -278,7 +278,7 @@ def leftovers_of_any_age(root: Root, marked: Marked, keys: Iterable[str]) -> lis
 
 def names_old_references(base: Root, then: Root, commit_id: CommitId) -> Plan:
     """(i) A restore names the segments of then again, and drops the newer ones."""
-    new = next_root(base, commit_id, replace(untouched(base, TIME_MS), restores=then.head.version))
+    new = next_root(base, commit_id, replace(change_without_pages(base, TIME_MS), restores=then.head.version))
     return Plan(replace(new, segments=then.segments))
 
 
@@ -295,14 +295,14 @@ def without_an_epoch(base: Root, then: Root, commit_id: CommitId) -> Plan:
     return Plan(replace(then, head=head, ring=(*then.ring[:-1], RingEntry(commit_id))))
 
 
-real_look = protocol.look
+real_look = protocol.judge_swap
 LOOKS = [
     (look_at_the_head_only, world(writer("a"), writer("b"), faults=1)),
     (look_for_another_version, world(writer("a"), writer("b"), faults=2, stale=True)),
     (look_without_guard, short_ringed(faults=1)),
     (look_and_believe_absence, world(writer("a"), writer("b"), faults=2, stale=True)),
 ]
-RULES = Collecting(leftovers=leftovers_of_any_age)
+RULES = Collecting(leftover_keys=leftovers_of_any_age)
 SCENARIOS = {
     "a: mismatch is conflict": world(writer("a", protocol=mismatch_is_conflict), writer("b"), faults=1),
     "e: rebase over a watermark": upkeep(merger(plan=rebase_over_a_watermark), collector(), faults=0),
@@ -321,7 +321,7 @@ SCENARIOS = {
 @pytest.mark.parametrize(("look", "scenario"), LOOKS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_wrong_look_is_rejected(look: object, scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     """The explorer finds the world in which each plausible shortcut loses or doubles a write."""
-    monkeypatch.setattr(protocol, "look", look)
+    monkeypatch.setattr(protocol, "judge_swap", look)
     with pytest.raises(Violation, match=r"P[123]"):
         Explorer(scenario).run()
 

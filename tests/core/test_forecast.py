@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from tests.core.model import small_limits
 from tests.core.test_collect import HOUR_MS, Event, World, events, filled, happen, new_world
 from virke.core.collect import DAY_MS
-from virke.core.forecast import Amount, Forecast, forecast
+from virke.core.forecast import Amount, Forecast, forecast_history
 from virke.core.ids import Epoch, Version
 from virke.core.pins import Pin, PinKind
 
 
 def foreseen(world: World) -> Forecast:
     """The forecast at this moment."""
-    return forecast(world.model.root, world.marked(), world.model.now_ms)
+    return forecast_history(world.model.root, world.marked(), world.model.now_ms)
 
 
 def freed(world: World) -> Amount:

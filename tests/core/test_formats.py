@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.core.described import described, described_segment, index_of, pages_of
 from tests.core.first_format import FirstBlock, encode_index
 from virke.core import codec
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.codec import DEFLATE, STORED, crc32
 from virke.core.entries import FRAMES_MAX, RAW_MAX
 from virke.core.extensions import Extension
@@ -146,7 +146,7 @@ def test_a_golden_tombstone_reads_and_writes_the_same() -> None:
 def test_foreign_keys_stay_off_in_a_database_of_format_1() -> None:
     """A default that changed changes no database that exists, also not by its next commits."""
     old = decode_root(vector("format-1/root-new"), "x")
-    again = decode_root(encode_root(next_root(old, CommitId(bytes(16)), untouched(old, 0))), "x")
+    again = decode_root(encode_root(next_root(old, CommitId(bytes(16)), change_without_pages(old, 0))), "x")
     assert [root.settings.foreign_keys for root in (old, again)] == ["off", "off"]
     assert decode_root(vector(NEW), "x").settings.foreign_keys == "on"
 
@@ -155,7 +155,9 @@ def test_an_unknown_extension_is_carried_along_by_every_commit() -> None:
     """What a newer Virke wrote into a root stays there, byte for byte, whoever commits."""
     root = decode_root(vector(FULL), "x")
     for number in range(3):
-        root = decode_root(encode_root(next_root(root, CommitId(bytes([number]) * 16), untouched(root, 0))), "x")
+        root = decode_root(
+            encode_root(next_root(root, CommitId(bytes([number]) * 16), change_without_pages(root, 0))), "x"
+        )
     assert root.extensions == decode_root(vector(FULL), "x").extensions != ()
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virke.core import hot
-from virke.core.hot import FROM_PAGES, HotPages, children, last_child
+from virke.core.hot import FROM_PAGES, HotPages, child_pages, last_child
 from virke.core.ids import PageNo
 
 SIZE = 512
@@ -68,8 +68,8 @@ def test_upper_pages_are_those_whose_children_are_interior(database: apsw.Connec
     lower = of_indexes | of_tables
     hot_pages = {*lower, *upper}
     for number, data in lower.items():
-        assert not {*children(number, data)} & hot_pages
-    above = [number for number, data in upper.items() if {*children(number, data)} & set(lower)]
+        assert not {*child_pages(number, data)} & hot_pages
+    above = [number for number, data in upper.items() if {*child_pages(number, data)} & set(lower)]
     assert above
     assert 10 * len(upper) < len(lower) * 4
 
@@ -91,7 +91,7 @@ def test_any_bytes_may_be_a_page(number: int, page: bytes, first: int) -> None:
     """No error, and never more children than the page has room for."""
     page = bytes([first]) + page
     assert last_child(number, page) >= 0
-    assert len(children(number, page)) <= len(page)
+    assert len(child_pages(number, page)) <= len(page)
     taken = HotPages(FROM_PAGES)
     assert len(list(taken.cold([(PageNo(number), page)]))) + sum(map(len, taken.groups())) == 1
 

@@ -23,7 +23,7 @@ from virke.core.lineage import (
     Satisfied,
     Seen,
     held_against,
-    judge,
+    judge_root,
     mark_of,
 )
 from virke.core.root import Root
@@ -42,7 +42,7 @@ def summed(rule: Rule, *, versions_max: int = 5, budget: Budget | None = None) -
 
 def test_no_false_alarm_and_nothing_provable_missed_in_any_small_history() -> None:
     """Losses, restores, own commits, reads that overlap with them: the verdicts are true, and say all that is proved."""
-    found = summed(judge)
+    found = summed(judge_root)
     assert [each.wrong for each in found.values()] == [set(), set()]
     assert sum(each.states for each in found.values()) > 50_000
     assert EVERY_VERDICT - found[True].verdicts.keys() == {"Replaced", "AskAgain"}
@@ -50,7 +50,7 @@ def test_no_false_alarm_and_nothing_provable_missed_in_any_small_history() -> No
 
 def test_a_deleted_database_is_told_from_one_that_was_not() -> None:
     """The same with a deletion and a new database of the same name, also while a slow read is under way."""
-    found = summed(judge, versions_max=3, budget=Budget(forgets=1, restores=0, own=1, deletions=1))
+    found = summed(judge_root, versions_max=3, budget=Budget(forgets=1, restores=0, own=1, deletions=1))
     assert [each.wrong for each in found.values()] == [set(), set()]
     assert EVERY_VERDICT - {"NewerEpoch", "NewLineage"} - found[True].verdicts.keys() == set()
     assert "Replaced" not in found[False].verdicts
@@ -58,8 +58,8 @@ def test_a_deleted_database_is_told_from_one_that_was_not() -> None:
 
 @pytest.mark.prove
 def test_two_losses_are_told_rightly() -> None:
-    assert explore(World(True, judge, 5, Budget(forgets=2))).wrong == set()
-    assert explore(World(False, judge, 4, Budget(forgets=2))).wrong == set()
+    assert explore(World(True, judge_root, 5, Budget(forgets=2))).wrong == set()
+    assert explore(World(False, judge_root, 4, Budget(forgets=2))).wrong == set()
 
 
 # Wrong variants: each shortcut is found out
@@ -73,17 +73,17 @@ def versions_only(known: Root, shown: Root, *, began_after: bool, linearizable: 
 
 def any_lower_version_is_proof(known: Root, shown: Root, *, began_after: bool, linearizable: bool) -> Seen:
     """When the read began is not asked."""
-    return judge(known, shown, began_after=True, linearizable=linearizable)
+    return judge_root(known, shown, began_after=True, linearizable=linearizable)
 
 
 def every_store_is_linearizable(known: Root, shown: Root, *, began_after: bool, linearizable: bool) -> Seen:
     """A stale read is taken for a loss."""
-    return judge(known, shown, began_after=began_after, linearizable=True)
+    return judge_root(known, shown, began_after=began_after, linearizable=True)
 
 
 def schema_is_kept(known: Root, shown: Root, *, began_after: bool, linearizable: bool) -> Seen:
     """All newer roots are alike."""
-    verdict = judge(known, shown, began_after=began_after, linearizable=linearizable)
+    verdict = judge_root(known, shown, began_after=began_after, linearizable=linearizable)
     return Newer() if isinstance(verdict, NewerEpoch | NewLineage) else verdict
 
 
@@ -91,25 +91,25 @@ def own_ring_is_not_asked(known: Root, shown: Root, *, began_after: bool, linear
     """Only the ring of the root that is shown is looked into."""
     if shown.head.version < known.head.version and not (linearizable and began_after):
         return Keep()
-    return judge(known, shown, began_after=began_after, linearizable=linearizable)
+    return judge_root(known, shown, began_after=began_after, linearizable=linearizable)
 
 
 def equal_versions_are_equal(known: Root, shown: Root, *, began_after: bool, linearizable: bool) -> Seen:
     """The same version number is the same root."""
     if shown.head.version == known.head.version:
         return Same()
-    return judge(known, shown, began_after=began_after, linearizable=linearizable)
+    return judge_root(known, shown, began_after=began_after, linearizable=linearizable)
 
 
 def epochs_do_not_count(known: Root, shown: Root, *, began_after: bool, linearizable: bool) -> Seen:
     """Restores are not noticed."""
     blind = replace(shown, epoch=known.epoch)
-    return judge(known, blind, began_after=began_after, linearizable=linearizable)
+    return judge_root(known, blind, began_after=began_after, linearizable=linearizable)
 
 
 def any_other_id_is_a_deletion(known: Root, shown: Root, *, began_after: bool, linearizable: bool) -> Seen:
     """A read that began before the database was created is believed."""
-    return judge(known, shown, began_after=True, linearizable=linearizable)
+    return judge_root(known, shown, began_after=True, linearizable=linearizable)
 
 
 WRONG = [
@@ -141,14 +141,14 @@ def test_a_deletion_believed_from_a_slow_read_is_rejected() -> None:
 
 def test_what_no_ring_reaches_is_taken_over_as_another_lineage() -> None:
     known = History(0, (0, 1), (1, 1))
-    assert judge(
+    assert judge_root(
         root_of(known), root_of(History(0, tuple(range(10)), (1,) * 10)), began_after=True, linearizable=True
     ) == (NewLineage())
 
 
 def test_a_loss_says_which_versions_are_concerned() -> None:
     known, shown = History(0, (0, 1, 2), (1, 1, 1)), History(0, (0,), (1,))
-    verdict = judge(root_of(known), root_of(shown), began_after=True, linearizable=True)
+    verdict = judge_root(root_of(known), root_of(shown), began_after=True, linearizable=True)
     assert verdict == Forgot("it shows version 1 after version 3 was committed")
 
 
@@ -211,8 +211,8 @@ def test_a_branch_created_again_is_another_one_whatever_its_version(
     version: int, began_after: bool, linearizable: bool
 ) -> None:
     """Its epoch is higher at any version, and that is not a loss."""
-    assert judge(born(1), born(2, version), began_after=began_after, linearizable=linearizable) == Replaced()
-    older = judge(born(2), born(1, version), began_after=began_after, linearizable=linearizable)
+    assert judge_root(born(1), born(2, version), began_after=began_after, linearizable=linearizable) == Replaced()
+    older = judge_root(born(2), born(1, version), began_after=began_after, linearizable=linearizable)
     assert isinstance(older, Forgot) if linearizable and began_after else older == Keep()
 
 

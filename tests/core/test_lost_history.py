@@ -7,7 +7,7 @@ import pytest
 from tests.core.actors import Commit, history, in_root, registers, writer
 from tests.core.explorer import Explorer, Scenario, Violation
 from virke.core import commit as protocol
-from virke.core.commit import Committed, Conflicted, Gone, Plan, Protocol, Verdict, commit
+from virke.core.commit import Committed, Conflicted, Gone, Plan, Protocol, Verdict, commit_plan
 from virke.core.effects import Generation, Outcome, Record
 from virke.core.ids import Epoch
 from virke.core.pins import Parent, Tombstone, encode_tombstone
@@ -20,12 +20,12 @@ ROOTS, _ = history(in_root, in_root)
 
 def linearizable(base: RootAt, plan: Plan, name: str) -> Protocol:
     """`commit` on a register whose reads are never stale."""
-    return commit(base, plan, name, linearizable=True)
+    return commit_plan(base, plan, name, linearizable=True)
 
 
 def eventual(base: RootAt, plan: Plan, name: str) -> Protocol:
     """`commit` on a register that may show any root it ever held."""
-    return commit(base, plan, name, linearizable=False)
+    return commit_plan(base, plan, name, linearizable=False)
 
 
 def forgetful(how: Commit, *, faults: int, forgets: int = 1, stale: bool = False, writes: int = 2) -> Scenario:
@@ -79,7 +79,7 @@ def look_and_take_stale_for_lost(
     return real_look(base, root, seen, name, linearizable=True)
 
 
-real_look = protocol.look
+real_look = protocol.judge_swap
 WRONG = [
     (look_at_versions_only, forgetful(linearizable, faults=0)),
     (look_and_wait_for_what_is_lost, forgetful(linearizable, faults=0)),
@@ -91,7 +91,7 @@ WRONG = [
 def test_a_look_that_misreads_a_loss_is_rejected(
     look: object, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "look", look)
+    monkeypatch.setattr(protocol, "judge_swap", look)
     with pytest.raises(Violation, match="P14"):
         Explorer(scenario).run()
 
@@ -101,4 +101,4 @@ def test_the_tombstone_of_a_branch_is_a_deletion_and_no_failed_read() -> None:
     base = RootAt(ROOTS[-1], Generation("base"))
     tombstone = encode_tombstone(Tombstone(ROOTS[-1].database_id, "db", "a", Epoch(1), Parent("main", Epoch(1))))
     seen = Record(tombstone, Generation("tombstone"))
-    assert isinstance(protocol.look(base, ROOTS[-1], seen, "db", linearizable=True), Gone)
+    assert isinstance(protocol.judge_swap(base, ROOTS[-1], seen, "db", linearizable=True), Gone)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virke.core.moments import GRAMMAR, Moment, read_at, written
+from virke.core.moments import GRAMMAR, Moment, as_iso_utc, read_at
 from virke.errors import Invalid
 
 NOW_MS = 1_700_000_000_000
@@ -90,4 +90,4 @@ def test_the_calendar_is_pythons(moment: datetime) -> None:
     moment = moment.replace(microsecond=0, tzinfo=UTC)
     time_ms = int((moment - EPOCH).total_seconds()) * 1000
     assert read_at(moment.isoformat(), NOW_MS) == Moment(time_ms, moment.isoformat())
-    assert read_at(written(time_ms), NOW_MS) == Moment(time_ms, written(time_ms))
+    assert read_at(as_iso_utc(time_ms), NOW_MS) == Moment(time_ms, as_iso_utc(time_ms))

@@ -10,7 +10,7 @@ import pytest
 from tests.core.actors import empty, id_of
 from tests.core.paced import ROUND_S, Limited, MakeRule, paced
 from virke.core import pace
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.ids import CommitId, Version
 from virke.core.pace import NO_VERSION, Look, Pace, Send, Sleep
 from virke.core.root import Root
@@ -183,7 +183,7 @@ def test_order_and_looks_are_needed(rule: MakeRule) -> None:
 def after(root: Root, tag: bytes) -> Root:
     """`root` after a commit of the process with `tag`."""
     commit_id = CommitId(id_of("commit", root)[: -len(tag)] + tag)
-    return next_root(root, commit_id, untouched(root, 0))
+    return next_root(root, commit_id, change_without_pages(root, 0))
 
 
 MINE, OTHER = b"mine", b"othr"

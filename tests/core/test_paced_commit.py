@@ -9,7 +9,7 @@ import pytest
 
 from tests.core.actors import Commit, MakePlan, history, id_of, in_root, registers, with_segment, writer
 from tests.core.explorer import Explorer, Scenario, Violation
-from virke.core.commit import SENDS, SLOTS, Committed, Failed, Plan, Protocol, TooSoon, Unknown, Verdict, commit
+from virke.core.commit import SENDS, SLOTS, Committed, Failed, Plan, Protocol, TooSoon, Unknown, Verdict, commit_plan
 from virke.core.effects import (
     AwaitSlot,
     Delete,
@@ -31,7 +31,9 @@ ROOTS, _ = history(in_root)
 BASE: Final = RootAt(ROOTS[-1], Generation("base"))
 
 
-def paced(*makes: MakePlan, faults: int, stale: bool = False, kill: bool = False, how: Commit = commit) -> Scenario:
+def paced(
+    *makes: MakePlan, faults: int, stale: bool = False, kill: bool = False, how: Commit = commit_plan
+) -> Scenario:
     """Writers on a store that may say to each swap that it came too soon."""
     programs = tuple(writer(name, make, protocol=how) for name, make in zip("ab", makes, strict=False))
     return Scenario(registers(ROOTS), programs, faults=faults, stale=stale, kill=kill, paced=True)
@@ -54,7 +56,7 @@ def test_too_soon_is_never_told_of_a_commit_that_is_or_may_get_into_history(name
 
 def too_soon_whatever_was_sent(base: RootAt, plan: Plan, name: str) -> Protocol:
     """A refusal ends the commit, also after a request that may still arrive."""
-    inner = commit(base, plan, name)
+    inner = commit_plan(base, plan, name)
     outcome: Outcome = None
     while True:
         try:
@@ -73,7 +75,7 @@ def test_too_soon_told_after_a_request_that_may_arrive_is_rejected() -> None:
 
 def driven(plan: Plan, answers: Callable[[int], Outcome]) -> tuple[Verdict, list[Effect]]:
     """The verdict on a commit whose n-th swap is answered so, while the root does not move; and its effects."""
-    protocol, effects, sent = commit(BASE, plan, "world"), list[Effect](), 0
+    protocol, effects, sent = commit_plan(BASE, plan, "world"), list[Effect](), 0
     outcome: Outcome = None
     while True:
         try:

@@ -13,7 +13,7 @@ from tests.core.model import Expected, Model, Pages, new_model, noise, page_byte
 from virke.core import codec
 from virke.core.effects import Tier
 from virke.core.ids import PageNo, Version
-from virke.core.merge import Run, choose
+from virke.core.merge import Run, choose_run
 from virke.core.pagemap import PageMap
 from virke.errors import Corrupt
 
@@ -126,7 +126,7 @@ def test_upkeep_leaves_few_segments(history: list[Event]) -> None:
     for event in history:
         happen(model, event)
         model.upkeep()
-        assert choose(model.root.segments) is None
+        assert choose_run(model.root.segments) is None
         assert len(model.root.segments) <= 8
 
 

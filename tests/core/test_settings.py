@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from virke.core.settings import FORMAT_1_DEFAULTS, Settings, load
+from virke.core.settings import FORMAT_1_DEFAULTS, Settings, load_settings
 from virke.errors import Invalid
 
 
@@ -17,8 +17,8 @@ def test_a_new_database_checks_foreign_keys_and_chooses_its_commit_window_itself
 
 def test_what_a_database_of_format_1_did_not_say_stays_what_it_was() -> None:
     """Foreign keys were off where nothing was said; a value that was stored is read as it is."""
-    assert load(FORMAT_1_DEFAULTS).stored() == {"foreign_keys": "off"}
-    assert load({**FORMAT_1_DEFAULTS, "commit_window_ms": "7"}).commit_window_ms == 7
+    assert load_settings(FORMAT_1_DEFAULTS).stored() == {"foreign_keys": "off"}
+    assert load_settings({**FORMAT_1_DEFAULTS, "commit_window_ms": "7"}).commit_window_ms == 7
 
 
 @pytest.mark.parametrize("value", ["auto", 0, "0", 10_000])
@@ -26,7 +26,7 @@ def test_a_commit_window_is_auto_or_a_number(value: str | int) -> None:
     """Both are stored as text, and read as they were set."""
     changed = Settings().changed({"commit_window_ms": value})
     assert changed.commit_window_ms == (value if value == "auto" else int(value))
-    assert load(changed.stored()) == changed
+    assert load_settings(changed.stored()) == changed
 
 
 @pytest.mark.parametrize("value", ["never", -1, 10_001, "", "on"])

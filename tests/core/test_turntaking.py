@@ -10,8 +10,8 @@ import pytest
 
 from tests.core.actors import PAGE, empty, history, id_of, in_root, read_root, registers, with_segment, writer
 from tests.core.explorer import Actor, Explorer, Program, Scenario, State, Step, Told, Violation
-from virke.core.change import Change, may_go_on, next_root, plan_change, untouched
-from virke.core.commit import Plan, Verdict, commit
+from virke.core.change import Change, change_without_pages, may_go_on, next_root, plan_change
+from virke.core.commit import Plan, Verdict, commit_plan
 from virke.core.effects import Outcome
 from virke.core.ids import ID_BYTES, Epoch, PageCount, PageNo, Version
 from virke.core.merge import Merge, Run, plan_merge
@@ -65,7 +65,7 @@ def move(root: Root, watch: Watch, now_s: float, claim: Claim = LOST, *, now_ms:
 
 def changed(root: Root, **changes: object) -> Root:
     """`root` after a commit without pages."""
-    return next_root(root, id_of("next", root), replace(untouched(root, 0), **changes))  # type: ignore[arg-type]
+    return next_root(root, id_of("next", root), replace(change_without_pages(root, 0), **changes))  # type: ignore[arg-type]
 
 
 def test_every_commit_removes_the_turn_that_it_sees() -> None:
@@ -187,7 +187,7 @@ def test_lengths_and_rests_are_bounded() -> None:
 
 def writing(root: Root) -> Change:
     """A change of one page."""
-    return replace(untouched(root, 0), pages={PageNo(1): PAGE}, page_count=PageCount(1), checksum=7)
+    return replace(change_without_pages(root, 0), pages={PageNo(1): PAGE}, page_count=PageCount(1), checksum=7)
 
 
 def test_a_race_lost_to_the_same_pages_is_cured_without_running_again() -> None:
@@ -237,7 +237,7 @@ def taker(name: str, *, same_version: bool = False) -> Program:
 
 
 def _told(write: str, at: RootAt, plan: Plan, tells: bool) -> Generator[Step, Outcome, Verdict]:
-    verdict = yield from commit(at, plan, "world")
+    verdict = yield from commit_plan(at, plan, "world")
     if tells:
         yield Told(write, plan.root.head.commit_id, verdict, at)
     return verdict

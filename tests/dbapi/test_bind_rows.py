@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from virke.dbapi.errors import ProgrammingError
-from virke.dbapi.values import ROWS_TOGETHER, bind, bind_rows
+from virke.dbapi.values import ROWS_TOGETHER, bind_params, bind_rows
 
 COUNT = 2 * ROWS_TOGETHER + 1
 
@@ -48,9 +48,9 @@ def names() -> Sequence[str | None]:
 )
 def test_rows_are_bound_as_one_by_one(odd: object, at: int) -> None:
     rows = rows_with(odd, at)
-    assert list(bind_rows(iter(rows), names)) == [bind(row, names) for row in rows]
+    assert list(bind_rows(iter(rows), names)) == [bind_params(row, names) for row in rows]
     assert [type(value) for row in bind_rows(rows, names) for value in row] == [
-        type(value) for row in rows for value in bind(row, names)
+        type(value) for row in rows for value in bind_params(row, names)
     ]
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from virke.config import cache_folder
-from virke.edge.building.component import ENTRY, Sources, build, own_sources, wheel
+from virke.edge.building.component import ENTRY, Sources, apsw_wheel, build_program, own_sources
 from virke.edge.building.pythons import find_python
-from virke.edge.building.tools import made_once, pins, tools_for
+from virke.edge.building.tools import made_once, pinned_tools, tools_for
 from virke.errors import UsageError
 from virke.project.building import entry_text
 
@@ -37,7 +37,7 @@ def why_not() -> str | None:
     if os.environ.get(VARIABLE):
         return None
     try:
-        wheel()
+        apsw_wheel()
         find_python()
     except UsageError as error:
         return error.message
@@ -56,14 +56,14 @@ def component(made: dict[str, bytes] | None = None) -> Path:
         if new is not None:
             new.mkdir()
             with tempfile.TemporaryDirectory(prefix="virke-build-") as work:
-                build(Sources(made=files), new / "main.wasm", Path(work), tools_for(find_python(), print))
+                build_program(Sources(made=files), new / "main.wasm", Path(work), tools_for(find_python(), print))
             _forget(folder.parent)
     os.utime(folder)
     return folder / "main.wasm"
 
 
 def _digest(files: dict[str, bytes]) -> str:
-    parts = [pins(), wheel().read_bytes(), repr(sorted(files.items())).encode()]
+    parts = [pinned_tools(), apsw_wheel().read_bytes(), repr(sorted(files.items())).encode()]
     for name, path in own_sources():
         unit = name.split("/")[1].removesuffix(".py")
         is_guests = name.startswith(_OF_THE_EDGE) if unit == "edge" else unit not in _NOT_THERE

@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.sandbox import Sandbox, kv_store
 from tests.engine.world import make
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.commit import Plan
 from virke.core.effects import Tier
 from virke.core.turn import Turn
@@ -260,7 +260,7 @@ def test_nobody_waits_longer_than_two_seconds_for_another_s_turn(store: Store) -
     with sandbox.request() as database:
         at = database._branch.latest()
         turn = Turn(bytes(16), 0, 30_000, sandbox.clock.now_ms)
-        change = replace(untouched(at.root, sandbox.clock.now_ms), turn=turn)
+        change = replace(change_without_pages(at.root, sandbox.clock.now_ms), turn=turn)
         database._committing.commit(at, Plan(next_root(at.root, sandbox.environment.commit_id(), change)))
     with sandbox.request() as database:
         before = database.version

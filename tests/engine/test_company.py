@@ -11,7 +11,7 @@ from tests.engine.world import Clock, make
 from virke.engine import writer
 from virke.engine.company import JOINING_SHARE
 from virke.engine.database import Database
-from virke.engine.executing import execute
+from virke.engine.executing import execute_program
 from virke.engine.programs import Program, Step
 from virke.engine.queue import Pending
 from virke.errors import SqlError
@@ -34,9 +34,9 @@ class World:
 
         def run(connection: object, pending: Pending, *rest: object) -> object:
             self.meanwhile.get(pending, lambda: None)()
-            return execute(connection, pending, *rest)  # type: ignore[arg-type]
+            return execute_program(connection, pending, *rest)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(writer, "execute", run)
+        monkeypatch.setattr(writer, "execute_program", run)
 
     def line_up(self, pending: Pending) -> Pending:
         self.db._writer.queue.enqueue(pending)

@@ -13,7 +13,7 @@ from virke.engine.database import Database
 from virke.engine.results import TableDiff
 from virke.errors import Invalid, NotFound, TimedOut
 from virke.stores.base import Call, Store
-from virke.stores.counted import Tally, counting
+from virke.stores.counted import Tally, counting_store
 from virke.stores.memory import memory_store
 
 
@@ -241,7 +241,7 @@ def test_p8_a_state_that_is_collected_while_it_is_compared_is_not_found() -> Non
         if len(calls) == 4:
             collected(owner, clock)
 
-    database = Database(counting(store, sweep), "db", environment=clock.environment)
+    database = Database(counting_store(store, sweep), "db", environment=clock.environment)
     with pytest.raises(NotFound) as caught:
         database.diff(9)
     assert len(calls) > 4

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId
 from virke.core.root import RING_LENGTH, Root, first_root
@@ -34,7 +34,9 @@ def empty() -> Root:
 
 def after(root: Root, owner: int, number: int) -> Root:
     """`root` after one commit of a node."""
-    return next_root(root, CommitId(owner.to_bytes(8, "big") + number.to_bytes(8, "big")), untouched(root, 0))
+    return next_root(
+        root, CommitId(owner.to_bytes(8, "big") + number.to_bytes(8, "big")), change_without_pages(root, 0)
+    )
 
 
 def gaps(

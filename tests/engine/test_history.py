@@ -7,7 +7,7 @@ import pytest
 from tests.engine.world import CREATED_MS, Clock, image, make, reopen, store_of
 from virke.core.collect import DAY_MS
 from virke.core.ids import Version
-from virke.core.moments import written
+from virke.core.moments import as_iso_utc
 from virke.engine.database import Database
 from virke.engine.history import History
 from virke.errors import Invalid, ReadOnly, TooLarge, VirkeError
@@ -73,9 +73,9 @@ def test_a_time_means_the_newest_version_that_was_there_then() -> None:
     assert seen("-1h") == 40
     for number in (0, 7, 20, 39):
         made_ms = CREATED_MS + 10_000 * (number + 1)
-        assert seen(written(made_ms)) == number + 1
-        assert seen(written(made_ms + 9000)) == number + 1
-        assert seen(written(made_ms - 1000)) == number
+        assert seen(as_iso_utc(made_ms)) == number + 1
+        assert seen(as_iso_utc(made_ms + 9000)) == number + 1
+        assert seen(as_iso_utc(made_ms - 1000)) == number
         assert seen(number + 3) == number + 1
 
 
@@ -134,12 +134,12 @@ def test_what_was_collected_is_not_found_and_names_the_oldest_and_the_setting() 
     assert (found[-1].version, found[-1].pages_changed) == (oldest, None), (
         "what a merge took in is not told apart any more"
     )
-    by_version, by_time = refused(database, 2), refused(database, written(CREATED_MS + 10_000))
+    by_version, by_time = refused(database, 2), refused(database, as_iso_utc(CREATED_MS + 10_000))
     for error in (by_version, by_time):
         assert error.kind == "not_found"
         assert f"version {oldest}" in str(error.context["hint"])
         assert "history_days (now 1)" in str(error.context["hint"])
-    assert written(found[-1].time_ms) in str(by_time.context["hint"])
+    assert as_iso_utc(found[-1].time_ms) in str(by_time.context["hint"])
     assert database.query("SELECT count(*) FROM t", at=oldest).rows == [(oldest - 2,)]
 
 

@@ -13,7 +13,7 @@ from virke.engine.connection import Connection
 from virke.engine.database import Database
 from virke.engine.sqlite import Extensions
 from virke.errors import Invalid, SqlError
-from virke.migrations.target import rehearsal
+from virke.migrations.target import open_rehearsal
 from virke.stores.memory import memory_store
 
 
@@ -60,7 +60,7 @@ def test_a_hook_holds_on_every_connection(db: Database) -> None:
         tx.execute("INSERT INTO t VALUES (twice(2), 'c')")
         assert (tx.query(asked).rows, reading.query(asked).rows) == ([(24, "c")], [(6, "b")])
     assert db.query(asked, at=db.version).rows == [(24, "c")]
-    with rehearsal(db) as trial, trial.transaction() as step:
+    with open_rehearsal(db) as trial, trial.transaction() as step:
         step.execute("INSERT INTO t VALUES (twice(5), 'd')")
         assert step.query(asked).rows == [(240, "d")]
     assert [column.name for column in db.describe("SELECT twice(n) FROM t").columns] == ["twice(n)"]

@@ -6,7 +6,18 @@ import pytest
 
 from tests.engine.world import make
 from virke.engine.database import Database
-from virke.engine.programs import AllOf, AnyOf, Condition, Failed, Not, Program, Skipped, Step, Succeeded, holds
+from virke.engine.programs import (
+    AllOf,
+    AnyOf,
+    Condition,
+    Failed,
+    Not,
+    Program,
+    Skipped,
+    Step,
+    Succeeded,
+    condition_holds,
+)
 from virke.engine.queue import Pending
 from virke.engine.results import QueryResult
 from virke.errors import Invalid, SqlError, TimedOut
@@ -73,7 +84,7 @@ def test_a_step_whose_condition_does_not_hold_is_skipped(table: Database, condit
     pending = run(table, *steps, keeps_going=True)
     assert kinds(pending) == [QueryResult, SqlError, Skipped, QueryResult if expected else Skipped]
     assert len(rows(table)) == 1 + expected
-    assert holds(condition, (pending.answers or [])[:3]) is expected
+    assert condition_holds(condition, (pending.answers or [])[:3]) is expected
 
 
 def test_a_condition_on_a_step_that_has_not_run_is_invalid(table: Database) -> None:

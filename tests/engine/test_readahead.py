@@ -13,7 +13,7 @@ from virke.core.index import Index, whole_index
 from virke.core.packing import SegmentWriter
 from virke.core.segment import Frame, Head, Identity, Ref
 from virke.engine import readahead
-from virke.engine.readahead import AHEAD_MOST_BYTES, FIRST_BYTES, GROWTH, ReadAhead, runs
+from virke.engine.readahead import AHEAD_MOST_BYTES, FIRST_BYTES, GROWTH, ReadAhead, runs_of_frames
 
 PAGE_BYTES = 4096
 
@@ -43,7 +43,7 @@ def rounds(ahead: ReadAhead, ref: Ref, index: Index, order: list[Frame]) -> tupl
             came = ahead.missed(ref, index, frame, is_cached)
             assert came[0] == frame
             assert not cached & set(came), "nothing is fetched twice"
-            found = runs(came)
+            found = runs_of_frames(came)
             assert sorted(id(one) for run in found for one in run) == sorted(map(id, came))
             for run in found:
                 assert len({one.part for one in run}) == 1
@@ -90,13 +90,13 @@ def test_where_requests_are_few_a_miss_reads_no_more_runs_ahead(runs_max: int) -
     unlimited = ReadAhead(1 << 30)
     for frame in frames[:3:2]:
         here |= set(chosen := unlimited.missed(ref, index, frame, here.__contains__))
-    assert len(runs(chosen)) > 6, "else this test shows nothing"
+    assert len(runs_of_frames(chosen)) > 6, "else this test shows nothing"
 
     ahead, here = ReadAhead(1 << 30, lambda tier: runs_max), set(frames[1::2])
     here |= set(ahead.missed(ref, index, frames[0], here.__contains__))
     chosen = ahead.missed(ref, index, frames[2], here.__contains__)
     assert chosen[0] == frames[2]
-    assert len(runs(chosen)) == 1 + runs_max
+    assert len(runs_of_frames(chosen)) == 1 + runs_max
 
 
 def test_the_run_of_the_missing_frame_needs_no_request_of_its_own() -> None:
@@ -104,7 +104,7 @@ def test_the_run_of_the_missing_frame_needs_no_request_of_its_own() -> None:
     ahead = ReadAhead(1 << 30, lambda tier: 0)
     for frame in frames[:2]:
         chosen = ahead.missed(ref, index, frame, lambda one: False)
-    assert len(runs(chosen)) == 1
+    assert len(runs_of_frames(chosen)) == 1
     assert len(chosen) > 1
 
 

@@ -14,13 +14,13 @@ from virke.engine.results import Meta
 from virke.stores.base import Store
 from virke.stores.counted import CountingStore
 from virke.stores.memory import memory_store
-from virke.stores.receipt import metered
+from virke.stores.receipt import metered_store
 
 
 def world() -> tuple[CountingStore, Database]:
     """A database whose store is counted beneath its receipts."""
     counts = CountingStore(memory_store())
-    database = make(metered(counts.store))
+    database = make(metered_store(counts.store))
     database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
     return counts, database
 
@@ -31,7 +31,7 @@ def meta_of(meta: Meta | None) -> Meta:
 
 
 def cold(counts: CountingStore) -> Database:
-    return reopen(metered(counts.store))
+    return reopen(metered_store(counts.store))
 
 
 def test_a_result_carries_a_receipt_only_if_it_was_asked_for() -> None:

@@ -15,7 +15,7 @@ from virke.engine.database import Database
 from virke.engine.snapshot import Snapshot
 from virke.errors import Conflict, Corrupt, Denied, Invalid, NotFound
 from virke.stores.base import Call, Store
-from virke.stores.counted import Tally, counting
+from virke.stores.counted import Tally, counting_store
 from virke.stores.memory import memory_store
 
 INSERT = "INSERT INTO t (b) VALUES (randomblob(?))"
@@ -137,7 +137,7 @@ def test_a_writer_that_commits_meanwhile_is_restored_over_and_stays_in_history()
             calls.append(call)
             reopen(store).execute("INSERT INTO t VALUES (99, 'meanwhile')")
 
-    database = reopen(counting(store, rival))
+    database = reopen(counting_store(store, rival))
     done = database.restore(5)
     assert calls == [Call.PUT]
     assert (count(database), done.replaced) == (3, 13)
@@ -197,7 +197,7 @@ def test_a_restore_reads_and_writes_the_pages_that_were_written_since() -> None:
     for _ in range(4):
         database.execute(INSERT, (90_000,))
     database.upkeep(None)
-    cold = reopen(counting(store, lambda call, tally: tallies.append(tally)))
+    cold = reopen(counting_store(store, lambda call, tally: tallies.append(tally)))
     done = cold.restore(version)
     moved = sum(tally.bytes_up + tally.bytes_down for tally in tallies)
     assert done.pages < 40
@@ -234,7 +234,7 @@ def test_p8_a_state_that_is_collected_while_it_is_read_is_not_found() -> None:
             owner.collect(grace_ms=0)
             owner.collect(grace_ms=0)
 
-    database = Database(counting(store, collected), "db", environment=clock.environment)
+    database = Database(counting_store(store, collected), "db", environment=clock.environment)
     with pytest.raises(NotFound) as caught:
         database.restore(9)
     assert len(calls) > 4

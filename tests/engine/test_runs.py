@@ -15,7 +15,7 @@ from virke.core.pagemap import NEWER_MAX
 from virke.engine.database import Database
 from virke.engine.snapshot import Snapshot
 from virke.engine.vfs import PagedFile
-from virke.stores.receipt import Receipt, writing
+from virke.stores.receipt import Receipt, writing_receipt
 
 UPDATE: Final = "UPDATE t SET v = replace(v, 'a', ?) WHERE id = ?"
 
@@ -122,7 +122,7 @@ def test_the_first_page_that_came_along_has_the_files_own_counter() -> None:
 def test_a_scan_asks_once_for_all_pages_of_a_frame_and_its_receipt_has_each() -> None:
     asked = _Asked(_filled(2000).snapshot())
     file, receipt = PagedFile(asked, 1 << 20), Receipt()
-    with writing(receipt):
+    with writing_receipt(receipt):
         for at in range(0, file.xFileSize(), SIZE):
             file.xRead(SIZE, at)
     assert receipt.pages_read == asked.head.page_count

@@ -10,7 +10,7 @@ from virke.core.effects import Tier
 from virke.engine.database import Database
 from virke.errors import Unavailable
 from virke.stores.base import Call
-from virke.stores.counted import CountingStore, Tally, counting
+from virke.stores.counted import CountingStore, Tally, counting_store
 from virke.stores.memory import memory_store
 
 LARGE = "REPLACE INTO t VALUES (1, randomblob(80000))"
@@ -85,7 +85,7 @@ def test_status_answers_though_history_can_not_be_read() -> None:
         if failing and tally.requests and call is Call.GET:
             raise Unavailable("the store is down")
 
-    store = counting(memory_store(), fail)
+    store = counting_store(memory_store(), fail)
     database = make(store)
     database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
     for _ in range(8):

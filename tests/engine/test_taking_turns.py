@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.virtual_time import CREATED_MS, FarRegister, VirtualTime
 from tests.engine.world import NAME, Clock, make, reopen
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.effects import PutOutcome, Record, Swapped
 from virke.core.ids import CommitId
 from virke.core.pins import root_key
@@ -247,7 +247,7 @@ def with_turn(store: Store, *, token: bytes = b"t" * 16, length_ms: int = 5000, 
     record = store.register.read(root_key(NAME))
     assert isinstance(record, Record)
     root = decode_root(record.data, NAME)
-    change = replace(untouched(root, written_ms), turn=Turn(token, 1, length_ms, written_ms))
+    change = replace(change_without_pages(root, written_ms), turn=Turn(token, 1, length_ms, written_ms))
     new = next_root(root, CommitId(b"other" + bytes(11)), change)
     assert isinstance(store.register.swap(root_key(NAME), encode_root(new), record.generation), Swapped)
     return new

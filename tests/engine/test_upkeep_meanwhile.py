@@ -108,14 +108,14 @@ def test_collection_begins_though_another_process_keeps_writing(db: Database, mo
     """A segment comes while collection walks: what the walk saw is good for the newer root too."""
     db.change_settings({"history_days": 0})
     assert db._upkeep.compact(Run(0, 3))
-    other, walk = reopen(store_of(db)), collect.mark
+    other, walk = reopen(store_of(db)), collect.mark_needed
 
     def slow_walk(root: Root) -> Generator[Effect, Outcome, Marked]:
         marked = yield from walk(root)
         other.execute(LARGE)
         return marked
 
-    monkeypatch.setattr(collect, "mark", slow_walk)
+    monkeypatch.setattr(collect, "mark_needed", slow_walk)
     db._upkeep.collect_step()
     assert len(db.snapshot().root.segments) == 2
     assert db.snapshot().root.horizon.version > 0
@@ -152,7 +152,7 @@ def test_a_long_transaction_whose_snapshot_was_collected_is_a_conflict() -> None
 
 def test_a_process_without_the_object_store_says_so(db: Database) -> None:
     """A promotion by another one was killed after its first commit; settings are changed all the same."""
-    db._upkeep._switch(Tier.OBJECT)
+    db._upkeep._switch_tier(Tier.OBJECT)
     store = store_of(db)
     near = reopen(Store(store.url, store.register, {Tier.KV: store.blobs[Tier.KV]}))
     near.change_settings({"max_attempts": 9})

@@ -30,7 +30,7 @@ from virke.errors import OutcomeUnknown, Unavailable, UsageError, VirkeError
 from virke.node.leaving import ClientGone
 from virke.node.workers.crew import Crew, Elsewhere, worker_of
 from virke.node.workers.forwarding import Forwarding
-from virke.node.workers.merging import merged
+from virke.node.workers.merging import merged_metrics
 from virke.node.workers.supervising import Berth
 
 CREW = Crew(0, 2)
@@ -260,7 +260,7 @@ def test_a_client_that_goes_away_ends_what_is_done_for_it(folder: Path) -> None:
 def test_metrics_of_several_workers_are_one_text_that_says_whose_each_is() -> None:
     one = b'# HELP a_total What it is.\n# TYPE a_total counter\na_total{kind="x"} 1.0\n# HELP b Other.\n# TYPE b gauge\nb 2.0\n'
     two = b'# HELP a_total What it is.\n# TYPE a_total counter\na_total{kind="x"} 3.0\n# HELP c New.\n# TYPE c gauge\nc 4.0\n'
-    assert merged({0: one, 1: two}).decode().splitlines() == [
+    assert merged_metrics({0: one, 1: two}).decode().splitlines() == [
         "# HELP a_total What it is.",
         "# TYPE a_total counter",
         'a_total{worker="0",kind="x"} 1.0',

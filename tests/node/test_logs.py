@@ -17,7 +17,7 @@ from tests.node.test_streams import Client, post
 from tests.servers.node import START_S
 from virke.cli.logs import JsonFormat, TextFormat
 from virke.node.app import App
-from virke.node.watching import SQL_CHARS, Watch, shortened
+from virke.node.watching import SQL_CHARS, Watch, shortened_sql
 from virke.stores.receipt import Receipt
 
 SECRET = "vk_secret-of-a-test"
@@ -92,8 +92,8 @@ def test_what_is_fast_enough_is_not_told_and_without_the_option_nothing_is(
 
 
 def test_a_text_is_shown_by_its_beginning() -> None:
-    assert shortened("SELECT\n\t1") == "SELECT 1"
-    assert shortened("SELECT '" + "x" * 1_000_000) == "SELECT '" + "x" * (SQL_CHARS - 9) + "…"
+    assert shortened_sql("SELECT\n\t1") == "SELECT 1"
+    assert shortened_sql("SELECT '" + "x" * 1_000_000) == "SELECT '" + "x" * (SQL_CHARS - 9) + "…"
 
 
 def test_each_request_is_told_at_debug_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from websockets.sync.client import connect as websocket
 from tests.servers.certificate import certificate
 from tests.servers.node import Node, node
 from virke.node.http.listener import Listener
-from virke.node.server import SWITCH_S, Address, listen, serve
+from virke.node.server import SWITCH_S, Address, listen_on, serve_app
 from virke.opening import connect
 
 
@@ -243,6 +243,6 @@ def test_threads_share_the_interpreter_in_short_turns_while_it_serves() -> None:
 
     address = Address("127.0.0.1", 0)
     with pytest.raises(SystemExit):  # a server that could not start
-        serve(application, listen(address), address, lambda: None, listener=Listener(), message_bytes=1)
+        serve_app(application, listen_on(address), address, lambda: None, listener=Listener(), message_bytes=1)
     assert seen == [pytest.approx(SWITCH_S)]
     assert sys.getswitchinterval() == before

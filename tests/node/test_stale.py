@@ -10,8 +10,8 @@ import pytest
 
 from virke.api.codec import PlainCodec
 from virke.api.messages import Request
-from virke.api.performing import perform
-from virke.api.routes import answer, parse
+from virke.api.performing import perform_operation
+from virke.api.routes import parse_request, response_to
 from virke.node.app import App
 from virke.node.databases import Databases
 from virke.opening import connect
@@ -90,10 +90,10 @@ def test_an_answer_of_a_node_says_how_old_its_state_is(path: str) -> None:
 def test_an_answer_that_was_made_by_blocking_says_so_too(path: str) -> None:
     faulty, codec = store_that_goes_down(), PlainCodec()
     databases = Databases(faulty.store)
-    operation: Any = parse(Request("POST", f"/db/d{path}", body=json.dumps(ASKED[path]).encode()), codec)
+    operation: Any = parse_request(Request("POST", f"/db/d{path}", body=json.dumps(ASKED[path]).encode()), codec)
     found = []
     for _ in range(2):
-        response = answer(operation, perform(operation, databases, Scope.ADMIN), codec)
+        response = response_to(operation, perform_operation(operation, databases, Scope.ADMIN), codec)
         found.append((response.status, "virke-stale" in dict(response.headers)))
         take_down(databases, faulty)
     assert found == [(200, False), (200, True)]

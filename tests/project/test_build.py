@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import SOURCE, Virke
 from tests.edge.building.pythons import stand_in
-from virke.config import load
+from virke.config import load_config
 from virke.edge.building.pythons import find_python
 from virke.errors import UsageError
 from virke.project.building import app_files, entry_text, plan_of
@@ -117,13 +117,13 @@ def test_an_app_is_its_folder_without_what_is_made_or_hidden(folder: Path) -> No
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
 
-    assert [path for path, _ in app_files(plan_of(load()))] == ["app.py", "shop/cart.py", "shop/page.html"]
+    assert [path for path, _ in app_files(plan_of(load_config()))] == ["app.py", "shop/cart.py", "shop/page.html"]
 
 
 def test_an_app_of_javascript_is_not_in_the_component(folder: Path) -> None:
     (folder / "index.ts").touch()
 
-    plan = plan_of(load())
+    plan = plan_of(load_config())
 
     assert plan.entry == Entry("index.ts", is_python=False)
     assert plan.app is None
@@ -135,4 +135,4 @@ def test_the_entrys_own_name_is_taken(folder: Path) -> None:
     (folder / "virke.toml").write_text('[app]\nentry = "virke_component.py"\n')
 
     with pytest.raises(UsageError, match="virke_component"):
-        plan_of(load())
+        plan_of(load_config())

@@ -17,7 +17,7 @@ from tests.cli.conftest import SEED_TOML, Virke
 from tests.servers.node import node
 from tests.servers.running import free_ports
 from tests.servers.s3 import CREDENTIALS, S3Server
-from virke.config import Config, parse
+from virke.config import Config, parse_config
 from virke.errors import Unavailable, UsageError
 from virke.migrations.derive import Ran
 from virke.migrations.running import run_file
@@ -230,7 +230,7 @@ def test_where_to(
     text: str, environ: dict[str, str], asked: tuple[str | None, str | None], found: tuple[object, ...]
 ) -> None:
     """What was asked, else a node that is known, else a store that is; with the token that belongs there."""
-    chosen = destination_of(parse(text, Path("/p/virke.toml")), *asked, environ)
+    chosen = destination_of(parse_config(text, Path("/p/virke.toml")), *asked, environ)
     assert (chosen.target, chosen.store.url, dict(chosen.store.options))[: len(found)] == found
 
 
@@ -250,7 +250,7 @@ def test_where_to_is_an_error(
     text: str, environ: dict[str, str], asked: tuple[str | None, str | None], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        destination_of(parse(text, Path("/p/virke.toml")), *asked, environ)
+        destination_of(parse_config(text, Path("/p/virke.toml")), *asked, environ)
     assert caught.value.context.get("hint", HINT) == HINT
 
 

@@ -16,14 +16,14 @@ import pytest
 
 from tests.cli.conftest import start
 from tests.project.developing import alive, developing
-from virke.config import parse
+from virke.config import parse_config
 from virke.errors import UsageError, VirkeError
-from virke.project.children import Children, ending
+from virke.project.children import Children, ending_words
 from virke.project.dev import free_port, store_for
 from virke.project.entry import USUAL, entry_of
 from virke.project.init import write_project
-from virke.project.receipts import readable
-from virke.project.watching import changes
+from virke.project.receipts import readable_line
+from virke.project.watching import watch_changes
 
 PLAIN = '''"""An app without a database."""
 
@@ -289,9 +289,9 @@ def test_an_entry_that_can_not_be_run_is_an_error(site: Path, entry: str, words:
 
 def test_a_store_elsewhere_is_left_alone_unless_it_is_asked_for(tmp_path: Path) -> None:
     """The local folder beside virke.toml is what is worked on; a local store that is named is taken."""
-    bare = parse("", tmp_path / "virke.toml")
-    bucket = parse('[store]\nurl = "s3://live"\n', tmp_path / "virke.toml")
-    data = parse('[store]\nurl = "local:data"\n', tmp_path / "virke.toml")
+    bare = parse_config("", tmp_path / "virke.toml")
+    bucket = parse_config('[store]\nurl = "s3://live"\n', tmp_path / "virke.toml")
+    data = parse_config('[store]\nurl = "local:data"\n', tmp_path / "virke.toml")
     here = (tmp_path / ".virke").as_uri()
     assert store_for(bare, None, {}) == (here, None)
     assert store_for(bucket, None, {}) == (here, "s3://live")
@@ -311,7 +311,7 @@ def test_a_folder_that_can_not_be_watched_is_an_error_with_a_way_out(
 
     monkeypatch.setattr("virke.project.watching.watch", refused)
     with pytest.raises(VirkeError, match=r"can't watch .* for changes: OS file watch limit reached") as caught:
-        next(changes(tmp_path, 100))
+        next(watch_changes(tmp_path, 100))
     assert "WATCHFILES_FORCE_POLLING" in str(caught.value.context["hint"])
 
 
@@ -320,7 +320,7 @@ def test_changes_are_those_of_sources(tmp_path: Path) -> None:
     for name in ("node_modules", ".virke", "site/__pycache__", "site/pages"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "closed").mkdir(mode=0)
-    told = changes(tmp_path, 100)
+    told = watch_changes(tmp_path, 100)
     assert next(told) == frozenset()
     for name in ("node_modules/a.py", ".virke/b.py", "site/__pycache__/c.py", "site/pages/d.py"):
         (tmp_path / name).write_text("")
@@ -361,7 +361,7 @@ RECORD = {"logger": "virke.slow", "message": "", "database": "a", "sql": "DELETE
     ],
 )
 def test_the_nodes_log_is_readable(line: str, shown: str | None) -> None:
-    assert readable(line, "a") == shown
+    assert readable_line(line, "a") == shown
 
 
 def test_a_child_that_does_not_want_to_is_ended(tmp_path: Path) -> None:
@@ -373,7 +373,7 @@ def test_a_child_that_does_not_want_to_is_ended(tmp_path: Path) -> None:
         child = children.start([sys.executable, "-c", program], tmp_path, os.environ)
         child.stop()
         assert child.code in (-signal.SIGKILL, -signal.SIGTERM)  # the second if it was not awake yet
-    assert (ending(2), ending(-9), ending(-99)) == (
+    assert (ending_words(2), ending_words(-9), ending_words(-99)) == (
         "ended with exit code 2",
         "was ended by SIGKILL",
         "was ended by signal 99",

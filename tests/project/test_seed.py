@@ -19,11 +19,11 @@ from tests.project.test_deploy import said, write
 from tests.project.test_dev import PLAIN
 from tests.servers.fastly_api import FastlyApi, account_of_the_environment
 from tests.servers.node import node
-from virke.config import load
+from virke.config import load_config
 from virke.engine.long_writes import LongWrite
 from virke.errors import Unavailable
 from virke.opening import connect
-from virke.project.seed import Standing, seed_of, sow, standing
+from virke.project.seed import Standing, seed_of, sow_seed, standing_of
 
 USERS = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL);\n"
 KINDS = "CREATE TABLE kinds (name TEXT);\nINSERT INTO kinds VALUES ('a'), ('b');\n"
@@ -193,13 +193,15 @@ def test_who_comes_second_changes_nothing(app: Path, virke: Virke) -> None:
     (app / "virke.toml").write_text(SEED_TOML)
     said(virke, "deploy", "--store", "local:there")
     seeded(app, "seed.sql", ROWS)
-    seed = seed_of(load())
+    seed = seed_of(load_config())
     assert seed is not None
     with connect("my-app-db", "local:there") as one, connect("my-app-db", "local:there") as other:
-        assert standing(one, seed, app / "migrations") is standing(other, seed, app / "migrations") is Standing.DUE
+        assert (
+            standing_of(one, seed, app / "migrations") is standing_of(other, seed, app / "migrations") is Standing.DUE
+        )
         reported = list[tuple[str, str]]()
         report = lambda verb, what: reported.append((verb, what))  # noqa: E731
-        assert (sow(one, seed, report), sow(other, seed, report)) == (True, False)
+        assert (sow_seed(one, seed, report), sow_seed(other, seed, report)) == (True, False)
         assert reported == [("imported", "seed.sql")]
         assert other.query(NAMES).rows == [("Ann",), ("Ben",)]
 

@@ -124,7 +124,7 @@ def check_store(store: Store, name: str = NAME) -> dict[int, int]:
         snapshot = volume.snapshot_at(version)
         assert fingerprint(snapshot) == snapshot.head.checksum, f"version {version} is not what was committed"
         found[version] = snapshot.head.checksum
-    marked = volume.driver.run(collect.mark(root))
+    marked = volume.driver.run(collect.mark_needed(root))
     listed = {item.key for blobs in store.blobs.values() for item in blobs.list(f"seg/{root.database_id.hex()}/")}
     assert marked.needed_keys - listed == set()
     return found

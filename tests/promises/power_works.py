@@ -178,7 +178,7 @@ def record(work: Work, base: Path, spoil: Spoil = lambda machine: machine) -> Re
         )
         work(machine)
         for path in base.rglob("*.sqlite"):
-            identity = place.identity(path)
+            identity = place.file_identity(path)
             assert identity is not None
             identities[path.relative_to(base)] = identity
     check_whole(recording.operations, base)
@@ -272,7 +272,7 @@ def restore(disk: Disk, fate: Fate, chance: random.Random, folder: Path, safe: f
 @contextmanager
 def same_files(folder: Path, recorded: Recorded) -> Iterator[None]:
     """A machine that starts again finds its files under the same numbers: a journal takes others for a copy."""
-    real = place.identity
+    real = place.file_identity
 
     def identity(path: Path) -> tuple[int, int] | None:
         found = real(path)
@@ -280,7 +280,7 @@ def same_files(folder: Path, recorded: Recorded) -> Iterator[None]:
         return found and recorded.identities.get(within, found) if within else found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, "identity", identity)
+        patch.setattr(place, "file_identity", identity)
         yield
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.promises.ledger import TABLE, insert, opened, settled, tokens
 from virke.core.ids import PageNo
 from virke.engine.database import Database
-from virke.engine.entry import merged
+from virke.engine.entry import merged_patch
 from virke.engine.environment import Environment
 from virke.engine.layers import Patch
 from virke.errors import SqlError, Unavailable
@@ -209,9 +209,9 @@ def test_p7_a_patch_over_a_patch_keeps_nothing_beyond_its_floor() -> None:
 
     first = Patch({PageNo(2): page(2), PageNo(7): page(7)}, 512, 8, 5)
     second = Patch({PageNo(6): page(6)}, 512, 9, 3)
-    assert merged([first, second]) == Patch({PageNo(2): page(2), PageNo(6): page(6)}, 512, 9, 3)
-    assert merged([second, first]) == Patch({PageNo(2): page(2), PageNo(7): page(7)}, 512, 8, 3)
-    assert merged([]) is None
+    assert merged_patch([first, second]) == Patch({PageNo(2): page(2), PageNo(6): page(6)}, 512, 9, 3)
+    assert merged_patch([second, first]) == Patch({PageNo(2): page(2), PageNo(7): page(7)}, 512, 8, 3)
+    assert merged_patch([]) is None
 
 
 # The state that a write is run on

@@ -19,7 +19,7 @@ from virke.engine.database import Database
 from virke.engine.stepping import hint_key
 from virke.errors import Unavailable, VirkeError
 from virke.stores.base import Call, Store
-from virke.stores.counted import Tally, counting
+from virke.stores.counted import Tally, counting_store
 from virke.stores.faulty import At, FaultyStore, LoseAnswer
 
 TABLE = "CREATE TABLE entry (id INTEGER PRIMARY KEY, token TEXT, filler BLOB)"
@@ -107,7 +107,7 @@ def test_p13_no_request_does_upkeep_and_what_is_due_is_said() -> None:
             calls.append(call)
 
     shared = created()
-    sandbox = Sandbox(counting(shared, add))
+    sandbox = Sandbox(counting_store(shared, add))
     for number in range(40):
         with sandbox.request() as database:
             calls.clear()

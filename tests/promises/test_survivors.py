@@ -92,7 +92,7 @@ def leftovers(url: str) -> set[str]:
     root = volume.branch.refresh().root
     prefix = f"seg/{root.database_id.hex()}/"
     listed = {item.key for blobs in store.blobs.values() for item in blobs.list(prefix)}
-    return listed - volume.driver.run(collect.mark(root)).needed_keys
+    return listed - volume.driver.run(collect.mark_needed(root)).needed_keys
 
 
 @on("seaweedfs", slow=("local", "moto", "local+seaweedfs"))

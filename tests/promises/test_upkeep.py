@@ -20,7 +20,7 @@ from virke.engine.database import Database
 from virke.errors import Denied, Unavailable, UsageError
 from virke.opening import connect
 from virke.stores.base import Call, Store
-from virke.stores.counted import Tally, counting
+from virke.stores.counted import Tally, counting_store
 from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
 
@@ -43,7 +43,7 @@ class Log:
         self.hung = threading.Event()
         self.let_go = threading.Event()
         self.let_go.set()
-        self.store = counting(inner, self._add)
+        self.store = counting_store(inner, self._add)
 
     def _add(self, call: Call, tally: Tally) -> None:
         if tally.requests:
@@ -164,7 +164,7 @@ def test_what_upkeep_can_not_do_it_says_and_does_later() -> None:
         if failing and tally.requests:
             raise Unavailable("the store is down")
 
-    store = counting(memory_store(), fail)
+    store = counting_store(memory_store(), fail)
     with connect("db", store, create=True, upkeep="leave") as database:
         database.execute(TABLE)
         write(database)

@@ -347,14 +347,14 @@ def test_a_place_brings_its_own_way_to_open_and_to_serve_and_may_have_no_threads
         asked_for.append((name, source))
         return virke.connect(name or "app", store)
 
-    places.use(Place(opens, Inline, lambda app, module: served.append((app, module))))
+    places.use_place(Place(opens, Inline, lambda app, module: served.append((app, module))))
     try:
         program = runtime(None, create=True)
         app = _answers(program, "INSERT INTO item (name) VALUES ('a') RETURNING name")
         program.fire(app)
         assert run(asked(program.middleware(app))).body == b"[('a',)]"
     finally:
-        places.use(None)
+        places.use_place(None)
     assert asked_for == [(None, Source(create=True))]
     assert served == [(app, "")]
 

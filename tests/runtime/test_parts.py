@@ -27,7 +27,7 @@ from virke.errors import (
 )
 from virke.runtime.answers import NoTenant, answer_to
 from virke.runtime.carrier import Carrier
-from virke.runtime.fire import address
+from virke.runtime.fire import listen_address
 from virke.runtime.protocols import Protocol, protocol_of
 from virke.runtime.request import of_environ, of_scope
 
@@ -228,11 +228,11 @@ def test_a_store_that_says_how_long_to_wait_is_quoted() -> None:
 
 
 def test_fire_listens_on_this_machine_alone_unless_it_is_told() -> None:
-    assert address({}) == ("127.0.0.1", 3000)
-    assert address({"PORT": "8080", "HOST": "0.0.0.0"}) == ("0.0.0.0", 8080)
+    assert listen_address({}) == ("127.0.0.1", 3000)
+    assert listen_address({"PORT": "8080", "HOST": "0.0.0.0"}) == ("0.0.0.0", 8080)
 
 
 @pytest.mark.parametrize("port", ["80a", "-1", "65536", "٣", " 80"])
 def test_a_port_that_is_none_is_an_error(port: str) -> None:
     with pytest.raises(UsageError, match="PORT must be a number"):
-        address({"PORT": port})
+        listen_address({"PORT": port})

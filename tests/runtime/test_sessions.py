@@ -122,7 +122,7 @@ def test_on_an_eventual_store_a_bookmark_is_waited_for_and_dropped_if_it_is_not_
     with virke.connect("app", inner, create=True) as database:
         database.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
     clock, faulty = Clock(), FaultyStore(inner, [], eventual=True)
-    places.use(
+    places.use_place(
         Place(
             lambda name, source: Database(faulty.store, "app", environment=clock.environment),
             lambda: None,  # type: ignore[arg-type, return-value]
@@ -139,7 +139,7 @@ def test_on_an_eventual_store_a_bookmark_is_waited_for_and_dropped_if_it_is_not_
         assert (sum(clock.slept) >= WAIT_MOST_S) == is_foreign
         opened.close()
     finally:
-        places.use(None)
+        places.use_place(None)
 
 
 def test_a_bookmark_is_met_once_for_all_reads_at_the_same_time(opened: Opened, database: virke.Database) -> None:
@@ -235,7 +235,7 @@ def test_a_value_that_cant_be_stored_is_told_from_a_call_that_is_wrong(value: An
     with pytest.raises(WrongValue), db.transaction() as transaction:
         transaction.execute(insert, [value])
     with pytest.raises(WrongValue):
-        asking.body_of(asking.statement(insert, [value]))
+        asking.body_of(asking.statement_json(insert, [value]))
     with pytest.raises(Invalid) as caught:
         db.execute(insert, ["a", "b"])
     assert type(caught.value) is Invalid
@@ -440,7 +440,7 @@ def test_calls_that_wait_for_an_opening_share_its_error(store: Store) -> None:
         except Unavailable as error:
             said.append(error.message)
 
-    places.use(Place(opens, lambda: None, lambda app, module: None))  # type: ignore[arg-type, return-value]
+    places.use_place(Place(opens, lambda: None, lambda app, module: None))  # type: ignore[arg-type, return-value]
     original = Future.result
 
     def seen_waiting(self: Future[Any], timeout: float | None = None) -> Any:
@@ -456,7 +456,7 @@ def test_calls_that_wait_for_an_opening_share_its_error(store: Store) -> None:
             thread.join()
     finally:
         Future.result = original  # type: ignore[method-assign]
-        places.use(None)
+        places.use_place(None)
     assert (said, len(tries)) == (["down"] * 5, 1)
 
 

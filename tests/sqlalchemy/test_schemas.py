@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from virke.sqlalchemy.schemas import rewritten
+from virke.sqlalchemy.schemas import rewritten_sql
 
 SCHEMAS = frozenset({"hr", 'a"b'})
 REWRITTEN = [
@@ -45,7 +45,7 @@ REWRITTEN = [
 
 @pytest.mark.parametrize(("sql", "expected"), REWRITTEN)
 def test_names_of_schemas_become_names_of_tables(sql: str, expected: str) -> None:
-    assert rewritten(sql, SCHEMAS) == expected
+    assert rewritten_sql(sql, SCHEMAS) == expected
 
 
 def test_a_schema_is_made_used_reflected_and_dropped(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from tests.stores.conformance import BlobsConformance, RegisterConformance
 from virke.core.effects import Tier
 from virke.errors import TooLarge
 from virke.stores.base import Call, Range, Store
-from virke.stores.bounded import bounded
+from virke.stores.bounded import bounded_store
 from virke.stores.counted import CountingStore
 from virke.stores.memory import memory_store
 
@@ -36,18 +36,18 @@ class Meter:
 class TestBoundedRegister(RegisterConformance):
     @pytest.fixture
     def store(self) -> Store:
-        return bounded(memory_store(), Meter())
+        return bounded_store(memory_store(), Meter())
 
 
 class TestBoundedBlobs(BlobsConformance):
     @pytest.fixture
     def store(self) -> Store:
-        return bounded(memory_store(object_bytes_max=100_000), Meter())
+        return bounded_store(memory_store(object_bytes_max=100_000), Meter())
 
 
 def test_what_is_asked_for_is_a_lookup_for_each_object_and_a_request_for_each_range() -> None:
     meter = Meter()
-    store = bounded(memory_store(), meter)
+    store = bounded_store(memory_store(), meter)
     store.register.swap("k", b"12345", None)
     assert meter.asked == []
     store.register.read("k")
@@ -60,7 +60,7 @@ def test_what_is_asked_for_is_a_lookup_for_each_object_and_a_request_for_each_ra
 
 def test_a_refusal_comes_before_the_call() -> None:
     counting = CountingStore(memory_store())
-    store = bounded(counting.store, Meter(left=0))
+    store = bounded_store(counting.store, Meter(left=0))
     for call in (
         lambda: store.register.read("k"),
         lambda: store.blobs[Tier.KV].get([Range("a")]),
@@ -76,5 +76,5 @@ def test_a_refusal_comes_before_the_call() -> None:
 def test_a_store_has_one_meter() -> None:
     """So what is counted twice nowhere is counted once."""
     meter = Meter()
-    store = bounded(memory_store(), meter)
-    assert bounded(store, Meter()) is store
+    store = bounded_store(memory_store(), meter)
+    assert bounded_store(store, Meter()) is store

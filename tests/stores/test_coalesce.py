@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virke.stores.base import Range
-from virke.stores.cached.coalesce import coalesced, whole
+from virke.stores.cached.coalesce import coalesced_ranges, whole_objects
 
 
 def requests(asked: Sequence[Range], *, gap: int = 0, piece: int = 10, limit: int = 1000) -> list[Range]:
-    return coalesced(asked, gap_bytes=gap, piece_bytes=piece, object_bytes_max=limit)
+    return coalesced_ranges(asked, gap_bytes=gap, piece_bytes=piece, object_bytes_max=limit)
 
 
 def k(offset: int, length: int | None) -> Range:
@@ -66,7 +66,7 @@ def test_an_empty_range_is_asked_for() -> None:
 
 def test_a_store_without_ranges_is_asked_for_each_object_once() -> None:
     """Whatever is asked of it."""
-    assert whole([k(3, 1), Range("b", 2), k(0, None), k(9, 1)]) == [Range("k"), Range("b")]
+    assert whole_objects([k(3, 1), Range("b", 2), k(0, None), k(9, 1)]) == [Range("k"), Range("b")]
 
 
 asked_ranges = st.lists(

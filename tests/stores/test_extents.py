@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from virke.errors import Corrupt
 from virke.stores.base import Range
-from virke.stores.cached.extents import EXTENT_BYTES, Extent, Extents, Memory, Span, fit, holding, pruned, read
+from virke.stores.cached.extents import (
+    EXTENT_BYTES,
+    Extent,
+    Extents,
+    Memory,
+    Span,
+    fit_span,
+    pruned_spans,
+    read_extents,
+    spans_holding,
+)
 
 SIZE = 24
 OBJECT = bytes(range(SIZE))
@@ -91,15 +101,17 @@ def test_no_byte_is_held_twice(added: list[Span]) -> None:
 @given(st.lists(spans, max_size=8), spans, ranges)
 def test_spans_that_overlap_are_used_and_thinned_out(found: list[Span], new: Span, asked: Range) -> None:
     """Of spans as several processes leave them all that they hold is found, and nothing is lost when one is added."""
-    held = pruned(found)
+    held = pruned_spans(found)
     assert known_of(held) == known_of(found)
     if asked.offset + (asked.length or 0) <= SIZE:
-        at = holding(held, asked)
-        check_answer(asked, None if at is None else read(asked, [extent_of(span) for span in held[slice(*at)]]), found)
-    kept, superfluous = fit(held, new)
+        at = spans_holding(held, asked)
+        check_answer(
+            asked, None if at is None else read_extents(asked, [extent_of(span) for span in held[slice(*at)]]), found
+        )
+    kept, superfluous = fit_span(held, new)
     after = [*held[: superfluous.start], *([kept] if kept else []), *held[superfluous.stop :]]
     assert known_of(after) == known_of([*found, new])
-    assert len(pruned(after)) == len(after)
+    assert len(pruned_spans(after)) == len(after)
     assert kept not in held
 
 

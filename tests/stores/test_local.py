@@ -24,7 +24,7 @@ from virke.core.effects import Absent, Generation, Lost, Mismatch, Stored, Swapp
 from virke.errors import NotFound, Unavailable, UsageError
 from virke.opening import create
 from virke.stores.base import Blobs, Range, Store
-from virke.stores.composite import composite
+from virke.stores.composite import composite_store
 from virke.stores.local.files import FileBlobs, System, key_of, name_of, remove_stale_temps
 from virke.stores.local.kv import SelfClosing, connect_sqlite
 from virke.stores.local.store import local_store
@@ -275,7 +275,7 @@ def test_temps_of_killed_writers_go_by_age(tmp_path: Path, by: str) -> None:
             case "first put":
                 local_store(tmp_path).blobs[Tier.OBJECT].put_new("k", b"1")
             case _:
-                tidy = composite(memory_store(), local_store(tmp_path)).tidy
+                tidy = composite_store(memory_store(), local_store(tmp_path)).tidy
                 assert tidy is not None
                 assert [tidy(), tidy()] == [2, 0]
     assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["alive"]

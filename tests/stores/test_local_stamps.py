@@ -183,8 +183,8 @@ def test_keys_that_share_a_slot_only_cost_reads(tmp_path: Path) -> None:
     """More keys than slots: a change of one changes its own stamp, always."""
     store = local_store(tmp_path)
     names = [f"k{number}" for number in range(stamps.SLOTS + 1)]
-    slots = [stamps._slot(name) for name in names]
-    one, other = next((a, b) for n, a in enumerate(names) for b in names[:n] if slots[n] == stamps._slot(b))
+    slots = [stamps._slot_of_key(name) for name in names]
+    one, other = next((a, b) for n, a in enumerate(names) for b in names[:n] if slots[n] == stamps._slot_of_key(b))
     store.register.swap(one, b"1", None)
     first = watch_of(store, one)()
     store.register.swap(other, b"1", None)

@@ -18,10 +18,10 @@ from virke.opening import connect, open_store
 from virke.stores.base import Range
 from virke.stores.by_url import CACHE_VARIABLE, _cache_folder, open_url
 from virke.stores.cached.blobs import CachedBlobs
-from virke.stores.composite import composite
+from virke.stores.composite import composite_store
 from virke.stores.memory import memory_store
 from virke.stores.object.url import object_place
-from virke.stores.receipt import Receipt, metered, writing
+from virke.stores.receipt import Receipt, metered_store, writing_receipt
 
 SECRETS = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}
 _numbers = itertools.count()
@@ -164,7 +164,7 @@ def test_a_far_store_is_cached_on_disk_and_metered_once(seaweedfs: S3Server, tmp
 
     def cost() -> Receipt:
         receipt = Receipt()
-        with writing(receipt), connect("db", choice, background=False) as again:
+        with writing_receipt(receipt), connect("db", choice, background=False) as again:
             assert again.query("SELECT length(v) FROM t").rows == [(200000,)]
         return receipt
 
@@ -232,9 +232,9 @@ def test_the_url_that_a_local_store_tells_opens_it_again(
 
 def test_a_store_is_metered_once() -> None:
     """However often it is opened; a call counts as one."""
-    store = metered(metered(open_store(memory_store())))
+    store = metered_store(metered_store(open_store(memory_store())))
     receipt = Receipt()
-    with writing(receipt):
+    with writing_receipt(receipt):
         store.register.read("k")
     assert receipt.total.requests == 1
     store.register.read("k")
@@ -266,14 +266,14 @@ def test_two_stores_are_one(
 def test_a_composite_reads_each_tier_where_it_is() -> None:
     """The register and the kv tier of one, the object tier of the other; no kv tier where the first has none."""
     one, other = memory_store(), memory_store()
-    both = composite(one, other)
+    both = composite_store(one, other)
     both.blobs[Tier.KV].put_new("k", b"kv")
     both.blobs[Tier.OBJECT].put_new("k", b"object")
     assert one.blobs[Tier.KV].get([Range("k")]) == [b"kv"]
     assert other.blobs[Tier.OBJECT].get([Range("k")]) == [b"object"]
     assert both.register is one.register
     del one.blobs[Tier.KV]
-    assert composite(one, other).blobs.keys() == {Tier.OBJECT}
+    assert composite_store(one, other).blobs.keys() == {Tier.OBJECT}
     with pytest.raises(Invalid):
         both.register.read("")
 

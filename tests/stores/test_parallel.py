@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from virke.stores.parallel import REQUESTS_MAX, at_once, beside
+from virke.stores.parallel import REQUESTS_MAX, at_once, run_beside
 
 _where: ContextVar[str] = ContextVar("where", default="nowhere")
 
@@ -63,14 +63,14 @@ def test_work_beside_has_the_context_of_its_caller() -> None:
         seen.append(_where.get())
         done.set()
 
-    beside(look)
+    run_beside(look)
     _where.reset(token)
     assert done.wait(10)
     assert seen == ["here"]
 
 
 def test_the_end_of_a_process_does_not_wait_for_work_beside() -> None:
-    code = "import threading; from virke.stores.parallel import beside; beside(threading.Event().wait); print('over')"
+    code = "import threading; from virke.stores.parallel import run_beside; run_beside(threading.Event().wait); print('over')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout == "over\n"
 

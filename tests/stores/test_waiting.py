@@ -9,7 +9,7 @@ from pathlib import Path
 
 from virke.stores.local.store import local_store
 from virke.stores.memory import memory_store
-from virke.stores.waiting import meanwhile, waiting
+from virke.stores.waiting import waiting, waits_within
 
 
 def noting(notes: list[str], what: str) -> Callable[[], AbstractContextManager[None]]:
@@ -26,8 +26,8 @@ def test_what_is_done_meanwhile_is_what_was_said_last_in_this_thread() -> None:
     notes: list[str] = []
     with waiting():
         pass
-    with meanwhile(noting(notes, "a")):
-        with meanwhile(noting(notes, "b")), waiting():
+    with waits_within(noting(notes, "a")):
+        with waits_within(noting(notes, "b")), waiting():
             notes.append("waits")
         other = threading.Thread(target=lambda: waiting().__enter__())
         other.start()
@@ -42,7 +42,7 @@ def test_what_is_done_meanwhile_is_what_was_said_last_in_this_thread() -> None:
 def test_a_swap_of_a_local_store_waits_once(tmp_path: Path) -> None:
     store, notes = local_store(tmp_path), list[str]()
     store.register.swap("k", b"1", None)
-    with meanwhile(noting(notes, "wait")):
+    with waits_within(noting(notes, "wait")):
         store.register.swap("other", b"1", None)
     assert notes == ["wait begins", "wait ends"]
     assert store.says_waits

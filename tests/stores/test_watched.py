@@ -13,7 +13,7 @@ from virke.stores.base import Store
 from virke.stores.counted import CountingStore
 from virke.stores.faulty import At, FaultyStore, LoseAnswer
 from virke.stores.memory import memory_store
-from virke.stores.watched import watched
+from virke.stores.watched import watched_store
 
 
 def unwatched() -> Store:
@@ -22,7 +22,7 @@ def unwatched() -> Store:
 
 def pair(inner: Store, folder: Path) -> tuple[Store, Store]:
     """The store as the owner of every key has it, and as another process does."""
-    return watched(inner, folder, lambda key: True), watched(inner, folder, lambda key: False)
+    return watched_store(inner, folder, lambda key: True), watched_store(inner, folder, lambda key: False)
 
 
 def test_another_process_reads_what_the_owner_wrote_at_once_and_asks_only_then(tmp_path: Path) -> None:
@@ -67,5 +67,5 @@ def test_what_others_changed_is_seen_when_the_owner_learns_of_it(tmp_path: Path)
 @pytest.mark.parametrize("is_eventual", [False, True], ids=["watched already", "eventual"])
 def test_where_stamps_are_there_or_would_lie_none_are_made(tmp_path: Path, is_eventual: bool) -> None:
     store = FaultyStore(memory_store(), eventual=True).store if is_eventual else memory_store()
-    assert watched(store, tmp_path, lambda key: True) is store
+    assert watched_store(store, tmp_path, lambda key: True) is store
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from virke.transfer.csv_file import LOOKED_AT_TOGETHER, survey
+from virke.transfer.csv_file import LOOKED_AT_TOGETHER, survey_file
 from virke.transfer.csv_types import Type, type_of
 from virke.transfer.source import open_source
 
@@ -45,6 +45,6 @@ def test_values_together_have_the_type_of_each(tmp_path: Path, seed: int) -> Non
     csv.writer(text).writerows([[f"c{n}" for n in range(len(columns))], *zip(*columns, strict=True)])
     path.write_bytes(text.getvalue().encode())
     with closing(open_source(path, tmp_path)) as source:
-        found = survey(source, "utf-8").types
+        found = survey_file(source, "utf-8").types
     assert list(found) == [one_by_one(column) for column in columns]
     assert {Type.INTEGER, Type.REAL, Type.TEXT} <= set(found)

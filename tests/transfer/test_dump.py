@@ -22,7 +22,7 @@ from virke.engine.sqlite import Guard, Value, open_connection
 from virke.errors import Exists, Invalid, NotFound
 from virke.processes import try_lock
 from virke.transfer import export_file, export_parts, import_file
-from virke.transfer.dump import literal, quoted_name
+from virke.transfer.dump import literal_of, quoted_name
 
 Write = Callable[[str, str | bytes], Path]
 _STRING_OR_REAL = re.compile(r"('(?:[^']|'')*')|(?<![\w.])(-?\d+\.\d+(?:e[+-]\d+)?)(?![\w.])")
@@ -37,7 +37,7 @@ def text_of(database: Database) -> str:
 
 def shortest_reals(dump: str) -> str:
     """A dump of the shell with its REALs written with the fewest digits that mean the same."""
-    return _STRING_OR_REAL.sub(lambda found: found[1] or literal(float(found[2])), dump)
+    return _STRING_OR_REAL.sub(lambda found: found[1] or literal_of(float(found[2])), dump)
 
 
 @needs_shell
@@ -90,7 +90,7 @@ TEXT = st.text(st.sampled_from("\n\r\0\\nr0'12(5) é") | st.characters(exclude_c
 @given(VALUES | TEXT)
 def test_a_literal_means_exactly_its_value(value: int | float | bytes | str | None) -> None:
     connection = sqlite3.connect(":memory:")
-    (found,) = connection.execute(f"SELECT {literal(value)}").fetchone()
+    (found,) = connection.execute(f"SELECT {literal_of(value)}").fetchone()
     connection.close()
     assert type(found) is type(value)
     if isinstance(value, float) and isinstance(found, float):
@@ -105,7 +105,7 @@ def test_virke_reads_every_real_back_exactly(numbers: list[float]) -> None:
     connection = open_connection(":memory:", vfs=None, guard=Guard(), cache_kib=64, value_bytes_max=1 << 20)
     for number in numbers:
         if not math.isnan(number):
-            [(found,)] = connection.execute(f"SELECT {literal(number)}").fetchall()
+            [(found,)] = connection.execute(f"SELECT {literal_of(number)}").fetchall()
             assert isinstance(found, float)
             assert struct.pack("d", found) == struct.pack("d", number), "equal is not enough: -0.0 == 0.0"
     connection.close()
@@ -204,7 +204,7 @@ def test_values_of_a_column_are_written_together_as_each_of_them_alone(database:
     database.execute(f"CREATE TABLE {quoted_name(table)} ({','.join(COLUMNS)})")
     database.executemany(f"INSERT INTO {quoted_name(table)} VALUES ({','.join('?' * len(COLUMNS))})", columns)
     text = b"".join(export_parts(database, data_only=True)).decode()
-    lines = [f"INSERT INTO {quoted_name(table)} VALUES({','.join(map(literal, row))});\n" for row in columns]
+    lines = [f"INSERT INTO {quoted_name(table)} VALUES({','.join(map(literal_of, row))});\n" for row in columns]
     assert "".join(lines) in text
 
 

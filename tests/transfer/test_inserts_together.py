@@ -14,7 +14,7 @@ from virke.engine.schema import REQUESTS_TABLE
 from virke.errors import Invalid, VirkeError
 from virke.opening import create
 from virke.transfer import import_file, splitter
-from virke.transfer.splitter import split
+from virke.transfer.splitter import split_statements
 
 BEGIN = """CREATE TABLE t(a INTEGER PRIMARY KEY, b CHECK (b <> 'no'));
 CREATE TABLE log(x);
@@ -76,11 +76,13 @@ def test_together_they_do_what_each_does(dump: str) -> None:
 def test_they_run_as_texts_of_a_hundred() -> None:
     """Whatever they are called, and with their lines; other statements stay apart."""
     dump = "SELECT 1;" + "\nINSERT INTO t VALUES (1);\n" * 250 + "\ninsert into t values (2);DELETE FROM t;" * 2
-    found = [(each.statements, each.line) for each in split([dump], together=True) if each.keyword == "INSERT"]
+    found = [
+        (each.statements, each.line) for each in split_statements([dump], together=True) if each.keyword == "INSERT"
+    ]
     assert found[0] == (1, 2)  # of the hundred that begins with another statement
     assert (100, 200) in found
     assert sum(count for count, _ in found) == 252
-    assert all(each.statements == 1 for each in split([dump]))
+    assert all(each.statements == 1 for each in split_statements([dump]))
 
 
 def test_keyed_writes_of_another_database_are_passed_over_among_them() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from virke.errors import Invalid
-from virke.transfer.sniff import Kind, kind_named, sniff
+from virke.transfer.sniff import Kind, kind_named, sniff_kind
 
 IMAGE = b"SQLite format 3\0" + bytes(100)
 
@@ -33,7 +33,7 @@ IMAGE = b"SQLite format 3\0" + bytes(100)
     ],
 )
 def test_the_kind_is_told_by_content(name: str, head: bytes, kind: Kind) -> None:
-    assert sniff(head, name).kind is kind
+    assert sniff_kind(head, name).kind is kind
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_the_kind_is_told_by_content(name: str, head: bytes, kind: Kind) -> None
 )
 def test_a_kind_that_is_said_is_believed_where_it_can_be(head: bytes, said: str, kind: Kind | None) -> None:
     if kind:
-        assert sniff(head, "x", kind=kind_named(said)).kind is kind
+        assert sniff_kind(head, "x", kind=kind_named(said)).kind is kind
     else:
         with pytest.raises(Invalid):
-            sniff(head, "x", kind=kind_named(said))
+            sniff_kind(head, "x", kind=kind_named(said))
 
 
 def test_only_these_kinds_can_be_said() -> None:
@@ -83,8 +83,8 @@ def test_only_these_kinds_can_be_said() -> None:
 )
 def test_what_cannot_be_imported_is_refused_with_the_reason(name: str, head: bytes, message: str) -> None:
     with pytest.raises(Invalid, match=message):
-        sniff(head, name)
+        sniff_kind(head, name)
 
 
 def test_a_table_name_says_that_a_single_column_is_a_table() -> None:
-    assert sniff(b"name\nbo\n", "x", table=True).kind is Kind.CSV
+    assert sniff_kind(b"name\nbo\n", "x", table=True).kind is Kind.CSV

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.transfer.conftest import ZOO
 from virke.errors import Invalid, TooLarge
-from virke.transfer.splitter import Splitter, StatementText, is_complete, split
+from virke.transfer.splitter import Splitter, StatementText, is_complete, split_statements
 
 MARKS = ".x .y; ' '' \" ` [ ] ; ;; - -- / /* */ * \n \r\n END end; BEGIN CREATE TRIGGER TEMP TEMPORARY EXPLAIN a é 1 ( ) , x'00'"
 RUNS = [
@@ -33,7 +33,7 @@ TEXTS = st.lists(PIECES, max_size=30).map("".join)
 
 def outcome(chunks: list[str]) -> list[StatementText] | str:
     try:
-        return list(split(chunks))
+        return list(split_statements(chunks))
     except Invalid as error:
         return error.message
 
@@ -75,7 +75,7 @@ def test_a_semicolon_inside_anything_ends_nothing() -> None:
     END;
     create temp trigger if not exists u delete on x begin select 1; end /* so */ ;
     SELECT 1"""
-    assert [(s.line, s.keyword) for s in split([text])] == [
+    assert [(s.line, s.keyword) for s in split_statements([text])] == [
         (2, "SELECT"),
         (5 - 1, "CREATE"),
         (7, "CREATE"),
@@ -85,7 +85,7 @@ def test_a_semicolon_inside_anything_ends_nothing() -> None:
 
 def test_the_statements_of_the_zoo_are_as_many_as_sqlite_runs() -> None:
     connection = sqlite3.connect(":memory:")
-    for statement in split([ZOO]):
+    for statement in split_statements([ZOO]):
         connection.execute(statement.sql)
     assert connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 20
     connection.close()
@@ -102,7 +102,7 @@ def test_the_statements_of_the_zoo_are_as_many_as_sqlite_runs() -> None:
 )
 def test_what_never_ends_is_named_with_its_line(text: str, message: str) -> None:
     with pytest.raises(Invalid, match=message):
-        list(split([text]))
+        list(split_statements([text]))
 
 
 def test_a_statement_beyond_the_limit_is_refused() -> None:
@@ -125,7 +125,7 @@ def test_a_literal_may_be_longer_than_a_statement() -> None:
     with closing(Splitter(chars_max=500, long_chars=50)) as splitter:
         found = [one for at in range(0, len(text), 7) for one in splitter.feed(text[at : at + 7])]
         found += splitter.finish()
-    assert found == list(split([text]))
+    assert found == list(split_statements([text]))
     assert [one.line for one in found] == [1, 2001]
 
 
@@ -179,6 +179,6 @@ SELECT '
 /* but */ SELECT 2;
   .nor_with_blanks_before_it;
 .quit"""
-    assert [(one.line, one.sql.split("\n")[0]) for one in split([text])] == [
+    assert [(one.line, one.sql.split("\n")[0]) for one in split_statements([text])] == [
         (1, ".bail on"), (3, '.mode "it\'s"'), (4, "SELECT '"), (7, ".nor_that"), (9, ".nor_with_blanks_before_it;"), (10, ".quit"),
     ]  # fmt: skip

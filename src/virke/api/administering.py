@@ -19,7 +19,7 @@ from virke.migrations import MigrationFile
 from virke.stores.base import Store
 
 
-def migrations(database: Database) -> object:
+def applied_migrations(database: Database) -> object:
     """What a database has applied. Its files are not known here, so `undo` says only whether one was derived."""
     return {
         "migrations": [
@@ -35,7 +35,7 @@ def migrations(database: Database) -> object:
     }
 
 
-def migrate(operation: Migrate, database: Database) -> object:
+def run_migrations(operation: Migrate, database: Database) -> object:
     """Apply files, rehearse them, take the last ones back, or say which are applied.
 
     Raises:
@@ -44,12 +44,12 @@ def migrate(operation: Migrate, database: Database) -> object:
     if operation.report:
         return {"migrations": [asdict(one) for one in files.status(database, operation.files)]}
     if operation.undo is not None:
-        return _done("undid", files.undo(database, operation.files, operation.undo), database)
+        return _migrations_done("undid", files.undo(database, operation.files, operation.undo), database)
     key = "would_apply" if operation.dry_run else "applied"
-    return _done(key, files.migrate(database, operation.files, operation.dry_run), database)
+    return _migrations_done(key, files.migrate(database, operation.files, operation.dry_run), database)
 
 
-def _done(key: str, done: list[MigrationFile], database: Database) -> object:
+def _migrations_done(key: str, done: list[MigrationFile], database: Database) -> object:
     return {key: [{"number": file.number, "name": file.name} for file in done], "version": database.version}
 
 

@@ -29,7 +29,7 @@ class PlainCodec:
 
     def loads(self, data: bytes) -> Json:
         try:
-            value: Json = json.loads(data, parse_constant=_refuse, parse_float=_real)
+            value: Json = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite_real)
             if b"\\u" in data:  # half of a surrogate pair is not text: it has no bytes
                 json.dumps(value, ensure_ascii=False).encode()
             return value
@@ -40,12 +40,12 @@ class PlainCodec:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(errors="replace")
 
 
-def _real(digits: str) -> float:
+def _finite_real(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
         raise ValueError(f"{digits} is beyond what a double holds; send {{'real': 'Infinity'}}")
     return number
 
 
-def _refuse(word: str) -> None:
+def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is not JSON; send {{'real': '{word}'}}")

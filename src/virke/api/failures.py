@@ -47,7 +47,7 @@ PLACES: Final = ("file", "line", "statement", "applied", "would_apply", "undid")
 """What an error of several files says besides: which one it is in, and which were done before it."""
 
 
-def describe(error: VirkeError) -> dict[str, object]:
+def describe_error(error: VirkeError) -> dict[str, object]:
     """An error as the value that stands below `error`."""
     found: dict[str, object] = {
         "code": error.kind,
@@ -62,11 +62,11 @@ def describe(error: VirkeError) -> dict[str, object]:
     return found | {name: error.context[name] for name in PLACES if error.context.get(name) is not None}
 
 
-def failed(error: VirkeError, codec: Codec, *, status: int | None = None) -> Response:
+def error_response(error: VirkeError, codec: Codec, *, status: int | None = None) -> Response:
     """The response that says an error."""
     no_token = isinstance(error, Denied) and error.context.get("needs_token") is True
     status = status or (401 if no_token else STATUS_OF.get(error.kind, 500))
-    response = Response(status, codec.dumps({"error": describe(error)}))
+    response = Response(status, codec.dumps({"error": describe_error(error)}))
     if no_token:
         response = response.with_headers(("www-authenticate", "Bearer"))
     if status in (429, 503):

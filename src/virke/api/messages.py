@@ -19,7 +19,7 @@ NDJSON: Final = "application/x-ndjson"
 QUERY_FIELDS_MAX: Final = 64
 
 
-def bearer(headers: Mapping[str, str]) -> str | None:
+def bearer_token(headers: Mapping[str, str]) -> str | None:
     """The token that a request shows, None if it shows none."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
@@ -117,7 +117,7 @@ class Parts:
             close()
 
 
-def segments(path: str) -> list[str]:
+def path_segments(path: str) -> list[str]:
     """The parts of a path between its slashes, decoded. Raises `Invalid`: one is not UTF-8."""
     try:
         return [unquote_to_bytes(part).decode() for part in path.removeprefix("/").split("/")]

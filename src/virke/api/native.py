@@ -14,7 +14,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from virke.api.codec import Codec
-from virke.api.failures import describe
+from virke.api.failures import describe_error
 from virke.api.pieces import rows_of
 from virke.engine.results import QueryResult, Request
 from virke.engine.values import Json, decode_value, encode_value
@@ -157,5 +157,5 @@ def lines_of(
                 size = 0
         last: Mapping[str, object] = {"rows": count} | dict(end)
     except VirkeError as error:
-        last = {"error": describe(error)}
+        last = {"error": describe_error(error)}
     yield b"".join(line + b"\n" for line in (*part, codec.dumps(last)))

@@ -25,9 +25,9 @@ from virke.api.schemas import (
     TIMEOUT,
     WHOLE,
     Schema,
-    listed,
-    record,
-    ref,
+    component_ref,
+    list_schema,
+    object_schema,
 )
 from virke.api.table import OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
 from virke.engine.history import LIMIT_MOST
@@ -69,8 +69,8 @@ _TERMS: Final[Mapping[str, Schema]] = {
 }
 _SQL: Final[Mapping[str, Schema]] = {
     "sql": _STATEMENT,
-    "params": ref("Params"),
-    "rows": listed(ref("Params")),
+    "params": component_ref("Params"),
+    "rows": list_schema(component_ref("Params")),
     "script": FLAG,
     "at": {"oneOf": [AT, {"type": "null"}]},
     **_TERMS,
@@ -81,74 +81,77 @@ _HEADERS: Final[Mapping[str, Schema]] = {
     "Virke-Consistency": {"enum": ["strong", "session", "bounded"]},
     "Idempotency-Key": {"type": "string", "minLength": 1, "pattern": "^[!-~]+$"},
 }
-_STATES: Final = record({"migrations": listed(ref("MigrationState"))})
+_STATES: Final = object_schema({"migrations": list_schema(component_ref("MigrationState"))})
 _DONE: Final = {
     "oneOf": [
         _STATES,
-        *(record({key: listed(ref("Migration")), "version": WHOLE}) for key in ("applied", "would_apply", "undid")),
+        *(
+            object_schema({key: list_schema(component_ref("Migration")), "version": WHOLE})
+            for key in ("applied", "would_apply", "undid")
+        ),
     ]
 }
-_HEALTH: Final = record({"status": TEXT})
-_TOKENS: Final = record({"tokens": listed(ref("Token"))})
+_HEALTH: Final = object_schema({"status": TEXT})
+_TOKENS: Final = object_schema({"tokens": list_schema(component_ref("Token"))})
 
 ABOUT: Final[Mapping[tuple[str, str], About]] = {
-    ("/db", "GET"): About("The databases", record({"databases": listed(record({"name": TEXT}))})),
+    ("/db", "GET"): About("The databases", object_schema({"databases": list_schema(object_schema({"name": TEXT}))})),
     ("/db/{name}", "PUT"): About(
         "Create a database",
-        record({"name": TEXT, "created": FLAG}),
+        object_schema({"name": TEXT, "created": FLAG}),
         status=201,
         query={"if_not_exists": _SWITCH},
         body={"page_size": {"enum": [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]}},
     ),
-    ("/db/{name}", "DELETE"): About("Delete a database", record({"name": TEXT, "deleted": FLAG})),
+    ("/db/{name}", "DELETE"): About("Delete a database", object_schema({"name": TEXT, "deleted": FLAG})),
     ("/db/{name}/query", "POST"): About(
-        "Run one statement", ref("Result"), body=_SQL, required=("sql",), media=(NDJSON,), headers=_RUN
+        "Run one statement", component_ref("Result"), body=_SQL, required=("sql",), media=(NDJSON,), headers=_RUN
     ),
     ("/db/{name}/execute", "POST"): About(
-        "Run one statement", ref("Result"), body=_SQL, required=("sql",), media=(NDJSON,), headers=_RUN
+        "Run one statement", component_ref("Result"), body=_SQL, required=("sql",), media=(NDJSON,), headers=_RUN
     ),
     ("/db/{name}/batch", "POST"): About(
         "Run statements, all or nothing",
-        listed(ref("Result")),
-        body={"statements": listed(ref("Statement")), "at": {"oneOf": [AT, {"type": "null"}]}, **_TERMS},
+        list_schema(component_ref("Result")),
+        body={"statements": list_schema(component_ref("Statement")), "at": {"oneOf": [AT, {"type": "null"}]}, **_TERMS},
         required=("statements",),
         headers=_RUN,
     ),
     ("/db/{name}/describe", "POST"): About(
-        "What SQLite says of a statement", ref("Description"), body={"sql": _STATEMENT}, required=("sql",)
+        "What SQLite says of a statement", component_ref("Description"), body={"sql": _STATEMENT}, required=("sql",)
     ),
-    ("/db/{name}/schema", "GET"): About("The schema", listed(ref("SchemaEntry"))),
-    ("/db/{name}/schema/{table}", "GET"): About("The schema of a table", listed(ref("SchemaEntry"))),
-    ("/db/{name}/status", "GET"): About("The state of a database", ref("Status"), query={"brief": _SWITCH}),
-    ("/db/{name}/settings", "GET"): About("The settings", ref("Settings")),
-    ("/db/{name}/settings", "PATCH"): About("Change settings", ref("Settings"), body=SETTINGS),
+    ("/db/{name}/schema", "GET"): About("The schema", list_schema(component_ref("SchemaEntry"))),
+    ("/db/{name}/schema/{table}", "GET"): About("The schema of a table", list_schema(component_ref("SchemaEntry"))),
+    ("/db/{name}/status", "GET"): About("The state of a database", component_ref("Status"), query={"brief": _SWITCH}),
+    ("/db/{name}/settings", "GET"): About("The settings", component_ref("Settings")),
+    ("/db/{name}/settings", "PATCH"): About("Change settings", component_ref("Settings"), body=SETTINGS),
     ("/db/{name}/versions", "GET"): About(
         "The last versions that changed pages, newest first",
-        listed(ref("VersionEntry")),
+        list_schema(component_ref("VersionEntry")),
         query={"limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MOST}},
     ),
     ("/db/{name}/diff", "GET"): About(
-        "What differs between two states; without `to`, up to now", ref("Diff"), query={"from": AT, "to": AT}
+        "What differs between two states; without `to`, up to now", component_ref("Diff"), query={"from": AT, "to": AT}
     ),
     ("/db/{name}/restore", "POST"): About(
-        "Bring an earlier state back", ref("Restored"), body={"at": AT, "dry_run": FLAG}, required=("at",)
+        "Bring an earlier state back", component_ref("Restored"), body={"at": AT, "dry_run": FLAG}, required=("at",)
     ),
-    ("/db/{name}/flush", "POST"): About("Push pending writes", ref("Flushed")),
-    ("/db/{name}/promote", "POST"): About("Move a database to object storage", ref("Status")),
+    ("/db/{name}/flush", "POST"): About("Push pending writes", component_ref("Flushed")),
+    ("/db/{name}/promote", "POST"): About("Move a database to object storage", component_ref("Status")),
     ("/db/{name}/gc", "POST"): About(
         "Delete what nothing needs",
-        ref("Collected"),
+        component_ref("Collected"),
         body={"dry_run": FLAG, "grace_ms": {"type": ["integer", "null"], "minimum": 0}},
     ),
     ("/db/{name}/upkeep", "POST"): About(
-        "Do upkeep", ref("Upkept"), body={"all": FLAG, "limit": {"type": ["integer", "null"], "minimum": 1}}
+        "Do upkeep", component_ref("Upkept"), body={"all": FLAG, "limit": {"type": ["integer", "null"], "minimum": 1}}
     ),
     ("/db/{name}/migrations", "GET"): About("What was applied", _STATES),
     ("/db/{name}/migrate", "POST"): About(
         "Apply, rehearse, take back or report migrations",
         _DONE,
         body={
-            "files": listed({**record({"name": TEXT, "sql": TEXT}), "additionalProperties": False}),
+            "files": list_schema({**object_schema({"name": TEXT, "sql": TEXT}), "additionalProperties": False}),
             "dry_run": FLAG,
             "undo": {"oneOf": [{"type": "integer", "minimum": 1}, {"type": ["boolean", "null"]}]},
             "status": FLAG,
@@ -156,7 +159,7 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
     ),
     ("/db/{name}/import", "POST"): About(
         "Import a dump, an SQLite file, or CSV or JSON into a table",
-        ref("Imported"),
+        component_ref("Imported"),
         query={
             "kind": {"enum": ["sql", "sqlite", "csv", "ndjson"]},
             "table": TEXT,
@@ -182,7 +185,7 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
     ("/tokens", "GET"): About("The tokens, without their text", _TOKENS),
     ("/tokens", "POST"): About(
         "Create a token; its text is in this answer alone",
-        ref("Token"),
+        component_ref("Token"),
         status=201,
         body={
             "db": {"oneOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]},
@@ -192,7 +195,7 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
         },
         required=("db", "scope"),
     ),
-    ("/tokens/{id}", "DELETE"): About("Revoke a token", record({"revoked": TEXT, "left": WHOLE})),
+    ("/tokens/{id}", "DELETE"): About("Revoke a token", object_schema({"revoked": TEXT, "left": WHOLE})),
     ("/healthz", "GET"): About("The process answers", _HEALTH),
     ("/readyz", "GET"): About("How the last call to the store ended", _HEALTH),
     ("/metrics", "GET"): About("The counters, in Prometheus' text form", media=("text/plain",)),
@@ -201,7 +204,7 @@ ABOUT: Final[Mapping[tuple[str, str], About]] = {
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 
-def routes() -> Iterator[tuple[str, str, Route]]:
+def all_routes() -> Iterator[tuple[str, str, Route]]:
     """Path, method and route of everything in the table."""
     for name, methods in OF_THE_NODE.items():
         yield from ((f"/{name}", method, route) for method, route in methods.items())
@@ -214,11 +217,11 @@ def routes() -> Iterator[tuple[str, str, Route]]:
 
 
 @cache
-def document() -> bytes:
+def openapi_document() -> bytes:
     """The document as JSON."""
     paths: dict[str, dict[str, object]] = {}
-    for path, method, _ in routes():
-        paths.setdefault(path, {})[method.lower()] = _operation(path, method, ABOUT[path, method])
+    for path, method, _ in all_routes():
+        paths.setdefault(path, {})[method.lower()] = _described_operation(path, method, ABOUT[path, method])
     found = {
         "openapi": VERSION,
         "info": {"title": "Virke DB", "version": "1", "description": "SQLite databases whose truth is in a store."},
@@ -232,7 +235,7 @@ def document() -> bytes:
     return json.dumps(found, separators=(",", ":")).encode()
 
 
-def _operation(path: str, method: str, about: About) -> dict[str, object]:
+def _described_operation(path: str, method: str, about: About) -> dict[str, object]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     parameters: list[object] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
@@ -243,7 +246,8 @@ def _operation(path: str, method: str, about: About) -> dict[str, object]:
         "operationId": f"{method.lower()}{path.title()}".translate({ord(sign): None for sign in "/{}._"}),
         "summary": about.summary,
         "parameters": parameters,
-        "responses": {str(about.status): _answer(about), "default": _failure()} | _also(about),
+        "responses": {str(about.status): _answer_response(about), "default": _error_response()}
+        | _response_if_exists(about),
     }
     if path in _OPEN:
         found["security"] = []
@@ -260,15 +264,15 @@ def _operation(path: str, method: str, about: About) -> dict[str, object]:
     return found
 
 
-def _answer(about: About) -> dict[str, object]:
+def _answer_response(about: About) -> dict[str, object]:
     content: dict[str, object] = {JSON: {"schema": about.answer}} if about.answer else {}
     return {"description": about.summary, "content": content | {media: {} for media in about.media}}
 
 
-def _also(about: About) -> dict[str, object]:
+def _response_if_exists(about: About) -> dict[str, object]:
     """Creating what is there already is not an error where the request says so."""
-    return {"200": _answer(about)} if "if_not_exists" in about.query else {}
+    return {"200": _answer_response(about)} if "if_not_exists" in about.query else {}
 
 
-def _failure() -> dict[str, object]:
-    return {"description": "What went wrong", "content": {JSON: {"schema": ref("Error")}}}
+def _error_response() -> dict[str, object]:
+    return {"description": "What went wrong", "content": {JSON: {"schema": component_ref("Error")}}}

@@ -64,7 +64,7 @@ class Place(transferring.Place, Protocol):
         """Delete one. Raises `NotFound`, `Conflict`, `Unavailable`, `OutcomeUnknown`."""
 
 
-def perform(operation: Operation, place: Place, scope: Scope, cancel: Cancel | None = None) -> object:
+def perform_operation(operation: Operation, place: Place, scope: Scope, cancel: Cancel | None = None) -> object:
     """Do what an operation asks, with what `scope` allows; `cancel` ends a read from another thread.
 
     Raises:
@@ -79,9 +79,9 @@ def perform(operation: Operation, place: Place, scope: Scope, cancel: Cancel | N
         return do(operation, place, scope, cancel)
 
 
-def _run(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult] | Streamed:
+def _run_sql(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult] | Streamed:
     database, scope = place.database(run.database), run.allowed(scope)
-    if run.streams and (streamed := _streamed(run, place, scope, cancel)):
+    if run.streams and (streamed := _streamed_rows(run, place, scope, cancel)):
         return streamed
     if run.is_batch and run.at is not None:
         return database.serving.batch_at(run.requests, run.at, timeout_ms=run.timeout_ms, meta=run.meta, cancel=cancel)
@@ -113,7 +113,7 @@ def _is_write(run: Run, database: Database) -> bool:
     return run.at is None and not database.describe(run.requests[0][0]).read_only
 
 
-def _streamed(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> Streamed | None:
+def _streamed_rows(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> Streamed | None:
     """The rows of a statement that reads, one at a time; None if it writes."""
     [(sql, params)] = run.requests
     terms = Terms(run.consistency, run.bookmark, run.timeout_ms, cancel, read_only=scope < Scope.WRITE)
@@ -128,16 +128,16 @@ def _streamed(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> St
         return Streamed(rows, stack.pop_all().close, serving.stale_ms)
 
 
-def _describe(operation: DescribeStatement, place: Place, *_: object) -> object:
+def _describe_statement(operation: DescribeStatement, place: Place, *_: object) -> object:
     found = place.database(operation.database).describe(operation.sql)
     return asdict(found)
 
 
-def _schema(operation: GetSchema, place: Place, *_: object) -> object:
+def _get_schema(operation: GetSchema, place: Place, *_: object) -> object:
     return [asdict(entry) for entry in place.database(operation.database).schema(operation.table)]
 
 
-def _status(operation: GetStatus, place: Place, *_: object) -> object:
+def _get_status(operation: GetStatus, place: Place, *_: object) -> object:
     return status_of(place.database(operation.database).status(history=not operation.is_brief))
 
 
@@ -149,7 +149,7 @@ def status_of(status: Status) -> Mapping[str, object]:
     return {name: value if isinstance(value, int | list | None) else str(value) for name, value in found.items()}
 
 
-def _settings(operation: GetSettings, place: Place, *_: object) -> object:
+def _get_settings(operation: GetSettings, place: Place, *_: object) -> object:
     return place.database(operation.database).settings().as_dict()
 
 
@@ -157,60 +157,60 @@ def _change_settings(operation: ChangeSettings, place: Place, *_: object) -> obj
     return place.database(operation.database).change_settings(operation.changes).as_dict()
 
 
-def _flush(operation: Flush, place: Place, *_: object) -> object:
+def _flush_writes(operation: Flush, place: Place, *_: object) -> object:
     return asdict(place.database(operation.database).flush())
 
 
-def _promote(operation: Promote, place: Place, *_: object) -> object:
+def _promote_database(operation: Promote, place: Place, *_: object) -> object:
     return status_of(place.database(operation.database).promote())
 
 
-def _versions(operation: GetVersions, place: Place, *_: object) -> object:
+def _list_versions(operation: GetVersions, place: Place, *_: object) -> object:
     return [asdict(one) for one in place.database(operation.database).versions(operation.limit)]
 
 
-def _diff(operation: GetDiff, place: Place, *_: object) -> object:
+def _get_diff(operation: GetDiff, place: Place, *_: object) -> object:
     return asdict(place.database(operation.database).serving.diff(operation.before, operation.after))
 
 
-def _restore(operation: Restore, place: Place, *_: object) -> object:
+def _restore_version(operation: Restore, place: Place, *_: object) -> object:
     return asdict(place.database(operation.database).restore(operation.at, dry_run=operation.dry_run))
 
 
-def _collect(operation: Collect, place: Place, *_: object) -> object:
+def _collect_garbage(operation: Collect, place: Place, *_: object) -> object:
     return asdict(place.database(operation.database).collect(dry_run=operation.dry_run, grace_ms=operation.grace_ms))
 
 
-def _upkeep(operation: DoUpkeep, place: Place, *_: object) -> object:
+def _do_upkeep(operation: DoUpkeep, place: Place, *_: object) -> object:
     return asdict(place.database(operation.database).upkeep(operation.limit))
 
 
-def _migrations(operation: GetMigrations, place: Place, *_: object) -> object:
-    return administering.migrations(place.database(operation.database))
+def _list_migrations(operation: GetMigrations, place: Place, *_: object) -> object:
+    return administering.applied_migrations(place.database(operation.database))
 
 
-def _migrate(operation: Migrate, place: Place, *_: object) -> object:
-    return administering.migrate(operation, place.database(operation.database))
+def _run_migrations(operation: Migrate, place: Place, *_: object) -> object:
+    return administering.run_migrations(operation, place.database(operation.database))
 
 
-def _import(operation: Import, place: Place, *_: object) -> object:
+def _import_file(operation: Import, place: Place, *_: object) -> object:
     return transferring.take_in(operation, place)
 
 
-def _export(operation: Export, place: Place, *_: object) -> object:
+def _export_file(operation: Export, place: Place, *_: object) -> object:
     return transferring.give_out(operation, place)
 
 
-def _list(operation: ListDatabases, place: Place, *_: object) -> object:
+def _list_databases(operation: ListDatabases, place: Place, *_: object) -> object:
     return place.names()
 
 
-def _create(operation: CreateDatabase, place: Place, *_: object) -> object:
+def _create_database(operation: CreateDatabase, place: Place, *_: object) -> object:
     created = place.create(operation.database, if_not_exists=operation.if_not_exists, page_size=operation.page_size)
     return {"name": operation.database, "created": created}
 
 
-def _delete(operation: DeleteDatabase, place: Place, *_: object) -> object:
+def _delete_database(operation: DeleteDatabase, place: Place, *_: object) -> object:
     place.delete(operation.database)
     return {"name": operation.database, "deleted": True}
 
@@ -227,53 +227,55 @@ def _revoke_token(operation: RevokeToken, place: Place, *_: object) -> object:
     return administering.revoke_token(operation.token_id, place.store)
 
 
-def _pipeline(operation: Pipeline, place: Place, scope: Scope, *_: object) -> object:
-    return _aged(blocking.pipeline(operation, database := _named(operation, place), scope), database)
+def _answer_pipeline(operation: Pipeline, place: Place, scope: Scope, *_: object) -> object:
+    return _with_age(
+        blocking.answer_pipeline(operation, database := _named_database(operation, place), scope), database
+    )
 
 
-def _cursor(operation: Cursor, place: Place, scope: Scope, *_: object) -> object:
-    return _aged(blocking.cursor(operation, database := _named(operation, place), scope), database)
+def _answer_cursor(operation: Cursor, place: Place, scope: Scope, *_: object) -> object:
+    return _with_age(blocking.answer_cursor(operation, database := _named_database(operation, place), scope), database)
 
 
-def _once(operation: Once, place: Place, scope: Scope, *_: object) -> object:
-    return _aged(blocking.once(operation, database := _named(operation, place), scope), database)
+def _answer_once(operation: Once, place: Place, scope: Scope, *_: object) -> object:
+    return _with_age(blocking.answer_once(operation, database := _named_database(operation, place), scope), database)
 
 
-def _aged(body: object, database: Database) -> Answered:
+def _with_age(body: object, database: Database) -> Answered:
     return Answered(body, database.serving.stale_ms)
 
 
-def _named(operation: Pipeline | Cursor | Once, place: Place) -> Database:
+def _named_database(operation: Pipeline | Cursor | Once, place: Place) -> Database:
     if not operation.database:
         raise Refused("no database is named: the URL of a libSQL client ends with /db/NAME/", status=404)
     return place.database(operation.database)
 
 
 _PERFORMERS: dict[type, Callable[[Any, Place, Scope, Cancel | None], object]] = {
-    Run: _run,
-    DescribeStatement: _describe,
-    GetSchema: _schema,
-    GetStatus: _status,
-    GetSettings: _settings,
+    Run: _run_sql,
+    DescribeStatement: _describe_statement,
+    GetSchema: _get_schema,
+    GetStatus: _get_status,
+    GetSettings: _get_settings,
     ChangeSettings: _change_settings,
-    Flush: _flush,
-    Promote: _promote,
-    GetVersions: _versions,
-    GetDiff: _diff,
-    Restore: _restore,
-    Collect: _collect,
-    DoUpkeep: _upkeep,
-    GetMigrations: _migrations,
-    Migrate: _migrate,
-    Import: _import,
-    Export: _export,
-    ListDatabases: _list,
-    CreateDatabase: _create,
-    DeleteDatabase: _delete,
+    Flush: _flush_writes,
+    Promote: _promote_database,
+    GetVersions: _list_versions,
+    GetDiff: _get_diff,
+    Restore: _restore_version,
+    Collect: _collect_garbage,
+    DoUpkeep: _do_upkeep,
+    GetMigrations: _list_migrations,
+    Migrate: _run_migrations,
+    Import: _import_file,
+    Export: _export_file,
+    ListDatabases: _list_databases,
+    CreateDatabase: _create_database,
+    DeleteDatabase: _delete_database,
     ListTokens: _list_tokens,
     CreateToken: _create_token,
     RevokeToken: _revoke_token,
-    Pipeline: _pipeline,
-    Cursor: _cursor,
-    Once: _once,
+    Pipeline: _answer_pipeline,
+    Cursor: _answer_cursor,
+    Once: _answer_once,
 }

@@ -35,12 +35,12 @@ class Long:
 def rows_of(rows: Sequence[Any], encode: Callable[[Any], object]) -> object:
     """Rows as JSON: a list, or a `Long` where they are many, or their values are long."""
     count = len(rows)
-    if count > ITEMS_OF_A_PIECE or (count > FEW and sum(map(_length, rows)) > BYTES_OF_A_PIECE):
+    if count > ITEMS_OF_A_PIECE or (count > FEW and sum(map(_row_length, rows)) > BYTES_OF_A_PIECE):
         return Long(rows, encode)
     return [encode(row) for row in rows]
 
 
-def _length(row: Sequence[object]) -> int:
+def _row_length(row: Sequence[object]) -> int:
     return sum(len(value) for value in row if isinstance(value, str | bytes))
 
 
@@ -49,7 +49,7 @@ def body_of(value: object, codec: Codec) -> bytes | Parts:
     try:
         return codec.dumps(value)
     except TypeError:  # the codec met a `Long`
-        return Parts(pieces_of(value, codec), _nothing)
+        return Parts(pieces_of(value, codec), _close_nothing)
 
 
 def bytes_of(value: object, codec: Codec) -> bytes:
@@ -62,17 +62,17 @@ def bytes_of(value: object, codec: Codec) -> bytes:
 
 def body_of_lines(lines: Iterator[bytes]) -> bytes | Parts:
     """Lines as a body, in parts if they are many."""
-    parts = joined(lines)
+    parts = joined_pieces(lines)
     first, second = next(parts), next(parts, None)
-    return first if second is None else Parts(chain((first, second), parts), _nothing)
+    return first if second is None else Parts(chain((first, second), parts), _close_nothing)
 
 
 def pieces_of(value: object, codec: Codec) -> Iterator[bytes]:
     """The bytes of a value, piece by piece."""
-    return joined(_walk(value, codec))
+    return joined_pieces(_encoded_pieces(value, codec))
 
 
-def joined(small: Iterator[bytes]) -> Iterator[bytes]:
+def joined_pieces(small: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes in pieces of some size; at least one."""
     held: list[bytes] = []
     size = 0
@@ -86,9 +86,9 @@ def joined(small: Iterator[bytes]) -> Iterator[bytes]:
     yield b"".join(held)
 
 
-def _walk(value: object, codec: Codec) -> Iterator[bytes]:
+def _encoded_pieces(value: object, codec: Codec) -> Iterator[bytes]:
     if isinstance(value, Long):
-        yield from _items(value, codec)
+        yield from _encoded_items(value, codec)
         return
     try:
         yield codec.dumps(value)
@@ -103,13 +103,13 @@ def _walk(value: object, codec: Codec) -> Iterator[bytes]:
         begin = b","
         if isinstance(value, dict):
             yield codec.dumps(one) + b":"
-            yield from _walk(value[one], codec)
+            yield from _encoded_pieces(value[one], codec)
         else:
-            yield from _walk(one, codec)
+            yield from _encoded_pieces(one, codec)
     yield end
 
 
-def _items(long: Long, codec: Codec) -> Iterator[bytes]:
+def _encoded_items(long: Long, codec: Codec) -> Iterator[bytes]:
     before = b"["
     for item in long.items:
         yield before + codec.dumps(long.encode(item))
@@ -117,5 +117,5 @@ def _items(long: Long, codec: Codec) -> Iterator[bytes]:
     yield b"]" if long.items else b"[]"
 
 
-def _nothing() -> None:
+def _close_nothing() -> None:
     """Rows that are in memory have nothing to be closed."""

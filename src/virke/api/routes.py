@@ -15,11 +15,11 @@ from typing import Final
 
 from virke.api import native, openapi
 from virke.api.codec import Codec
-from virke.api.failures import failed
+from virke.api.failures import error_response
 from virke.api.hrana import complaints
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import HRANA, Answered, Cursor, Once
-from virke.api.messages import NDJSON, Parts, Request, Response, segments
+from virke.api.messages import NDJSON, Parts, Request, Response, path_segments
 from virke.api.operations import CreateDatabase, CreateToken, Export, GetDocument, ListDatabases, Operation, Run
 from virke.api.pieces import body_of
 from virke.api.table import BOOKMARK, OF_A_DATABASE, OF_A_TOKEN, OF_THE_NODE, TAKES_REST, Route
@@ -48,13 +48,15 @@ def has_endless_body(method: str, path: str) -> bool:
     return method == "POST" and len(parts) == 4 and parts[1] == "db" and parts[3] == "import"
 
 
-def parse(request: Request, codec: Codec) -> Operation | Response:
+def parse_request(request: Request, codec: Codec) -> Operation | Response:
     """What a request asks for; a response if that is an error."""
     try:
-        parts, of_hrana = _place(request.path) if len(request.path) <= PATH_CHARS else _place.__wrapped__(request.path)
+        parts, of_hrana = (
+            _parsed_path(request.path) if len(request.path) <= PATH_CHARS else _parsed_path.__wrapped__(request.path)
+        )
         if of_hrana:
-            return hrana.parse(*of_hrana, request, codec)
-        found = _found(parts)
+            return hrana.parse_request(*of_hrana, request, codec)
+        found = _find_route(parts)
         if found is None:
             raise NotFound(f"there is no {request.path}; a database's routes are below /db/NAME/", hint=_HINT)
         methods, database, rest = found
@@ -62,20 +64,20 @@ def parse(request: Request, codec: Codec) -> Operation | Response:
         if method not in methods:
             allowed = ", ".join(sorted(methods))
             error = Invalid(f"{request.path} takes {allowed}, not {request.method}")
-            return failed(error, codec, status=405).with_headers(("allow", allowed))
+            return error_response(error, codec, status=405).with_headers(("allow", allowed))
         operation = methods[method].parse(request, codec, database, rest=rest)
-        return Response(200, openapi.document()) if isinstance(operation, GetDocument) else operation
+        return Response(200, openapi.openapi_document()) if isinstance(operation, GetDocument) else operation
     except VirkeError as error:
-        return failed(error, codec)
+        return error_response(error, codec)
 
 
 _HINT: Final = "libSQL clients need a slash at the end of their URL: https://node/db/NAME/"
 
 
 @lru_cache(PATHS_KEPT)
-def _place(path: str) -> tuple[tuple[str, ...], tuple[str, tuple[str, ...]] | None]:
+def _parsed_path(path: str) -> tuple[tuple[str, ...], tuple[str, tuple[str, ...]] | None]:
     """The parts of a path, and what of Hrana's it names. Raises `Invalid`."""
-    parts = tuple(segments(path))
+    parts = tuple(path_segments(path))
     return parts, _of_hrana(parts)
 
 
@@ -85,7 +87,7 @@ def _of_hrana(parts: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
     return (name, rest) if hrana.is_route(rest) else None
 
 
-def _found(parts: tuple[str, ...]) -> tuple[Mapping[str, Route], str, str | None] | None:
+def _find_route(parts: tuple[str, ...]) -> tuple[Mapping[str, Route], str, str | None] | None:
     match parts:
         case ["db", name] if name:
             return OF_A_DATABASE[""], name, None
@@ -101,15 +103,15 @@ def _found(parts: tuple[str, ...]) -> tuple[Mapping[str, Route], str, str | None
             return None
 
 
-def answer(operation: Operation, outcome: object, codec: Codec) -> Response:
+def response_to(operation: Operation, outcome: object, codec: Codec) -> Response:
     """The response that says what became of an operation; an error is an outcome too."""
     if isinstance(outcome, VirkeError):
         is_hrana = isinstance(operation, HRANA)
-        return complaints.failed(outcome, codec) if is_hrana else failed(outcome, codec)
+        return complaints.error_response(outcome, codec) if is_hrana else error_response(outcome, codec)
     if isinstance(outcome, Response):
         return outcome
     if isinstance(outcome, Answered):
-        return with_state(answer(operation, outcome.body, codec), None, outcome.stale_ms)
+        return with_state(response_to(operation, outcome.body, codec), None, outcome.stale_ms)
     match operation, outcome:
         case Run(is_batch=True), list():
             found: object = [native.result_of(one) for one in outcome]

@@ -53,36 +53,36 @@ AT: Final[Schema] = {
 }
 
 
-def ref(name: str) -> Schema:
+def component_ref(name: str) -> Schema:
     """The component of this name."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def listed(items: Schema) -> Schema:
+def list_schema(items: Schema) -> Schema:
     """A list of these."""
     return {"type": "array", "items": items}
 
 
-def record(properties: Mapping[str, Schema], *optional: str) -> Schema:
+def object_schema(properties: Mapping[str, Schema], *optional: str) -> Schema:
     """An object with these fields, all of them but the `optional` ones."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _of(cls: Any) -> Schema:
+def _dataclass_schema(cls: Any) -> Schema:
     """The schema of a dataclass."""
-    return record({field.name: _type(str(field.type)) for field in fields(cls)})
+    return object_schema({field.name: _field_schema(str(field.type)) for field in fields(cls)})
 
 
-def _type(annotation: str) -> Schema:
+def _field_schema(annotation: str) -> Schema:
     inner = annotation.removeprefix("tuple[").removesuffix(", ...]")
-    return listed(ref(inner)) if inner in _NAMED else _PLAIN[annotation]
+    return list_schema(component_ref(inner)) if inner in _NAMED else _PLAIN[annotation]
 
 
 _NAMED: Final = frozenset({"RejectedWrite", "Column", "ObjectDiff", "TableDiff"})
 
 
-def _form(name: str, text: str, **more: object) -> Schema:
+def _form_schema(name: str, text: str, **more: object) -> Schema:
     return {
         "type": "object",
         "properties": {name: {"type": "string", **more}},
@@ -98,15 +98,17 @@ VALUE: Final[Schema] = {
         {"type": "null"},
         {"type": "number"},
         {"type": "string"},
-        _form("int64", "An INTEGER beyond 2^53.", pattern="^[+-]?[0-9]{1,18}$"),
-        _form("real", "A REAL that JSON has no word for.", enum=["Infinity", "-Infinity"]),
-        _form("base64", "A BLOB.", contentEncoding="base64", pattern="^([A-Za-z0-9+/]{4})*$"),
-        _form("text_base64", "Text that is not UTF-8.", contentEncoding="base64", pattern="^([A-Za-z0-9+/]{4})*$"),
+        _form_schema("int64", "An INTEGER beyond 2^53.", pattern="^[+-]?[0-9]{1,18}$"),
+        _form_schema("real", "A REAL that JSON has no word for.", enum=["Infinity", "-Infinity"]),
+        _form_schema("base64", "A BLOB.", contentEncoding="base64", pattern="^([A-Za-z0-9+/]{4})*$"),
+        _form_schema(
+            "text_base64", "Text that is not UTF-8.", contentEncoding="base64", pattern="^([A-Za-z0-9+/]{4})*$"
+        ),
     ],
 }
 PARAMS: Final[Schema] = {
     "description": "Parameters by place, or by name without their sign.",
-    "oneOf": [listed(ref("Value")), {"type": "object", "additionalProperties": ref("Value")}],
+    "oneOf": [list_schema(component_ref("Value")), {"type": "object", "additionalProperties": component_ref("Value")}],
 }
 TIMEOUT: Final[Schema] = {
     "type": ["integer", "null"],
@@ -118,28 +120,28 @@ STATEMENT: Final[Schema] = {
         TEXT,
         {
             "type": "object",
-            "properties": {"sql": TEXT, "params": ref("Params")},
+            "properties": {"sql": TEXT, "params": component_ref("Params")},
             "required": ["sql"],
             "additionalProperties": False,
         },
     ]
 }
-RESULT: Final[Schema] = record(
+RESULT: Final[Schema] = object_schema(
     {
-        "columns": listed(TEXT),
-        "decltypes": listed({"type": ["string", "null"]}),
-        "rows": listed(listed(ref("Value"))),
+        "columns": list_schema(TEXT),
+        "decltypes": list_schema({"type": ["string", "null"]}),
+        "rows": list_schema(list_schema(component_ref("Value"))),
         "rows_affected": COUNT,
-        "last_insert_rowid": ref("Value"),
+        "last_insert_rowid": component_ref("Value"),
         "version": COUNT,
         "bookmark": TEXT,
-        "meta": ref("Meta"),
+        "meta": component_ref("Meta"),
     },
     "meta",
 )
-ERROR: Final[Schema] = record(
+ERROR: Final[Schema] = object_schema(
     {
-        "error": record(
+        "error": object_schema(
             {
                 "code": TEXT,
                 "message": TEXT,
@@ -150,9 +152,9 @@ ERROR: Final[Schema] = record(
                 "file": TEXT,
                 "line": {"type": ["integer", "null"]},
                 "statement": {"type": "integer", "minimum": 1},
-                "applied": listed(TEXT),
-                "would_apply": listed(TEXT),
-                "undid": listed(TEXT),
+                "applied": list_schema(TEXT),
+                "would_apply": list_schema(TEXT),
+                "undid": list_schema(TEXT),
             },
             "sqlite_code",
             "offset",
@@ -165,8 +167,8 @@ ERROR: Final[Schema] = record(
         )
     }
 )
-MIGRATION: Final[Schema] = record({"number": COUNT, "name": TEXT})
-MIGRATION_STATE: Final[Schema] = record(
+MIGRATION: Final[Schema] = object_schema({"number": COUNT, "name": TEXT})
+MIGRATION_STATE: Final[Schema] = object_schema(
     {
         "number": COUNT,
         "name": TEXT,
@@ -176,11 +178,11 @@ MIGRATION_STATE: Final[Schema] = record(
     },
     "checksum",
 )
-TOKEN: Final[Schema] = record(
+TOKEN: Final[Schema] = object_schema(
     {
         "id": TEXT,
         "name": TEXT,
-        "databases": listed(TEXT),
+        "databases": list_schema(TEXT),
         "scope": {"enum": ["read", "write", "schema", "admin"]},
         "created_ms": COUNT,
         "expires_ms": {"type": ["integer", "null"]},
@@ -192,7 +194,7 @@ TOKEN: Final[Schema] = record(
 )
 
 
-def setting(name: str) -> Schema:
+def setting_schema(name: str) -> Schema:
     """The schema of one setting."""
     if name in CHOICES:
         return {"enum": list(CHOICES[name])}
@@ -202,7 +204,7 @@ def setting(name: str) -> Schema:
     return {"oneOf": [number, {"enum": list(words)}]} if words else number
 
 
-SETTINGS: Final[Mapping[str, Schema]] = {name: setting(name) for name in Settings().as_dict()}
+SETTINGS: Final[Mapping[str, Schema]] = {name: setting_schema(name) for name in Settings().as_dict()}
 COMPONENTS: Final[Mapping[str, Schema]] = {
     "Value": VALUE,
     "Params": PARAMS,
@@ -212,20 +214,20 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "Migration": MIGRATION,
     "MigrationState": MIGRATION_STATE,
     "Token": TOKEN,
-    "Settings": record(SETTINGS),
-    "Column": _of(Column),
-    "Description": _of(Description),
-    "SchemaEntry": _of(SchemaEntry),
-    "RejectedWrite": _of(RejectedWrite),
-    "Status": _of(Status),
-    "Collected": _of(Collected),
-    "Flushed": _of(Flushed),
-    "Upkept": _of(Upkept),
-    "VersionEntry": _of(VersionEntry),
-    "ObjectDiff": _of(ObjectDiff),
-    "TableDiff": _of(TableDiff),
-    "Diff": _of(Diff),
-    "Restored": _of(Restored),
-    "Imported": _of(Imported),
-    "Meta": _of(Meta),
+    "Settings": object_schema(SETTINGS),
+    "Column": _dataclass_schema(Column),
+    "Description": _dataclass_schema(Description),
+    "SchemaEntry": _dataclass_schema(SchemaEntry),
+    "RejectedWrite": _dataclass_schema(RejectedWrite),
+    "Status": _dataclass_schema(Status),
+    "Collected": _dataclass_schema(Collected),
+    "Flushed": _dataclass_schema(Flushed),
+    "Upkept": _dataclass_schema(Upkept),
+    "VersionEntry": _dataclass_schema(VersionEntry),
+    "ObjectDiff": _dataclass_schema(ObjectDiff),
+    "TableDiff": _dataclass_schema(TableDiff),
+    "Diff": _dataclass_schema(Diff),
+    "Restored": _dataclass_schema(Restored),
+    "Imported": _dataclass_schema(Imported),
+    "Meta": _dataclass_schema(Meta),
 }

@@ -44,7 +44,7 @@ class Place(Protocol):
 def take_in(operation: Import, place: Place) -> object:
     """Import what comes as the body, as one commit. Raises as `import_file`, and what taking the next part raises."""
     database = place.database(operation.database)
-    stream = cast(BinaryIO, _Stream(_whole(operation.parts, operation.length)))
+    stream = cast(BinaryIO, _Stream(_checked_parts(operation.parts, operation.length)))
     done = import_file(
         database,
         stream,
@@ -76,7 +76,7 @@ def give_out(operation: Export, place: Place) -> Parts:
         return Parts(parts, stack.pop_all().close)
 
 
-def _whole(parts: Iterator[bytes], length: int | None) -> Iterator[bytes]:
+def _checked_parts(parts: Iterator[bytes], length: int | None) -> Iterator[bytes]:
     """The parts of a body of this length, if one was announced (invariant 2)."""
     come = 0
     for part in parts:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from virke.cli.state import printable
+from virke.cli.state import printable_text
 from virke.cli.terminal import cell_width
 from virke.errors import SqlError
 
@@ -22,7 +22,7 @@ _LEAD: Final = 60
 
 
 @contextmanager
-def pointing(sql: str) -> Iterator[None]:
+def attaching_source(sql: str) -> Iterator[None]:
     """Let a `SqlError` of the block know the text of its statement, unless it does already."""
     try:
         yield
@@ -48,4 +48,4 @@ def caret_lines(error: SqlError) -> list[str]:
         line, at = "…" + line[at - _LEAD :], _LEAD + 1
     if len(line) > WIDTH:
         line = line[:WIDTH] + "…"
-    return [f"  {printable(line)}", " " * (2 + cell_width(printable(line[:at]))) + "^"]
+    return [f"  {printable_text(line)}", " " * (2 + cell_width(printable_text(line[:at]))) + "^"]

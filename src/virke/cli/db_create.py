@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from virke.cli.state import State, global_options, pass_state, printable
-from virke.cli.target import store_of, target
-from virke.cli.terminal import busy
+from virke.cli.state import State, global_options, pass_state, printable_text
+from virke.cli.target import store_of, target_of
+from virke.cli.terminal import showing_busy
 from virke.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def create(state: State, name: str | None, if_not_exists: bool, page_size: int) 
 
     Without NAME, the one that --db, VIRKE_DB or virke.toml names.
     """
-    chosen, store = target(state, name)
+    chosen, store = target_of(state, name)
     from virke.opening import create as create_database
 
     database = create_database(chosen, store, if_not_exists=if_not_exists, page_size=page_size)
@@ -45,13 +45,13 @@ def list_(state: State) -> None:
     store = store_of(state)
     from virke.opening import list_databases
 
-    with busy(state, "Listing the databases"):
+    with showing_busy(state, "Listing the databases"):
         names = list_databases(store)
     if state.json:
         state.data({"databases": names})
         return
     for name in names:
-        click.echo(printable(name))
+        click.echo(printable_text(name))
 
 
 @click.command()
@@ -64,12 +64,12 @@ def delete(state: State, name: str | None, yes: bool) -> None:
 
     Asks before it does; without a terminal to ask on, --yes is needed.
     """
-    chosen, store = target(state, name)
+    chosen, store = target_of(state, name)
     if not yes:
-        _ask(chosen)
+        _confirm_delete(chosen)
     from virke.opening import delete as delete_database
 
-    with busy(state, f"Deleting {chosen}"):
+    with showing_busy(state, f"Deleting {chosen}"):
         delete_database(chosen, store)
     if state.json:
         state.data({"deleted": chosen})
@@ -77,9 +77,9 @@ def delete(state: State, name: str | None, yes: bool) -> None:
         state.result(f"deleted {chosen}")
 
 
-def _ask(name: str) -> None:
+def _confirm_delete(name: str) -> None:
     """Return if the answer is yes; end the command otherwise."""
     if not sys.stdin.isatty():
         raise UsageError(f"deleting {name!r} can't be taken back: give --yes to do it without being asked")
-    if not click.confirm(f"Delete {printable(name)} and all of its history?", err=True):
+    if not click.confirm(f"Delete {printable_text(name)} and all of its history?", err=True):
         raise click.ClickException("nothing was deleted")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from virke.cli import render
-from virke.cli.state import State, counted, global_options, pass_state, printable
-from virke.cli.target import own_store_of, target
-from virke.cli.times import instant, one_line
+from virke.cli.state import State, counted_noun, global_options, pass_state, printable_text
+from virke.cli.target import own_store_of, target_of
+from virke.cli.times import instant_text, one_line
 
 if TYPE_CHECKING:
     from virke.engine.results import JournalEntry
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @pass_state
 def journal(state: State, discard: bool) -> None:
     """Show the deferred writes that this machine keeps."""
-    found = _journal(state)
+    found = _open_journal(state)
     aside = found.discard() if found and discard else None
-    entries, damage = _listing(found)
+    entries, damage = _listed_entries(found)
     if state.json:
         path = str(found.path) if found and found.path else None
         body: dict[str, object] = {"journal": path, "damage": damage, "entries": [_json_of(one) for one in entries]}
@@ -36,20 +36,20 @@ def journal(state: State, discard: bool) -> None:
         return
     if discard:
         state.result(f"set aside as {aside}" if aside else "nothing is damaged or rejected; nothing was set aside")
-    for line in _lines(entries, damage):
-        click.echo(printable(line))
+    for line in _lines_of_entries(entries, damage):
+        click.echo(printable_text(line))
 
 
-def _journal(state: State) -> FileJournal | None:
+def _open_journal(state: State) -> FileJournal | None:
     from virke.opening import journal_of, open_store
 
     hint = "run it on the node's machine, with the store that the node serves; `virke db status` counts what is pending"
     store = own_store_of(state, "deferred writes are in a journal of the machine that took them", hint)
-    name, _ = target(state)
+    name, _ = target_of(state)
     return journal_of(open_store(store), name)
 
 
-def _listing(found: FileJournal | None) -> tuple[list[JournalEntry], str | None]:
+def _listed_entries(found: FileJournal | None) -> tuple[list[JournalEntry], str | None]:
     from virke.engine.entry import DamagedJournal
 
     try:
@@ -58,17 +58,17 @@ def _listing(found: FileJournal | None) -> tuple[list[JournalEntry], str | None]
         return [], error.message
 
 
-def _lines(entries: list[JournalEntry], damage: str | None) -> list[str]:
+def _lines_of_entries(entries: list[JournalEntry], damage: str | None) -> list[str]:
     if damage:
         return [f"damaged: {damage}"]
     if not entries:
         return ["no writes are pending, rejected or damaged"]
     rows = [
-        (str(one.sequence), one.state, instant(one.time_ms), one_line(one.sql), one_line(one.reason or ""))
+        (str(one.sequence), one.state, instant_text(one.time_ms), one_line(one.sql), one_line(one.reason or ""))
         for one in entries
     ]
     counts = [
-        counted(sum(one.state == state for one in entries), f"{state} write")
+        counted_noun(sum(one.state == state for one in entries), f"{state} write")
         for state in ("pending", "rejected", "damaged")
     ]
     return [*render.table(["write", "state", "at", "sql", "reason"], rows), ", ".join(counts)]

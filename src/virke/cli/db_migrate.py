@@ -13,8 +13,8 @@ from virke.cli import render
 from virke.cli.group import error_body
 from virke.cli.state import State, global_options, pass_state
 from virke.cli.target import open_database
-from virke.cli.terminal import busy
-from virke.config import MIGRATIONS, load
+from virke.cli.terminal import showing_busy
+from virke.config import MIGRATIONS, load_config
 from virke.errors import UsageError, VirkeError
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def migrate(state: State, *, report: bool, dry_run: bool, steps: int | None, fol
     """
     if report + dry_run + (steps is not None) > 1:
         raise UsageError("--status, --dry-run and --undo exclude each other")
-    chosen = folder or load().folder / MIGRATIONS
+    chosen = folder or load_config().folder / MIGRATIONS
     with open_database(state) as database:
         if report:
             _show_status(state, database, chosen)
         elif steps is not None:
-            _undo(state, database, chosen, steps)
+            _undo_steps(state, database, chosen, steps)
         else:
-            _migrate(state, database, chosen, dry_run)
+            _migrate_folder(state, database, chosen, dry_run)
 
 
 def _show_status(state: State, database: Database, folder: Path) -> None:
@@ -60,20 +60,20 @@ def _show_status(state: State, database: Database, folder: Path) -> None:
         click.echo(line)
 
 
-def _migrate(state: State, database: Database, folder: Path, dry_run: bool) -> None:
+def _migrate_folder(state: State, database: Database, folder: Path, dry_run: bool) -> None:
     from virke.migrations import migrate as run
 
     verb = "would apply" if dry_run else "applied"
-    _run(state, database, partial(run, database, folder, dry_run), verb=verb, nothing="nothing to apply")
+    _run_action(state, database, partial(run, database, folder, dry_run), verb=verb, nothing="nothing to apply")
 
 
-def _undo(state: State, database: Database, folder: Path, steps: int) -> None:
+def _undo_steps(state: State, database: Database, folder: Path, steps: int) -> None:
     from virke.migrations import undo
 
-    _run(state, database, partial(undo, database, folder, steps), verb="undid", nothing="nothing to undo")
+    _run_action(state, database, partial(undo, database, folder, steps), verb="undid", nothing="nothing to undo")
 
 
-def _run(state: State, database: Database, action: Callable[..., object], *, verb: str, nothing: str) -> None:
+def _run_action(state: State, database: Database, action: Callable[..., object], *, verb: str, nothing: str) -> None:
     """Do `action`, and say each file as it is done; with `--json`, all of them in one object, an error included."""
     key = verb.replace(" ", "_")
     done: list[MigrationFile] = []
@@ -84,17 +84,17 @@ def _run(state: State, database: Database, action: Callable[..., object], *, ver
             work.say(partial(state.result, f"{verb} {file.file_name}"))
 
     try:
-        with busy(state, "Migrating") as work:
+        with showing_busy(state, "Migrating") as work:
             action(report=report)
     except VirkeError as error:
         if state.json and key in error.context:  # before any file ran there is only the error
-            state.data(_files(key, done, database.version) | {"error": error_body(error)})
+            state.data(_json_of_files(key, done, database.version) | {"error": error_body(error)})
         raise
     if state.json:
-        state.data(_files(key, done, database.version))
+        state.data(_json_of_files(key, done, database.version))
     elif not done:
         state.result(f"{nothing}, version {database.version}")
 
 
-def _files(key: str, done: list[MigrationFile], version: int) -> dict[str, object]:
+def _json_of_files(key: str, done: list[MigrationFile], version: int) -> dict[str, object]:
     return {key: [{"number": file.number, "name": file.name} for file in done], "version": version}

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virke.cli.state import AT_HELP, State, colour_on, counted, global_options, pass_state, printable, size
+from virke.cli.state import (
+    AT_HELP,
+    State,
+    colour_on,
+    counted_noun,
+    global_options,
+    pass_state,
+    printable_text,
+    size_text,
+)
 from virke.cli.target import open_database
-from virke.cli.terminal import busy
-from virke.cli.times import instant, moment
+from virke.cli.terminal import showing_busy
+from virke.cli.times import instant_text, moment_text
 from virke.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +38,7 @@ def versions(state: State, name: str | None, limit: int) -> None:
     Only versions that changed pages are listed; NAME stands for --db NAME.
     """
     state.db = name or state.db
-    with busy(state, "Reading the history"), open_database(state) as database:
+    with showing_busy(state, "Reading the history"), open_database(state) as database:
         found = database.versions(limit)
     if state.json:
         state.data({"versions": [asdict(one) for one in found]})
@@ -37,8 +46,8 @@ def versions(state: State, name: str | None, limit: int) -> None:
     rows = [
         (
             str(one.version),
-            moment(one.time_ms),
-            size(one.size_bytes),
+            moment_text(one.time_ms),
+            size_text(one.size_bytes),
             "?" if one.pages_changed is None else f"{one.pages_changed:,}",
             one.made_by if one.restored_version is None else f"restore of {one.restored_version}",
         )
@@ -62,7 +71,7 @@ def diff(state: State, a: str, b: str | None) -> None:
     A and B are each a version (12), a time (2026-11-27T03:00, UTC unless it has an offset), or an age (90s, 15m, 2h, 3d, 1w);
     without B it is the newest version.
     """
-    with busy(state, "Comparing the versions"), open_database(state) as database:
+    with showing_busy(state, "Comparing the versions"), open_database(state) as database:
         found = database.diff(a, b)
     if state.json:
         state.data(asdict(found))
@@ -104,29 +113,31 @@ def restore(state: State, name: str | None, *, at: str, dry_run: bool, yes: bool
     """
     state.db = name or state.db
     with open_database(state) as database:
-        with busy(state, f"Restoring {database.name}" if yes and not dry_run else "Comparing the versions"):
+        with showing_busy(state, f"Restoring {database.name}" if yes and not dry_run else "Comparing the versions"):
             done = database.restore(at, dry_run=dry_run or not yes)
-        what = f"version {done.restored_version} of {instant(done.time_ms)}"
+        what = f"version {done.restored_version} of {instant_text(done.time_ms)}"
         if not dry_run and not yes and done.pages:
-            _ask(f"Make {database.name} what it was at {what} ({counted(done.pages, 'page')} to write)?")
-            with busy(state, f"Restoring {database.name}"):
+            _confirm_restore(
+                f"Make {database.name} what it was at {what} ({counted_noun(done.pages, 'page')} to write)?"
+            )
+            with showing_busy(state, f"Restoring {database.name}"):
                 done = database.restore(done.restored_version)
     if state.json:
         state.data(asdict(done))
     elif not done.pages:
         state.result(f"{what} is what the database shows now; nothing was changed")
     elif dry_run:
-        state.result(f"would bring back {what}: {counted(done.pages, 'page')}, {size(done.size_bytes)}")
+        state.result(f"would bring back {what}: {counted_noun(done.pages, 'page')}, {size_text(done.size_bytes)}")
     else:
         undo = f"'virke db restore --at {done.replaced}' undoes it"
         state.result(f"brought back {what} as version {done.version}; {undo}")
 
 
-def _ask(question: str) -> None:
+def _confirm_restore(question: str) -> None:
     """Return if the answer is yes; end the command otherwise."""
     if not sys.stdin.isatty():
         raise UsageError(
             "a restore asks before it does", hint="--yes does it without; --dry-run says what would change"
         )
-    if not click.confirm(printable(question), err=True):
+    if not click.confirm(printable_text(question), err=True):
         raise click.ClickException("nothing was restored")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from virke.cli import dot_commands, flowing, render
-from virke.cli.caret import pointing
-from virke.cli.parameters import bind
-from virke.cli.receipts import meta_json, receipted
-from virke.cli.state import AT_HELP, State, counted, fit_for, global_options, pass_state
+from virke.cli.caret import attaching_source
+from virke.cli.parameters import bind_values
+from virke.cli.receipts import counting_costs, meta_json
+from virke.cli.state import AT_HELP, State, counted_noun, fit_for, global_options, pass_state
 from virke.cli.target import open_database
-from virke.cli.terminal import busy
+from virke.cli.terminal import showing_busy
 from virke.errors import Invalid, TooLarge, UsageError
 
 if TYPE_CHECKING:
@@ -62,19 +62,19 @@ def query(
         return open_shell(state)
     if state.json and form not in (None, "json"):
         raise UsageError(f"--json and {form} contradict each other")
-    dot_commands.check(sql)
+    dot_commands.check_is_sql(sql)
     form = "json" if state.json else form or "table"
-    params = bind(values, _names(sql) if values else [])
-    with pointing(sql), receipted(state, meta) as charge, open_database(state) as database:
-        if form != "table" and not meta and at is None and flowing.show(database, (sql, params), form):
+    params = bind_values(values, _names_in(sql) if values else [])
+    with attaching_source(sql), counting_costs(state, meta) as charge, open_database(state) as database:
+        if form != "table" and not meta and at is None and flowing.show_query_rows(database, (sql, params), form):
             return None
-        with flowing.hinted(form), busy(state, "Running the statement"):
+        with flowing.hinting_forms(form), showing_busy(state, "Running the statement"):
             result = charge(lambda counts: database.query(sql, params, meta=counts, at=at))
     show_rows(result, form)
     return None
 
 
-def _names(sql: str) -> list[str]:
+def _names_in(sql: str) -> list[str]:
     """The named parameters of `sql`."""
     from virke.migrations.tokens import parameter_names
 
@@ -90,7 +90,7 @@ def show_rows(result: QueryResult, form: str) -> None:
         "bookmark": result.bookmark,
         **meta_json(result),
     }
-    flowing.write(flowing.lines(form, result.columns, result.rows, rest))
+    flowing.write_lines(flowing.lines_of_result(form, result.columns, result.rows, rest))
 
 
 @click.command()
@@ -109,18 +109,18 @@ def execute(state: State, sql: str | None, path: Path | None, *, values: tuple[s
 
     text = _sql_text(sql, path)
     if path is None:
-        dot_commands.check(text)
+        dot_commands.check_is_sql(text)
     script = script_of(text, str(path) if path else None)
-    params = bind(values, _names(text) if values else [])
+    params = bind_values(values, _names_in(text) if values else [])
     results: list[QueryResult] = []
 
     def run(counts: bool) -> QueryResult:
         results[:] = script.run(database, params, meta=counts)
         return results[-1]
 
-    with receipted(state, meta) as charge, open_database(state) as database:
+    with counting_costs(state, meta) as charge, open_database(state) as database:
         start = time.perf_counter()
-        with busy(state, "Running the statements"):
+        with showing_busy(state, "Running the statements"):
             results[-1:] = [charge(run)]
         elapsed_ms = (time.perf_counter() - start) * 1000
         pending = database.status(history=False).pending_writes > 0
@@ -151,7 +151,7 @@ def _show_results(state: State, results: Sequence[QueryResult], *, pending: bool
             **({"results": each} if len(results) > 1 else {}),
             **meta_json(last),
         }
-        flowing.write(render.json_lines(shown.columns, shown.rows, rest))
+        flowing.write_lines(render.json_lines(shown.columns, shown.rows, rest))
         return
     with_rows = [result for result in results if result.columns]
     for number, result in enumerate(with_rows):
@@ -159,7 +159,7 @@ def _show_results(state: State, results: Sequence[QueryResult], *, pending: bool
             click.echo()
         show_rows(result, "table")
     where = "pending here ('virke db flush' pushes it)" if pending else f"version {last.version}"
-    state.result(f"{counted(affected, 'row')} affected, {where}, {elapsed_ms:.1f} ms")
+    state.result(f"{counted_noun(affected, 'row')} affected, {where}, {elapsed_ms:.1f} ms")
 
 
 def _sql_text(sql: str | None, path: Path | None) -> str:

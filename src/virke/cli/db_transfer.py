@@ -11,9 +11,9 @@ from typing import BinaryIO, cast
 
 import click
 
-from virke.cli.state import AT_HELP, State, counted, fit_for, global_options, pass_state
+from virke.cli.state import AT_HELP, State, counted_noun, fit_for, global_options, pass_state
 from virke.cli.target import open_database
-from virke.cli.terminal import progress
+from virke.cli.terminal import showing_progress
 from virke.errors import NotFound, UsageError
 
 TYPES = ("infer", "text")
@@ -64,7 +64,7 @@ def import_(
     if file != "-" and not os.path.lexists(file):
         raise NotFound(f"no such file: {file}")
     start = time.perf_counter()
-    with open_database(state) as database, progress(state, f"Importing {path.name}", in_bytes=True) as report:
+    with open_database(state) as database, showing_progress(state, f"Importing {path.name}", in_bytes=True) as report:
         from virke.transfer import import_file
 
         source = sys.stdin.buffer if file == "-" else path
@@ -95,7 +95,7 @@ def import_(
         )
         return
     counts = {"statement": done.statements, "row": done.rows, "byte": done.bytes}
-    what = ", ".join(counted(number, noun) for noun, number in counts.items() if number)
+    what = ", ".join(counted_noun(number, noun) for noun, number in counts.items() if number)
     state.result(f"imported {file} ({done.kind}): {what}, version {done.version}, {elapsed_s:.2f} s")
 
 
@@ -131,7 +131,7 @@ def export(
         if form == "sqlite":
             raise UsageError("a SQLite file is nothing for a terminal: name a FILE, or redirect the output")
         target = cast(BinaryIO, _Terminal())
-    with open_database(state) as database, progress(state, f"Exporting {file}", in_bytes=True) as report:
+    with open_database(state) as database, showing_progress(state, f"Exporting {file}", in_bytes=True) as report:
         from virke.transfer import export_file
 
         done = export_file(
@@ -150,4 +150,4 @@ def export(
     if state.json:
         state.data({"path": str(done.path), "format": done.format, "bytes": done.bytes})
     else:
-        state.result(f"exported {done.path} ({done.format}): {counted(done.bytes, 'byte')}")
+        state.result(f"exported {done.path} ({done.format}): {counted_noun(done.bytes, 'byte')}")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virke.cli.state import AT_HELP, State, counted, global_options, pass_state, printable, size
-from virke.cli.target import open_database, own_store_of, target
-from virke.cli.terminal import progress
+from virke.cli.state import AT_HELP, State, counted_noun, global_options, pass_state, printable_text, size_text
+from virke.cli.target import open_database, own_store_of, target_of
+from virke.cli.terminal import showing_progress
 from virke.errors import Corrupt
 
 if TYPE_CHECKING:
@@ -37,22 +37,22 @@ def verify(state: State, name: str | None) -> None:
     own_store_of(
         state, "verify reads a store itself", "run it where the node runs, with the store that the node serves"
     )
-    label, store = target(state, name)
+    label, store = target_of(state, name)
     from virke.opening import open_alone
 
-    with open_alone(label, store) as database, progress(state, f"Verifying {label}", in_bytes=True) as report:
+    with open_alone(label, store) as database, showing_progress(state, f"Verifying {label}", in_bytes=True) as report:
         found = database.verify(report)
     if state.json:
         state.data({"whole": found.is_whole} | asdict(found))
     else:
         for one in found.damages:
-            click.echo(printable(f"{one.kind:<8}{one.object}: {one.what}"))
-    read = f"{counted(found.objects, 'object')}, {counted(found.frames, 'frame')}, {size(found.bytes)}"
+            click.echo(printable_text(f"{one.kind:<8}{one.object}: {one.what}"))
+    read = f"{counted_noun(found.objects, 'object')}, {counted_noun(found.frames, 'frame')}, {size_text(found.bytes)}"
     if not found.is_whole:
-        message = f"{label} has {counted(len(found.damages), 'damage')} in what is stored of it ({read} were read)"
-        raise Corrupt(message, hint=_hint(found))
+        message = f"{label} has {counted_noun(len(found.damages), 'damage')} in what is stored of it ({read} were read)"
+        raise Corrupt(message, hint=_hint_for_damage(found))
     if not state.json:
-        state.result(f"{label} is whole: version {found.version}, {counted(found.pages, 'page')}; read {read}")
+        state.result(f"{label} is whole: version {found.version}, {counted_noun(found.pages, 'page')}; read {read}")
 
 
 @click.command()
@@ -72,7 +72,7 @@ def copy(
     never overwritten. The copy is read back and compared before it is called done; run again after a kill, it goes through.
     NAME stands for --db NAME.
     """
-    label, store = target(state, name)
+    label, store = target_of(state, name)
     with ExitStack() as stack:
         from virke.config import StoreChoice, is_node
         from virke.opening import create, open_alone
@@ -88,17 +88,17 @@ def copy(
         options = {"token": to_token} if to_token and is_node(to) else {}
         made = create(new_name or label, StoreChoice(to, options), if_not_exists=True)
         stack.callback(made.close)
-        report = stack.enter_context(progress(state, f"Copying {label}", in_bytes=True))
+        report = stack.enter_context(showing_progress(state, f"Copying {label}", in_bytes=True))
         done = copy_database(source, made, at=at, progress=report)
         shown = made.status(history=False).store
     if state.json:
         state.data({"name": new_name or label, "store": shown} | asdict(done))
     else:
-        what = f"{counted(done.bytes, 'byte')}, sha256 {done.sha256[:16]}…"
+        what = f"{counted_noun(done.bytes, 'byte')}, sha256 {done.sha256[:16]}…"
         state.result(f"copied {label} to {new_name or label} at {shown}: {what}, version {done.version}; compared")
 
 
-def _hint(found: Verified) -> str:
+def _hint_for_damage(found: Verified) -> str:
     if found.newest_whole is None:
         return "no version in history is whole: restore a copy"
     if found.newest_whole == found.version:

@@ -10,7 +10,15 @@ import click
 from virke.cli.group import error_body
 from virke.cli.state import State, global_options, pass_state
 from virke.cli.target import close_after_output
-from virke.config import MIGRATIONS, NODE_VARIABLE, STORE_VARIABLE, TOKEN_VARIABLE, database_name, load, memory_mb_of
+from virke.config import (
+    MIGRATIONS,
+    NODE_VARIABLE,
+    STORE_VARIABLE,
+    TOKEN_VARIABLE,
+    database_name,
+    load_config,
+    memory_mb_of,
+)
 from virke.errors import VirkeError
 from virke.keys import TARGETS
 
@@ -34,16 +42,16 @@ def deploy(state: State, *, target: str | None, dry_run: bool) -> None:
     With --target fastly: a service with its package, its KV, Config and Secret Store, and the database in the KV store; the
     account is that of FASTLY_API_TOKEN.
     """
-    if (target or load().deploy.get("target")) == "fastly":
+    if (target or load_config().deploy.get("target")) == "fastly":
         from virke.cli.deploy_fastly import deploy_fastly
 
         deploy_fastly(state, dry_run=dry_run)
         return
-    from virke.project.deploy import deploy as run
+    from virke.project.deploy import deploy_database as run
     from virke.project.destination import destination_of
     from virke.project.seed import seed_of
 
-    config = load()
+    config = load_config()
     name = database_name(config, state.db)
     where = destination_of(config, target, state.store, token=state.token)
 
@@ -61,26 +69,26 @@ def deploy(state: State, *, target: str | None, dry_run: bool) -> None:
             state.data(place | found | {"error": error_body(error)})
         raise
     if state.json:
-        state.data(_data(name, where, done, dry_run=dry_run))
+        state.data(_json_of_deploy(name, where, done, dry_run=dry_run))
     elif not dry_run:
-        _say(state, name, where, done)
+        _say_outcome(state, name, where, done)
     elif not done.is_change:
         state.result(f"nothing to do: {name} is up to date, version {done.version}")
     if done.database is not None:
         close_after_output(state, done.database)
 
 
-def _environ(where: Destination) -> dict[str, str]:
+def _environment_of(where: Destination) -> dict[str, str]:
     """What an app's environment must say, so that the app finds the database."""
     return {NODE_VARIABLE if where.target == "node" else STORE_VARIABLE: where.store.url}
 
 
-def _say(state: State, name: str, where: Destination, done: Deployed) -> None:
+def _say_outcome(state: State, name: str, where: Destination, done: Deployed) -> None:
     if done.is_change:
         state.result(f"{name} is at {where.store.url}, version {done.version}")
     else:
         state.result(f"nothing to do: {name} at {where.store.url} is up to date, version {done.version}")
-    shown = " ".join(f"{variable}={shlex.quote(value)}" for variable, value in _environ(where).items())
+    shown = " ".join(f"{variable}={shlex.quote(value)}" for variable, value in _environment_of(where).items())
     state.result(f"an app reaches it with {shown}")
     if where.target == "store":
         state.note(f"from other languages through a node: virke serve --store {shlex.quote(where.store.url)}")
@@ -88,7 +96,7 @@ def _say(state: State, name: str, where: Destination, done: Deployed) -> None:
         state.note(f"and with a token of its own in {TOKEN_VARIABLE}: virke token create, where the node's store is")
 
 
-def _data(name: str, where: Destination, done: Deployed, *, dry_run: bool) -> dict[str, object]:
+def _json_of_deploy(name: str, where: Destination, done: Deployed, *, dry_run: bool) -> dict[str, object]:
     return {
         "database": name,
         "target": where.target,
@@ -96,6 +104,6 @@ def _data(name: str, where: Destination, done: Deployed, *, dry_run: bool) -> di
         "would_create" if dry_run else "created": done.is_new,
         "would_apply" if dry_run else "applied": [file.file_name for file in done.files],
         "would_import" if dry_run else "imported": done.seed,
-        "environment": _environ(where),
+        "environment": _environment_of(where),
         "version": done.version,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from virke.cli.group import error_body
 from virke.cli.state import State
 from virke.cli.target import close_after_output
-from virke.config import database_name, load, memory_mb_of
+from virke.config import database_name, load_config, memory_mb_of
 from virke.edge.deploying.account import Call
 from virke.errors import VirkeError
 from virke.project.fastly import Done, Job, account_of, cron_line, deploy_to_fastly, job_of
@@ -17,7 +17,7 @@ from virke.project.fastly import Done, Job, account_of, cron_line, deploy_to_fas
 
 def deploy_fastly(state: State, *, dry_run: bool) -> None:
     """Deploy the project. Raises as `deploy_to_fastly`."""
-    config = load()
+    config = load_config()
     name = database_name(config, state.db)
     done = Done("")
 
@@ -35,17 +35,17 @@ def deploy_fastly(state: State, *, dry_run: bool) -> None:
         deploy_to_fastly(job, account_of(config, hear, is_rehearsal=dry_run), done, report=report, say=state.note)
     except VirkeError as error:
         if state.json and done.calls:
-            state.data(_data(name, job, done, dry_run=dry_run) | {"error": error_body(error)})
+            state.data(_json_of_deploy(name, job, done, dry_run=dry_run) | {"error": error_body(error)})
         raise
     if state.json:
-        state.data(_data(name, job, done, dry_run=dry_run))
+        state.data(_json_of_deploy(name, job, done, dry_run=dry_run))
     else:
-        _say(state, name, job, done, dry_run=dry_run)
+        _say_outcome(state, name, job, done, dry_run=dry_run)
     if done.deployed is not None and done.deployed.database is not None:
         close_after_output(state, done.deployed.database)
 
 
-def _say(state: State, name: str, job: Job, done: Done, *, dry_run: bool) -> None:
+def _say_outcome(state: State, name: str, job: Job, done: Done, *, dry_run: bool) -> None:
     if dry_run:
         if not done.is_change:
             state.result(f"nothing to do: {name} and its service are up to date")
@@ -59,7 +59,7 @@ def _say(state: State, name: str, job: Job, done: Done, *, dry_run: bool) -> Non
     state.result(cron_line(job, done.url))
 
 
-def _data(name: str, job: Job, done: Done, *, dry_run: bool) -> dict[str, object]:
+def _json_of_deploy(name: str, job: Job, done: Done, *, dry_run: bool) -> dict[str, object]:
     would = "would_" if dry_run else ""
     deployed = done.deployed
     found: dict[str, object] = {

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from virke.cli.state import State, error_line, global_options, pass_state
-from virke.config import database_name, load
+from virke.config import database_name, load_config
 from virke.errors import UsageError
-from virke.interrupts import met
+from virke.interrupts import mark_signals_met
 
 if TYPE_CHECKING:
     from virke.project.dev import Urls
@@ -38,16 +38,16 @@ def dev(state: State, *, port: int | None, is_edge: bool, is_viceroy: bool, no_r
     interfaces, over the same database.
     """
     if is_edge:
-        return _edge(state, 7676 if port is None else port, is_viceroy=is_viceroy, reloads=not no_reload)
+        return _develop_on_edge(state, 7676 if port is None else port, is_viceroy=is_viceroy, reloads=not no_reload)
     if is_viceroy:
         raise UsageError("--viceroy goes with --edge")
     try:
-        from virke.node.server import listen  # noqa: F401  # the node next to the app needs the same
-        from virke.project.dev import develop, prepare, store_for
+        from virke.node.server import listen_on  # noqa: F401  # the node next to the app needs the same
+        from virke.project.dev import develop_project, prepare_project, store_for
     except ImportError as error:
         raise UsageError(f"{MISSING} ({error.name} is missing)", hint=INSTALL) from error
 
-    config = load()
+    config = load_config()
     name = database_name(config, state.db)
     store, left_alone = store_for(config, state.store)
     if left_alone:
@@ -61,16 +61,16 @@ def dev(state: State, *, port: int | None, is_edge: bool, is_viceroy: bool, no_r
             state.result(f"database  {urls.node} ({name})")
             state.result(f"page      {urls.node}/_/")
 
-    project = prepare(config, name, store, port=3000 if port is None else port, reloads=not no_reload)
+    project = prepare_project(config, name, store, port=3000 if port is None else port, reloads=not no_reload)
     try:
-        develop(project, _sayer(state), show)
+        develop_project(project, _sayer_for(state), show)
     except KeyboardInterrupt:
-        met()
+        mark_signals_met()
         state.note("stopped")
     return None
 
 
-def _sayer(state: State) -> Callable[[str], None]:
+def _sayer_for(state: State) -> Callable[[str], None]:
     def say(text: str) -> None:
         for line in text.splitlines():
             if line.startswith("error: "):
@@ -81,7 +81,7 @@ def _sayer(state: State) -> Callable[[str], None]:
     return say
 
 
-def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
+def _develop_on_edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
     try:
         from virke.project.building import plan_of
         from virke.project.dev import free_port, store_for
@@ -91,7 +91,7 @@ def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
     except ImportError as error:
         raise UsageError(f"{MISSING} ({error.name} is missing)", hint="pip install 'virke[dev,edge]'") from error
 
-    config = load()
+    config = load_config()
     name = database_name(config, state.db)
     store, left_alone = store_for(config, state.store)
     if left_alone:
@@ -111,7 +111,7 @@ def _edge(state: State, port: int, *, is_viceroy: bool, reloads: bool) -> None:
             state.result(f"ready  {url}, its database {own} ({name})")
 
     try:
-        develop_edge(project, _sayer(state), show)
+        develop_edge(project, _sayer_for(state), show)
     except KeyboardInterrupt:
-        met()
+        mark_signals_met()
         state.note("stopped")

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from virke.cli import render
-from virke.cli.state import State, colour_on, counted, global_options, pass_state, printable
+from virke.cli.state import State, colour_on, counted_noun, global_options, pass_state, printable_text
 from virke.cli.target import own_store_of
-from virke.cli.terminal import progress
+from virke.cli.terminal import showing_progress
 from virke.errors import NotFound
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def doctor(state: State, large: bool, explain: bool) -> None:
 
     opened = open_store(store, cached=False)
     try:
-        with progress(state, "Examining", in_bytes=False) as bar:
+        with showing_progress(state, "Examining", in_bytes=False) as bar:
             report = examine(opened, large=large, progress=bar or silent)
     except NotFound as error:
         if not opened.url.startswith("file:"):
@@ -60,15 +60,15 @@ def doctor(state: State, large: bool, explain: bool) -> None:
         where = f" --store {state.store}" if state.store else ""
         raise NotFound(f"{error.message} (with: virke db create NAME{where})") from error
     if state.json:
-        state.data(_json(report))
+        state.data(_json_of_report(report))
     else:
-        for line in _lines(report, explain=explain):
+        for line in _lines_of_report(report, explain=explain):
             click.echo(line)
     if not report.is_fit:
         click.get_current_context().exit(EXIT_REFUSED if report.is_refused else EXIT_UNPROVED)
 
 
-def _json(report: Report) -> dict[str, object]:
+def _json_of_report(report: Report) -> dict[str, object]:
     return {
         "store": report.store,
         "fit": report.is_fit,
@@ -90,9 +90,9 @@ def _json(report: Report) -> dict[str, object]:
     }
 
 
-def _lines(report: Report, *, explain: bool) -> Iterator[str]:
+def _lines_of_report(report: Report, *, explain: bool) -> Iterator[str]:
     """Checks, latencies, and the last line, which says it all."""
-    rows = [*_rows(report, explain=explain)]
+    rows = [*_rows_of_checks(report, explain=explain)]
     coloured = colour_on(sys.stdout)
     lines = render.table(_COLUMNS, [row for _, row in rows])
     yield from (next(lines), next(lines))
@@ -104,16 +104,16 @@ def _lines(report: Report, *, explain: bool) -> Iterator[str]:
     if report.latencies:
         yield from render.table(["latency", "median, ms", "worst, ms"], [*_latency_rows(report)])
         yield ""
-    yield printable(f"{report.store}: {_conclusion(report)}")
+    yield printable_text(f"{report.store}: {_concluding_line(report)}")
 
 
-def _rows(report: Report, *, explain: bool) -> Iterator[tuple[str, tuple[str, str, str]]]:
+def _rows_of_checks(report: Report, *, explain: bool) -> Iterator[tuple[str, tuple[str, str, str]]]:
     """Status and cells of each line of the table; the status is empty on a line that continues one."""
     name_width = max(len(one.name) for one in report.checks)
     total = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
     width = max(total - name_width - len("skipped") - 2 * len(render.GAP), _FOUND_MIN)
     for one in report.checks:
-        first, *more = textwrap.wrap(printable(" ".join(one.found.split())), width) or [""]
+        first, *more = textwrap.wrap(printable_text(" ".join(one.found.split())), width) or [""]
         yield one.status.value, (one.name, one.status.value, first)
         if explain or one.status.value != "ok":
             more += textwrap.wrap(one.means, width, initial_indent="  ", subsequent_indent="  ")
@@ -125,10 +125,12 @@ def _latency_rows(report: Report) -> Iterator[tuple[str, str, str]]:
         yield one.name, f"{one.median_ms:10,.2f}", f"{one.worst_ms:9,.2f}"
 
 
-def _conclusion(report: Report) -> str:
+def _concluding_line(report: Report) -> str:
     from virke.doctor import Status
 
-    cost = f"{counted(len(report.checks), 'check')}, {counted(report.calls, 'call')}, {report.elapsed_s:.1f} s"
+    cost = (
+        f"{counted_noun(len(report.checks), 'check')}, {counted_noun(report.calls, 'call')}, {report.elapsed_s:.1f} s"
+    )
     if report.is_refused:
         return f"not fit for Virke: {', '.join(report.named(Status.FAIL))} ({cost})"
     if not report.is_fit:

@@ -30,7 +30,7 @@ INSTEAD: Final = {
 }
 
 
-def check(sql: str) -> None:
+def check_is_sql(sql: str) -> None:
     """Raise `Invalid` for a text that begins with a command of the shell."""
     text = sql.lstrip()
     if not text.startswith(".") or not text[1:2].isalpha():

@@ -28,21 +28,21 @@ ROWS_AT_ONCE_MAX: Final = 256
 BYTES_AT_ONCE: Final = 256 << 10
 
 
-def show(database: Database, request: Request, form: str) -> bool:
+def show_query_rows(database: Database, request: Request, form: str) -> bool:
     """Print the rows of a statement that reads, as they come; False, and nothing was done, if it does not only read."""
     try:
         rows = database.query_rows(*request)
     except Denied:
         return False  # `query` knows whether it may be run
     with rows:
-        parts = _parts(rows)
+        parts = _growing_parts(rows)
         first = next(parts)
         rest = {"rows_affected": 0, "last_insert_rowid": None, "version": rows.version, "bookmark": rows.bookmark}
-        write(lines(form, rows.columns, chain(first, chain.from_iterable(parts)), rest))
+        write_lines(lines_of_result(form, rows.columns, chain(first, chain.from_iterable(parts)), rest))
     return True
 
 
-def _parts(rows: Rows) -> Iterator[Sequence[render.Row]]:
+def _growing_parts(rows: Rows) -> Iterator[Sequence[render.Row]]:
     """The rows, more at once while they are short; at least one part."""
     wanted = 1
     while True:
@@ -55,7 +55,7 @@ def _parts(rows: Rows) -> Iterator[Sequence[render.Row]]:
 
 
 @contextmanager
-def hinted(form: str) -> Iterator[None]:
+def hinting_forms(form: str) -> Iterator[None]:
     """Say which forms take a result that is too large for a table."""
     try:
         yield
@@ -65,17 +65,19 @@ def hinted(form: str) -> Iterator[None]:
         raise
 
 
-def lines(form: str, columns: Sequence[str], rows: Iterable[render.Row], rest: Mapping[str, object]) -> Iterable[str]:
+def lines_of_result(
+    form: str, columns: Sequence[str], rows: Iterable[render.Row], rest: Mapping[str, object]
+) -> Iterable[str]:
     """The lines of a result; `rest` is what JSON says besides."""
     match form:
         case "json":
             return render.json_lines(columns, rows, rest)
         case "csv":
-            return (fit_for(sys.stdout, line) for line in render.csv(columns, rows))
+            return (fit_for(sys.stdout, line) for line in render.csv_lines(columns, rows))
         case "ndjson":
-            return render.ndjson(columns, rows)
+            return render.ndjson_lines(columns, rows)
         case "markdown":
-            return render.markdown(columns, rows)
+            return render.markdown_lines(columns, rows)
         case _ if columns:
             style = ("\x1b[1m", "\x1b[0m") if colour_on(sys.stdout) else ("", "")
             return render.table(columns, list(rows), style)
@@ -83,7 +85,7 @@ def lines(form: str, columns: Sequence[str], rows: Iterable[render.Row], rest: M
             return ()
 
 
-def write(lines: Iterable[str]) -> None:
+def write_lines(lines: Iterable[str]) -> None:
     """Write lines to stdout."""
     out = sys.stdout
     for line in lines:

@@ -21,10 +21,10 @@ from typing import Any, Final, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from virke.cli.state import State, error_line, fit_for, json_text, printable
+from virke.cli.state import State, error_line, fit_for, json_text, printable_text
 from virke.errors import SqlError, UsageError, VirkeError, exit_code
-from virke.interrupts import Ended, exit_code_of, met
-from virke.nearest import meant
+from virke.interrupts import Ended, exit_code_of, mark_signals_met
+from virke.nearest import meant_hint
 
 EXIT_USAGE: Final = 2
 EXIT_BROKEN_PIPE: Final = 141
@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
         name = args[0]
         if name not in self.table and not name.startswith("-"):
             message = f"No such command '{name}' (see '{ctx.command_path} --help')"
-            raise UsageError(message, **meant(name, self.table))
+            raise UsageError(message, **meant_hint(name, self.table))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -89,19 +89,19 @@ class RootGroup(LazyGroup):
         _ready_streams()
         state = State()
         try:
-            code = self._run(line, state)
+            code = self._run_line(line, state)
             sys.stdout.flush()
-            _finish(state)
+            _finish_after_output(state)
         except KeyboardInterrupt as end:
-            code = _interrupted(end)
+            code = _report_interrupt(end)
         except (SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # a panic of a client library is no `Exception`
-            code = report(error, state.json or "--json" in line)
-        met()
+            code = report_error(error, state.json or "--json" in line)
+        mark_signals_met()
         sys.exit(code)
 
-    def _run(self, line: list[str], state: State) -> int:
+    def _run_line(self, line: list[str], state: State) -> int:
         """Run a command line; the exit code that it asks for."""
         try:
             with self.make_context("virke", line, obj=state) as context:
@@ -111,7 +111,7 @@ class RootGroup(LazyGroup):
         return 0
 
 
-def _finish(state: State) -> None:
+def _finish_after_output(state: State) -> None:
     """Do what is left to do after the output; `virke db status` shows what stays due."""
     sys.stderr.flush()
     if state.after_output:
@@ -119,7 +119,7 @@ def _finish(state: State) -> None:
             try:
                 state.after_output()
             except KeyboardInterrupt:
-                met()
+                mark_signals_met()
 
 
 def _ready_streams() -> None:
@@ -132,17 +132,17 @@ def _ready_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _interrupted(end: KeyboardInterrupt) -> int:
+def _report_interrupt(end: KeyboardInterrupt) -> int:
     """Leave the line of a `^C` on the terminal, say what the command noted about its end, and give the exit code."""
     with suppress(OSError):  # the terminal may have gone
         if not isinstance(end, Ended):
             click.echo(err=True)
         for note in getattr(end, "__notes__", ()):
-            click.echo(printable(note), err=True)
+            click.echo(printable_text(note), err=True)
     return exit_code_of(end)
 
 
-def report(error: BaseException, as_json: bool) -> int:
+def report_error(error: BaseException, as_json: bool) -> int:
     """Say what went wrong, and give the exit code."""
     if os.environ.get("VIRKE_DEBUG") and not isinstance(error, click.ClickException):
         from traceback import format_exception
@@ -180,7 +180,7 @@ def report(error: BaseException, as_json: bool) -> int:
         body = error_body(error) if isinstance(error, VirkeError) else plain
         click.echo(json_text({"error": body}, sys.stderr), err=True)
     elif kind == "internal":
-        click.echo(printable(" ".join(message.split())), err=True)
+        click.echo(printable_text(" ".join(message.split())), err=True)
     else:
         error_line(message)
         if isinstance(error, SqlError) and sys.stderr.isatty():
@@ -189,7 +189,7 @@ def report(error: BaseException, as_json: bool) -> int:
             for line in caret_lines(error):
                 click.echo(line, err=True)
         if isinstance(error, VirkeError) and (hint := error.context.get("hint")):
-            click.echo(printable(f"hint: {hint}"), err=True)
+            click.echo(printable_text(f"hint: {hint}"), err=True)
     return code
 
 

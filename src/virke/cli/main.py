@@ -14,7 +14,7 @@ import click
 
 from virke.cli.group import LazyGroup, RootGroup, Table
 from virke.cli.state import global_options
-from virke.interrupts import end_by_signals, run
+from virke.interrupts import end_by_signals, run_command
 
 YOUNG_OBJECTS_MAX: Final = 20_000
 """How many objects more than before set off a collection: with Python's own 700, a start spends a twentieth of its time in them."""
@@ -104,7 +104,7 @@ def main() -> None:
         gc.freeze
     )  # registered first, so it runs last: the system takes the memory back faster than a collection
     end_by_signals()
-    run(cli.main)
+    run_command(cli.main)
 
 
 if __name__ == "__main__":

@@ -37,14 +37,14 @@ def value_of(text: str) -> Value:
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
-        return _integer(text)
+        return _parsed_integer(text)
     if _REAL.fullmatch(text):
         return float(text)
     blob = _BLOB.fullmatch(text)
     return bytes.fromhex(blob[1]) if blob else text
 
 
-def _integer(text: str) -> int:
+def _parsed_integer(text: str) -> int:
     if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63:
         raise UsageError(
             f"{text[:40]} does not fit in a 64-bit integer: write {TEXT_PREFIX}{text[:40]} to pass it as text"
@@ -52,7 +52,7 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def bind(values: Sequence[str], names: Sequence[str]) -> list[Value] | dict[str, Value]:
+def bind_values(values: Sequence[str], names: Sequence[str]) -> list[Value] | dict[str, Value]:
     """The values of all `-p` for SQL whose named parameters are `names`: by position, or by name.
 
     Raises:

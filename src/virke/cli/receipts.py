@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from virke.cli.state import State, counted, size
+from virke.cli.state import State, counted_noun, size_text
 from virke.cli.target import store_of
 from virke.config import is_node
 
@@ -23,13 +23,13 @@ Charge = Callable[[Callable[[bool], "QueryResult"]], "QueryResult"]
 
 
 @contextmanager
-def receipted(state: State, wanted: bool) -> Iterator[Charge]:
+def counting_costs(state: State, wanted: bool) -> Iterator[Charge]:
     """Count what the block costs if it is wanted; after the block, note it (in JSON it is in the result)."""
     if not wanted:
         yield lambda call: call(False)
         return
     import virke.opening  # noqa: F401  # what it takes to load is not what the command costs
-    from virke.stores.receipt import Receipt, writing
+    from virke.stores.receipt import Receipt, writing_receipt
 
     receipt, began = Receipt(), time.perf_counter()
     charged: list[Meta] = []
@@ -42,22 +42,22 @@ def receipted(state: State, wanted: bool) -> Iterator[Charge]:
         charged.append(meta)
         return result
 
-    with writing(receipt):
+    with writing_receipt(receipt):
         yield charge
     if not state.json:
         for meta in charged:
-            state.note(line(meta))
+            state.note(receipt_line(meta))
 
 
-def line(meta: Meta) -> str:
+def receipt_line(meta: Meta) -> str:
     """A receipt on one line."""
     parts = [
-        counted(meta.round_trips, "round trip"),
-        counted(meta.requests, "request"),
-        f"{size(meta.bytes_down)} down",
-        f"{size(meta.bytes_up)} up",
-        counted(meta.cache_hits, "cache hit"),
-        counted(meta.pages_read, "page"),
+        counted_noun(meta.round_trips, "round trip"),
+        counted_noun(meta.requests, "request"),
+        f"{size_text(meta.bytes_down)} down",
+        f"{size_text(meta.bytes_up)} up",
+        counted_noun(meta.cache_hits, "cache hit"),
+        counted_noun(meta.pages_read, "page"),
     ]
     phases = [f"{name} {ms:.1f}" for name, ms in (("root", meta.root_ms), ("fetch", meta.fetch_ms)) if ms]
     phases += [f"commit {meta.commit_ms:.1f}"] if meta.commit_ms else []

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from virke.cli.state import json_text, printable
+from virke.cli.state import json_text, printable_text
 from virke.cli.terminal import cell_width
 
 Value = None | int | float | str | bytes
@@ -62,41 +62,41 @@ def json_of(value: Value) -> object:
             return value
 
 
-def _dumps(value: object) -> str:
+def _json_line(value: object) -> str:
     return json_text(value, sys.stdout)
 
 
 def table(columns: Sequence[str], rows: Rows, header_style: tuple[str, str] = ("", "")) -> Iterator[str]:
     """An aligned table: header, dashed rule, rows; each column as wide as its widest cell, left aligned."""
-    titles = [printable(column) for column in columns]
+    titles = [printable_text(column) for column in columns]
     widths = [cell_width(title) for title in titles]
     for row in rows:
         for at, value in enumerate(row):
-            widths[at] = max(widths[at], cell_width(printable(text_of(value))))
+            widths[at] = max(widths[at], cell_width(printable_text(text_of(value))))
     before, after = header_style
-    yield before + _aligned(titles, widths) + after
+    yield before + _aligned_row(titles, widths) + after
     yield GAP.join("-" * width for width in widths)
     for row in rows:
-        yield _aligned([printable(text_of(value)) for value in row], widths)
+        yield _aligned_row([printable_text(text_of(value)) for value in row], widths)
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _aligned_row(cells: Sequence[str], widths: Sequence[int]) -> str:
     padded = [cell + " " * (width - cell_width(cell)) for cell, width in zip(cells, widths, strict=True)]
     return GAP.join(padded).rstrip(" ")
 
 
 def lines_of(columns: Sequence[str], rows: Flow) -> Iterator[str]:
     """Each value on a line of its own, after its column; a blank line between rows."""
-    titles = [printable(column) for column in columns]
+    titles = [printable_text(column) for column in columns]
     width = max(map(cell_width, titles), default=0)
     for number, row in enumerate(rows):
         if number:
             yield ""
         for title, value in zip(titles, row, strict=True):
-            yield f"{' ' * (width - cell_width(title))}{title} = {printable(text_of(value))}"
+            yield f"{' ' * (width - cell_width(title))}{title} = {printable_text(text_of(value))}"
 
 
-def markdown(columns: Sequence[str], rows: Flow) -> Iterator[str]:
+def markdown_lines(columns: Sequence[str], rows: Flow) -> Iterator[str]:
     """A table in GitHub's Markdown."""
     yield _markdown_row(columns)
     yield _markdown_row(["---"] * len(columns))
@@ -105,11 +105,11 @@ def markdown(columns: Sequence[str], rows: Flow) -> Iterator[str]:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    escaped = (printable(cell.replace("\\", "\\\\").replace("|", "\\|")) for cell in cells)
+    escaped = (printable_text(cell.replace("\\", "\\\\").replace("|", "\\|")) for cell in cells)
     return "| " + " | ".join(escaped) + " |"
 
 
-def csv(columns: Sequence[str], rows: Flow) -> Iterator[str]:
+def csv_lines(columns: Sequence[str], rows: Flow) -> Iterator[str]:
     """CSV (RFC 4180, but with Unix line ends): a header, NULL as nothing, the empty text as `""`."""
     yield ",".join(_csv_cell(column) for column in columns)
     for row in rows:
@@ -122,14 +122,14 @@ def _csv_cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def ndjson(columns: Sequence[str], rows: Flow) -> Iterator[str]:
+def ndjson_lines(columns: Sequence[str], rows: Flow) -> Iterator[str]:
     """One JSON object for each row; the second column of a name is `name_2`, the third `name_3`."""
-    names = unique(columns)
+    names = unique_names(columns)
     for row in rows:
-        yield _dumps({name: json_of(value) for name, value in zip(names, row, strict=True)})
+        yield _json_line({name: json_of(value) for name, value in zip(names, row, strict=True)})
 
 
-def unique(columns: Sequence[str]) -> list[str]:
+def unique_names(columns: Sequence[str]) -> list[str]:
     """The names of columns, made different from each other."""
     taken, seen, names = set(columns), Counter[str](), list[str]()
     for column in columns:
@@ -145,14 +145,14 @@ def unique(columns: Sequence[str]) -> list[str]:
 
 def json_lines(columns: Sequence[str], rows: Flow, rest: Mapping[str, object]) -> Iterator[str]:
     """One JSON object: `columns`, `rows` (arrays, a line each), then the entries of `rest`."""
-    yield f'{{"columns": {_dumps(list(columns))},'
+    yield f'{{"columns": {_json_line(list(columns))},'
     yield ' "rows": ['
     line = None
     for row in rows:
         if line is not None:
             yield line + ","
-        line = "  " + _dumps([json_of(value) for value in row])
+        line = "  " + _json_line([json_of(value) for value in row])
     if line is not None:
         yield line
-    entries = "".join(f",\n {_dumps(key)}: {_dumps(value)}" for key, value in rest.items())
+    entries = "".join(f",\n {_json_line(key)}: {_json_line(value)}" for key, value in rest.items())
     yield f" ]{entries}}}"

@@ -16,7 +16,7 @@ from virke.cli.caret import SOURCE
 from virke.engine.sqlite import ALONE
 from virke.errors import Denied, Invalid, SqlError, TimedOut, TooLarge
 from virke.lazy_dataclasses import dataclass
-from virke.migrations.tokens import TokenizedStatement, split
+from virke.migrations.tokens import TokenizedStatement, split_statements
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -38,13 +38,13 @@ class Script:
         """The result of each statement that has one, in order; at least one. Raises as `Database.run_script`."""
         within = [one for one in self.statements if one.keyword not in _AROUND]
         is_batch = len(within) > 1 and not any(one.keyword in ALONE for one in within)
-        with self._named(within if is_batch else list(self.statements)):
+        with self._naming_place(within if is_batch else list(self.statements)):
             if is_batch:
                 return database.batch(list(_with_parameters(within, params)), meta=meta)
             return [database.run_script(self.text, params, meta=meta)]
 
     @contextmanager
-    def _named(self, statements: Sequence[TokenizedStatement]) -> Iterator[None]:
+    def _naming_place(self, statements: Sequence[TokenizedStatement]) -> Iterator[None]:
         """Let an error say where it is (rule 3)."""
         try:
             yield
@@ -55,11 +55,11 @@ class Script:
                 error.context[SOURCE] = statements[number - 1].sql
             if is_alone or not isinstance(number, int) or not 0 < number <= len(statements):
                 raise
-            from virke.transfer.sql_dump import shortened  # only for an error: it takes a while to load
+            from virke.transfer.sql_dump import shortened_sql  # only for an error: it takes a while to load
 
             at = statements[number - 1]
             place = f"{self.file}, line {at.line}" if self.file else f"line {at.line}"
-            message = f"{place}: {error.message}, in: {shortened(at.sql)}; nothing was changed"
+            message = f"{place}: {error.message}, in: {shortened_sql(at.sql)}; nothing was changed"
             context = {**error.context, "line": at.line, "statement": number}
             if isinstance(error, SqlError):
                 raise SqlError(message, sqlite_code=error.sqlite_code, offset=error.offset, **context) from error
@@ -68,7 +68,7 @@ class Script:
 
 def script_of(text: str, file: str | None = None) -> Script:
     """The statements of a text."""
-    return Script(text, tuple(split(text)), file)
+    return Script(text, tuple(split_statements(text)), file)
 
 
 def _with_parameters(

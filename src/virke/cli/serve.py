@@ -14,7 +14,7 @@ import click
 from virke.cli.logs import FORMATS, LEVELS, set_up
 from virke.cli.state import State, global_options, pass_state
 from virke.cli.target import own_store_of
-from virke.config import MEMORY_MB_MIN, MEMORY_VARIABLE, StoreChoice, load, memory_mb_of, scheme_of, store_urls
+from virke.config import MEMORY_MB_MIN, MEMORY_VARIABLE, StoreChoice, load_config, memory_mb_of, scheme_of, store_urls
 from virke.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def serve(
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together")
     try:
-        from virke.node.server import Address, listen, url_of
+        from virke.node.server import Address, listen_on, url_of
     except ImportError as error:
         raise UsageError(f"{MISSING} ({error.name} is missing)") from error
     from virke.node.cors import Cors
@@ -99,11 +99,11 @@ def serve(
         run_app(app, listening, address, ready, place=place, message_bytes=max_body_mb << 20)
 
     if berth is not None:
-        place = _berth(berth)
+        place = _parsed_berth(berth)
         return run(place.take(), place.say_ready, place)
     _check_who_may_come(host, store)
     try:
-        listening = listen(address)
+        listening = listen_on(address)
     except OSError as error:
         raise UsageError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
     with listening:
@@ -114,7 +114,7 @@ def serve(
         if workers == 1:
             return run(listening, ready, None)
         set_up(log_format, log_level)
-        code = _supervise(workers, listening, ready, store)
+        code = _supervise_workers(workers, listening, ready, store)
     if code:
         raise SystemExit(code)
     return None
@@ -168,24 +168,24 @@ def run_app(
 ) -> None:
     """Serve on a listening socket until a signal comes; `ready` is called when it answers."""
     from virke.node.http.listener import Listener
-    from virke.node.server import Private, limits_here, serve
+    from virke.node.server import Private, limits_here, serve_app
 
     listener = Listener(limits_here())
     app.metrics.count_traffic(listener.traffic, lambda: listener.open_count)
     private = Private(place.crew.socket_of(place.crew.index), place.alive_fd) if place else None
-    serve(app, listening, address, ready, listener=listener, message_bytes=message_bytes, private=private)
+    serve_app(app, listening, address, ready, listener=listener, message_bytes=message_bytes, private=private)
 
 
 # Workers
 
 
-def _berth(text: str) -> Berth:
+def _parsed_berth(text: str) -> Berth:
     from virke.node.workers.supervising import Berth
 
     return Berth.of(text)
 
 
-def _supervise(count: int, listening: socket, ready: Callable[[], None], store: StoreChoice) -> int:
+def _supervise_workers(count: int, listening: socket, ready: Callable[[], None], store: StoreChoice) -> int:
     """Run so many workers, each of which is this command once more; the exit code. Raises `UsageError`."""
     if not hasattr(os, "fork"):
         raise UsageError("--workers needs Unix sockets and signals, which this system does not have")
@@ -196,7 +196,7 @@ def _supervise(count: int, listening: socket, ready: Callable[[], None], store: 
     if any(scheme_of(url)[0] == "memory" for url in store_urls(store.url)):
         raise UsageError("a store in memory is one process's own: it has no --workers")
     open_store(store, create=True)  # what is wrong with it is said once, and not by each worker
-    share_mb = max(MEMORY_MB_MIN, (memory_mb_of(load()) or default_budget_bytes() >> 20) // count)
+    share_mb = max(MEMORY_MB_MIN, (memory_mb_of(load_config()) or default_budget_bytes() >> 20) // count)
 
     def command(berth: Berth) -> list[str]:
         return [sys.executable, "-m", "virke", *sys.argv[1:], "--as-worker", str(berth)]

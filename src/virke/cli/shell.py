@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from virke.cli.group import report
+from virke.cli.group import report_error
 from virke.cli.shell_commands import Leave, Prompter, run_command
 from virke.cli.state import State, global_options, pass_state
 from virke.cli.target import open_database
 from virke.errors import TooLarge, VirkeError
-from virke.interrupts import Ended, heeded
+from virke.interrupts import Ended, mark_signal_heeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,14 +59,14 @@ def open_shell(state: State, *, read_only: bool = False) -> None:
         session = ShellSession(database, state)
         try:
             if sys.stdin.isatty():
-                _converse(session, database, state)
+                _converse_at_terminal(session, database, state)
             else:
                 Reader(session, is_typed=False).read(sys.stdin)
         finally:
             session.close()
 
 
-def _converse(session: ShellSession, database: Database, state: State) -> None:
+def _converse_at_terminal(session: ShellSession, database: Database, state: State) -> None:
     """Prompt, and read what is typed, until its end (rules 2 and 3)."""
     from virke.cli.shell_input import Typed
 
@@ -88,8 +88,8 @@ def _converse(session: ShellSession, database: Database, state: State) -> None:
                 reader.forget()
                 click.echo(err=True)
             except Exception as error:
-                report(error, state.json)
-            heeded()
+                report_error(error, state.json)
+            mark_signal_heeded()
 
 
 class Reader:
@@ -107,15 +107,15 @@ class Reader:
     def read(self, lines: Iterable[str]) -> None:
         """Run all lines of a pipe or a file; what follows the last `;` is a statement too. Raises the first error (rule 2)."""
         try:
-            for line in self._bounded(lines):
+            for line in self._bounded_lines(lines):
                 self._line += 1
                 self._began = self._began if self.text else self._line
-                self._placed(partial(self.take, line.rstrip("\r\n")))
-            self._placed(partial(self._session.run, self.text))
+                self._do_with_place(partial(self.take, line.rstrip("\r\n")))
+            self._do_with_place(partial(self._session.run, self.text))
         except Leave:
             return
 
-    def _bounded(self, lines: Iterable[str]) -> Iterator[str]:
+    def _bounded_lines(self, lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
             if len(self.text) + len(line) > LINES_BYTES_MAX:
                 raise TooLarge(
@@ -123,13 +123,13 @@ class Reader:
                 )
             yield line
 
-    def _placed(self, work: Callable[[], None]) -> None:
+    def _do_with_place(self, work: Callable[[], None]) -> None:
         """Do something, and let its error say where it is."""
         try:
             work()
         except VirkeError as error:
             if not self._session.bails:
-                report(error, self._session.state.json)
+                report_error(error, self._session.state.json)
                 self.forget()
                 return
             error.context.setdefault("line", self._began)

@@ -19,7 +19,7 @@ import click
 
 from virke.cli import render
 from virke.cli.shell_show import receipt_of
-from virke.cli.state import fit_for, printable
+from virke.cli.state import fit_for, printable_text
 from virke.errors import Denied, Invalid, NotFound, UsageError
 from virke.lazy_dataclasses import dataclass
 
@@ -95,7 +95,7 @@ class Command:
         return f"{name} {self.arguments}".rstrip()
 
 
-def _help(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _show_help(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     rows = [(command.usage(name), command.help) for name, command in COMMANDS.items()]
     width = max(len(usage) for usage, _ in rows)
     for usage, text in rows:
@@ -103,33 +103,33 @@ def _help(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     click.echo("Statements end with `;`. Ctrl-C cancels one, Ctrl-D ends the shell.")
 
 
-def _quit(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _quit_shell(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     raise Leave
 
 
-def _tables(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _list_tables(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     sql = (
         "SELECT name, type FROM main.sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite~_%' ESCAPE '~' "
         "AND name LIKE ? ORDER BY name"
     )
     for name, _ in session.ask(sql, (given[0] if given else "%",)):
-        click.echo(printable(str(name)))
+        click.echo(printable_text(str(name)))
 
 
-def _indexes(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _list_indexes(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     sql = "SELECT name FROM main.sqlite_schema WHERE type = 'index' AND tbl_name LIKE ? ORDER BY name"
     for (name,) in session.ask(sql, (given[0] if given else "%",)):
-        click.echo(printable(str(name)))
+        click.echo(printable_text(str(name)))
 
 
-def _schema(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _show_schema(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     from virke.engine import schema
 
-    for entry in schema.entries(session.ask(schema.QUERY), given[0] if given else None):
+    for entry in schema.schema_entries(session.ask(schema.QUERY), given[0] if given else None):
         click.echo(fit_for(sys.stdout, f"{entry.sql};"))
 
 
-def _mode(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _change_mode(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     if not given:
         click.echo(session.mode)
     elif given[0] in MODES:
@@ -138,35 +138,35 @@ def _mode(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
         raise UsageError(f"a mode is one of {', '.join(MODES)}, not {given[0]!r}")
 
 
-def _on(given: str) -> bool:
+def _is_on(given: str) -> bool:
     if given not in ("on", "off"):
         raise UsageError(f"it is on or off, not {given!r}")
     return given == "on"
 
 
-def _meta(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _change_meta(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     if given:
-        session.shows_meta = _on(given[0])
+        session.shows_meta = _is_on(given[0])
     else:
         click.echo(receipt_of(session))
 
 
-def _bail(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
-    session.bails = _on(given[0])
+def _change_bail(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+    session.bails = _is_on(given[0])
 
 
-def _status(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _show_status(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     from virke.cli.db_status import status_lines
 
     for label, text in status_lines(session.call(session.database.status)):
-        click.echo(printable(f"{label:<14}{text}"))
+        click.echo(printable_text(f"{label:<14}{text}"))
 
 
-def _print(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
-    click.echo(printable(" ".join(given)))
+def _print_words(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+    click.echo(printable_text(" ".join(given)))
 
 
-def _read(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _read_file(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     from virke.transfer.source import open_input
 
     path = Path(given[0])
@@ -179,7 +179,7 @@ def _read(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
             raise Invalid(f"{path} is not UTF-8: {error.reason}") from error
 
 
-def _import(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _import_file(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     from virke.transfer import import_file
 
     session.check_no_transaction("an import")
@@ -190,7 +190,7 @@ def _import(session: ShellSession, prompter: Prompter, given: list[str]) -> None
     session.state.note(f"imported {path} ({done.kind}), version {done.version}")
 
 
-def _export(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
+def _export_file(session: ShellSession, prompter: Prompter, given: list[str]) -> None:
     from virke.transfer import export_file
 
     table = given[1] if len(given) > 1 else None
@@ -199,19 +199,19 @@ def _export(session: ShellSession, prompter: Prompter, given: list[str]) -> None
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    ".bail": Command(_bail, "on|off", "Whether input that is not typed ends at its first error (on).", 1, 1),
-    ".export": Command(_export, "FILE [TABLE]", "Export as SQL, SQLite, CSV or NDJSON, by FILE's name.", 1, 2),
-    ".help": Command(_help, "", "Show this list."),
-    ".import": Command(_import, "FILE [TABLE]", "Import SQL, a SQLite file, or CSV or JSON into TABLE.", 1, 2),
-    ".indexes": Command(_indexes, "[TABLE]", "List the indexes; TABLE may have % and _.", 0, 1),
-    ".meta": Command(_meta, "[on|off]", "Show what the last statement cost, or show it after each one.", 0, 1),
-    ".mode": Command(_mode, "[MODE]", f"How rows are shown: {', '.join(MODES)}.", 0, 1),
-    ".print": Command(_print, "TEXT...", "Print a text.", 0, 1000),
-    ".quit": Command(_quit, "", "End the shell, as .exit and Ctrl-D do."),
-    ".exit": Command(_quit, "", "End the shell."),
-    ".read": Command(_read, "FILE", "Run the statements of a file.", 1, 1),
-    ".schema": Command(_schema, "[TABLE]", "Show the CREATE statements.", 0, 1),
-    ".status": Command(_status, "", "Show size, version, tier and pending writes."),
-    ".tables": Command(_tables, "[PATTERN]", "List tables and views; PATTERN may have % and _.", 0, 1),
+    ".bail": Command(_change_bail, "on|off", "Whether input that is not typed ends at its first error (on).", 1, 1),
+    ".export": Command(_export_file, "FILE [TABLE]", "Export as SQL, SQLite, CSV or NDJSON, by FILE's name.", 1, 2),
+    ".help": Command(_show_help, "", "Show this list."),
+    ".import": Command(_import_file, "FILE [TABLE]", "Import SQL, a SQLite file, or CSV or JSON into TABLE.", 1, 2),
+    ".indexes": Command(_list_indexes, "[TABLE]", "List the indexes; TABLE may have % and _.", 0, 1),
+    ".meta": Command(_change_meta, "[on|off]", "Show what the last statement cost, or show it after each one.", 0, 1),
+    ".mode": Command(_change_mode, "[MODE]", f"How rows are shown: {', '.join(MODES)}.", 0, 1),
+    ".print": Command(_print_words, "TEXT...", "Print a text.", 0, 1000),
+    ".quit": Command(_quit_shell, "", "End the shell, as .exit and Ctrl-D do."),
+    ".exit": Command(_quit_shell, "", "End the shell."),
+    ".read": Command(_read_file, "FILE", "Run the statements of a file.", 1, 1),
+    ".schema": Command(_show_schema, "[TABLE]", "Show the CREATE statements.", 0, 1),
+    ".status": Command(_show_status, "", "Show size, version, tier and pending writes."),
+    ".tables": Command(_list_tables, "[PATTERN]", "List tables and views; PATTERN may have % and _.", 0, 1),
 }
 OF_FILES: Final = frozenset({".read", ".import", ".export"})

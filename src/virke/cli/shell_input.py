@@ -45,7 +45,7 @@ class Typed:
         with suppress(ImportError):
             import readline
 
-            readline.set_completer(self._complete)
+            readline.set_completer(self._complete_word)
             readline.set_completer_delims(_DELIMITERS)
             is_libedit = "libedit" in (readline.__doc__ or "")
             readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
@@ -74,7 +74,7 @@ class Typed:
             print()
             return None
 
-    def _complete(self, token: str, at: int) -> str | None:
+    def _complete_word(self, token: str, at: int) -> str | None:
         if at == 0:
             self._found = self.candidates(token)
         return self._found[at] if at < len(self._found) else None

@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from virke.cli.caret import pointing
-from virke.cli.shell_show import show
-from virke.cli.state import State, counted
-from virke.engine.results import QueryResult, receipted
+from virke.cli.caret import attaching_source
+from virke.cli.shell_show import show_result
+from virke.cli.state import State, counted_noun
+from virke.engine.results import QueryResult, receipted_result
 from virke.engine.terms import Cancel
 from virke.errors import Invalid, SqlError, TimedOut
-from virke.interrupts import Ended, met
-from virke.migrations.tokens import split
+from virke.interrupts import Ended, mark_signals_met
+from virke.migrations.tokens import split_statements
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -63,39 +63,39 @@ class ShellSession:
 
     def run(self, text: str) -> None:
         """Run the statements of a text one after the other, and show what each answers. Raises the first error."""
-        for statement in split(text):
+        for statement in split_statements(text):
             began = time.perf_counter()
-            result = self._one(statement)
+            result = self._run_statement(statement)
             elapsed_ms = (time.perf_counter() - began) * 1000
             self.meta = result.meta if result else None
             if statement.keyword not in ("SELECT", "VALUES", "EXPLAIN"):
                 self._names = None
-            show(self, result, elapsed_ms)
+            show_result(self, result, elapsed_ms)
 
-    def _one(self, statement: TokenizedStatement) -> QueryResult | None:
+    def _run_statement(self, statement: TokenizedStatement) -> QueryResult | None:
         """The result of one statement; None of one that begins or ends a transaction."""
         match statement.keyword:
             case "BEGIN":
-                self._begin(statement)
+                self._begin_transaction(statement)
             case "COMMIT" | "END":
-                self._end(commits=True)
+                self._end_transaction(commits=True)
             case "ROLLBACK" if "TO" not in [token.upper for token in statement.tokens]:
-                self._end(commits=False)
+                self._end_transaction(commits=False)
             case "SAVEPOINT" | "RELEASE" | "ROLLBACK" if not self.in_transaction:
                 raise SqlError("no transaction is open", hint="BEGIN one first: a savepoint is a part of it")
             case _:
-                with pointing(statement.sql):
-                    return self._query(statement.sql)
+                with attaching_source(statement.sql):
+                    return self._run_query(statement.sql)
         return None
 
-    def _begin(self, statement: TokenizedStatement) -> None:
+    def _begin_transaction(self, statement: TokenizedStatement) -> None:
         if self.in_transaction:
             raise SqlError("cannot start a transaction within a transaction")
         words = {token.upper for token in statement.tokens}
         immediate = bool(words & {"IMMEDIATE", "EXCLUSIVE"})
         self._transaction = self.call(lambda: self.database.transaction(immediate=immediate))
 
-    def _end(self, *, commits: bool) -> None:
+    def _end_transaction(self, *, commits: bool) -> None:
         if not self.in_transaction:
             raise SqlError(f"cannot {'commit' if commits else 'rollback'} - no transaction is active")
         transaction, self._transaction = self._transaction, None
@@ -107,7 +107,7 @@ class ShellSession:
         if sys.stdin.isatty():
             self.state.note(f"committed, version {version}")
 
-    def _query(self, sql: str) -> QueryResult:
+    def _run_query(self, sql: str) -> QueryResult:
         if not self.in_transaction:
             cancel = Cancel()
             return self.call(partial(self.database.query, sql, meta=True, cancel=cancel), cancel.cancel)
@@ -116,7 +116,7 @@ class ShellSession:
         call = partial(transaction.query, sql)
         if hasattr(self.database, "session"):  # a node's: what a statement of a transaction costs is not known
             return self.call(call, transaction.interrupt)
-        return self.call(partial(receipted, call, time.monotonic), transaction.interrupt)
+        return self.call(partial(receipted_result, call, time.monotonic), transaction.interrupt)
 
     def call(self, work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
         """Do something in the shell's own thread; Ctrl-C cancels it, if it can be (rule 1). Raises what it raises."""
@@ -127,7 +127,7 @@ class ShellSession:
                 wait([running])
             except KeyboardInterrupt as error:
                 interrupt = error
-                met()
+                mark_signals_met()
                 if cancel is not None:
                     cancel()
                 else:
@@ -169,4 +169,4 @@ class ShellSession:
     def summary(self, result: QueryResult, elapsed_ms: float) -> str:
         """What a statement without rows did, on one line."""
         where = "not committed yet" if self.in_transaction else f"version {result.version}"
-        return f"{counted(result.rows_affected, 'row')} affected, {where}, {elapsed_ms:.1f} ms"
+        return f"{counted_noun(result.rows_affected, 'row')} affected, {where}, {elapsed_ms:.1f} ms"

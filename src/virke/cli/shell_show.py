@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from virke.engine.results import QueryResult
 
 
-def show(session: ShellSession, result: QueryResult | None, elapsed_ms: float) -> None:
+def show_result(session: ShellSession, result: QueryResult | None, elapsed_ms: float) -> None:
     """Show the rows, at a terminal what else there is to say, and the receipt if it is wanted."""
     if result is not None and (result.columns or session.mode == "json"):
         if session.mode == "line":
@@ -35,7 +35,7 @@ def show(session: ShellSession, result: QueryResult | None, elapsed_ms: float) -
 def receipt_of(session: ShellSession) -> str:
     """The receipt of the last statement, on one line."""
     return (
-        receipts.line(session.meta)
+        receipts.receipt_line(session.meta)
         if session.meta
         else "no receipt: none was asked for yet, or it is counted by COMMIT"
     )

@@ -52,12 +52,12 @@ class State:
     def result(self, text: str) -> None:
         """Print what a command did, for people; nothing with `--quiet`."""
         if not self.quiet:
-            click.echo(printable(text))
+            click.echo(printable_text(text))
 
     def note(self, text: str) -> None:
         """Print a remark to stderr; nothing with `--quiet`."""
         if not self.quiet:
-            click.echo(printable(text), err=True)
+            click.echo(printable_text(text), err=True)
 
     def data(self, value: Mapping[str, object]) -> None:
         """Print a JSON object."""
@@ -74,7 +74,7 @@ def json_text(value: object, stream: TextIO, *, indent: int | None = None) -> st
     return text if text.isascii() and "\x7f" not in text else text.translate(_CONTROL_IN_JSON)
 
 
-def printable(text: str) -> str:
+def printable_text(text: str) -> str:
     """`text` on one line, without characters that act on a terminal."""
     return text if text.isascii() and text.isprintable() else text.translate(_CONTROL)
 
@@ -84,17 +84,17 @@ def fit_for(stream: TextIO, text: str) -> str:
     return text.translate(_CONTROL_IN_LINES) if stream.isatty() else text
 
 
-def counted(number: int, noun: str) -> str:
+def counted_noun(number: int, noun: str) -> str:
     """`1 row`, `2 rows`, `15,607 rows`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def size(size_bytes: int) -> str:
+def size_text(size_bytes: int) -> str:
     """Bytes for people, in powers of 1024."""
     amount, units = float(size_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB"]
     while amount >= 1024 and len(units) > 1:
         amount, units = amount / 1024, units[1:]
-    return counted(size_bytes, "byte") if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
+    return counted_noun(size_bytes, "byte") if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
 
 
 def colour_on(stream: TextIO) -> bool:
@@ -105,10 +105,10 @@ def colour_on(stream: TextIO) -> bool:
 def error_line(text: str) -> None:
     """Print `error: text` on one line of stderr."""
     label = click.style("error:", fg="red", bold=True) if colour_on(sys.stderr) else "error:"
-    click.echo(f"{label} {printable(' '.join(text.split()))}", err=True)
+    click.echo(f"{label} {printable_text(' '.join(text.split()))}", err=True)
 
 
-def _set(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
+def _storing_option(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
     """A callback that stores an option which was given in the state of this run."""
 
     def callback(context: click.Context, parameter: click.Parameter, value: object) -> None:
@@ -128,14 +128,21 @@ def global_options(command: Command) -> Command:
     """Decorate a command with `--db`, `--store`, `--token`, `--json` and `--quiet`."""
     for option in (
         click.option(
-            "-q", "--quiet", is_flag=True, expose_value=False, callback=_set("quiet"), help="Print data only."
+            "-q",
+            "--quiet",
+            is_flag=True,
+            expose_value=False,
+            callback=_storing_option("quiet"),
+            help="Print data only.",
         ),
-        click.option("--json", is_flag=True, expose_value=False, callback=_set("json"), help="Print JSON, errors too."),
+        click.option(
+            "--json", is_flag=True, expose_value=False, callback=_storing_option("json"), help="Print JSON, errors too."
+        ),
         click.option(
             "--store",
             metavar="URL",
             expose_value=False,
-            callback=_set("store"),
+            callback=_storing_option("store"),
             help="Where databases live, or the URL of a node. [env: VIRKE_URL, VIRKE_STORE; default: virke.toml, else the "
             "folder .virke]",
         ),
@@ -143,14 +150,14 @@ def global_options(command: Command) -> Command:
             "--token",
             metavar="TOKEN",
             expose_value=False,
-            callback=_set("token"),
+            callback=_storing_option("token"),
             help="The token that a node is shown. [env: VIRKE_TOKEN; default: virke.toml]",
         ),
         click.option(
             "--db",
             metavar="NAME",
             expose_value=False,
-            callback=_set("db"),
+            callback=_storing_option("db"),
             help="The database. [env: VIRKE_DB; default: virke.toml]",
         ),
     ):

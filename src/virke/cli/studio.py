@@ -12,7 +12,7 @@ from virke.cli.logs import set_up
 from virke.cli.serve import MISSING, make_app, run_app
 from virke.cli.state import State, global_options, pass_state
 from virke.cli.target import own_store_of
-from virke.config import database_name, load
+from virke.config import database_name, load_config
 from virke.errors import UsageError
 
 HOST = "127.0.0.1"
@@ -33,17 +33,17 @@ def studio(state: State, *, name: str | None, port: int, no_open: bool) -> None:
     store = own_store_of(state, "virke studio serves a store", "a node has the page itself: open /_/ there")
     try:
         from virke.node.cors import Cors
-        from virke.node.server import Address, listen, url_of
+        from virke.node.server import Address, listen_on, url_of
     except ImportError as error:
         raise UsageError(f"{MISSING.replace('virke serve', 'virke studio')} ({error.name} is missing)") from error
-    name = name or _configured(state)
+    name = name or _configured_database(state)
     if name is not None:
         from virke.opening import connect
 
         connect(name, store, read_only=True, background=False).close()  # one that does not exist is an error here
     address = Address(HOST, port)
     try:
-        listening = listen(address)
+        listening = listen_on(address)
     except OSError as error:
         raise UsageError(f"can't listen on {HOST}:{port}: {error.strerror or error}") from error
     with listening:
@@ -62,9 +62,9 @@ def studio(state: State, *, name: str | None, port: int, no_open: bool) -> None:
         run_app(app, listening, address, ready, place=None, message_bytes=BODY_MB << 20)
 
 
-def _configured(state: State) -> str | None:
+def _configured_database(state: State) -> str | None:
     """The database that the options, the environment or virke.toml name; None if none of them does."""
     try:
-        return database_name(load(), state.db)
+        return database_name(load_config(), state.db)
     except UsageError:
         return None

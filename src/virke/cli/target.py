@@ -16,9 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from virke.cli.state import State
-from virke.config import StoreChoice, database_name, is_node, load, memory_mb_of, store_choice
+from virke.config import StoreChoice, database_name, is_node, load_config, memory_mb_of, store_choice
 from virke.errors import NotFound, UsageError
-from virke.nearest import meant
+from virke.nearest import meant_hint
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -33,14 +33,14 @@ def open_database(state: State, *, read_only: bool = False) -> Iterator[Database
         NotFound: there is no such database.
         Unavailable: the store does not answer.
     """
-    name, store = target(state)
+    name, store = target_of(state)
     from virke.opening import connect, list_databases
 
     try:
-        database = connect(name, store, read_only=read_only, background=False, memory_mb=memory_mb_of(load()))
+        database = connect(name, store, read_only=read_only, background=False, memory_mb=memory_mb_of(load_config()))
     except NotFound as error:
         if store.url.startswith(("local:", "file:")):  # elsewhere a list is one more request, or several
-            error.context.update(meant(name, list_databases(store)))
+            error.context.update(meant_hint(name, list_databases(store)))
         raise
     try:
         yield database
@@ -53,27 +53,27 @@ def open_database(state: State, *, read_only: bool = False) -> Iterator[Database
 def close_after_output(state: State, database: Database) -> None:
     """Close a database that did what was asked; a step of upkeep that is due comes first, after the output."""
     if database.upkeep_due:
-        state.after_output = partial(_step, database)
+        state.after_output = partial(_take_upkeep_step, database)
     else:
         database.close(push=False)
 
 
-def _step(database: Database) -> None:
+def _take_upkeep_step(database: Database) -> None:
     try:
         database.upkeep()
     finally:
         database.close(push=False)
 
 
-def target(state: State, name: str | None = None) -> tuple[str, StoreChoice]:
+def target_of(state: State, name: str | None = None) -> tuple[str, StoreChoice]:
     """Name and store; `name` is the command's own argument and comes first."""
-    config = load()
+    config = load_config()
     return name or database_name(config, state.db), store_choice(config, state.store, token=state.token)
 
 
 def store_of(state: State) -> StoreChoice:
     """The store or node, for commands without a database."""
-    return store_choice(load(), state.store, token=state.token)
+    return store_choice(load_config(), state.store, token=state.token)
 
 
 def own_store_of(state: State, what: str, hint: str) -> StoreChoice:

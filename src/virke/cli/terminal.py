@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from threading import Lock, Timer
 from typing import TYPE_CHECKING, Final
 
-from virke.cli.state import State, printable
+from virke.cli.state import State, printable_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -32,7 +32,7 @@ def cell_width(text: str) -> int:
 
 
 @contextmanager
-def progress(state: State, label: str, *, in_bytes: bool) -> Iterator[Report | None]:
+def showing_progress(state: State, label: str, *, in_bytes: bool) -> Iterator[Report | None]:
     """A progress bar on stderr while the block runs; None unless stderr is a terminal and neither --quiet nor --json."""
     if not _shows_progress(state):
         yield None
@@ -43,7 +43,7 @@ def progress(state: State, label: str, *, in_bytes: bool) -> Iterator[Report | N
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(label), total=None)
+        task = bar.add_task(printable_text(label), total=None)
 
         def report(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total or None)
@@ -100,14 +100,14 @@ class Busy:
             self._bar = Progress(
                 *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
             )
-            self._bar.add_task(printable(self._label), total=None)
+            self._bar.add_task(printable_text(self._label), total=None)
             [task] = self._bar.tasks
             task.start_time = self._bar.get_time() - A_MOMENT_S
             self._bar.start()
 
 
 @contextmanager
-def busy(state: State, label: str) -> Iterator[Busy]:
+def showing_busy(state: State, label: str) -> Iterator[Busy]:
     """Say on stderr what goes on, if it takes longer than a second; as `progress`, only on a terminal."""
     shown = Busy(label, is_shown=_shows_progress(state))
     shown.begin()

@@ -17,8 +17,8 @@ import click
 from virke.cli.render import table
 from virke.cli.state import State, global_options, pass_state
 from virke.cli.target import store_of
-from virke.cli.times import instant
-from virke.config import database_name, load
+from virke.cli.times import instant_text
+from virke.config import database_name, load_config
 from virke.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def create(state: State, *, also: tuple[str, ...], scope: str, expires: str, nam
     It is for the databases whose names fit --db: 'app-*' fits app-1, '*' fits all. From the first token on, a node
     answers nothing without one.
     """
-    store, databases = store_of(state), [database_name(load(), state.db), *also]
+    store, databases = store_of(state), [database_name(load_config(), state.db), *also]
     seconds = lifetime_s(expires)
     from virke import tokens
     from virke.opening import node_of, open_store
@@ -69,7 +69,7 @@ def create(state: State, *, also: tuple[str, ...], scope: str, expires: str, nam
         state.data({"token": text} | token.as_dict())
         return
     click.echo(text)
-    until = "" if token.expires_ms is None else f" until {instant(token.expires_ms)}"
+    until = "" if token.expires_ms is None else f" until {instant_text(token.expires_ms)}"
     state.note(f"token {token.id}: {scope} on {', '.join(token.databases)}{until}; it is not shown again")
 
 
@@ -91,15 +91,15 @@ def list_(state: State) -> None:
     if state.json:
         state.data({"tokens": [one.as_dict() | {"expired": one.is_expired(now_ms)} for one in found]})
         return
-    rows = [(one.id, one.scope.word, " ".join(one.databases), _end(one, now_ms), one.name) for one in found]
+    rows = [(one.id, one.scope.word, " ".join(one.databases), _expiry_text(one, now_ms), one.name) for one in found]
     for line in table(("id", "scope", "databases", "expires", "name"), rows):
         click.echo(line)
 
 
-def _end(token: Token, now_ms: int) -> str:
+def _expiry_text(token: Token, now_ms: int) -> str:
     if token.expires_ms is None:
         return "never"
-    return "expired" if token.is_expired(now_ms) else instant(token.expires_ms)
+    return "expired" if token.is_expired(now_ms) else instant_text(token.expires_ms)
 
 
 @click.command()

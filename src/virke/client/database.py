@@ -82,7 +82,7 @@ class RemoteDatabase(Database):
     ) -> QueryResult:
         """See `Database.query`. Raises `OutcomeUnknown` too: the answer to a write was lost."""
         terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or scope < Scope.WRITE)
-        return self.session.query(asking.statement(sql, params, at=asking.moment(at)), terms, meta=meta)
+        return self.session.query(asking.statement_json(sql, params, at=asking.moment_json(at)), terms, meta=meta)
 
     def query_rows(
         self,
@@ -96,7 +96,7 @@ class RemoteDatabase(Database):
     ) -> Rows:
         """See `Database.query_rows`; the rows come as they are read."""
         used = cancel or Cancel()
-        answer = self.session.stream(asking.statement(sql, params), Terms(consistency, bookmark, timeout_ms, used))
+        answer = self.session.stream(asking.statement_json(sql, params), Terms(consistency, bookmark, timeout_ms, used))
         assert answer.stream is not None, "it was asked for"
         return RemoteRows(answer.stream, used, self.session.saw)
 
@@ -104,28 +104,28 @@ class RemoteDatabase(Database):
         self, sql: str, params: Parameters = (), *, bookmark: str | None = None, steps_max: int = 0
     ) -> QueryResult:
         """Never here: it is the node's memory that has it. Raises `NotHere`."""
-        raise NotHere("a node's database is not in this process; call query", writes=not asking.reads(sql))
+        raise NotHere("a node's database is not in this process; call query", writes=not asking.is_reading_sql(sql))
 
     def describe(self, sql: str) -> Description:
         """See `Database.describe`."""
-        asked = asking.peek(self.session.path("describe"), asking.statement(sql))
-        return reading.understood(reading.description_of, self.session.json(asked))
+        asked = asking.reading_post(self.session.path("describe"), asking.statement_json(sql))
+        return reading.understand_value(reading.description_of, self.session.json(asked))
 
     def execute(self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None) -> int:
         """See `Database.execute`."""
-        return self.session.write(asking.statement(sql, params), idempotency_key).rows_affected
+        return self.session.write(asking.statement_json(sql, params), idempotency_key).rows_affected
 
     def run(
         self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
     ) -> QueryResult:
         """See `Database.run`."""
-        return self.session.write(asking.statement(sql, params), idempotency_key, meta=meta)
+        return self.session.write(asking.statement_json(sql, params), idempotency_key, meta=meta)
 
     def run_script(
         self, sql: str, params: Parameters = (), *, idempotency_key: str | None = None, meta: bool = False
     ) -> QueryResult:
         """See `Database.run_script`."""
-        return self.session.write(asking.statement(sql, params, script=True), idempotency_key, meta=meta)
+        return self.session.write(asking.statement_json(sql, params, script=True), idempotency_key, meta=meta)
 
     def batch(
         self,
@@ -136,14 +136,14 @@ class RemoteDatabase(Database):
         at: At | None = None,
     ) -> list[QueryResult]:
         """See `Database.batch`."""
-        asked = [asking.statement(sql, params) for sql, params in requests_of(statements)]
+        asked = [asking.statement_json(sql, params) for sql, params in requests_of(statements)]
         if at is not None:
-            return self.session.batch_at(asked, asking.moment(at), idempotency_key, meta=meta)
+            return self.session.batch_at(asked, asking.moment_json(at), idempotency_key, meta=meta)
         return self.session.batch(asked, idempotency_key, meta=meta) if asked else []
 
     def executemany(self, sql: str, rows: Iterable[Parameters], *, idempotency_key: str | None = None) -> int:
         """See `Database.executemany`."""
-        asked = asking.statement(sql, rows=[asking.parameters(row) for row in rows])
+        asked = asking.statement_json(sql, rows=[asking.parameters_json(row) for row in rows])
         return self.session.write(asked, idempotency_key).rows_affected if asked["rows"] else 0
 
     @property
@@ -198,7 +198,7 @@ class RemoteDatabase(Database):
     def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """See `Database.schema`."""
         path = self.session.path("schema") if table is None else self.session.path("schema", table)
-        return reading.understood(reading.schema_of, self.session.json(asking.get(path)))
+        return reading.understand_value(reading.schema_of, self.session.json(asking.get_request(path)))
 
     @property
     def known_settings(self) -> Settings:
@@ -207,7 +207,7 @@ class RemoteDatabase(Database):
 
     def settings(self) -> Settings:
         """See `Database.settings`."""
-        return self.session.settings(asking.get(self.session.path("settings")))
+        return self.session.settings(asking.get_request(self.session.path("settings")))
 
     def change_settings(self, changes: Mapping[str, str | int]) -> Settings:
         """See `Database.change_settings`."""
@@ -219,24 +219,24 @@ class RemoteDatabase(Database):
     def status(self, *, history: bool = True) -> Status:
         """See `Database.status`."""
         path = self.session.path("status") + ("" if history else "?brief=1")
-        return reading.understood(reading.status_of, self.session.json(asking.get(path)))
+        return reading.understand_value(reading.status_of, self.session.json(asking.get_request(path)))
 
     def versions(self, limit: int = 20) -> list[VersionEntry]:
         """See `Database.versions`."""
-        asked = asking.get(asking.queried(self.name, "versions", {"limit": str(limit)}))
-        return reading.understood(reading.versions_of, self.session.json(asked))
+        asked = asking.get_request(asking.queried_path(self.name, "versions", {"limit": str(limit)}))
+        return reading.understand_value(reading.versions_of, self.session.json(asked))
 
     def diff(self, a: At, b: At | None = None) -> Diff:
         """See `Database.diff`; it has the time of one request, `query_timeout_ms`. Raises `TimedOut`, too."""
-        fields = {"from": str(asking.moment(a)), "to": None if b is None else str(asking.moment(b))}
-        found = self.session.json(asking.get(asking.queried(self.name, "diff", fields)))
-        return reading.understood(reading.diff_of, found)
+        fields = {"from": str(asking.moment_json(a)), "to": None if b is None else str(asking.moment_json(b))}
+        found = self.session.json(asking.get_request(asking.queried_path(self.name, "diff", fields)))
+        return reading.understand_value(reading.diff_of, found)
 
     def restore(self, at: At, *, dry_run: bool = False) -> Restored:
         """See `Database.restore`."""
-        body = {"at": asking.moment(at), "dry_run": dry_run}
+        body = {"at": asking.moment_json(at), "dry_run": dry_run}
         found = self.session.change("restore", body) if not dry_run else self.session.peek("restore", body)
-        return reading.understood(reading.restored_of, found)
+        return reading.understand_value(reading.restored_of, found)
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
         """Not over a node: it reads the store itself, past every cache, for longer than a request may take. Raises `Invalid`."""
@@ -246,21 +246,21 @@ class RemoteDatabase(Database):
 
     def flush(self) -> Flushed:
         """See `Database.flush`: what is pending on the node is pushed."""
-        return reading.understood(reading.flushed_of, self.session.change("flush", {}))
+        return reading.understand_value(reading.flushed_of, self.session.change("flush", {}))
 
     def promote(self, progress: Callable[[int, int], None] | None = None) -> Status:
         """See `Database.promote`; a node says nothing of its progress."""
-        return reading.understood(reading.status_of, self.session.change("promote", {}))
+        return reading.understand_value(reading.status_of, self.session.change("promote", {}))
 
     def collect(self, *, dry_run: bool = False, grace_ms: int = GRACE_MS) -> Collected:
         """See `Database.collect`."""
         body = {"dry_run": dry_run, "grace_ms": grace_ms}
-        return reading.understood(reading.collected_of, self.session.change("gc", body))
+        return reading.understand_value(reading.collected_of, self.session.change("gc", body))
 
     def upkeep(self, limit: int | None = 1) -> Upkept:
         """See `Database.upkeep`."""
         body: dict[str, object] = {"all": True} if limit is None else {"limit": limit}
-        return reading.understood(reading.upkept_of, self.session.change("upkeep", body))
+        return reading.understand_value(reading.upkept_of, self.session.change("upkeep", body))
 
     @property
     def upkeep_due(self) -> tuple[str, ...]:
@@ -280,25 +280,27 @@ class RemoteDatabase(Database):
         fields = {"name": name, "table": table, "replace": "1" if replace else None, "kind": kind}
         fields |= {"encoding": form.encoding, "no_header": None if form.has_header else "1"}
         fields |= {"types": None if form.types == AS_FOUND.types else form.types}
-        done = reading.understood(reading.imported_of, self.session.json(asking.import_(self.name, parts, fields)))
+        done = reading.understand_value(
+            reading.imported_of, self.session.json(asking.import_request(self.name, parts, fields))
+        )
         self.session.catch_up()
         return done
 
     def export_parts(self, *, format: str, part: Part, at: At | None = None) -> Iterator[bytes]:
         """The bytes of an export, as they come; `virke.transfer.export_file` calls it."""
         fields = {"format": format, "table": part.table}
-        fields |= {"at": None if at is None else str(asking.moment(at))}
+        fields |= {"at": None if at is None else str(asking.moment_json(at))}
         fields |= {"schema_only": None if part.rows else "1", "data_only": None if part.schema else "1"}
-        answer = self.session.ask(asking.export(self.name, fields))
+        answer = self.session.ask(asking.export_request(self.name, fields))
         assert answer.stream is not None, "it was asked for"
         return reading.parts_of(answer.stream)
 
     def migrate_files(self, files: Sequence[tuple[str, str]], *, dry_run: bool, undo: int | None) -> Sequence[int]:
         """Apply migration files, rehearse them, or take some back; `virke.migrations` calls it."""
         self.session.check_may_write()
-        request = asking.migrate(self.name, files, dry_run=dry_run, undo=undo)
+        request = asking.migrate_request(self.name, files, dry_run=dry_run, undo=undo)
         try:
-            return reading.understood(reading.numbers_of, self.session.json(request))
+            return reading.understand_value(reading.numbers_of, self.session.json(request))
         finally:
             self.session.catch_up()
 

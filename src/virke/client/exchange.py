@@ -115,7 +115,7 @@ class Pause:
 Doing = Generator[Send | Pause, Answer | None, Answer]
 
 
-def exchange(request: Request) -> Doing:
+def exchange_request(request: Request) -> Doing:
     """Send a request, again where that is safe; returns an answer of status 2xx.
 
     Raises:
@@ -135,14 +135,14 @@ def exchange(request: Request) -> Doing:
             failure = Unavailable(f"the node does not answer: {error}")
             continue
         except NoAnswer as error:
-            failure = _lost(request, str(error))
+            failure = _error_of_lost(request, str(error))
             if error.is_late:
                 raise failure from error
         else:
             assert answer is not None, "what is sent is answered, or fails"
             if answer.status < 300:
                 return answer
-            failure = _failure(request, answer)
+            failure = _error_of_answer(request, answer)
             if answer.status in _REFUSED and is_of_node(answer.body):
                 continue
             if not isinstance(failure, OutcomeUnknown) and not (request.is_read and _is_lost(answer)):
@@ -155,7 +155,7 @@ def exchange(request: Request) -> Doing:
     raise failure
 
 
-def _lost(request: Request, reason: str) -> VirkeError:
+def _error_of_lost(request: Request, reason: str) -> VirkeError:
     if request.is_read:
         return Unavailable(f"the node's answer was lost: {reason}")
     return OutcomeUnknown(f"the node's answer was lost, so it may have been done: {reason}")
@@ -165,9 +165,9 @@ def _is_lost(answer: Answer) -> bool:
     return answer.status in _LOST and not is_of_node(answer.body)
 
 
-def _failure(request: Request, answer: Answer) -> VirkeError:
+def _error_of_answer(request: Request, answer: Answer) -> VirkeError:
     if _is_lost(answer):
-        return _lost(request, f"HTTP {answer.status} from something before the node")
+        return _error_of_lost(request, f"HTTP {answer.status} from something before the node")
     return error_of(answer.status, answer.headers, answer.body)
 
 

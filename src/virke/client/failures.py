@@ -69,12 +69,12 @@ _SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
 def is_of_node(body: bytes) -> bool:
     """Whether the body of an error is a node's."""
-    return _described(body) is not None
+    return _described_error(body) is not None
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> VirkeError:
     """The error that an answer says; its context has `retry_after_s` if the answer says when."""
-    found = _described(body)
+    found = _described_error(body)
     if found is None:
         kind = _OF_STATUS.get(status, VirkeError)
         error = kind(f"the answer is not one of a Virke node: HTTP {status}", hint="is this the URL of `virke serve`?")
@@ -103,7 +103,7 @@ def error_in(found: Mapping[str, object]) -> VirkeError:
     return _CLASSES.get(kind, VirkeError)(message, **context)
 
 
-def _described(body: bytes) -> Mapping[str, object] | None:
+def _described_error(body: bytes) -> Mapping[str, object] | None:
     try:
         found = json.loads(body)
     except ValueError:

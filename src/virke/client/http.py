@@ -82,7 +82,7 @@ class Connections:
         """Send one request, once. Raises `NotSent`, `NoAnswer`; `TimedOut`: it was cancelled."""
         if cancel is not None:
             cancel.check()
-        connection = self._take()
+        connection = self._take_connection()
         response: HTTPResponse | None = None
         is_whole = False
         try:
@@ -90,7 +90,7 @@ class Connections:
             connection.sock.settimeout(max(self._address.timeout_s, request.patience_s))
             if cancel is not None:
                 cancel.attach(Running(connection))
-            response = self._exchanged(connection, request)
+            response = self._exchange_on(connection, request)
             _check_has_end(response)
             headers = {name.lower(): value for name, value in response.getheaders()}
             if request.streams and response.status == 200:
@@ -103,14 +103,14 @@ class Connections:
         except (OSError, HTTPException, ValueError) as error:
             if cancel is not None:
                 cancel.check()
-            raise NoAnswer(_text(error), is_late=isinstance(error, TimeoutError)) from error
+            raise NoAnswer(_error_text(error), is_late=isinstance(error, TimeoutError)) from error
         finally:
             if not is_whole:
-                _close(connection, response)
+                _close_connection(connection, response)
             if cancel is not None and not (is_whole and request.streams):
                 cancel.detach()
 
-    def _exchanged(self, connection: _OnePiece, request: Request) -> HTTPResponse:
+    def _exchange_on(self, connection: _OnePiece, request: Request) -> HTTPResponse:
         headers = {"User-Agent": "virke", **self._address.headers, **request.headers}
         is_whole_body = request.body is None or isinstance(request.body, bytes)
         if not is_whole_body:
@@ -127,7 +127,7 @@ class Connections:
 
     # Connections
 
-    def _take(self) -> _OnePiece:
+    def _take_connection(self) -> _OnePiece:
         with self._lock:
             if self._process != os.getpid():
                 self._process, self._idle = os.getpid(), []
@@ -136,13 +136,13 @@ class Connections:
                 if time.monotonic() - since_s < IDLE_S and not _has_ended(connection):
                     return connection
                 connection.close()
-        return self._connected()
+        return self._new_connection()
 
-    def _connected(self) -> _OnePiece:
+    def _new_connection(self) -> _OnePiece:
         connection: _OnePiece
         connect_s = min(CONNECT_S, self._address.timeout_s)
         if self._is_tls:
-            connection = _OnePieceTls(self._host, self._port, timeout=connect_s, context=self._context())
+            connection = _OnePieceTls(self._host, self._port, timeout=connect_s, context=self._tls_context())
         else:
             connection = _OnePiece(self._host, self._port, timeout=connect_s)
         try:
@@ -152,7 +152,7 @@ class Connections:
             raise NotSent(error.verify_message, hint=_TRUST) from error
         except (OSError, HTTPException, ValueError) as error:
             connection.close()
-            raise NotSent(_text(error)) from error
+            raise NotSent(_error_text(error)) from error
         sock = connection.sock
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE:
@@ -160,7 +160,7 @@ class Connections:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         return connection
 
-    def _context(self) -> ssl.SSLContext:
+    def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return self._tls
@@ -216,19 +216,19 @@ class Body:
                 raise NoAnswer(f"{self._response.length} bytes are missing at the end")
         except (OSError, HTTPException, ValueError) as error:
             self.close()
-            raise NoAnswer(_text(error)) from error
+            raise NoAnswer(_error_text(error)) from error
         except BaseException:
             self.close()
             raise
         if not piece:
-            self._end(is_whole=True)
+            self._end_body(is_whole=True)
         return piece
 
     def close(self) -> None:
         """Give it up; harmless when done."""
-        outside(partial(self._end, is_whole=False))
+        outside(partial(self._end_body, is_whole=False))
 
-    def _end(self, *, is_whole: bool) -> None:
+    def _end_body(self, *, is_whole: bool) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -237,7 +237,7 @@ class Body:
         if is_whole:
             self._release(connection, self._response)
         else:
-            _close(connection, self._response)
+            _close_connection(connection, self._response)
 
 
 def _check_has_end(response: HTTPResponse) -> None:
@@ -257,11 +257,11 @@ def _has_ended(connection: HTTPConnection) -> bool:
     return bool(poll.poll(0))
 
 
-def _close(connection: HTTPConnection, response: HTTPResponse | None) -> None:
+def _close_connection(connection: HTTPConnection, response: HTTPResponse | None) -> None:
     if response is not None:
         response.close()
     connection.close()
 
 
-def _text(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:300]

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from virke.client import asking, reading
 from virke.client.address import Address
-from virke.client.exchange import Again, Answer, NoAnswer, NotSent, Request, Send, exchange
+from virke.client.exchange import Again, Answer, NoAnswer, NotSent, Request, Send, exchange_request
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.engine.terms import Cancel
 from virke.scopes import Scope
@@ -41,7 +41,7 @@ class Node:
     ) -> None:
         """`transport` is, unless one is given, sockets of this process. `pause` waits; what it raises ends a request."""
         self.address = address
-        self._transport = transport or _sockets(address)
+        self._transport = transport or _socket_transport(address)
         self._pause = pause
 
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class Node:
 
     def ask(self, request: Request, cancel: Cancel | None = None) -> Answer:
         """Send a request, again where that is safe. Raises what the node says, `Unavailable`, `OutcomeUnknown`, `TimedOut`."""
-        doing = exchange(request)
+        doing = exchange_request(request)
         effect = next(doing)
         while True:
             try:
@@ -73,14 +73,14 @@ class Node:
 
     def names(self) -> list[str]:
         """The names of the databases that the token may see. Raises as `ask`."""
-        return reading.understood(reading.names_of, self.json(asking.get("/db")))
+        return reading.understand_value(reading.names_of, self.json(asking.get_request("/db")))
 
     def create(self, name: str, *, if_not_exists: bool, page_size: int = PAGE_SIZE_DEFAULT) -> bool:
         """Create a database; False if it was there. Raises `Exists`, `Invalid`, and as `ask`."""
         again = Again.SAFE if if_not_exists else Again.IF_REFUSED
         path = asking.path_of(name) + ("?if_not_exists=1" if if_not_exists else "")
         found = self.json(Request("PUT", path, asking.body_of({"page_size": page_size}), again=again))
-        return reading.understood(lambda one: bool(one["created"]), found)
+        return reading.understand_value(lambda one: bool(one["created"]), found)
 
     def delete(self, name: str) -> None:
         """Delete a database and its history. Raises `NotFound`, `Invalid`, `Conflict`, and as `ask`."""
@@ -88,27 +88,29 @@ class Node:
 
     def tokens(self) -> tuple[Token, ...]:
         """The tokens of the node's store, without their text and its hash. Raises as `ask`."""
-        return reading.understood(reading.tokens_of, self.json(asking.get("/tokens")))
+        return reading.understand_value(reading.tokens_of, self.json(asking.get_request("/tokens")))
 
     def create_token(
         self, databases: Sequence[str], scope: Scope, *, lifetime_s: int | None, name: str
     ) -> tuple[str, Token]:
         """A new token: its text, which is shown now only, and the rest. Raises as `tokens.create`, and as `ask`."""
         body: dict[str, object] = {"db": list(databases), "scope": scope.word, "name": name}
-        found = self.json(asking.post("/tokens", body if lifetime_s is None else body | {"expires_s": lifetime_s}))
-        return reading.understood(lambda one: (str(one["token"]), reading.token_of(one)), found)
+        found = self.json(
+            asking.post_request("/tokens", body if lifetime_s is None else body | {"expires_s": lifetime_s})
+        )
+        return reading.understand_value(lambda one: (str(one["token"]), reading.token_of(one)), found)
 
     def revoke_token(self, token_id: str) -> tuple[str, int]:
         """Make a token no longer good: its id, and how many are left. Raises `NotFound`, and as `ask`."""
         found = self.json(Request("DELETE", f"/tokens/{quote(token_id, safe='')}"))
-        return reading.understood(lambda one: (str(one["revoked"]), int(one["left"])), found)
+        return reading.understand_value(lambda one: (str(one["revoked"]), int(one["left"])), found)
 
     def close(self) -> None:
         """Close the connections that no request uses."""
         self._transport.close()
 
 
-def _sockets(address: Address) -> Transport:
+def _socket_transport(address: Address) -> Transport:
     from virke.client.http import Connections  # not at the edge, which has no sockets
 
     return Connections(address)

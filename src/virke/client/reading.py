@@ -14,7 +14,7 @@ from dataclasses import fields
 from typing import Any, Final, TypeVar
 
 from virke.client.exchange import Answer, NoAnswer, Stream
-from virke.core.settings import Settings, load
+from virke.core.settings import Settings, load_settings
 from virke.engine.results import (
     Collected,
     Diff,
@@ -56,7 +56,7 @@ def value_in(body: bytes) -> Any:
         raise Unavailable(_WRONG) from error
 
 
-def understood(read: Callable[[Any], T], found: object) -> T:
+def understand_value(read: Callable[[Any], T], found: object) -> T:
     """What `read` makes of a value. Raises `Unavailable`: it is not what the route promises."""
     try:
         return read(found)
@@ -76,7 +76,7 @@ def result_of(found: Mapping[str, Any], headers: Mapping[str, str] | None = None
         last_insert_rowid=decode_value(found["last_insert_rowid"]),  # type: ignore[arg-type]
     )
     if found.get("meta") is not None:
-        result.meta = Meta(**_known(Meta, found["meta"]))
+        result.meta = Meta(**_known_fields(Meta, found["meta"]))
     stale_ms = (headers or {}).get(STALE, "")
     result.stale_ms = int(stale_ms) if stale_ms.isdecimal() else None
     return result
@@ -94,62 +94,64 @@ def rows_of(rows: Sequence[Sequence[Any]]) -> list[Row]:
 
 def description_of(found: Mapping[str, Any]) -> Description:
     """What SQLite says of a statement."""
-    columns = tuple(Column(**_known(Column, column)) for column in found["columns"])
+    columns = tuple(Column(**_known_fields(Column, column)) for column in found["columns"])
     names = tuple(found["parameter_names"])
-    return Description(**(_known(Description, found) | {"columns": columns, "parameter_names": names}))
+    return Description(**(_known_fields(Description, found) | {"columns": columns, "parameter_names": names}))
 
 
 def schema_of(found: Sequence[Mapping[str, Any]]) -> list[SchemaEntry]:
     """The schema."""
-    return [SchemaEntry(**_known(SchemaEntry, one)) for one in found]
+    return [SchemaEntry(**_known_fields(SchemaEntry, one)) for one in found]
 
 
 def status_of(found: Mapping[str, Any]) -> Status:
     """The state of a database."""
-    rejected = tuple(RejectedWrite(**_known(RejectedWrite, one)) for one in found["rejected_writes"])
-    return Status(**(_known(Status, found) | {"rejected_writes": rejected, "upkeep_due": tuple(found["upkeep_due"])}))
+    rejected = tuple(RejectedWrite(**_known_fields(RejectedWrite, one)) for one in found["rejected_writes"])
+    return Status(
+        **(_known_fields(Status, found) | {"rejected_writes": rejected, "upkeep_due": tuple(found["upkeep_due"])})
+    )
 
 
 def settings_of(found: Mapping[str, Any]) -> Settings:
     """The settings; those of a newer node are kept as `unknown`."""
-    return load({str(name): value for name, value in found.items()})
+    return load_settings({str(name): value for name, value in found.items()})
 
 
 def flushed_of(found: Mapping[str, Any]) -> Flushed:
     """What was pushed."""
-    return Flushed(**_known(Flushed, found))
+    return Flushed(**_known_fields(Flushed, found))
 
 
 def collected_of(found: Mapping[str, Any]) -> Collected:
     """What a collection deleted."""
-    return Collected(**(_known(Collected, found) | {"deleted": tuple(found["deleted"])}))
+    return Collected(**(_known_fields(Collected, found) | {"deleted": tuple(found["deleted"])}))
 
 
 def versions_of(found: Sequence[Mapping[str, Any]]) -> list[VersionEntry]:
     """Versions."""
-    return [VersionEntry(**_known(VersionEntry, one)) for one in found]
+    return [VersionEntry(**_known_fields(VersionEntry, one)) for one in found]
 
 
 def diff_of(found: Mapping[str, Any]) -> Diff:
     """What differs between two versions."""
-    objects = tuple(ObjectDiff(**_known(ObjectDiff, one)) for one in found["objects"])
-    tables = tuple(TableDiff(**_known(TableDiff, one)) for one in found["tables"])
-    return Diff(**(_known(Diff, found) | {"objects": objects, "tables": tables}))
+    objects = tuple(ObjectDiff(**_known_fields(ObjectDiff, one)) for one in found["objects"])
+    tables = tuple(TableDiff(**_known_fields(TableDiff, one)) for one in found["tables"])
+    return Diff(**(_known_fields(Diff, found) | {"objects": objects, "tables": tables}))
 
 
 def restored_of(found: Mapping[str, Any]) -> Restored:
     """What a restore did."""
-    return Restored(**_known(Restored, found))
+    return Restored(**_known_fields(Restored, found))
 
 
 def upkept_of(found: Mapping[str, Any]) -> Upkept:
     """What upkeep did."""
-    return Upkept(**(_known(Upkept, found) | {"due": tuple(found["due"])}))
+    return Upkept(**(_known_fields(Upkept, found) | {"due": tuple(found["due"])}))
 
 
 def imported_of(found: Mapping[str, Any]) -> Imported:
     """What an import did."""
-    return Imported(**(_known(Imported, found) | {"warnings": tuple(found["warnings"])}))
+    return Imported(**(_known_fields(Imported, found) | {"warnings": tuple(found["warnings"])}))
 
 
 def numbers_of(found: Mapping[str, Any]) -> list[int]:
@@ -192,6 +194,6 @@ def tokens_of(found: Mapping[str, Any]) -> tuple[Token, ...]:
     return tuple(token_of(one) for one in found["tokens"])
 
 
-def _known(kind: Any, found: Mapping[str, Any]) -> dict[str, Any]:
+def _known_fields(kind: Any, found: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(kind)}
     return {name: value for name, value in found.items() if name in names}

@@ -33,7 +33,7 @@ class RemoteRows(Rows):
         self._parts: list[bytes] = []
         """The beginning of a line whose end has not come."""
         self._lines: deque[bytes] = deque()
-        head = self._line()
+        head = self._next_line()
         if not isinstance(head, dict):
             self.close()
             raise Unavailable("the node's answer has no head")
@@ -59,7 +59,7 @@ class RemoteRows(Rows):
         """See `Rows.take`."""
         return list(islice(self, limit))
 
-    def _line(self) -> Any:
+    def _next_line(self) -> Any:
         """The next line. Raises `TimedOut`, `Unavailable`: the answer was cut off."""
         while not self._lines:
             assert self._stream is not None, "it is open"
@@ -85,25 +85,25 @@ class RemoteRows(Rows):
     def __next__(self) -> Row:
         if self._stream is None:
             raise StopIteration
-        self._check()
-        match self._line():
+        self._check_cancel()
+        match self._next_line():
             case list() as row:
                 return reading.rows_of([row])[0]
             case dict() as end:
-                self._end(end)
+                self._end_rows(end)
                 raise StopIteration
             case _:
                 self.close()
                 raise Unavailable("the node's answer has a line that is neither a row nor an end")
 
-    def _check(self) -> None:
+    def _check_cancel(self) -> None:
         try:
             self._cancel.check()
         except BaseException:
             self.close()
             raise
 
-    def _end(self, end: Mapping[str, Any]) -> None:
+    def _end_rows(self, end: Mapping[str, Any]) -> None:
         assert self._stream is not None, "it is open"
         if "error" not in end:
             self._stream.read()  # its end, so that the connection can be kept

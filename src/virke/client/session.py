@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from virke.api.hrana.sql import ForeignKeys, control
+from virke.api.hrana.sql import ForeignKeys, control_of
 from virke.client import asking, reading
 from virke.client.exchange import Answer, Request
 from virke.client.node import Node
@@ -63,18 +63,18 @@ class Session:
     @property
     def known_settings(self) -> Settings:
         """The settings as they were last seen; asks for them if they never were."""
-        return self._settings or self.settings(asking.get(self.path("settings")))
+        return self._settings or self.settings(asking.get_request(self.path("settings")))
 
     def settings(self, request: Request) -> Settings:
         """The settings that a request answers."""
-        self._settings = found = reading.understood(reading.settings_of, self.json(request))
+        self._settings = found = reading.understand_value(reading.settings_of, self.json(request))
         return found
 
     def catch_up(self) -> None:
         """See what a request changed whose answer has no bookmark; what was done stays done if that fails."""
-        request = asking.run(self.path("query"), {"sql": "SELECT 1"}, is_read=True, terms=Terms("strong"))
+        request = asking.run_request(self.path("query"), {"sql": "SELECT 1"}, is_read=True, terms=Terms("strong"))
         with suppress(VirkeError):
-            self._seen(reading.understood(reading.result_of, self.json(request)))
+            self._saw_result(reading.understand_value(reading.result_of, self.json(request)))
 
     # Asking
 
@@ -95,13 +95,13 @@ class Session:
     def change(self, route: str, body: Mapping[str, object]) -> Any:
         """Care of the database: what a route answers. Raises as `ask`, and `Denied`."""
         self.check_may_write()
-        found = self.json(asking.post(self.path(route), body, patience_s=asking.LONG_S))
+        found = self.json(asking.post_request(self.path(route), body, patience_s=asking.LONG_S))
         self.catch_up()
         return found
 
     def peek(self, route: str, body: Mapping[str, object]) -> Any:
         """What a route answers that changes nothing. Raises as `ask`."""
-        return self.json(asking.peek(self.path(route), body))
+        return self.json(asking.reading_post(self.path(route), body))
 
     def check_may_write(self) -> None:
         """Raise `Denied` where only reads are allowed."""
@@ -118,17 +118,17 @@ class Session:
     def query(self, statement: dict[str, object], terms: Terms, *, meta: bool) -> QueryResult:
         """Run one statement of any kind."""
         sql = str(statement["sql"])
-        if (answered := self._pragma(sql)) is not None:
+        if (answered := self._foreign_keys_pragma(sql)) is not None:
             return answered
         only_reads = terms.read_only or self.read_only or "at" in statement
-        is_read = only_reads or asking.reads(sql)
+        is_read = only_reads or asking.is_reading_sql(sql)
         if not is_read:
             check_no_open_transaction(self)
-        request = asking.run(
+        request = asking.run_request(
             self.path("query"),
-            statement | self._wishes(meta=meta, only_reads=only_reads, is_read=is_read),
+            statement | self._wishes_of_call(meta=meta, only_reads=only_reads, is_read=is_read),
             is_read=is_read,
-            key=None if is_read else _key(sql),
+            key=None if is_read else _new_write_key(sql),
             terms=self._with_bookmark(terms),
         )
         try:
@@ -139,12 +139,14 @@ class Session:
             text = "the statement was cancelled before the node answered: it may have been done, look at the data"
             raise OutcomeUnknown(text) from error
         found = reading.json_of(answer)
-        return self._seen(reading.understood(lambda body: reading.result_of(body, answer.headers), found))
+        return self._saw_result(reading.understand_value(lambda body: reading.result_of(body, answer.headers), found))
 
     def stream(self, statement: dict[str, object], terms: Terms) -> Answer:
         """Run one statement that reads; its rows come as a stream."""
         body = statement | {"read_only": True}
-        request = asking.run(self.path("query"), body, is_read=True, terms=self._with_bookmark(terms), streams=True)
+        request = asking.run_request(
+            self.path("query"), body, is_read=True, terms=self._with_bookmark(terms), streams=True
+        )
         return self.ask(request, terms.cancel)
 
     def write(self, statement: dict[str, object], key: str | None, *, meta: bool = False) -> QueryResult:
@@ -152,42 +154,42 @@ class Session:
         sql = str(statement["sql"])
         is_script = "script" in statement
         texts = [text for _, text in split(sql)] if is_script else [sql]
-        if not is_script and (answered := self._pragma(sql)) is not None:
+        if not is_script and (answered := self._foreign_keys_pragma(sql)) is not None:
             return answered
-        found = self._written("execute", statement, texts, key, meta=meta)
-        return self._seen(reading.understood(reading.result_of, found))
+        found = self._send_write("execute", statement, texts, key, meta=meta)
+        return self._saw_result(reading.understand_value(reading.result_of, found))
 
     def batch(self, statements: list[dict[str, object]], key: str | None, *, meta: bool) -> list[QueryResult]:
         """Run statements as one transaction."""
         texts = [str(one["sql"]) for one in statements]
-        found = self._written("batch", {"statements": statements}, texts, key, meta=meta)
-        return [self._seen(one) for one in reading.understood(reading.results_of, found)]
+        found = self._send_write("batch", {"statements": statements}, texts, key, meta=meta)
+        return [self._saw_result(one) for one in reading.understand_value(reading.results_of, found)]
 
     def batch_at(
         self, statements: list[dict[str, object]], at: int | str | None, key: str | None, *, meta: bool
     ) -> list[QueryResult]:
         """Run statements that read, on one earlier state."""
-        body = {"statements": statements, "at": at, **self._wishes(meta=meta, only_reads=True, is_read=True)}
-        request = asking.run(self.path("batch"), body, is_read=True, key=key, terms=Terms())
-        return reading.understood(reading.results_of, self.json(request))
+        body = {"statements": statements, "at": at, **self._wishes_of_call(meta=meta, only_reads=True, is_read=True)}
+        request = asking.run_request(self.path("batch"), body, is_read=True, key=key, terms=Terms())
+        return reading.understand_value(reading.results_of, self.json(request))
 
-    def _written(
+    def _send_write(
         self, route: str, body: Mapping[str, object], texts: Sequence[str], key: str | None, *, meta: bool
     ) -> Any:
         """The answer to a write: `texts` are its statements."""
         self.check_may_write()
         check_no_open_transaction(self)
-        is_read = all(map(asking.reads, texts))
-        request = asking.run(
+        is_read = all(map(asking.is_reading_sql, texts))
+        request = asking.run_request(
             self.path(route),
-            {**body, **self._wishes(meta=meta, only_reads=False, is_read=is_read)},
+            {**body, **self._wishes_of_call(meta=meta, only_reads=False, is_read=is_read)},
             is_read=is_read,
-            key=key or None if is_read or key else _key(*texts),
+            key=key or None if is_read or key else _new_write_key(*texts),
             terms=Terms(bookmark=self.bookmark),
         )
         return self.json(request)
 
-    def _wishes(self, *, meta: bool, only_reads: bool, is_read: bool) -> dict[str, object]:
+    def _wishes_of_call(self, *, meta: bool, only_reads: bool, is_read: bool) -> dict[str, object]:
         found: dict[str, object] = {"meta": True} if meta else {}
         if only_reads:
             found["read_only"] = True
@@ -198,13 +200,13 @@ class Session:
     def _with_bookmark(self, terms: Terms) -> Terms:
         return Terms(terms.consistency, terms.bookmark or self.bookmark, terms.timeout_ms)
 
-    def _seen(self, result: QueryResult) -> QueryResult:
+    def _saw_result(self, result: QueryResult) -> QueryResult:
         self.saw(Stamp(result.version, result.bookmark))
         return result
 
-    def _pragma(self, sql: str) -> QueryResult | None:
+    def _foreign_keys_pragma(self, sql: str) -> QueryResult | None:
         """The answer to `PRAGMA foreign_keys`, which is this object's; None for all other statements."""
-        match control(sql) if "foreign_keys" in sql.lower() else None:
+        match control_of(sql) if "foreign_keys" in sql.lower() else None:
             case ForeignKeys(None):
                 mode = self.known_settings.foreign_keys == "on" if self.foreign_keys is None else self.foreign_keys
                 return QueryResult(["foreign_keys"], [(int(mode),)], self.stamp)
@@ -216,7 +218,7 @@ class Session:
                 return None
 
 
-def _key(*texts: str) -> str | None:
+def _new_write_key(*texts: str) -> str | None:
     """A new key for a write of these statements; None where it can't have one."""
     return secrets.token_hex(KEY_BYTES) if all(map(asking.takes_key, texts)) else None
 

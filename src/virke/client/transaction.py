@@ -50,7 +50,7 @@ class RemoteTransaction(Transaction):
         self._over = False
         self._cancel: Cancel | None = None
         begin = {"type": "virke_begin", "mode": mode, "foreign_keys": foreign_keys, "key": key}
-        found = self._ask(begin | {"bookmark": session.bookmark})
+        found = self._ask_stream(begin | {"bookmark": session.bookmark})
         if not self._is_kept():
             self._over = True
             raise Invalid("this server keeps no transaction across requests; use batch or run_script")
@@ -77,7 +77,7 @@ class RemoteTransaction(Transaction):
 
     def query(self, sql: str, params: Parameters = ()) -> QueryResult:
         """See `Transaction.query`."""
-        return self._run(asking.statement(sql, params))[0]
+        return self._run_statements(asking.statement_json(sql, params))[0]
 
     def query_rows(self, sql: str, params: Parameters = ()) -> Rows:
         """Not over a node, which answers a request of a transaction as a whole. Raises `Invalid`."""
@@ -89,32 +89,32 @@ class RemoteTransaction(Transaction):
 
     def run_script(self, sql: str, params: Parameters = ()) -> QueryResult:
         """See `Transaction.run_script`."""
-        return self._run(asking.statement(sql, params, script=True))[0]
+        return self._run_statements(asking.statement_json(sql, params, script=True))[0]
 
     def executemany(self, sql: str, rows: Iterable[Parameters]) -> int:
         """See `Transaction.executemany`."""
-        given = [asking.parameters(row) for row in rows]
-        return self._run(asking.statement(sql, rows=given))[0].rows_affected if given else 0
+        given = [asking.parameters_json(row) for row in rows]
+        return self._run_statements(asking.statement_json(sql, rows=given))[0].rows_affected if given else 0
 
     def batch(self, statements: Sequence[str | Request]) -> list[QueryResult]:
         """See `Transaction.batch`."""
-        asked = [asking.statement(sql, params) for sql, params in requests_of(statements)]
-        return self._run(*asked) if asked else []
+        asked = [asking.statement_json(sql, params) for sql, params in requests_of(statements)]
+        return self._run_statements(*asked) if asked else []
 
     def describe(self, sql: str) -> Description:
         """See `Transaction.describe`."""
-        found = self._ask({"type": "virke_describe", "sql": asking.statement(sql)["sql"]})
-        return reading.understood(reading.description_of, found["description"])
+        found = self._ask_stream({"type": "virke_describe", "sql": asking.statement_json(sql)["sql"]})
+        return reading.understand_value(reading.description_of, found["description"])
 
     def run_steps(self, steps: tuple[Step, ...]) -> list[QueryResult]:
         """See `Transaction.run_steps`. Raises `Invalid` too: a step has a condition."""
         if any(step.condition for step in steps):
             raise Invalid("a step of a node's transaction has no condition")
-        return self._run(*map(_step, steps)) if steps else []
+        return self._run_statements(*map(_step_json, steps)) if steps else []
 
-    def _run(self, *statements: Mapping[str, object]) -> list[QueryResult]:
-        found = self._ask({"type": "virke_run", "statements": list(statements)})
-        results = reading.understood(reading.results_of, found["results"])
+    def _run_statements(self, *statements: Mapping[str, object]) -> list[QueryResult]:
+        found = self._ask_stream({"type": "virke_run", "statements": list(statements)})
+        results = reading.understand_value(reading.results_of, found["results"])
         self._now_at = results[-1].version  # its first write may have begun it on a newer one
         return results
 
@@ -125,7 +125,7 @@ class RemoteTransaction(Transaction):
 
     def commit(self) -> int:
         """See `Transaction.commit`."""
-        found = self._ask({"type": "virke_commit"}, ends=True)
+        found = self._ask_stream({"type": "virke_commit"}, ends=True)
         self._now_at = int(found["version"])
         self._session.saw(Stamp(self._now_at, str(found["bookmark"])))
         return self._now_at
@@ -140,7 +140,7 @@ class RemoteTransaction(Transaction):
 
     def _tell_end(self) -> None:
         """Let the node end the stream now; if it does not hear of it, it does so by itself in some seconds."""
-        request = asking.pipeline(self._session.name, self._baton, [{"type": "close"}])
+        request = asking.pipeline_request(self._session.name, self._baton, [{"type": "close"}])
         try:
             self._session.node.ask(request)
         except VirkeError:
@@ -154,13 +154,13 @@ class RemoteTransaction(Transaction):
         """See `Transaction.blocks`."""
         return not self._over and writer is self._session and not self._is_read_only
 
-    def _ask(self, request: Mapping[str, object], *, ends: bool = False) -> Mapping[str, Any]:
+    def _ask_stream(self, request: Mapping[str, object], *, ends: bool = False) -> Mapping[str, Any]:
         """Send one request of the stream; with `ends` it is the last one. Raises what the node says of it."""
         if self._over:
             raise Invalid("the transaction is over")
         with self._call:
             closes = [{"type": "close"}] if ends else []
-            sent = asking.pipeline(self._session.name, self._baton, [request, *closes])
+            sent = asking.pipeline_request(self._session.name, self._baton, [request, *closes])
             self._cancel = cancel = Cancel()
             self._over = ends
             try:
@@ -169,16 +169,16 @@ class RemoteTransaction(Transaction):
                 self._over = True
                 if isinstance(error, OutcomeUnknown) and self._baton is not None:  # its connection broke
                     self._tell_end()
-                raise _lost(error, cancel, commits=ends) from error
+                raise _error_of_lost(error, cancel, commits=ends) from error
             except VirkeError:
                 self._over = True
                 raise
             finally:
                 self._cancel = None
             self._baton = found.get("baton")
-            return self._response(found)
+            return self._response_in(found)
 
-    def _response(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _response_in(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
         match found.get("results"):
             case [{"type": "ok", "response": dict(response)}, *_]:
                 return response
@@ -192,12 +192,12 @@ class RemoteTransaction(Transaction):
                 raise Unavailable("the node's answer is not understood")
 
 
-def _step(step: Step) -> dict[str, object]:
-    rows = None if step.rows is None else [asking.parameters(row) for row in step.rows]
-    return asking.statement(step.sql, step.params, rows=rows, script=step.is_script or None)
+def _step_json(step: Step) -> dict[str, object]:
+    rows = None if step.rows is None else [asking.parameters_json(row) for row in step.rows]
+    return asking.statement_json(step.sql, step.params, rows=rows, script=step.is_script or None)
 
 
-def _lost(error: VirkeError, cancel: Cancel, *, commits: bool) -> VirkeError:
+def _error_of_lost(error: VirkeError, cancel: Cancel, *, commits: bool) -> VirkeError:
     """What a request whose answer did not come means for its transaction."""
     if isinstance(error, OutcomeUnknown) and commits:
         return error

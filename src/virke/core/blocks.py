@@ -16,7 +16,7 @@ from virke.core import codec
 from virke.core.entries import FRAMES_MAX, RAW_MAX, Block
 from virke.core.ids import PageNo
 from virke.core.page import PAGE_COUNT_MAX
-from virke.core.wire import running
+from virke.core.wire import running_sums
 from virke.errors import Corrupt
 
 
@@ -75,7 +75,7 @@ class Rows:
         self._what = what
         edges = array("I", bytes(8 * len(gaps)))
         edges[::2], edges[1::2] = gaps, spans
-        ascending = running(edges, 0)
+        ascending = running_sums(edges, 0)
         if ascending is None or 0 in gaps or (gaps and (ascending[-1] > PAGE_COUNT_MAX or part[-1] >= parts)):
             raise Corrupt(f"{what}: index blocks are not in order")
         self.firsts: Sequence[int] = ascending[::2]

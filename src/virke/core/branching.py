@@ -22,8 +22,8 @@ from enum import Enum
 from functools import partial
 from typing import Final
 
-from virke.core.change import next_root, untouched
-from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, commit, store_objects
+from virke.core.change import change_without_pages, next_root
+from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, commit_plan, store_objects
 from virke.core.effects import (
     Absent,
     AwaitSlot,
@@ -39,10 +39,10 @@ from virke.core.effects import (
     Tier,
 )
 from virke.core.ids import MAIN_BRANCH, CommitId, DatabaseId, Epoch, Version
-from virke.core.inherit import inherited
+from virke.core.inherit import inherited_root
 from virke.core.lineage import Forgot
 from virke.core.pins import Parent, Pin, PinKind, Tombstone, encode_tombstone, root_key, sorted_pins
-from virke.core.placing import Beaten, Placed, Unproved, place, read_record
+from virke.core.placing import Beaten, Placed, Unproved, place_record, read_record
 from virke.core.root import Root, RootAt, check_place, decode_record, encode_root
 from virke.errors import Conflict, Corrupt, Exists, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
@@ -89,15 +89,15 @@ def create_branch(
         base = yield from read_root(world, source)
         birth_epoch = _birth_epoch(register, base.root, world.name, branch)
         if held := _pin_of(base.root, branch):
-            hold = yield from settle(world, base.root, held)
+            hold = yield from settle_pin(world, base.root, held)
             if hold is Hold.OPEN:
                 raise Unavailable(f"the store does not show whether branch {branch!r} exists; it was not created")
             if hold is Hold.LIVES:
                 raise Exists(f"branch {branch!r} of {world.name!r} exists already")
-            yield from unpin(world, source, held)
+            yield from drop_pin(world, source, held)
             continue
         pin = _new_pin(base.root, branch, birth_epoch, version)
-        pinned = yield from _commit(world, base, plan_pin(base.root, pin, world.new_id(), world.now_ms()))
+        pinned = yield from _commit_pins(world, base, plan_pin(base.root, pin, world.new_id(), world.now_ms()))
         if pinned is not None:
             return (yield from _place_root(world, base.root, pin, register))
     raise Conflict(f"other commits to {source!r} won every race; branch {branch!r} was not created, run it again")
@@ -105,7 +105,9 @@ def create_branch(
 
 def plan_pin(root: Root, pin: Pin, commit_id: CommitId, time_ms: int) -> Plan:
     """The commit that sets `pin`, whose `pinned_at` is its version."""
-    return Plan(replace(next_root(root, commit_id, untouched(root, time_ms)), pins=sorted_pins((*root.pins, pin))))
+    return Plan(
+        replace(next_root(root, commit_id, change_without_pages(root, time_ms)), pins=sorted_pins((*root.pins, pin)))
+    )
 
 
 def plan_unpin(root: Root, pin: Pin, commit_id: CommitId, time_ms: int) -> Plan | None:
@@ -114,7 +116,7 @@ def plan_unpin(root: Root, pin: Pin, commit_id: CommitId, time_ms: int) -> Plan 
         return None
     kept = tuple(each for each in root.pins if each != pin)
     horizon = replace(root.horizon, swept_version=Version(0), swept_watermark=Version(0))
-    return Plan(replace(next_root(root, commit_id, untouched(root, time_ms)), pins=kept, horizon=horizon))
+    return Plan(replace(next_root(root, commit_id, change_without_pages(root, time_ms)), pins=kept, horizon=horizon))
 
 
 def _birth_epoch(register: Record | Absent, source: Root, name: str, branch: str) -> Epoch:
@@ -145,10 +147,10 @@ def _place_root(world: World, source: Root, pin: Pin, register: Record | Absent)
     """The second half of a creation: the branch's root, from the root that the pin was set on."""
     puts: tuple[PutNew, ...] = ()
     try:
-        root, puts = yield from inherited(source, pin, world.new_id(), world.now_ms())
-        found = yield from _placed(world, root, puts, register)
+        root, puts = yield from inherited_root(source, pin, world.new_id(), world.now_ms())
+        found = yield from _place_first_root(world, root, puts, register)
     except VirkeError as error:
-        yield from _abandon(world, source, pin, puts)
+        yield from _clean_up_creation(world, source, pin, puts)
         if isinstance(error, Corrupt) and (yield from _is_fenced(world, source, pin)):
             raise _was_deleted(pin) from error
         raise
@@ -157,7 +159,7 @@ def _place_root(world: World, source: Root, pin: Pin, register: Record | Absent)
             return root
         case Unproved(reason, is_surely_not=False):
             raise OutcomeUnknown(f"it is not known whether branch {pin.name!r} was created: {reason}")
-    yield from _abandon(world, source, pin, puts)
+    yield from _clean_up_creation(world, source, pin, puts)
     match found:
         case Unproved(reason):
             raise Unavailable(f"the store did not take it, branch {pin.name!r} was not created: {reason}")
@@ -173,10 +175,10 @@ def _was_deleted(pin: Pin) -> Conflict:
 def _is_fenced(world: World, source: Root, pin: Pin) -> Generator[Effect, Outcome, bool]:
     """Whether the branch of `pin` was kept from coming: what the pin held may be gone then, and that is not damage."""
     seen = yield from read_record(root_key(world.name, pin.name))
-    return _hold(source, pin, seen, world.name) is Hold.DEAD
+    return _hold_of_pin(source, pin, seen, world.name) is Hold.DEAD
 
 
-def _placed(
+def _place_first_root(
     world: World, root: Root, puts: tuple[PutNew, ...], register: Record | Absent
 ) -> Generator[Effect, Outcome, Placed | Beaten | Unproved]:
     if puts and (failed := (yield from store_objects(puts))):
@@ -186,7 +188,7 @@ def _placed(
         return _look_for(root, seen, world.name)
 
     generation = register.generation if isinstance(register, Record) else None
-    return (yield from place(SwapRoot(encode_root(root), generation, root_key(world.name, root.branch)), look))
+    return (yield from place_record(SwapRoot(encode_root(root), generation, root_key(world.name, root.branch)), look))
 
 
 def _look_for(root: Root, seen: Record | Absent, name: str) -> Placed | Beaten | None:
@@ -205,18 +207,20 @@ def _look_for(root: Root, seen: Record | Absent, name: str) -> Placed | Beaten |
     return Placed() if is_ours and (entry is None or entry.commit_id == root.head.commit_id) else Beaten(seen)
 
 
-def _abandon(world: World, source: Root, pin: Pin, puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, None]:
+def _clean_up_creation(
+    world: World, source: Root, pin: Pin, puts: tuple[PutNew, ...]
+) -> Generator[Effect, Outcome, None]:
     """Clean up after a creation whose root is not there and can't come any more, best effort."""
     for put in puts:
         yield Delete(put.tier, (put.key,))
     with suppress(VirkeError):
-        yield from unpin(world, source.branch, pin)
+        yield from drop_pin(world, source.branch, pin)
 
 
 # Pins
 
 
-def settle(world: World, source: Root, pin: Pin, *, may_fence: bool = True) -> Generator[Effect, Outcome, Hold]:
+def settle_pin(world: World, source: Root, pin: Pin, *, may_fence: bool = True) -> Generator[Effect, Outcome, Hold]:
     """What is true of `pin` in `source` (rules 3 and 4). Without `may_fence`, a pin without a branch stays open.
 
     Raises:
@@ -226,23 +230,23 @@ def settle(world: World, source: Root, pin: Pin, *, may_fence: bool = True) -> G
         return Hold.LIVES
     key = root_key(world.name, pin.name)
     seen = yield from read_record(key)
-    hold = _hold(source, pin, seen, world.name)
+    hold = _hold_of_pin(source, pin, seen, world.name)
     if hold is Hold.OPEN and may_fence:
-        fence = Tombstone(source.database_id, world.name, pin.name, pin.birth_epoch, _self(source))
+        fence = Tombstone(source.database_id, world.name, pin.name, pin.birth_epoch, _as_parent(source))
         base = seen.generation if isinstance(seen, Record) else None
 
         def look(now: Record | Absent) -> Placed | Beaten | None:
-            found = _hold(source, pin, now, world.name)
+            found = _hold_of_pin(source, pin, now, world.name)
             return None if found is Hold.OPEN else Placed() if found is Hold.DEAD else Beaten(now)
 
-        placed = yield from place(SwapRoot(encode_tombstone(fence), base, key), look)
+        placed = yield from place_record(SwapRoot(encode_tombstone(fence), base, key), look)
         hold = Hold.DEAD if isinstance(placed, Placed) else Hold.LIVES if isinstance(placed, Beaten) else Hold.OPEN
     if hold is Hold.DEAD:
-        yield from wipe(world, source.database_id, pin.name, pin.birth_epoch)
+        yield from delete_dead_objects(world, source.database_id, pin.name, pin.birth_epoch)
     return hold
 
 
-def _hold(source: Root, pin: Pin, seen: Record | Absent, name: str) -> Hold:
+def _hold_of_pin(source: Root, pin: Pin, seen: Record | Absent, name: str) -> Hold:
     if isinstance(seen, Absent):
         return Hold.OPEN
     found = decode_record(seen.data, name)
@@ -251,25 +255,27 @@ def _hold(source: Root, pin: Pin, seen: Record | Absent, name: str) -> Hold:
     if isinstance(found, Tombstone):
         return Hold.DEAD if found.epoch >= pin.birth_epoch else Hold.OPEN
     if found.birth_epoch == pin.birth_epoch:
-        return Hold.LIVES if found.parent == _self(source) else Hold.DEAD
+        return Hold.LIVES if found.parent == _as_parent(source) else Hold.DEAD
     return Hold.DEAD if found.birth_epoch > pin.birth_epoch else Hold.LIVES
 
 
-def _self(root: Root) -> Parent:
+def _as_parent(root: Root) -> Parent:
     return Parent(root.branch, root.birth_epoch)
 
 
-def unpin(world: World, source: str, pin: Pin) -> Generator[Effect, Outcome, bool]:
+def drop_pin(world: World, source: str, pin: Pin) -> Generator[Effect, Outcome, bool]:
     """Drop `pin`, which must be dead; False if other commits won every race. Raises as `read_root` and `commit`."""
     for _ in range(ATTEMPTS):
         base = yield from read_root(world, source)
         plan = plan_unpin(base.root, pin, world.new_id(), world.now_ms())
-        if plan is None or (yield from _commit(world, base, plan)) is not None:
+        if plan is None or (yield from _commit_pins(world, base, plan)) is not None:
             return True
     return False
 
 
-def wipe(world: World, database_id: DatabaseId, branch: str, epoch: Epoch) -> Generator[Effect, Outcome, None]:
+def delete_dead_objects(
+    world: World, database_id: DatabaseId, branch: str, epoch: Epoch
+) -> Generator[Effect, Outcome, None]:
     """Delete the objects of dead lives of a branch, those up to `epoch`, best effort: `settle` and `db gc` go on."""
     prefix = f"seg/{database_id.hex()}/{branch}/"
     for tier in world.tiers:
@@ -333,9 +339,9 @@ def delete_branch(world: World, branch: str) -> Generator[Effect, Outcome, None]
         yield from refuse_if_pinned(world, root, f"branch {branch!r}", PinKind)
         tombstone = Tombstone(root.database_id, world.name, branch, root.epoch, root.parent)
         swap = SwapRoot(encode_tombstone(tombstone), base.generation, root_key(world.name, branch))
-        match (yield from place(swap, partial(_look_after, root, world.name))):
+        match (yield from place_record(swap, partial(_look_after, root, world.name))):
             case Placed():
-                yield from wipe(world, root.database_id, branch, root.epoch)
+                yield from delete_dead_objects(world, root.database_id, branch, root.epoch)
                 with suppress(VirkeError):  # the parent's collection drops it as well
                     yield from _unpin_child(world, root)
                 return
@@ -364,15 +370,15 @@ def _unpin_child(world: World, root: Root) -> Generator[Effect, Outcome, None]:
     assert root.parent is not None
     base = yield from read_root(world, root.parent.branch)
     pin = _pin_of(base.root, root.branch)
-    if pin and _self(base.root) == root.parent and pin.birth_epoch == root.birth_epoch:
-        yield from unpin(world, root.parent.branch, pin)
+    if pin and _as_parent(base.root) == root.parent and pin.birth_epoch == root.birth_epoch:
+        yield from drop_pin(world, root.parent.branch, pin)
 
 
 def refuse_if_pinned(world: World, root: Root, what: str, kinds: Iterable[PinKind]) -> Generator[Effect, Outcome, None]:
     """Raise `Invalid` if something that lives hangs on `root`; what never came to be is kept from coming."""
     living = []
     for pin in root.pins:
-        if pin.kind in kinds and (yield from settle(world, root, pin)) is not Hold.DEAD:
+        if pin.kind in kinds and (yield from settle_pin(world, root, pin)) is not Hold.DEAD:
             living.append(f"{pin.kind.value} {pin.name!r}")
     if living:
         raise Invalid(f"{what} holds {', '.join(living)}; nothing was deleted, delete these first")
@@ -393,10 +399,10 @@ def read_root(world: World, branch: str) -> Generator[Effect, Outcome, RootAt]:
     raise NotFound(f"database {world.name!r} has no branch {branch!r}")
 
 
-def _commit(world: World, base: RootAt, plan: Plan) -> Generator[Effect, Outcome, Root | None]:
+def _commit_pins(world: World, base: RootAt, plan: Plan) -> Generator[Effect, Outcome, Root | None]:
     """Commit an upkeep of pins; None if the race was lost. Raises: it is not in history, or not known to be."""
     key = root_key(world.name, base.root.branch)
-    match (yield from commit(base, plan, world.name, linearizable=world.linearizable, key=key)):
+    match (yield from commit_plan(base, plan, world.name, linearizable=world.linearizable, key=key)):
         case Committed(root):
             return root
         case Conflicted():

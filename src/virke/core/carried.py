@@ -22,7 +22,7 @@ from virke.core.ids import ID_BYTES, PageNo
 from virke.core.recent import Key, key_of
 from virke.core.root import Inline
 from virke.core.segment import Frame, Ref
-from virke.core.wire import Reader, Writer, numbers
+from virke.core.wire import Reader, Writer, number_column
 from virke.errors import Corrupt
 
 BYTES_MAX: Final = 16 << 10
@@ -49,7 +49,7 @@ def interior_of(pages: Mapping[PageNo, bytes]) -> set[PageNo]:
 
 def carried_in(extensions: tuple[Extension, ...]) -> dict[Key, list[Carried]]:
     """What a root carries, by segment; nothing where it can't be read."""
-    return _read(extensions)[1]
+    return _read_carried(extensions)[1]
 
 
 def frames_in(extensions: tuple[Extension, ...]) -> dict[Key, dict[Place, bytes]]:
@@ -59,9 +59,9 @@ def frames_in(extensions: tuple[Extension, ...]) -> dict[Key, dict[Place, bytes]
 
 def with_noted(extensions: tuple[Extension, ...], pages: Iterable[PageNo]) -> tuple[Extension, ...]:
     """The same, and that those pages of the commit to come are interior (rule 3)."""
-    noted, rest = _begun(extensions)
+    noted, rest = _noted_and_rest(extensions)
     wanted = noted.union(pages)
-    return extensions if wanted == noted else _with(extensions, wanted, rest)
+    return extensions if wanted == noted else _with_carried(extensions, wanted, rest)
 
 
 def with_spilled(
@@ -76,25 +76,25 @@ def with_spilled(
 
     `left`: the interior pages of the commit that stays inline.
     """
-    noted, known = _read(extensions)
+    noted, known = _read_carried(extensions)
     datas = [commit.data[frame.offset : frame.offset + frame.length] for commit in commits for frame in commit.frames]
     made, passed = list[Carried](), set[PageNo]()
     for frame, data in zip(reversed(frames), reversed(datas), strict=True):
         if found := tuple([page for page in frame.pages if page in noted and page not in passed]):
             passed.update(frame.pages)
             made.append(Carried((frame.part, frame.offset), found, data))
-    return _with(extensions, set(left), _records(segments, {**known, key_of(segments[-1]): made}))
+    return _with_carried(extensions, set(left), _encoded_records(segments, {**known, key_of(segments[-1]): made}))
 
 
 def with_carried(
     extensions: tuple[Extension, ...], segments: Sequence[Ref], made: Mapping[Key, list[Carried]]
 ) -> tuple[Extension, ...]:
     """What the root of `segments` carries: of what it did before, and of what was `made`."""
-    noted, known = _read(extensions)
-    return _with(extensions, noted, _records(segments, {**known, **made}))
+    noted, known = _read_carried(extensions)
+    return _with_carried(extensions, noted, _encoded_records(segments, {**known, **made}))
 
 
-def _records(segments: Sequence[Ref], known: Mapping[Key, list[Carried]]) -> bytes:
+def _encoded_records(segments: Sequence[Ref], known: Mapping[Key, list[Carried]]) -> bytes:
     passed, out = set[PageNo](), Writer()
     for ref in reversed(segments):
         for one in known.get(key_of(ref), ()):
@@ -107,7 +107,7 @@ def _records(segments: Sequence[Ref], known: Mapping[Key, list[Carried]]) -> byt
     return out.bytes()
 
 
-def _with(extensions: tuple[Extension, ...], noted: set[PageNo], rest: bytes) -> tuple[Extension, ...]:
+def _with_carried(extensions: tuple[Extension, ...], noted: set[PageNo], rest: bytes) -> tuple[Extension, ...]:
     others = [each for each in extensions if each.type_number != CARRIED]
     if not noted and not rest:
         return tuple(others)
@@ -119,7 +119,7 @@ def _with(extensions: tuple[Extension, ...], noted: set[PageNo], rest: bytes) ->
     return tuple(sorted([*others, Extension(CARRIED, out.bytes())], key=lambda each: each.type_number))
 
 
-def _begun(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], bytes]:
+def _noted_and_rest(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], bytes]:
     """The pages that are noted, and what comes after them; neither where they can't be read."""
     data = next((each.data for each in extensions if each.type_number == CARRIED), b"")
     if not data:
@@ -131,19 +131,19 @@ def _begun(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], bytes]:
         return set(), b""
 
 
-def _read(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], dict[Key, list[Carried]]]:
-    noted, data = _begun(extensions)
+def _read_carried(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], dict[Key, list[Carried]]]:
+    noted, data = _noted_and_rest(extensions)
     source, found = Reader(data, "frames that a root carries"), dict[Key, list[Carried]]()
     try:
-        for key, one in _each(source):
+        for key, one in _each_record(source):
             found.setdefault(key, []).append(one)
     except Corrupt:  # rule 1: what is left is read from segments
         return noted, {}
     return noted, found
 
 
-def _each(source: Reader) -> Iterator[tuple[Key, Carried]]:
+def _each_record(source: Reader) -> Iterator[tuple[Key, Carried]]:
     while source.left:
         *key, part, offset, count, length = source.unpack(_RECORD)
-        pages = tuple(map(PageNo, numbers(source.raw(_PAGE_BYTES * count))))
+        pages = tuple(map(PageNo, number_column(source.raw(_PAGE_BYTES * count))))
         yield (key[0], key[1], key[2]), Carried((part, offset), pages, source.raw(length))

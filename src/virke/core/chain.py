@@ -107,7 +107,7 @@ def run_for(segments: tuple[Ref, ...], run: Run) -> Run:
     return run
 
 
-def find(root: Root, name: CommitId, count: int, tier: Tier, *, copies: bool) -> Chain | None:
+def find_chain(root: Root, name: CommitId, count: int, tier: Tier, *, copies: bool) -> Chain | None:
     """The chain of that identity, of `count` segments, if it may still be gone on with on `root`."""
     for start in range(len(root.segments) - count + 1 if count else 0):
         chain = Chain(root, Run(start, start + count), tier, copies)
@@ -116,7 +116,7 @@ def find(root: Root, name: CommitId, count: int, tier: Tier, *, copies: bool) ->
     return None
 
 
-def plan(
+def plan_replacement(
     root: Root,
     chain: Chain,
     ref: Ref,
@@ -193,7 +193,9 @@ def encode_link(chain: Chain, number: int, frames: bytes, *, groups: Listing, pl
     end = out.sealed()
     data = b"".join((frames, index, end, len(end).to_bytes(_LENGTH_BYTES, "big")))
     stored, offset, length = place.stored_bytes + len(index), len(frames), len(index)
-    return data, _link(chain, _ref(chain, number, stored, (offset, length, crc32(index))), groups, place, index=index)
+    return data, _new_link(
+        chain, _merged_ref(chain, number, stored, (offset, length, crc32(index))), groups, place, index=index
+    )
 
 
 def decode_link(chain: Chain, number: int, data: bytes) -> Link:
@@ -208,16 +210,16 @@ def decode_link(chain: Chain, number: int, data: bytes) -> Link:
     hot = {source.varint(): source.varint() for _ in range(source.count(2))}
     schema = frozenset(source.varint() for _ in range(source.count(1)))
     source.done()
-    ref = _ref(chain, number, stored, (offset, index_length, crc))
+    ref = _merged_ref(chain, number, stored, (offset, index_length, crc))
     encoded = data[offset : offset + index_length]
     index = whole_index(encoded, ref)
     if phase > DONE or index.inputs != chain.inputs:
         raise Corrupt(f"{what}: a link of another merge")
     place = Place(phase, next_page, stored - index_length, hot, schema)
-    return _link(chain, ref, index.listing(), place, index=encoded)
+    return _new_link(chain, ref, index.listing(), place, index=encoded)
 
 
-def _ref(chain: Chain, number: int, stored_bytes: int, index: tuple[int, int, int]) -> Ref:
+def _merged_ref(chain: Chain, number: int, stored_bytes: int, index: tuple[int, int, int]) -> Ref:
     """The segment of which link `number` is the last part; `index` is where its index begins, its length and its checksum."""
     inputs = chain.inputs
     return Ref(
@@ -235,18 +237,18 @@ def _ref(chain: Chain, number: int, stored_bytes: int, index: tuple[int, int, in
     )
 
 
-def _link(chain: Chain, ref: Ref, groups: Listing, place: Place, *, index: bytes) -> Link:
+def _new_link(chain: Chain, ref: Ref, groups: Listing, place: Place, *, index: bytes) -> Link:
     made = ref if place.phase == DONE else None
     return Link(ref.parts, groups, place, ref.index_length, made, chain.identity, index)
 
 
 def read_link(chain: Chain, number: int) -> Generator[Effect, Outcome, Link | None]:
     """Link `number` of a chain; None if it is not there, or not shown yet. Raises `Unavailable`, `Corrupt`."""
-    [data] = yield from get(chain.tier, (chain.identity.part_key(number), 0, None))
+    [data] = yield from get_fresh(chain.tier, (chain.identity.part_key(number), 0, None))
     return None if isinstance(data, Absent) else decode_link(chain, number, data)
 
 
-def get(tier: Tier, *ranges: tuple[str, int, int | None]) -> Generator[Effect, Outcome, list[bytes | Absent]]:
+def get_fresh(tier: Tier, *ranges: tuple[str, int, int | None]) -> Generator[Effect, Outcome, list[bytes | Absent]]:
     """Ranges of objects from the store itself: what is copied is not decoded. Raises `Unavailable`."""
     answer = yield Get(tier, ranges, fresh=True)
     if not isinstance(answer, list):
@@ -257,7 +259,9 @@ def get(tier: Tier, *ranges: tuple[str, int, int | None]) -> Generator[Effect, O
 # Moving a segment as it is (rule 6)
 
 
-def copy(chain: Chain, index: Index, first: int, count: int) -> Generator[Effect, Outcome, tuple[int, Ref | None]]:
+def copy_parts(
+    chain: Chain, index: Index, first: int, count: int
+) -> Generator[Effect, Outcome, tuple[int, Ref | None]]:
     """Copy at most `count` parts from part `first` on; how many are there now, and the segment if those are all.
 
     Raises:
@@ -265,7 +269,7 @@ def copy(chain: Chain, index: Index, first: int, count: int) -> Generator[Effect
     """
     [source] = chain.inputs
     numbers = range(first, min(first + count, source.parts))
-    answers = yield from get(source.tier, *((source.identity.part_key(number), 0, None) for number in numbers))
+    answers = yield from get_fresh(source.tier, *((source.identity.part_key(number), 0, None) for number in numbers))
     puts: list[PutNew] = []
     made: Ref | None = None
     for number, data in zip(numbers, answers, strict=True):

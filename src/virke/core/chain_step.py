@@ -14,15 +14,15 @@ from dataclasses import replace
 from typing import Final
 
 from virke.core.blocks import Listed, Place
-from virke.core.chain import COLD, DONE, LOWER, UPPER, Chain, Link, encode_link, get
+from virke.core.chain import COLD, DONE, LOWER, UPPER, Chain, Link, encode_link, get_fresh
 from virke.core.codec import STRIDED
 from virke.core.commit import store_objects
 from virke.core.effects import Absent, Effect, Outcome, PutNew, Tier
 from virke.core.entries import FRAMES_MAX, encode_entries
-from virke.core.hot import FROM_PAGES, INTERIOR, children, last_child
+from virke.core.hot import FROM_PAGES, INTERIOR, child_pages, last_child
 from virke.core.ids import PageNo
 from virke.core.index import Index, Listing
-from virke.core.merge import winners
+from virke.core.merge import winning_frames
 from virke.core.segment import Frame, check_frame, decode_frame, encode_frame, frame_pages
 from virke.errors import Corrupt, Unavailable
 from virke.lazy_dataclasses import dataclass
@@ -69,12 +69,12 @@ class Bounds:
     """Its own part."""
 
 
-def _nothing(number: int, part: int) -> None:
+def _no_piece(number: int, part: int) -> None:
     del number, part
 
 
-def step(
-    chain: Chain, indexes: tuple[Index, ...], before: Link, bounds: Bounds, *, known: Pieces = _nothing
+def take_step(
+    chain: Chain, indexes: tuple[Index, ...], before: Link, bounds: Bounds, *, known: Pieces = _no_piece
 ) -> Generator[Effect, Outcome, Link]:
     """Take the step behind `before`; the link that it put. What is `known` is not read.
 
@@ -124,11 +124,11 @@ class _Step:
     def run(self) -> Generator[Effect, Outcome, None]:
         """As much as the bounds allow."""
         while self.place.phase < DONE and not (self._did and self._is_full(self._decoded, self._encoded)):
-            found, next_page = yield from self._next()
+            found, next_page = yield from self._next_pages()
             if not found and next_page == self.place.next_page:
                 break  # its entries are in parts that this step may not read any more
             while taken := self._within_bounds(found):  # again, where what was written cost less than it might have
-                yield from self._write(taken)
+                yield from self._write_pages(taken)
                 self._did = True
                 found = found[len(taken) :]
             if found:
@@ -140,10 +140,10 @@ class _Step:
                 self.place = replace(self.place, phase=self.place.phase + 1, next_page=1)
         known = self._before.groups or ((self._head, ()),) * len(self._frames)
         pairs = zip(known, self._frames, strict=True)
-        self.listing = tuple((self._head, (*blocks, *self._listed(frames))) for (_, blocks), frames in pairs)
+        self.listing = tuple((self._head, (*blocks, *self._listed_blocks(frames))) for (_, blocks), frames in pairs)
         self.place = replace(self.place, stored_bytes=self._before.place.stored_bytes + len(self.buffer))
 
-    def _listed(self, frames: list[Frame]) -> Iterator[Listed]:
+    def _listed_blocks(self, frames: list[Frame]) -> Iterator[Listed]:
         """The blocks of frames of this link; the entries of a long chain go behind the frames in the KV tier, whose objects come whole."""
         for at in range(0, len(frames), FRAMES_MAX):
             block, entries = encode_entries(frames[at : at + FRAMES_MAX])
@@ -153,7 +153,7 @@ class _Step:
             else:
                 yield Listed(block, entries)
 
-    def _bring(self, first: int, last: int) -> Generator[Effect, Outcome, int]:
+    def _bring_entries(self, first: int, last: int) -> Generator[Effect, Outcome, int]:
         """Read entries of pages from `first` to `last` that the indexes lack; up to which page they are here then.
 
         Those of the page that this step begins with are read in any case (rule 1).
@@ -162,33 +162,33 @@ class _Step:
         for number, index in enumerate(self._job.indexes):
             for block, place in sorted(index.missing(first, last), key=lambda one: index.first_of(one[0])):
                 key = number, place.part
-                if not self._has(*key, place.offset, place.offset + place.length):
+                if not self._has_bytes(*key, place.offset, place.offset + place.length):
                     must = begins and index.first_of(block) <= first
                     is_far = self._reads >= self._bounds.parts - 1  # one is left for the first page itself
                     if (is_far or self._is_full(self._decoded + _READ_BYTES, self._encoded)) and not must:
                         last = min(last, max(index.first_of(block), first) - 1)
                         break
-                    yield from self._read({key: (0, None)})
+                    yield from self._read_parts({key: (0, None)})
                 start, data = self._parts[key]
                 index.take(block, data[place.offset - start : place.offset - start + place.length])
         return last
 
-    def _next(self) -> Generator[Effect, Outcome, tuple[list[Winner], int]]:
+    def _next_pages(self) -> Generator[Effect, Outcome, tuple[list[Winner], int]]:
         """The next pages of the phase, and the page behind them; 0 if there is none."""
         head, first = self._head, self.place.next_page
         count = max(1, (self._bounds.decoded_bytes - self._decoded) // head.page_size)
         if self.place.phase != COLD:
-            wanted = self._wanted()
+            wanted = self._wanted_pages()
             found = list[Winner]()
             for page in wanted[:count]:
-                if (yield from self._bring(page, page)) < page:
+                if (yield from self._bring_entries(page, page)) < page:
                     return found, page
-                found += winners(self._job, head, page, page)
+                found += winning_frames(self._job, head, page, page)
             return found, wanted[count] if len(wanted) > count else 0
         width = max(count, _PAGES_MIN)
         while True:
-            last = yield from self._bring(first, wanted_last := min(first + width - 1, head.page_count))
-            found = winners(self._job, head, first, last)
+            last = yield from self._bring_entries(first, wanted_last := min(first + width - 1, head.page_count))
+            found = winning_frames(self._job, head, first, last)
             if last < wanted_last and len(found) <= count:
                 return found, last + 1
             if len(found) > count:
@@ -199,7 +199,7 @@ class _Step:
                 return found, last + 1
             width *= 4  # the segments have few of these pages
 
-    def _wanted(self) -> list[int]:
+    def _wanted_pages(self) -> list[int]:
         """The hot pages of the phase from `place` on."""
         return [page for page in sorted(self.place.hot) if page >= self.place.next_page and self._is_of_phase(page)]
 
@@ -207,7 +207,7 @@ class _Step:
         """The first page that is to be taken."""
         if self.place.phase == COLD:
             return self.place.next_page
-        return next(iter(self._wanted()), self.place.next_page)
+        return next(iter(self._wanted_pages()), self.place.next_page)
 
     def _is_of_phase(self, page: int) -> bool:
         is_upper = page in self.place.schema or self.place.hot[page] in self.place.hot
@@ -215,7 +215,7 @@ class _Step:
 
     def _within_bounds(self, found: list[Winner]) -> list[Winner]:
         """As many of `found` as this step may still take; at least one if it did nothing yet."""
-        size, stays, bounds = self._head.page_size, self._staying(found), self._bounds
+        size, stays, bounds = self._head.page_size, self._staying_places(found), self._bounds
         room = bounds.part_bytes - self._before.index_bytes - _SPARE_BYTES - len(self.buffer)
         spans = dict[tuple[int, int], tuple[int, int]]()
         decoded, encoded = self._decoded, self._encoded
@@ -224,14 +224,14 @@ class _Step:
             stay = at in stays
             if page not in self._seen and (key := (number, frame.part, frame.offset)) not in charged:
                 charged.add(key)
-                _span(spans, number, frame)
+                _widen_span(spans, number, frame)
                 decoded += _COPY_BYTES if stay else 0
-                decoded += frame.length if stay and self._is_known_cold(number, frame) else self._worth(frame)
+                decoded += frame.length if stay and self._is_known_cold(number, frame) else self._frame_worth(frame)
                 room -= frame.length if stay else 0
             if not stay:
                 encoded += size
                 room -= size
-            reads = len(self._missing(spans))
+            reads = len(self._missing_spans(spans))
             is_over = (
                 self._is_full(decoded + reads * _READ_BYTES, encoded) or room < 0 or self._reads + reads > bounds.parts
             )
@@ -247,11 +247,11 @@ class _Step:
         most = bounds.decoded_bytes * bounds.encoded_bytes
         return decoded * bounds.encoded_bytes + encoded * bounds.decoded_bytes > most
 
-    def _worth(self, frame: Frame) -> int:
+    def _frame_worth(self, frame: Frame) -> int:
         """What taking a frame apart counts for."""
         return len(frame.pages) * self._head.page_size * (_STRIDED_TIMES if frame.codec == STRIDED else 1)
 
-    def _staying(self, found: list[Winner]) -> set[int]:
+    def _staying_places(self, found: list[Winner]) -> set[int]:
         """The places in `found` of frames that may stay as they are (chain, rule 5)."""
         stays, at = set[int](), 0
         while at < len(found):
@@ -268,18 +268,20 @@ class _Step:
 
     # Reading
 
-    def _fetch(self, taken: list[Winner]) -> Generator[Effect, Outcome, None]:
+    def _fetch_frames(self, taken: list[Winner]) -> Generator[Effect, Outcome, None]:
         """Read the parts that the frames of `taken` are in, each in one range."""
         spans: dict[tuple[int, int], tuple[int, int]] = {}
         for _, number, frame, _ in taken:
-            _span(spans, number, frame)
-        yield from self._read({key: (start, stop - start) for key, (start, stop) in self._missing(spans).items()})
+            _widen_span(spans, number, frame)
+        yield from self._read_parts(
+            {key: (start, stop - start) for key, (start, stop) in self._missing_spans(spans).items()}
+        )
 
-    def _missing(self, spans: dict[tuple[int, int], tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
+    def _missing_spans(self, spans: dict[tuple[int, int], tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
         """What of parts is not here."""
-        return {key: span for key, span in spans.items() if not self._has(*key, *span)}
+        return {key: span for key, span in spans.items() if not self._has_bytes(*key, *span)}
 
-    def _read(self, wanted: dict[tuple[int, int], tuple[int, int | None]]) -> Generator[Effect, Outcome, None]:
+    def _read_parts(self, wanted: dict[tuple[int, int], tuple[int, int | None]]) -> Generator[Effect, Outcome, None]:
         """Read of each part `wanted` bytes from a place on; all of it in the KV tier, where it comes anyway."""
         inputs = self._chain.inputs
         for tier in Tier:
@@ -289,13 +291,13 @@ class _Step:
             names = {key: inputs[key[0]].identity.part_key(key[1]) for key in asked}
             self._reads += len(asked)
             self._decoded += len(asked) * _READ_BYTES
-            answers = (yield from get(tier, *((names[key], *asked[key]) for key in asked))) if asked else []
+            answers = (yield from get_fresh(tier, *((names[key], *asked[key]) for key in asked))) if asked else []
             for key, data in zip(asked, answers, strict=True):
                 if isinstance(data, Absent):
                     raise Corrupt(f"{names[key]}: the object is missing")
                 self._parts[key] = asked[key][0], data
 
-    def _has(self, number: int, part: int, start: int, stop: int) -> bool:
+    def _has_bytes(self, number: int, part: int, start: int, stop: int) -> bool:
         """Whether bytes of a part are here, be it that they are `known`."""
         for piece in (self._parts.get((number, part)), self._known(number, part)):
             if piece is not None and piece[0] <= start and stop <= piece[0] + len(piece[1]):
@@ -318,10 +320,10 @@ class _Step:
 
     # Writing
 
-    def _write(self, taken: list[Winner]) -> Generator[Effect, Outcome, None]:
+    def _write_pages(self, taken: list[Winner]) -> Generator[Effect, Outcome, None]:
         """Put pages into frames, those of whole frames as they are."""
-        yield from self._fetch([one for one in taken if one[0] not in self._seen])
-        stays, waiting, at = self._staying(taken), list[tuple[PageNo, bytes]](), 0
+        yield from self._fetch_frames([one for one in taken if one[0] not in self._seen])
+        stays, waiting, at = self._staying_places(taken), list[tuple[PageNo, bytes]](), 0
         was_dense = False
         while at < len(taken):
             page, number, frame, slot = taken[at]
@@ -333,7 +335,7 @@ class _Step:
             if may_stay:
                 self._flush(waiting, is_plain=was_dense)
                 copied = replace(frame, part=self._before.links, offset=len(self.buffer))
-                self._add(copied, self._bytes_of(number, frame))
+                self._add_frame(copied, self._bytes_of(number, frame))
                 at += len(frame.pages)
                 continue
             data = self._seen[page] if page in self._seen else self._pages_of(number, frame)[slot]
@@ -365,7 +367,7 @@ class _Step:
     def _pass_hot(self, page: PageNo, data: bytes) -> None:
         schema = self.place.schema
         if page in schema:
-            schema = schema | frozenset(children(page, data))
+            schema = schema | frozenset(child_pages(page, data))
         self.place = replace(self.place, hot={**self.place.hot, page: last_child(page, data)}, schema=schema)
         self._seen[page] = data
 
@@ -373,11 +375,11 @@ class _Step:
         if waiting:
             pages, raw = tuple(page for page, _ in waiting), b"".join(data for _, data in waiting)
             part, offset = self._before.links, len(self.buffer)
-            self._add(*encode_frame(pages, raw, part=part, offset=offset, is_plain=is_plain))
+            self._add_frame(*encode_frame(pages, raw, part=part, offset=offset, is_plain=is_plain))
             self._encoded -= len(raw) - len(raw) // _DENSE_SHARE if is_plain else 0
             waiting.clear()
 
-    def _add(self, frame: Frame, data: bytes) -> None:
+    def _add_frame(self, frame: Frame, data: bytes) -> None:
         self._frames[self.place.phase].append(frame)
         self.buffer += data
 
@@ -386,7 +388,7 @@ def _is_dense(page: bytes) -> bool:
     return len(set(page[:: max(1, len(page) // _SAMPLE_BYTES)])) > _DENSE_BYTES
 
 
-def _span(spans: dict[tuple[int, int], tuple[int, int]], number: int, frame: Frame) -> None:
+def _widen_span(spans: dict[tuple[int, int], tuple[int, int]], number: int, frame: Frame) -> None:
     """Add a frame to what is needed of its part."""
     key, end = (number, frame.part), frame.offset + frame.length
     start, stop = spans.get(key, (frame.offset, end))

@@ -80,7 +80,7 @@ class Change:
 
 def next_root(root: Root, commit_id: CommitId, change: Change) -> Root:
     """`root` after the commit of `change`, except for its pages."""
-    return _next(root, _next_head(root, commit_id, change), change, segments=root.segments, inline=root.inline)
+    return _root_after(root, _next_head(root, commit_id, change), change, segments=root.segments, inline=root.inline)
 
 
 def _next_head(root: Root, commit_id: CommitId, change: Change) -> Head:
@@ -94,19 +94,21 @@ def _next_head(root: Root, commit_id: CommitId, change: Change) -> Head:
     )
 
 
-def _next(root: Root, head: Head, change: Change, *, segments: tuple[Ref, ...], inline: tuple[Inline, ...]) -> Root:
+def _root_after(
+    root: Root, head: Head, change: Change, *, segments: tuple[Ref, ...], inline: tuple[Inline, ...]
+) -> Root:
     """`root` with the state, the segments and the inline commits that it has after `change`: copied once."""
-    journals = _marked(root.journals, change.marks)
+    journals = _with_marks(root.journals, change.marks)
     if change.restores is not None:  # ring, answers and marks go on as the newest (decision 0037)
         extensions = with_restore(root.extensions, head.version, change.restores)
         root = replace(root, epoch=Epoch(root.epoch + 1), extensions=extensions)
-    ring = _ring(root, RingEntry(head.commit_id, change.answers), keeps_answers=not change.pages)
+    ring = _next_ring(root, RingEntry(head.commit_id, change.answers), keeps_answers=not change.pages)
     return replace(
         root,
         head=head,
         segments=segments,
         inline=inline,
-        ring=_bounded(ring) if change.answers else ring,
+        ring=_with_bounded_answers(ring) if change.answers else ring,
         journals=journals[-JOURNALS_MAX:],
         marks_dropped=head.version if len(journals) > JOURNALS_MAX else root.marks_dropped,
         settings=change.settings or root.settings,
@@ -125,7 +127,7 @@ def _rest_ms(root: Root, change: Change) -> int:
     return change.rest_ms or root.turn.length_ms
 
 
-def untouched(root: Root, time_ms: int, *, settings: Settings | None = None) -> Change:
+def change_without_pages(root: Root, time_ms: int, *, settings: Settings | None = None) -> Change:
     """A change of references or settings only: no pages."""
     head = root.head
     return Change({}, head.page_size, head.page_count, head.checksum, time_ms, settings=settings)
@@ -139,24 +141,24 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     is_sorted = len(change.pages) >= hot_pages.FROM_PAGES  # its hot pages come last, in other frames
     is_apart = not is_sorted and (change.tier or root.tier) is Tier.KV and len(root.segments) > 1
     interior = carried.interior_of(change.pages) if change.recent_bytes and is_apart else set()
-    inline = _encode(head, change.pages, interior, bytes_max=INLINE_COMMIT_MAX if is_sorted else None)
+    inline = _encode_inline(head, change.pages, interior, bytes_max=INLINE_COMMIT_MAX if is_sorted else None)
     if inline is None:
-        puts, ref = _segment(root, commit_id, root.inline, change, state=head)
-        return Plan(_next(root, head, change, segments=(*root.segments, ref), inline=()), puts)
+        puts, ref = _new_segment(root, commit_id, root.inline, change, state=head)
+        return Plan(_root_after(root, head, change, segments=(*root.segments, ref), inline=()), puts)
     size = len(inline.data)
     carries = sum([len(commit.data) for commit in root.inline])
     budget = min(max(INLINE_TOTAL_MIN, INLINE_TOTAL_COMMITS * size), INLINE_TOTAL_MAX)
     if size <= INLINE_COMMIT_MAX and carries + size <= budget and len(root.inline) < INLINE_COUNT_MAX:
         if interior:
             root = replace(root, extensions=carried.with_noted(root.extensions, interior))
-        return Plan(_next(root, head, change, segments=root.segments, inline=(*root.inline, inline)))
+        return Plan(_root_after(root, head, change, segments=root.segments, inline=(*root.inline, inline)))
     left: tuple[Inline, ...] = ()
     if size <= INLINE_COMMIT_MAX:
         spilled, left = root.inline, (inline,)
     else:
         spilled = (*root.inline, inline)
     frames: list[Frame] = []
-    puts, ref = _segment(root, commit_id, spilled, change, frames=frames)
+    puts, ref = _new_segment(root, commit_id, spilled, change, frames=frames)
     segments = (*root.segments, ref)
     if change.recent_bytes:
         made = {recent.key_of(ref): recent.newest_of(frames)}
@@ -165,7 +167,7 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
             extensions, interior = carried.with_noted(extensions, interior), set()
         extensions = carried.with_spilled(extensions, segments, spilled, frames, left=interior)
         root = replace(root, extensions=extensions)
-    return Plan(_next(root, head, change, segments=segments, inline=left), puts)
+    return Plan(_root_after(root, head, change, segments=segments, inline=left), puts)
 
 
 def may_go_on(base: Root, now: Root) -> bool:
@@ -208,7 +210,7 @@ def copy_inline(
         writer.end_group(commit.head)
 
 
-def _segment(
+def _new_segment(
     root: Root,
     commit_id: CommitId,
     commits: tuple[Inline, ...],
@@ -230,12 +232,14 @@ def _segment(
     return tuple(PutNew(tier, key, data) for key, data in (*parts, *last)), ref
 
 
-def _encode(head: Head, pages: Mapping[PageNo, bytes], apart: Set[PageNo], *, bytes_max: int | None) -> Inline | None:
+def _encode_inline(
+    head: Head, pages: Mapping[PageNo, bytes], apart: Set[PageNo], *, bytes_max: int | None
+) -> Inline | None:
     """The pages as an inline commit, those of `apart` in frames of their own; None as soon as it is longer than that."""
     offset = 0
     frames: list[Frame] = []
     datas: list[bytes] = []
-    for some in _framed(sorted(pages), frame_pages(head.page_size), apart):
+    for some in _pages_of_frames(sorted(pages), frame_pages(head.page_size), apart):
         frame, data = encode_frame(some, b"".join(pages[number] for number in some), part=0, offset=offset)
         frames.append(frame)
         datas.append(data)
@@ -245,7 +249,7 @@ def _encode(head: Head, pages: Mapping[PageNo, bytes], apart: Set[PageNo], *, by
     return Inline(head, tuple(frames), b"".join(datas))
 
 
-def _framed(numbers: Sequence[PageNo], most: int, apart: Set[PageNo]) -> Iterator[tuple[PageNo, ...]]:
+def _pages_of_frames(numbers: Sequence[PageNo], most: int, apart: Set[PageNo]) -> Iterator[tuple[PageNo, ...]]:
     """The pages of each frame: at most so many, and those of `apart` with no others but the first page, which is small."""
     some: list[PageNo] = []
     for number in numbers:
@@ -257,7 +261,7 @@ def _framed(numbers: Sequence[PageNo], most: int, apart: Set[PageNo]) -> Iterato
         yield tuple(some)
 
 
-def _ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> tuple[RingEntry, ...]:
+def _next_ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> tuple[RingEntry, ...]:
     """The ring with one more entry.
 
     A commit without pages (upkeep, a fence) pushes no answer out of it: the oldest entry that stays takes over those of
@@ -272,7 +276,7 @@ def _ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> tuple[RingEnt
     return (RingEntry(kept[0].commit_id, answers[-ANSWERS_MAX:]), *kept[1:])
 
 
-def _bounded(ring: tuple[RingEntry, ...]) -> tuple[RingEntry, ...]:
+def _with_bounded_answers(ring: tuple[RingEntry, ...]) -> tuple[RingEntry, ...]:
     """The ring with at most `ANSWERS_KEPT` answers, the newest; every commit id stays."""
     total = sum([len(entry.answers) for entry in ring])
     if total <= ANSWERS_KEPT:
@@ -285,7 +289,7 @@ def _bounded(ring: tuple[RingEntry, ...]) -> tuple[RingEntry, ...]:
     return tuple(reversed(kept))
 
 
-def _marked(journals: tuple[JournalMark, ...], marks: tuple[JournalMark, ...]) -> tuple[JournalMark, ...]:
+def _with_marks(journals: tuple[JournalMark, ...], marks: tuple[JournalMark, ...]) -> tuple[JournalMark, ...]:
     if not marks:
         return journals
     moved = {mark.journal_id for mark in marks}

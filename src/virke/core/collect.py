@@ -35,7 +35,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import field, replace
 from typing import Final
 
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.commit import Plan
 from virke.core.effects import Effect, Outcome
 from virke.core.finding import find_indexes
@@ -72,12 +72,12 @@ class Marked:
         return frozenset(key for ref in self.needed for key in ref.keys)
 
 
-def held(ref: Ref, horizon: Horizon) -> bool:
+def are_inputs_held(ref: Ref, horizon: Horizon) -> bool:
     """True if the inputs of `ref` are needed (rule 1)."""
     return ref.hi > horizon.version or ref.identity.created > horizon.watermark
 
 
-def swept(ref: Ref, horizon: Horizon) -> bool:
+def are_inputs_swept(ref: Ref, horizon: Horizon) -> bool:
     """True if the inputs of `ref` were deleted by an earlier sweep."""
     return ref.hi <= horizon.swept_version and ref.identity.created <= horizon.swept_watermark
 
@@ -92,7 +92,7 @@ def is_own(root: Root, ref: Ref) -> bool:
     return ref.identity.branch == root.branch and ref.identity.epoch >= root.birth_epoch
 
 
-def mark(root: Root) -> Generator[Effect, Outcome, Marked]:
+def mark_needed(root: Root) -> Generator[Effect, Outcome, Marked]:
     """Walk from `root` to everything that it keeps and everything of its own that it let go."""
     marked = yield from _mark_history(root)
     pinned = yield from mark_pinned(root)
@@ -128,19 +128,19 @@ def _mark_history(root: Root) -> Generator[Effect, Outcome, Marked]:
         batch, waiting = waiting, []
         for ref, is_needed in batch:
             (needed if is_needed else garbage)[ref] = None
-        inner = [(ref, is_needed) for ref, is_needed in batch if ref.has_inputs and not swept(ref, horizon)]
+        inner = [(ref, is_needed) for ref, is_needed in batch if ref.has_inputs and not are_inputs_swept(ref, horizon)]
         indexes = yield from find_indexes([ref for ref, _ in inner])
         for ref, is_needed in inner:
             index = indexes.get(ref)
             if index is None and is_needed:
                 raise Corrupt(f"segment {ref.index_key} is missing")
-            keep = is_needed and held(ref, horizon)
+            keep = is_needed and are_inputs_held(ref, horizon)
             inputs[ref] = index.inputs if index else ()
             waiting.extend((child, keep) for child in inputs[ref])
     return Marked(tuple(needed), tuple(ref for ref in reversed(garbage) if ref not in needed), inputs=inputs)
 
 
-def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
+def advanced_horizon(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
     """The first observation: a horizon that lets more go, or None if history is as long as it should be.
 
     `marked` may be of an older root: commits that came since only add to what is needed, and the sweep walks again.
@@ -149,7 +149,7 @@ def advance(root: Root, marked: Marked, now_ms: int) -> Horizon | None:
     if horizon.is_pending:  # a grace period that seems to begin in a year begins now
         return replace(horizon, since_ms=now_ms) if is_ahead(horizon.since_ms, now_ms) else None
     cutoff_ms = now_ms - root.settings.history_days * DAY_MS
-    merges = [ref for ref in marked.needed if ref.has_inputs and not swept(ref, horizon)]
+    merges = [ref for ref in marked.needed if ref.has_inputs and not are_inputs_swept(ref, horizon)]
     seen_ms = observed_ms(root, marked, now_ms)
     old = [ref.hi for ref in merges if time_of(ref, horizon, seen_ms, now_ms) <= cutoff_ms]
     watermark = Version(root.head.version + 1)
@@ -191,7 +191,7 @@ def may_sweep(root: Root, now_ms: int, grace_ms: int) -> bool:
 
 def plan_horizon(root: Root, horizon: Horizon, *, commit_id: CommitId, time_ms: int) -> Plan:
     """The commit that writes `horizon`."""
-    return Plan(replace(next_root(root, commit_id, untouched(root, time_ms)), horizon=horizon))
+    return Plan(replace(next_root(root, commit_id, change_without_pages(root, time_ms)), horizon=horizon))
 
 
 def swept_horizon(horizon: Horizon) -> Horizon:
@@ -199,7 +199,7 @@ def swept_horizon(horizon: Horizon) -> Horizon:
     return replace(horizon, swept_version=horizon.version, swept_watermark=horizon.watermark)
 
 
-def leftovers(root: Root, marked: Marked, keys: Iterable[str]) -> list[str]:
+def leftover_keys(root: Root, marked: Marked, keys: Iterable[str]) -> list[str]:
     """Of the listed `keys`, those of `root`'s branch that it does not need and whose writers can't come back.
 
     They can't if what they would commit on is past (rule 3), or was an earlier life of the branch (rule 6).

@@ -54,7 +54,7 @@ from virke.core.effects import (
     Swapped,
     SwapRoot,
 )
-from virke.core.lineage import AskAgain, Forgot, Keep, Replaced, Same, judge
+from virke.core.lineage import AskAgain, Forgot, Keep, Replaced, Same, judge_root
 from virke.core.pins import Tombstone
 from virke.core.root import Root, RootAt, decode_record, decode_root, encode_root
 from virke.errors import VirkeError
@@ -128,19 +128,19 @@ Verdict = Committed | Conflicted | Unknown | Failed | Gone | Forgot | TooSoon
 Protocol = Generator[Effect, Outcome, Verdict]
 
 
-def commit(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False, key: str | None = None) -> Protocol:
+def commit_plan(base: RootAt, plan: Plan, name: str, *, linearizable: bool = False, key: str | None = None) -> Protocol:
     """Commit `plan` on `base`; `name` is for error messages. `linearizable`: reads of the register are never stale.
 
     `key`: of the register, where it is not the one that the driver works on.
     """
     try:
         failed = (yield from store_objects(plan.puts)) if plan.puts else ""
-        verdict = Failed(failed) if failed else (yield from _swap(base, plan, name, linearizable, key=key))
+        verdict = Failed(failed) if failed else (yield from _swap_root(base, plan, name, linearizable, key=key))
     except VirkeError:  # rule 9
-        yield from _remove(plan)
+        yield from _remove_uploads(plan)
         raise
     if isinstance(verdict, Conflicted | Failed | TooSoon):
-        yield from _remove(plan)
+        yield from _remove_uploads(plan)
     return verdict
 
 
@@ -166,13 +166,13 @@ def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, str]:
     return reason or "the store did not take the object"
 
 
-def _remove(plan: Plan) -> Generator[Effect, Outcome, None]:
+def _remove_uploads(plan: Plan) -> Generator[Effect, Outcome, None]:
     for delete in (*(Delete(put.tier, (put.key,)) for put in plan.puts), *plan.uploaded):
         with suppress(VirkeError):
             yield delete
 
 
-def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: str | None) -> Protocol:
+def _swap_root(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: str | None) -> Protocol:
     root, has_uploads = plan.root, bool(plan.puts or plan.uploaded)
     swap = SwapRoot(encode_root(root), base.generation, key)
     surely_not_applied, reason = True, ""
@@ -182,7 +182,7 @@ def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: str |
             answer = yield swap
             match answer:
                 case Swapped(generation):
-                    return Committed(root, _at(root, generation))
+                    return Committed(root, _root_at(root, generation))
                 case Paced():
                     reason = "it takes no more swaps at this moment"
                 case Refused(why, is_down=True) if not sends:  # rule 13
@@ -194,7 +194,7 @@ def _swap(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: str |
                 case Mismatch():
                     surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
             seen = yield ReadRoot(key)
-            found = look(base, root, seen, name, linearizable=linearizable)
+            found = judge_swap(base, root, seen, name, linearizable=linearizable)
             if surely_not_applied:
                 found = _planned_anew(base, answer, seen, found, keeps=has_uploads, name=name)
             if found is None and isinstance(answer, Paced):
@@ -233,7 +233,7 @@ def _planned_anew(
     return found
 
 
-def look(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bool) -> Verdict | None:
+def judge_swap(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bool) -> Verdict | None:
     """What the root as `seen` proves about the swap of `root` on `base`; None if nothing yet. `Gone` needs rule 8."""
     match seen:
         case Record(data, generation):
@@ -245,7 +245,7 @@ def look(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bo
     if isinstance(now, Tombstone):  # rule 12
         is_other = now.database_id != root.database_id
         return Gone() if is_other or now.epoch >= base.root.epoch else None
-    match judge(base.root, now, began_after=True, linearizable=linearizable):
+    match judge_root(base.root, now, began_after=True, linearizable=linearizable):
         case Replaced() | AskAgain():
             return Gone()
         case Same() | Keep():  # unmoved, or a stale read (rule 5)
@@ -261,5 +261,5 @@ def look(base: RootAt, root: Root, seen: Outcome, name: str, *, linearizable: bo
     return Conflicted(RootAt(now, generation))
 
 
-def _at(root: Root, generation: Generation | None) -> RootAt | None:
+def _root_at(root: Root, generation: Generation | None) -> RootAt | None:
     return None if generation is None else RootAt(root, generation)

@@ -18,7 +18,7 @@ from virke.core.branching import World, read_root, refuse_if_pinned
 from virke.core.effects import Absent, Delete, Effect, Keys, ListKeys, Outcome, Record, RemoveRoot, SwapRoot
 from virke.core.ids import MAIN_BRANCH
 from virke.core.pins import PinKind, Tombstone, root_key
-from virke.core.placing import Beaten, Placed, Unproved, place, read_record
+from virke.core.placing import Beaten, Placed, Unproved, place_record, read_record
 from virke.core.root import Root, check_place, decode_record, decode_root, encode_root
 from virke.errors import Conflict, Corrupt, Exists, NotFound, OutcomeUnknown, Unavailable, VirkeError
 
@@ -41,7 +41,7 @@ def create_database(root: Root, *, is_read_enough: bool = True) -> Generator[Eff
     if isinstance(seen, Record):
         check_place(decode_root(seen.data, name), name)
         raise Exists(f"database {name!r} exists already")
-    match (yield from place(SwapRoot(encode_root(root), None, key), look)):
+    match (yield from place_record(SwapRoot(encode_root(root), None, key), look)):
         case Beaten():
             raise Exists(f"database {name!r} exists already")
         case Unproved(reason, is_surely_not=True):
@@ -80,7 +80,7 @@ def delete_database(world: World, where: str) -> Generator[Effect, Outcome, None
             return Placed()
         return Beaten(seen) if found.head.version > root.head.version else None
 
-    match (yield from place(RemoveRoot(root_key(name), base.generation), look)):
+    match (yield from place_record(RemoveRoot(root_key(name), base.generation), look)):
         case Beaten():
             raise Conflict(f"another client commits to {name!r} at this moment; nothing was deleted, repeat it")
         case Unproved(reason, is_surely_not=True):

@@ -20,7 +20,7 @@ from virke.core import codec
 from virke.core.codec import crc32
 from virke.core.ids import PageNo
 from virke.core.segment import FRAME_PAGES_MAX, FRAME_RAW_MAX, Frame, read_frame
-from virke.core.wire import Reader, numbers, running
+from virke.core.wire import Reader, number_column, running_sums
 from virke.errors import Corrupt
 
 FRAMES_MAX: Final = 128
@@ -104,9 +104,9 @@ class Columns:
         many, left = divmod(len(raw) - count * FRAME_BYTES, PAGE_BYTES)
         if left or many < count:
             raise Corrupt(f"{what}: index block is cut short")
-        ends = running(array("I", numbers(raw[: 2 * count], "H")), 1)
-        lengths = running(numbers(raw[2 * count : 6 * count]), 0)
-        pages = running(numbers(raw[11 * count :]), 1)
+        ends = running_sums(array("I", number_column(raw[: 2 * count], "H")), 1)
+        lengths = running_sums(number_column(raw[2 * count : 6 * count]), 0)
+        pages = running_sums(number_column(raw[11 * count :]), 1)
         if ends is None or lengths is None or pages is None or ends[-1] != many:
             raise Corrupt(f"{what}: impossible frame")
         if pages[0] != block.first or pages[-1] != block.last:
@@ -127,12 +127,12 @@ class Columns:
         if at == len(self._pages) or self._pages[at] != page:
             return None
         number = bisect_right(self._ends, at)
-        return self._frame(number), at - (self._ends[number - 1] if number else 0)
+        return self._frame_at(number), at - (self._ends[number - 1] if number else 0)
 
     def __iter__(self) -> Iterator[Frame]:
-        return map(self._frame, range(len(self._ends)))
+        return map(self._frame_at, range(len(self._ends)))
 
-    def _frame(self, number: int) -> Frame:
+    def _frame_at(self, number: int) -> Frame:
         if (made := self._made.get(number)) is None:
             begin, offset = (self._ends[number - 1], self._bytes[number - 1]) if number else (0, 0)
             end, length, kind = self._ends[number], self._bytes[number] - offset, self._codecs[number]

@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 from virke.core.effects import Absent, Effect, Outcome, Tier
 from virke.core.index import Index, Stub, decode_index
 from virke.core.page import PAGE_COUNT_MAX
-from virke.core.reading import read
+from virke.core.reading import read_decoded
 from virke.core.segment import Ref
 from virke.errors import Corrupt
 
@@ -34,7 +34,7 @@ def find_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, In
         def decode(at: int, data: bytes, here: Sequence[Ref] = here) -> Index | Stub:
             return decode_index(data, here[at])
 
-        for ref, index in zip(here, (yield from read(tier, ranges, decode)), strict=True):
+        for ref, index in zip(here, (yield from read_decoded(tier, ranges, decode)), strict=True):
             if isinstance(index, Stub):
                 found[ref] = yield from with_tables(index)
             elif not isinstance(index, Absent):
@@ -45,8 +45,8 @@ def find_indexes(refs: Sequence[Ref]) -> Generator[Effect, Outcome, dict[Ref, In
 def with_tables(stub: Stub) -> Generator[Effect, Outcome, Index]:
     """The index of a stub, with its tables, which are read. Raises `Corrupt`, `Unavailable`."""
     ranges = [(stub.ref.identity.part_key(place.part), place.offset, place.length) for place in stub.places]
-    datas = yield from read(stub.ref.tier, ranges, lambda at, data: data)
-    return stub.with_tables([_there(stub.ref, data) for data in datas])
+    datas = yield from read_decoded(stub.ref.tier, ranges, lambda at, data: data)
+    return stub.with_tables([_present_data(stub.ref, data) for data in datas])
 
 
 def bring_entries(index: Index, first: int = 1, last: int = PAGE_COUNT_MAX) -> Generator[Effect, Outcome, None]:
@@ -59,11 +59,11 @@ def bring_entries(index: Index, first: int = 1, last: int = PAGE_COUNT_MAX) -> G
             index.take(missing[at][0], data)
             return data
 
-        for data in (yield from read(index.ref.tier, ranges, take)):
-            _there(index.ref, data)
+        for data in (yield from read_decoded(index.ref.tier, ranges, take)):
+            _present_data(index.ref, data)
 
 
-def _there(ref: Ref, data: bytes | Absent) -> bytes:
+def _present_data(ref: Ref, data: bytes | Absent) -> bytes:
     if isinstance(data, Absent):
         raise Corrupt(f"segment {ref.identity.part_key(0)}: an object is missing")
     return data

@@ -41,27 +41,27 @@ class Forecast:
     last_ms: int
 
 
-def amount(refs: Iterable[Ref]) -> Amount:
+def amount_of(refs: Iterable[Ref]) -> Amount:
     """How much some segments are."""
     found = tuple(refs)
     return Amount(sum(ref.parts for ref in found), sum(ref.stored_bytes for ref in found))
 
 
-def forecast(root: Root, marked: Marked, now_ms: int) -> Forecast:
+def forecast_history(root: Root, marked: Marked, now_ms: int) -> Forecast:
     """What `marked`, the walk from `root`, says of the days to come."""
-    ends = {ref: at_ms for ref, at_ms in _ends(root, marked, now_ms).items() if ref not in marked.pinned}
+    ends = {ref: at_ms for ref, at_ms in _segment_ends(root, marked, now_ms).items() if ref not in marked.pinned}
     now = {ref for ref, at_ms in ends.items() if at_ms <= now_ms}.union(marked.garbage)
     later = {ref: at_ms for ref, at_ms in ends.items() if ref not in now}
     return Forecast(
         bytes_per_day=_bytes_per_day(root, marked, now_ms),
-        now=amount(now),
-        later=amount(later),
+        now=amount_of(now),
+        later=amount_of(later),
         first_ms=min(later.values(), default=0),
         last_ms=max(later.values(), default=0),
     )
 
 
-def _ends(root: Root, marked: Marked, now_ms: int) -> dict[Ref, int]:
+def _segment_ends(root: Root, marked: Marked, now_ms: int) -> dict[Ref, int]:
     """When history lets go of each segment that the newest version does not need (rule 1)."""
     seen_ms, days_ms = observed_ms(root, marked, now_ms), root.settings.history_days * DAY_MS
     ends: dict[Ref, int] = {}
@@ -81,4 +81,4 @@ def _bytes_per_day(root: Root, marked: Marked, now_ms: int) -> int:
     seen_ms, refs = observed_ms(root, marked, now_ms), {*root.segments, *marked.needed, *marked.garbage}
     own = [ref for ref in refs if is_own(root, ref)]
     written = [ref for ref in own if time_of(ref, root.horizon, seen_ms, now_ms) >= now_ms - window_ms]
-    return amount(written).stored_bytes * DAY_MS // window_ms
+    return amount_of(written).stored_bytes * DAY_MS // window_ms

@@ -54,7 +54,7 @@ class HotPages:
             return
         for number, data in pages:
             if number in self._schema or (data[0] in INTERIOR and self._bytes < BYTES_MAX):
-                self._take(number, data)
+                self._take_page(number, data)
             else:
                 yield number, data
 
@@ -82,11 +82,11 @@ class HotPages:
                 yield from writer.pages(head.page_size, group)
         writer.end_group(head)
 
-    def _take(self, number: PageNo, data: bytes) -> None:
+    def _take_page(self, number: PageNo, data: bytes) -> None:
         self._pages[number] = data
         self._bytes += len(data)
         if number in self._schema:
-            self._schema.update(children(number, data))
+            self._schema.update(child_pages(number, data))
 
 
 def _header_at(number: int) -> int:
@@ -102,7 +102,7 @@ def last_child(number: int, page: bytes) -> int:
     return child
 
 
-def children(number: int, page: bytes) -> list[int]:
+def child_pages(number: int, page: bytes) -> list[int]:
     """All children of an interior page; none if the page is none."""
     if not (last := last_child(number, page)):
         return []

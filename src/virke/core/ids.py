@@ -30,7 +30,7 @@ NAME_BYTES_MAX: Final = 128
 _NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def _hint(name: str) -> dict[str, str]:
+def _name_hint(name: str) -> dict[str, str]:
     if name == ":memory:":
         return {
             "hint": "a database in memory has a name in the store `memory://`; virke.dbapi.connect takes `:memory:`, too"
@@ -51,6 +51,6 @@ def check_name(name: str) -> str:
         raise Invalid(
             f"invalid database name {name!r}: use letters, digits, '_', '-' and '.', "
             f"starting with a letter, digit or '_', at most {NAME_BYTES_MAX} characters",
-            **_hint(name),
+            **_name_hint(name),
         )
     return name

@@ -27,7 +27,7 @@ from virke.core.entries import FRAMES_MAX, RAW_MAX, Block, Entries, Found, decod
 from virke.core.ids import ID_BYTES, CommitId, PageCount, PageNo, Version
 from virke.core.page import PAGE_COUNT_MAX, PAGE_SIZES
 from virke.core.segment import Frame, Head, Identity, Ref, read_head, read_identity, read_ref, write_identity
-from virke.core.wire import Reader, Writer, numbers, running
+from virke.core.wire import Reader, Writer, number_column, running_sums
 from virke.errors import Corrupt
 from virke.lazy_dataclasses import dataclass
 
@@ -142,21 +142,21 @@ class Index:
 
     def frames(self, group: int, first: int = 1, last: int = PAGE_COUNT_MAX) -> Iterator[Frame]:
         """All frames of one group, ascending; of those outside `first` … `last`, some may be left out. Raises `Away`."""
-        for at in self._spanned(group, first, last):
-            yield from self._block(group, at)
+        for at in self._spanned_blocks(group, first, last):
+            yield from self._block_entries(group, at)
 
     def missing(self, first: int = 1, last: int = PAGE_COUNT_MAX) -> list[tuple[Number, Place]]:
         """The blocks with pages from `first` to `last` whose entries are not here, and where they are."""
         found = list[tuple[Number, Place]]()
         for group, blocks in enumerate(self._blocks):
-            for at in () if blocks.is_here and self._inside is None else self._spanned(group, first, last):
-                if (place := self._away((group, at))) is not None:
+            for at in () if blocks.is_here and self._inside is None else self._spanned_blocks(group, first, last):
+                if (place := self._away_place((group, at))) is not None:
                     found.append(((group, at), place))
         return found
 
     def is_away(self, block: Number) -> bool:
         """Whether the entries of a block have to be handed in."""
-        return self._away(block) is not None
+        return self._away_place(block) is not None
 
     def take(self, block: Number, data: bytes) -> None:
         """The encoded entries of a block. Raises `Corrupt`: they are not."""
@@ -182,7 +182,7 @@ class Index:
         """The bytes of the same index for another segment whose parts hold the same; the same whoever encodes it."""
         assert self._inside is None, "what was not summed up gets no new sum"
         out = Writer()
-        _begin(out, identity, inputs, self._form)
+        _begin_index(out, identity, inputs, self._form)
         out.raw(self._rest)
         return out.sealed()
 
@@ -203,9 +203,9 @@ class Index:
             return
         for group, blocks in enumerate(self._blocks):
             first = bisect_right(blocks.firsts, frame.pages[0]) - 1
-            if first >= 0 and frame in self._here(group, first):
+            if first >= 0 and frame in self._entries_here(group, first):
                 for at in range(first, len(blocks.firsts)):
-                    yield from (other for other in self._here(group, at) if other.pages[0] > frame.pages[0])
+                    yield from (other for other in self._entries_here(group, at) if other.pages[0] > frame.pages[0])
                 return
 
     @property
@@ -219,25 +219,25 @@ class Index:
             if listed.block.part >= 0:
                 yield listed
                 continue
-            for frames in _in_one_piece(self._block(group, at)):
+            for frames in _in_one_piece(self._block_entries(group, at)):
                 yield Listed(*encode_entries(frames))
 
-    def _here(self, group: int, at: int) -> Iterable[Frame]:
+    def _entries_here(self, group: int, at: int) -> Iterable[Frame]:
         try:
-            return self._block(group, at)
+            return self._block_entries(group, at)
         except Away:
             return ()
 
-    def _spanned(self, group: int, first: int, last: int) -> range:
+    def _spanned_blocks(self, group: int, first: int, last: int) -> range:
         blocks = self._blocks[group]
         return range(bisect_left(blocks.lasts, first), bisect_right(blocks.firsts, last))
 
     def _find_in(self, group: int, page: PageNo) -> Found | None:
         blocks = self._blocks[group]
         at = bisect_right(blocks.firsts, page) - 1
-        return None if at < 0 or page > blocks.lasts[at] else self._block(group, at).find(page)
+        return None if at < 0 or page > blocks.lasts[at] else self._block_entries(group, at).find(page)
 
-    def _away(self, block: Number) -> Place | None:
+    def _away_place(self, block: Number) -> Place | None:
         """Where the entries of a block have to be read from; None if they are here, and not damaged."""
         if block in self._entries:
             return None
@@ -248,7 +248,7 @@ class Index:
             return None
         return _place_in(self._inside, listed)
 
-    def _block(self, group: int, at: int) -> Entries:
+    def _block_entries(self, group: int, at: int) -> Entries:
         cached = self._entries.get((group, at))
         if cached is None:
             listed = self._blocks[group][at]
@@ -346,7 +346,7 @@ def encode_index(
     """The bytes of an index; with `places` its tables are there, and not in it."""
     (groups, blocks, kind, raw_bytes, crc), data, entries = encoded
     out = Writer()
-    _begin(out, identity, inputs, FORMAT)
+    _begin_index(out, identity, inputs, FORMAT)
     for number in (groups, blocks, len(places)):
         out.varint(number)
     for place in places:
@@ -360,7 +360,7 @@ def encode_index(
     return out.sealed()
 
 
-def _begin(out: Writer, identity: Identity, inputs: tuple[Ref, ...], form: int) -> None:
+def _begin_index(out: Writer, identity: Identity, inputs: tuple[Ref, ...], form: int) -> None:
     out.raw(MAGIC)
     out.u16(form)
     write_identity(out, identity)
@@ -445,9 +445,9 @@ def _index_of(stub: Stub, data: bytes) -> Index:
             versions, ids, longs[many : 2 * many], sizes, shorts[many : 2 * many], longs[2 * many :], strict=True
         )
     ]
-    table = numbers(raw[_GROUP_BYTES * many :])
+    table = number_column(raw[_GROUP_BYTES * many :])
     columns = [table[at * count : (at + 1) * count] for at in range(11)]
-    parts = running(columns[3], 0)
+    parts = running_sums(columns[3], 0)
     if parts is None:
         raise Corrupt(f"{what}: index blocks are not in order")
     columns[3] = parts

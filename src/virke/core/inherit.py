@@ -22,7 +22,7 @@ from virke.core.ids import CommitId, PageCount, Version
 from virke.core.index import Index
 from virke.core.packing import SegmentWriter
 from virke.core.pins import Parent, Pin
-from virke.core.reading import read
+from virke.core.reading import read_decoded
 from virke.core.root import Horizon, RingEntry, Root
 from virke.core.segment import Frame, Head, Identity, Ref, decode_frame
 from virke.errors import Corrupt
@@ -38,7 +38,7 @@ class _AsOf:
     cut: tuple[Ref, Index] | None = None
 
 
-def inherited(
+def inherited_root(
     source: Root, pin: Pin, commit_id: CommitId, time_ms: int
 ) -> Generator[Effect, Outcome, tuple[Root, tuple[PutNew, ...]]]:
     """The first root of the branch that `pin` is for, and what has to be stored before it is placed.
@@ -72,7 +72,7 @@ def inherited(
     )
     if at.cut is None:
         return root, ()
-    ref, puts = yield from _copied(root, *at.cut, version=pin.version)
+    ref, puts = yield from _copied_segment(root, *at.cut, version=pin.version)
     return replace(root, segments=(*root.segments, ref)), puts
 
 
@@ -87,25 +87,25 @@ def _as_of(source: Root, version: Version) -> Generator[Effect, Outcome, _AsOf]:
         indexes = yield from find_indexes(past)
         waiting = []
         for ref in past:
-            index = _there(indexes, ref)
+            index = _present_index(indexes, ref)
             waiting += index.inputs
             if not index.inputs:
                 cut = ref, index
     whole.sort(key=lambda ref: ref.hi)
     if cut is None and not whole:
         return _AsOf(nothing, ())
-    index = cut[1] if cut else _there((yield from find_indexes(whole[-1:])), whole[-1])
+    index = cut[1] if cut else _present_index((yield from find_indexes(whole[-1:])), whole[-1])
     head = [group.head for group in index.groups if group.head.version <= version][-1]
     return _AsOf(head, tuple(whole), cut)
 
 
-def _there(indexes: dict[Ref, Index], ref: Ref) -> Index:
+def _present_index(indexes: dict[Ref, Index], ref: Ref) -> Index:
     if ref not in indexes:
         raise Corrupt(f"segment {ref.index_key} is missing")
     return indexes[ref]
 
 
-def _copied(
+def _copied_segment(
     root: Root, ref: Ref, index: Index, *, version: Version
 ) -> Generator[Effect, Outcome, tuple[Ref, tuple[PutNew, ...]]]:
     """The commits of a segment up to `version` as a segment of `root`'s own."""
@@ -123,7 +123,7 @@ def _copied(
             decode_frame(frames[at], data, size, index.what)
             return data
 
-        for frame, data in zip(frames, (yield from read(ref.tier, places, whole)), strict=True):
+        for frame, data in zip(frames, (yield from read_decoded(ref.tier, places, whole)), strict=True):
             if isinstance(data, Absent):
                 raise Corrupt(f"{index.what}: the object is missing")
             parts += writer.copy(frame, data)

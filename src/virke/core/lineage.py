@@ -76,7 +76,7 @@ class AskAgain:
 Seen = Same | Newer | NewerEpoch | NewLineage | Keep | Forgot | Replaced | AskAgain
 
 
-def judge(known: Root, shown: Root, *, began_after: bool, linearizable: bool) -> Seen:
+def judge_root(known: Root, shown: Root, *, began_after: bool, linearizable: bool) -> Seen:
     """What `shown` proves once `known` is known.
 
     `began_after`: the read that shows it was started after `known` was taken over. `linearizable`: as the store declares.
@@ -89,7 +89,7 @@ def judge(known: Root, shown: Root, *, began_after: bool, linearizable: bool) ->
         is_loss = linearizable and began_after
         return Forgot("it shows a branch that was deleted before the one known was created") if is_loss else Keep()
     old, new = known.head.version, shown.head.version
-    if reason := _contradiction(known, shown):
+    if reason := _contradiction_between(known, shown):
         return Forgot(reason)
     if new == old:
         return Same()
@@ -102,7 +102,7 @@ def judge(known: Root, shown: Root, *, began_after: bool, linearizable: bool) ->
     return Keep()
 
 
-def _contradiction(known: Root, shown: Root) -> str:
+def _contradiction_between(known: Root, shown: Root) -> str:
     """Why both roots can't be of one history (rules 2 and 3); "" if they can."""
     old, new = known.head.version, shown.head.version
     lower = min(old, new)

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Final
 
 from virke.core import carried, recent
-from virke.core.change import PART_BYTES, identity_of, next_root, untouched
+from virke.core.change import PART_BYTES, change_without_pages, identity_of, next_root
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Delete, Effect, Outcome, Tier
 from virke.core.finding import bring_entries
@@ -30,7 +30,7 @@ from virke.core.index import Index
 from virke.core.packing import SegmentWriter
 from virke.core.page import lock_page
 from virke.core.pins import Pin
-from virke.core.reading import read
+from virke.core.reading import read_decoded
 from virke.core.root import Root
 from virke.core.segment import Frame, Head, Ref, decode_frame
 from virke.core.upload import Upload
@@ -59,8 +59,8 @@ def choose_in(root: Root) -> Run | None:
     """The run of `root` most worth merging, or None; among segments that no pin holds, unless too many are held."""
     pinned = max((at for pin in root.pins for at in _held_by(pin, root.segments)), default=0)
     if pinned > PINNED_MAX:
-        return choose(root.segments)
-    run = choose(root.segments[pinned:])
+        return choose_run(root.segments)
+    run = choose_run(root.segments[pinned:])
     return run and Run(run.start + pinned, run.stop + pinned)
 
 
@@ -71,17 +71,17 @@ def _held_by(pin: Pin, segments: tuple[Ref, ...]) -> Iterator[int]:
             yield at
 
 
-def choose(segments: tuple[Ref, ...]) -> Run | None:
+def choose_run(segments: tuple[Ref, ...]) -> Run | None:
     """The run most worth merging, or None."""
     if len(segments) < 2:
         return None
     later = sum(ref.stored_bytes for ref in segments[1:])
     if len(segments) >= FAN_IN and later * 2 >= segments[0].stored_bytes:
         return Run(0, len(segments))
-    return alike(segments, 1)
+    return like_sized_run(segments, 1)
 
 
-def alike(segments: tuple[Ref, ...], least: int) -> Run | None:
+def like_sized_run(segments: tuple[Ref, ...], least: int) -> Run | None:
     """The segments from `least` on that stand together and are of like size, up to the newest; None if they are too few."""
     for start in range(len(segments) - FAN_IN, least - 1, -1):
         newest = max(_size_class(ref) for ref in segments[start + 1 :])
@@ -117,7 +117,7 @@ class Merge:
         return self.root.segments[self.run.start : self.run.stop]
 
 
-def merge(
+def merge_segments(
     job: Merge,
     part_bytes: dict[Tier, int] | None = None,
     *,
@@ -134,22 +134,22 @@ def merge(
         most, is_plain = (part_bytes or PART_BYTES)[job.tier], job.tier in plain
         identity, is_whole = identity_of(job.root, job.commit_id), job.tier in whole
         writer = SegmentWriter(identity, job.tier, most, is_plain=is_plain, is_whole=is_whole)
-        return (yield from _write(job, upload, writer))
+        return (yield from _write_merged(job, upload, writer))
     except VirkeError:
         yield upload.removal()
         raise
 
 
-def _write(job: Merge, upload: Upload, writer: SegmentWriter) -> Generator[Effect, Outcome, Ref]:
+def _write_merged(job: Merge, upload: Upload, writer: SegmentWriter) -> Generator[Effect, Outcome, Ref]:
     newest = job.indexes[-1].groups[-1].head
     hot = HotPages(newest.page_count)
     for first in range(1, newest.page_count + 1, WINDOW_PAGES):
         last = min(first + WINDOW_PAGES - 1, newest.page_count)
         for index in job.indexes:
             yield from bring_entries(index, first, last)
-        found = winners(job, newest, first, last)
+        found = winning_frames(job, newest, first, last)
         for at in range(0, len(found), BATCH_PAGES):
-            pages = yield from _read(job, found[at : at + BATCH_PAGES], newest.page_size)
+            pages = yield from _read_batch(job, found[at : at + BATCH_PAGES], newest.page_size)
             yield from upload.put(writer.pages(newest.page_size, hot.cold(pages)))
     yield from upload.put(hot.finish(writer, newest))
     parts, ref = writer.finish(job.inputs, lo=job.inputs[0].lo)
@@ -190,15 +190,19 @@ def plan_merge(
     extensions = recent.with_copies(root.extensions, segments, made, recent_bytes)
     held = {recent.key_of(ref): list(frames)} if frames and start else {}
     extensions = carried.with_carried(extensions, segments, held)
-    return Plan(replace(next_root(root, commit_id, untouched(root, time_ms)), segments=segments, extensions=extensions))
+    return Plan(
+        replace(
+            next_root(root, commit_id, change_without_pages(root, time_ms)), segments=segments, extensions=extensions
+        )
+    )
 
 
-def uploaded(ref: Ref) -> Delete:
+def removal_of(ref: Ref) -> Delete:
     """The effect that removes a segment which nothing names."""
     return Delete(ref.tier, ref.keys)
 
 
-def winners(job: Merge, newest: Head, first: int, last: int) -> list[tuple[PageNo, int, Frame, int]]:
+def winning_frames(job: Merge, newest: Head, first: int, last: int) -> list[tuple[PageNo, int, Frame, int]]:
     """For each page from `first` to `last`: page, input, frame and slot of its newest bytes, ascending."""
     found: dict[PageNo, tuple[PageNo, int, Frame, int]] = {}
     skip = lock_page(newest.page_size)  # a page of another size may have had its number
@@ -209,7 +213,7 @@ def winners(job: Merge, newest: Head, first: int, last: int) -> list[tuple[PageN
     return [found[page] for page in sorted(found)]
 
 
-def _read(
+def _read_batch(
     job: Merge, winners: list[tuple[PageNo, int, Frame, int]], page_size: int
 ) -> Generator[Effect, Outcome, list[tuple[PageNo, bytes]]]:
     """Fetch and decode a batch, one `Get` for each tier."""
@@ -227,7 +231,7 @@ def _read(
         def decode(at: int, data: bytes, places: list[tuple[int, int, int]] = places) -> list[bytes]:
             return decode_frame(frames[places[at]], data, page_size, job.indexes[places[at][0]].what)
 
-        for place, pages in zip(places, (yield from read(tier, ranges, decode)), strict=True):
+        for place, pages in zip(places, (yield from read_decoded(tier, ranges, decode)), strict=True):
             if isinstance(pages, Absent):
                 raise Corrupt(f"{job.indexes[place[0]].what}: the object is missing")
             decoded[place] = pages

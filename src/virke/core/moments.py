@@ -87,17 +87,17 @@ def _time_of(found: re.Match[str]) -> int | None:
             return None
         offset = (int(zone[1:3]) * 60 + int(zone[3:5])) * (-1 if zone[0] == "-" else 1)
     of_day = ((hour * 60 + minute - offset) * 60 + second) * 1000 + int((found[7] or "0").ljust(3, "0")[:3])
-    return _days(year, month, day) * 86_400_000 + of_day
+    return _days_since_1970(year, month, day) * 86_400_000 + of_day
 
 
-def _days(year: int, month: int, day: int) -> int:
+def _days_since_1970(year: int, month: int, day: int) -> int:
     """Days from 1970-01-01 on, by the Gregorian calendar; a year begins in March here, so that its leap day comes last."""
     year -= month < 3
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     return year * 365 + year // 4 - year // 100 + year // 400 + of_year - 719_468
 
 
-def written(time_ms: int) -> str:
+def as_iso_utc(time_ms: int) -> str:
     """Unix milliseconds as ISO 8601 in UTC, to the second."""
     days, of_day = divmod(time_ms // 1000, 86400)
     days += 719_468

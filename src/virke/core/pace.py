@@ -106,7 +106,10 @@ class Pace:
     def seen(self, root: Root, *, asked_s: float, now_s: float) -> Pace:
         """A read begun at `asked_s` showed `root`: a newer one was swapped in about half a look before."""
         pace = replace(
-            self, read_s=_mean(self.read_s, now_s - asked_s), looked_from_s=asked_s, looked_s=max(asked_s, now_s)
+            self,
+            read_s=_running_mean(self.read_s, now_s - asked_s),
+            looked_from_s=asked_s,
+            looked_s=max(asked_s, now_s),
         )
         if root.head.version <= self.version:
             return pace
@@ -114,8 +117,8 @@ class Pace:
         if not self.version:  # who knows how old it is
             sent_s = NEVER
         last_s = max(self.last_s, sent_s)
-        pace = replace(pace, version=root.head.version, writers=_tags(root.ring), last_s=last_s, spread_s=0.0)
-        return (pace._settled() if pace.is_trying else pace)._learned()
+        pace = replace(pace, version=root.head.version, writers=_recent_tags(root.ring), last_s=last_s, spread_s=0.0)
+        return (pace._back_to_safe_gap() if pace.is_trying else pace)._after_others_commit()
 
     def looked_in_vain(self, *, asked_s: float, now_s: float) -> Pace:
         """A read begun at `asked_s` was not answered: send without knowing, rather than look for ever."""
@@ -126,13 +129,13 @@ class Pace:
         pace = replace(
             self,
             version=root.head.version,
-            writers=_tags(root.ring),
-            swap_s=_mean(self.swap_s, now_s - sent_s),
+            writers=_recent_tags(root.ring),
+            swap_s=_running_mean(self.swap_s, now_s - sent_s),
             last_s=sent_s,
             strikes=0,
             spread_s=0.0,
         )
-        return pace._tried() if pace.is_paced and not pace._others() else pace
+        return pace._after_good_try() if pace.is_paced and not pace._has_others() else pace
 
     def refused(self, *, sent_s: float, retry_after_s: float | None, chance: float) -> Pace:
         """A swap was refused for its rate, and the root was read since then (`seen`); `chance` is from 0 to 1."""
@@ -141,17 +144,17 @@ class Pace:
             last_s = sent_s - FIRST_GAP_S / 2 if self.last_s == NEVER else self.last_s
             pace = replace(pace, gap_s=FIRST_GAP_S, safe_gap_s=FIRST_GAP_S, last_s=last_s)
         elif self.is_trying:
-            pace = pace._settled()
+            pace = pace._back_to_safe_gap()
         elif sent_s - self.last_s >= HAS_PASSED * self.gap_s:  # so no other swap was accepted meanwhile (rule 3)
             gap_s = min(GROWTH * self.gap_s, GAP_MOST_S)
             pace = replace(pace, gap_s=gap_s, safe_gap_s=gap_s, good=0)
-        if self.is_paced and self._others():
+        if self.is_paced and self._has_others():
             pace = replace(pace, spread_s=chance * 2**pace.strikes * self._round_s())
         if retry_after_s:
             pace = replace(pace, not_before_s=max(self.looked_s, sent_s) + retry_after_s)
         return pace
 
-    def _tried(self) -> Pace:
+    def _after_good_try(self) -> Pace:
         """One more commit without a refusal, alone (rule 2)."""
         good = self.good + 1
         if good < (GOOD_STEP if self.is_trying else self.good_needed):
@@ -161,7 +164,7 @@ class Pace:
             return replace(self, gap_s=0.0, good=0, good_needed=GOOD_FIRST, is_trying=False)
         return replace(self, gap_s=gap_s, safe_gap_s=self.gap_s, good=0, is_trying=True)
 
-    def _learned(self) -> Pace:
+    def _after_others_commit(self) -> Pace:
         """Another has committed: a shorter gap, if the last commits show that the store takes more (rule 2)."""
         version, from_s = self.counted_from
         passed = self.version - version
@@ -175,7 +178,7 @@ class Pace:
             return pace
         return replace(pace, gap_s=mean_s, safe_gap_s=mean_s)
 
-    def _settled(self) -> Pace:
+    def _back_to_safe_gap(self) -> Pace:
         """Back to the last gap that was good; the next try comes later."""
         needed = min(2 * self.good_needed, GOOD_MOST)
         return replace(self, gap_s=self.safe_gap_s, is_trying=False, good=0, good_needed=needed)
@@ -186,7 +189,7 @@ class Pace:
         """What to do at `now_s` to bring a commit into the register."""
         if not self.is_paced:
             return Send()
-        shares = self._others() or self._leaves_room()
+        shares = self._has_others() or self._leaves_room()
         due_s = self.slot_s() - (self.read_s if shares else 0.0)
         if not shares:
             return Send() if now_s >= due_s else Sleep(due_s)
@@ -202,7 +205,7 @@ class Pace:
         room_s = self._delta_s() if own and self._leaves_room() else 0.0
         return max(self.last_s + MARGIN * self.gap_s + turn_s + room_s + self.spread_s, self.not_before_s)
 
-    def _others(self) -> bool:
+    def _has_others(self) -> bool:
         return any(tag != self.tag for tag in self.writers)
 
     def _before_me(self) -> int:
@@ -226,10 +229,10 @@ def tag_of(commit_id: CommitId) -> bytes:
     return commit_id[-TAG_BYTES:]
 
 
-def _tags(ring: Sequence[RingEntry]) -> tuple[bytes, ...]:
+def _recent_tags(ring: Sequence[RingEntry]) -> tuple[bytes, ...]:
     return tuple(tag_of(entry.commit_id) for entry in ring[-SEEN_LAST:])
 
 
-def _mean(before_s: float, took_s: float) -> float:
+def _running_mean(before_s: float, took_s: float) -> float:
     """A running mean that one slow request does not spoil."""
     return 0.75 * before_s + 0.25 * min(took_s, 4 * before_s) if before_s else took_s

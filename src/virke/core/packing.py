@@ -71,12 +71,12 @@ class SegmentWriter:
     def frame(self, pages: tuple[PageNo, ...], raw: bytes) -> Iterator[tuple[str, bytes]]:
         """Add one frame of the group in progress; yields a finished part, if any."""
         frame, data = encode_frame(pages, raw, part=self._part, offset=len(self._buffer), is_plain=self.is_plain)
-        yield from self._append(frame, data)
+        yield from self._append_frame(frame, data)
 
     def copy(self, frame: Frame, data: bytes) -> Iterator[tuple[str, bytes]]:
         """Add a frame that is encoded already; yields a finished part, if any."""
         moved = Frame(frame.pages, self._part, len(self._buffer), frame.length, frame.crc, frame.codec)
-        yield from self._append(moved, data)
+        yield from self._append_frame(moved, data)
 
     def pages(self, page_size: int, pages: Iterable[tuple[PageNo, bytes]]) -> Iterator[tuple[str, bytes]]:
         """Add pages, ascending, framed as usual, or each by itself if they are hot; yields finished parts."""
@@ -99,7 +99,7 @@ class SegmentWriter:
         for at in range(0, len(pages), most):
             numbers, datas = zip(*pages[at : at + most], strict=True)
             frame, data = encode_alike(numbers, datas, part=self._part, offset=len(self._buffer))
-            yield from self._append(frame, data)
+            yield from self._append_frame(frame, data)
 
     def end_group(self, head: Head) -> None:
         """Close the group in progress as the state `head`."""
@@ -120,10 +120,10 @@ class SegmentWriter:
         """The last parts, and the reference to the whole segment; `lo` defaults to the first group's version."""
         parts = []
         limit = int(self._part_bytes * LAST_SHARE) if self._is_whole else self._part_bytes
-        index = self._index(inputs)
+        index = self._encoded_index(inputs)
         if self._buffer and len(self._buffer) + len(index) > limit:
             parts.append(self._end_part())
-            index = self._index(inputs)
+            index = self._encoded_index(inputs)
         if len(index) > self._part_bytes:
             tables, index = self._index_apart(inputs)
             parts += tables
@@ -146,7 +146,7 @@ class SegmentWriter:
         )
         return parts, ref
 
-    def _index(self, inputs: tuple[Ref, ...]) -> bytes:
+    def _encoded_index(self, inputs: tuple[Ref, ...]) -> bytes:
         return encode_index(self._identity, inputs, encode_tables(self._groups))
 
     def _index_apart(self, inputs: tuple[Ref, ...]) -> tuple[list[tuple[str, bytes]], bytes]:
@@ -159,7 +159,7 @@ class SegmentWriter:
             parts.append(self._end_part())
         return parts, encode_index(self._identity, inputs, encoded, places)
 
-    def _append(self, frame: Frame, data: bytes) -> Iterator[tuple[str, bytes]]:
+    def _append_frame(self, frame: Frame, data: bytes) -> Iterator[tuple[str, bytes]]:
         room = FRAME_BYTES + PAGE_BYTES * len(frame.pages) if self._is_whole else 0
         if self._buffer and len(self._buffer) + len(data) + self._room + room > self._part_bytes:
             yield self._end_part()

@@ -42,7 +42,7 @@ def page_hash(number: int, data: bytes | memoryview) -> int:
     return int.from_bytes(blake2b(data, digest_size=8, salt=number.to_bytes(8, "big")).digest(), "big")
 
 
-def stamped(page: bytes, version: Version) -> bytes:
+def stamped_page(page: bytes, version: Version) -> bytes:
     """Page 1 as it is stored by the commit of `version` (invariants 2 and 3)."""
     counter = _U32.pack(version & 0xFFFFFFFF)
     return b"".join((page[:18], b"\x01\x01", page[20:24], counter, page[28:92], counter, page[96:]))

@@ -75,7 +75,7 @@ class PageMap:
                 self._inline.update(dict.fromkeys(frame.pages, commit))
         self._found: dict[PageNo, InSegment] = {}
         """Pages that were asked for, shared by the maps of one row of segments: a commit asks for a page again and again."""
-        if before and self._is_of_all() and before._is_of_all() and _same(self._segments, before._segments):
+        if before and self._is_of_all() and before._is_of_all() and _same_segments(self._segments, before._segments):
             self._found = before._found
 
     def _is_of_all(self) -> bool:
@@ -129,10 +129,10 @@ class PageMap:
 
     def changed_since(self, other: PageMap) -> set[PageNo]:
         """Pages that are elsewhere in `other`; only meaningful when both maps share most segments."""
-        mine, theirs = self._places(), other._places()
+        mine, theirs = self._page_places(), other._page_places()
         return {page for page, place in mine.items() if theirs.get(page) != place}
 
-    def _places(self) -> dict[PageNo, tuple[object, ...]]:
+    def _page_places(self) -> dict[PageNo, tuple[object, ...]]:
         places: dict[PageNo, tuple[object, ...]] = {}
         for ref, index in reversed(self._segments):
             for page, (frame, slot) in index.pages(self.head.version).items():
@@ -143,7 +143,7 @@ class PageMap:
         return places
 
 
-def _same(segments: Sequence[tuple[Ref, Index]], others: Sequence[tuple[Ref, Index]]) -> bool:
+def _same_segments(segments: Sequence[tuple[Ref, Index]], others: Sequence[tuple[Ref, Index]]) -> bool:
     return len(segments) == len(others) and all(one[1] is other[1] for one, other in zip(segments, others, strict=True))
 
 
@@ -152,7 +152,7 @@ def page_map(root: Root, indexes: Mapping[Ref, Index]) -> PageMap:
     return PageMap(root.head, tuple((ref, indexes[ref]) for ref in root.segments), root.inline)
 
 
-def heads(root: Root, segments: tuple[tuple[Ref, Index], ...]) -> dict[Version, Head]:
+def heads_by_version(root: Root, segments: tuple[tuple[Ref, Index], ...]) -> dict[Version, Head]:
     """Every version that changed pages and that `segments` and the root still tell apart."""
     found = {group.head.version: group.head for _, index in segments for group in index.groups}
     found |= {commit.head.version: commit.head for commit in root.inline}

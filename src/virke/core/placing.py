@@ -62,7 +62,7 @@ Look = Callable[[Record | Absent], Placed | Beaten | None]
 Placing = Generator[Effect, Outcome, Placed | Beaten | Unproved]
 
 
-def place(swap: SwapRoot | RemoveRoot, look: Look) -> Placing:
+def place_record(swap: SwapRoot | RemoveRoot, look: Look) -> Placing:
     """Perform `swap` until it is known what became of it."""
     is_surely_not, reason = True, ""
     sends = slots = 0

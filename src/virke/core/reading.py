@@ -17,7 +17,7 @@ from virke.errors import Corrupt, Unavailable
 T = TypeVar("T")
 
 
-def read(
+def read_decoded(
     tier: Tier, ranges: Sequence[tuple[str, int, int]], decode: Callable[[int, bytes], T]
 ) -> Generator[Effect, Outcome, list[T | Absent]]:
     """What `decode` makes of each range, given its number and bytes; `Absent` where there is no object.
@@ -26,16 +26,16 @@ def read(
         Unavailable: the store did not answer. Corrupt: `decode` refuses what the store itself holds.
     """
     found: list[T | Absent] = []
-    for number, data in enumerate((yield from _get(Get(tier, tuple(ranges))))):
+    for number, data in enumerate((yield from _get_ranges(Get(tier, tuple(ranges))))):
         try:
             found.append(data if isinstance(data, Absent) else decode(number, data))
         except Corrupt:
-            [again] = yield from _get(Get(tier, (ranges[number],), fresh=True))
+            [again] = yield from _get_ranges(Get(tier, (ranges[number],), fresh=True))
             found.append(again if isinstance(again, Absent) else decode(number, again))
     return found
 
 
-def _get(effect: Get) -> Generator[Effect, Outcome, list[bytes | Absent]]:
+def _get_ranges(effect: Get) -> Generator[Effect, Outcome, list[bytes | Absent]]:
     answer = yield effect
     if not isinstance(answer, list):
         raise Unavailable("the store did not answer a read")

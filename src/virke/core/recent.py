@@ -29,7 +29,7 @@ from virke.core.ids import ID_BYTES, PageNo
 from virke.core.index import Index, Stub, decode_index
 from virke.core.page import PAGE_COUNT_MAX
 from virke.core.segment import FRAME_PAGES_MAX, FRAME_RAW_MAX, Frame, Head, Ref
-from virke.core.wire import Reader, Writer, numbers
+from virke.core.wire import Reader, Writer, number_column
 from virke.errors import Corrupt
 
 RAW_MAX: Final = 1 << 20
@@ -136,21 +136,21 @@ def indexes_in(extensions: tuple[Extension, ...], segments: Sequence[Ref], head:
     for ref in segments if copies else ():
         copy = copies.get(key_of(ref))
         try:
-            if copy is not None and (index := _index(copy, ref, head)) is not None:
+            if copy is not None and (index := _copied_index(copy, ref, head)) is not None:
                 found[ref] = index
         except Corrupt:  # rule 1
             continue
     return found
 
 
-def _index(copy: Copy, ref: Ref, head: Head) -> Index | None:
+def _copied_index(copy: Copy, ref: Ref, head: Head) -> Index | None:
     if copy.kind == WHOLE:
         index = decode_index(copy.data, ref)
         return None if isinstance(index, Stub) else index
-    return _newest(copy.data, ref, head) if copy.kind == NEWEST else None
+    return _newest_index(copy.data, ref, head) if copy.kind == NEWEST else None
 
 
-def _newest(data: bytes, ref: Ref, head: Head) -> Index:
+def _newest_index(data: bytes, ref: Ref, head: Head) -> Index:
     what = "copy of a segment's index"
     source = Reader(data, what)
     count, kind, raw_bytes, crc = source.varint(RAW_MAX), source.u8(), source.varint(RAW_MAX), source.u32()
@@ -171,7 +171,7 @@ class _NewestFrames:
     def __init__(self, raw: bytes, count: int, page_size: int, what: str) -> None:
         if len(raw) < count * _FRAME_BYTES:
             raise Corrupt(f"{what}: it is cut short")
-        counts = numbers(raw[: 2 * count], "H")
+        counts = number_column(raw[: 2 * count], "H")
         self._ends = array("I", accumulate(counts))
         self._raw, self._count = raw, count
         self._pages = raw[_FRAME_BYTES * count :]
@@ -189,14 +189,14 @@ class _NewestFrames:
             at = self._pages.rfind(wanted, 0, at + _PAGE.size - 1)
         at //= _PAGE.size
         number = bisect_right(self._ends, at)
-        return self._frame(number), at - (self._ends[number - 1] if number else 0)
+        return self._frame_at(number), at - (self._ends[number - 1] if number else 0)
 
     def __iter__(self) -> Iterator[Frame]:
-        return map(self._frame, range(self._count))
+        return map(self._frame_at, range(self._count))
 
-    def _frame(self, number: int) -> Frame:
+    def _frame_at(self, number: int) -> Frame:
         begin, end = self._ends[number - 1] if number else 0, self._ends[number]
-        pages = tuple(map(PageNo, numbers(self._pages[_PAGE.size * begin : _PAGE.size * end])))
+        pages = tuple(map(PageNo, number_column(self._pages[_PAGE.size * begin : _PAGE.size * end])))
         raw, count = self._raw, self._count
         [part] = _PART.unpack_from(raw, 2 * (count + number))
         offset, length, crc = (_PAGE.unpack_from(raw, column * count + 4 * number)[0] for column in (4, 8, 12))

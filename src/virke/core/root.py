@@ -48,7 +48,7 @@ from virke.core.segment import (
     write_frame,
     write_head,
 )
-from virke.core.settings import FORMAT_1_DEFAULTS, Settings, load
+from virke.core.settings import FORMAT_1_DEFAULTS, Settings, load_settings
 from virke.core.turn import Turn, read_turn, write_turn
 from virke.core.wire import Reader, Writer
 from virke.errors import Corrupt, Invalid, NotFound
@@ -287,7 +287,7 @@ def decode_record(data: bytes, name: str) -> Root | Tombstone:
     if found > 1:
         root = _read_second(source, root)
     source.done()
-    return _checked(root, source)
+    return _checked_root(root, source)
 
 
 def decode_root(data: bytes, name: str) -> Root:
@@ -329,7 +329,7 @@ def check_place(root: Root, name: str, branch: str = MAIN_BRANCH) -> Root:
     return root
 
 
-def _checked(root: Root, source: Reader) -> Root:
+def _checked_root(root: Root, source: Reader) -> Root:
     """Refuse a root whose parts contradict each other."""
     before = Version(0)
     for ref in root.segments:
@@ -378,13 +378,13 @@ def _read_first(source: Reader, form: int) -> Root:
             Version(source.varint()),
             Version(source.varint()),
         ),
-        segments=tuple(_keeping(source, read_ref) for _ in range(source.count(50))),
-        inline=tuple(_keeping(source, _read_inline) for _ in range(source.count(40))),
+        segments=tuple(_keeping_bytes(source, read_ref) for _ in range(source.count(50))),
+        inline=tuple(_keeping_bytes(source, _read_inline) for _ in range(source.count(40))),
         birth_epoch=Epoch(min(epoch, 1)),
     )
 
 
-def _keeping(source: Reader, read: Callable[[Reader], K]) -> K:
+def _keeping_bytes(source: Reader, read: Callable[[Reader], K]) -> K:
     """What `read` takes; its bytes are kept for the next root, which most often has the same."""
     left = source.left
     found = read(source)
@@ -436,7 +436,7 @@ def _read_settings(source: Reader, defaults: Mapping[str, str]) -> Settings:
         key = source.text(SETTING_BYTES_MAX)
         stored[key] = source.text(SETTING_BYTES_MAX)
     try:
-        return load(stored)
+        return load_settings(stored)
     except Invalid as error:
         raise source.fail(str(error)) from error
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from virke.errors import Invalid
 from virke.lazy_dataclasses import dataclass
-from virke.nearest import meant
+from virke.nearest import meant_hint
 
 CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "durability": ("sync", "deferred"),
@@ -65,7 +65,7 @@ class Settings:
         Raises:
             Invalid: an unknown key, or a value out of its bounds; the message lists the valid ones.
         """
-        return replace(self, **{key: _parsed(key, value) for key, value in changes.items()})  # type: ignore[arg-type]
+        return replace(self, **{key: _parsed_value(key, value) for key, value in changes.items()})  # type: ignore[arg-type]
 
     def as_dict(self) -> dict[str, str | int]:
         """Every known key with its value, in the documented order."""
@@ -81,20 +81,20 @@ class Settings:
 KEYS: Final = tuple(field.name for field in fields(Settings) if field.name != "unknown")
 
 
-def load(stored: Mapping[str, str]) -> Settings:
+def load_settings(stored: Mapping[str, str]) -> Settings:
     """The settings that a root keeps as `stored`."""
-    known = {key: _parsed(key, value) for key, value in stored.items() if key in KEYS}
+    known = {key: _parsed_value(key, value) for key, value in stored.items() if key in KEYS}
     unknown = tuple(sorted((key, value) for key, value in stored.items() if key not in KEYS))
     return Settings(**known, unknown=unknown)  # type: ignore[arg-type]
 
 
-def _parsed(key: str, value: str | int) -> str | int:
+def _parsed_value(key: str, value: str | int) -> str | int:
     if key in CHOICES:
         if value not in CHOICES[key]:
             raise Invalid(f"{key} must be one of {', '.join(CHOICES[key])}, not {value!r}")
         return value
     if key not in BOUNDS:
-        raise Invalid(f"unknown setting {key!r}; valid settings: {', '.join(KEYS)}", **meant(key, KEYS))
+        raise Invalid(f"unknown setting {key!r}; valid settings: {', '.join(KEYS)}", **meant_hint(key, KEYS))
     low, high = BOUNDS[key]
     words = WORDS.get(key, ())
     if value in words:

@@ -25,9 +25,11 @@ _LANE: Final = 3
 
 def encode_strided(pages: Sequence[bytes]) -> bytes:
     """Pages of one size, encoded."""
-    strides = [min(_STRIDES, key=lambda stride: len(zlib.compress(_differences(page, stride), 1))) for page in pages]
+    strides = [
+        min(_STRIDES, key=lambda stride: len(zlib.compress(_stride_differences(page, stride), 1))) for page in pages
+    ]
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-    raw = b"".join(_differences(page, stride) for page, stride in zip(pages, strides, strict=True))
+    raw = b"".join(_stride_differences(page, stride) for page, stride in zip(pages, strides, strict=True))
     return bytes(strides) + compressor.compress(raw) + compressor.flush()
 
 
@@ -40,10 +42,10 @@ def decode_strided(data: bytes, count: int, page_size: int, what: str) -> list[b
     if len(raw) != count * page_size:
         raise Corrupt(f"{what}: frame has {len(raw)} bytes, not {count * page_size}")
     pages = (raw[at : at + page_size] for at in range(0, len(raw), page_size))
-    return [_sums(page, stride) for page, stride in zip(pages, strides, strict=True)]
+    return [_stride_sums(page, stride) for page, stride in zip(pages, strides, strict=True)]
 
 
-def _differences(page: bytes, stride: int) -> bytes:
+def _stride_differences(page: bytes, stride: int) -> bytes:
     """Each byte less the one `stride` before it, modulo 256."""
     size = len(page)
     wide = bytearray(2 * size)
@@ -54,7 +56,7 @@ def _differences(page: bytes, stride: int) -> bytes:
     return (digits + borrow - before).to_bytes(2 * size + 1, "little")[: 2 * size : 2]
 
 
-def _sums(page: bytes, stride: int) -> bytes:
+def _stride_sums(page: bytes, stride: int) -> bytes:
     """The inverse: each byte plus all those `stride`, 2 × `stride` … before it, modulo 256."""
     if codec.optimised is not None:
         found: bytes = codec.optimised.sums(page, stride)

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from virke.core.change import may_have_answered, next_root, untouched
+from virke.core.change import change_without_pages, may_have_answered, next_root
 from virke.core.commit import Plan
 from virke.core.ids import CommitId, Version
 from virke.core.root import Root
@@ -155,7 +155,7 @@ def plan_turn(root: Root, claim: Claim, commit_id: CommitId, *, length_ms: int, 
         return None
     serial = root.turn.serial + 1 if root.turn else 1
     turn = Turn(claim.token, serial, length_ms, now_ms)
-    return Plan(next_root(root, commit_id, replace(untouched(root, now_ms), turn=turn)))
+    return Plan(next_root(root, commit_id, replace(change_without_pages(root, now_ms), turn=turn)))
 
 
 def moved_turn_only(before: Root, after: Root) -> bool:

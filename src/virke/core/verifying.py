@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import field
 from typing import Final
 
-from virke.core.collect import held, pins_through, swept
+from virke.core.collect import are_inputs_held, are_inputs_swept, pins_through
 from virke.core.effects import Absent, Effect, Get, Outcome, Tier
 from virke.core.ids import PageNo
 from virke.core.index import Index, Stub, decode_index
@@ -71,18 +71,20 @@ Seen = Callable[[Ref, Frame, Sequence[bytes]], None]
 
 def fresh_index(ref: Ref) -> Generator[Effect, Outcome, Index]:
     """The index of `ref` with all of its entries, from the store itself. Raises `Corrupt`, `Unavailable`."""
-    [data] = yield from _get(ref.tier, [(ref.index_key, ref.index_offset, ref.index_length)])
+    [data] = yield from _get_ranges(ref.tier, [(ref.index_key, ref.index_offset, ref.index_length)])
     if isinstance(data, Absent):
         raise Corrupt(_MISSING)
     index = decode_index(data, ref)
     if isinstance(index, Stub):
         places = index.places
-        datas = yield from _get(ref.tier, [(ref.identity.part_key(at.part), at.offset, at.length) for at in places])
-        index = index.with_tables([_there(each) for each in datas])
+        datas = yield from _get_ranges(
+            ref.tier, [(ref.identity.part_key(at.part), at.offset, at.length) for at in places]
+        )
+        index = index.with_tables([_present_part(each) for each in datas])
     missing = index.missing()
     keys = [(ref.identity.part_key(place.part), place.offset, place.length) for _, place in missing]
-    for (block, _), each in zip(missing, (yield from _get(ref.tier, keys)) if keys else (), strict=True):
-        index.take(block, _there(each))
+    for (block, _), each in zip(missing, (yield from _get_ranges(ref.tier, keys)) if keys else (), strict=True):
+        index.take(block, _present_part(each))
     return index
 
 
@@ -96,7 +98,7 @@ def needed_segments(root: Root, findings: Findings) -> Generator[Effect, Outcome
     while waiting:
         ref, is_held, pins = waiting.pop()
         through = tuple(pin for pin in pins if ref.lo <= pin.version and pins_through(pin, ref))
-        keeps = is_held and held(ref, root.horizon) and not swept(ref, root.horizon)
+        keeps = is_held and are_inputs_held(ref, root.horizon) and not are_inputs_swept(ref, root.horizon)
         if ref not in found:
             try:
                 found[ref] = yield from fresh_index(ref)
@@ -124,10 +126,10 @@ def check_segment(
     for part, frames in by_part.items():
         key = ref.identity.part_key(part)
         findings.objects += 1
-        for chunk in _chunks(sorted(frames, key=lambda one: one[0].offset)):
+        for chunk in _chunks_of_frames(sorted(frames, key=lambda one: one[0].offset)):
             start = chunk[0][0].offset
             length = chunk[-1][0].offset + chunk[-1][0].length - start
-            [data] = yield from _get(ref.tier, [(key, start, length)])
+            [data] = yield from _get_ranges(ref.tier, [(key, start, length)])
             findings.bytes += length
             if isinstance(data, Absent):
                 findings.bad_frames.update({(key, frame.offset): frame.pages for frame, _ in frames})
@@ -141,7 +143,9 @@ def check_segment(
                     pages = decode_frame(frame, data[at : at + frame.length], page_size, "here")
                 except Corrupt as error:
                     findings.bad_frames[key, frame.offset] = frame.pages
-                    what = f"offset {frame.offset}: {error.message.removeprefix('here: ')} ({_named(frame.pages)})"
+                    what = (
+                        f"offset {frame.offset}: {error.message.removeprefix('here: ')} ({_named_pages(frame.pages)})"
+                    )
                     findings.add(ref, Damage("frame", key, what))
                 else:
                     seen(ref, frame, pages)
@@ -158,13 +162,13 @@ def check_inline(root: Root, findings: Findings, seen: Callable[[Frame, int, Seq
                 pages = decode_frame(frame, data, commit.head.page_size, "here")
             except Corrupt as error:
                 findings.bad_frames["", frame.offset + (commit.head.version << 32)] = frame.pages
-                what = f"version {commit.head.version}: {error.message.removeprefix('here: ')} ({_named(frame.pages)})"
+                what = f"version {commit.head.version}: {error.message.removeprefix('here: ')} ({_named_pages(frame.pages)})"
                 findings.damages.append(Damage("inline", f"root/{root.name}/{root.branch}", what))
             else:
                 seen(frame, commit.head.version, pages)
 
 
-def _chunks(frames: Sequence[tuple[Frame, int]]) -> Iterator[list[tuple[Frame, int]]]:
+def _chunks_of_frames(frames: Sequence[tuple[Frame, int]]) -> Iterator[list[tuple[Frame, int]]]:
     """Neighbours that are read at once."""
     chunk: list[tuple[Frame, int]] = []
     for one in frames:
@@ -177,18 +181,20 @@ def _chunks(frames: Sequence[tuple[Frame, int]]) -> Iterator[list[tuple[Frame, i
         yield chunk
 
 
-def _named(pages: Sequence[PageNo]) -> str:
+def _named_pages(pages: Sequence[PageNo]) -> str:
     return f"page {pages[0]}" if len(pages) == 1 else f"{len(pages)} pages from {pages[0]} on"
 
 
-def _get(tier: Tier, ranges: Sequence[tuple[str, int, int]]) -> Generator[Effect, Outcome, Sequence[bytes | Absent]]:
+def _get_ranges(
+    tier: Tier, ranges: Sequence[tuple[str, int, int]]
+) -> Generator[Effect, Outcome, Sequence[bytes | Absent]]:
     answer = yield Get(tier, tuple(ranges), fresh=True)
     if not isinstance(answer, list):
         raise Unavailable("the store did not answer a read")
     return answer
 
 
-def _there(data: bytes | Absent) -> bytes:
+def _present_part(data: bytes | Absent) -> bytes:
     if isinstance(data, Absent):
         raise Corrupt("a part of the index is missing")
     return data

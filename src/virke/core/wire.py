@@ -28,7 +28,7 @@ _U64 = struct.Struct(">Q")
 assert array("I").itemsize == _U32.size
 
 
-def numbers(data: bytes, kind: str = "I") -> array[int]:
+def number_column(data: bytes, kind: str = "I") -> array[int]:
     """A column of integers: `I` of four bytes, `H` of two."""
     found = array(kind)
     found.frombytes(data)
@@ -37,7 +37,7 @@ def numbers(data: bytes, kind: str = "I") -> array[int]:
     return found
 
 
-def running(column: array[int], least: int) -> array[int] | None:
+def running_sums(column: array[int], least: int) -> array[int] | None:
     """Of each number the sum up to it; None if one is less than `least` or a sum has more than 32 bits."""
     found = array("I")
     if codec.optimised is None:
@@ -140,7 +140,7 @@ class Reader:
         """Bytes not read yet."""
         return len(self._data) - self._at
 
-    def _take(self, length: int) -> int:
+    def _take_bytes(self, length: int) -> int:
         at = self._at
         if length > len(self._data) - at:
             raise self.fail("cut short")
@@ -149,19 +149,19 @@ class Reader:
 
     def u8(self) -> int:
         """One byte."""
-        return self._data[self._take(1)]
+        return self._data[self._take_bytes(1)]
 
     def u16(self) -> int:
         """Two bytes."""
-        return int(_U16.unpack_from(self._data, self._take(2))[0])
+        return int(_U16.unpack_from(self._data, self._take_bytes(2))[0])
 
     def u32(self) -> int:
         """Four bytes."""
-        return int(_U32.unpack_from(self._data, self._take(4))[0])
+        return int(_U32.unpack_from(self._data, self._take_bytes(4))[0])
 
     def u64(self) -> int:
         """Eight bytes."""
-        return int(_U64.unpack_from(self._data, self._take(8))[0])
+        return int(_U64.unpack_from(self._data, self._take_bytes(8))[0])
 
     def varint(self, most: int = _VARINT_MAX) -> int:
         """A varint of at most `most`."""
@@ -235,7 +235,7 @@ class Reader:
 
     def skip(self, length: int) -> int:
         """Leave `length` bytes out; where they begin."""
-        return self._take(length)
+        return self._take_bytes(length)
 
     def blob(self, most: int) -> bytes:
         """A varint length of at most `most`, then the bytes."""

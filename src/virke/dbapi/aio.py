@@ -42,7 +42,7 @@ class Result(Generic[T]):
             await self._made.close()
 
 
-def _opened(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Result[T]]:
+def _with_result(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Result[T]]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Result[T]:
         return Result(function(*args, **kwargs))
@@ -63,7 +63,7 @@ class _Passed:
         setattr(made.sync, self._name, value)
 
 
-def _awaited(name: str) -> Callable[..., Awaitable[Any]]:
+def _method_in_thread(name: str) -> Callable[..., Awaitable[Any]]:
     """A method that is the one of `sync`, run in the connection's thread."""
 
     async def call(self: Any, *given: Any, **how: Any) -> Any:
@@ -78,7 +78,7 @@ class Cursor:
 
     description, rowcount, lastrowid = _Passed(), _Passed(), _Passed()
     arraysize, row_factory = _Passed(), _Passed()
-    fetchone, fetchmany, fetchall, close = map(_awaited, ("fetchone", "fetchmany", "fetchall", "close"))
+    fetchone, fetchmany, fetchall, close = map(_method_in_thread, ("fetchone", "fetchmany", "fetchall", "close"))
 
     def __init__(self, connection: Connection, sync: dbapi.Cursor) -> None:
         self.connection, self.sync, self.run = connection, sync, connection.run
@@ -115,12 +115,14 @@ class Connection:
 
     in_transaction, isolation_level, autocommit, total_changes = _Passed(), _Passed(), _Passed(), _Passed()
     row_factory, text_factory = _Passed(), _Passed()
-    commit, rollback, serialize, deserialize = map(_awaited, ("commit", "rollback", "serialize", "deserialize"))
-    create_function, create_aggregate = map(_awaited, ("create_function", "create_aggregate"))
-    create_window_function, create_collation = map(_awaited, ("create_window_function", "create_collation"))
-    set_trace_callback, set_authorizer = map(_awaited, ("set_trace_callback", "set_authorizer"))
-    set_progress_handler, load_extension = map(_awaited, ("set_progress_handler", "load_extension"))
-    enable_load_extension = _awaited("enable_load_extension")
+    commit, rollback, serialize, deserialize = map(
+        _method_in_thread, ("commit", "rollback", "serialize", "deserialize")
+    )
+    create_function, create_aggregate = map(_method_in_thread, ("create_function", "create_aggregate"))
+    create_window_function, create_collation = map(_method_in_thread, ("create_window_function", "create_collation"))
+    set_trace_callback, set_authorizer = map(_method_in_thread, ("set_trace_callback", "set_authorizer"))
+    set_progress_handler, load_extension = map(_method_in_thread, ("set_progress_handler", "load_extension"))
+    enable_load_extension = _method_in_thread("enable_load_extension")
 
     def __init__(self, opens: Callable[[], dbapi.Connection]) -> None:
         self._opens = opens
@@ -144,7 +146,7 @@ class Connection:
         self.sync  # noqa: B018
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *given, **how))
 
-    async def _open(self) -> Self:
+    async def _open_sync(self) -> Self:
         if self._sync is None:
             opening = self._thread.submit(self._opens)
             try:
@@ -156,41 +158,41 @@ class Connection:
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
-        return self._open().__await__()
+        return self._open_sync().__await__()
 
     async def __aenter__(self) -> Self:
-        return await self._open()
+        return await self._open_sync()
 
     async def __aexit__(self, *ending: object) -> None:
         await self.close()
 
-    @_opened
+    @_with_result
     async def cursor(self) -> Cursor:
         """See `virke.dbapi.Connection.cursor`."""
         return Cursor(self, await self.run(self.sync.cursor))
 
-    @_opened
+    @_with_result
     async def execute(self, sql: str, parameters: Any = ()) -> Cursor:
         """See `virke.dbapi.Connection.execute`."""
         return Cursor(self, await self.run(self.sync.execute, sql, parameters))
 
-    @_opened
+    @_with_result
     async def executemany(self, sql: str, parameters: Any) -> Cursor:
         """See `virke.dbapi.Connection.executemany`."""
         return Cursor(self, await self.run(self.sync.executemany, sql, parameters))
 
-    @_opened
+    @_with_result
     async def executescript(self, sql_script: str) -> Cursor:
         """See `virke.dbapi.Connection.executescript`."""
         return Cursor(self, await self.run(self.sync.executescript, sql_script))
 
-    @_opened
+    @_with_result
     async def execute_insert(self, sql: str, parameters: Any = ()) -> Any:
         """Run one INSERT; a row with the id that it gave."""
         cursor = await self.run(self.sync.execute, sql, parameters)
         return await self.run(lambda: cursor.execute("SELECT ?", (cursor.lastrowid,)).fetchone())
 
-    @_opened
+    @_with_result
     async def execute_fetchall(self, sql: str, parameters: Any = ()) -> list[Any]:
         """Run one statement; all of its rows."""
         return await self.run(lambda: self.sync.execute(sql, parameters).fetchall())

@@ -31,58 +31,58 @@ class Blob:
         self._of = f"`{schema.replace('`', '``')}`.{of}"
         self._connection, self._is_readonly, self._is_closed = connection, readonly, False
         self._at = 0
-        kind, size = self._ask(f"typeof({self._column}), length(CAST({self._column} AS BLOB))")
+        kind, size = self._select_value(f"typeof({self._column}), length(CAST({self._column} AS BLOB))")
         if kind not in ("blob", "text"):
             raise OperationalError(f"cannot open value of type {kind!s}")
         self._size = int(size or 0)
 
-    def _ask(self, what: str) -> tuple[Value, ...]:
+    def _select_value(self, what: str) -> tuple[Value, ...]:
         sql = f"SELECT {what} FROM {self._of} WHERE rowid = ?"
         row = next(self._connection.session.run("SELECT", sql, (self._rowid,)).rows, None)
         if row is None:
             raise OperationalError(f"no such rowid: {self._rowid}")
         return row
 
-    def _check(self) -> None:
+    def _check_open(self) -> None:
         self._connection.check()
         if self._is_closed:
             raise ProgrammingError("Cannot operate on a closed blob.")
 
-    def _get(self, start: int, stop: int) -> bytes:
+    def _get_bytes(self, start: int, stop: int) -> bytes:
         value = f"CAST({self._column} AS BLOB)"
-        part, size = self._ask(f"substr({value}, {start + 1}, {max(0, stop - start)}), length({value})")
+        part, size = self._select_value(f"substr({value}, {start + 1}, {max(0, stop - start)}), length({value})")
         if size != self._size:
             raise with_code(OperationalError, "the value was changed since the blob was opened", "SQLITE_ABORT")
         return part if isinstance(part, bytes) else b""
 
-    def _put(self, start: int, data: bytes) -> None:
+    def _put_bytes(self, start: int, data: bytes) -> None:
         if self._is_readonly:
             raise with_code(OperationalError, "attempt to write a readonly database", "SQLITE_READONLY")
-        whole = self._get(0, self._size)
+        whole = self._get_bytes(0, self._size)
         changed = whole[:start] + data + whole[start + len(data) :]
         sql = f"UPDATE {self._of} SET {self._column} = ? WHERE rowid = ?"
         self._connection.session.run("UPDATE", sql, (changed, self._rowid))
 
     def read(self, length: int = -1, /) -> bytes:
         """The next bytes, at most so many; all that are left if it is below 0."""
-        self._check()
+        self._check_open()
         stop = self._size if length < 0 else min(self._size, self._at + length)
-        data = self._get(self._at, stop)
+        data = self._get_bytes(self._at, stop)
         self._at = stop
         return data
 
     def write(self, data: bytes, /) -> None:
         """Put bytes in the place of those that are there."""
-        self._check()
+        self._check_open()
         given = bytes(data)
         if self._at + len(given) > self._size:
             raise ValueError("data longer than blob length")
-        self._put(self._at, given)
+        self._put_bytes(self._at, given)
         self._at += len(given)
 
     def seek(self, offset: int, origin: int = SEEK_SET, /) -> None:
         """Go on from there."""
-        self._check()
+        self._check_open()
         if origin not in (SEEK_SET, SEEK_CUR, SEEK_END):
             raise ValueError("'origin' should be os.SEEK_SET, os.SEEK_CUR, or os.SEEK_END")
         start = {SEEK_SET: 0, SEEK_CUR: self._at, SEEK_END: self._size}[origin]
@@ -94,16 +94,16 @@ class Blob:
 
     def tell(self) -> int:
         """Where it goes on."""
-        self._check()
+        self._check_open()
         return self._at
 
     def __len__(self) -> int:
-        self._check()
+        self._check_open()
         return self._size
 
-    def _places(self, index: SupportsIndex | slice) -> range:
+    def _places_of(self, index: SupportsIndex | slice) -> range:
         """The bytes that an index means."""
-        self._check()
+        self._check_open()
         if isinstance(index, slice):
             try:
                 return range(self._size)[index]
@@ -118,14 +118,14 @@ class Blob:
         return range(at % self._size, at % self._size + 1)
 
     def __getitem__(self, index: SupportsIndex | slice) -> int | bytes:
-        places = self._places(index)
+        places = self._places_of(index)
         low, high = (min(places), max(places) + 1) if places else (0, 0)
-        part = self._get(low, high)
+        part = self._get_bytes(low, high)
         found = bytes(part[at - low] for at in places)
         return found if isinstance(index, slice) else found[0]
 
     def __setitem__(self, index: SupportsIndex | slice, value: SupportsIndex | bytes) -> None:
-        places = self._places(index)
+        places = self._places_of(index)
         if isinstance(index, slice):
             view = memoryview(value)  # type: ignore[arg-type]
             if not view.c_contiguous:
@@ -140,10 +140,10 @@ class Blob:
             raise IndexError("Blob slice assignment is wrong size")
         if places:
             low, high = min(places), max(places) + 1
-            part = bytearray(self._get(low, high))
+            part = bytearray(self._get_bytes(low, high))
             for at, byte in zip(places, given, strict=True):
                 part[at - low] = byte
-            self._put(low, bytes(part))
+            self._put_bytes(low, bytes(part))
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
         raise TypeError("Blob object doesn't support item deletion")
@@ -154,9 +154,9 @@ class Blob:
         self._is_closed = True
 
     def __enter__(self) -> Self:
-        self._check()
+        self._check_open()
         return self
 
     def __exit__(self, *ending: object) -> None:
-        self._check()
+        self._check_open()
         self.close()

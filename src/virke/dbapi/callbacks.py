@@ -50,14 +50,14 @@ class Callbacks:
         """Call what the application gave, and check what it answers (rule 1)."""
         try:
             answer = function(*given)
-            return _checked(answer) if is_value else answer
+            return _checked_answer(answer) if is_value else answer
         except Exception as error:
             self._errors.failed = error
-            self._show(error, of or function)
+            self._show_error(error, of or function)
             raise SqlError(message) from error
 
     @staticmethod
-    def _show(error: BaseException, function: object) -> None:
+    def _show_error(error: BaseException, function: object) -> None:
         if _tracebacks.are_shown:
             kind, trace = type(error), error.__traceback__
             shown = SimpleNamespace(exc_type=kind, exc_value=error, exc_traceback=trace, err_msg=None, object=function)
@@ -78,7 +78,7 @@ class Callbacks:
             try:
                 answer = ask(*action)
             except Exception as error:
-                self._show(error, ask)
+                self._show_error(error, ask)
                 return sqlite3.SQLITE_DENY
             return sqlite3.SQLITE_OK if type(answer) is int and answer == sqlite3.SQLITE_OK else sqlite3.SQLITE_DENY
 
@@ -92,7 +92,7 @@ class _Group:
         self._callbacks, self._maker, self._is_window = callbacks, made, is_window
         self._group: Any = None
 
-    def _call(self, method: str, *given: Any) -> Any:
+    def _call_method(self, method: str, *given: Any) -> Any:
         kind, group = "not defined", self._group
 
         def call(*row: Any) -> Any:
@@ -110,24 +110,24 @@ class _Group:
         if self._group is None:
             message = "user-defined aggregate's '__init__' method raised error"
             self._group = self._callbacks.call(self._maker, message, of=self._maker, is_value=False)
-        self._call("step", *given)
+        self._call_method("step", *given)
 
     def inverse(self, *given: Any) -> None:
-        self._call("inverse", *given)
+        self._call_method("inverse", *given)
 
     def value(self) -> Any:
-        return self._call("value") if self._group is not None else None
+        return self._call_method("value") if self._group is not None else None
 
     def finalize(self) -> Any:
         try:
-            return self._call("finalize") if self._group is not None else None
+            return self._call_method("finalize") if self._group is not None else None
         except SqlError:
             if self._is_window:  # which SQLite does not report
                 return None
             raise
 
 
-def _checked(value: object) -> object:
+def _checked_answer(value: object) -> object:
     """What a function may answer."""
     match value:
         case None | float() | bytes():

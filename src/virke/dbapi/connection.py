@@ -53,7 +53,7 @@ def _abandon(session: Session) -> None:
         session.close(push=False)
 
 
-def _refused(reason: str) -> Callable[..., NoReturn]:
+def _refusing_method(reason: str) -> Callable[..., NoReturn]:
     def refuse(self: Connection, *given: object, **how: object) -> NoReturn:
         self.check()
         raise NotSupportedError(reason)
@@ -75,14 +75,14 @@ class Connection:
     ProgrammingError = errors.ProgrammingError
     NotSupportedError = errors.NotSupportedError
 
-    __call__ = _refused("there are no statement objects here: execute() keeps what it prepared")
-    set_progress_handler = _refused(
+    __call__ = _refusing_method("there are no statement objects here: execute() keeps what it prepared")
+    set_progress_handler = _refusing_method(
         "the engine has SQLite's one handler for time and memory: interrupt(), or query_timeout_ms"
     )
-    enable_load_extension = load_extension = _refused(
+    enable_load_extension = load_extension = _refusing_method(
         "extensions reach files and the process's memory; use create_function()"
     )
-    getconfig = setconfig = _refused("these switches of SQLite protect what others share")
+    getconfig = setconfig = _refusing_method("these switches of SQLite protect what others share")
 
     _session: Session | None = None
     _is_initialised = False
@@ -264,7 +264,7 @@ class Connection:
 
     # What is added to SQLite
 
-    def _add(self, kind: str, name: str, arguments: int, hook: OnConnect) -> None:
+    def _add_callback(self, kind: str, name: str, arguments: int, hook: OnConnect) -> None:
         self.check()
         database = self.session.database
         if isinstance(database, RemoteDatabase):
@@ -284,7 +284,7 @@ class Connection:
         """Add a function; None takes it away."""
         self._check_count(narg, OperationalError)
         call = self.callbacks.function(func)
-        self._add(
+        self._add_callback(
             "function",
             name,
             narg,
@@ -295,7 +295,7 @@ class Connection:
         """Add an aggregate function; None takes it away."""
         self._check_count(n_arg, OperationalError)
         group = self.callbacks.aggregate(aggregate_class)
-        self._add(
+        self._add_callback(
             "function", name, n_arg, lambda made: made.add_aggregate(name, group, arguments=n_arg, innocuous=True)
         )
 
@@ -303,7 +303,7 @@ class Connection:
         """Add an aggregate window function; None takes it away."""
         self._check_count(num_params, ProgrammingError)
         group = self.callbacks.aggregate(aggregate_class, is_window=True)
-        self._add(
+        self._add_callback(
             "function",
             name,
             num_params,
@@ -314,13 +314,13 @@ class Connection:
         """Add an order of texts; None takes it away."""
         if callback is not None and not callable(callback):
             raise TypeError("parameter must be callable")
-        self._add("collation", name, 0, lambda made: made.add_collation(name, callback))
+        self._add_callback("collation", name, 0, lambda made: made.add_collation(name, callback))
 
     def set_authorizer(self, authorizer_callback: Callable[..., int] | None) -> None:
         """Ask before each statement, action by action; what is not SQLITE_OK refuses it. None: ask no more."""
         callbacks = self.callbacks
         ask = authorizer_callback and callbacks.authorizer(authorizer_callback)
-        self._add("authorizer", "", 0, lambda made: made.ask_before(ask))
+        self._add_callback("authorizer", "", 0, lambda made: made.ask_before(ask))
         self.session.is_asked = ask is not None
 
     def blobopen(self, table: str, column: str, row: int, /, *, readonly: bool = False, name: str = "main") -> Blob:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from virke.dbapi.errors import DataError, ProgrammingError
 from virke.dbapi.session import CHANGING, CONTROL, LEGACY, Answer
-from virke.dbapi.values import Convert, bind, bind_rows, convert
+from virke.dbapi.values import Convert, bind_params, bind_rows, row_converter
 from virke.engine.sqlite import Row, keyword, split
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Cursor:
         """The connection that it belongs to."""
         return self._connection
 
-    def _check(self) -> Connection:
+    def _check_open(self) -> Connection:
         if not self._is_initialised:
             raise ProgrammingError("Base Cursor.__init__ not called.")
         if self._is_closed:
@@ -64,40 +64,40 @@ class Cursor:
 
     def execute(self, sql: str, parameters: Any = (), /) -> Self:
         """Run one statement."""
-        connection = self._check()
+        connection = self._check_open()
         session = connection.session
         check_sql(connection, sql)
-        self._show(Answer([], [], iter(())))
+        self._show_answer(Answer([], [], iter(())))
         word = keyword(sql)
         if ";" in sql and len(list(islice(split(sql), 2))) > 1:
             raise ProgrammingError("You can only execute one statement at a time.")
         if not word or session.control(word, sql):
             return self
         with session.beginning(word, sql) if word in CHANGING else _NOTHING:
-            params = bind(parameters, lambda: session.names(sql)) if parameters != () else ()
+            params = bind_params(parameters, lambda: session.names(sql)) if parameters != () else ()
             connection.check_limits(sql)
             session.tell(sql.strip(_BLANK))
-            self._show(session.run(word, sql, params))
+            self._show_answer(session.run(word, sql, params))
         self.lastrowid = session.rowid
         return self
 
-    def _show(self, answer: Answer) -> None:
+    def _show_answer(self, answer: Answer) -> None:
         connection = self._connection
         self._rows, self.rowcount = answer.rows, answer.changed
         detects = connection.detect_types
-        self._convert = convert(answer.columns, answer.decltypes, detects, connection.text_factory)
-        self.description = _described(tuple(answer.columns), is_parsed=bool(detects & sqlite3.PARSE_COLNAMES))
+        self._convert = row_converter(answer.columns, answer.decltypes, detects, connection.text_factory)
+        self.description = _described_columns(tuple(answer.columns), is_parsed=bool(detects & sqlite3.PARSE_COLNAMES))
 
     def executemany(self, sql: str, seq_of_parameters: Iterable[Any], /) -> Self:
         """Run one statement with each row of parameters: outside of a transaction, as one."""
-        connection = self._check()
+        connection = self._check_open()
         session = connection.session
         check_sql(connection, sql)
         word = keyword(sql)
         rows = iter(seq_of_parameters)
         if word not in CHANGING and word != "WITH":
             raise ProgrammingError("executemany() can only execute DML statements.")
-        self._show(Answer([], [], iter(()), 0))
+        self._show_answer(Answer([], [], iter(()), 0))
         bound = bind_rows(rows, lambda: session.names(sql))
         with session.beginning(word, sql):
             session.tell(sql)
@@ -109,7 +109,7 @@ class Cursor:
 
     def executescript(self, sql_script: str, /) -> Self:
         """Run statements one after the other; one commit for all, unless the script itself begins and ends transactions."""
-        connection = self._check()
+        connection = self._check_open()
         session = connection.session
         if not isinstance(sql_script, str):
             raise TypeError(f"executescript() argument must be str, not {type(sql_script).__name__}")
@@ -132,11 +132,11 @@ class Cursor:
         return self
 
     def __iter__(self) -> Self:
-        self._check()
+        self._check_open()
         return self
 
     def __next__(self) -> Any:
-        self._check()
+        self._check_open()
         return self._made(next(self._rows))
 
     def _made(self, row: tuple[Any, ...]) -> Any:
@@ -156,13 +156,13 @@ class Cursor:
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
         """The next rows, `arraysize` of them if not said; below 0 all that are left."""
-        self._check()
+        self._check_open()
         count = self.arraysize if size is None else size
         return list(islice(self, count if count >= 0 else None))
 
     def fetchall(self) -> list[Any]:
         """The rows that are left."""
-        self._check()
+        self._check_open()
         rows = list(self._rows)
         return rows if self._convert is None and self.row_factory is None else list(map(self._made, rows))
 
@@ -196,7 +196,7 @@ def _makes_rows_of_sqlite3(factory: object) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _described(columns: tuple[str, ...], *, is_parsed: bool) -> tuple[tuple[str | None, ...], ...] | None:
+def _described_columns(columns: tuple[str, ...], *, is_parsed: bool) -> tuple[tuple[str | None, ...], ...] | None:
     names = [name.partition("[")[0].rstrip() or name for name in columns] if is_parsed else columns
     return tuple((name, *[None] * 6) for name in names) or None
 

@@ -101,7 +101,7 @@ _PREFIXES: Final[Mapping[type[VirkeError], str]] = {
 }
 
 
-def translated(error: VirkeError) -> Error:
+def translated_error(error: VirkeError) -> Error:
     """The exception of this module for an error of Virke."""
     if isinstance(error, SqlError):
         code = getattr(sqlite3, error.sqlite_code, 1)
@@ -138,7 +138,7 @@ class Translating:
             return
         match self.failed:
             case None:
-                raise translated(error) from error
+                raise translated_error(error) from error
             case MemoryError() as failed:
                 raise failed from None
             case OverflowError() as failed:

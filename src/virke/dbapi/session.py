@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple, TypedDict
 from weakref import WeakKeyDictionary
 
-from virke.api.hrana.sql import Begin, Commit, Rollback, Savepoint, control
+from virke.api.hrana.sql import Begin, Commit, Rollback, Savepoint, control_of
 from virke.dbapi.errors import DatabaseError, Error, NotSupportedError, OperationalError, Translating, with_code
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
@@ -106,7 +106,7 @@ class Session:
     def in_transaction(self) -> bool:
         """Whether one is open. SQLite itself may have ended it (INSERT OR ROLLBACK)."""
         if self._transaction is not None and self._transaction.is_over:
-            self._forget()
+            self._forget_transaction()
         return self._is_open
 
     def tell(self, sql: str) -> None:
@@ -123,7 +123,7 @@ class Session:
         self._is_open = True
         if mode.upper() in ("IMMEDIATE", "EXCLUSIVE"):
             try:
-                self._within(writes=True)
+                self._transaction_for(writes=True)
             except BaseException:
                 self._is_open = False
                 raise
@@ -156,22 +156,22 @@ class Session:
         self.tell(sql or ("COMMIT" if commits else "ROLLBACK"))
         self._keep_rows()
         transaction = self._transaction
-        self._forget()
+        self._forget_transaction()
         with self.errors:
             if transaction is not None and commits:
                 transaction.commit()
-                self._publish()
+                self._publish_version()
             elif transaction is not None:
                 transaction.rollback()
 
-    def _publish(self) -> None:
+    def _publish_version(self) -> None:
         """Something was committed here: let the other connections know (rule 4). A node sees to its own."""
         if self._serving is not None and (version := self.database.version) > _newest.get(self._history, (0, ""))[0]:
             if len(_newest) >= HISTORIES_KEPT:
                 _newest.clear()
             _newest[self._history] = version, self.database.bookmark
 
-    def _bookmark(self) -> str | None:
+    def _bookmark_of_others(self) -> str | None:
         """What another connection committed and this one has not seen."""
         version, bookmark = _newest.get(self._history, (0, None))
         return bookmark if version > self.database.version else None
@@ -182,11 +182,11 @@ class Session:
             self.tell("BEGIN")
             self._is_open = True
 
-    def _forget(self) -> None:
+    def _forget_transaction(self) -> None:
         self._transaction, self._is_open, self._began_by_mark = None, False, False
         self._marks.clear()
 
-    def _within(self, *, writes: bool) -> Transaction:
+    def _transaction_for(self, *, writes: bool) -> Transaction:
         """The transaction that is open, in the store too; one that reads becomes one that writes (rule 1)."""
         now = self._transaction
         if now is not None and (not writes or not now.read_only):
@@ -195,7 +195,7 @@ class Session:
             serving = self._serving
             if not writes:
                 self._transaction = (
-                    serving.begin_reading(foreign_keys=None, scope=Scope.ADMIN, bookmark=self._bookmark())
+                    serving.begin_reading(foreign_keys=None, scope=Scope.ADMIN, bookmark=self._bookmark_of_others())
                     if serving
                     else self.database.transaction(read_only=True)
                 )
@@ -207,7 +207,7 @@ class Session:
                 made.rollback()
                 raise Conflict("another commit came first, and this transaction has read what it changed; run it again")
             for name in self._marks:
-                made.query(f"SAVEPOINT {_quoted(name)}")
+                made.query(f"SAVEPOINT {_quoted_name(name)}")
             self._keep_rows()
             self._transaction = made
             if now is not None:
@@ -218,13 +218,13 @@ class Session:
         """Whether the statement is one of transaction control; then it was done."""
         if word not in CONTROL:
             return False
-        match control(sql):
+        match control_of(sql):
             case Begin(mode):
                 self.tell(sql)
                 self.begin("IMMEDIATE" if mode == "write" else "")
             case Savepoint(verb, name):
                 self.tell(sql)
-                self._mark(verb, _unquoted(name).lower())
+                self._mark_savepoint(verb, _unquoted_name(name).lower())
             case Commit() | Rollback() as ending:
                 commits = isinstance(ending, Commit)
                 if not self.in_transaction:
@@ -234,7 +234,7 @@ class Session:
                 raise OperationalError(f"syntax error: this {word} is not transaction control that SQLite has")
         return True
 
-    def _mark(self, word: str, name: str) -> None:
+    def _mark_savepoint(self, word: str, name: str) -> None:
         if word == "SAVEPOINT":
             self._began_by_mark = self._began_by_mark or not self.in_transaction
             self._is_open = True
@@ -251,7 +251,7 @@ class Session:
         if self._transaction is not None and not self._transaction.read_only:
             verb = "ROLLBACK TO" if word == "ROLLBACK" else word
             with self.errors:
-                self._transaction.query(f"{verb} {_quoted(name)}")
+                self._transaction.query(f"{verb} {_quoted_name(name)}")
 
     # Statements
 
@@ -259,19 +259,19 @@ class Session:
         """Run one statement that is not transaction control."""
         with self.errors:
             if self.is_asked:
-                self._ask(sql)
+                self._ask_authorizer(sql)
             if self._read_only and word in CHANGING:
                 raise ReadOnly("attempt to write a readonly database: this connection only reads")
             if self.in_transaction:
                 return self._run_within(word, sql, params)
             if word in READING or (word == "WITH" and not _WRITES_WITHIN.search(sql)):
-                return self._read(sql, params)
+                return self._read_rows(sql, params)
             if word == "CREATE" and _TEMPORARY.match(sql):
                 raise NotSupportedError(
                     "a temporary table lives until its transaction ends, and none is open: BEGIN one first"
                 )
             self._check_free(word, sql)
-            return self._answer(word, self.database.query(sql, params))
+            return self._answer_of_write(word, self.database.query(sql, params))
 
     def _check_free(self, word: str, sql: str) -> None:
         """A write past what this thread is writing elsewhere can't wait for it, and is locked out."""
@@ -279,16 +279,16 @@ class Session:
             self._serving.check_free()
 
     def _run_within(self, word: str, sql: str, params: Parameters) -> Answer:
-        reads = self._reads(word, sql)
-        transaction = self._within(writes=not reads)
+        reads = self._only_reads(word, sql)
+        transaction = self._transaction_for(writes=not reads)
         if not reads or word == "PRAGMA" or self._serving is None:
             if word not in CHANGING:  # SQLite takes no change of the schema while rows are open
                 self._keep_rows()
-            return self._answer(word, transaction.query(sql, params))
+            return self._answer_of_write(word, transaction.query(sql, params))
         rows = transaction.query_rows(sql, params)
         kept: list[list[Row]] = []
         self._open_rows[rows] = kept
-        return Answer(rows.columns, rows.decltypes, self._stream(sql, rows, rows.take(2), kept))
+        return Answer(rows.columns, rows.decltypes, self._stream_rows(sql, rows, rows.take(2), kept))
 
     def _keep_rows(self) -> None:
         """Before what their statements would not outlive: read the rows that are left, as far as there is room."""
@@ -297,61 +297,61 @@ class Session:
             with suppress(VirkeError):  # the reader of these rows meets it
                 while room > 0 and (chunk := rows.take(CHUNK_ROWS_MAX)):
                     kept.append(chunk)
-                    room -= sum(map(_size, chunk))
+                    room -= sum(map(_row_size, chunk))
             rows.cut_off()
         self._open_rows.clear()
 
-    def _ask(self, sql: str) -> None:
+    def _ask_authorizer(self, sql: str) -> None:
         try:
             (self._transaction or self.database).describe(sql)
         except Denied as error:
             raise with_code(DatabaseError, "access prohibited by the authorizer", "SQLITE_AUTH") from error
 
-    def _runner(self) -> Transaction | Database:
+    def _current_runner(self) -> Transaction | Database:
         if self.in_transaction:
-            return self._within(writes=True)
+            return self._transaction_for(writes=True)
         self._check_free("", "")
         return self.database
 
     def run_many(self, sql: str, rows: Iterable[Parameters]) -> int:
         """Run one statement with each row; the rows changed."""
         with self.errors:
-            runner = self._runner()
+            runner = self._current_runner()
             changed = runner.executemany(sql, rows)
-        self._wrote(changed)
+        self._note_changes(changed)
         return changed
 
     def run_script(self, sql: str) -> None:
         """Run statements that hold no transaction control, all or none."""
         with self.errors:
-            runner = self._runner()
+            runner = self._current_runner()
             result = runner.run_script(sql)
-        self._wrote(result.rows_affected)
+        self._note_changes(result.rows_affected)
         self.rowid = result.last_insert_rowid or self.rowid
 
-    def _wrote(self, changed: int) -> None:
+    def _note_changes(self, changed: int) -> None:
         self.changes += changed
         if not self._is_open:
-            self._publish()
+            self._publish_version()
 
     def names(self, sql: str) -> tuple[str | None, ...]:
         """The names of a statement's parameters."""
         with self.errors:
             return (self._transaction or self.database).describe(sql).parameter_names
 
-    def _reads(self, word: str, sql: str) -> bool:
-        return word in READING or (word in _ASKED and self._within(writes=False).describe(sql).read_only)
+    def _only_reads(self, word: str, sql: str) -> bool:
+        return word in READING or (word in _ASKED and self._transaction_for(writes=False).describe(sql).read_only)
 
-    def _answer(self, word: str, result: QueryResult) -> Answer:
-        self._wrote(result.rows_affected)
+    def _answer_of_write(self, word: str, result: QueryResult) -> Answer:
+        self._note_changes(result.rows_affected)
         if word != "UPDATE" and word != "DELETE":  # which say the id of an INSERT before them, if of any
             self.rowid = result.last_insert_rowid or self.rowid
         changed = result.rows_affected if word in CHANGING else -1
         return Answer(result.columns, result.decltypes, iter(result.rows), changed)
 
-    def _read(self, sql: str, params: Parameters) -> Answer:
+    def _read_rows(self, sql: str, params: Parameters) -> Answer:
         """Rows in bounded memory: all at once where they were few the last time, else as they are asked for."""
-        bookmark, cancel = self._bookmark(), Cancel()
+        bookmark, cancel = self._bookmark_of_others(), Cancel()
         self._running = cancel
         terms: _Terms = {"consistency": self._consistency, "bookmark": bookmark, "cancel": cancel}
         if sql in self._small:
@@ -365,21 +365,21 @@ class Session:
         rows = self.database.query_rows(sql, params, **terms)
         chunk = rows.take(2)
         if len(chunk) < 2:
-            self._remember(sql)
-        return Answer(rows.columns, rows.decltypes, self._stream(sql, rows, chunk, []))
+            self._remember_small(sql)
+        return Answer(rows.columns, rows.decltypes, self._stream_rows(sql, rows, chunk, []))
 
-    def _stream(self, sql: str, rows: Rows, chunk: list[Row], kept: list[list[Row]]) -> Iterator[Row]:
+    def _stream_rows(self, sql: str, rows: Rows, chunk: list[Row], kept: list[list[Row]]) -> Iterator[Row]:
         count = 0
         while chunk:
             yield from chunk
             count += len(chunk)
-            limit = max(1, min(CHUNK_ROWS_MAX, CHUNK_BYTES // max(map(_size, chunk[-2:]))))
+            limit = max(1, min(CHUNK_ROWS_MAX, CHUNK_BYTES // max(map(_row_size, chunk[-2:]))))
             with self.errors:
                 chunk = kept.pop(0) if kept else rows.take(limit)
         if count <= SMALL_ROWS:
-            self._remember(sql)
+            self._remember_small(sql)
 
-    def _remember(self, sql: str) -> None:
+    def _remember_small(self, sql: str) -> None:
         if len(self._small) >= SMALL_KEPT:
             self._small.clear()
         self._small[sql] = None
@@ -399,11 +399,11 @@ class Session:
             self.database.close(push=push)
 
 
-def _size(row: tuple[Value, ...]) -> int:
+def _row_size(row: tuple[Value, ...]) -> int:
     return 64 + sum(len(value) for value in row if isinstance(value, str | bytes))
 
 
-def _unquoted(name: str) -> str:
+def _unquoted_name(name: str) -> str:
     """A name as SQLite has it, of the one that a statement has."""
     if name[0] not in "\"'`[":
         return name
@@ -411,5 +411,5 @@ def _unquoted(name: str) -> str:
     return name[1:-1].replace(end * 2, end)
 
 
-def _quoted(name: str) -> str:
+def _quoted_name(name: str) -> str:
     return '"{}"'.format(name.replace('"', '""'))

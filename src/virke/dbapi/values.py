@@ -27,7 +27,7 @@ _UNFAILING: Final = _PLAIN - {int, str}
 _SEQUENCES: Final = frozenset({tuple, list})
 
 
-def bind(params: Any, names: Callable[[], Sequence[str | None]]) -> Parameters:
+def bind_params(params: Any, names: Callable[[], Sequence[str | None]]) -> Parameters:
     """Parameters as SQLite takes them; `names` are those of the statement, asked for if the mapping has names of its own.
 
     Raises:
@@ -45,19 +45,19 @@ def bind(params: Any, names: Callable[[], Sequence[str | None]]) -> Parameters:
         return given
     if isinstance(params, Mapping):
         if type(params) is not dict or not {type(value) for value in params.values()} <= _PLAIN:
-            params = {name: _named(params, name, at) for at, name in enumerate(names(), 1)}
-        return {str(name): _bound(value, f":{name}") for name, value in params.items()}
+            params = {name: _named_value(params, name, at) for at, name in enumerate(names(), 1)}
+        return {str(name): _bound_value(value, f":{name}") for name, value in params.items()}
     if not hasattr(type(params), "__getitem__") or not hasattr(type(params), "__len__"):
         raise ProgrammingError("parameters are of unsupported type")
     given = params if isinstance(params, list | tuple) else [params[at] for at in range(len(params))]
-    return [_bound(value, at) for at, value in enumerate(given, 1)]
+    return [_bound_value(value, at) for at, value in enumerate(given, 1)]
 
 
 def bind_rows(rows: Iterable[Any], names: Callable[[], Sequence[str | None]]) -> Iterator[Parameters]:
     """`bind` for each of many rows; those that hold nothing to look at twice are looked at together. Raises as `bind`."""
     left = iter(rows)
     while some := list(islice(left, ROWS_TOGETHER)):
-        yield from some if _are_plain(some) else (bind(row, names) for row in some)
+        yield from some if _are_plain(some) else (bind_params(row, names) for row in some)
 
 
 def _are_plain(rows: list[Any]) -> bool:
@@ -67,20 +67,20 @@ def _are_plain(rows: list[Any]) -> bool:
     return all(map(_is_plain_column, zip(*rows, strict=True)))
 
 
-def _fits(value: int) -> bool:
+def _fits_integer(value: int) -> bool:
     return -(1 << 63) <= value < 1 << 63  # a range would look for a member of an enumeration one by one
 
 
 def _is_plain_column(values: tuple[Any, ...]) -> bool:
     kinds = set(map(type, values))
     if kinds == {int}:
-        return _fits(min(values)) and _fits(max(values))
+        return _fits_integer(min(values)) and _fits_integer(max(values))
     if kinds == {str}:
         return "".join(values).isascii()
     return kinds <= _UNFAILING
 
 
-def _named(params: Mapping[str, object], name: str | None, at: int) -> object:
+def _named_value(params: Mapping[str, object], name: str | None, at: int) -> object:
     if name is None:
         raise ProgrammingError(f"Binding {at} has no name, but you supplied a dictionary (which has only names).")
     try:
@@ -93,7 +93,7 @@ def _is_any_base_adapted() -> bool:
     return not _BASES.isdisjoint(sqlite3.adapters)
 
 
-def _bound(value: object, where: object) -> Parameter:
+def _bound_value(value: object, where: object) -> Parameter:
     kind = type(value)
     if kind not in _PLAIN or _is_any_base_adapted():
         adapter = sqlite3.adapters.get((kind, sqlite3.PrepareProtocol))
@@ -109,14 +109,14 @@ def _bound(value: object, where: object) -> Parameter:
                 value.encode()  # or the error that says which character has no encoding
             return value
         case int():
-            if not _fits(value):
+            if not _fits_integer(value):
                 raise OverflowError(_TOO_LARGE)
             return value
         case _:
-            return _other(value, where)
+            return _other_parameter(value, where)
 
 
-def _other(value: object, where: object) -> Parameter:
+def _other_parameter(value: object, where: object) -> Parameter:
     try:
         [found] = plain([cast(Parameter, value)])
         view = memoryview(found) if isinstance(found, bytearray | memoryview) else None
@@ -132,13 +132,15 @@ def _other(value: object, where: object) -> Parameter:
     return bytes(view)
 
 
-def convert(
+def row_converter(
     columns: Sequence[str], decltypes: Sequence[str | None], detect_types: int, text_factory: Callable[[bytes], object]
 ) -> Convert | None:
     """What makes a row of what SQLite answered; None if that is the row already."""
     if not detect_types and text_factory is str:
         return None
-    converters = [_converter(name, decltype, detect_types) for name, decltype in zip(columns, decltypes, strict=False)]
+    converters = [
+        _column_converter(name, decltype, detect_types) for name, decltype in zip(columns, decltypes, strict=False)
+    ]
     if not any(converters) and text_factory is str:
         return None
     texts = None if text_factory is str else text_factory
@@ -152,7 +154,7 @@ def convert(
     return lambda row: tuple(map(one, row, converters))
 
 
-def _converter(name: str, decltype: str | None, detect_types: int) -> Callable[[bytes], object] | None:
+def _column_converter(name: str, decltype: str | None, detect_types: int) -> Callable[[bytes], object] | None:
     found = None
     if detect_types & sqlite3.PARSE_COLNAMES and "[" in name:
         found = sqlite3.converters.get(name[name.index("[") + 1 :].partition("]")[0].upper())

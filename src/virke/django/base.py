@@ -101,7 +101,7 @@ class Cursor(dbapi.Cursor):
             if parameters is None:
                 return super().execute(sql)
             names = parameters if isinstance(parameters, Mapping) else None
-            return super().execute(_converted(sql, names), parameters)
+            return super().execute(_converted_sql(sql, names), parameters)
 
     def executemany(self, sql: str, seq_of_parameters: Iterable[Any], /) -> Cursor:
         """Run one statement with each row of parameters, all of the same kind."""
@@ -109,7 +109,7 @@ class Cursor(dbapi.Cursor):
         first = list(islice(rows, 1))
         names = first[0] if first and isinstance(first[0], Mapping) else None
         with _missing_functions_explained(self.connection):
-            return super().executemany(_converted(sql, names), chain(first, rows))
+            return super().executemany(_converted_sql(sql, names), chain(first, rows))
 
 
 def is_on_a_node(connection: dbapi.Connection) -> bool:
@@ -117,7 +117,7 @@ def is_on_a_node(connection: dbapi.Connection) -> bool:
     return isinstance(connection.session.database, RemoteDatabase)
 
 
-def _converted(sql: str, names: Mapping[str, Any] | None) -> str:
+def _converted_sql(sql: str, names: Mapping[str, Any] | None) -> str:
     if names is not None:
         return sql % {name: f":{name}" for name in names}
     return _PLACE.sub("?", sql).replace("%%", "%")

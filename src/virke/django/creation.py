@@ -40,8 +40,10 @@ class DatabaseCreation(BaseDatabaseCreation):
         return database_name == ":memory:"
 
     def _get_test_db_name(self) -> str:
-        name = self.connection.settings_dict["TEST"]["NAME"] or PREFIX + _ODD.sub(_spelt, self.connection.alias)
-        _check(name)
+        name = self.connection.settings_dict["TEST"]["NAME"] or PREFIX + _ODD.sub(
+            _spelt_character, self.connection.alias
+        )
+        _check_throw_away(name)
         return str(name)
 
     def test_db_signature(self) -> tuple[str, ...]:
@@ -56,13 +58,13 @@ class DatabaseCreation(BaseDatabaseCreation):
         return name
 
     def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
-        _check(test_database_name)
+        _check_throw_away(test_database_name)
         forget_store(test_database_name)
 
     def get_test_db_clone_settings(self, suffix: object) -> dict[str, Any]:
         """The settings of a clone. Raises `NotSupportedError`: other processes would not have it."""
         settings = self.connection.settings_dict
-        _check(settings["NAME"])
+        _check_throw_away(settings["NAME"])
         if (method := multiprocessing.get_start_method()) != "fork":
             raise NotSupportedError(
                 f"test databases are in this process's memory, which processes started by {method!r} do not share; "
@@ -77,12 +79,12 @@ class DatabaseCreation(BaseDatabaseCreation):
             copy_store(memory_store(self.connection.settings_dict["NAME"]), name)
 
 
-def _spelt(odd: re.Match[str]) -> str:
+def _spelt_character(odd: re.Match[str]) -> str:
     """What no name of a store may have in it, so that two aliases never become one name."""
     return f".{ord(odd[0]):x}."
 
 
-def _check(name: object) -> None:
+def _check_throw_away(name: object) -> None:
     if not is_throw_away(name):
         raise ImproperlyConfigured(
             f"{name!r} is not a throw-away database, and tests run on nothing else; leave TEST['NAME'] out, "

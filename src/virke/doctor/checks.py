@@ -45,14 +45,14 @@ def checks_of(store: Store, add: Callable[[Latency], None]) -> Iterator[Check]:
                 continue
             if may_overwrite and run is objects.never_changed:
                 run = objects.may_be_changed
-            yield Check(f"{tier.value}: {name}", _on(tier, run), holds, broken)
+            yield Check(f"{tier.value}: {name}", _on_tier(tier, run), holds, broken)
     yield Check("latency", partial(measures.register_latency, add=add), _HARMLESS, _UNUSABLE)
     for tier in store.blobs:
         run = partial(measures.object_latency, add=add)
-        yield Check(f"{tier.value}: latency", _on(tier, run), _HARMLESS, _UNUSABLE)
+        yield Check(f"{tier.value}: latency", _on_tier(tier, run), _HARMLESS, _UNUSABLE)
 
 
-def _on(tier: Tier, run: Callable[[Trial, Tier], Finding]) -> Callable[[Trial], Finding]:
+def _on_tier(tier: Tier, run: Callable[[Trial, Tier], Finding]) -> Callable[[Trial], Finding]:
     return lambda trial: run(trial, tier)
 
 
@@ -71,7 +71,7 @@ _REGISTER: Final = (
     ),
     Check(
         "swap",
-        registers.swap,
+        registers.check_swap,
         "A commit replaces exactly the state that it was made from, and is seen (P1, P5).",
         "No commit could be trusted: what was answered would not be what others read (P1, P5).",
     ),
@@ -89,7 +89,7 @@ _REGISTER: Final = (
     ),
     Check(
         "remove",
-        registers.remove,
+        registers.check_removal,
         "A database is deleted only in the state that the one who deletes it has seen (P1).",
         "Deleting a database could take a commit with it that no reader has seen, or not delete it at all (P1).",
     ),
@@ -101,7 +101,7 @@ _REGISTER: Final = (
     ),
     Check(
         "generations",
-        registers.generations,
+        registers.check_generations,
         "No old state of a database can be taken for the present one, whatever was written since (P1).",
         "A writer could take an old state for the present one and overwrite what came between (P1, P2).",
     ),
@@ -148,7 +148,7 @@ _OBJECTS: Final[tuple[tuple[str, Callable[[Trial, Tier], Finding], str, str], ..
         "Pages could be replaced under a snapshot. If only Virke writes there, `create_only=off` in the URL says "
         "that you accept it (P4, P7).",
     ),
-    ("ranges", objects.ranges, "A query reads exactly the pages that it needs (P4, P7).", _DAMAGED),
+    ("ranges", objects.check_ranges, "A query reads exactly the pages that it needs (P4, P7).", _DAMAGED),
     (
         "range beyond the end",
         objects.beyond_the_end,
@@ -157,19 +157,19 @@ _OBJECTS: Final[tuple[tuple[str, Callable[[Trial, Tier], Finding], str, str], ..
     ),
     (
         "large object",
-        objects.large,
+        objects.check_large,
         "Large commits and imports fit (P6).",
         "Large commits and imports would fail, or be damaged (P6, P7).",
     ),
     (
         "delete",
-        objects.delete,
+        objects.check_delete,
         "Garbage goes, and nothing else (P8).",
         "Garbage would stay and be paid for, or more than garbage would go (P8).",
     ),
     (
         "list",
-        objects.listed,
+        objects.check_listing,
         "Collection sees every object that is there (P8).",
         "Collection would miss garbage, and a deleted database would leave objects behind (P8).",
     ),
@@ -179,5 +179,5 @@ _OBJECTS: Final[tuple[tuple[str, Callable[[Trial, Tier], Finding], str, str], ..
         "Of many who put other bytes under one key at once, exactly one does (P7).",
         "An object could be replaced by a writer who came at the same moment (P4, P7).",
     ),
-    ("clock", measures.clock, "Times in history and grace periods can be trusted (P8).", measures.SKEWED),
+    ("clock", measures.check_clock, "Times in history and grace periods can be trusted (P8).", measures.SKEWED),
 )

@@ -38,13 +38,13 @@ class _Failures:
     last: Exception | None = None
 
 
-def clean(store: Store, traces: Traces, environment: Environment) -> Verdict:
+def remove_traces(store: Store, traces: Traces, environment: Environment) -> Verdict:
     """Remove what `traces` name, and say what could not be."""
     register = TracedRegister(store.register, traces, partial(wait_for_turn, environment))
     steps: list[tuple[Sequence[str], Callable[[], Sequence[str]]]] = [
-        ([key], partial(_remove, register, key, environment)) for key in traces.there
+        ([key], partial(_remove_register, register, key, environment)) for key in traces.there
     ]
-    steps += [(traces.objects.get(tier, ()), partial(_delete, store, tier, traces)) for tier in store.blobs]
+    steps += [(traces.objects.get(tier, ()), partial(_delete_objects, store, tier, traces)) for tier in store.blobs]
     steps.append(([f"doctor/{traces.run}"], lambda: [*_still_there(store, traces)]))
     failures = _Failures()
     left = sorted({name for names, step in steps for name in _left_by(step, names, failures)})
@@ -73,7 +73,7 @@ def _left_by(step: Callable[[], Sequence[str]], names: Sequence[str], failures: 
     return names
 
 
-def _remove(register: Register, key: str, environment: Environment) -> Sequence[str]:
+def _remove_register(register: Register, key: str, environment: Environment) -> Sequence[str]:
     """Remove one register; the key if that was not possible."""
     for attempt in range(_REMOVALS_MAX):
         if attempt:
@@ -87,7 +87,7 @@ def _remove(register: Register, key: str, environment: Environment) -> Sequence[
     return (key,)
 
 
-def _delete(store: Store, tier: Tier, traces: Traces) -> Sequence[str]:
+def _delete_objects(store: Store, tier: Tier, traces: Traces) -> Sequence[str]:
     """Delete a tier's objects; and where registers are objects, what is left of those that were removed."""
     store.blobs[tier].delete([*traces.objects.get(tier, ()), *traces.registers])
     return ()

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 
 from virke.doctor.checks import Check, checks_of
-from virke.doctor.cleaning import clean
+from virke.doctor.cleaning import remove_traces
 from virke.doctor.traces import Traces
 from virke.doctor.trial import Trial
 from virke.doctor.verdict import Latency, Refuted, Report, Status, Unproved, Verdict
@@ -65,9 +65,9 @@ def examine(
     checks = [*checks_of(store, latencies.append)]
     trial = partial(Trial, counting.store, traces, env, seconds_max=seconds_max, large=large)
     try:
-        verdicts = _made(checks, trial, progress)
+        verdicts = _run_checks(checks, trial, progress)
     finally:
-        cleaned = clean(counting.store, traces, env)
+        cleaned = remove_traces(counting.store, traces, env)
     progress(len(checks), len(checks))
     return Report(
         store=store.url,
@@ -81,7 +81,7 @@ def examine(
 # One after the other
 
 
-def _made(checks: Sequence[Check], trial: Callable[[], Trial], progress: Progress) -> list[Verdict]:
+def _run_checks(checks: Sequence[Check], trial: Callable[[], Trial], progress: Progress) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for done, check in enumerate(checks):
         progress(done, len(checks))
@@ -90,11 +90,11 @@ def _made(checks: Sequence[Check], trial: Callable[[], Trial], progress: Progres
             verdicts.append(Verdict(check.name, Status.SKIPPED, "not tried: the store is away", UNFINISHED))
             continue
         is_proved = any(verdict.status is not Status.SKIPPED for verdict in verdicts)
-        verdicts.append(_verdict(check, trial, is_proved=is_proved))
+        verdicts.append(_verdict_of_check(check, trial, is_proved=is_proved))
     return verdicts
 
 
-def _verdict(check: Check, trial: Callable[[], Trial], *, is_proved: bool) -> Verdict:
+def _verdict_of_check(check: Check, trial: Callable[[], Trial], *, is_proved: bool) -> Verdict:
     """How one check ended (invariants 2 and 3)."""
     why: Exception = Unproved("it was not tried")
     answers = 0

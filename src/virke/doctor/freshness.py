@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Final
 
 from virke.core.effects import Generation, Lost, Mismatch, ReadOutcome, Record
-from virke.doctor.trial import Trial, said
+from virke.doctor.trial import Trial, outcome_text
 from virke.doctor.verdict import Finding, Refuted, Unproved
 from virke.errors import Unavailable
 from virke.lazy_dataclasses import dataclass
@@ -67,11 +67,11 @@ def _all_new(trial: Trial, what: str, read: Callable[[str, Sequence[Generation]]
     for number in range(1, WRITES + 1):
         data = b"%d" % number
         new = trial.applied(key, data, known[-1])
-        for outcome in chain.from_iterable(trial.together(partial(_reads, read, key, known[-OLDER:]))):
+        for outcome in chain.from_iterable(trial.together(partial(_read_often, read, key, known[-OLDER:]))):
             answers += 1
             if not (isinstance(outcome, Record) and outcome.data == data):
                 old += 1
-                first = first or said(outcome)
+                first = first or outcome_text(outcome)
         known.append(new)
         if trial.is_over:
             break
@@ -83,7 +83,7 @@ def _all_new(trial: Trial, what: str, read: Callable[[str, Sequence[Generation]]
     return Finding(f"{answers} {what}, none was old")
 
 
-def _reads(
+def _read_often(
     read: Callable[[str, Sequence[Generation]], ReadOutcome], key: str, known: Sequence[Generation], _: int
 ) -> list[ReadOutcome]:
     answers = []
@@ -111,7 +111,7 @@ def _seen_at_last(trial: Trial) -> Finding:
         if seen is None or trial.is_over:
             break
         base = seen
-    return _staleness(readers)
+    return _staleness_finding(readers)
 
 
 def _read_until(trial: Trial, key: str, data: bytes, _: int, *, since: float) -> _Behind:
@@ -131,7 +131,7 @@ def _read_until(trial: Trial, key: str, data: bytes, _: int, *, since: float) ->
     return _Behind(old, (trial.environment.monotonic() - since) * 1000, seen)
 
 
-def _staleness(readers: Sequence[_Behind]) -> Finding:
+def _staleness_finding(readers: Sequence[_Behind]) -> Finding:
     worst = max(readers, key=lambda one: (one.reads > 0, one.waited_ms))
     if not worst.reads:
         if all(one.seen is None for one in readers):

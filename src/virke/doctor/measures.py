@@ -40,7 +40,7 @@ _BIG_CALLS: Final = 5
 _BIG_BYTES: Final = 1 << 20
 
 
-def clock(trial: Trial, tier: Tier) -> Finding:
+def check_clock(trial: Trial, tier: Tier) -> Finding:
     """The time that a listing gives a fresh object, compared with this machine's clock."""
     key, blobs, now_ms = trial.object_key(tier), trial.blobs(tier), trial.environment.now_ms
     began_ms = now_ms()
@@ -81,7 +81,7 @@ def register_latency(trial: Trial, add: Callable[[Latency], None]) -> Finding:
     """Conditional reads that find nothing new, and swaps."""
     key, register = trial.register_key(), trial.register
     base: list[Generation | None] = [trial.applied(key, b"0", None)]
-    reads = _timed(trial, _CALLS, lambda _: register.read(key, base[0]))
+    reads = _times_of_calls(trial, _CALLS, lambda _: register.read(key, base[0]))
 
     def swap(number: int) -> None:
         match register.swap(key, b"%d" % (number + 1), base[0]):
@@ -96,8 +96,8 @@ def register_latency(trial: Trial, add: Callable[[Latency], None]) -> Finding:
         """Where a swap does not answer the generation, look for it, untimed."""
         base[0] = base[0] or trial.shown(key, b"%d" % number).generation
 
-    swaps = _timed(trial, _CALLS, swap, settle)
-    return _added(add, {"conditional read": reads, "swap": swaps})
+    swaps = _times_of_calls(trial, _CALLS, swap, settle)
+    return _added_latencies(add, {"conditional read": reads, "swap": swaps})
 
 
 def object_latency(trial: Trial, tier: Tier, add: Callable[[Latency], None]) -> Finding:
@@ -112,19 +112,21 @@ def object_latency(trial: Trial, tier: Tier, add: Callable[[Latency], None]) -> 
     def get(key: str) -> None:
         trial.until(lambda: blobs.get([Range(key)]), lambda found: found != [Absent()], blobs.consistency)
 
-    gets = _timed(trial, _CALLS, lambda _: get(small))
-    puts = _timed(trial, _BIG_CALLS, lambda number: trial.stored(tier, big[number], data[number]))
-    downs = _timed(trial, _BIG_CALLS, lambda number: get(big[number]))
+    gets = _times_of_calls(trial, _CALLS, lambda _: get(small))
+    puts = _times_of_calls(trial, _BIG_CALLS, lambda number: trial.stored(tier, big[number], data[number]))
+    downs = _times_of_calls(trial, _BIG_CALLS, lambda number: get(big[number]))
     name, amount = tier.value, "1 MiB" if size == _BIG_BYTES else f"{size} bytes"
-    return _added(add, {f"{name}: get 2 kB": gets, f"{name}: put {amount}": puts, f"{name}: get {amount}": downs})
+    return _added_latencies(
+        add, {f"{name}: get 2 kB": gets, f"{name}: put {amount}": puts, f"{name}: get {amount}": downs}
+    )
 
 
-def _untimed(number: int) -> None:
+def _do_nothing(number: int) -> None:
     """Nothing to do before a call."""
 
 
-def _timed(
-    trial: Trial, count: int, call: Callable[[int], object], before: Callable[[int], None] = _untimed
+def _times_of_calls(
+    trial: Trial, count: int, call: Callable[[int], object], before: Callable[[int], None] = _do_nothing
 ) -> list[float]:
     """Milliseconds that each of `count` calls took; fewer calls if time is up."""
     took = []
@@ -138,7 +140,7 @@ def _timed(
     return took
 
 
-def _added(add: Callable[[Latency], None], measured: dict[str, list[float]]) -> Finding:
+def _added_latencies(add: Callable[[Latency], None], measured: dict[str, list[float]]) -> Finding:
     latencies = [Latency(name, len(took), median(took), max(took)) for name, took in measured.items()]
     for latency in latencies:
         add(latency)

@@ -68,7 +68,7 @@ def _is_replaced(trial: Trial, tier: Tier) -> bool:
     return True
 
 
-def ranges(trial: Trial, tier: Tier) -> Finding:
+def check_ranges(trial: Trial, tier: Tier) -> Finding:
     """B3: many ranges of several objects in one call."""
     first, second, missing = (trial.object_key(tier) for _ in range(3))
     data, other = (trial.environment.random_bytes(_RANGED_BYTES) for _ in range(2))
@@ -102,7 +102,7 @@ def beyond_the_end(trial: Trial, tier: Tier) -> Finding:
     return Finding("a range beyond the end is refused, never short or padded")
 
 
-def large(trial: Trial, tier: Tier) -> Finding:
+def check_large(trial: Trial, tier: Tier) -> Finding:
     """B8: an object of 1 MiB, or with `large` of all that the store takes, and one byte more."""
     limit = trial.blobs(tier).part_bytes_max
     size = limit if trial.large else min(limit, LARGE_BYTES)
@@ -118,7 +118,7 @@ def large(trial: Trial, tier: Tier) -> Finding:
     return Finding(f"{size:,} bytes written and read, one more is refused")
 
 
-def delete(trial: Trial, tier: Tier) -> Finding:
+def check_delete(trial: Trial, tier: Tier) -> Finding:
     """B4."""
     gone, kept, missing = (trial.object_key(tier) for _ in range(3))
     data = trial.environment.random_bytes(100)
@@ -131,7 +131,7 @@ def delete(trial: Trial, tier: Tier) -> Finding:
     return Finding("what is deleted is gone, the rest stays")
 
 
-def listed(trial: Trial, tier: Tier) -> Finding:
+def check_listing(trial: Trial, tier: Tier) -> Finding:
     """B5."""
     keys = [trial.object_key(tier) for _ in range(4)]
     sizes = {key: 10 * number for number, key in enumerate(keys)}

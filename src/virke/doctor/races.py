@@ -54,7 +54,7 @@ def creation_race(trial: Trial) -> Finding:
         decided += len(winners)
         if trial.is_over:
             break
-    return _decided(decided)
+    return _decided_finding(decided)
 
 
 def object_race(trial: Trial, tier: Tier) -> Finding:
@@ -78,7 +78,7 @@ def object_race(trial: Trial, tier: Tier) -> Finding:
         decided += len(winners)
         if trial.is_over:
             break
-    return _decided(decided)
+    return _decided_finding(decided)
 
 
 def _one_winner(winners: Sequence[int], unknown: int, what: str) -> None:
@@ -88,7 +88,7 @@ def _one_winner(winners: Sequence[int], unknown: int, what: str) -> None:
         raise Refuted(f"none of {THREADS} {what} at once was applied")
 
 
-def _decided(rounds: int) -> Finding:
+def _decided_finding(rounds: int) -> Finding:
     if not rounds:
         raise Unproved("no round had a winner: the store called all of them off, or lost the answers")
     return Finding(f"{rounds} of {ROUNDS} rounds of {THREADS} at once had a winner, none had two")
@@ -142,7 +142,7 @@ def _count_up(trial: Trial, key: str, start: Record) -> _Counted:
             if done.tries > 1:
                 record = trial.register.read(key)
             if isinstance(record, Record):
-                match trial.register.swap(key, b"%d" % (_number(record) + 1), record.generation):
+                match trial.register.swap(key, b"%d" % (_number_in(record) + 1), record.generation):
                     case Swapped():
                         done.bases.append(record.generation)
                         losses = 0
@@ -158,7 +158,7 @@ def _count_up(trial: Trial, key: str, start: Record) -> _Counted:
     return done
 
 
-def _number(record: Record) -> int:
+def _number_in(record: Record) -> int:
     if not record.data.isdigit():
         raise Refuted(f"the counter holds what no writer wrote: {record.data[:32]!r}")
     return int(record.data)
@@ -169,6 +169,6 @@ def _last_value(trial: Trial, key: str) -> int:
     for attempt in range(LAST_READS_MAX):
         record = trial.register.read(key)
         if isinstance(record, Record) and isinstance(trial.register.swap(key, record.data, record.generation), Swapped):
-            return _number(record)
+            return _number_in(record)
         trial.pause(attempt)
     raise Unproved("the counter could not be read without another writer's swap in between")

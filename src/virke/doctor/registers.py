@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from virke.core.effects import Generation, Lost, Record, Swapped, Unchanged
-from virke.doctor.trial import Trial, refused, said
+from virke.doctor.trial import Trial, check_refused, outcome_text
 from virke.doctor.verdict import Finding, Refuted, Unproved
 
 _EQUAL: Final = b"equal"
@@ -22,12 +22,12 @@ def create_only(trial: Trial) -> Finding:
     """R2."""
     key = trial.register_key()
     first = trial.applied(key, b"first", None)
-    refused(trial.register.swap(key, b"second", None), "a second creation")
+    check_refused(trial.register.swap(key, b"second", None), "a second creation")
     trial.untouched(key, b"first", first)
     return Finding("a second creation is refused and changes nothing")
 
 
-def swap(trial: Trial) -> Finding:
+def check_swap(trial: Trial) -> Finding:
     """R3, the swap that is applied."""
     key = trial.register_key()
     first = trial.applied(key, b"1", None)
@@ -42,7 +42,7 @@ def stale_swap(trial: Trial) -> Finding:
     key = trial.register_key()
     first = trial.applied(key, b"1", None)
     second = trial.applied(key, b"2", first)
-    refused(trial.register.swap(key, b"3", first), "a swap with a stale generation")
+    check_refused(trial.register.swap(key, b"3", first), "a swap with a stale generation")
     trial.untouched(key, b"2", second)
     return Finding("a stale generation is refused and changes nothing")
 
@@ -51,20 +51,20 @@ def missing_swap(trial: Trial) -> Finding:
     """R3, the swap of a key that is not there."""
     other, missing = trial.register_key(), trial.register_key()
     generation = trial.applied(other, b"1", None)
-    refused(trial.register.swap(missing, b"1", generation), "a swap of a missing key")
+    check_refused(trial.register.swap(missing, b"1", generation), "a swap of a missing key")
     trial.applied(missing, b"1", None)
     return Finding("a swap of a missing key is refused and creates nothing")
 
 
-def remove(trial: Trial) -> Finding:
+def check_removal(trial: Trial) -> Finding:
     """R9."""
     key = trial.register_key()
     first = trial.applied(key, b"1", None)
     second = trial.applied(key, b"2", first)
-    refused(trial.register.remove(key, first), "a removal with a stale generation")
+    check_refused(trial.register.remove(key, first), "a removal with a stale generation")
     trial.removed(key, second)
-    refused(trial.register.remove(key, second), "a removal of a missing key")
-    refused(trial.register.swap(key, b"3", second), "a swap of a removed key")
+    check_refused(trial.register.remove(key, second), "a removal of a missing key")
+    check_refused(trial.register.swap(key, b"3", second), "a swap of a removed key")
     return Finding("a register is removed at its generation only")
 
 
@@ -75,34 +75,34 @@ def conditional_read(trial: Trial) -> Finding:
     trial.shown(key, b"1")
     same = trial.until(lambda: register.read(key, first), lambda now: now == Unchanged(), register.consistency)
     if same != Unchanged() and not (isinstance(same, Record) and same.data == b"1"):
-        raise Refuted(f"a read of what is known: {said(same)}")
+        raise Refuted(f"a read of what is known: {outcome_text(same)}")
     trial.applied(key, b"2", first)
 
     def is_new(outcome: object) -> bool:
         return isinstance(outcome, Record) and outcome.data == b"2"
 
     if not is_new(news := trial.until(lambda: register.read(key, first), is_new, register.consistency)):
-        raise Refuted(f"a read of what has changed: {said(news)}")
+        raise Refuted(f"a read of what has changed: {outcome_text(news)}")
     if isinstance(same, Record):
         return Finding("sends what is known once more", "Each look for news moves the whole root: reads are slower.")
     return Finding("what is known is not sent again, what has changed is")
 
 
-def generations(trial: Trial) -> Finding:
+def check_generations(trial: Trial) -> Finding:
     """R4."""
     key, seen = trial.register_key(), list[Generation]()
     for _ in range(2):
         base: Generation | None = None
         for _ in range(3):
-            base = _fresh(trial, key, base, seen)
+            base = _fresh_generation(trial, key, base, seen)
             for past in seen:
-                refused(trial.register.swap(key, _EQUAL, past), "a swap with a generation of the past")
+                check_refused(trial.register.swap(key, _EQUAL, past), "a swap with a generation of the past")
             seen.append(base)
         trial.removed(key, seen[-1])
     return Finding(f"{len(seen)} writes of equal bytes had {len(seen)} generations")
 
 
-def _fresh(trial: Trial, key: str, base: Generation | None, seen: Sequence[Generation]) -> Generation:
+def _fresh_generation(trial: Trial, key: str, base: Generation | None, seen: Sequence[Generation]) -> Generation:
     """The generation after a swap to equal bytes, which has to be none of those `seen`."""
 
     def is_fresh(now: object) -> bool:

@@ -76,14 +76,14 @@ class TracedRegister:
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         """Swap; the key may be there afterwards."""
-        outcome = self._patiently(lambda: self._inner.swap(key, data, base))
+        outcome = self._change_patiently(lambda: self._inner.swap(key, data, base))
         if isinstance(outcome, (Swapped, Lost)):
             self._there[key] = None
         return outcome
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         """Remove; then the key is not there any more."""
-        outcome = self._patiently(lambda: self._inner.remove(key, base))
+        outcome = self._change_patiently(lambda: self._inner.remove(key, base))
         if isinstance(outcome, Swapped):
             self._there.pop(key, None)
         return outcome
@@ -92,7 +92,7 @@ class TracedRegister:
         """What the inner register lists."""
         return self._inner.keys(prefix)
 
-    def _patiently(self, change: Callable[[], SwapOutcome]) -> SwapOutcome:
+    def _change_patiently(self, change: Callable[[], SwapOutcome]) -> SwapOutcome:
         for attempt in count():
             try:
                 return change()

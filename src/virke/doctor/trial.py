@@ -118,7 +118,7 @@ class Trial:
                 raise Unproved(f"the answer to a removal was lost: {reason}")
         now = self.until(lambda: self.register.read(key), lambda now: now == Absent(), self.register.consistency)
         if now != Absent():
-            raise Refuted(f"a removed register is still read: {said(now)}")
+            raise Refuted(f"a removed register is still read: {outcome_text(now)}")
 
     def shown(self, key: str, data: bytes) -> Record:
         """The record of a register that has to hold `data`."""
@@ -130,7 +130,7 @@ class Trial:
         if isinstance(found, Record) and found.data == data:
             return found
         late = f" after {self.seconds_max:g} s" if self.is_eventual else ""
-        raise Refuted(f"a read does not show what was written{late}: {said(found)}")
+        raise Refuted(f"a read does not show what was written{late}: {outcome_text(found)}")
 
     def untouched(self, key: str, data: bytes, generation: Generation) -> None:
         """A register that still has to hold `data` at `generation`. Swaps it: that alone proves it on an eventual store."""
@@ -157,7 +157,7 @@ class Trial:
             raise Refuted(f"{len(wanted)} ranges were asked for, {len(answers)} answered")
         for asked, want, answer in zip(ranges, wanted, answers, strict=True):
             if answer != want:
-                raise Refuted(f"bytes {_span(asked)} of an object: {_told(answer, want)}")
+                raise Refuted(f"bytes {_span_text(asked)} of an object: {_difference_text(answer, want)}")
 
     def blobs(self, tier: Tier) -> Blobs:
         """The objects of a tier that the store has."""
@@ -173,7 +173,7 @@ def wait_for_turn(environment: Environment, error: RateLimited, attempt: int) ->
     return True
 
 
-def refused(outcome: SwapOutcome | PutOutcome, what: str) -> None:
+def check_refused(outcome: SwapOutcome | PutOutcome, what: str) -> None:
     """Return if the store refused `what`. Raises `Refuted` if it was done, `Unproved` if that is unknown."""
     match outcome:
         case Mismatch():
@@ -184,7 +184,7 @@ def refused(outcome: SwapOutcome | PutOutcome, what: str) -> None:
             raise Refuted(f"{what} was applied")
 
 
-def said(outcome: object) -> str:
+def outcome_text(outcome: object) -> str:
     """An outcome in a few words."""
     match outcome:
         case Record(data, _):
@@ -193,11 +193,11 @@ def said(outcome: object) -> str:
             return f"it answers {type(outcome).__name__.lower()}"
 
 
-def _span(asked: Range) -> str:
+def _span_text(asked: Range) -> str:
     return f"{asked.offset} to {'the end' if asked.length is None else asked.offset + asked.length}"
 
 
-def _told(answer: bytes | Absent, want: bytes | Absent) -> str:
+def _difference_text(answer: bytes | Absent, want: bytes | Absent) -> str:
     match answer, want:
         case (bytes(), bytes()) if len(answer) == len(want):
             return "other bytes than were written"

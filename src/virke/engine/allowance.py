@@ -71,14 +71,14 @@ class Allowance:
         self._is_committing = False
         self._began_ms = 0.0
         """Not asked for yet: while a component is built there is no clock."""
-        self._fill()
+        self._fill_limits()
 
     def begin(self) -> None:
         """A request begins now, with all that it may cost."""
-        self._fill()
+        self._fill_limits()
         self._began_ms = self._cpu_ms()
 
-    def _fill(self) -> None:
+    def _fill_limits(self) -> None:
         limits = self.limits
         self._lookups, self._requests, self._bytes = limits.lookups, limits.requests, limits.read_bytes
         self._wait_s = limits.wait_s

@@ -12,7 +12,7 @@ from virke.engine.branch import Branch
 from virke.engine.environment import Environment
 from virke.engine.history import History
 from virke.engine.snapshot import Snapshot
-from virke.engine.verifying import Progress, Verified, verify
+from virke.engine.verifying import Progress, Verified, verify_database
 from virke.engine.volume import Volume
 from virke.stores.base import Store
 
@@ -31,7 +31,7 @@ class Alone:
 
     def verify(self, progress: Progress | None = None) -> Verified:
         """See `Database.verify`."""
-        return verify(self._volume, progress=progress)
+        return verify_database(self._volume, progress=progress)
 
     def snapshot(self, at: At | None = None) -> Snapshot:
         """One version as the store has it; pending writes of a journal are not in it. Raises `NotFound`, `Invalid`, `Corrupt`."""

@@ -36,7 +36,7 @@ _UNIQUE: Final = "SELECT origin, partial, (SELECT group_concat(name) FROM pragma
 
 def reload_schema(connection: Connection) -> None:
     """Let SQLite read its schema again, which it keeps while the schema cookie stays the same."""
-    _write(connection, "PRAGMA writable_schema=RESET")
+    _write_schema(connection, "PRAGMA writable_schema=RESET")
 
 
 def raise_schema_cookie(connection: Connection) -> None:
@@ -50,7 +50,7 @@ def raise_schema_cookie(connection: Connection) -> None:
         guard.allow_schema_writes = guard.analyzed = False
 
 
-def _write(connection: Connection, sql: str) -> None:
+def _write_schema(connection: Connection, sql: str) -> None:
     guard = connection.guard
     guard.allow_schema_writes = True
     try:
@@ -61,8 +61,8 @@ def _write(connection: Connection, sql: str) -> None:
 
 def alter_column(connection: Connection, change: ColumnChange) -> None:
     """Give a column another definition. Raises `SqlError`: it can't be, and nothing was changed."""
-    table, create = _table(connection, change)
-    columns = _columns(connection, table)
+    table, create = _alterable_table(connection, change)
+    columns = _table_columns(connection, table)
     place = next((at for at, one in enumerate(columns) if str(one[_NAME]).lower() == change.column.lower()), None)
     if place is None:
         raise SqlError(f'no such column: "{change.column}"')
@@ -70,10 +70,10 @@ def alter_column(connection: Connection, change: ColumnChange) -> None:
         raise SqlError(f'ALTER COLUMN can\'t rename "{change.column}" as well; use ALTER TABLE … RENAME COLUMN')
     _ALTERING.begin(connection)
     try:
-        _alter(connection, change, table=table, create=create, place=place)
-        connection.internal(f"DELETE FROM {_quoted(table)} WHERE 0")  # the statement itself has changed no rows
-        if connection.internal(f"PRAGMA quick_check({_quoted(table)})") != [("ok",)]:
-            raise _contradicted(connection, table)
+        _alter_definition(connection, change, table=table, create=create, place=place)
+        connection.internal(f"DELETE FROM {_quoted_name(table)} WHERE 0")  # the statement itself has changed no rows
+        if connection.internal(f"PRAGMA quick_check({_quoted_name(table)})") != [("ok",)]:
+            raise _contradiction_error(connection, table)
     except BaseException:
         _ALTERING.undo(connection)
         reload_schema(connection)
@@ -81,7 +81,7 @@ def alter_column(connection: Connection, change: ColumnChange) -> None:
     _ALTERING.keep(connection)
 
 
-def _table(connection: Connection, change: ColumnChange) -> tuple[str, str]:
+def _alterable_table(connection: Connection, change: ColumnChange) -> tuple[str, str]:
     """The name of a table that may be altered, and the statement that made it. Raises `SqlError`."""
     found = connection.internal(_FIND, (change.table,))
     if not found:
@@ -96,10 +96,10 @@ def _table(connection: Connection, change: ColumnChange) -> tuple[str, str]:
     return name, create
 
 
-def _alter(connection: Connection, change: ColumnChange, *, table: str, create: str, place: int) -> None:
+def _alter_definition(connection: Connection, change: ColumnChange, *, table: str, create: str, place: int) -> None:
     head, body = sqlite.with_definition(create, place, change.definition)
-    before, after = _columns(connection, table)[place], _tried(connection, body, table, place)
-    touch = f"UPDATE {_quoted(table)} SET {_quoted(change.column)} = {_quoted(change.column)}"
+    before, after = _table_columns(connection, table)[place], _tried_definition(connection, body, table, place)
+    touch = f"UPDATE {_quoted_name(table)} SET {_quoted_name(change.column)} = {_quoted_name(change.column)}"
     is_typed_anew = (
         after[_TYPE] != before[_TYPE]
         or "collate" in f"{sqlite.definition_of(create, place)}{change.definition}".lower()
@@ -111,19 +111,19 @@ def _alter(connection: Connection, change: ColumnChange, *, table: str, create: 
         _without_triggers(connection, touch)
     _write_definition(connection, table, head + body)
     if is_typed_anew:
-        connection.internal(f"REINDEX {_quoted(table)}")
+        connection.internal(f"REINDEX {_quoted_name(table)}")
         if is_stored:
             _without_triggers(connection, touch)
 
 
-def _tried(connection: Connection, body: str, table: str, place: int) -> Row:
+def _tried_definition(connection: Connection, body: str, table: str, place: int) -> Row:
     """The column as SQLite understands its new definition. Raises `SqlError`: it does not, or what may not change does."""
     unique = connection.internal(_UNIQUE, (table,))
-    before = _columns(connection, table)
+    before = _table_columns(connection, table)
     _TRYING.begin(connection)
     try:
         connection.internal(f"CREATE TABLE {_SCRATCH} {body}")
-        after = _columns(connection, _SCRATCH)
+        after = _table_columns(connection, _SCRATCH)
         has_same_keys = sorted(map(repr, connection.internal(_UNIQUE, (_SCRATCH,)))) == sorted(map(repr, unique))
     except SqlError as error:
         raise SqlError(error.message.replace(_SCRATCH, table), sqlite_code=error.sqlite_code) from error
@@ -141,13 +141,13 @@ def _tried(connection: Connection, body: str, table: str, place: int) -> Row:
 
 
 def _write_definition(connection: Connection, table: str, create: str) -> None:
-    _write(connection, "PRAGMA writable_schema=ON")
+    _write_schema(connection, "PRAGMA writable_schema=ON")
     try:
         connection.guard.allow_schema_writes = True
         connection.internal("UPDATE main.sqlite_schema SET sql = ? WHERE type = 'table' AND name = ?", (create, table))
     finally:
         connection.guard.allow_schema_writes = False
-        _write(connection, "PRAGMA writable_schema=OFF")
+        _write_schema(connection, "PRAGMA writable_schema=OFF")
     raise_schema_cookie(connection)
     reload_schema(connection)
 
@@ -158,14 +158,14 @@ def _without_triggers(connection: Connection, sql: str) -> None:
         connection.internal(sql)
 
 
-def _contradicted(connection: Connection, table: str) -> SqlError:
-    found = connection.internal(f"PRAGMA quick_check({_quoted(table)})")
+def _contradiction_error(connection: Connection, table: str) -> SqlError:
+    found = connection.internal(f"PRAGMA quick_check({_quoted_name(table)})")
     return SqlError(f"rows of {table} contradict the new definition: {found[0][0]!s}", sqlite_code="SQLITE_CONSTRAINT")
 
 
-def _columns(connection: Connection, table: str) -> list[Row]:
-    return connection.internal(f"PRAGMA main.table_xinfo({_quoted(table)})")
+def _table_columns(connection: Connection, table: str) -> list[Row]:
+    return connection.internal(f"PRAGMA main.table_xinfo({_quoted_name(table)})")
 
 
-def _quoted(name: str) -> str:
+def _quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

@@ -47,24 +47,24 @@ class FirstRun:
     counts_only: bool = False
 
 
-def answered(answers: Sequence[Answer]) -> tuple[Answered, ...]:
+def kept_answers(answers: Sequence[Answer]) -> tuple[Answered, ...]:
     """What is kept of a program's answers."""
-    return tuple(_answered(one) for one in answers)
+    return tuple(_kept_answer(one) for one in answers)
 
 
-def _answered(answer: Answer) -> Answered:
+def _kept_answer(answer: Answer) -> Answered:
     match answer:
         case Skipped():
-            return Answered(None, _digest([("skipped",)]))
+            return Answered(None, _digest_of_rows([("skipped",)]))
         case VirkeError(kind=kind, message=message):
-            return Answered(None, _digest([("error", kind, message)]))
+            return Answered(None, _digest_of_rows([("error", kind, message)]))
         case QueryResult():
             size = sum(len(value) if isinstance(value, (str, bytes)) else 8 for row in answer.rows for value in row)
             rows = tuple(answer.rows) if size + 8 * len(answer.rows) <= ROWS_BYTES_MAX else None
-            return Answered(rows, _digest(answer.rows), answer.rows_affected, answer.last_insert_rowid)
+            return Answered(rows, _digest_of_rows(answer.rows), answer.rows_affected, answer.last_insert_rowid)
 
 
-def _digest(rows: Iterable[Row]) -> bytes:
+def _digest_of_rows(rows: Iterable[Row]) -> bytes:
     digest = blake2b(digest_size=ID_BYTES)
     for row in rows:
         digest.update(repr(row).encode(errors="surrogatepass"))
@@ -75,32 +75,32 @@ def check_answers(first: FirstRun | None, answers: Sequence[Answer]) -> None:
     """Raise `Conflict` unless a write that was run again answers what it answered first."""
     if first is None or first.answers is None:
         return
-    was, now = first.answers, answered(answers)
+    was, now = first.answers, kept_answers(answers)
     if first.counts_only:
         before, after = sum(one.affected for one in was), sum(one.affected for one in now)
         if before != after:
-            raise _different("rows affected", before, after)
+            raise _difference_error("rows affected", before, after)
         return
     for old, new in zip(was, now, strict=False):
         if old.digest != new.digest:
-            raise _different("rows", old.rows, new.rows)
+            raise _difference_error("rows", old.rows, new.rows)
         if old.affected != new.affected:
-            raise _different("rows affected", old.affected, new.affected)
+            raise _difference_error("rows affected", old.affected, new.affected)
         if old.rowid != new.rowid:
-            raise _different("last_insert_rowid", old.rowid, new.rowid)
+            raise _difference_error("last_insert_rowid", old.rowid, new.rowid)
     if len(was) != len(now):
-        raise _different("results", len(was), len(now))
+        raise _difference_error("results", len(was), len(now))
 
 
-def _different(what: str, before: object, after: object) -> Conflict:
-    then, now = _short(before), _short(after)
+def _difference_error(what: str, before: object, after: object) -> Conflict:
+    then, now = _short_text(before), _short_text(after)
     before_and_now = f"{what} {then}, now {now}" if then != now and before is not None else f"other {what} than now"
     return Conflict(
         f"it was answered with {before_and_now}, because other commits came first; nothing of it was applied"
     )
 
 
-def _short(value: object) -> str:
+def _short_text(value: object) -> str:
     text = repr(list(value)) if isinstance(value, tuple) else repr(value)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
 

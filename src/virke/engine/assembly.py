@@ -33,7 +33,7 @@ from virke.engine.snapshot import Snapshot, SnapshotGone
 from virke.engine.sqlite import OnConnect
 from virke.engine.terms import Cancel, Terms
 from virke.engine.upkeep import Upkeep
-from virke.engine.verifying import Verified, verify
+from virke.engine.verifying import Verified, verify_database
 from virke.engine.volume import Volume
 from virke.engine.writer import Writer
 from virke.engine.writes import Writes
@@ -153,7 +153,7 @@ class Parts:
 
     def verify(self, progress: Callable[[int, int], None] | None) -> Verified:
         """See `Database.verify`."""
-        return verify(self.volume, on_connect=self.on_connect, progress=progress)
+        return verify_database(self.volume, on_connect=self.on_connect, progress=progress)
 
     def tend(self, limit: int | None) -> Upkept:
         """Do steps of upkeep; see `Database.upkeep`."""
@@ -213,7 +213,7 @@ class _Connect(Protocol):
     def __call__(self, cache_kib: int = ..., *, room: Callable[[], Room] | None = ...) -> Connection: ...
 
 
-def _connecting(
+def _connection_opener(
     volume: Volume, memory: Memory, on_connect: OnConnect | None, connections: weakref.WeakSet[Connection]
 ) -> _Connect:
     """What opens connections; those that are open are in `connections`, and known to `memory`."""
@@ -248,7 +248,7 @@ def _connecting(
     return connect
 
 
-def assemble(
+def assemble_parts(
     branch: Branch,
     *,
     journal: Journal | None,
@@ -269,7 +269,7 @@ def assemble(
     committing = Committing(volume := Volume(branch, memory=memory))
     connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
-    connect = _connecting(volume, memory, on_connect, connections)
+    connect = _connection_opener(volume, memory, on_connect, connections)
     in_room = partial(connect, ROOMY_CACHE_KIB, room=room) if room else None
     writer = Writer(volume, committing, Line(branch.store, branch.key), connect=connect, connect_in_room=in_room)
     deferred = Deferred(writer, journal=journal, connect=connect, flusher=flusher) if journal else None

@@ -53,11 +53,11 @@ class Bookmarks:
             if self._branch.is_linearizable:
                 if done > first:
                     raise self._not_there(bookmark, mark)
-                self._look(first)
+                self._look_at_root(first)
             elif self._environment.monotonic() >= until_s:
                 raise Unavailable("the store does not show the state of this bookmark yet; repeat the call")
             else:
-                self._look(done)
+                self._look_at_root(done)
 
     def _is_behind(self, bookmark: str, mark: Mark) -> bool:
         match held_against(mark, self._branch.latest().root):
@@ -73,7 +73,7 @@ class Bookmarks:
             f"bookmark {bookmark!r} is newer than this database: it is from another one, or its store lost it"
         )
 
-    def _look(self, after: int) -> None:
+    def _look_at_root(self, after: int) -> None:
         """Read the root, unless another request has had it read since look number `after`."""
         with self._lock:
             if self._done > after:

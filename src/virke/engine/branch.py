@@ -20,7 +20,19 @@ from typing import Final
 from virke.core.branching import World
 from virke.core.effects import Absent, Record, Unchanged
 from virke.core.ids import MAIN_BRANCH, DatabaseId, Epoch, Version
-from virke.core.lineage import AskAgain, Forgot, Keep, Mark, Newer, NewerEpoch, NewLineage, Replaced, Same, Seen, judge
+from virke.core.lineage import (
+    AskAgain,
+    Forgot,
+    Keep,
+    Mark,
+    Newer,
+    NewerEpoch,
+    NewLineage,
+    Replaced,
+    Same,
+    Seen,
+    judge_root,
+)
 from virke.core.pins import Tombstone, root_key
 from virke.core.root import NOT_TOLD, Root, RootAt, check_place, decode_record
 from virke.engine.driver import Driver
@@ -109,7 +121,7 @@ class Branch:
             NotFound: there is no such database. Unavailable: the store does not answer.
             Corrupt: the root is damaged, or the store lost commits.
         """
-        self._check()
+        self._check_not_forgotten()
         patient = ABSENT_TRIES_KNOWN if self._latest or self._database_id else ABSENT_TRIES_NEW
         tries = 2 if self.is_linearizable else patient  # 2: the first may have shown what was there before this one
         for attempt in range(tries):
@@ -124,13 +136,13 @@ class Branch:
                         self._meet_tombstone(record, is_last=attempt + 1 == tries)
                         continue
                     at = RootAt(check_place(record, self.name, self.branch), generation)
-                    seen = self._take(at, asked_at, knew)
+                    seen = self._take_over(at, asked_at, knew)
                     if isinstance(seen, AskAgain) and attempt + 1 < tries:
                         continue
-                    newest, self.stamp = self._taken(seen), stamp or b""
+                    newest, self.stamp = self._root_taken_over(seen), stamp or b""
                     return newest
                 case Unchanged() if knew:
-                    newest, self.stamp = self._taken(self._take(knew, asked_at, knew)), stamp or b""
+                    newest, self.stamp = self._root_taken_over(self._take_over(knew, asked_at, knew)), stamp or b""
                     return newest
                 case Absent() if self.is_linearizable:
                     break
@@ -160,7 +172,7 @@ class Branch:
     def latest(self) -> RootAt:
         """The newest root known, asked of the store only if none is known. Raises `Corrupt`: the store lost commits."""
         if self._forgot:
-            self._check()
+            self._check_not_forgotten()
         return self._latest or self.refresh()
 
     def base(self) -> RootAt:
@@ -184,12 +196,12 @@ class Branch:
         Raises:
             NotFound: it is another database's root. Corrupt: it proves that the store lost commits.
         """
-        newest = self._taken(self._take(at, asked_at, None))
+        newest = self._root_taken_over(self._take_over(at, asked_at, None))
         if newest.root is at.root and at.generation != NOT_TOLD and self.store.stamp_of:
             self.stamp = self.store.stamp_of(at.generation)  # who swapped need not read to know that it was the last
         return newest
 
-    def _take(self, at: RootAt, asked_at: float, knew: RootAt | None) -> Seen:
+    def _take_over(self, at: RootAt, asked_at: float, knew: RootAt | None) -> Seen:
         """Hold a root against the one that is known, and take it over if it is newer.
 
         `knew` was known when the read that shows it began: only if it still is did the read begin after it (rule 3).
@@ -204,7 +216,7 @@ class Branch:
                 seen = Same()
             else:
                 began_after = knew is not None and knew.root is known.root
-                seen = judge(known.root, at.root, began_after=began_after, linearizable=self.is_linearizable)
+                seen = judge_root(known.root, at.root, began_after=began_after, linearizable=self.is_linearizable)
             match seen:
                 case Forgot() | Replaced() | AskAgain():
                     return seen
@@ -217,11 +229,11 @@ class Branch:
                     self._latest = at
                     if isinstance(seen, NewLineage):
                         self._lineage_from = at.root.head.version
-                    _note(at.root)
+                    _note_known(at.root)
             self.checked_at = max(self.checked_at, asked_at)
             return seen
 
-    def _taken(self, seen: Seen) -> RootAt:
+    def _root_taken_over(self, seen: Seen) -> RootAt:
         match seen:
             case Forgot(reason):
                 raise self.forgot(reason)
@@ -249,7 +261,7 @@ class Branch:
             "or open the database again to go on with what it has now"
         )
 
-    def _check(self) -> None:
+    def _check_not_forgotten(self) -> None:
         if self._forgot:
             raise self.forgot(self._forgot)
 
@@ -262,17 +274,17 @@ class Branch:
     def was_known_here(self, mark: Mark) -> bool:
         """Whether this process knew the state that a bookmark names, or a later one, whatever the store shows now."""
         with _known_here_lock:
-            newest = _known_here.get(_life(self.latest().root))
+            newest = _known_here.get(_life_of(self.latest().root))
         return newest is not None and (mark.epoch, mark.version) <= newest
 
 
-def _life(root: Root) -> _Life:
+def _life_of(root: Root) -> _Life:
     return root.database_id, root.branch, root.birth_epoch
 
 
-def _note(root: Root) -> None:
+def _note_known(root: Root) -> None:
     """Remember that this process knew `root`."""
-    life, state = _life(root), (root.epoch, root.head.version)
+    life, state = _life_of(root), (root.epoch, root.head.version)
     with _known_here_lock:
         if _known_here.get(life, state) <= state:
             _known_here[life] = state

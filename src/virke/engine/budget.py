@@ -118,7 +118,7 @@ def collect_rows(
     """
     try:
         if at_once == 1:  # values may be long: no copy is made to count them
-            return _pay(cursor, [], _shared(budget), spend)
+            return _pay_and_collect(cursor, [], _shared_budget(budget), spend)
         rows: list[Row] = []
         for row in cursor:
             if rows:  # a result of one row costs a tenth less this way
@@ -133,7 +133,7 @@ def collect_rows(
         raise
 
 
-def _shared(budget: ResultBudget | int) -> ResultBudget:
+def _shared_budget(budget: ResultBudget | int) -> ResultBudget:
     return budget if isinstance(budget, ResultBudget) else ResultBudget(budget)
 
 
@@ -148,11 +148,13 @@ def _collect_more(
         came = list(islice(cursor, at_once))
         rows += came
     if total > _EXACT_FROM or type(budget) is not int or total > budget:
-        return _pay(cursor, rows, _shared(budget), spend)
+        return _pay_and_collect(cursor, rows, _shared_budget(budget), spend)
     return rows
 
 
-def _pay(cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget, spend: Spend | None) -> list[Row]:
+def _pay_and_collect(
+    cursor: Cursor | EscapedRows, rows: list[Row], budget: ResultBudget, spend: Spend | None
+) -> list[Row]:
     """Count what was collected, and collect the rest."""
     left = budget.left - sum(map(cost_of, rows))
     whole = budget.bytes_max + SPARE_BYTES

@@ -24,8 +24,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from virke.core.change import next_root, untouched
-from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, Verdict, commit
+from virke.core.change import change_without_pages, next_root
+from virke.core.commit import Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, Verdict, commit_plan
 from virke.core.effects import Delete, Tier
 from virke.core.ids import PageNo
 from virke.core.lineage import Forgot
@@ -108,7 +108,7 @@ class Committing:
                 return TooSoon(None, None)
             began_at = self._environment.monotonic()
             self.pacing.begins(base.root)
-            verdict = self._sent(base, plan)
+            verdict = self._send_plan(base, plan)
             if isinstance(verdict, TooSoon):
                 driver = self._volume.driver
                 self.pacing.seen(verdict.at.root if verdict.at else None, driver.read_s)
@@ -117,10 +117,10 @@ class Committing:
                     return Failed("it takes no commits at this moment, and does not show its root")
                 if not may_be_too_soon:
                     continue
-            self._note(verdict, plan, began_at, pages=pages, in_row=in_row)
+            self._note_verdict(verdict, plan, began_at, pages=pages, in_row=in_row)
             return verdict
 
-    def _note(
+    def _note_verdict(
         self, verdict: Verdict, plan: Plan, began_at: float, *, pages: Mapping[PageNo, bytes] | None, in_row: bool
     ) -> None:
         """What a verdict says of the store and of others."""
@@ -159,7 +159,7 @@ class Committing:
                 plan = make(base.root)
                 if plan is None:
                     return Dropped()
-                verdict = settled(self.commit(base, plan))
+                verdict = won_or_lost(self.commit(base, plan))
             attempt += 1
             if isinstance(verdict, Committed) or attempt == ATTEMPTS:
                 return verdict
@@ -177,10 +177,10 @@ class Committing:
             now = self._branch.latest()
             if not has_same_pages(now.root, base.root):
                 return Conflicted(now)
-            fence = replace(untouched(now.root, self._environment.now_ms()), keeps_turn=True)
+            fence = replace(change_without_pages(now.root, self._environment.now_ms()), keeps_turn=True)
             plan = Plan(next_root(now.root, self._environment.commit_id(), fence))
             try:
-                if isinstance(verdict := settled(self.commit(now, plan)), Committed):
+                if isinstance(verdict := won_or_lost(self.commit(now, plan)), Committed):
                     return verdict
             except OutcomeUnknown as error:  # whether it happened does not matter: it changes nothing
                 raise Unavailable(f"the store does not show its newest state: {error.message}") from error
@@ -204,7 +204,7 @@ class Committing:
                     return
         raise Unavailable(f"gave up after {ATTEMPTS} attempts because other writers kept committing first; try again")
 
-    def _sent(self, base: RootAt, plan: Plan) -> Verdict:
+    def _send_plan(self, base: RootAt, plan: Plan) -> Verdict:
         driver, branch = self._volume.driver, self._branch
         if base.generation == NOT_TOLD or branch.latest().root.head.version > base.root.head.version:
             try:
@@ -219,7 +219,7 @@ class Committing:
         asked_at = self._environment.monotonic()
         branch.replacing = base.root
         try:
-            verdict: Verdict = driver.run(commit(base, plan, branch.name, linearizable=branch.is_linearizable))
+            verdict: Verdict = driver.run(commit_plan(base, plan, branch.name, linearizable=branch.is_linearizable))
         finally:
             branch.replacing = None
         if isinstance(verdict, Unknown) and verdict.passed:
@@ -271,7 +271,7 @@ def error_of(verdict: Conflicted | Unknown | Failed | Gone | Forgot | TooSoon) -
             return Corrupt(f"the store lost commits: {reason}; bring back its newest copy")
 
 
-def settled(verdict: Verdict) -> Committed | Conflicted:
+def won_or_lost(verdict: Verdict) -> Committed | Conflicted:
     """`verdict`, if it is won or lost.
 
     Raises:

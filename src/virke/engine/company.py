@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from virke.engine.committing import Committing
-from virke.engine.groups import fit
+from virke.engine.groups import fit_together
 from virke.engine.queue import Pending, Queue
 from virke.engine.volume import Volume
 
@@ -59,4 +59,4 @@ class Company:
         for pending in group:
             yield pending
             if pending is group[-1] and environment.monotonic() < until_s:
-                group += self._queue.take(GROUP_MAX - len(group), fit, group[0].program)
+                group += self._queue.take(GROUP_MAX - len(group), fit_together, group[0].program)

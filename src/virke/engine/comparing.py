@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from virke.engine.connection import Connection
 from virke.engine.results import ObjectDiff, SchemaEntry, TableDiff
-from virke.engine.schema import QUERY, REQUESTS_TABLE, entries
+from virke.engine.schema import QUERY, REQUESTS_TABLE, schema_entries
 from virke.engine.sqlite import Row
 from virke.lazy_dataclasses import dataclass
 
@@ -58,7 +58,7 @@ class _OtherOrder(Exception):
 
 def schema_differences(before: Connection, after: Connection) -> tuple[ObjectDiff, ...]:
     """The tables, indexes, views and triggers that were added, removed or changed."""
-    old, new = _objects(before), _objects(after)
+    old, new = _schema_objects(before), _schema_objects(after)
     found = list[ObjectDiff]()
     for key, entry in (old | new).items():
         was, now = old.get(key), new.get(key)
@@ -73,33 +73,33 @@ def schema_differences(before: Connection, after: Connection) -> tuple[ObjectDif
 
 def table_differences(before: Connection, after: Connection) -> tuple[TableDiff, ...]:
     """The tables whose rows are not the same, by name. Raises what reading them does."""
-    old, new = _tables(before), _tables(after)
-    virtual = [key for key in old | new if "virtual" in (_kind(old, key), _kind(new, key))]
+    old, new = _tables_by_name(before), _tables_by_name(after)
+    virtual = [key for key in old | new if "virtual" in (_kind_of_table(old, key), _kind_of_table(new, key))]
     shadows: dict[str, list[str]] = {key: [] for key in virtual}
     found = list[TableDiff]()
     for key in sorted(old | new):
-        if "shadow" in (_kind(old, key), _kind(new, key)):
+        if "shadow" in (_kind_of_table(old, key), _kind_of_table(new, key)):
             if owners := [one for one in virtual if key.startswith(f"{one}_")]:
                 shadows[max(owners, key=len)].append(key)
         elif key not in shadows:
-            found.extend(_compared(before, after, old.get(key), new.get(key)))
+            found.extend(_compared_rows(before, after, old.get(key), new.get(key)))
     for key, parts in shadows.items():
-        if _kind(old, key) != _kind(new, key) or any(
-            _compared(before, after, old.get(part), new.get(part)) for part in parts
+        if _kind_of_table(old, key) != _kind_of_table(new, key) or any(
+            _compared_rows(before, after, old.get(part), new.get(part)) for part in parts
         ):
-            found.append(_counted(before, after, old.get(key), new.get(key)))
+            found.append(_counted_rows(before, after, old.get(key), new.get(key)))
     return tuple(sorted(found, key=lambda one: one.name.lower()))
 
 
-def _kind(tables: dict[str, _Table], key: str) -> str | None:
+def _kind_of_table(tables: dict[str, _Table], key: str) -> str | None:
     return tables[key].kind if key in tables else None
 
 
-def _objects(connection: Connection) -> dict[tuple[str, str], SchemaEntry]:
-    return {(one.type, one.name.lower()): one for one in entries(connection.internal(QUERY), None)}
+def _schema_objects(connection: Connection) -> dict[tuple[str, str], SchemaEntry]:
+    return {(one.type, one.name.lower()): one for one in schema_entries(connection.internal(QUERY), None)}
 
 
-def _tables(connection: Connection) -> dict[str, _Table]:
+def _tables_by_name(connection: Connection) -> dict[str, _Table]:
     found = dict[str, _Table]()
     for name, kind, without_rowid in connection.internal(_TABLES):
         columns = connection.internal(_COLUMNS, (name,))
@@ -114,18 +114,18 @@ def _tables(connection: Connection) -> dict[str, _Table]:
     return found
 
 
-def _compared(before: Connection, after: Connection, old: _Table | None, new: _Table | None) -> list[TableDiff]:
+def _compared_rows(before: Connection, after: Connection, old: _Table | None, new: _Table | None) -> list[TableDiff]:
     """The difference of a table's rows, if there is one."""
     if old is None or new is None or "virtual" in (old.kind, new.kind) or not _is_alike(old, new):
-        return [_counted(before, after, old, new)]
+        return [_counted_rows(before, after, old, new)]
     shared = {name.lower() for name in old.columns} & {name.lower() for name in new.columns}
     names = tuple(name for name in new.columns if name.lower() in shared)
 
     def read(connection: Connection, table: _Table) -> Iterator[Row]:
-        chosen = ", ".join((*(_quoted(column) for column, _ in table.key), *map(_quoted, names))) or "NULL"
+        chosen = ", ".join((*(_quoted_name(column) for column, _ in table.key), *map(_quoted_name, names))) or "NULL"
         # always, because SQLite may scan an index that has all columns instead
-        order = ", ".join(_quoted(column) + way for column, way in table.order)
-        return _rows(connection, f"SELECT {chosen} FROM {_quoted(table.name)} ORDER BY {order}")
+        order = ", ".join(_quoted_name(column) + way for column, way in table.order)
+        return _streamed_rows(connection, f"SELECT {chosen} FROM {_quoted_name(table.name)} ORDER BY {order}")
 
     found = _by_key(lambda: read(before, old), lambda: read(after, new), len(new.key)) if new.key else None
     if found is None:
@@ -139,9 +139,9 @@ def _is_alike(old: _Table, new: _Table) -> bool:
     return old.has_rowid == new.has_rowid and bool(old.key) == bool(new.key) and folded[0] == folded[1]
 
 
-def _counted(before: Connection, after: Connection, old: _Table | None, new: _Table | None) -> TableDiff:
-    was = None if old is None else _count(before, old)
-    now = None if new is None else _count(after, new)
+def _counted_rows(before: Connection, after: Connection, old: _Table | None, new: _Table | None) -> TableDiff:
+    was = None if old is None else _row_count(before, old)
+    now = None if new is None else _row_count(after, new)
     name = (new or old or _NOWHERE).name
     if was is None:
         return TableDiff(name, None, now, now, 0, 0)
@@ -153,12 +153,12 @@ def _counted(before: Connection, after: Connection, old: _Table | None, new: _Ta
 _NOWHERE: Final = _Table("", "table", True, (), (), ())
 
 
-def _count(connection: Connection, table: _Table) -> int:
-    (row,) = _rows(connection, f"SELECT count(*) FROM {_quoted(table.name)}")
+def _row_count(connection: Connection, table: _Table) -> int:
+    (row,) = _streamed_rows(connection, f"SELECT count(*) FROM {_quoted_name(table.name)}")
     return int(str(row[0]))
 
 
-def _rows(connection: Connection, sql: str) -> Iterator[Row]:
+def _streamed_rows(connection: Connection, sql: str) -> Iterator[Row]:
     """The rows of a statement, one at a time, since one alone may be long."""
     stream = connection.open_stream(connection.prepare_single(sql), ())
     try:
@@ -173,7 +173,7 @@ _Found = tuple[int, int, int | None, int | None, int | None]
 
 def _by_key(old: Callable[[], Iterator[Row]], new: Callable[[], Iterator[Row]], width: int) -> _Found | None:
     """Rows before and after, and of them added, removed and changed; None if they are the same, or can't be distinguished so."""
-    left, right = _ascending(old(), width), _ascending(new(), width)
+    left, right = _ascending_rows(old(), width), _ascending_rows(new(), width)
     added = removed = changed = same = 0
     try:
         was, now = next(left, None), next(right, None)
@@ -206,18 +206,18 @@ def _in_order(old: Iterator[Row], new: Iterator[Row]) -> _Found | None:
     return None if is_same else (rows_before, rows_after, None, None, None)
 
 
-def _ascending(rows: Iterator[Row], width: int) -> Generator[_Keyed]:
+def _ascending_rows(rows: Iterator[Row], width: int) -> Generator[_Keyed]:
     """The rows, each with its key in front. Raises `_OtherOrder`: a key does not follow the one before it."""
     last: tuple[tuple[int, Any], ...] | None = None
     for row in rows:
-        key = tuple(map(_rank, row[:width]))
+        key = tuple(map(_rank_of_value, row[:width]))
         if last is not None and not last < key:
             raise _OtherOrder
         yield key, row[width:]
         last = key
 
 
-def _rank(value: object) -> tuple[int, Any]:
+def _rank_of_value(value: object) -> tuple[int, Any]:
     """What SQLite orders a value by, if its collation is BINARY."""
     match value:
         case None:
@@ -234,5 +234,5 @@ def _is_same(was: Row, now: Row) -> bool:
     return was == now and all(type(one) is type(other) for one, other in zip(was, now, strict=True))  # 1 is not 1.0
 
 
-def _quoted(name: str) -> str:
+def _quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

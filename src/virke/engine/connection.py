@@ -33,7 +33,7 @@ from virke.engine.layers import Pages
 from virke.engine.lengths import LONG_TEXT, Lengths
 from virke.engine.room import WORK_BYTES, NeedsRoom, Room
 from virke.engine.sqlite import Column, Guard, OnConnect, Parameters, Row, Statement
-from virke.engine.vfs import PagedFile, SnapshotVFS, release
+from virke.engine.vfs import PagedFile, SnapshotVFS, release_connection
 from virke.errors import Denied, Invalid, ReadOnly, TooLarge, VirkeError
 from virke.scopes import Scope
 
@@ -47,6 +47,7 @@ STATEMENT_CHARS_KEPT: Final = 4096
 _CHECK_SCHEMA: Final = "SELECT 1 FROM sqlite_schema LIMIT 1"
 _SCHEMA_WORDS: Final = frozenset({"CREATE", "DROP", "ALTER", "VACUUM", "PRAGMA", "ROLLBACK"})
 T = TypeVar("T")
+Columns = tuple[Column, ...]
 
 
 class Connection:
@@ -82,7 +83,7 @@ class Connection:
             raise
         if room:
             sqlite.use_files(self.raw, self.guard)
-        self._release = weakref.finalize(self, release, self.raw, self.vfs)
+        self._release = weakref.finalize(self, release_connection, self.raw, self.vfs)
         self._release.atexit = False
         if not snapshot.head.page_count:  # the file has no header yet to tell it
             self.raw.pragma("page_size", snapshot.head.page_size)
@@ -237,7 +238,7 @@ class Connection:
             raise Invalid("there is no SQL statement in the text")
         return statement
 
-    def fetch(self, sql: str, params: Parameters, budget: ResultBudget | int) -> tuple[tuple[Column, ...], list[Row]]:
+    def fetch(self, sql: str, params: Parameters, budget: ResultBudget | int) -> tuple[Columns, list[Row]]:
         """Run one statement and return its columns and rows.
 
         Raises:
@@ -248,7 +249,9 @@ class Connection:
         self._check_allowed(statement)
         sqlite.check_parameters(statement, params)
         spent = budget.spent if isinstance(budget, ResultBudget) else 0
-        return statement.described, self._run(statement, lambda: self._rows(statement, params, budget), spent)
+        return statement.described, self._run_limited(
+            statement, lambda: self._rows_of_statement(statement, params, budget), spent
+        )
 
     def _check_allowed(self, statement: Statement) -> None:
         scope = self.guard.scope
@@ -257,7 +260,7 @@ class Connection:
         if statement.keyword == "VACUUM" and scope < Scope.SCHEMA:  # of which SQLite says nothing before it runs
             raise Denied(sqlite.why_not(scope, "VACUUM writes the whole database again"))
 
-    def _rows(self, statement: Statement, params: Parameters, budget: ResultBudget | int) -> list[Row]:
+    def _rows_of_statement(self, statement: Statement, params: Parameters, budget: ResultBudget | int) -> list[Row]:
         if statement.alters:
             alter_column(self, statement.alters)
             return []
@@ -273,7 +276,7 @@ class Connection:
             if self.lengths.is_spent:
                 self.lengths.restore()
 
-    def _run(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
+    def _run_limited(self, statement: Statement, action: Callable[[], T], spent: int = 0) -> T:
         """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""
         self.guard.check()
         is_write = not statement.read_only and statement.keyword != "PRAGMA"
@@ -302,18 +305,18 @@ class Connection:
     def open_stream(self, statement: Statement, params: Parameters) -> sqlite.EscapedRows:
         """Begin a statement whose rows are asked for one by one (`next_rows`), until `close_stream`."""
         sqlite.check_parameters(statement, params)
-        return self._step(statement, lambda: sqlite.EscapedRows(self.raw, statement, params))
+        return self._step_stream(statement, lambda: sqlite.EscapedRows(self.raw, statement, params))
 
     def next_rows(self, cursor: sqlite.EscapedRows, limit: int) -> list[Row]:
         """The next rows of a stream, as many as that; fewer at its end."""
-        return self._step(cursor.statement, lambda: list(islice(cursor, limit)))
+        return self._step_stream(cursor.statement, lambda: list(islice(cursor, limit)))
 
     def close_stream(self, cursor: sqlite.EscapedRows) -> None:
         """End a stream."""
         cursor.close(True)
         self.lengths.short()
 
-    def _step(self, statement: Statement, action: Callable[[], T]) -> T:
+    def _step_stream(self, statement: Statement, action: Callable[[], T]) -> T:
         """One step of a stream, within the limits of a statement that is run with care."""
         self.guard.check()
         self.lengths.spend(0)
@@ -324,9 +327,7 @@ class Connection:
         finally:
             self.guard.stop()
 
-    def change(
-        self, sql: str, params: Parameters, budget: ResultBudget | int
-    ) -> tuple[tuple[Column, ...], list[Row], int]:
+    def change(self, sql: str, params: Parameters, budget: ResultBudget | int) -> tuple[Columns, list[Row], int]:
         """As `fetch`, and the rows inserted, updated or deleted by the statement itself (its triggers not counted)."""
         before = self.raw.total_changes()
         columns, rows = self.fetch(sql, params, budget)
@@ -343,7 +344,7 @@ class Connection:
         self._check_allowed(statement)
         many = sqlite.ManyRows(self.raw, statement, rows, self.guard.check)
         try:
-            self._run(statement, many.run)
+            self._run_limited(statement, many.run)
         except VirkeError:
             many.check()
             raise

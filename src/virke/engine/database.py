@@ -19,7 +19,7 @@ from virke.core.collect import GRACE_MS
 from virke.core.ids import MAIN_BRANCH, DatabaseId
 from virke.core.settings import Settings
 from virke.engine import schema, status
-from virke.engine.assembly import assemble
+from virke.engine.assembly import assemble_parts
 from virke.engine.branch import Branch
 from virke.engine.entry import Flusher, Journal
 from virke.engine.environment import Environment
@@ -36,7 +36,7 @@ from virke.engine.results import (
     SchemaEntry,
     Status,
     Upkept,
-    receipted,
+    receipted_result,
     requests_of,
 )
 from virke.engine.rows import Rows
@@ -48,7 +48,7 @@ from virke.engine.transaction import Transaction
 from virke.errors import Denied, ReadOnly
 from virke.scopes import Scope
 from virke.stores.base import Store
-from virke.stores.bounded import bounded
+from virke.stores.bounded import bounded_store
 
 if TYPE_CHECKING:
     from virke.core.moments import At
@@ -96,9 +96,9 @@ class Database(States):
     ) -> None:
         self.name = name
         self._env = environment or Environment()
-        allowed = store if self._env.allowance is None else bounded(store, self._env.allowance)
+        allowed = store if self._env.allowance is None else bounded_store(store, self._env.allowance)
         at = Branch(allowed, name, self._env, branch=branch, database_id=database_id)
-        self._parts = parts = assemble(
+        self._parts = parts = assemble_parts(
             at,
             journal=journal,
             flusher=flusher,
@@ -139,7 +139,7 @@ class Database(States):
         if meta:
             scope = Scope.READ if read_only else scope
             call = partial(self.query, sql, params, consistency=consistency, bookmark=bookmark, scope=scope)
-            return receipted(partial(call, at=at, timeout_ms=timeout_ms, cancel=cancel), self._env.monotonic)
+            return receipted_result(partial(call, at=at, timeout_ms=timeout_ms, cancel=cancel), self._env.monotonic)
         terms, read_only = self._readers.plain, read_only or (scope is not _ALL and scope < Scope.WRITE)
         if consistency is not None or bookmark is not None or read_only or timeout_ms is not None or cancel is not None:
             terms = Terms(consistency, bookmark, timeout_ms, cancel, read_only=read_only or terms.read_only)
@@ -269,7 +269,7 @@ class Database(States):
 
     def schema(self, table: str | None = None) -> list[SchemaEntry]:
         """The schema, in an order that can be replayed; of one table or view if named. Raises `NotFound`."""
-        return schema.entries(self.query(schema.QUERY).rows, table)
+        return schema.schema_entries(self.query(schema.QUERY).rows, table)
 
     @property
     def known_settings(self) -> Settings:
@@ -303,7 +303,9 @@ class Database(States):
 
     def status(self, *, history: bool = True) -> Status:
         """The state of the database, as the store has it now; without `history`, and with fewer reads, of its newest version."""
-        return status.of(self._volume, self._upkeep, self._deferred, conflicts=self._writer.conflicts, history=history)
+        return status.status_of(
+            self._volume, self._upkeep, self._deferred, conflicts=self._writer.conflicts, history=history
+        )
 
     def upkeep(self, limit: int | None = 1) -> Upkept:
         """Do upkeep in at most `limit` steps (None: all); says what is still due. Raises `Unavailable`: repeat it."""

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Final
 
 from virke.core.root import Root
-from virke.engine.answers import SEED_BYTES, FirstRun, answered
+from virke.engine.answers import SEED_BYTES, FirstRun, kept_answers
 from virke.engine.connection import Connection
 from virke.engine.entry import (
     NO_ENTRY,
@@ -32,12 +32,12 @@ from virke.engine.entry import (
     Journal,
     UnreachableJournal,
     chain_length,
-    merged,
+    merged_patch,
 )
-from virke.engine.executing import execute
+from virke.engine.executing import execute_program
 from virke.engine.layers import Layer, Pages, Patch
 from virke.engine.programs import Answer, Program
-from virke.engine.pushing import Pushing, push_all, standing
+from virke.engine.pushing import Pushing, push_all, standing_of
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed, QueryResult, RejectedWrite
 from virke.engine.snapshot import SnapshotGone
@@ -107,10 +107,10 @@ class Deferred:
     def _submit_above_newest(self, program: Program, *, counts_only: bool) -> list[QueryResult]:
         for _ in range(VIEW_TRIES - 1):
             try:
-                return self._submit(program, counts_only=counts_only)
+                return self._submit_program(program, counts_only=counts_only)
             except SnapshotGone:  # the root, or the journal, has moved on
                 self._layer = None
-        return self._submit(program, counts_only=counts_only)
+        return self._submit_program(program, counts_only=counts_only)
 
     def _look_if_stale(self) -> Unavailable | None:
         """Ask for the newest root if the known one is too old; the error if the store does not answer."""
@@ -127,19 +127,21 @@ class Deferred:
             return error
         return None
 
-    def _submit(self, program: Program, *, counts_only: bool) -> list[QueryResult]:
+    def _submit_program(self, program: Program, *, counts_only: bool) -> list[QueryResult]:
         self._make_ready()  # what has to be fetched is fetched before others have to wait
         with self.journal.appending():
             ahead = self._make_ready()
             random_bytes = self._volume.environment.random_bytes
             first_run = FirstRun(random_bytes(SEED_BYTES))
             pending = Pending(program, first_run=first_run)
-            answers = self._run(ahead, pending)
+            answers = self._run_on_layer(ahead, pending)
             if ahead.file.is_dirty:  # else there is nothing that could be pushed
-                self._keep(ahead, program, replace(first_run, answers=answered(answers), counts_only=counts_only))
+                self._journal_program(
+                    ahead, program, replace(first_run, answers=kept_answers(answers), counts_only=counts_only)
+                )
             return pending.results()
 
-    def _keep(self, ahead: Connection, program: Program, first_run: FirstRun) -> None:
+    def _journal_program(self, ahead: Connection, program: Program, first_run: FirstRun) -> None:
         """Journal what was run, and make it part of the layer."""
         entry_id = self._volume.environment.random_bytes(len(NO_ENTRY))
         patch, layer = ahead.file.patch(), self._layer
@@ -154,9 +156,9 @@ class Deferred:
         )
         self._own.add(self._newest)
         self._layer = layer
-        self._take(ahead, patch, entry_id)
+        self._take_into_layer(ahead, patch, entry_id)
 
-    def _run(self, ahead: Connection, pending: Pending) -> list[Answer]:
+    def _run_on_layer(self, ahead: Connection, pending: Pending) -> list[Answer]:
         """Run a program on top of the layer; an error leaves nothing of it."""
         foreign_keys = pending.program.foreign_keys
         if self._foreign_keys != foreign_keys:
@@ -165,7 +167,7 @@ class Deferred:
         ahead.control("BEGIN IMMEDIATE")
         ahead.start_request()
         try:
-            pending.answers = answers = execute(ahead, pending, self._volume.branch.latest(), self._volume)
+            pending.answers = answers = execute_program(ahead, pending, self._volume.branch.latest(), self._volume)
             ahead.control("COMMIT")
             return answers
         except BaseException:
@@ -175,7 +177,7 @@ class Deferred:
         finally:
             ahead.end_request()
 
-    def _take(self, ahead: Connection, patch: Patch, entry_id: bytes) -> None:
+    def _take_into_layer(self, ahead: Connection, patch: Patch, entry_id: bytes) -> None:
         """What was run becomes part of the layer."""
         assert self._layer is not None, "it was run on a layer"
         self._layer = Layer(self._layer, patch)
@@ -190,7 +192,7 @@ class Deferred:
             if root is not self._below:
                 self._layer = None
             try:
-                if self._layer is not None or self._read().pending:
+                if self._layer is not None or self._read_journal().pending:
                     self._make_ready()
                 self._trouble = None
             except (DamagedJournal, UnreachableJournal) as error:
@@ -211,18 +213,18 @@ class Deferred:
         if self._layer is not None and self._below is self._volume.branch.latest().root:
             if self.journal.newest() == self._newest:
                 return self._ahead
-            contents, next_entry = self._read(), self._newest + 1  # another process appended
+            contents, next_entry = self._read_journal(), self._newest + 1  # another process appended
             has_all = contents.ids.keys() >= set(range(next_entry, contents.newest + 1))
             if has_all and self._below is self._volume.branch.latest().root:
                 self._catch_up(self._ahead, self._below, contents, above=self._newest)
                 return self._ahead
-        contents = self._read()
+        contents = self._read_journal()
         root = self._volume.branch.latest().root  # after the journal: what was pushed meanwhile is in it
-        self._start(self._ahead, root)
+        self._start_layer(self._ahead, root)
         self._catch_up(self._ahead, root, contents)
         return self._ahead
 
-    def _start(self, ahead: Connection, root: Root) -> None:
+    def _start_layer(self, ahead: Connection, root: Root) -> None:
         """An empty layer over a root."""
         snapshot = self._volume.snapshot_of(root)
         head = snapshot.head
@@ -235,14 +237,14 @@ class Deferred:
         """Bring what is pending into the layer: by its pages as far as they stand on it, else by running it again."""
         layer, self._layer = self._layer, None
         assert layer is not None, "there is a layer to put it on"
-        said = standing(root, contents)
+        said = standing_of(root, contents)
         waiting = [
             one
             for one in contents.pending
             if one.sequence > above and said.is_open(one.sequence) and one.database_id == root.database_id
         ]
         count = chain_length(waiting, self._state)
-        if self._state and (patch := merged(self.journal.patches(waiting[:count]))):
+        if self._state and (patch := merged_patch(self.journal.patches(waiting[:count]))):
             layer = Layer(layer, patch)
             ahead.move(layer)
             self._state = Base(self._state.commit_id, waiting[count - 1].entry_id)
@@ -254,15 +256,15 @@ class Deferred:
     def _run_again(self, ahead: Connection, entry: Entry) -> None:
         self._state = None
         try:
-            self._run(ahead, self._pushing.pending_of(entry))  # a mark: it takes what time it takes
+            self._run_on_layer(ahead, self._pushing.pending_of(entry))  # a mark: it takes what time it takes
         except VirkeError as error:
             if isinstance(error, SnapshotGone) or error.is_stores:
                 self._layer = None
                 raise
             return  # it will be rejected when it is pushed, and shown by status
-        self._take(ahead, ahead.file.patch(), entry.entry_id)
+        self._take_into_layer(ahead, ahead.file.patch(), entry.entry_id)
 
-    def _read(self) -> Contents:
+    def _read_journal(self) -> Contents:
         """The journal. What another process pushed of it is in the newest root known from here on."""
         contents = self.journal.read()
         gone = self._own - {entry.sequence for entry in contents.pending}
@@ -298,7 +300,7 @@ class Deferred:
 
     def flush(self) -> Flushed:
         """Push all pending writes. Raises `Unavailable`, `Conflict`, `OutcomeUnknown`: nothing is lost, push again."""
-        flushed = self._push()
+        flushed = self._push_pending()
         self.after_push()
         return flushed
 
@@ -310,13 +312,13 @@ class Deferred:
         """
         try:
             if self.journal.pending_count():
-                self._push()
+                self._push_pending()
         except (DamagedJournal, UnreachableJournal) as error:
             self._trouble = error.message
             if self._own or not may_skip:
                 raise
 
-    def _push(self) -> Flushed:
+    def _push_pending(self) -> Flushed:
         try:
             return push_all(self._pushing)
         finally:

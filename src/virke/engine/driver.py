@@ -44,7 +44,7 @@ from virke.engine.environment import Environment
 from virke.engine.undisturbed import Undisturbed
 from virke.errors import Corrupt, NotFound, RateLimited, StoreDown, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Range, Store
-from virke.stores.waiting import meanwhile
+from virke.stores.waiting import waits_within
 
 PAUSE_MOST_S: Final = 1.0
 GET_TRIES: Final = 3
@@ -79,11 +79,11 @@ class Driver:
                 result: T = end.value
                 return result
             try:
-                answer = partial(protocol.send, self._perform(effect))
+                answer = partial(protocol.send, self._perform_effect(effect))
             except VirkeError as error:
                 answer = partial(protocol.throw, error)
 
-    def _perform(self, effect: Effect) -> Outcome:
+    def _perform_effect(self, effect: Effect) -> Outcome:
         match effect:
             case ReadRoot(key):
                 return self._read_root(key or self._root_key)
@@ -127,7 +127,7 @@ class Driver:
         self.sent_s = self._environment.monotonic()
         try:
             pause = self.undisturbed.paused
-            with meanwhile(pause) if self._store.says_waits else pause():
+            with waits_within(pause) if self._store.says_waits else pause():
                 return swap()
         except RateLimited as error:
             return Paced(error.retry_after_s)
@@ -137,7 +137,7 @@ class Driver:
     def remove(self, deletes: Iterable[Delete]) -> None:
         """Delete objects that nothing names, best effort."""
         for effect in deletes:
-            self._perform(effect)
+            self._perform_effect(effect)
 
     def sweep(self, deletes: Iterable[Delete]) -> None:
         """Delete garbage. Raises `Denied`: the store does not allow it, which an operator should know; else as `remove`."""
@@ -165,27 +165,27 @@ class Driver:
         """
         blobs = self.blobs(tier)
         try:
-            answers = self._get(blobs, ranges)
+            answers = self._get_ranges(blobs, ranges)
         except Corrupt:  # of a copy, perhaps
-            answers = self._get(blobs, [replace(asked, fresh=True) for asked in ranges])
+            answers = self._get_ranges(blobs, [replace(asked, fresh=True) for asked in ranges])
         if blobs.consistency is Consistency.EVENTUAL:
             for attempt in range(ABSENT_TRIES):
                 missing = [at for at, answer in enumerate(answers) if isinstance(answer, Absent)]
                 if not missing:
                     break
-                self._perform(Pause(attempt))
-                for at, answer in zip(missing, self._get(blobs, [ranges[at] for at in missing]), strict=True):
+                self._perform_effect(Pause(attempt))
+                for at, answer in zip(missing, self._get_ranges(blobs, [ranges[at] for at in missing]), strict=True):
                     answers[at] = answer
         return answers
 
-    def _get(self, blobs: Blobs, ranges: Sequence[Range]) -> list[bytes | Absent]:
+    def _get_ranges(self, blobs: Blobs, ranges: Sequence[Range]) -> list[bytes | Absent]:
         for attempt in range(GET_TRIES - 1):
             try:
                 return blobs.get(ranges)
             except StoreDown:
                 raise
             except Unavailable:
-                self._perform(Pause(attempt))
+                self._perform_effect(Pause(attempt))
         return blobs.get(ranges)
 
     def blobs(self, tier: Tier) -> Blobs:

@@ -95,7 +95,7 @@ def chain_length(entries: Sequence[Entry], state: Base | None) -> int:
     return len(entries)
 
 
-def merged(patches: Iterable[Patch]) -> Patch | None:
+def merged_patch(patches: Iterable[Patch]) -> Patch | None:
     """Patches, each on top of the one before, as one; None if there are none."""
     whole: Patch | None = None
     pages: dict[PageNo, bytes] = {}

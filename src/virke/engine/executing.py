@@ -19,7 +19,7 @@ from virke.errors import TimedOut
 from virke.scopes import Scope
 
 
-def execute(connection: Connection, pending: Pending, base: RootAt, volume: Volume) -> list[Answer]:
+def execute_program(connection: Connection, pending: Pending, base: RootAt, volume: Volume) -> list[Answer]:
     """Run one program on a connection, or find its first answer; not true before the commit."""
     program = pending.program
     deadline = sqlite.NO_DEADLINE

@@ -19,7 +19,7 @@ from virke.engine.driver import Driver
 from virke.engine.environment import Environment
 from virke.engine.frames import FrameCache, FrameKey
 from virke.engine.indexes import Indexes
-from virke.engine.readahead import IsHere, ReadAhead, runs
+from virke.engine.readahead import IsHere, ReadAhead, runs_of_frames
 from virke.engine.whole_parts import WholeParts
 from virke.errors import Corrupt, VirkeError
 from virke.stores.base import Range
@@ -58,12 +58,12 @@ class Fetching:
         if ref.tier in self._parts.tiers:
             part = self._parts.bring(ref, [frame.part]).get(frame.part)
             return None if part is None else part[frame.offset : frame.offset + frame.length]
-        wanted = self._read_ahead.missed(ref, place.index, frame, self._has(ref))
+        wanted = self._read_ahead.missed(ref, place.index, frame, self._presence_test(ref))
         coming = self._frames.announce(self.key_of(ref, one) for one in wanted)
         try:
             if self._spawn:
-                self._spawn_fetch(page_size, ref, self._read_ahead.begin(place.index, frame, self._has(ref)))
-            came = self._fetch(ref, wanted)
+                self._spawn_fetch(page_size, ref, self._read_ahead.begin(place.index, frame, self._presence_test(ref)))
+            came = self._fetch_frames(ref, wanted)
             found = came.pop(self.key_of(ref, frame), None)
             self._frames.keep(came)
         finally:
@@ -75,7 +75,7 @@ class Fetching:
         ref = place.ref
         if self._spawn is None or ref.tier in self._parts.tiers:
             return
-        while frames := self._read_ahead.next(place.index, place.frame, self._has(ref)):
+        while frames := self._read_ahead.next(place.index, place.frame, self._presence_test(ref)):
             self._spawn_fetch(page_size, ref, frames)
 
     def _spawn_fetch(self, page_size: int, ref: Ref, frames: list[Frame]) -> None:
@@ -91,7 +91,7 @@ class Fetching:
     def _fetch_ahead(self, page_size: int, ref: Ref, frames: list[Frame], *, coming: threading.Event) -> None:
         """Fetch a window of a scan, and inflate most of it."""
         try:
-            self._frames.keep(self._fetch(ref, frames))
+            self._frames.keep(self._fetch_frames(ref, frames))
         except VirkeError:
             return  # a query that needs the frames asks for them, and gets the error
         finally:
@@ -104,9 +104,9 @@ class Fetching:
                     pages = decode_frame(frame, encoded, page_size, ref.identity.part_key(frame.part))
                     self._frames.keep({key: pages})
 
-    def _fetch(self, ref: Ref, frames: list[Frame]) -> dict[FrameKey, bytes]:
+    def _fetch_frames(self, ref: Ref, frames: list[Frame]) -> dict[FrameKey, bytes]:
         """The encoded bytes of frames of a segment, in one round; without those whose object is missing."""
-        wanted = runs(frames)
+        wanted = runs_of_frames(frames)
         ranges = [
             Range(ref.identity.part_key(run[0].part), run[0].offset, sum(f.length for f in run)) for run in wanted
         ]
@@ -118,5 +118,5 @@ class Fetching:
                     found[self.key_of(ref, frame)] = data[frame.offset - start : frame.offset - start + frame.length]
         return found
 
-    def _has(self, ref: Ref) -> IsHere:
+    def _presence_test(self, ref: Ref) -> IsHere:
         return lambda frame: self._frames.has(self.key_of(ref, frame)) or self._indexes.cut(ref, frame) is not None

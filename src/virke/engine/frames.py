@@ -66,15 +66,15 @@ class FrameCache:
         """Take frames in."""
         with self._lock:
             while self._left:
-                self._drop(self._left.pop())
+                self._drop_frames_of(self._left.pop())
             for key, cached in frames.items():
                 known = self._frames.get(key, b"")
                 if not isinstance(known, list):
                     self._frames[key] = cached
-                    self._bytes += _size(cached) - _size(known)
+                    self._bytes += _cached_bytes(cached) - _cached_bytes(known)
             bytes_max = max(self.bytes_min, self._room()) if self._room else self.bytes_min
             while self._bytes > bytes_max and len(self._frames) > 1:
-                self._bytes -= _size(self._frames.popitem(last=False)[1])
+                self._bytes -= _cached_bytes(self._frames.popitem(last=False)[1])
 
     @property
     def size_bytes(self) -> int:
@@ -85,9 +85,9 @@ class FrameCache:
         """The frames of `owner` may go; takes no lock, so that it may be called when an object is collected."""
         self._left.append(owner)
 
-    def _drop(self, owner: int) -> None:
+    def _drop_frames_of(self, owner: int) -> None:
         for key in [key for key in self._frames if key[0] == owner]:
-            self._bytes -= _size(self._frames.pop(key))
+            self._bytes -= _cached_bytes(self._frames.pop(key))
 
     def announce(self, keys: Iterable[FrameKey]) -> threading.Event:
         """These frames are under way, until the event that is returned is passed to `arrived`."""
@@ -125,5 +125,5 @@ class NearFrames:
             self._raw.pop(key, None)
 
 
-def _size(cached: Cached) -> int:
+def _cached_bytes(cached: Cached) -> int:
     return len(cached) if isinstance(cached, bytes) else len(cached) * len(cached[0])

@@ -90,16 +90,16 @@ class Freshness:
         if level not in CONSISTENCIES:
             raise Invalid(f"consistency must be one of {', '.join(CONSISTENCIES)}, not {level!r}")
         if level == "strong":
-            self._confirm()
+            self._confirm_newest()
         elif self._monotonic() >= self._branch.checked_at + settings.max_staleness_ms / 1000 or (
             level == "session" and self._branch.has_moved()
         ):
-            self._refresh(settings.stale_if_down_ms / 1000)
+            self._refresh_root(settings.stale_if_down_ms / 1000)
         if bookmark is not None:
             self._bookmarks.wait_for(bookmark)
         return self.show()
 
-    def _refresh(self, stale_s: float) -> None:
+    def _refresh_root(self, stale_s: float) -> None:
         """Ask for the newest root; while the store is down, what is held is new enough for `stale_s` (rule 6)."""
         try:
             self._branch.refresh()
@@ -121,7 +121,7 @@ class Freshness:
         age_ms = (self._monotonic() - self._branch.checked_at) * 1000
         return round(age_ms) if age_ms > self._branch.latest().root.settings.max_staleness_ms else None
 
-    def _confirm(self) -> None:
+    def _confirm_newest(self) -> None:
         if self._read_only and not self._branch.is_linearizable:
             raise ReadOnly(
                 "a strong read of this store needs a write, and this connection is read-only; use a bookmark"

@@ -14,7 +14,7 @@ class GroupFailed(Exception):
     """These programs can't be committed together: each tries alone."""
 
 
-def fit(first: Program, other: Program) -> bool:
+def fit_together(first: Program, other: Program) -> bool:
     """Whether two programs can be committed together."""
     return not first.stands_alone and not other.stands_alone and first.foreign_keys == other.foreign_keys
 
@@ -25,6 +25,6 @@ def is_pushed(pending: Pending, base: RootAt) -> bool:
     return mark is not None and base.root.pushed(mark.journal_id) >= mark.sequence
 
 
-def marks(group: list[Pending]) -> tuple[JournalMark, ...]:
+def last_marks(group: list[Pending]) -> tuple[JournalMark, ...]:
     """The last mark of each journal: everything up to it was run, in order."""
     return tuple({pending.mark.journal_id: pending.mark for pending in group if pending.mark}.values())

@@ -63,7 +63,7 @@ def query_here(
     is_confirmed = shown is not None
     if shown is None or (bookmark is not None and not _is_shown(bookmark, shown)):
         if bookmark is not None or readers.is_closed:
-            raise _unconfirmed()
+            raise _unconfirmed_error()
         shown = readers.shown_last
     if len(sql) > STATEMENT_CHARS_KEPT:
         raise NotHere("the statement is long")
@@ -74,9 +74,9 @@ def query_here(
     connection.file.pages_left = PAGES_MAX
     connection.guard.count_steps(steps_max)
     try:
-        columns, at_once, described, _ = _known(readers, reader, sql, shown)
+        columns, at_once, described, _ = _known_statement(readers, reader, sql, shown)
         if not is_confirmed:
-            raise _unconfirmed()
+            raise _unconfirmed_error()
         connection.guard.deadline = readers.monotonic() + shown.timeout_s
         connection.vfs.now_ms = None
         if type(params) not in PLAIN_PARAMETERS:
@@ -90,8 +90,8 @@ def query_here(
         return QueryResult(columns.copy(), rows, shown.root, described)
     except (WritesInstead, SnapshotGone, TimedOut, VirkeError) as error:
         connection.file.failure = None  # `schema_cookie` reads a page outside of SQLite
-        meant = _meaning(error, connection.guard)
-        raise (meant if is_confirmed or isinstance(error, WritesInstead) else _unconfirmed()) from error
+        meant = _meaning_of_error(error, connection.guard)
+        raise (meant if is_confirmed or isinstance(error, WritesInstead) else _unconfirmed_error()) from error
     finally:
         connection.file.pages_left = None
         connection.guard.count_no_more()
@@ -101,11 +101,11 @@ def query_here(
         readers.give_back(reader)
 
 
-def _unconfirmed() -> NotHere:
+def _unconfirmed_error() -> NotHere:
     return NotHere("the newest state has to be confirmed")
 
 
-def _known(readers: Readers, reader: Reader, sql: str, shown: Shown) -> Known:
+def _known_statement(readers: Readers, reader: Reader, sql: str, shown: Shown) -> Known:
     """What is known of the statement, once the snapshot is pinned. Raises `NotHere`: it is not for an answer from here."""
     if sql not in reader.known or reader.connection.pinned is not shown.view:
         readers.prepare(reader, sql, shown)
@@ -115,7 +115,7 @@ def _known(readers: Readers, reader: Reader, sql: str, shown: Shown) -> Known:
     return known
 
 
-def _meaning(error: Exception, guard: sqlite.Guard) -> VirkeError:
+def _meaning_of_error(error: Exception, guard: sqlite.Guard) -> VirkeError:
     """What an error is to the caller."""
     needs_care = isinstance(error.__cause__, (sqlite.TooBigError, UnicodeError, *sqlite.MEMORY_ERRORS))
     if isinstance(error, WritesInstead):

@@ -16,7 +16,7 @@ from virke.core.extensions import restores_in
 from virke.core.finding import bring_entries
 from virke.core.ids import PageNo, Version
 from virke.core.index import Index
-from virke.core.moments import Moment, read_at, written
+from virke.core.moments import Moment, as_iso_utc, read_at
 from virke.core.page import PAGE_COUNT_MAX
 from virke.core.reach import checked_version, empty_head, older_than_history
 from virke.core.root import Inline, Root
@@ -52,7 +52,7 @@ class History:
             raise Invalid(f"limit is a whole number from 1 to {LIMIT_MOST}, not {limit!r}")
         root = self._volume.branch.latest().root
         restores, found = restores_in(root.extensions), list[VersionEntry]()
-        for known in self._known(root):
+        for known in self._known_versions(root):
             if len(found) == limit:
                 break
             head, of = known.head, restores.get(known.head.version)
@@ -83,18 +83,20 @@ class History:
             raise NotFound(f"{meant.text} is in the future", hint=f"the newest version is {root.head.version}")
         if meant.time_ms >= root.head.time_ms:
             return root.head.version
-        for known in self._known(root):
+        for known in self._known_versions(root):
             if known.head.time_ms <= meant.time_ms:
                 return known.head.version
         if root.horizon.version <= 1:
-            raise NotFound(f"the database was created at {written(root.created_ms)}, after {meant.text}")
-        raise older_than_history(root, f"the state of {meant.text}", f", of {written(self._oldest(root).time_ms)}")
+            raise NotFound(f"the database was created at {as_iso_utc(root.created_ms)}, after {meant.text}")
+        raise older_than_history(
+            root, f"the state of {meant.text}", f", of {as_iso_utc(self._oldest_head(root).time_ms)}"
+        )
 
-    def _oldest(self, root: Root) -> Head:
-        known = list(self._known(root))
+    def _oldest_head(self, root: Root) -> Head:
+        known = list(self._known_versions(root))
         return known[-1].head if known else root.head
 
-    def _known(self, root: Root) -> Iterator[_Known]:
+    def _known_versions(self, root: Root) -> Iterator[_Known]:
         """The versions that changed pages, newest first, back to the first that is kept."""
         oldest = max(root.horizon.version, 1)
         for commit in reversed(root.inline):

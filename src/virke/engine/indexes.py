@@ -20,7 +20,7 @@ from virke.core.codec import crc32
 from virke.core.effects import Absent, Tier
 from virke.core.finding import with_tables
 from virke.core.index import Index, Stub, decode_index
-from virke.core.reading import read
+from virke.core.reading import read_decoded
 from virke.core.recent import Key, indexes_in, key_of
 from virke.core.root import Root
 from virke.core.segment import Frame, Ref
@@ -125,7 +125,7 @@ class Indexes:
             self._frames.keep({part_key(self._owner, ref, ref.parts - 1, start): data})
             return index
 
-        for ref, index in zip(here, self._driver.run(read(tier, ranges, decode)) if here else (), strict=True):
+        for ref, index in zip(here, self._driver.run(read_decoded(tier, ranges, decode)) if here else (), strict=True):
             if isinstance(index, Absent):
                 raise Corrupt(f"segment {ref.index_key} is missing")
             yield ref, self._driver.run(with_tables(index)) if isinstance(index, Stub) else index

@@ -58,7 +58,7 @@ def find_answer(
         for stored, answer in connection.internal(_FIND, (key, now_ms - KEPT_MS)):
             if stored != request:
                 raise Invalid("this idempotency key was used for another request; use a new key for each request")
-            return _decode(str(answer), root)
+            return _decode_results(str(answer), root)
     if known := root.answer_to(key):  # a database that was of format 1
         return [QueryResult([], [], root, rows_affected=known[1].rows)]
     return None
@@ -69,7 +69,7 @@ def keep_answer(connection: Connection, key: bytes, request: bytes, *, now_ms: i
     if not connection.internal(_EXISTS):
         connection.internal(_CREATE)
     connection.internal(_TRIM, (now_ms - KEPT_MS,))
-    connection.internal(_KEEP, (key, request, now_ms, _encode(results)))
+    connection.internal(_KEEP, (key, request, now_ms, _encode_results(results)))
 
 
 def copy_answers(now: Connection, then: Connection, *, now_ms: int) -> int:
@@ -92,7 +92,7 @@ def copy_answers(now: Connection, then: Connection, *, now_ms: int) -> int:
     return copied
 
 
-def _encode(results: list[QueryResult]) -> str:
+def _encode_results(results: list[QueryResult]) -> str:
     whole = json.dumps(
         [
             {
@@ -116,7 +116,7 @@ def _encode(results: list[QueryResult]) -> str:
     )
 
 
-def _decode(answer: str, root: Root) -> list[QueryResult]:
+def _decode_results(answer: str, root: Root) -> list[QueryResult]:
     try:
         return [
             QueryResult(

@@ -58,14 +58,14 @@ class Lengths:
             self.answer_bytes_max = bytes_max
             sqlite.limit_text(self._raw, bytes_max)
             self.bytes_max = value_bytes(bytes_max, least=self._work_bytes_min)
-            self._limit(min(self.now, self.bytes_max))
+            self._limit_values(min(self.now, self.bytes_max))
 
     def spend(self, spent: int) -> None:
         """So much of what a request may answer is answered: what it reads from now on is shorter, and takes less."""
         self.is_spent = spent > 0
         self._guard.allow_memory(work_bytes(self.answer_bytes_max, spent, least=self._work_bytes_min))
         self.bytes_max = value_bytes(self.answer_bytes_max, spent, least=self._work_bytes_min)
-        self._limit(min(self.now, self.bytes_max))
+        self._limit_values(min(self.now, self.bytes_max))
 
     def restore(self) -> None:
         """The next request has answered nothing yet."""
@@ -74,13 +74,13 @@ class Lengths:
 
     def full(self) -> None:
         """Rule 2, until `short`."""
-        self._limit(self.bytes_max)
+        self._limit_values(self.bytes_max)
 
     def short(self) -> None:
         """Rule 3."""
-        self._limit(min(sqlite.HOT_VALUE_BYTES, self.bytes_max))
+        self._limit_values(min(sqlite.HOT_VALUE_BYTES, self.bytes_max))
 
-    def _limit(self, length: int) -> None:
+    def _limit_values(self, length: int) -> None:
         if length != self.now:
             sqlite.limit_values(self._raw, length)
             self.now = length
@@ -92,7 +92,7 @@ class Lengths:
             self.full()
             return self._guarded(action)
         if sql not in self._long and len(sql) <= LONG_TEXT and len(statement.columns) <= sqlite.HOT_COLUMNS:
-            self._limit(min(statement.value_bytes_max, self.bytes_max))
+            self._limit_values(min(statement.value_bytes_max, self.bytes_max))
             try:
                 return self._guarded(action)
             except TooLarge as error:
@@ -122,7 +122,7 @@ class Lengths:
             self._guarded(lambda: sqlite.install_linear(self._raw))
             self._is_linear = True
         capped = statement.functions & sqlite.CAPPED
-        self._limit(min(self.bytes_max, sqlite.CAPPED_VALUE_BYTES) if capped else self.bytes_max)
+        self._limit_values(min(self.bytes_max, sqlite.CAPPED_VALUE_BYTES) if capped else self.bytes_max)
 
     def _run_carefully(self, statement: Statement, action: Callable[[], T]) -> T:
         self.prepare_care(statement)

@@ -89,10 +89,10 @@ class _OwnLine:
         self._lock = threading.Lock()
 
     def __call__(self, key: str, timeout_s: float) -> AbstractContextManager[bool]:
-        return self._stand(timeout_s)
+        return self._stand_in_line(timeout_s)
 
     @contextmanager
-    def _stand(self, timeout_s: float) -> Iterator[bool]:
+    def _stand_in_line(self, timeout_s: float) -> Iterator[bool]:
         is_first = self._lock.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX))
         try:
             yield is_first

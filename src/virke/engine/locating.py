@@ -17,7 +17,7 @@ from virke.core.index import Away, Index
 from virke.core.pagemap import Place
 from virke.core.segment import Ref
 from virke.engine.driver import Driver
-from virke.engine.snapshot import Snapshot, gone
+from virke.engine.snapshot import Snapshot, snapshot_gone
 from virke.engine.whole_parts import WholeParts
 from virke.errors import Corrupt
 
@@ -36,7 +36,7 @@ class Locating:
             try:
                 return snapshot.map.locate(number)
             except Away as away:
-                self._bring(snapshot, [away])
+                self._bring_entries(snapshot, [away])
 
     def locate_all(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[Place]:
         """Where pages are. Raises as `locate`."""
@@ -49,9 +49,9 @@ class Locating:
                     missing[away.index, away.block] = away
             if not missing:
                 return places
-            self._bring(snapshot, list(missing.values()))
+            self._bring_entries(snapshot, list(missing.values()))
 
-    def _bring(self, snapshot: Snapshot, missing: Sequence[Away]) -> None:
+    def _bring_entries(self, snapshot: Snapshot, missing: Sequence[Away]) -> None:
         """Hand in entries that indexes lack; those of a segment in one round."""
         for index in dict.fromkeys(away.index for away in missing):
             ref, mine = index.ref, [away for away in missing if away.index is index]
@@ -67,5 +67,5 @@ class Locating:
                     self._driver.run(bring_entries(index, first, last))
                 except Corrupt as error:
                     if self._is_gone(snapshot, ref):
-                        raise gone() from error
+                        raise snapshot_gone() from error
                     raise

@@ -19,7 +19,7 @@ from virke.core.commit import Conflicted
 from virke.core.ids import PageNo
 from virke.core.root import RootAt
 from virke.core.settings import Settings
-from virke.engine.committing import Committing, settled
+from virke.engine.committing import Committing, won_or_lost
 from virke.engine.line import Line, Place
 from virke.engine.snapshot import Snapshot
 from virke.engine.storing import Storing
@@ -107,7 +107,7 @@ class LongWrite:
             claimant = self._claimant
             storing = self._storing = Storing(self._volume, self._committing, at, claimant, tier=at.root.tier)
             verdict = storing.commit(pages, change.page_count, lambda: replace(change, rest_ms=claimant.rest_ms))
-            if isinstance(verdict := settled(verdict), Conflicted):
+            if isinstance(verdict := won_or_lost(verdict), Conflicted):
                 raise Conflict(LOST)
             return verdict.root.head.version
 

@@ -69,7 +69,7 @@ class Pacing:
                 case Sleep(at_s):
                     self._environment.wait(min(at_s, until_s) - now_s)
                 case Look():
-                    self._look()
+                    self._observe_root()
         return True
 
     def begins(self, root: Root) -> None:
@@ -90,7 +90,7 @@ class Pacing:
         """The swap that was sent at `sent_s` came too soon; `seen` was called before with what was read after that."""
         with self._lock:
             chance = self._environment.jitter() - 0.5
-            self._pace = self._known().refused(sent_s=sent_s, retry_after_s=retry_after_s, chance=chance)
+            self._pace = self._known_pace().refused(sent_s=sent_s, retry_after_s=retry_after_s, chance=chance)
 
     def await_refused(self, sent_s: float, retry_after_s: float | None) -> None:
         """A commit that can't be planned again came too soon: wait for its slot.
@@ -98,7 +98,7 @@ class Pacing:
         Raises:
             Unavailable: the time of the caller is over.
         """
-        self._look()
+        self._observe_root()
         self.refused(sent_s, retry_after_s)
         if self.is_silent or not self.await_slot(self.until_s):
             raise Unavailable("the store takes no more commits at this moment; try again")
@@ -107,7 +107,7 @@ class Pacing:
         """A read that was begun and answered then showed `root`; None: it was not answered."""
         asked_s, now_s = read_s
         with self._lock:
-            pace = self._known()
+            pace = self._known_pace()
             if root is None:
                 self._in_vain += 1
                 self._pace = pace.looked_in_vain(asked_s=asked_s, now_s=now_s)
@@ -115,7 +115,7 @@ class Pacing:
                 self._in_vain = 0
                 self._pace = pace.seen(root, asked_s=asked_s, now_s=now_s)
 
-    def _look(self) -> None:
+    def _observe_root(self) -> None:
         asked_s = self._environment.monotonic()
         root: Root | None
         try:
@@ -124,7 +124,7 @@ class Pacing:
             root = None
         self.seen(root, (asked_s, self._environment.monotonic()))
 
-    def _known(self) -> Pace:
+    def _known_pace(self) -> Pace:
         if self._pace is not None:
             return self._pace
         pace = Pace(self._environment.tag())

@@ -14,7 +14,7 @@ from typing import Final
 from virke.engine.budget import cost_of
 from virke.engine.freshness import Shown
 from virke.engine.readers import Readers, WritesInstead
-from virke.engine.results import QueryResult, Request, receipted
+from virke.engine.results import QueryResult, Request, receipted_result
 from virke.engine.snapshot import Snapshot
 from virke.engine.terms import Cancel, Terms
 from virke.errors import ReadOnly, TimedOut, TooLarge
@@ -46,7 +46,7 @@ def batch_at(
             readers.query_at, snapshot, sql, params, Terms(timeout_ms=left_ms, cancel=cancel, result_bytes=left)
         )
         try:
-            found.append(receipted(ask, monotonic) if meta else ask())
+            found.append(receipted_result(ask, monotonic) if meta else ask())
         except WritesInstead:
             raise ReadOnly(WRITES) from None
         except TooLarge as error:

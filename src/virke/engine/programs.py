@@ -127,7 +127,12 @@ class Program:
     def fingerprint(self) -> bytes:
         """16 bytes that two programs share only if they ask the same."""
         steps = [
-            [step.sql, _plain(step.params), step.rows and [_plain(row) for row in step.rows], step.is_script]
+            [
+                step.sql,
+                _plain_params(step.params),
+                step.rows and [_plain_params(row) for row in step.rows],
+                step.is_script,
+            ]
             for step in self.steps
         ]
         conditions = [repr(step.condition) for step in self.steps if step.condition]
@@ -165,7 +170,7 @@ def run_steps(connection: Connection, program: Program, root: Root, budget: Resu
     answers: list[Answer] = []
     is_clean = not sqlite.has_broken_keys(connection.raw)  # else by another program, which will be tried alone
     for step in program.steps:
-        if step.condition is not None and not holds(step.condition, answers):
+        if step.condition is not None and not condition_holds(step.condition, answers):
             answers.append(Skipped())
         elif program.keeps_going:
             answers.append(run_apart(connection, step, root, budget, is_transaction=is_clean))
@@ -185,7 +190,7 @@ def _say_which(error: VirkeError, number: int) -> None:
         error.context.setdefault("statement", number)
 
 
-def holds(condition: Condition, answers: Sequence[Answer], *, is_autocommit: bool = True) -> bool:
+def condition_holds(condition: Condition, answers: Sequence[Answer], *, is_autocommit: bool = True) -> bool:
     """Whether a condition holds for the steps that were answered so far. Raises `Invalid`: it names a later step."""
     match condition:
         case Autocommit():
@@ -197,11 +202,11 @@ def holds(condition: Condition, answers: Sequence[Answer], *, is_autocommit: boo
         case Failed(step):
             return isinstance(answers[step], VirkeError)
         case Not(inner):
-            return not holds(inner, answers, is_autocommit=is_autocommit)
+            return not condition_holds(inner, answers, is_autocommit=is_autocommit)
         case AllOf(conditions):
-            return all(holds(one, answers, is_autocommit=is_autocommit) for one in conditions)
+            return all(condition_holds(one, answers, is_autocommit=is_autocommit) for one in conditions)
         case AnyOf(conditions):
-            return any(holds(one, answers, is_autocommit=is_autocommit) for one in conditions)
+            return any(condition_holds(one, answers, is_autocommit=is_autocommit) for one in conditions)
 
 
 def check_deferred_keys(connection: Connection) -> None:
@@ -284,7 +289,7 @@ def run_script(
     return *result, total
 
 
-def _plain(params: Parameters) -> Json:
+def _plain_params(params: Parameters) -> Json:
     if isinstance(params, Mapping):
         return {name: encode_value(value) for name, value in params.items()}
     return [encode_value(value) for value in params]

@@ -27,9 +27,9 @@ from virke.core.change import plan_change
 from virke.core.commit import Conflicted
 from virke.core.ids import Version
 from virke.core.root import JournalMark, Root, RootAt
-from virke.engine.committing import settled
+from virke.engine.committing import won_or_lost
 from virke.engine.connection import OVERLAY_BYTES_MAX
-from virke.engine.entry import NO_ENTRY, Base, Contents, Entry, Journal, chain_length, merged
+from virke.engine.entry import NO_ENTRY, Base, Contents, Entry, Journal, chain_length, merged_patch
 from virke.engine.queue import Pending
 from virke.engine.results import Flushed
 from virke.engine.snapshot import SnapshotGone
@@ -74,21 +74,21 @@ def mark_of(root: Root, journal_id: bytes) -> JournalMark | None:
     return next((mark for mark in root.journals if mark.journal_id == journal_id), None)
 
 
-def standing(root: Root, journal: Contents) -> Standing:
+def standing_of(root: Root, journal: Contents) -> Standing:
     """What `root` says of a journal's pending entries (rules 3 and 4)."""
     mark = mark_of(root, journal.journal_id)
     if mark is None:
         lost = frozenset(one.sequence for one in journal.pending if one.is_noted and root.marks_dropped > one.noted_at)
         return Standing(unknown=lost, why=_DROPPED)
     at = mark.sequence
-    if at < journal.settled or (at == journal.settled and _same(mark.entry_id, journal.settled_id)):
+    if at < journal.settled or (at == journal.settled and _same_entry(mark.entry_id, journal.settled_id)):
         return Standing()
     if at == journal.settled:
         return Standing(is_copy=True)
     found, shared = journal.ids.get(at), min(at, journal.copied_at)
     if found is None and mark.entry_id == NO_ENTRY and at <= journal.newest:
         found = NO_ENTRY  # of the first release
-    if found is not None and _same(found, mark.entry_id):
+    if found is not None and _same_entry(found, mark.entry_id):
         restored = [one.sequence for one in journal.pending if shared < one.sequence <= at and not one.is_noted]
         return Standing(at, shared, unknown=frozenset(restored), why=_RESTORED)
     if shared:
@@ -97,7 +97,7 @@ def standing(root: Root, journal: Contents) -> Standing:
     return Standing(unknown=doubtful, why=_COPY, is_copy=True)
 
 
-def _same(one: bytes, other: bytes) -> bool:
+def _same_entry(one: bytes, other: bytes) -> bool:
     return one == other or NO_ENTRY in (one, other)
 
 
@@ -133,7 +133,7 @@ class Pushing:
         if not self._journal.pending_count():
             return Flushed(0, 0, self._volume.branch.refresh().root.head.version)
         with self._journal.pushing():
-            applied, rejected = self._reconcile()
+            applied, rejected = self._reconcile_entries()
             waiting, moves = list(self._contents.pending), 0
             while waiting:
                 part = self._next_part(waiting)
@@ -144,7 +144,7 @@ class Pushing:
                     moves += 1
                     if moves > MARK_MOVES_MAX:
                         raise Conflict("another copy of this journal is pushed at the same time; try again") from None
-                    done = self._reconcile()
+                    done = self._reconcile_entries()
                     waiting = list(self._contents.pending)
                 applied, rejected = applied + done[0], rejected + done[1]
         return Flushed(applied, rejected, self._volume.branch.latest().root.head.version)
@@ -160,11 +160,11 @@ class Pushing:
 
     # What the root says
 
-    def _reconcile(self) -> tuple[int, int]:
+    def _reconcile_entries(self) -> tuple[int, int]:
         """Do what the newest root says of the journal's entries; returns how many turned out applied and rejected."""
         root, journal = self._volume.branch.refresh().root, self._journal
         self._contents = contents = journal.read()
-        said = standing(root, contents)
+        said = standing_of(root, contents)
         settles = said.applied > contents.settled
         applied, rejected = journal.settle(said.applied) if settles else (0, 0)
         left = [one for one in contents.pending if not (one.is_noted and one.sequence <= said.applied)]
@@ -217,7 +217,7 @@ class Pushing:
                 return False
 
     def _commit_pages(self, base: RootAt, entries: list[Entry], mark: JournalMark) -> bool:
-        patch = merged(self._journal.patches(entries))
+        patch = merged_patch(self._journal.patches(entries))
         if patch is None:
             return False
         file = PagedFile(self._volume.snapshot_of(base.root), OVERLAY_BYTES_MAX)
@@ -228,7 +228,7 @@ class Pushing:
         self._journal.note([(one.sequence, None) for one in entries], base.root.head.version)
         change = change_of(dirty, self._volume, (mark,))
         plan = plan_change(base.root, self._volume.environment.commit_id(), change)
-        verdict = settled(self._committing.commit(base, plan, pages=change.pages, in_row=True))
+        verdict = won_or_lost(self._committing.commit(base, plan, pages=change.pages, in_row=True))
         if isinstance(verdict, Conflicted):
             return False
         held = Base(self.base_of(base.root).commit_id, entries[-1].entry_id)
@@ -254,7 +254,7 @@ class Pushing:
             self._writer.commit(group, before_swap)
         for pending in group:
             if pending.error and noted.get(sequences[id(pending)]) != pending.error.message:
-                self._reconcile()  # the fault is not its own, but its swap's: it and all later ones stay pending
+                self._reconcile_entries()  # the fault is not its own, but its swap's: it and all later ones stay pending
                 raise pending.error
 
     def pending_of(self, entry: Entry) -> Pending:

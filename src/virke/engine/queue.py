@@ -162,15 +162,15 @@ def tell_all(group: Sequence[Pending], before: Callable[[], None]) -> None:
         if told:
             before()
     finally:
-        _tell(iter(told))
+        _tell_callers(iter(told))
 
 
-def _tell(told: Iterator[Pending]) -> None:
+def _tell_callers(told: Iterator[Pending]) -> None:
     try:
         for pending in told:
             pending.tell()
     except BaseException:
-        _tell(told)
+        _tell_callers(told)
         raise
 
 
@@ -213,7 +213,7 @@ class Queue:
             if not pending.done:
                 self._lead_until(pending)
         except BaseException:
-            self._abandon(pending)
+            self._abandon_program(pending)
             raise
 
     def lead(self) -> None:
@@ -221,7 +221,7 @@ class Queue:
         try:
             self._lead_until(None)
         except BaseException:
-            self._resign()
+            self._resign_lead()
             raise
 
     def withdraw(self, program: Program) -> bool:
@@ -295,11 +295,11 @@ class Queue:
                 heir.wake()
             return False
 
-    def _resign(self) -> None:
+    def _resign_lead(self) -> None:
         """Stop leading, whatever still waits: the next program that comes finds no leader, and brings one."""
         self._hand_over(goes_on=False)
 
-    def _abandon(self, pending: Pending) -> None:
+    def _abandon_program(self, pending: Pending) -> None:
         """The caller goes away without its answer: nothing may wait for it to lead, and nothing runs behind its back."""
         with self._lock:
             pending.forget_caller()
@@ -308,4 +308,4 @@ class Queue:
             was_leading = self._leader is pending
         pending.wake_next()
         if was_leading:
-            self._resign()
+            self._resign_lead()

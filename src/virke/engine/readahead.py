@@ -61,11 +61,11 @@ class _Course:
             return False
         if (frame.part, frame.offset) == (self.last.part + 1, 0):
             return True
-        return frame.part == self.last.part and 0 <= frame.offset - _end(self.last) <= NEAR_BYTES
+        return frame.part == self.last.part and 0 <= frame.offset - _end_of_frame(self.last) <= NEAR_BYTES
 
     def has(self, frame: Frame) -> bool:
         """Whether `frame` is among what was wanted since the last miss."""
-        return _place(self.first) <= _place(frame) <= _place(self.last)
+        return _place_of_frame(self.first) <= _place_of_frame(frame) <= _place_of_frame(self.last)
 
 
 class ReadAhead:
@@ -85,7 +85,7 @@ class ReadAhead:
         if course is None and known and ref.stored_bytes <= self._small_bytes:
             course = known[0]
         window = min(max(course.window * GROWTH, FIRST_BYTES), MOST_BYTES) if course else 0
-        chosen = _first_runs([missing, *_following(index, missing, window, is_here)], 1 + self._room(ref.tier))
+        chosen = _first_runs([missing, *_following_frames(index, missing, window, is_here)], 1 + self._room(ref.tier))
         if len(self._courses) >= SEGMENTS_MAX:
             self._courses.clear()
         made = _Course(window, steps, missing, chosen[-1], [])
@@ -94,43 +94,43 @@ class ReadAhead:
 
     def begin(self, index: Index, missing: Frame, is_here: IsHere) -> list[Frame]:
         """A window to fetch in the background along with what `missed` chose; none unless it is a scan."""
-        return self._next(index, missing, is_here, 1)
+        return self._next_frames(index, missing, is_here, 1)
 
     def next(self, index: Index, frame: Frame, is_here: IsHere) -> list[Frame]:
         """One more window to fetch in the background, now that it has come to `frame`; none unless it is a scan.
 
         To be asked again until it is none.
         """
-        return self._next(index, frame, is_here, AHEAD_WINDOWS)
+        return self._next_frames(index, frame, is_here, AHEAD_WINDOWS)
 
-    def _next(self, index: Index, frame: Frame, is_here: IsHere, windows: int) -> list[Frame]:
+    def _next_frames(self, index: Index, frame: Frame, is_here: IsHere, windows: int) -> list[Frame]:
         for course in self._courses.get(index, ()):
             if course.steps >= SCAN_STEPS and course.window >= AHEAD_FROM_BYTES and course.has(frame):
-                course.ahead = [start for start in course.ahead if start > _place(frame)]
+                course.ahead = [start for start in course.ahead if start > _place_of_frame(frame)]
                 return _go_on(course, index, is_here) if len(course.ahead) < windows else []
         return []
 
 
 def _go_on(course: _Course, index: Index, is_here: IsHere) -> list[Frame]:
     window = min(course.window * GROWTH, AHEAD_MOST_BYTES)
-    chosen = _following(index, course.last, window, is_here)
-    if not chosen or _place(chosen[0]) < _place(course.last):
+    chosen = _following_frames(index, course.last, window, is_here)
+    if not chosen or _place_of_frame(chosen[0]) < _place_of_frame(course.last):
         course.steps = 0  # the end, or back at the start
         return []
     course.window, course.last = window, chosen[-1]
-    course.ahead.append(_place(chosen[0]))
+    course.ahead.append(_place_of_frame(chosen[0]))
     return chosen
 
 
-def _place(frame: Frame) -> tuple[int, int]:
+def _place_of_frame(frame: Frame) -> tuple[int, int]:
     return frame.part, frame.offset
 
 
-def _end(frame: Frame) -> int:
+def _end_of_frame(frame: Frame) -> int:
     return frame.offset + frame.length
 
 
-def _following(index: Index, frame: Frame, window: int, is_here: IsHere) -> list[Frame]:
+def _following_frames(index: Index, frame: Frame, window: int, is_here: IsHere) -> list[Frame]:
     """Frames behind `frame`, `window` bytes of those that are not here."""
     chosen: list[Frame] = []
     for other in index.after(frame) if window else ():
@@ -146,14 +146,14 @@ def _following(index: Index, frame: Frame, window: int, is_here: IsHere) -> list
 def _first_runs(frames: list[Frame], runs_max: float) -> list[Frame]:
     """Frames up to the end of that run."""
     for number, (last, frame) in enumerate(pairwise(frames), 1):
-        if _place(frame) != (last.part, _end(last)):
+        if _place_of_frame(frame) != (last.part, _end_of_frame(last)):
             runs_max -= 1
             if runs_max <= 0:
                 return frames[:number]
     return frames
 
 
-def runs(frames: list[Frame]) -> list[list[Frame]]:
+def runs_of_frames(frames: list[Frame]) -> list[list[Frame]]:
     """Frames that follow one another in a part, together: each run is one range."""
     found: list[list[Frame]] = []
     part = end = -1
@@ -161,5 +161,5 @@ def runs(frames: list[Frame]) -> list[list[Frame]]:
         if (frame.part, frame.offset) != (part, end):
             found.append([])
         found[-1].append(frame)
-        part, end = frame.part, _end(frame)
+        part, end = frame.part, _end_of_frame(frame)
     return found

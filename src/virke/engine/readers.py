@@ -137,7 +137,7 @@ class Readers:
     def _pin_again(self, reader: Reader, sql: str, shown: Shown) -> Known | None:
         """Show what is shown to a reader that showed another snapshot; what it still knows of a statement."""
         try:
-            self._pin(reader, shown.view)
+            self._pin_view(reader, shown.view)
         except BaseException:
             reader.connection.unpin()
             self.give_back(reader)
@@ -148,15 +148,15 @@ class Readers:
         """What a call is shown. Raises `Invalid` for its terms, and as `Freshness.current`."""
         self._check_open()
         shown = self._freshness.current(terms.consistency, terms.bookmark)
-        return _limited(shown, terms)
+        return _with_limits(shown, terms)
 
     def query_at(self, snapshot: Snapshot, sql: str, params: Parameters, terms: Terms) -> QueryResult:
         """As `query`, on one version. Raises `NotFound`: it was collected meanwhile."""
         self._check_open()
         params = sqlite.plain(params)
         try:
-            shown = _limited(self._freshness.shown_at(snapshot), terms)
-            return self._run_first(sql, params, self._take(snapshot), shown, terms=terms)
+            shown = _with_limits(self._freshness.shown_at(snapshot), terms)
+            return self._run_first(sql, params, self._take_reader(snapshot), shown, terms=terms)
         except SnapshotGone as error:
             raise NotFound(f"version {snapshot.version} was collected: history is kept for a while only") from error
 
@@ -165,7 +165,7 @@ class Readers:
     ) -> QueryResult:
         """After an error of the fast path: with care where that may be enough, else what the error means is raised."""
         if not isinstance(error, (sqlite.TooBigError, UnicodeError, *sqlite.MEMORY_ERRORS)):
-            raise self._failure(sql, params, reader, error) from error
+            raise self._error_for_caller(sql, params, reader, error) from error
         if isinstance(error, sqlite.TooBigError):
             reader.connection.lengths.remember(sql)
         reader.known.pop(sql, None)
@@ -209,7 +209,7 @@ class Readers:
         """Show what is shown, know the statement, and let its time begin. Raises `WritesInstead`."""
         connection = reader.connection
         if connection.pinned is not shown.view:
-            self._pin(reader, shown.view)
+            self._pin_view(reader, shown.view)
         connection.guard.deadline = self.monotonic() + shown.timeout_s
         connection.lengths.allow(shown.result_bytes)
         statement = connection.prepare_single(sql)
@@ -247,7 +247,7 @@ class Readers:
         is_newest = not shown.is_watched or self._look() == shown.stamp
         return shown if is_newest or self._branch.is_being_replaced(shown.root, shown.stamp) else None
 
-    def _failure(self, sql: str, params: Parameters, reader: Reader, error: Exception) -> VirkeError:
+    def _error_for_caller(self, sql: str, params: Parameters, reader: Reader, error: Exception) -> VirkeError:
         """What an error of the fast path means; an unchecked parameter is named."""
         connection = reader.connection
         reader.known.pop(sql, None)
@@ -268,7 +268,7 @@ class Readers:
         sqlite.check_text(sql)
         params = sqlite.plain(params)
         shown = self._shown_for(terms)
-        reader = self._take(shown.view)
+        reader = self._take_reader(shown.view)
         try:
             self.prepare(reader, sql, shown)
             return Rows(
@@ -297,11 +297,11 @@ class Readers:
         """What SQLite says of one statement on the state that is shown, without running it."""
         sqlite.check_text(sql)
         shown = self._shown_for(self.plain)
-        reader = self._take(shown.view)
+        reader = self._take_reader(shown.view)
         connection = reader.connection
         try:
             if connection.pinned is not shown.view:
-                self._pin(reader, shown.view)
+                self._pin_view(reader, shown.view)
                 connection.guard.deadline = self.monotonic() + shown.timeout_s
             return connection.prepare_single(sql).description
         except SnapshotGone:
@@ -313,11 +313,11 @@ class Readers:
             self.give_back(reader)
         return self.describe(sql)
 
-    def _pin(self, reader: Reader, view: Pages) -> None:
+    def _pin_view(self, reader: Reader, view: Pages) -> None:
         self._volume.memory.shown(self._volume.owner)
         reader.pin(view, foreign_keys=self.foreign_keys)
 
-    def _take(self, view: Pages) -> Reader:
+    def _take_reader(self, view: Pages) -> Reader:
         """A connection, one that shows `view` if one that does is idle."""
         return self.take_idle(view) or self._new_reader()
 
@@ -380,6 +380,6 @@ class Readers:
                 self.give_back(reader)
 
 
-def _limited(shown: Shown, terms: Terms) -> Shown:
+def _with_limits(shown: Shown, terms: Terms) -> Shown:
     """With the limits that a call asks for. Raises `Invalid`."""
     return shown if terms.timeout_ms is None and terms.result_bytes is None else shown.within(terms)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from virke.core.change import Change
 from virke.core.ids import PageCount, PageNo, Version
-from virke.core.page import lock_page, page_hash, stamped, with_later_schema
+from virke.core.page import lock_page, page_hash, stamped_page, with_later_schema
 from virke.core.reach import checked_version
 from virke.engine import keyed
 from virke.engine.connection import Connection
@@ -81,14 +81,14 @@ class Restoring:
         if dry_run:
             version = self._history.version_of(at)
             base = self._volume.snapshot()
-            return self._said(base, self._volume.snapshot_at(version), base.root.head.version, dry_run=True)
+            return self._restored_result(base, self._volume.snapshot_at(version), base.root.head.version, dry_run=True)
         with self._long_write() as write:
             attempts = write.settings().max_attempts
             version = self._history.version_of(at)
             for attempt in range(attempts):
                 base = write.snapshot()
                 try:
-                    return self._attempt(write, base, version)
+                    return self._attempt_restore(write, base, version)
                 except Conflict:
                     if attempt + 1 == attempts:
                         raise
@@ -97,11 +97,11 @@ class Restoring:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _attempt(self, write: LongWrite, base: Snapshot, version: int) -> Restored:
+    def _attempt_restore(self, write: LongWrite, base: Snapshot, version: int) -> Restored:
         target, before = self._volume.snapshot_at(version), base.root.head.version
         if not self._written_since(base, target):
-            return self._said(base, target, before, dry_run=False)
-        brought = self._bring(base, target)
+            return self._restored_result(base, target, before, dry_run=False)
+        brought = self._brought_state(base, target)
         change = Change(
             {},
             brought.page_size,
@@ -110,10 +110,10 @@ class Restoring:
             self._volume.environment.now_ms(),
             restores=Version(target.version),
         )
-        made = write.commit_state(base, change, pages=self._pages(brought))
-        return self._said(base, target, made, dry_run=False)
+        made = write.commit_state(base, change, pages=self._pages_to_write(brought))
+        return self._restored_result(base, target, made, dry_run=False)
 
-    def _said(self, base: Snapshot, target: Snapshot, version: int, *, dry_run: bool) -> Restored:
+    def _restored_result(self, base: Snapshot, target: Snapshot, version: int, *, dry_run: bool) -> Restored:
         head = target.head
         return Restored(
             restored_version=head.version,
@@ -127,9 +127,9 @@ class Restoring:
 
     def _written_since(self, base: Snapshot, target: Snapshot) -> int:
         """How many pages of then have to be written."""
-        return sum(map(len, self._numbers(base, target, target.page_count)))
+        return sum(map(len, self._page_numbers(base, target, target.page_count)))
 
-    def _numbers(self, base: Snapshot, target: Snapshot, count: int) -> Iterator[set[PageNo]]:
+    def _page_numbers(self, base: Snapshot, target: Snapshot, count: int) -> Iterator[set[PageNo]]:
         """The pages up to `count` that a restore has to write, a window at a time."""
         skip = lock_page(target.page_size)
         born_from = base.page_count + 1 if base.page_size == target.page_size else 1
@@ -142,11 +142,11 @@ class Restoring:
             found.discard(skip)
             yield found
 
-    def _pages(self, brought: _Brought) -> Iterator[tuple[PageNo, bytes]]:
+    def _pages_to_write(self, brought: _Brought) -> Iterator[tuple[PageNo, bytes]]:
         """The pages to write, ascending."""
         over, target = brought.over, brought.target
         last = 0
-        for window in self._numbers(brought.base, target, brought.page_count):
+        for window in self._page_numbers(brought.base, target, brought.page_count):
             end = last + WINDOW_PAGES
             numbers = sorted({*window, *(page for page in over if last < page <= end)} - {1})
             if last == 0:
@@ -159,13 +159,13 @@ class Restoring:
                 for page in some:
                     yield page, datas[page] if page in datas else over[page]
 
-    def _bring(self, base: Snapshot, target: Snapshot) -> _Brought:
+    def _brought_state(self, base: Snapshot, target: Snapshot) -> _Brought:
         over = self._with_answers(base, target)
         head = target.head
         pages = over.pages if over else {}
         size, count = (over.page_size, over.page_count) if over else (head.page_size, head.page_count)
         before = pages.get(PageNo(1)) or target.page(1)
-        first = stamped(before, Version(base.root.head.version + 1))
+        first = stamped_page(before, Version(base.root.head.version + 1))
         if base.page_count:
             first = with_later_schema(first, base.page(1))
         checksum = (over.checksum if over else head.checksum) ^ page_hash(1, before) ^ page_hash(1, first)

@@ -12,7 +12,7 @@ from virke.errors import Invalid, NotFound
 from virke.lazy_dataclasses import dataclass
 from virke.lazy_patterns import pattern
 from virke.stores.base import Call
-from virke.stores.receipt import Receipt, writing
+from virke.stores.receipt import Receipt, writing_receipt
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Column, Parameters, Row, Value
@@ -219,10 +219,10 @@ def result_of(
     return QueryResult(columns, rows, root, described, rows_affected=rows_affected, last_insert_rowid=last_insert_rowid)
 
 
-def receipted(call: Callable[[], QueryResult], monotonic: Callable[[], float]) -> QueryResult:
+def receipted_result(call: Callable[[], QueryResult], monotonic: Callable[[], float]) -> QueryResult:
     """The result of `call` with a receipt of what it cost."""
     receipt, began_at = Receipt(), monotonic()
-    with writing(receipt):
+    with writing_receipt(receipt):
         result = call()
     return result.with_receipt(receipt, monotonic() - began_at)
 

@@ -26,7 +26,7 @@ ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 EL
 """
 
 
-def entries(rows: Sequence[Row], table: str | None) -> list[SchemaEntry]:
+def schema_entries(rows: Sequence[Row], table: str | None) -> list[SchemaEntry]:
     """The schema that `QUERY` answered, or of it one table or view with its indexes and triggers.
 
     Raises:

@@ -22,7 +22,7 @@ from virke.engine.rows import Rows
 from virke.engine.terms import Cancel, Terms
 from virke.errors import Busy, NotHere
 from virke.scopes import Scope
-from virke.stores.receipt import Receipt, current, writing
+from virke.stores.receipt import Receipt, current_receipt, writing_receipt
 
 if TYPE_CHECKING:
     from virke.core.moments import At
@@ -126,9 +126,9 @@ class Serving:
         if scope >= Scope.WRITE:
             mode = self.foreign_keys if foreign_keys is None else foreign_keys
             return self._parts.writes.run(steps, key, meta=meta, scope=scope, foreign_keys=mode, timeout_ms=timeout_ms)
-        receipt, began_s = Receipt() if meta else current(), self._parts.volume.environment.monotonic()
+        receipt, began_s = Receipt() if meta else current_receipt(), self._parts.volume.environment.monotonic()
         begin = partial(self._parts.writes.transaction, key=None, read_only=True, immediate=False, foreign_keys=None)
-        with writing(receipt), begin(scope=scope) as transaction:
+        with writing_receipt(receipt), begin(scope=scope) as transaction:
             results = transaction.run_steps(steps)
         elapsed_s = self._parts.volume.environment.monotonic() - began_s
         return [one.with_receipt(receipt, elapsed_s) for one in results] if meta and receipt else results

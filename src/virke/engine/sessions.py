@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from virke.core.root import Root
 from virke.engine import sqlite
-from virke.engine.programs import Answer, Program, Skipped, Step, check_deferred_keys, holds, run_apart
+from virke.engine.programs import Answer, Program, Skipped, Step, check_deferred_keys, condition_holds, run_apart
 from virke.engine.results import QueryResult
 from virke.engine.units import Unit
 from virke.errors import NotHere, SqlError, TimedOut, TooLarge, VirkeError
@@ -51,13 +51,13 @@ class _Session:
         try:
             match word:
                 case "BEGIN":
-                    return self._begin()
+                    return self._begin_transaction()
                 case "COMMIT" | "END":
                     return self._commit()
                 case "ROLLBACK" if not _names_savepoint(step.sql):
                     return self._roll_back()
                 case _ if word in _MARKS:
-                    return self._mark(step)
+                    return self._run_savepoint(step)
                 case _:
                     is_transaction = self._is_clean and not self.is_open
                     return run_apart(self._connection, step, self._root, self._budget, is_transaction=is_transaction)
@@ -68,12 +68,12 @@ class _Session:
                 raise NotOneProgram("SQLite took back the transaction") from error
             return error
 
-    def _begin(self) -> QueryResult:
+    def _begin_transaction(self) -> QueryResult:
         if self.is_open:
             raise SqlError("cannot start a transaction within a transaction")
         _SESSION.begin(self._connection)
         self.is_open = True
-        return self._done()
+        return self._empty_result()
 
     def _commit(self) -> QueryResult:
         if not self.is_open:
@@ -81,28 +81,28 @@ class _Session:
         if self._is_clean:
             check_deferred_keys(self._connection)
         _SESSION.keep(self._connection)
-        self._ended()
-        return self._done()
+        self._end_transaction()
+        return self._empty_result()
 
     def _roll_back(self) -> QueryResult:
         if not self.is_open:
             raise SqlError("cannot rollback - no transaction is active")
         _SESSION.undo(self._connection)
-        self._ended()
-        return self._done()
+        self._end_transaction()
+        return self._empty_result()
 
-    def _ended(self) -> None:
+    def _end_transaction(self) -> None:
         self._connection.raw.pragma("defer_foreign_keys", False)  # as the end of every transaction does
         self.is_open = False
 
-    def _mark(self, step: Step) -> QueryResult:
+    def _run_savepoint(self, step: Step) -> QueryResult:
         """A savepoint of the steps' own, which outlives its step."""
         if not self.is_open:  # it would be a transaction
             raise NotOneProgram("a savepoint outside of a transaction")
         self._connection.change(step.sql, step.params, self._budget)
-        return self._done()
+        return self._empty_result()
 
-    def _done(self) -> QueryResult:
+    def _empty_result(self) -> QueryResult:
         return QueryResult([], [], self._root)
 
 
@@ -116,7 +116,9 @@ def run_session(connection: Connection, program: Program, root: Root, budget: Re
     session = _Session(connection, root, budget)
     answers: list[Answer] = []
     for step in program.steps:
-        if step.condition is not None and not holds(step.condition, answers, is_autocommit=not session.is_open):
+        if step.condition is not None and not condition_holds(
+            step.condition, answers, is_autocommit=not session.is_open
+        ):
             answers.append(Skipped())
         else:
             answers.append(session.run(step))

@@ -28,7 +28,7 @@ class SnapshotGone(Conflict):
     """The snapshot's objects were collected while it was read: start over on the newest root."""
 
 
-def gone() -> SnapshotGone:
+def snapshot_gone() -> SnapshotGone:
     """What a reader whose snapshot was collected is answered."""
     return SnapshotGone("the snapshot was collected while it was read; start over")
 

@@ -5,7 +5,7 @@ Knows the root, what history keeps, and the journal's counts; asks the store for
 
 from __future__ import annotations
 
-from virke.core.forecast import Forecast, amount, forecast
+from virke.core.forecast import Forecast, amount_of, forecast_history
 from virke.engine.deferred import Deferred
 from virke.engine.results import Status
 from virke.engine.upkeep import Upkeep
@@ -13,7 +13,9 @@ from virke.engine.volume import Volume
 from virke.errors import Unavailable, VirkeError
 
 
-def of(volume: Volume, upkeep: Upkeep, deferred: Deferred | None, *, conflicts: int, history: bool = True) -> Status:
+def status_of(
+    volume: Volume, upkeep: Upkeep, deferred: Deferred | None, *, conflicts: int, history: bool = True
+) -> Status:
     """The state of a database, as the store has it now; if it does not answer, as this process knew it.
 
     With `history` what history keeps is counted: one read for each level of merges that is not known yet.
@@ -30,10 +32,10 @@ def of(volume: Volume, upkeep: Upkeep, deferred: Deferred | None, *, conflicts: 
         try:
             marked = upkeep.kept(root)
             stored.update(marked.needed, marked.garbage)
-            ahead = forecast(root, marked, volume.environment.now_ms())
+            ahead = forecast_history(root, marked, volume.environment.now_ms())
         except VirkeError as failure:
             healthy, error = healthy and not isinstance(failure, Unavailable), failure.message
-    everything, kept = amount(stored), amount(stored.difference(root.segments))
+    everything, kept = amount_of(stored), amount_of(stored.difference(root.segments))
     pending, rejected, journal_error = deferred.report() if deferred else (0, (), None)
     return Status(
         name=volume.name,

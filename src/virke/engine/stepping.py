@@ -25,7 +25,7 @@ from virke.core import chain as chains
 from virke.core import merge
 from virke.core.carried import Carried
 from virke.core.chain import BEGIN, UPPER, Chain, Link
-from virke.core.chain_step import Bounds, step
+from virke.core.chain_step import Bounds, take_step
 from virke.core.commit import Committed, Plan
 from virke.core.effects import Absent, Effect, Generation, Outcome, Record, Swapped, Tier
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId
@@ -120,10 +120,10 @@ class Stepping:
             return False
         with allowance.stepping():
             if (made := self._made(root)) is not None:
-                return self._name(*made)
-            self._look(root)
-            chain = self._chosen(root)
-            return self._copy(chain, allowance) if chain.copies else self._merge(chain, allowance)
+                return self._name_in_root(*made)
+            self._read_hints(root)
+            chain = self._chosen_chain(root)
+            return self._copy_step(chain, allowance) if chain.copies else self._merge_step(chain, allowance)
 
     def _next_of(self, root: Root) -> Chain | None:
         """What to begin on `root`."""
@@ -134,15 +134,15 @@ class Stepping:
         run = merge.choose_in(root)
         return Chain(root, chains.run_for(root.segments, run), Tier.KV) if run else None
 
-    def _chosen(self, root: Root) -> Chain:
+    def _chosen_chain(self, root: Root) -> Chain:
         """What to do on `root`: what was begun, the newest segments first; but first what came after all of that."""
-        begun = [chain for hint in self._hints if (chain := _found(root, hint))]
+        begun = [chain for hint in self._hints if (chain := _hinted_chain(root, hint))]
         begun.sort(key=lambda chain: chain.run.start)
         if not begun:
             chain = self._next_of(root)
             assert chain is not None, "something is due"
             return chain
-        run = merge.alike(root.segments, begun[-1].run.stop)
+        run = merge.like_sized_run(root.segments, begun[-1].run.stop)
         return Chain(root, chains.run_for(root.segments, run), Tier.KV) if run else begun[-1]
 
     def _made(self, root: Root) -> tuple[Chain, Ref, bytes] | None:
@@ -150,12 +150,12 @@ class Stepping:
         link, count = self._link, self._inputs
         if link.ref is None or link.identity is None:
             return None
-        chain = chains.find(root, link.identity.commit_id, count, link.ref.tier, copies=False)
+        chain = chains.find_chain(root, link.identity.commit_id, count, link.ref.tier, copies=False)
         return None if chain is None else (chain, link.ref, link.index)
 
     # Hints
 
-    def _look(self, root: Root) -> None:
+    def _read_hints(self, root: Root) -> None:
         """Read the hints that mean something for `root`; what can't be read, or is another program's, is none."""
         self._hints, self._generation = (), None
         outcome = self._branch.store.register.read(self._key)
@@ -167,9 +167,9 @@ class Stepping:
         except Corrupt:
             return
         if database_id == root.database_id:
-            self._hints = tuple(hint for hint in hints if _found(root, hint))
+            self._hints = tuple(hint for hint in hints if _hinted_chain(root, hint))
 
-    def _note(self, chain: Chain, links: int) -> None:
+    def _write_hint(self, chain: Chain, links: int) -> None:
         """Write how far `chain` has come, best effort (rule 3)."""
         name = chain.identity.commit_id
         hint = Hint(name, len(chain.inputs), chain.tier, chain.copies, links)
@@ -182,45 +182,45 @@ class Stepping:
         if isinstance(outcome, Swapped):
             self._hints, self._generation = hints, outcome.generation
 
-    def _done(self, chain: Chain) -> int:
+    def _links_done(self, chain: Chain) -> int:
         """How many links of `chain` are there, as far as is known."""
         here = self._link.links if self._link.identity == chain.identity else 0
         return max(here, 0, *(hint.links for hint in self._hints if hint.chain == chain.identity.commit_id))
 
     # Merging
 
-    def _merge(self, chain: Chain, allowance: Allowance) -> bool:
+    def _merge_step(self, chain: Chain, allowance: Allowance) -> bool:
         link = self._last_link(chain)
         if link is None:
             return False
         if link.ref is not None:
-            return self._name(chain, link.ref, link.index)
+            return self._name_in_root(chain, link.ref, link.index)
         indexes = self._volume.indexes(chain.inputs)
         try:
-            known, bounds = partial(self._piece, chain), self._bounds(chain, allowance)
-            link = self._run(step(chain, indexes, link, bounds, known=known))
+            known, bounds = partial(self._known_piece, chain), self._step_bounds(chain, allowance)
+            link = self._run_protocol(take_step(chain, indexes, link, bounds, known=known))
         except Exists:  # another process took it: the next step begins behind it
-            self._note(chain, link.links + 1)
+            self._write_hint(chain, link.links + 1)
             return False
         self._link, self._inputs = link, len(chain.inputs)
-        self._note(chain, link.links)
+        self._write_hint(chain, link.links)
         return True
 
-    def _piece(self, chain: Chain, number: int, part: int) -> tuple[int, bytes] | None:
+    def _known_piece(self, chain: Chain, number: int, part: int) -> tuple[int, bytes] | None:
         return self._volume.piece(chain.inputs[number], part)
 
     def _last_link(self, chain: Chain) -> Link | None:
         """The last link that is known to be there; None if the store does not show it yet."""
-        if not (links := self._done(chain)):
+        if not (links := self._links_done(chain)):
             return BEGIN
         if self._link.identity != chain.identity or self._link.links != links:
-            link = self._run(chains.read_link(chain, links - 1))
+            link = self._run_protocol(chains.read_link(chain, links - 1))
             if link is None:
                 return None
             self._link, self._inputs = link, len(chain.inputs)
         return self._link
 
-    def _bounds(self, chain: Chain, allowance: Allowance) -> Bounds:
+    def _step_bounds(self, chain: Chain, allowance: Allowance) -> Bounds:
         limits = allowance.limits
         return Bounds(
             min(allowance.left_in(tier) for tier in {ref.tier for ref in chain.inputs}),
@@ -231,22 +231,24 @@ class Stepping:
 
     # Moving
 
-    def _copy(self, chain: Chain, allowance: Allowance) -> bool:
+    def _copy_step(self, chain: Chain, allowance: Allowance) -> bool:
         [index] = self._volume.indexes(chain.inputs)
-        parts, ref = self._run(chains.copy(chain, index, self._done(chain), allowance.limits.step_copies))
+        parts, ref = self._run_protocol(
+            chains.copy_parts(chain, index, self._links_done(chain), allowance.limits.step_copies)
+        )
         if ref is None:
-            self._note(chain, parts)
+            self._write_hint(chain, parts)
             return True
-        return self._name(chain, ref, index.renamed(chain.identity, chain.inputs))
+        return self._name_in_root(chain, ref, index.renamed(chain.identity, chain.inputs))
 
-    def _name(self, chain: Chain, ref: Ref, index: bytes) -> bool:
+    def _name_in_root(self, chain: Chain, ref: Ref, index: bytes) -> bool:
         """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then."""
         environment = self._volume.environment
         is_recent = self._volume.recent_bytes > 0 and chain.run.start > 0 and not chain.copies
         frames = self._hot_frames(ref, index) if is_recent else []
 
         def plan(now: Root) -> Plan | None:
-            return chains.plan(
+            return chains.plan_replacement(
                 now,
                 chain,
                 ref,
@@ -268,15 +270,17 @@ class Stepping:
         frames = [one for group in range(len(index.groups) - 1, 0, -1) for one in index.frames(group)]
         frames = [one for one in frames if one.part > ref.parts - 1 - HOT_PARTS and one.pages != (1,)]
         places = [(ref.identity.part_key(one.part), one.offset, one.length) for one in frames]
-        for one, data in zip(frames, self._run(chains.get(ref.tier, *places)) if places else (), strict=True):
+        for one, data in zip(
+            frames, self._run_protocol(chains.get_fresh(ref.tier, *places)) if places else (), strict=True
+        ):
             if not isinstance(data, Absent):
                 found.append(Carried((one.part, one.offset), tuple(page for page in one.pages if page > 1), data))
         return found
 
-    def _run(self, protocol: Generator[Effect, Outcome, T]) -> T:
+    def _run_protocol(self, protocol: Generator[Effect, Outcome, T]) -> T:
         return self._volume.driver.run(protocol)
 
 
-def _found(root: Root, hint: Hint) -> Chain | None:
+def _hinted_chain(root: Root, hint: Hint) -> Chain | None:
     """The chain that a hint names, if it may still be gone on with."""
-    return chains.find(root, hint.chain, hint.inputs, hint.tier, copies=hint.copies)
+    return chains.find_chain(root, hint.chain, hint.inputs, hint.tier, copies=hint.copies)

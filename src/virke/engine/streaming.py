@@ -13,9 +13,9 @@ from typing import Final
 from virke.core.change import Change, tier_for
 from virke.core.commit import Conflicted, Verdict
 from virke.core.ids import PageCount, PageNo, Version
-from virke.core.page import header_page_size, lock_page, page_hash, stamped, with_later_schema
+from virke.core.page import header_page_size, lock_page, page_hash, stamped_page, with_later_schema
 from virke.core.root import JournalMark, RootAt, has_same_pages
-from virke.engine.committing import Committing, settled
+from virke.engine.committing import Committing, won_or_lost
 from virke.engine.snapshot import Snapshot
 from virke.engine.storing import Storing
 from virke.engine.taking_turns import Claimant
@@ -83,7 +83,7 @@ class PageStream:
         Raises:
             Conflict: another commit came first. Unavailable: the store failed. Either way nothing is changed.
         """
-        verdict = settled(self.verdict(pages, progress))
+        verdict = won_or_lost(self.verdict(pages, progress))
         if isinstance(verdict, Conflicted):
             raise Conflict(LOST)
         return verdict.root.head.version
@@ -91,21 +91,21 @@ class PageStream:
     def verdict(self, pages: Iterable[tuple[int, bytes]], progress: Callable[[int], None] | None = None) -> Verdict:
         """As `commit`; what became of it. Raises `Unavailable`: the store failed. And whatever `pages` does."""
         if self._keeps_pages:
-            self._checksum = self._base.root.head.checksum ^ self._cut()
-        return self.storing.commit(self._hashed(pages, progress), self._page_count, self._change)
+            self._checksum = self._base.root.head.checksum ^ self._hash_of_cut_pages()
+        return self.storing.commit(self._hashed_pages(pages, progress), self._page_count, self._planned_change)
 
-    def _change(self) -> Change:
+    def _planned_change(self) -> Change:
         count, now_ms = PageCount(self._page_count), self._volume.environment.now_ms()
         rest_ms = self._claimant.rest_ms
         return Change({}, self._page_size, count, self._checksum, now_ms, marks=self._marks, rest_ms=rest_ms)
 
-    def _hashed(
+    def _hashed_pages(
         self, pages: Iterable[tuple[int, bytes]], progress: Callable[[int], None] | None
     ) -> Iterator[tuple[PageNo, bytes]]:
         version = Version(self._base.root.head.version + 1)
         old_count = self._old.page_count if self._keeps_pages else 0
         for number, data in pages:
-            page = self._first(data, version) if number == 1 else data
+            page = self._first_page(data, version) if number == 1 else data
             old = self._old.page(number) if number <= old_count else None
             if page == old:
                 self.storing.keep_turn()  # there may be millions of them before the next that is stored
@@ -115,12 +115,12 @@ class PageStream:
             if progress and not number % 256:
                 progress(number)
 
-    def _first(self, data: bytes, version: Version) -> bytes:
+    def _first_page(self, data: bytes, version: Version) -> bytes:
         """Page 1 as it is stored; its schema cookie makes every connection read the schema again."""
-        page = stamped(data, version)
+        page = stamped_page(data, version)
         return with_later_schema(page, self._old.page(1)) if self._old.page_count else page
 
-    def _cut(self) -> int:
+    def _hash_of_cut_pages(self) -> int:
         """The hashes of the old pages beyond the new end."""
         total, skip = 0, lock_page(self._page_size)
         for number in range(self._page_count + 1, self._old.page_count + 1):

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import replace
 from typing import Final
 
-from virke.core.change import next_root, untouched
+from virke.core.change import change_without_pages, next_root
 from virke.core.commit import Committed, Plan, Verdict
 from virke.core.root import RootAt
 from virke.core.turn import Turn
@@ -123,7 +123,7 @@ class Claimant:
                     self._turns.branch.refresh()
             else:
                 assert isinstance(move, Take)
-                self._take(at, self._length_ms())
+                self._take_turn(at, self._length_ms())
 
     def is_free(self) -> bool:
         """Whether no foreign turn is in the way at this moment."""
@@ -143,7 +143,7 @@ class Claimant:
                 if at.root.turn is None or at.root.turn.token != self._claim.token:
                     self._turn = None  # it expired, and another one came
                 else:
-                    self._take(at, milliseconds)
+                    self._take_turn(at, milliseconds)
 
     @contextmanager
     def leading(self) -> Iterator[None]:
@@ -160,15 +160,17 @@ class Claimant:
         if turn is None:
             return
         environment = self._turns.environment
-        with suppress(VirkeError), self._lead():
+        with suppress(VirkeError), self._lead_if_needed():
             at = self._turns.branch.latest()
             if at.root.turn is not None and at.root.turn.token == turn.token:
-                rest = replace(untouched(at.root, environment.now_ms()), rest_ms=rest_after_ms(self._turns.swap_s))
+                rest = replace(
+                    change_without_pages(at.root, environment.now_ms()), rest_ms=rest_after_ms(self._turns.swap_s)
+                )
                 self._turns.swap(at, Plan(next_root(at.root, environment.commit_id(), rest)))
 
-    def _take(self, at: RootAt, milliseconds: int) -> None:
+    def _take_turn(self, at: RootAt, milliseconds: int) -> None:
         environment = self._turns.environment
-        with self._lead():
+        with self._lead_if_needed():
             began_s = environment.monotonic()
             plan = plan_turn(
                 at.root, self._claim, environment.commit_id(), length_ms=milliseconds, now_ms=environment.now_ms()
@@ -179,5 +181,5 @@ class Claimant:
     def _length_ms(self) -> int:
         return length_ms(work_s=self.work_s, pace_s=self._turns.pace_s(), swap_s=self._turns.swap_s)
 
-    def _lead(self) -> AbstractContextManager[object]:
+    def _lead_if_needed(self) -> AbstractContextManager[object]:
         return nullcontext() if self._leads else self._turns.lead

@@ -30,9 +30,9 @@ from virke.core.commit import Committed, Conflicted
 from virke.core.ids import Version
 from virke.core.root import RootAt, has_same_pages
 from virke.engine import keyed
-from virke.engine.committing import error_of, settled
+from virke.engine.committing import error_of, won_or_lost
 from virke.engine.connection import Connection
-from virke.engine.executing import execute
+from virke.engine.executing import execute_program
 from virke.engine.freshness import Shown
 from virke.engine.layers import Pages
 from virke.engine.line import Place
@@ -97,11 +97,11 @@ class Transaction:
         self._streams: weakref.WeakSet[Rows] = weakref.WeakSet()
         self._time_ms = writer.volume.environment.now_ms()
         self._began_s = writer.volume.environment.monotonic()
-        self._begin(base)
+        self._begin_on_root(base)
 
-    def _begin(self, base: RootAt) -> None:
+    def _begin_on_root(self, base: RootAt) -> None:
         """Begin on a root; what was written before is dropped."""
-        connection = self._open()
+        connection = self._live_connection()
         connection.reads_only = self.read_only
         connection.guard.scope = Scope.ADMIN
         connection.move(self._view or self._volume.snapshot_of(base.root))
@@ -142,7 +142,7 @@ class Transaction:
         They have to be read, or closed, before the transaction ends. Raises as `query`; `Denied`: it writes.
         """
         check_text(sql)
-        connection = self._open()
+        connection = self._live_connection()
         if not connection.prepare_single(sql).read_only:
             raise Denied("query_rows takes statements that read; use query")
         self._has_read = True
@@ -175,7 +175,7 @@ class Transaction:
     def describe(self, sql: str) -> Description:
         """What SQLite says of one statement, without running it. Raises `SqlError`, `Invalid`, `Denied`."""
         check_text(sql)
-        return self._open().prepare_single(sql).description
+        return self._live_connection().prepare_single(sql).description
 
     def interrupt(self) -> None:
         """End the statement that runs now, from another thread: it raises `TimedOut`.
@@ -188,7 +188,7 @@ class Transaction:
 
     def run_steps(self, steps: tuple[Step, ...]) -> list[QueryResult]:
         """Run steps, all or none of them; one result for each. Raises as `query`."""
-        connection = self._open()
+        connection = self._live_connection()
         words = {keyword(step.sql) for step in steps if not step.is_script}
         is_mark = len(steps) == 1 and bool(words & _MARKS)  # its own savepoint outlives the call
         if not is_mark:
@@ -197,7 +197,7 @@ class Transaction:
             if not is_mark:
                 _STATEMENTS.begin(connection)
             program = Program(steps, self._time_ms, scope=self._scope)
-            answers = execute(connection, Pending(program), self._base, self._volume)
+            answers = execute_program(connection, Pending(program), self._base, self._volume)
             if not is_mark:
                 _STATEMENTS.keep(connection)
         except SnapshotGone as error:
@@ -217,7 +217,7 @@ class Transaction:
 
     def _get_in_line(self, steps: tuple[Step, ...]) -> None:
         """Before the first write: hold the line, and begin on the newest state if nothing was read of an older one."""
-        connection = self._open()
+        connection = self._live_connection()
         if not self._writes:
             self._writes = not self.read_only and any(
                 step.is_script or not connection.prepare_single(step.sql).read_only for step in steps
@@ -229,7 +229,7 @@ class Transaction:
                     if self._volume.branch.has_moved():  # by those of other processes that were first in line
                         self._volume.branch.refresh()
                     if not has_same_pages((now := self._newest()).root, self._base.root):
-                        self._begin(now)
+                        self._begin_on_root(now)
         self._has_read = True
 
     def commit(self) -> int:
@@ -242,7 +242,7 @@ class Transaction:
             Conflict: another commit came first; run the transaction again.
             OutcomeUnknown, Unavailable: see `virke.errors`.
         """
-        connection = self._open()
+        connection = self._live_connection()
         self._cut_off()
         try:
             if self._key and (known := self._find_answer(connection, self._key)):
@@ -257,7 +257,7 @@ class Transaction:
             turns.lost_s = None
             return verdict.root.head.version
         finally:
-            self._end()
+            self._end_transaction()
 
     def _find_answer(self, connection: Connection, key: bytes) -> int:
         """The version of the transaction with this key that is in history; 0 if there is none: then this one is it."""
@@ -281,7 +281,7 @@ class Transaction:
             if not has_same_pages(now.root, self._base.root):
                 return Conflicted(now)
             if now.root.head == self._base.root.head:
-                verdict = self._try(connection)
+                verdict = self._try_commit(connection)
                 if isinstance(verdict, Committed):
                     return verdict
                 continue
@@ -292,7 +292,7 @@ class Transaction:
                 connection.control("COMMIT")
         return verdict
 
-    def _try(self, connection: Connection) -> Committed | Conflicted:
+    def _try_commit(self, connection: Connection) -> Committed | Conflicted:
         """One attempt on the base; a transaction that wrote nothing is where it began."""
         dirty = connection.file.change(Version(self._base.root.head.version + 1))
         if dirty is None:
@@ -303,7 +303,7 @@ class Transaction:
         if self._key:  # its answer names the version, so no turn may be renewed in between
             claimant = None
         with committing.lead, claimant.leading() if claimant else nullcontext():
-            verdict = settled(commit_change(self._volume, committing, self._base, changed, claimant=claimant))
+            verdict = won_or_lost(commit_change(self._volume, committing, self._base, changed, claimant=claimant))
         if isinstance(verdict, Committed):
             self._base = RootAt(verdict.root, self._base.generation)
         return verdict
@@ -315,9 +315,9 @@ class Transaction:
     def rollback(self) -> None:
         """Forget everything; harmless when the transaction is over."""
         if self._connection is not None:
-            self._end()
+            self._end_transaction()
 
-    def _open(self) -> Connection:
+    def _live_connection(self) -> Connection:
         if self._connection is None:
             raise Invalid("the transaction is over")
         return self._connection
@@ -326,7 +326,7 @@ class Transaction:
         for rows in list(self._streams):
             rows.cut_off()
 
-    def _end(self) -> None:
+    def _end_transaction(self) -> None:
         self._cut_off()
         with self._lock:
             connection, self._connection = self._connection, None
@@ -368,7 +368,7 @@ class Transaction:
 
 
 @contextmanager
-def inside(transactions: tuple[Transaction, ...]) -> Iterator[None]:
+def inside_transactions(transactions: tuple[Transaction, ...]) -> Iterator[None]:
     """For this call, the thread counts as one in which these transactions are open."""
     token = _open_here.set(transactions)
     try:

@@ -25,16 +25,16 @@ _BEGIN: Final = f"BEGIN IMMEDIATE -- {_SECRET}"
 _COMMIT: Final = f"COMMIT -- {_SECRET}"
 
 
-def begin(connection: Connection) -> None:
+def begin_write(connection: Connection) -> None:
     """Begin a transaction that writes."""
     connection.lengths.full()
-    _run(connection, _BEGIN)
+    _run_control(connection, _BEGIN)
 
 
-def commit(connection: Connection) -> None:
+def commit_write(connection: Connection) -> None:
     """End it. Raises `SqlError`, `TooLarge`: SQLite may write only now, and looks at deferred constraints."""
     connection.lengths.full()
-    _run(connection, _COMMIT)
+    _run_control(connection, _COMMIT)
 
 
 class Unit:
@@ -48,18 +48,18 @@ class Unit:
 
     def begin(self, connection: Connection) -> None:
         """What follows belongs to it."""
-        _run(connection, self._begin)
+        _run_control(connection, self._begin)
 
     def keep(self, connection: Connection) -> None:
         """End it; what it did belongs to what it was begun in."""
-        _run(connection, self._keep)
+        _run_control(connection, self._keep)
 
     def undo(self, connection: Connection) -> None:
         """End it; it leaves nothing."""
         connection.control_within(self._undo)
 
 
-def _run(connection: Connection, sql: str) -> None:
+def _run_control(connection: Connection, sql: str) -> None:
     """As `Connection.control`, at a third of its price: it is run twice for each row that is written."""
     guard = connection.guard
     deadline, allowed = guard.deadline, guard.allow_transactions

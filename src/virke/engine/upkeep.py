@@ -20,7 +20,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from virke.core import branching, collect, merge
-from virke.core.change import next_root, plan_change, tier_for, untouched
+from virke.core.change import change_without_pages, next_root, plan_change, tier_for
 from virke.core.collect import Marked
 from virke.core.commit import Committed, Plan
 from virke.core.effects import Delete, Effect, Outcome, Tier
@@ -69,7 +69,7 @@ class Upkeep:
         if self._spawn is None or root is self._looked_at:  # all the callers whose writes rode in one commit come here
             return
         self._looked_at = root
-        if self._shape() == self._seen:
+        if self._root_shape() == self._seen:
             return
         with self._lock:
             self._is_wanted = True
@@ -78,7 +78,7 @@ class Upkeep:
             self._is_busy = True
             self._idle.clear()
         try:
-            self._spawn(self._work)
+            self._spawn(self._fulfil_wishes)
         except RuntimeError:  # the interpreter is about to end: no more threads, and what is due is left
             with self._lock:
                 self._is_wanted = self._is_busy = False
@@ -88,10 +88,10 @@ class Upkeep:
         """Wait until nothing is due any more."""
         self._idle.wait()
 
-    def _work(self) -> None:
+    def _fulfil_wishes(self) -> None:
         try:
             while self._is_still_wanted():
-                self._attempt()
+                self._attempt_upkeep()
         except BaseException:
             with self._lock:
                 self._is_busy = False
@@ -107,15 +107,15 @@ class Upkeep:
                 self._idle.set()
             return wanted
 
-    def _attempt(self) -> None:
+    def _attempt_upkeep(self) -> None:
         try:
             self.run(None)
             self.error = None
         except VirkeError as error:
             self.error = f"{error.kind}: {error.message}"
-        self._seen = self._shape()
+        self._seen = self._root_shape()
 
-    def _shape(self) -> tuple[int, bool]:
+    def _root_shape(self) -> tuple[int, bool]:
         """What decides whether anything can be due."""
         root = self._volume.branch.latest().root
         return len(root.segments), promotes_itself(root)
@@ -124,7 +124,7 @@ class Upkeep:
         """What there is to do by the newest root known: `promote`, `compact`, `collect`; asks the store nothing."""
         root = self._volume.branch.latest().root
         found = {
-            "promote": self._promotes(root),
+            "promote": self._has_to_promote(root),
             "compact": merge.choose_in(root) is not None,
             "collect": collect.may_sweep(root, self._volume.environment.now_ms(), collect.GRACE_MS),
         }
@@ -143,7 +143,7 @@ class Upkeep:
         """
         asked = root.segments, root.horizon, root.pins
         if self._kept is None or self._kept[0] != asked:
-            self._kept = asked, self._run(collect.mark(root))
+            self._kept = asked, self._run_protocol(collect.mark_needed(root))
         return self._kept[1]
 
     def run(self, limit: int | None) -> int:
@@ -158,15 +158,15 @@ class Upkeep:
         if (allowance := self._volume.environment.allowance) is not None:
             return int(limit != 0 and self._take_step(allowance))
         done = 0
-        while (limit is None or done < limit) and self._step():
+        while (limit is None or done < limit) and self._step_once():
             done += 1
         return done
 
-    def _step(self) -> bool:
+    def _step_once(self) -> bool:
         """Do the most urgent thing; False if nothing is due, or other commits were faster."""
         with self._stepping:
             root = self._volume.branch.latest().root
-            if self._promotes(root):
+            if self._has_to_promote(root):
                 return self._promote_step(root)
             if run := merge.choose_in(root):
                 done = self.compact(run, root=root)
@@ -181,19 +181,19 @@ class Upkeep:
     def _take_step(self, allowance: Allowance) -> bool:
         """One step of bounded size (`stepping`); False if none is due, or others were faster."""
         root = self._volume.branch.latest().root
-        if self._promotes(root) and root.tier is Tier.KV:
+        if self._has_to_promote(root) and root.tier is Tier.KV:
             with allowance.stepping():
-                self._switch(Tier.OBJECT)
+                self._switch_tier(Tier.OBJECT)
             return True
         return self._steps.take(root, allowance)
 
-    def _promotes(self, root: Root) -> bool:
+    def _has_to_promote(self, root: Root) -> bool:
         return promotes_itself(root) and Tier.OBJECT in self._volume.branch.store.blobs
 
     def _promote_step(self, root: Root) -> bool:
         """Let new segments go to object storage, then move the segments that are there, run by run."""
         if root.tier is Tier.KV:
-            self._switch(Tier.OBJECT)
+            self._switch_tier(Tier.OBJECT)
             return True
         run = _first_in_kv(root)
         return run is not None and self.compact(run, Tier.OBJECT, root)
@@ -207,7 +207,7 @@ class Upkeep:
         volume.driver.blobs(tier or root.tier)  # or the error that says which store is missing
         job = merge.Merge(root, run, volume.indexes(refs), commit_id, tier or root.tier)
         plain, whole = volume.branch.store.plain, volume.whole
-        ref = self._run(merge.merge(job, volume.part_bytes, plain=plain, whole=whole))
+        ref = self._run_protocol(merge.merge_segments(job, volume.part_bytes, plain=plain, whole=whole))
 
         def plan(now: Root) -> Plan | None:
             made = merge.plan_merge(
@@ -221,9 +221,9 @@ class Upkeep:
         except OutcomeUnknown:  # the root may name it
             raise
         except VirkeError:
-            volume.driver.remove([merge.uploaded(ref)])
+            volume.driver.remove([merge.removal_of(ref)])
             raise
-        volume.driver.remove([merge.uploaded(ref)])
+        volume.driver.remove([merge.removal_of(ref)])
         return False
 
     def promote(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -233,7 +233,7 @@ class Upkeep:
             Conflict: other commits won every race. NotFound: the store has no object tier.
         """
         self._volume.driver.blobs(Tier.OBJECT)
-        self._switch(Tier.OBJECT)
+        self._switch_tier(Tier.OBJECT)
         root = self._volume.branch.refresh().root
         total = sum(ref.tier is Tier.KV for ref in root.segments)
         for _ in range(ATTEMPTS * (total + 1)):
@@ -246,12 +246,14 @@ class Upkeep:
             self.compact(run, Tier.OBJECT)
         raise Conflict("other commits won every race while promoting; run it again to go on")
 
-    def _switch(self, tier: Tier) -> None:
+    def _switch_tier(self, tier: Tier) -> None:
         """From now on new segments go to `tier`."""
 
         def plan(root: Root) -> Plan:
             new = next_root(
-                root, self._volume.environment.commit_id(), untouched(root, self._volume.environment.now_ms())
+                root,
+                self._volume.environment.commit_id(),
+                change_without_pages(root, self._volume.environment.now_ms()),
             )
             return Plan(replace(new, tier=tier))
 
@@ -269,7 +271,7 @@ class Upkeep:
         self._volume.branch.refresh()
 
         def plan(root: Root) -> Plan:
-            changed = untouched(root, self._volume.environment.now_ms(), settings=change(root.settings))
+            changed = change_without_pages(root, self._volume.environment.now_ms(), settings=change(root.settings))
             return plan_change(root, self._volume.environment.commit_id(), changed)
 
         if not isinstance(self._committing.commit_newest(plan), Committed):
@@ -289,13 +291,13 @@ class Upkeep:
             return
         self._settle_pins(now_ms, grace_ms)
         root = volume.branch.latest().root
-        marked = self._run(collect.mark(root))
+        marked = self._run_protocol(collect.mark_needed(root))
         if collect.may_sweep(root, now_ms, grace_ms):
-            volume.driver.sweep(merge.uploaded(ref) for ref in marked.garbage)
+            volume.driver.sweep(merge.removal_of(ref) for ref in marked.garbage)
             self._write_horizon(
                 lambda now: collect.swept_horizon(root.horizon) if now.horizon == root.horizon else None
             )
-        self._write_horizon(lambda now: collect.advance(now, marked, now_ms))
+        self._write_horizon(lambda now: collect.advanced_horizon(now, marked, now_ms))
 
     def collect(self, *, dry_run: bool, grace_ms: int = collect.GRACE_MS) -> Collected:
         """What `db gc` does: `collect_step`, and leftovers of killed writers and of dead branches, found by a LIST.
@@ -308,17 +310,19 @@ class Upkeep:
         now_ms = volume.environment.now_ms()
         has_open_pins = not dry_run and self._settle_pins(now_ms, grace_ms)
         root = volume.branch.latest().root
-        marked = self._run(collect.mark(root))
+        marked = self._run_protocol(collect.mark_needed(root))
         due = collect.may_sweep(root, now_ms, grace_ms)
         prefix = f"seg/{root.database_id.hex()}/"
         mine = f"{prefix}{root.branch}/"
         looks_at_all = root.branch == MAIN_BRANCH
-        listed = {tier: self._listed(tier, prefix if looks_at_all else mine) for tier in volume.branch.store.blobs}
+        listed = {
+            tier: self._listed_objects(tier, prefix if looks_at_all else mine) for tier in volume.branch.store.blobs
+        }
         sizes = {item.key: item.size_bytes for items in listed.values() for item in items}
         others = [key for key in sizes if not key.startswith(mine)]
-        dead = self._run(branching.dead_keys(volume.branch.world, root.database_id, others))
+        dead = self._run_protocol(branching.dead_keys(volume.branch.world, root.database_id, others))
         first = {key for ref in marked.garbage for key in ref.keys if key in sizes}
-        rest = set(collect.leftovers(root, marked, sizes)) - first if due or not root.horizon.is_pending else set()
+        rest = set(collect.leftover_keys(root, marked, sizes)) - first if due or not root.horizon.is_pending else set()
         garbage = first | rest if due else (rest if now_ms - root.horizon.since_ms >= grace_ms else set())
         waiting = len(sizes.keys() - marked.needed_keys - garbage - {*others})
         garbage |= dead
@@ -336,7 +340,7 @@ class Upkeep:
             tuple(sorted(garbage)), sum(sizes[key] for key in garbage), len(sizes) - len(garbage), waiting, dry_run
         )
 
-    def _listed(self, tier: Tier, prefix: str) -> list[Listed]:
+    def _listed_objects(self, tier: Tier, prefix: str) -> list[Listed]:
         return list(self._volume.driver.blobs(tier).list(prefix))
 
     def _settle_pins(self, now_ms: int, grace_ms: int) -> bool:
@@ -348,13 +352,13 @@ class Upkeep:
         world, has_open = volume.branch.world, False
         for pin in root.pins:
             is_old = pin.pinned_at <= root.horizon.watermark and now_ms - root.horizon.since_ms >= grace_ms
-            hold = self._run(branching.settle(world, root, pin, may_fence=is_old))
+            hold = self._run_protocol(branching.settle_pin(world, root, pin, may_fence=is_old))
             has_open |= hold is branching.Hold.OPEN
             if hold is branching.Hold.DEAD:
-                self._committing.commit_newest(partial(self._unpinned, pin))
+                self._committing.commit_newest(partial(self._plan_without_pin, pin))
         return has_open
 
-    def _unpinned(self, pin: Pin, root: Root) -> Plan | None:
+    def _plan_without_pin(self, pin: Pin, root: Root) -> Plan | None:
         environment = self._volume.environment
         return branching.plan_unpin(root, pin, environment.commit_id(), environment.now_ms())
 
@@ -369,7 +373,7 @@ class Upkeep:
 
         self._committing.commit_newest(plan)
 
-    def _run(self, protocol: Generator[Effect, Outcome, T]) -> T:
+    def _run_protocol(self, protocol: Generator[Effect, Outcome, T]) -> T:
         return self._volume.driver.run(protocol)
 
 

@@ -23,7 +23,7 @@ from virke.core.root import Root
 from virke.core.segment import Frame, Ref
 from virke.core.verifying import Damage, Findings, check_inline, check_segment, fresh_index, needed_segments
 from virke.engine.connection import Connection
-from virke.engine.snapshot import SnapshotGone, gone
+from virke.engine.snapshot import SnapshotGone, snapshot_gone
 from virke.engine.sqlite import OnConnect
 from virke.engine.volume import Volume
 from virke.errors import Corrupt, NotFound, SqlError
@@ -56,7 +56,9 @@ class Verified:
         return not self.damages
 
 
-def verify(volume: Volume, *, on_connect: OnConnect | None = None, progress: Progress | None = None) -> Verified:
+def verify_database(
+    volume: Volume, *, on_connect: OnConnect | None = None, progress: Progress | None = None
+) -> Verified:
     """Read and check all of a database; `volume` need not have a readable newest version.
 
     Raises:
@@ -99,15 +101,15 @@ class _Verifying:
             for number, data in zip(frame.pages, pages, strict=True):
                 if newest is not None and number <= root.head.page_count:
                     place = newest.locate(number)
-                    if not isinstance(place, InRoot) and place.ref == ref and _same(place.frame, frame):
-                        self._count(number, data)
+                    if not isinstance(place, InRoot) and place.ref == ref and _same_place(place.frame, frame):
+                        self._count_page(number, data)
 
         def seen_inline(frame: Frame, version: int, pages: Sequence[bytes]) -> None:
             for number, data in zip(frame.pages, pages, strict=True):
                 if newest is not None and number <= root.head.page_count:
                     place = newest.locate(number)
                     if isinstance(place, InRoot) and place.commit.head.version == version and place.frame is frame:
-                        self._count(number, data)
+                        self._count_page(number, data)
 
         check_inline(root, self._findings, seen_inline)
         for _, index in segments:
@@ -143,7 +145,7 @@ class _Verifying:
             return None
         return made
 
-    def _count(self, number: int, data: bytes) -> None:
+    def _count_page(self, number: int, data: bytes) -> None:
         if number != lock_page(self._root.head.page_size):
             self._checksum ^= page_hash(number, data)
             self._pages += 1
@@ -160,12 +162,12 @@ class _Verifying:
         if newest.head.version != self._root.head.version:
             needed = {ref for ref, _ in self._volume.driver.run(needed_segments(newest, Findings()))}
             if not needed.issuperset(self._findings.owners.values()):
-                raise gone()
+                raise snapshot_gone()
 
     def _look_back(self) -> int | None:
         """The newest whole version, after the newest one was checked as a whole."""
         head, findings = self._root.head, self._findings
-        whole = self._readable(head.version)
+        whole = self._readable_version(head.version)
         counted = self._checksum, self._pages
         wanted = head.checksum, stored_pages(head.page_count, head.page_size)
         is_mapped = whole == head.version and not any(one.kind == "state" for one in findings.damages)
@@ -174,7 +176,7 @@ class _Verifying:
             findings.damages.append(Damage("state", self._key, what))
         if whole is None:
             return None
-        found = self._complaints(whole)
+        found = self._complaints_of_sqlite(whole)
         if not found:
             return whole
         findings.damages += [Damage("sql", self._key, f"version {whole}: {one}") for one in found]
@@ -184,23 +186,23 @@ class _Verifying:
         """The newest readable version before `faulty` that SQLite finds no fault in."""
         step, bad, good = 1, faulty, None
         while good is None:
-            probe = self._readable(Version(max(bad - step, 0)))
+            probe = self._readable_version(Version(max(bad - step, 0)))
             if probe is None:
                 return None
-            if self._complaints(probe):
+            if self._complaints_of_sqlite(probe):
                 bad, step = probe, step * 2
             else:
                 good = probe
         while True:
-            probe = self._readable(Version((good + bad) // 2))
+            probe = self._readable_version(Version((good + bad) // 2))
             if probe is None or probe <= good:
                 return good
-            if self._complaints(probe):
+            if self._complaints_of_sqlite(probe):
                 bad = probe
             else:
                 good = probe
 
-    def _complaints(self, version: Version) -> list[str]:
+    def _complaints_of_sqlite(self, version: Version) -> list[str]:
         """What SQLite's check says of a version; empty if all is well."""
         is_newest = version == self._root.head.version
         snapshot = self._volume.snapshot_of(self._root) if is_newest else self._volume.snapshot_at(version)
@@ -223,7 +225,7 @@ class _Verifying:
             connection.close()
         return [] if found == ["ok"] else found
 
-    def _readable(self, newest: Version) -> Version | None:
+    def _readable_version(self, newest: Version) -> Version | None:
         """The newest version up to `newest` that has no page in a damaged frame; None if history has none."""
         version, oldest = newest, max(self._root.horizon.version, 1)
         while version >= oldest:
@@ -265,7 +267,7 @@ class _Verifying:
         if place.index.inputs:
             return ref.hi  # before it, the inputs are read instead
         for number, group in enumerate(place.index.groups):
-            if any(_same(one, frame) for one in place.index.frames(number, page, page)):
+            if any(_same_place(one, frame) for one in place.index.frames(number, page, page)):
                 return group.head.version
         return ref.lo
 
@@ -297,5 +299,5 @@ class _Unreadable(Exception):
         self.since = since
 
 
-def _same(one: Frame, other: Frame) -> bool:
+def _same_place(one: Frame, other: Frame) -> bool:
     return (one.part, one.offset) == (other.part, other.offset)

@@ -25,11 +25,11 @@ from typing import Final
 
 from virke.collector import outside
 from virke.core.ids import PageCount, PageNo, Version
-from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, stamped
+from virke.core.page import PAGE_SIZES, header_page_size, lock_page, page_hash, stamped_page
 from virke.engine.layers import Pages, Patch
 from virke.engine.sqlite import VFS, BusyError, Connection
 from virke.errors import Corrupt, NotHere, TooLarge, VirkeError
-from virke.stores.receipt import current
+from virke.stores.receipt import current_receipt
 
 UNIX_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
 SECTOR_BYTES: Final = 512
@@ -63,9 +63,9 @@ class PagedFile:
         self.failure: VirkeError | None = None
         self.pages_left: int | None = None
         """How many more pages may be read, from memory only (`NotHere`); None: as many as it takes, from anywhere."""
-        self._start(snapshot)
+        self._start_snapshot(snapshot)
 
-    def _start(self, snapshot: Pages, hashes: dict[PageNo, int] | None = None) -> None:
+    def _start_snapshot(self, snapshot: Pages, hashes: dict[PageNo, int] | None = None) -> None:
         self.snapshot = snapshot
         self._hashes = hashes or {}  # of pages of the snapshot, as far as they are known
         self._new_hashes: dict[PageNo, int] = {}  # of what `change` returned: the snapshot's once that is committed
@@ -81,13 +81,13 @@ class PagedFile:
     def move(self, snapshot: Pages) -> None:
         """Drop the overlay and show another snapshot (invariant 2)."""
         self._counter = (self._seen_counter() + 1) & _U32_MAX
-        self._start(snapshot)
+        self._start_snapshot(snapshot)
 
     def accept(self, snapshot: Pages) -> None:
         """The overlay was committed and is now `snapshot` (invariant 3)."""
         self._counter = self._seen_counter()
         known = self._hashes | self._new_hashes
-        self._start(snapshot, known if len(known) <= HASHES_KEPT else {})
+        self._start_snapshot(snapshot, known if len(known) <= HASHES_KEPT else {})
 
     @property
     def is_dirty(self) -> bool:
@@ -108,7 +108,7 @@ class PagedFile:
 
     def undo(self) -> None:
         """SQLite has rolled back what was written: the file is as it was at the last `move` or `accept`."""
-        self._start(self.snapshot)
+        self._start_snapshot(self.snapshot)
 
     def change(self, version: Version) -> Dirty | None:
         """What the transaction changed, to be committed as `version`; None if nothing.
@@ -119,14 +119,14 @@ class PagedFile:
         if not self.is_dirty:
             return None
         old = self.snapshot.head
-        first = self._overlay.get(PageNo(1)) or (self._page(PageNo(1)) if self._size else b"")
+        first = self._overlay.get(PageNo(1)) or (self._page_bytes(PageNo(1)) if self._size else b"")
         if not first:
             raise Corrupt("a transaction left the database without a first page")
         page_size = header_page_size(first)
-        pages = self._changed_pages() if page_size == old.page_size else self._repaged(page_size)
-        pages[PageNo(1)] = stamped(first if page_size == self._page_size else pages[PageNo(1)], version)
+        pages = self._changed_pages() if page_size == old.page_size else self._pages_cut_again(page_size)
+        pages[PageNo(1)] = stamped_page(first if page_size == self._page_size else pages[PageNo(1)], version)
         count = self._size // page_size
-        return Dirty(pages, page_size, count, self._checksum(pages, page_size, count))
+        return Dirty(pages, page_size, count, self._new_checksum(pages, page_size, count))
 
     def _changed_pages(self) -> dict[PageNo, bytes]:
         size, old = self._page_size, self.snapshot.head
@@ -146,14 +146,16 @@ class PagedFile:
                 pages.setdefault(PageNo(born), zeros)
         return pages
 
-    def _repaged(self, page_size: int) -> dict[PageNo, bytes]:
+    def _pages_cut_again(self, page_size: int) -> dict[PageNo, bytes]:
         """All pages, cut again: the transaction changed the page size."""
         if page_size == self._page_size:
-            whole = {PageNo(number): self._page(PageNo(number)) for number in range(1, self._size // page_size + 1)}
+            whole = {
+                PageNo(number): self._page_bytes(PageNo(number)) for number in range(1, self._size // page_size + 1)
+            }
             whole.pop(lock_page(page_size), None)
             return whole
         last = -(-self._size // self._page_size)  # smaller pages may end inside one of the old size
-        data = b"".join(self._page(PageNo(number)) for number in range(1, last + 1))
+        data = b"".join(self._page_bytes(PageNo(number)) for number in range(1, last + 1))
         skip = lock_page(page_size)
         return {
             PageNo(at // page_size + 1): data[at : at + page_size]
@@ -161,7 +163,7 @@ class PagedFile:
             if at // page_size + 1 != skip
         }
 
-    def _checksum(self, pages: dict[PageNo, bytes], page_size: int, count: int) -> int:
+    def _new_checksum(self, pages: dict[PageNo, bytes], page_size: int, count: int) -> int:
         old, checksum = self.snapshot.head, 0
         if page_size == old.page_size:
             checksum = old.checksum
@@ -182,9 +184,9 @@ class PagedFile:
 
     # Reading and writing pages
 
-    def _page(self, number: PageNo) -> bytes:
+    def _page_bytes(self, number: PageNo) -> bytes:
         if number in self._run and self.pages_left is None:
-            if receipt := current():
+            if receipt := current_receipt():
                 receipt.add_pages(1)
             return self._run.pop(number)
         data = self._overlay.get(number)
@@ -228,12 +230,12 @@ class PagedFile:
         number, inside = divmod(offset, size)
         try:
             if amount == size and not inside:
-                return self._page(PageNo(number + 1)) if offset < self._size else b""
+                return self._page_bytes(PageNo(number + 1)) if offset < self._size else b""
             end = min(offset + amount, self._size)
             data = bytearray()
             while offset < end:
                 number, inside = divmod(offset, size)
-                piece = self._page(PageNo(number + 1))[inside : inside + end - offset]
+                piece = self._page_bytes(PageNo(number + 1))[inside : inside + end - offset]
                 data += piece
                 offset += len(piece)
             return bytes(data)
@@ -251,7 +253,7 @@ class PagedFile:
         if length == size and not offset % size:
             self._overlay[PageNo(offset // size + 1)] = bytes(data)
         else:
-            self._patch(bytes(data), offset)
+            self._patch_pages(bytes(data), offset)
         self._size = max(self._size, offset + length)
         if len(self._overlay) * size > self.overlay_bytes_max:
             self.failure = TooLarge(
@@ -260,13 +262,13 @@ class PagedFile:
             )
             raise self.failure
 
-    def _patch(self, data: bytes, offset: int) -> None:
+    def _patch_pages(self, data: bytes, offset: int) -> None:
         size, end = self._page_size, offset + len(data)
         at = offset
         while at < end:
             number, inside = divmod(at, size)
             take = min(size - inside, end - at)
-            page = bytearray(self._page(PageNo(number + 1)))
+            page = bytearray(self._page_bytes(PageNo(number + 1)))
             page[inside : inside + take] = data[at - offset : at - offset + take]
             self._overlay[PageNo(number + 1)] = bytes(page)
             at += take
@@ -361,7 +363,7 @@ class SnapshotVFS(VFS):
         return 0, ""
 
 
-def release(raw: Connection, vfs: SnapshotVFS) -> None:
+def release_connection(raw: Connection, vfs: SnapshotVFS) -> None:
     """End a connection that was closed, or just dropped, and its VFS, which stays registered until this is called."""
     try:
         _release(raw, vfs)

@@ -23,7 +23,7 @@ from virke.core.ids import PageNo, Version
 from virke.core.index import Away, Index
 from virke.core.pagemap import InRoot, InSegment, PageMap, Place
 from virke.core.reach import checked_version, empty_head
-from virke.core.reading import read
+from virke.core.reading import read_decoded
 from virke.core.root import Root
 from virke.core.segment import Ref, decode_frame, decode_plain
 from virke.engine.branch import Branch
@@ -32,11 +32,11 @@ from virke.engine.frames import Cached, FrameKey
 from virke.engine.indexes import Indexes, Pairs
 from virke.engine.locating import Locating
 from virke.engine.memory import PROCESS, Memory
-from virke.engine.snapshot import Snapshot, gone
-from virke.engine.whole_parts import WholeParts, unbounded
+from virke.engine.snapshot import Snapshot, snapshot_gone
+from virke.engine.whole_parts import WholeParts, unbounded_parts
 from virke.errors import Corrupt
 from virke.stores.base import Range
-from virke.stores.receipt import current
+from virke.stores.receipt import current_receipt
 
 PART_BYTES_MAX: Final = 8 << 20  # of what is written; parts of any size are read
 
@@ -62,7 +62,7 @@ class Volume:
         self.recent_bytes = allowance.limits.recent_bytes if allowance else 0
         """How much of recent segments' indexes its roots carry, and whether they are asked."""
         self._has_committed = False
-        left = allowance.left_in if allowance else unbounded
+        left = allowance.left_in if allowance else unbounded_parts
         self._parts = WholeParts(branch.driver, memory.frames, self.owner, self.whole, left=left)
         self._locating = Locating(branch.driver, self._parts, self._is_gone)
         self._indexes = Indexes(branch.driver, memory.frames, self.owner, self.whole)
@@ -98,7 +98,7 @@ class Volume:
             pairs = self._indexes.newest(root) if self.recent_bytes else self._indexes.of(root.segments)
         except Corrupt as error:
             if self.branch.refresh().root.head.version > root.head.version:
-                raise gone() from error
+                raise snapshot_gone() from error
             raise
         made = Snapshot(self, root, PageMap(root.head, pairs, root.inline, before=current.map if current else None))
         if self.branch.latest().root is root:
@@ -142,17 +142,17 @@ class Volume:
 
     def page(self, snapshot: Snapshot, number: PageNo) -> bytes:
         """One page of a snapshot, through the cache of decoded frames."""
-        if receipt := current():
+        if receipt := current_receipt():
             receipt.add_pages(1)
         place = self._locating.locate(snapshot, number)
         if self._is_near(place):
-            size, raw = snapshot.head.page_size, self._near(snapshot, place)
+            size, raw = snapshot.head.page_size, self._near_pages(snapshot, place)
             return raw[place.slot * size : (place.slot + 1) * size]
-        return self._frame(snapshot, place)[place.slot]
+        return self._frame_pages(snapshot, place)[place.slot]
 
     def run(self, snapshot: Snapshot, number: PageNo) -> dict[PageNo, bytes]:
         """One page of a snapshot, and those behind it in its frame that are of this snapshot; the receipt has one page."""
-        if receipt := current():
+        if receipt := current_receipt():
             receipt.add_pages(1)
         place, slots = self._locating.locate(snapshot, number), list[tuple[PageNo, int]]()
         slots.append((number, place.slot))
@@ -160,19 +160,19 @@ class Volume:
             with suppress(Away):  # the scan asks for the next page itself
                 slots += snapshot.map.behind(place)
         if self._is_near(place):
-            size, raw = snapshot.head.page_size, self._near(snapshot, place)
+            size, raw = snapshot.head.page_size, self._near_pages(snapshot, place)
             return {page: raw[slot * size : (slot + 1) * size] for page, slot in slots}
-        pages = self._frame(snapshot, place)
+        pages = self._frame_pages(snapshot, place)
         return {page: pages[slot] for page, slot in slots}
 
-    def _frame(self, snapshot: Snapshot, place: Place) -> list[bytes]:
+    def _frame_pages(self, snapshot: Snapshot, place: Place) -> list[bytes]:
         key = self._frame_key(place)
         cached = self._frames.find(key)
         if isinstance(cached, list):
             return cached
         if cached is None and isinstance(place, InSegment):
             cached = self._indexes.cut(place.ref, place.frame)
-        pages = self._load(snapshot, place, cached)
+        pages = self._load_frame(snapshot, place, cached)
         self._frames.keep({key: pages})
         return pages
 
@@ -182,7 +182,7 @@ class Volume:
             isinstance(place, InSegment) and place.frame.codec == STORED and place.ref.tier in self.branch.store.plain
         )
 
-    def _near(self, snapshot: Snapshot, place: InSegment) -> bytes:
+    def _near_pages(self, snapshot: Snapshot, place: InSegment) -> bytes:
         """The pages of a frame of such a file, one after another."""
         size, near, key = snapshot.head.page_size, self.memory.near, self._frame_key(place)
         raw = near.get(key)
@@ -190,11 +190,11 @@ class Volume:
             asked = Range(place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length)
             [data] = self.driver.get(place.ref.tier, [asked])
             if isinstance(data, Absent):
-                raise self._missing(snapshot, place)
+                raise self._missing_error(snapshot, place)
             try:
                 raw = decode_plain(place.frame, data, size, asked.key)
             except Corrupt:  # of a copy, perhaps: `read` asks the store itself
-                return b"".join(self._decode(snapshot, [place])[0])
+                return b"".join(self._fetch_and_decode(snapshot, [place])[0])
             near.keep(key, raw)
         return raw
 
@@ -209,7 +209,7 @@ class Volume:
             cached = self._indexes.cut(place.ref, place.frame)
             if cached is None:
                 return None
-        pages = cached if isinstance(cached, list) else self._decoded(snapshot, place, cached or b"")
+        pages = cached if isinstance(cached, list) else self._decoded_frame(snapshot, place, cached or b"")
         if pages is not cached:
             self._frames.keep({self._frame_key(place): pages})
         return pages[place.slot]
@@ -218,25 +218,25 @@ class Volume:
         """Many pages at once: missing frames are fetched in one round, and not kept."""
         places = self._locating.locate_all(snapshot, numbers)
         unique = {self._frame_key(place): place for place in places}
-        decoded = dict(zip(unique, self._decode(snapshot, list(unique.values())), strict=True))
+        decoded = dict(zip(unique, self._fetch_and_decode(snapshot, list(unique.values())), strict=True))
         return [decoded[self._frame_key(place)][place.slot] for place in places]
 
-    def _load(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
+    def _load_frame(self, snapshot: Snapshot, place: Place, encoded: bytes | None) -> list[bytes]:
         """The pages of the frame at `place`; `encoded` are its bytes if they were read ahead."""
         if isinstance(place, InSegment):
             encoded = encoded or self._fetching.bring(snapshot.head.page_size, place)
             if encoded is None:
-                raise self._missing(snapshot, place)
+                raise self._missing_error(snapshot, place)
             self._fetching.go_on(snapshot.head.page_size, place)
         try:
-            return self._decoded(snapshot, place, encoded or b"")
+            return self._decoded_frame(snapshot, place, encoded or b"")
         except Corrupt:  # of a copy, perhaps: `read` asks the store itself
-            return self._decode(snapshot, [place])[0]
+            return self._fetch_and_decode(snapshot, [place])[0]
 
-    def _decoded(self, snapshot: Snapshot, place: Place, encoded: bytes) -> list[bytes]:
+    def _decoded_frame(self, snapshot: Snapshot, place: Place, encoded: bytes) -> list[bytes]:
         """The pages of the frame at `place`, whose bytes in a segment are `encoded`."""
         if isinstance(place, InRoot):
-            return self._decode(snapshot, [place])[0]
+            return self._fetch_and_decode(snapshot, [place])[0]
         return decode_frame(place.frame, encoded, snapshot.head.page_size, place.index.what)
 
     def cache_committed(self, plan: Plan, pages: Mapping[PageNo, bytes]) -> None:
@@ -270,7 +270,7 @@ class Volume:
             }
         self._frames.keep(kept)
 
-    def _decode(self, snapshot: Snapshot, places: Sequence[Place]) -> list[list[bytes]]:
+    def _fetch_and_decode(self, snapshot: Snapshot, places: Sequence[Place]) -> list[list[bytes]]:
         """Fetch (in one round for each tier) and decode the frames of `places`."""
         decoded: dict[int, list[bytes]] = {}
         for n, place in enumerate(places):
@@ -283,12 +283,12 @@ class Volume:
                 n: place for n, place in enumerate(places) if isinstance(place, InSegment) and place.ref.tier is tier
             }
             if mine:
-                decoded |= zip(mine, self._read(snapshot, tier, list(mine.values())), strict=True)
+                decoded |= zip(mine, self._read_frames(snapshot, tier, list(mine.values())), strict=True)
         return [decoded[n] for n in range(len(places))]
 
-    def _read(self, snapshot: Snapshot, tier: Tier, places: list[InSegment]) -> Iterator[list[bytes]]:
-        kept = self._brought(places) if tier in self.whole else {}
-        ranges = [_range(place) for place in places]
+    def _read_frames(self, snapshot: Snapshot, tier: Tier, places: list[InSegment]) -> Iterator[list[bytes]]:
+        kept = self._brought_frames(places) if tier in self.whole else {}
+        ranges = [_range_of_place(place) for place in places]
 
         def decode(at: int, data: bytes) -> list[bytes]:
             return decode_frame(places[at].frame, data, snapshot.head.page_size, ranges[at][0])
@@ -300,14 +300,16 @@ class Volume:
         rest = [at for at in range(len(places)) if at not in found]
         if rest:
             asked = [ranges[at] for at in rest]
-            found |= zip(rest, self.driver.run(read(tier, asked, lambda at, data: decode(rest[at], data))), strict=True)
+            found |= zip(
+                rest, self.driver.run(read_decoded(tier, asked, lambda at, data: decode(rest[at], data))), strict=True
+            )
         for at, place in enumerate(places):
             pages = found[at]
             if isinstance(pages, Absent):
-                raise self._missing(snapshot, place)
+                raise self._missing_error(snapshot, place)
             yield pages
 
-    def _brought(self, places: list[InSegment]) -> dict[int, bytes]:
+    def _brought_frames(self, places: list[InSegment]) -> dict[int, bytes]:
         """The encoded bytes of frames of a store without ranges, by their number in `places`; one round for each segment."""
         wanted: dict[Ref, set[int]] = {}
         for place in places:
@@ -331,9 +333,9 @@ class Volume:
         self._frames.keep({})
         self.memory.near.leave(self.owner)
 
-    def _missing(self, snapshot: Snapshot, place: InSegment) -> Exception:
+    def _missing_error(self, snapshot: Snapshot, place: InSegment) -> Exception:
         if self._is_gone(snapshot, place.ref):
-            return gone()
+            return snapshot_gone()
         return Corrupt(f"object {place.ref.identity.part_key(place.frame.part)} is missing")
 
     def _is_gone(self, snapshot: Snapshot, ref: Ref) -> bool:
@@ -342,5 +344,5 @@ class Volume:
         return ref not in now.segments and now.head.version != snapshot.root.head.version
 
 
-def _range(place: InSegment) -> tuple[str, int, int]:
+def _range_of_place(place: InSegment) -> tuple[str, int, int]:
     return place.ref.identity.part_key(place.frame.part), place.frame.offset, place.frame.length

@@ -35,7 +35,7 @@ def part_key(owner: int, ref: Ref, part: int, start: int = 0) -> FrameKey:
     return owner, ref.identity.commit_id, ref.identity.ordinal, part, WHOLE - start
 
 
-def unbounded(tier: Tier) -> int:
+def unbounded_parts(tier: Tier) -> int:
     """How many parts a request may read where it may read what it likes."""
     return 1 << 30
 
@@ -69,7 +69,7 @@ class WholeParts:
         found = {part: data for part in wanted if (data := self.here(ref, part)) is not None}
         missing = [part for part in wanted if part not in found]
         if missing:
-            asked = [*missing, *self._ahead(ref, missing)]
+            asked = [*missing, *self._parts_ahead(ref, missing)]
             came = self.fetch(ref, asked)
             found |= {part: came[part] for part in missing if part in came}
         return found
@@ -82,7 +82,7 @@ class WholeParts:
         self._frames.keep({part_key(self._owner, ref, part): data for part, data in came.items()})
         return came
 
-    def _ahead(self, ref: Ref, missing: Sequence[int]) -> list[int]:
+    def _parts_ahead(self, ref: Ref, missing: Sequence[int]) -> list[int]:
         """Parts to move along with those that are missing (rule 2)."""
         first, last = min(missing), max(missing)
         before, steps = self._scans.get(ref, (ref.parts, 0))

@@ -28,11 +28,11 @@ from typing import Final
 from virke.core.change import may_go_on
 from virke.core.commit import Committed, Conflicted, TooSoon
 from virke.core.root import JournalMark, RootAt
-from virke.engine.committing import ATTEMPTS, Committing, error_of, settled
+from virke.engine.committing import ATTEMPTS, Committing, error_of, won_or_lost
 from virke.engine.company import GROUP_MAX, Company
 from virke.engine.connection import Connection
-from virke.engine.executing import execute
-from virke.engine.groups import GroupFailed, fit, is_pushed, marks
+from virke.engine.executing import execute_program
+from virke.engine.groups import GroupFailed, fit_together, is_pushed, last_marks
 from virke.engine.line import Line
 from virke.engine.queue import Pending, Queue, tell_all
 from virke.engine.results import QueryResult
@@ -41,12 +41,12 @@ from virke.engine.snapshot import SnapshotGone
 from virke.engine.storing import change_of, commit_change
 from virke.engine.streaming import Written
 from virke.engine.taking_turns import Claimant
-from virke.engine.units import Unit, begin, commit
+from virke.engine.units import Unit, begin_write, commit_write
 from virke.engine.vfs import Dirty
 from virke.engine.volume import Volume
 from virke.engine.writer_connections import Connect, WriterConnections
 from virke.errors import Conflict, OutcomeUnknown, SqlError, TimedOut, TooLarge, Unavailable, VirkeError
-from virke.stores.receipt import Receipt, writing
+from virke.stores.receipt import Receipt, writing_receipt
 
 _REQUEST: Final = Unit("request")
 
@@ -91,7 +91,7 @@ class Writer:
                 if is_time and not pacing.has_slot():  # upkeep came first
                     continue
                 answering.enter_context(self.volume.driver.undisturbed.computing())  # until all are answered
-                group = self.queue.take(GROUP_MAX, fit)
+                group = self.queue.take(GROUP_MAX, fit_together)
                 began_at = self.volume.environment.monotonic()
                 try:
                     self._commit_group(group)
@@ -104,7 +104,7 @@ class Writer:
     def _commit_group(self, group: list[Pending]) -> None:
         together = Receipt()
         try:
-            with writing(together):
+            with writing_receipt(together):
                 self.commit(group, takes_along=True)
         except VirkeError as error:
             for pending in group:
@@ -152,7 +152,7 @@ class Writer:
         refused: TooSoon | None = None
         while attempt < attempts:
             try:
-                match self._try(claimant, group, before_swap, takes_along=takes_along):
+                match self._try_group(claimant, group, before_swap, takes_along=takes_along):
                     case Committed():
                         self.groups[len(group)] += 1
                         return
@@ -161,7 +161,7 @@ class Writer:
                         if not self.committing.pacing.await_slot(until_s):
                             raise error_of(verdict)
                         if takes_along:
-                            group += self.queue.take(GROUP_MAX - len(group), fit, group[0].program)
+                            group += self.queue.take(GROUP_MAX - len(group), fit_together, group[0].program)
                         continue
                     case Conflicted():
                         self.conflicts += 1
@@ -196,7 +196,7 @@ class Writer:
                     later.error, later.answers = Unavailable(why), None
                 return
 
-    def _try(
+    def _try_group(
         self,
         claimant: Claimant,
         group: list[Pending],
@@ -206,7 +206,7 @@ class Writer:
     ) -> Committed | Conflicted | TooSoon:
         """One attempt on the newest root known."""
         first = group[0].program
-        if any(not fit(first, pending.program) for pending in group[1:]):
+        if any(not fit_together(first, pending.program) for pending in group[1:]):
             raise GroupFailed
         base = claimant.ready()
         connection = self.connections.on(base, foreign_keys=first.foreign_keys)
@@ -245,7 +245,7 @@ class Writer:
             if isinstance(proved, Conflicted):
                 claimant.lost()
             return proved
-        verdict = self._swap(base, dirty, claimant, marks(group))
+        verdict = self._swap(base, dirty, claimant, last_marks(group))
         if not isinstance(verdict, Committed):
             return verdict
         if isinstance(dirty, Dirty):
@@ -274,7 +274,7 @@ class Writer:
                     claimant.lost()
                 return Conflicted(now)
             verdict = send(base=now)
-            if isinstance(verdict, TooSoon) or isinstance(settled(verdict), Committed):
+            if isinstance(verdict, TooSoon) or isinstance(won_or_lost(verdict), Committed):
                 assert isinstance(verdict, Committed | TooSoon)
                 return verdict
             claimant.lost()
@@ -285,17 +285,17 @@ class Writer:
         self, connection: Connection, base: RootAt, group: list[Pending], *, takes_along: bool
     ) -> Dirty | Written | None:
         is_alone = len(group) == 1  # it has no savepoint, so nobody may join it
-        begin(connection)
+        begin_write(connection)
         try:
             for pending in self.company.and_joining(group) if takes_along and not is_alone else group:
-                self._run(connection, base, pending, is_alone=is_alone)
-            self._end(connection, group)
+                self._run_program(connection, base, pending, is_alone=is_alone)
+            self._end_in_sqlite(connection, group)
         except BaseException:
             connection.unpin()
             raise
         return self.connections.changed(connection, base)
 
-    def _run(self, connection: Connection, base: RootAt, pending: Pending, *, is_alone: bool) -> None:
+    def _run_program(self, connection: Connection, base: RootAt, pending: Pending, *, is_alone: bool) -> None:
         """Run one program, in its savepoint if others are in the transaction; with an error it leaves nothing."""
         if is_pushed(pending, base):
             pending.answers = []
@@ -305,7 +305,7 @@ class Writer:
             unit.begin(connection)
         connection.start_request()
         try:
-            pending.answers = execute(connection, pending, base, self.volume)
+            pending.answers = execute_program(connection, pending, base, self.volume)
             if unit:
                 unit.keep(connection)
         except SnapshotGone:
@@ -326,13 +326,13 @@ class Writer:
         finally:
             connection.end_request()
 
-    def _end(self, connection: Connection, group: list[Pending]) -> None:
+    def _end_in_sqlite(self, connection: Connection, group: list[Pending]) -> None:
         """COMMIT in SQLite; a deferred constraint speaks up here, and only one program can be the one it means."""
         if all(pending.error for pending in group):  # an empty COMMIT would give an empty database its first page
             connection.move(connection.file.snapshot)
             return
         try:
-            commit(connection)
+            commit_write(connection)
         except (SqlError, TooLarge) as error:
             if len(group) > 1:
                 raise GroupFailed from error
@@ -350,7 +350,7 @@ class Writer:
             return None
         connection.start_request()
         try:
-            pending.answers = execute(connection, pending, base, self.volume)
+            pending.answers = execute_program(connection, pending, base, self.volume)
             if connection.raw.in_transaction:
                 connection.control("COMMIT")
         except (SnapshotGone, NeedsRoom):

@@ -50,7 +50,7 @@ class WriterConnections:
         self._volume.driver.blobs(base.root.tier)  # or the error that says which store is missing
         if self._is_closed:
             raise Invalid(f"database {self._volume.name!r} is closed")
-        connection = self._in_room or self.usual or self._opened()
+        connection = self._in_room or self.usual or self._open_usual()
         connection.move(self._volume.snapshot_of(base.root))
         if self._in_room:
             connection.raw.pragma("foreign_keys", foreign_keys)
@@ -59,7 +59,7 @@ class WriterConnections:
             self._foreign_keys = foreign_keys
         return connection
 
-    def _opened(self) -> Connection:
+    def _open_usual(self) -> Connection:
         self.usual = connection = self._connect()
         if self._connect_in_room:
             connection.outgrow(self.held_bytes_max)

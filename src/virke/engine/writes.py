@@ -32,7 +32,7 @@ from virke.engine.transaction import Transaction, check_no_open_transaction
 from virke.engine.writer import Writer
 from virke.errors import Busy, Conflict, Denied, Invalid, ReadOnly, VirkeError
 from virke.scopes import Scope
-from virke.stores.receipt import Receipt, current, writing
+from virke.stores.receipt import Receipt, current_receipt, writing_receipt
 
 TRANSACTION_CONNECTIONS_KEPT: Final = 4
 BEGIN_WAIT_S: Final = 1.0
@@ -98,15 +98,15 @@ class Writes:
             timeout_ms=timeout_ms,
             scope=scope,
         )
-        receipt = Receipt() if meta else current()
+        receipt = Receipt() if meta else current_receipt()
         began_at = self._environment.monotonic()
         pending = Pending(program, receipt=receipt, cancel=cancel)
         if self._deferred and self._is_deferred() and not program.stands_alone:
-            with writing(receipt):
+            with writing_receipt(receipt):
                 results = self._deferred.submit(program, counts_only=counts_only)
             self._freshness.expire()  # the same root, and more above it
         else:
-            with writing(receipt):
+            with writing_receipt(receipt):
                 self.push_pending(may_skip=not self._is_deferred())
             self._writer.queue.finish(pending)
             results = pending.results()
@@ -131,12 +131,12 @@ class Writes:
         what is returned runs this one program.
         """
         self.check_allowed()
-        pending = Pending(program, receipt=receipt or current(), on_done=on_done, grew=grew)
+        pending = Pending(program, receipt=receipt or current_receipt(), on_done=on_done, grew=grew)
         if self._deferred and self._is_deferred() and not program.keeps_going:  # the journal keeps no errors of steps
             return partial(self._run_deferred, pending)
-        return self._lead if self._writer.queue.enqueue(pending) else None
+        return self._lead_queue if self._writer.queue.enqueue(pending) else None
 
-    def _lead(self) -> None:
+    def _lead_queue(self) -> None:
         try:
             self.push_pending(may_skip=not self._is_deferred())
         except VirkeError as error:
@@ -191,7 +191,9 @@ class Writes:
                 raise Invalid("a transaction that only reads takes no idempotency_key, and is never immediate")
             shown = self._freshness.current(bookmark=bookmark)
             base = RootAt(shown.root, NOT_TOLD)
-            return self._begun(base, view=shown.view, done=self._keep, foreign_keys=mode, scope=scope)
+            return self._begun_transaction(
+                base, view=shown.view, done=self._keep_connection, foreign_keys=mode, scope=scope
+            )
         places = [self._begin_line.enter(BEGIN_WAIT_S if wait_s is None else min(wait_s, BEGIN_WAIT_S))]
         try:
             self.push_pending()
@@ -210,7 +212,7 @@ class Writes:
                 place.leave()
             raise
         try:
-            return self._begun(
+            return self._begun_transaction(
                 base,
                 done=self._give_back,
                 key=hashed,
@@ -226,7 +228,7 @@ class Writes:
                 place.leave()
             raise
 
-    def _begun(
+    def _begun_transaction(
         self,
         base: RootAt,
         *,
@@ -261,7 +263,7 @@ class Writes:
             )
         except BaseException:
             connection.reads_only, connection.guard.on_look, connection.guard.scope = False, None, Scope.ADMIN
-            self._keep(connection)
+            self._keep_connection(connection)
             raise
 
     def run_transaction(self, fn: Callable[[Transaction], T], *, key: str | None) -> T:
@@ -279,14 +281,14 @@ class Writes:
                 self._environment.pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _keep(self, connection: Connection) -> None:
+    def _keep_connection(self, connection: Connection) -> None:
         if len(self._idle) < TRANSACTION_CONNECTIONS_KEPT and not self.is_closed:
             self._idle.append(connection)
         else:
             connection.close()
 
     def _give_back(self, connection: Connection) -> None:
-        self._keep(connection)
+        self._keep_connection(connection)
         if not self.is_closed:
             self.after_commit()
 

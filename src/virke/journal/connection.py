@@ -171,7 +171,7 @@ class JournalFile:
         if self._connection is not None:
             return False
         try:
-            return self._path is None or place.identity(self._path) is None
+            return self._path is None or place.file_identity(self._path) is None
         except OSError:
             return False
 
@@ -182,19 +182,19 @@ class JournalFile:
         The caller holds `lock`, by a `with` of its own: a signal that comes before the block of this one begins would
         leave what is held here held for as long as its traceback is kept.
         """
-        with self._translated():
-            yield self._connection if self._is_current() else self._opened()
+        with self._translated_errors():
+            yield self._connection if self._is_current() else self._open_anew()
 
     @contextmanager
     def changing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
         """The connection inside a transaction that no other process's overlaps; the caller holds `lock`."""
-        with self._translated(), self._change_lock():
-            connection = self._connection if self._is_current() else self._opened(is_locked=True)
+        with self._translated_errors(), self._change_lock():
+            connection = self._connection if self._is_current() else self._open_anew(is_locked=True)
             if connection is None:
                 if not create:
                     raise UnreachableJournal(f"journal {self._path} is gone")
-                place.make_file(self.system, self.where(), self._fill)
-                connection = self._opened(is_locked=True)
+                place.make_file(self.system, self.where(), self._fill_new_file)
+                connection = self._open_anew(is_locked=True)
             assert connection is not None, "it has just been made"
             if self._durable != self._file:
                 place.sync_name(self.system, self.where())
@@ -209,7 +209,7 @@ class JournalFile:
                 raise
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -222,12 +222,12 @@ class JournalFile:
             raise self.unreachable(error) from error
 
     def _is_current(self) -> bool:
-        return self._connection is not None and self._file == place.identity(self.where())
+        return self._connection is not None and self._file == place.file_identity(self.where())
 
-    def _opened(self, *, is_locked: bool = False) -> sqlite3.Connection | None:
+    def _open_anew(self, *, is_locked: bool = False) -> sqlite3.Connection | None:
         """A new connection to the file that is there now; None if there is none."""
         self.close(is_locked=is_locked)
-        if self._path is None or (file := place.identity(self._path)) is None:
+        if self._path is None or (file := place.file_identity(self._path)) is None:
             return None
         if not os.stat(self._path).st_size:
             raise DamagedJournal(f"journal {self._path} is empty, which no journal ever is; {HINT}")
@@ -267,12 +267,12 @@ class JournalFile:
             if pending:
                 connection.execute("UPDATE journal SET copied_at = ?", (newest,))
             else:
-                rename(connection)
+                give_new_identity(connection)
         connection.execute("UPDATE journal SET inode = ?", (file[1],))
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
 
-    def _fill(self, path: Path) -> None:
+    def _fill_new_file(self, path: Path) -> None:
         """Make an empty journal of a new, empty file."""
         connection = self._connect(str(path))
         try:
@@ -282,7 +282,7 @@ class JournalFile:
             connection.close()
 
 
-def rename(connection: sqlite3.Connection) -> None:
+def give_new_identity(connection: sqlite3.Connection) -> None:
     """Make a journal another one, of which no root says anything."""
     connection.execute(
         "UPDATE journal SET id = ?, settled = 0, settled_id = NULL, copied_at = 0", (os.urandom(JOURNAL_ID_BYTES),)

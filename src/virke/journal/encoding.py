@@ -52,7 +52,7 @@ class NotWhatWasWritten(ValueError):
     """The bytes of an entry do not fit its seal."""
 
 
-def encode(entry: Entry, patch: Patch | None) -> Row:
+def encode_entry(entry: Entry, patch: Patch | None) -> Row:
     """An entry, and its pages unless they are too many, as a sealed row."""
     program = entry.program
     stored: dict[str, object] = {
@@ -71,13 +71,13 @@ def encode(entry: Entry, patch: Patch | None) -> Row:
         stored["base"] = [entry.base.commit_id.hex(), entry.base.previous.hex()]
         stored["pages"] = [how, patch.page_size, patch.page_count, patch.floor, numbers]
     text = json.dumps(stored, separators=(",", ":"))
-    seal = _seal(entry.sequence, entry.entry_id, program.time_ms, entry.database_id, text=text, pages=pages)
+    seal = _seal_of_row(entry.sequence, entry.entry_id, program.time_ms, entry.database_id, text=text, pages=pages)
     return Row(entry.sequence, program.time_ms, entry.database_id, text, entry.entry_id, pages, seal)
 
 
-def decode(row: Row) -> Entry:
+def decode_entry(row: Row) -> Entry:
     """The entry of a row. Raises `NotWhatWasWritten`."""
-    stored = _opened(row)
+    stored = _opened_text(row)
     steps = (
         _steps_of_first_release(stored) if "requests" in stored else [_unpacked_step(one) for one in stored["steps"]]
     )
@@ -102,21 +102,21 @@ def decode(row: Row) -> Entry:
 
 
 def _steps_of_first_release(stored: Mapping[str, Any]) -> list[Step]:
-    requests = [(sql, _unpacked(params)) for sql, params in stored["requests"]]
+    requests = [(sql, _unpacked_value(params)) for sql, params in stored["requests"]]
     if stored["many"]:
         return [Step(requests[0][0], rows=tuple(params for _, params in requests))]
     return [Step(sql, params, is_script=stored["script"]) for sql, params in requests]
 
 
 def _packed_step(step: Step) -> list[object]:
-    rows = None if step.rows is None else [_packed(row) for row in step.rows]
-    return [step.sql, _packed(step.params), rows, step.is_script, _packed_condition(step.condition)]
+    rows = None if step.rows is None else [_packed_value(row) for row in step.rows]
+    return [step.sql, _packed_value(step.params), rows, step.is_script, _packed_condition(step.condition)]
 
 
 def _unpacked_step(stored: Sequence[Any]) -> Step:
     sql, params, rows, is_script, condition = stored
-    many = None if rows is None else _unpacked(rows)
-    return Step(sql, _unpacked(params), many, is_script, _unpacked_condition(condition))
+    many = None if rows is None else _unpacked_value(rows)
+    return Step(sql, _unpacked_value(params), many, is_script, _unpacked_condition(condition))
 
 
 def _packed_condition(condition: Condition | None) -> list[object] | None:
@@ -146,16 +146,16 @@ def _unpacked_condition(stored: Sequence[Any] | None) -> Condition | None:
         case ["failed", int(step)]:
             return Failed(step)
         case ["not", inner]:
-            return Not(_some(inner))
+            return Not(_required_condition(inner))
         case ["all", list(conditions)]:
-            return AllOf(tuple(_some(one) for one in conditions))
+            return AllOf(tuple(_required_condition(one) for one in conditions))
         case ["any", list(conditions)]:
-            return AnyOf(tuple(_some(one) for one in conditions))
+            return AnyOf(tuple(_required_condition(one) for one in conditions))
         case _:
             raise NotWhatWasWritten
 
 
-def _some(stored: Sequence[Any]) -> Condition:
+def _required_condition(stored: Sequence[Any]) -> Condition:
     condition = _unpacked_condition(stored)
     if condition is None:
         raise NotWhatWasWritten
@@ -164,7 +164,7 @@ def _some(stored: Sequence[Any]) -> Condition:
 
 def decode_patch(row: Row) -> Patch:
     """The pages of an entry that has some. Raises `NotWhatWasWritten`."""
-    how, page_size, page_count, floor, numbers = _opened(row)["pages"]
+    how, page_size, page_count, floor, numbers = _opened_text(row)["pages"]
     packed = row.pages or b""
     if page_size not in PAGE_SIZES or len(numbers) * page_size > PATCH_BYTES_MAX:
         raise NotWhatWasWritten
@@ -174,7 +174,7 @@ def decode_patch(row: Row) -> Patch:
     return Patch(pages, page_size, page_count, floor)
 
 
-def _opened(row: Row) -> dict[str, Any]:
+def _opened_text(row: Row) -> dict[str, Any]:
     """What the text says, once the seal was found right."""
     if row.entry_id is None:  # of the first release
         text = str(row.text)[_FIRST_SEAL_CHARS:]
@@ -182,14 +182,16 @@ def _opened(row: Row) -> dict[str, Any]:
             raise NotWhatWasWritten
     else:
         text = str(row.text)
-        fits = _seal(row.sequence, row.entry_id, row.time_ms, row.database_id, text=text, pages=row.pages)
+        fits = _seal_of_row(row.sequence, row.entry_id, row.time_ms, row.database_id, text=text, pages=row.pages)
         if row.seal != fits:
             raise NotWhatWasWritten
     stored: dict[str, Any] = json.loads(text)
     return stored
 
 
-def _seal(sequence: int, entry_id: bytes, time_ms: int, database_id: bytes, *, text: str, pages: bytes | None) -> bytes:
+def _seal_of_row(
+    sequence: int, entry_id: bytes, time_ms: int, database_id: bytes, *, text: str, pages: bytes | None
+) -> bytes:
     parts = (f"{sequence} {time_ms}".encode(), entry_id, database_id, text.encode(errors="surrogatepass"), pages or b"")
     digest = blake2b(digest_size=SEAL_BYTES)
     for part in parts:
@@ -202,7 +204,7 @@ def _packed_run(run: FirstRun | None) -> dict[str, object] | None:
     if run is None:
         return None
     answers = [
-        [None if one.rows is None else _packed(one.rows), one.digest.hex(), one.affected, one.rowid]
+        [None if one.rows is None else _packed_value(one.rows), one.digest.hex(), one.affected, one.rowid]
         for one in run.answers or ()
     ]
     return {"seed": run.seed.hex(), "answers": answers, "counts_only": run.counts_only}
@@ -213,7 +215,7 @@ def _unpacked_run(stored: Mapping[str, Any] | None) -> FirstRun | None:
         return None
     answers = tuple(
         Answered(
-            None if rows is None else _unpacked(rows),
+            None if rows is None else _unpacked_value(rows),
             bytes.fromhex(digest),
             affected,
             rowid,
@@ -223,11 +225,11 @@ def _unpacked_run(stored: Mapping[str, Any] | None) -> FirstRun | None:
     return FirstRun(bytes.fromhex(stored["seed"]), answers, stored["counts_only"])
 
 
-def _packed(params: object) -> object:
+def _packed_value(params: object) -> object:
     """Parameters as JSON; numbers that JSON does not know and bytes are tagged."""
     match params:
         case Mapping():
-            return {"named": {name: _packed(value) for name, value in params.items()}}
+            return {"named": {name: _packed_value(value) for name, value in params.items()}}
         case bytes() | bytearray() | memoryview():
             return {"bytes": base64.b64encode(bytes(params)).decode()}
         case bool():
@@ -237,20 +239,20 @@ def _packed(params: object) -> object:
         case None | int() | str():
             return params
         case Sequence():
-            return [_packed(value) for value in params]
+            return [_packed_value(value) for value in params]
         case _:
             raise TypeError(f"a parameter of type {type(params).__name__} can't be journalled")
 
 
-def _unpacked(stored: object) -> Any:
+def _unpacked_value(stored: object) -> Any:
     match stored:
         case {"named": dict(values)}:
-            return {name: _unpacked(value) for name, value in values.items()}
+            return {name: _unpacked_value(value) for name, value in values.items()}
         case {"bytes": str(text)}:
             return base64.b64decode(text)
         case {"float": str(text)}:
             return float.fromhex(text)
         case list():
-            return tuple(_unpacked(value) for value in stored)
+            return tuple(_unpacked_value(value) for value in stored)
         case _:
             return stored

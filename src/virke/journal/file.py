@@ -29,8 +29,8 @@ from virke.engine.programs import Program
 from virke.engine.results import JournalEntry, RejectedWrite
 from virke.errors import Corrupt
 from virke.journal import place
-from virke.journal.connection import HINT, NEWEST, Connect, JournalFile, connect_file, rename
-from virke.journal.encoding import Row, decode, decode_patch, encode
+from virke.journal.connection import HINT, NEWEST, Connect, JournalFile, connect_file, give_new_identity
+from virke.journal.encoding import Row, decode_entry, decode_patch, encode_entry
 from virke.stores.local.files import System
 
 _COLUMNS: Final = (
@@ -74,7 +74,7 @@ class FileJournal:
 
     def newest(self) -> int:
         """The last sequence number that was given away; 0 if none was."""
-        return self._one(NEWEST)
+        return self._single_number(NEWEST)
 
     def read(self) -> Contents:
         """All that it has, as of one moment."""
@@ -85,11 +85,11 @@ class FileJournal:
                 return Contents()
             try:
                 connection.execute("BEGIN")
-                return self._read(connection)
+                return self._read_contents(connection)
             finally:
                 connection.rollback()
 
-    def _read(self, connection: sqlite3.Connection) -> Contents:
+    def _read_contents(self, connection: sqlite3.Connection) -> Contents:
         [[journal_id, settled, settled_id, copied_at]] = connection.execute(
             "SELECT id, settled, settled_id, copied_at FROM journal"
         ).fetchall()
@@ -98,7 +98,7 @@ class FileJournal:
             journal_id,
             connection.execute(NEWEST).fetchone()[0],
             # one by one: their pages are needed for the seal, and let go of then
-            tuple(self._decode(row) for row in _rows(connection, "NOT rejected")),
+            tuple(self._decode_row(row) for row in _entry_rows(connection, "NOT rejected")),
             dict(ids),
             settled,
             settled_id or NO_ENTRY,
@@ -109,17 +109,17 @@ class FileJournal:
         """The pages of entries that have a base, one after another."""
         for entry in entries:
             with self._file.lock, self._file.reading() as connection:
-                rows = list(_rows(connection, f"sequence = {entry.sequence}")) if connection else []
+                rows = list(_entry_rows(connection, f"sequence = {entry.sequence}")) if connection else []
             if not rows:
                 raise EntryGone(f"journal {self.path}: entry {entry.sequence} was settled at the same time")
             try:
                 yield decode_patch(rows[0])
             except (ValueError, TypeError, KeyError, Corrupt) as error:
-                raise self._damaged(rows[0]) from error
+                raise self._damaged_error(rows[0]) from error
 
     def pending_count(self) -> int:
         """How many writes are pending."""
-        return self._one("SELECT count(*) FROM entry WHERE NOT rejected")
+        return self._single_number("SELECT count(*) FROM entry WHERE NOT rejected")
 
     def rejected(self) -> list[RejectedWrite]:
         """Every rejected write, with its SQL and reason."""
@@ -133,25 +133,25 @@ class FileJournal:
         """Everything that is in it, or meets an SQL condition; what is damaged is there as such. Raises `DamagedJournal`: it can't be read at all."""
         found = []
         with self._file.lock, self._file.reading() as connection:
-            for row in _rows(connection, condition) if connection else ():
+            for row in _entry_rows(connection, condition) if connection else ():
                 state, reason = ("rejected", row.reason) if row.is_rejected else ("pending", None)
                 try:
-                    sql = "; ".join(step.sql for step in self._decode(row).program.steps)
+                    sql = "; ".join(step.sql for step in self._decode_row(row).program.steps)
                 except DamagedJournal:
                     state, sql, reason = "damaged", "", "not what was written"
                 found.append(JournalEntry(row.sequence, row.time_ms, state, sql, reason))
         return found
 
-    def _decode(self, row: Row) -> Entry:
+    def _decode_row(self, row: Row) -> Entry:
         try:
-            return decode(row)
+            return decode_entry(row)
         except (ValueError, TypeError, KeyError, Corrupt) as error:
-            raise self._damaged(row) from error
+            raise self._damaged_error(row) from error
 
-    def _damaged(self, row: Row) -> DamagedJournal:
+    def _damaged_error(self, row: Row) -> DamagedJournal:
         return DamagedJournal(f"journal {self.path}: entry {row.sequence} is not what was written; {HINT}")
 
-    def _one(self, sql: str) -> int:
+    def _single_number(self, sql: str) -> int:
         if self._file.is_absent:
             return 0
         with self._file.lock, self._file.reading() as connection:
@@ -172,7 +172,9 @@ class FileJournal:
         """Keep a program durably. Raises `Unavailable`, `UsageError` if there is no file to write; then it is not kept."""
         with self._file.lock, self._file.changing(create=True) as connection:
             sequence = int(connection.execute(NEWEST).fetchone()[0]) + 1
-            row = encode(Entry(sequence, program, database_id, first_run, entry_id or os.urandom(16), base), patch)
+            row = encode_entry(
+                Entry(sequence, program, database_id, first_run, entry_id or os.urandom(16), base), patch
+            )
             connection.execute(
                 "INSERT INTO entry (sequence, time_ms, database, write, entry_id, pages, seal) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (row.sequence, row.time_ms, row.database_id, row.text, row.entry_id, row.pages, row.seal),
@@ -225,7 +227,7 @@ class FileJournal:
     def rename(self) -> None:
         """Become another journal, of which no root says anything."""
         with self._file.lock, self._file.changing() as connection:
-            rename(connection)
+            give_new_identity(connection)
 
     def discard(self) -> Path | None:
         """Put a copy of the file aside, then forget what is damaged or rejected; returns the copy.
@@ -243,7 +245,7 @@ class FileJournal:
             aside = place.free_name(self._file.where())
             with self._file.lock, self._file.reading() as reading:
                 assert reading is not None, "there are entries"
-                place.copy(self._file.system, reading, aside)
+                place.copy_journal(self._file.system, reading, aside)
             with self._file.lock, self._file.changing() as connection:
                 connection.executemany("DELETE FROM entry WHERE sequence = ?", [(sequence,) for sequence in gone])
             return aside
@@ -260,14 +262,14 @@ class FileJournal:
 
     def appending(self) -> AbstractContextManager[None]:
         """Keep every other process and thread from appending."""
-        return self._held(self._file.appending, ".append")
+        return self._held_lock(self._file.appending, ".append")
 
     def pushing(self) -> AbstractContextManager[None]:
         """Keep every other process and thread from pushing."""
-        return self._held(self._file.pushing, ".lock")
+        return self._held_lock(self._file.pushing, ".lock")
 
     @contextmanager
-    def _held(self, here: threading.Lock, suffix: str) -> Iterator[None]:
+    def _held_lock(self, here: threading.Lock, suffix: str) -> Iterator[None]:
         with here:
             path = self._file.where()
             try:
@@ -278,7 +280,7 @@ class FileJournal:
                 yield
 
 
-def _rows(connection: sqlite3.Connection, condition: str) -> Iterator[Row]:
+def _entry_rows(connection: sqlite3.Connection, condition: str) -> Iterator[Row]:
     """Entries by ascending sequence number; what is of another type than it should be does not fit the seal."""
     for row in connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM entry WHERE {condition} ORDER BY sequence"):
         yield Row(*row)

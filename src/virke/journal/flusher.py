@@ -32,14 +32,14 @@ class Flusher:
         with self._lock:
             self._woken = True
             if self._flush and not self._stop.is_set() and (self._thread is None or not self._thread.is_alive()):
-                thread = threading.Thread(target=self._run, args=(at_once,), name="virke-flush", daemon=True)
+                thread = threading.Thread(target=self._run_rounds, args=(at_once,), name="virke-flush", daemon=True)
                 with suppress(
                     RuntimeError
                 ):  # no thread is left, or the interpreter ends: a later write, or `flush`, pushes
                     thread.start()
                     self._thread = thread
 
-    def _run(self, at_once: bool) -> None:
+    def _run_rounds(self, at_once: bool) -> None:
         while not self._stop.wait(0 if at_once else self._interval_s()):
             at_once, self._woken = False, False
             try:

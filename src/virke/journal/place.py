@@ -19,15 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
-from virke.processes import at_fork, lock, unlock
-from virke.stores.local.files import System, discard, make_directory, sync_directory
+from virke.processes import at_fork, unlock, wait_for_lock
+from virke.stores.local.files import System, discard_temp, make_directory, sync_directory
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 SET_ASIDE: Final = "discarded"
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: Path) -> tuple[int, int] | None:
     """Which file is at a path (device and inode); None if there is none. Raises `OSError`."""
     try:
         info = os.stat(path)
@@ -75,7 +75,7 @@ def make_file(system: System, path: Path, fill: Callable[[Path], None]) -> None:
         with suppress(FileExistsError):  # another process was first; its file is as good
             system.link(temp, path)
     finally:
-        discard(system, temp)
+        discard_temp(system, temp)
 
 
 def free_name(path: Path) -> Path:
@@ -86,7 +86,7 @@ def free_name(path: Path) -> Path:
     return aside
 
 
-def copy(system: System, connection: sqlite3.Connection, aside: Path) -> None:
+def copy_journal(system: System, connection: sqlite3.Connection, aside: Path) -> None:
     """Copy all that a connection sees into a new file. Raises `OSError`, `sqlite3.Error`."""
     system.close(system.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
     close_to_others(aside)
@@ -118,7 +118,7 @@ class Lock:
         try:
             if os.fstat(self._fd).st_mode & 0o777 != FILE_MODE:
                 os.chmod(path, FILE_MODE)
-            lock(self._fd)
+            wait_for_lock(self._fd)
         except BaseException:
             os.close(self._fd)
             raise
@@ -149,7 +149,7 @@ class ClosedAtFork(Protocol):
 closed_at_fork: weakref.WeakSet[ClosedAtFork] = weakref.WeakSet()
 
 
-def _before() -> None:
+def _before_fork() -> None:
     _held.extend(closed_at_fork)
     for one in _held:
         one.before_fork()
@@ -166,4 +166,4 @@ def _in_child() -> None:
 
 
 _held: Final[list[ClosedAtFork]] = []
-at_fork(before=_before, in_parent=_in_parent, in_child=_in_child)
+at_fork(before=_before_fork, in_parent=_in_parent, in_child=_in_child)

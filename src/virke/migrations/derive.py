@@ -74,10 +74,12 @@ class Ran:
 def read_schema(step: Step) -> Schema:
     """The schema that the open transaction `step` sees."""
     shadows = {str(name) for (name,) in step.query(_SHADOWS).rows}
-    return _schema(step.query(_OBJECTS).rows, step.query(_COLUMNS).rows, shadows)
+    return _schema_from_rows(step.query(_OBJECTS).rows, step.query(_COLUMNS).rows, shadows)
 
 
-def _schema(objects: Sequence[Sequence[object]], columns: Sequence[Sequence[object]], shadows: set[str]) -> Schema:
+def _schema_from_rows(
+    objects: Sequence[Sequence[object]], columns: Sequence[Sequence[object]], shadows: set[str]
+) -> Schema:
     by_table: dict[str, list[str]] = {}
     for table, column in columns:
         by_table.setdefault(str(table).lower(), []).append(str(column))
@@ -92,25 +94,25 @@ def derive_undo(before: Schema, after: Schema, ran: Sequence[Ran]) -> str | None
     has_triggers = after.has_type("trigger") or any(_makes_trigger(step.statement) for step in ran)
     if not all(_is_safe(step, before, has_triggers) for step in ran):
         return None
-    undo = "".join(f"{line};\n" for line in _steps(before, after))
-    return undo if _rehearse(before, after, undo) else None
+    undo = "".join(f"{line};\n" for line in _undo_steps(before, after))
+    return undo if _is_undone_by(before, after, undo) else None
 
 
-def _steps(before: Schema, after: Schema) -> list[str]:
+def _undo_steps(before: Schema, after: Schema) -> list[str]:
     """DROPs of what is new, newest first: indexes, views and triggers, then columns, then tables."""
     new = [(kind, name) for (kind, key), (name, _) in after.objects.items() if (kind, key) not in before.objects]
-    drops = [f"DROP {kind.upper()} {_quote(name)}" for kind, name in reversed(new) if kind != "table"]
+    drops = [f"DROP {kind.upper()} {_quoted_name(name)}" for kind, name in reversed(new) if kind != "table"]
     for table, columns in after.columns.items():
         old = before.columns.get(table)
         if old is not None and columns[: len(old)] == old:
             name = after.objects["table", table][0] if ("table", table) in after.objects else table
             added = reversed(columns[len(old) :])
-            drops += [f"ALTER TABLE {_quote(name)} DROP COLUMN {_quote(column)}" for column in added]
+            drops += [f"ALTER TABLE {_quoted_name(name)} DROP COLUMN {_quoted_name(column)}" for column in added]
     # Last, when no column of ours refers to them: where foreign keys are on, DROP TABLE deletes what refers to its rows.
-    return drops + [f"DROP TABLE {_quote(name)}" for kind, name in reversed(new) if kind == "table"]
+    return drops + [f"DROP TABLE {_quoted_name(name)}" for kind, name in reversed(new) if kind == "table"]
 
 
-def _quote(name: str) -> str:
+def _quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -148,7 +150,7 @@ def _last_name(statement: TokenizedStatement, at: int) -> tuple[str, int]:
     return (words[at].name if at < len(words) else "", at + 1)
 
 
-def _rehearse(before: Schema, after: Schema, undo: str) -> bool:
+def _is_undone_by(before: Schema, after: Schema, undo: str) -> bool:
     """Whether `undo` makes `before` out of `after`, tried on an empty database in memory (invariant 2)."""
     guard = Guard()
     connection = open_connection(":memory:", vfs=None, guard=guard, cache_kib=256, value_bytes_max=1 << 30)
@@ -168,4 +170,4 @@ def _rehearse(before: Schema, after: Schema, undo: str) -> bool:
 
 def _read_back(connection: Connection) -> Schema:
     shadows = {str(name) for (name,) in connection.execute(_SHADOWS)}
-    return _schema(list(connection.execute(_OBJECTS)), list(connection.execute(_COLUMNS)), shadows)
+    return _schema_from_rows(list(connection.execute(_OBJECTS)), list(connection.execute(_COLUMNS)), shadows)

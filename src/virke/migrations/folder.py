@@ -32,10 +32,10 @@ def read_folder(folder: Path) -> dict[str, str]:
             check_for_programs(folder)
     except OSError as error:
         raise Invalid(f"can't read {error.filename or folder}: {error.strerror}") from error
-    return {name: _text(path) for name, path in paths.items()}
+    return {name: _text_of_file(path) for name, path in paths.items()}
 
 
-def _text(path: Path) -> str:
+def _text_of_file(path: Path) -> str:
     try:
         return path.read_bytes().decode()
     except UnicodeDecodeError as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from virke.engine.sqlite import Error, Guard, Value, open_connection
 from virke.errors import SqlError
 from virke.lazy_dataclasses import dataclass
-from virke.migrations.tokens import TokenizedStatement, split
+from virke.migrations.tokens import TokenizedStatement, split_statements
 
 if TYPE_CHECKING:
     from virke.engine.sqlite import Connection
@@ -50,29 +50,29 @@ def wish_of(sql: str) -> Wish:
     """What the PRAGMAs of a file ask for; one that SQLite refuses asks for nothing."""
     if _SWITCH not in sql.lower():  # no name can be written without its letters, and most files are data
         return Wish(foreign_keys=None, defers=False)
-    pragmas = [statement for statement in split(sql) if statement.keyword == "PRAGMA"]
-    switches = [statement for statement in pragmas if _names(statement, _SWITCH)]
-    values = set(_effects(switches)) if switches else set()
+    pragmas = [statement for statement in split_statements(sql) if statement.keyword == "PRAGMA"]
+    switches = [statement for statement in pragmas if _mentions_name(statement, _SWITCH)]
+    values = set(_effects_of(switches)) if switches else set()
     return Wish(
         foreign_keys=False if False in values else True if True in values else None,
         # `defer_foreign_keys = OFF` makes SQLite forget what was put off, so that COMMIT checks nothing.
-        defers=any(_names(statement, _DEFER) for statement in pragmas),
+        defers=any(_mentions_name(statement, _DEFER) for statement in pragmas),
     )
 
 
-def _names(statement: TokenizedStatement, name: str) -> bool:
+def _mentions_name(statement: TokenizedStatement, name: str) -> bool:
     return any(token.name == name for token in statement.tokens[1:])
 
 
-def _effects(switches: Iterable[TokenizedStatement]) -> Iterable[bool | None]:
+def _effects_of(switches: Iterable[TokenizedStatement]) -> Iterable[bool | None]:
     connection = open_connection(":memory:", vfs=None, guard=Guard(), cache_kib=256, value_bytes_max=1 << 30)
     try:
-        return [_effect(connection, statement.sql) for statement in switches]
+        return [_effect_of(connection, statement.sql) for statement in switches]
     finally:
         connection.close()
 
 
-def _effect(connection: Connection, sql: str) -> bool | None:
+def _effect_of(connection: Connection, sql: str) -> bool | None:
     """The value that `sql` sets, None if it leaves it as it was."""
     values = set()
     for value in (True, False):
@@ -90,7 +90,7 @@ def must_check(step: Step, wish: Wish) -> bool:
     return wish.foreign_keys is False or (wish.defers and bool(step.query(f"PRAGMA {_SWITCH}").rows[0][0]))
 
 
-def violations(step: Step) -> Counter[Violation]:
+def key_violations(step: Step) -> Counter[Violation]:
     """All rows that break a foreign key, and all keys that can't be checked because the schema is wrong."""
     found = Counter[Violation]()
     for (table,) in step.query(_CHILDREN).rows:
@@ -106,7 +106,7 @@ def refuse_new(before: Counter[Violation], after: Counter[Violation]) -> None:
     """Raise `SqlError` if `after` has violations that `before` does not have."""
     new = sorted((after - before).elements(), key=repr)
     if new:
-        shown = ", ".join(_described(violation) for violation in new[:SHOWN_MAX])
+        shown = ", ".join(_described_violation(violation) for violation in new[:SHOWN_MAX])
         more = f" and {len(new) - SHOWN_MAX:,} more" if len(new) > SHOWN_MAX else ""
         raise SqlError(
             f"foreign keys that hold now would be broken: {shown}{more}",
@@ -115,7 +115,7 @@ def refuse_new(before: Counter[Violation], after: Counter[Violation]) -> None:
         )
 
 
-def _described(violation: Violation) -> str:
+def _described_violation(violation: Violation) -> str:
     if len(violation) == 2:
         return str(violation[1])
     table, rowid, parent, _ = violation

@@ -53,14 +53,14 @@ def in_own_form(texts: Mapping[str, str]) -> dict[str, str]:
     for name, text in sorted(texts.items()):
         if _FLYWAY(name):
             raise Invalid(f"{name} is named as Flyway does: call it 001_name.sql, with the next number for each")
-        for own, sql in _parts(name, text).items():
+        for own, sql in _parts_of_file(name, text).items():
             if own in found:
                 raise Invalid(f"there are two texts for {own}; one of them is in {name}")
             found[own] = sql
     return found
 
 
-def _parts(name: str, text: str) -> dict[str, str]:
+def _parts_of_file(name: str, text: str) -> dict[str, str]:
     """What a file holds: the migration, and perhaps what undoes it."""
     if named := _UP_OR_DOWN(name):
         return {named[1] + _ENDS[named[2].lower()]: text}

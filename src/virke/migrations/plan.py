@@ -69,7 +69,9 @@ def plan(source: Path | Texts) -> list[MigrationFile]:
     """
     texts = in_own_form(read_folder(source) if isinstance(source, Path) else _by_name(source))
     undo_texts = {name: text for name, text in texts.items() if name.lower().endswith(_UNDO)}
-    files = sorted((_read(name, texts[name]) for name in texts.keys() - undo_texts), key=lambda file: file.number)
+    files = sorted(
+        (_read_migration(name, texts[name]) for name in texts.keys() - undo_texts), key=lambda file: file.number
+    )
     is_by_time = bool(files) and files[0].number >= TIME_MIN
     for before, after in itertools.pairwise(files):
         if before.number == after.number:
@@ -78,7 +80,7 @@ def plan(source: Path | Texts) -> list[MigrationFile]:
             raise Invalid(f"migration {before.number + 1:03} is missing: {after.file_name} follows {before.file_name}")
     if files and files[0].number > 1 and not is_by_time:
         raise Invalid(f"migration 001 is missing: the first file is {files[0].file_name}")
-    return _join(files, undo_texts)
+    return _join_undo(files, undo_texts)
 
 
 def _by_name(texts: Texts) -> dict[str, str]:
@@ -89,25 +91,25 @@ def _by_name(texts: Texts) -> dict[str, str]:
     return found
 
 
-def _join(files: list[MigrationFile], undo_texts: dict[str, str]) -> list[MigrationFile]:
+def _join_undo(files: list[MigrationFile], undo_texts: dict[str, str]) -> list[MigrationFile]:
     """Each file with the text of its `.undo.sql`, if it has one."""
     orphans = undo_texts.keys() - {file.undo_name for file in files}
     if orphans:
         orphan = min(orphans)
         raise Invalid(f"{orphan} undoes nothing: there is no {orphan.removesuffix(_UNDO)}.sql next to it")
-    undo_of = {name: _normal(name, text) for name, text in undo_texts.items()}
+    undo_of = {name: _normalised_text(name, text) for name, text in undo_texts.items()}
     return [replace(file, undo=undo_of.get(file.undo_name)) for file in files]
 
 
-def _read(name: str, text: str) -> MigrationFile:
+def _read_migration(name: str, text: str) -> MigrationFile:
     match = _FILE.fullmatch(name)
     if match is None:
         raise Invalid(f"{name} is not a migration's name: use digits, '_', a name and '.sql', as in 001_users.sql")
-    sql = _normal(name, text)
+    sql = _normalised_text(name, text)
     return MigrationFile(int(match[1]), match[2], name, sql, hashlib.sha256(sql.encode()).hexdigest())
 
 
-def _normal(name: str, text: str) -> str:
+def _normalised_text(name: str, text: str) -> str:
     """A text with normalised line ends and no byte-order mark (invariant 2)."""
     try:
         text.encode()
@@ -116,7 +118,7 @@ def _normal(name: str, text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def check(files: Sequence[MigrationFile], records: Sequence[Record]) -> None:
+def check_continues(files: Sequence[MigrationFile], records: Sequence[Record]) -> None:
     """Refuse a folder that is not a continuation of what was applied (invariant 3).
 
     Raises:

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Final
 from virke.errors import Invalid, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.migrations.derive import RECORDS, derive_undo, read_schema
-from virke.migrations.plan import MigrationFile, Record, Texts, check, plan
-from virke.migrations.running import again, run_file, running
-from virke.migrations.target import Elsewhere, Step, Target, rehearsal
+from virke.migrations.plan import MigrationFile, Record, Texts, check_continues, plan
+from virke.migrations.running import retry_lost_races, run_file, running_file
+from virke.migrations.target import Elsewhere, Step, Target, open_rehearsal
 
 if TYPE_CHECKING:
     from virke.engine.database import Database
@@ -78,16 +78,16 @@ def status(database: Database, source: Path | Texts) -> list[MigrationState]:
         Invalid: the folder is not a continuation of what was applied (see `plan` and `check`).
     """
     files = plan(source)
-    records = {record.number: record for record in _checked(database, files)}
-    return [_state(file, records.get(file.number)) for file in files]
+    records = {record.number: record for record in _checked_records(database, files)}
+    return [_state_of(file, records.get(file.number)) for file in files]
 
 
 def applied(database: Database) -> list[Record]:
     """What a database has applied, in order."""
-    return _records(database)
+    return _read_records(database)
 
 
-def _state(file: MigrationFile, record: Record | None) -> MigrationState:
+def _state_of(file: MigrationFile, record: Record | None) -> MigrationState:
     if file.undo is not None:
         undo = "file"
     elif record is None:
@@ -112,15 +112,17 @@ def migrate(
     """
     files = plan(source)
     if isinstance(database, Elsewhere):
-        return _elsewhere(database, files, _Done("would_apply" if dry_run else "applied", report), dry_run=dry_run)
-    records = _checked(database, files)
+        return _run_elsewhere(database, files, _Done("would_apply" if dry_run else "applied", report), dry_run=dry_run)
+    records = _checked_records(database, files)
     attempts = database.known_settings.max_attempts
     if not dry_run:
         return _apply_all(database, files, records, _Done("applied", report), attempts=attempts)
-    return again(attempts, "the rehearsal", partial(_rehearse, database, files, _once(report)))
+    return retry_lost_races(
+        attempts, "the rehearsal", partial(_rehearse_files, database, files, _reporting_once(report))
+    )
 
 
-def _elsewhere(
+def _run_elsewhere(
     database: Elsewhere, files: Sequence[MigrationFile], done: _Done, *, dry_run: bool = False, steps: int | None = None
 ) -> list[MigrationFile]:
     """Let the process that has the database do it; what it did before an error is reported here, too."""
@@ -140,13 +142,13 @@ def _elsewhere(
     return done.files
 
 
-def _rehearse(database: Database, files: Sequence[MigrationFile], report: Report) -> list[MigrationFile]:
+def _rehearse_files(database: Database, files: Sequence[MigrationFile], report: Report) -> list[MigrationFile]:
     """Apply all to a rehearsal; `Conflict` means that its snapshot was collected meanwhile."""
-    with rehearsal(database) as target:
-        return _apply_all(target, files, _checked(target, files), _Done("would_apply", report), attempts=1)
+    with open_rehearsal(database) as target:
+        return _apply_all(target, files, _checked_records(target, files), _Done("would_apply", report), attempts=1)
 
 
-def _once(report: Report | None) -> Report:
+def _reporting_once(report: Report | None) -> Report:
     """`report` that says each file once, also if the rehearsal begins again."""
     said = set[int]()
 
@@ -186,31 +188,31 @@ def _apply_all(
     target: Target, files: Sequence[MigrationFile], records: Sequence[Record], done: _Done, *, attempts: int
 ) -> list[MigrationFile]:
     """Apply what waits after `records`."""
-    waiting = _waiting(files, records)
+    waiting = _waiting_files(files, records)
     with done.noted():
         while waiting:
             file, *rest = waiting
             try:
-                again(attempts, file.file_name, partial(_apply, target, files, file))
+                retry_lost_races(attempts, file.file_name, partial(_apply_file, target, files, file))
             except _Overtaken as others:
-                waiting = _waiting(files, others.records)
+                waiting = _waiting_files(files, others.records)
             else:
                 done.add(file)
                 waiting = rest
     return done.files
 
 
-def _waiting(files: Sequence[MigrationFile], records: Sequence[Record]) -> list[MigrationFile]:
+def _waiting_files(files: Sequence[MigrationFile], records: Sequence[Record]) -> list[MigrationFile]:
     applied = {record.number for record in records}
     return [file for file in files if file.number not in applied]
 
 
-def _apply(target: Target, files: Sequence[MigrationFile], file: MigrationFile) -> None:
+def _apply_file(target: Target, files: Sequence[MigrationFile], file: MigrationFile) -> None:
     """Apply one file, if it is the next one (invariant 2)."""
-    with running(target, file.sql, file.file_name) as step:
-        records = _records(step)
-        check(files, records)
-        if _waiting(files, records)[:1] != [file]:
+    with running_file(target, file.sql, file.file_name) as step:
+        records = _read_records(step)
+        check_continues(files, records)
+        if _waiting_files(files, records)[:1] != [file]:
             raise _Overtaken(records)
         step.execute(_CREATE)
         before = read_schema(step)
@@ -237,8 +239,8 @@ def undo(
     """
     files = plan(source)
     if isinstance(database, Elsewhere):
-        return _elsewhere(database, files, _Done("undid", report), steps=steps)
-    records = _checked(database, files)
+        return _run_elsewhere(database, files, _Done("undid", report), steps=steps)
+    records = _checked_records(database, files)
     attempts = database.known_settings.max_attempts
     if not 1 <= steps <= len(records):
         raise Invalid(f"can't undo {steps} migrations: {len(records)} applied")
@@ -250,7 +252,7 @@ def undo(
     with done.noted():
         for file, record in chosen:
             try:
-                again(attempts, file.undo_name, partial(_take_back, database, files, file, record=record))
+                retry_lost_races(attempts, file.undo_name, partial(_take_back, database, files, file, record=record))
             except _Overtaken:
                 continue
             done.add(file)
@@ -270,9 +272,9 @@ def _undo_script(file: MigrationFile, record: Record) -> str:
 def _take_back(target: Target, files: Sequence[MigrationFile], file: MigrationFile, *, record: Record) -> None:
     """Undo one migration, if it is the last one (invariant 3)."""
     script = _undo_script(file, record)
-    with running(target, script, file.undo_name) as step:
-        records = _records(step)
-        check(files, records)
+    with running_file(target, script, file.undo_name) as step:
+        records = _read_records(step)
+        check_continues(files, records)
         last = records[-1].number if records else -1
         if last > file.number:
             raise Invalid(f"{file.file_name} is no longer the last one: a later migration was applied; run it again")
@@ -287,14 +289,14 @@ def _take_back(target: Target, files: Sequence[MigrationFile], file: MigrationFi
 # Records
 
 
-def _checked(target: Target, files: Sequence[MigrationFile]) -> list[Record]:
+def _checked_records(target: Target, files: Sequence[MigrationFile]) -> list[Record]:
     """What `target` has applied, if `files` continue it."""
-    records = _records(target)
-    check(files, records)
+    records = _read_records(target)
+    check_continues(files, records)
     return records
 
 
-def _records(source: Target | Step) -> list[Record]:
+def _read_records(source: Target | Step) -> list[Record]:
     if not source.query(_EXISTS).rows:
         return []
     return [

@@ -17,16 +17,16 @@ from typing import Final, TypeVar
 
 from virke.errors import Conflict, Invalid, VirkeError
 from virke.migrations.derive import Ran
-from virke.migrations.keys import must_check, refuse_new, violations, wish_of
+from virke.migrations.keys import key_violations, must_check, refuse_new, wish_of
 from virke.migrations.target import Step, Target
-from virke.migrations.tokens import TokenizedStatement, split
+from virke.migrations.tokens import TokenizedStatement, split_statements
 
 T = TypeVar("T")
 HINT: Final = "nothing of this file was kept: correct it and run it again"
 _LINE: Final = re.compile(r" \(line (\d+)\)$")
 
 
-def again(attempts: int, label: str, action: Callable[[], T]) -> T:
+def retry_lost_races(attempts: int, label: str, action: Callable[[], T]) -> T:
     """Do `action`, again after each lost race.
 
     Raises:
@@ -44,7 +44,7 @@ def again(attempts: int, label: str, action: Callable[[], T]) -> T:
 
 
 @contextmanager
-def running(target: Target, sql: str, label: str) -> Iterator[Step]:
+def running_file(target: Target, sql: str, label: str) -> Iterator[Step]:
     """A transaction for the file `sql`, with foreign keys as it asks for; an error of the commit names the file.
 
     It is an immediate one: after a lost race it takes a turn, so a long file gets through among busy writers (P15).
@@ -58,7 +58,7 @@ def running(target: Target, sql: str, label: str) -> Iterator[Step]:
         raise
     except VirkeError as error:
         if is_run:
-            _name(error, label, None)
+            _name_place(error, label, None)
         raise
 
 
@@ -70,22 +70,22 @@ def run_file(step: Step, sql: str, label: str) -> list[Ran]:
         Invalid: the file says ROLLBACK.
     """
     checks = must_check(step, wish_of(sql))
-    before = violations(step) if checks else None
+    before = key_violations(step) if checks else None
     ran = _run_statements(step, sql, label)
     if before is not None:
         try:
-            refuse_new(before, violations(step))
+            refuse_new(before, key_violations(step))
         except Conflict:
             raise
         except VirkeError as error:
-            _name(error, label, None)
+            _name_place(error, label, None)
             raise
     return ran
 
 
 def _run_statements(step: Step, sql: str, label: str) -> list[Ran]:
     ran = []
-    for statement in split(sql):
+    for statement in split_statements(sql):
         if _is_transaction_mark(statement, label):
             continue
         first, last = statement.tokens[0], statement.tokens[-1]
@@ -95,7 +95,7 @@ def _run_statements(step: Step, sql: str, label: str) -> list[Ran]:
         except Conflict:
             raise
         except VirkeError as error:
-            _name(error, label, statement.line)
+            _name_place(error, label, statement.line)
             raise
     return ran
 
@@ -112,7 +112,7 @@ def _is_transaction_mark(statement: TokenizedStatement, label: str) -> bool:
     return statement.keyword in {"BEGIN", "COMMIT", "END"}
 
 
-def _name(error: VirkeError, label: str, line: int | None) -> None:
+def _name_place(error: VirkeError, label: str, line: int | None) -> None:
     """Put the file into an error, and the line: `line` is where the statement begins, SQLite counts from there."""
     found = _LINE.search(error.message)
     if line and found:

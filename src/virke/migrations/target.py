@@ -61,7 +61,7 @@ class Target(Protocol):
 
 
 @contextmanager
-def rehearsal(database: Database) -> Iterator[Rehearsal]:
+def open_rehearsal(database: Database) -> Iterator[Rehearsal]:
     """A rehearsal on the newest state of `database`, dropped at the end of the `with` block."""
     made = Rehearsal(database.snapshot(), foreign_keys=database.foreign_keys, on_connect=database.on_connect)
     try:

@@ -71,7 +71,7 @@ def tokens(sql: str) -> Iterator[Token]:
             yield Token(kind, found.group(), found.start())
 
 
-def split(sql: str) -> Iterator[TokenizedStatement]:
+def split_statements(sql: str) -> Iterator[TokenizedStatement]:
     """The statements of `sql` in order, empty ones left out; their tokens do not include the closing `;`."""
     line, counted = 1, 0  # the line of the offset `counted`: the whole text is counted once
     for start, text in sqlite.split(sql):

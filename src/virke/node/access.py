@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from virke.api.messages import bearer
+from virke.api.messages import bearer_token
 from virke.errors import Denied
 from virke.scopes import Scope
 from virke.tokens import Granted, TokenTable
@@ -60,7 +60,7 @@ class Access:
         Raises:
             Denied: it may not. Unavailable: the store has not confirmed its tokens for too long.
         """
-        await self._refresh()
+        await self._refresh_table()
         return self.enter_now(headers, client, token)
 
     def enter_now(
@@ -71,16 +71,16 @@ class Access:
             if not is_local:
                 check_local(headers, client)
             return None
-        token = token or bearer(headers)
+        token = token or bearer_token(headers)
         self.check(token, None, Scope.READ)
         return token
 
     async def needs_token(self) -> bool:
         """Whether the store holds tokens, so that a request needs one."""
-        await self._refresh()
+        await self._refresh_table()
         return self._table.needs_token
 
-    async def _refresh(self) -> None:
+    async def _refresh_table(self) -> None:
         if self._table.is_due:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._table.refresh)
 
@@ -109,11 +109,11 @@ def check_local(headers: Mapping[str, str], client: str | None = None) -> None:
 
 
 def _host_of(url: str) -> str:
-    return _parsed(url) if len(url) <= NAME_CHARS else ""
+    return _parsed_host(url) if len(url) <= NAME_CHARS else ""
 
 
 @lru_cache(NAMES_KEPT)
-def _parsed(url: str) -> str:
+def _parsed_host(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

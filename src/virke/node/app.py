@@ -20,14 +20,14 @@ from functools import partial
 from typing import Final
 
 from virke.api.codec import Codec
-from virke.api.failures import failed
+from virke.api.failures import error_response
 from virke.api.hrana import routes as hrana
 from virke.api.hrana.operations import HRANA, Cursor, Once, Pipeline
 from virke.api.messages import Parts, Response
 from virke.api.native import Streamed
 from virke.api.operations import CreateToken, Export, GetMetrics, Import, ListDatabases, Operation, RevokeToken, Run
-from virke.api.performing import perform
-from virke.api.routes import answer, parse
+from virke.api.performing import perform_operation
+from virke.api.routes import parse_request, response_to
 from virke.engine.database import Database
 from virke.engine.memory import PROCESS
 from virke.engine.results import QueryResult
@@ -37,7 +37,7 @@ from virke.errors import Deleted, NotHere, ReadOnly, TooLarge, Unavailable, Virk
 from virke.node import page
 from virke.node.access import Access, check_local
 from virke.node.at_once import Asked, AtOnce, Head, asked_again, program_of
-from virke.node.bodies import JSON_HEADER, Arriving, Send, encoded, send_response
+from virke.node.bodies import JSON_HEADER, Arriving, Send, encoded_headers, send_response
 from virke.node.cors import Cors
 from virke.node.databases import Databases
 from virke.node.hrana import Hrana
@@ -53,7 +53,7 @@ from virke.node.transfers import Transfers
 from virke.node.watching import Watch
 from virke.node.workers.crew import Elsewhere
 from virke.node.workers.forwarding import Forwarding, Relayed
-from virke.node.workers.tunnel import Carried, carry
+from virke.node.workers.tunnel import Carried, carry_messages
 from virke.node.writing import Writing
 from virke.scopes import Scope
 from virke.tokens import TokenTable
@@ -113,11 +113,11 @@ class App:
         """One connection's request, or the life of the server."""
         match scope["type"]:
             case "http":
-                await self._serve(Asked(scope, Head(scope)), receive, send)
+                await self._serve_request(Asked(scope, Head(scope)), receive, send)
             case "websocket":
                 await self._serve_socket(scope, receive, send)
             case "lifespan":
-                await self._live(receive, send)
+                await self._run_lifespan(receive, send)
             case _:
                 raise NotImplementedError(scope["type"])
 
@@ -125,42 +125,42 @@ class App:
         """What a request is answered that came whole, or what is to be run for it (`http.exchange`)."""
         asked = asked_again(scope, body)
         try:
-            found = self._at_once.respond(asked, body, partial(self._reply, asked, reply))
+            found = self._at_once.respond(asked, body, partial(self._reply_with, asked, reply))
         except Exception:
             log.exception("a request failed for a reason of the server's own")
-            found = failed(INTERNAL, self.codec)
+            found = error_response(INTERNAL, self.codec)
         if found is None or isinstance(found, bytes | Response):
-            return self._settled(asked, found)
+            return self._settled_answer(asked, found)
         return Later(partial(self._left, asked, found))
 
-    def _reply(self, asked: Asked, reply: Reply, response: bytes | Response | None) -> None:
+    def _reply_with(self, asked: Asked, reply: Reply, response: bytes | Response | None) -> None:
         if not asked.is_gone:
-            reply(self._settled(asked, response))
+            reply(self._settled_answer(asked, response))
 
-    def _settled(self, asked: Asked, response: bytes | Response | None) -> Answer | Application:
+    def _settled_answer(self, asked: Asked, response: bytes | Response | None) -> Answer | Application:
         """A response as an answer; None: the longer way is to be gone."""
         if isinstance(response, bytes):
             elapsed_s = asked.timing.elapsed_s
-            self._note(asked, "200", elapsed_s)
-            return Answer(200, [JSON_HEADER, *encoded((asked.timing.header(elapsed_s),))], response)
+            self._note_request(asked, "200", elapsed_s)
+            return Answer(200, [JSON_HEADER, *encoded_headers((asked.timing.header(elapsed_s),))], response)
         if response is not None:
             whole = response.body
             if isinstance(whole, bytes) and len(whole) <= SMALL_BYTES:
-                self._note(asked, str(response.status))
-                return Answer(response.status, encoded((*response.headers, asked.timing.header())), whole)
+                self._note_request(asked, str(response.status))
+                return Answer(response.status, encoded_headers((*response.headers, asked.timing.header())), whole)
             asked.response = response
         return partial(self._go_on, asked)
 
     def _left(self, asked: Asked, withdraw: Callable[[], None]) -> None:
         """Its client went away."""
         asked.is_gone = True
-        self._note(asked, GONE)
+        self._note_request(asked, GONE)
         withdraw()
 
     async def _go_on(self, asked: Asked, _scope: Message, receive: Receive, send: Send) -> None:
-        await self._serve(asked, receive, send)
+        await self._serve_request(asked, receive, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -180,12 +180,12 @@ class App:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self.databases.close()
 
-    async def _serve(self, asked: Asked, receive: Receive, send: Send) -> None:
+    async def _serve_request(self, asked: Asked, receive: Receive, send: Send) -> None:
         status, taken = GONE, self._rooms.request(Leaving(asked.scope, receive))
         try:
             with taken:
                 taken.wrote = asked.wrote
-                response = await self._answered(asked, taken, receive, send)
+                response = await self._response_to(asked, taken, receive, send)
                 if isinstance(response, Relayed):
                     status = str(response.status)
                 elif response is not None:
@@ -194,9 +194,9 @@ class App:
         finally:
             if status == GONE and taken.if_lost is not None:
                 taken.if_lost()
-            self._note(asked, status)
+            self._note_request(asked, status)
 
-    def _note(self, asked: Asked, status: str, elapsed_s: float | None = None) -> None:
+    def _note_request(self, asked: Asked, status: str, elapsed_s: float | None = None) -> None:
         seconds = asked.timing.elapsed_s if elapsed_s is None else elapsed_s
         self.metrics.answered(asked.head.method, asked.head.route, status, seconds)
         if access.isEnabledFor(logging.DEBUG):
@@ -219,7 +219,7 @@ class App:
         gauge("virke_held_bytes", "frames", HELD, lambda: PROCESS.frames.size_bytes)
         gauge("virke_held_bytes", "sqlite", HELD, memory_used)
 
-    async def _answered(self, asked: Asked, taken: Taken, receive: Receive, send: Send) -> Response | Relayed | None:
+    async def _response_to(self, asked: Asked, taken: Taken, receive: Receive, send: Send) -> Response | Relayed | None:
         """The response to a request, if no other worker has given it; None if its client is gone."""
         headers, sees = asked.head.headers, False
         try:
@@ -227,7 +227,7 @@ class App:
                 sees = await self._access.needs_token()
             response = self._cors.preflight(asked.head.method, headers) if sees else asked.response
             if response is None:
-                found = await self._respond(asked, taken, receive, send)
+                found = await self._respond_here(asked, taken, receive, send)
                 if isinstance(found, Relayed):
                     return found
                 response = found
@@ -235,10 +235,10 @@ class App:
         except ClientGone:
             return None
         except VirkeError as error:
-            response = failed(error, self.codec)
+            response = error_response(error, self.codec)
         except Exception:
             log.exception("a request failed for a reason of the server's own")
-            response = failed(INTERNAL, self.codec)
+            response = error_response(INTERNAL, self.codec)
         response = response.with_headers(asked.timing.header())
         return self._cors.seen(response, headers) if sees else response
 
@@ -250,7 +250,7 @@ class App:
 
             async def open_database(shown: str | None) -> tuple[Database, Scope]:
                 token = await self._access.enter(headers, client[0] if client else None, shown)
-                database = await self._held(hrana.database_of(path.decode("latin-1")), headers, held.callback)
+                database = await self._held_database(hrana.database_of(path.decode("latin-1")), headers, held.callback)
                 granted = self._access.check(token, database.name, Scope.READ)
                 self._crew.check_owns(database.name)
                 return database, granted.scope
@@ -260,24 +260,24 @@ class App:
                 await socket.serve(receive, list(scope.get("subprotocols", ())))
             except Elsewhere as away:
                 carried = Carried(scope, socket.spoken, socket.hello)
-                await carry(self._forwarding, away.worker, carried, receive=receive, send=send)
+                await carry_messages(self._forwarding, away.worker, carried, receive=receive, send=send)
 
-    async def _respond(self, asked: Asked, taken: Taken, receive: Receive, send: Send) -> Response | Relayed:
+    async def _respond_here(self, asked: Asked, taken: Taken, receive: Receive, send: Send) -> Response | Relayed:
         operation = asked.operation
         body = asked.body
         if body is not None:
             taken.take_body(len(body))
         if asked.head.is_page:
-            return await self._page(asked.head)
+            return await self._page_response(asked.head)
         if operation is None:
             if not asked.head.is_open:
                 asked.token = await self._access.enter(asked.head.headers, asked.head.client)
             if asked.head.has_endless_body:
                 parts = Arriving(receive, asyncio.get_running_loop()) if body is None else iter((body,))
-                parsed = parse(replace(asked.request(b""), parts=parts), self.codec)
+                parsed = parse_request(replace(asked.request(b""), parts=parts), self.codec)
             else:
-                body = await self._body(asked.head.headers, receive, taken) if body is None else body
-                parsed = parse(asked.request(body), self.codec)
+                body = await self._whole_body(asked.head.headers, receive, taken) if body is None else body
+                parsed = parse_request(asked.request(body), self.codec)
             if isinstance(parsed, Response):
                 return parsed
             operation = parsed
@@ -286,42 +286,42 @@ class App:
                 self._access.check(asked.token, None, operation.scope)
                 text = await self._forwarding.metrics(asked.scope, self.metrics.text())
                 return Response(200, text, (("content-type", CONTENT_TYPE),))
-            outcome = await self._outcome(operation, asked, taken)
+            outcome = await self._outcome_of(operation, asked, taken)
         except Elsewhere as away:
             try:
                 return await self._forwarding.relay(away.worker, asked.scope, body, receive=receive, send=send)
             except VirkeError as error:
                 outcome = error
-        return answer(operation, outcome, self.codec)
+        return response_to(operation, outcome, self.codec)
 
-    async def _page(self, head: Head) -> Response:
+    async def _page_response(self, head: Head) -> Response:
         """A file of the page. Raises `NotFound`; `Denied`: without tokens it is for this machine, as all else is."""
         if not await self._access.needs_token():
             check_local(head.headers, head.client)
-        return page.respond(head.method, head.path, head.headers)
+        return page.respond_with_file(head.method, head.path, head.headers)
 
-    async def _outcome(self, operation: Operation, asked: Asked, taken: Taken) -> object:
+    async def _outcome_of(self, operation: Operation, asked: Asked, taken: Taken) -> object:
         """Raises `Elsewhere`: another worker has to do it. `Denied`: its client may not ask that."""
         self._crew.check_here(operation)
         if isinstance(operation, HRANA):
             return await self._perform_hrana(operation, asked, taken)
         if operation.scope is None:
-            return self._health(ready=operation.ready)
+            return self._health_outcome(ready=operation.ready)
         granted = self._access.check(asked.token, operation.database, operation.scope)
         asked.timing.is_known = True
         if operation.database:
             taken.hold(self.databases.hold(operation.database))
-        outcome = await self._perform(operation, granted.scope, taken, asked)
+        outcome = await self._perform_operation(operation, granted.scope, taken, asked)
         if isinstance(outcome, Deleted) and not isinstance(operation, Import):  # its body is gone
             asked.not_here = None
-            outcome = await self._perform(operation, granted.scope, taken, asked)
+            outcome = await self._perform_operation(operation, granted.scope, taken, asked)
         if isinstance(operation, CreateToken | RevokeToken):
             await self._access.renew()
         if isinstance(operation, ListDatabases) and isinstance(outcome, list):
             return [name for name in outcome if granted.may_see(name)]
         return outcome
 
-    async def _body(self, headers: dict[str, str], receive: Receive, taken: Taken) -> bytes:
+    async def _whole_body(self, headers: dict[str, str], receive: Receive, taken: Taken) -> bytes:
         """The whole body. Raises `TooLarge`, `Busy`, `ClientGone`."""
         if int(headers.get("content-length") or 0) > self._body_bytes:
             raise self._too_large()
@@ -344,7 +344,7 @@ class App:
 
     async def _perform_hrana(self, operation: Pipeline | Cursor | Once, asked: Asked, taken: Taken) -> object:
         try:
-            database = await self._held(operation.database, asked.head.headers, taken.hold)
+            database = await self._held_database(operation.database, asked.head.headers, taken.hold)
             scope = self._access.check(asked.token, database.name, Scope.READ).scope
             has_baton = getattr(operation, "baton", None) is not None  # of a stream of this worker, or wrong
             if not has_baton and not (self._crew.reads_here and self._hrana.is_simple(operation)):
@@ -357,13 +357,15 @@ class App:
         except VirkeError as error:
             return error
 
-    async def _held(self, name: str, headers: dict[str, str], hold: Callable[[Callable[[], None]], object]) -> Database:
+    async def _held_database(
+        self, name: str, headers: dict[str, str], hold: Callable[[Callable[[], None]], object]
+    ) -> Database:
         """The database that a request means, which is not closed until what `hold` was given is called."""
         database = await self._naming.database(name, headers)
         hold(self.databases.hold(database.name))
         return await self._naming.database(database.name, headers)  # the same, unless it was closed a moment ago
 
-    async def _perform(self, operation: Operation, scope: Scope, taken: Taken, asked: Asked) -> object:
+    async def _perform_operation(self, operation: Operation, scope: Scope, taken: Taken, asked: Asked) -> object:
         try:
             if operation.database is not None and not self._crew.owns(operation.database):
                 self.databases.check_reads_here(await self._naming.database(operation.database, {}))
@@ -385,7 +387,7 @@ class App:
                         writes = error.writes and scope >= Scope.WRITE
             with asked.timing.counting():
                 if isinstance(operation, Run) and database and writes and not operation.meta:
-                    return await self._write(operation, database, scope, taken)
+                    return await self._run_write(operation, database, scope, taken)
                 if isinstance(operation, Import | Export):
                     return await self._transfers.perform(operation, scope)
                 outcome = await self._in_thread(operation, scope, taken)
@@ -399,14 +401,14 @@ class App:
         except VirkeError as error:
             return error
 
-    async def _write(self, operation: Run, database: Database, scope: Scope, taken: Taken) -> object:
+    async def _run_write(self, operation: Run, database: Database, scope: Scope, taken: Taken) -> object:
         taken.wrote = True
         program = program_of(operation, database, scope)
         answers = await self._writer().run(database, program, taken.leaving, taken.growing())
         results = [one for one in answers if isinstance(one, QueryResult)]
         return results if operation.is_batch else results[0]
 
-    def _health(self, *, ready: bool) -> object:
+    def _health_outcome(self, *, ready: bool) -> object:
         failure = self.databases.breaker.failure if ready else None
         return Unavailable(f"the last call to the store failed: {failure}") if failure else {"status": "ok"}
 
@@ -427,7 +429,7 @@ class App:
         take_back = taken.leaving.then(cancel.cancel)
         run = copy_context().run
         try:
-            call = partial(perform, operation, self.databases, scope, cancel)
+            call = partial(perform_operation, operation, self.databases, scope, cancel)
             if isinstance(operation, Run):
                 self._watch.statements["write" if operation.is_unit else "read"] += len(operation.requests)
                 sql = "; ".join(sql for sql, _ in operation.requests)

@@ -19,7 +19,7 @@ from virke.api.hrana.routes import pipeline_in
 from virke.api.hrana.sql import is_plain
 from virke.api.messages import Request, Response
 from virke.api.operations import Operation, Run
-from virke.api.routes import OPEN_PATHS, answer, has_endless_body, parse
+from virke.api.routes import OPEN_PATHS, has_endless_body, parse_request, response_to
 from virke.engine.database import Database
 from virke.engine.here import surely_writes
 from virke.engine.programs import Program
@@ -175,23 +175,25 @@ class AtOnce:
                 token = self._access.enter_now(head.headers, head.client)
                 head.is_local = token is None
             if head.pipeline is not None:
-                return self._pipeline(asked, token, body, tell)
-            operation = parse(asked.request(body), self._codec)
+                return self._answer_pipeline(asked, token, body, tell)
+            operation = parse_request(asked.request(body), self._codec)
             if isinstance(operation, Response):
                 return None
             asked.token, asked.operation = token, operation
             self._crew.check_here(operation)
             if isinstance(operation, Run) and operation.is_plain:
-                return self._run(asked, operation, tell)
+                return self._answer_run(asked, operation, tell)
         except (VirkeError, Elsewhere):
             return None  # found out again by `App`, which says it to the client
         return None
 
-    def _pipeline(self, asked: Asked, token: str | None, body: bytes, tell: Tell) -> bytes | Response | Withdraw | None:
+    def _answer_pipeline(
+        self, asked: Asked, token: str | None, body: bytes, tell: Tell
+    ) -> bytes | Response | Withdraw | None:
         alone = alone_of(self._codec.loads(body))
         if alone is None or not is_plain(alone.sql):
             return None
-        database = self._meant(asked.head)
+        database = self._meant_database(asked.head)
         if database is None or not (self._crew.reads_here or self._crew.owns(database.name)):
             return None
         scope = Scope.ADMIN  # without tokens
@@ -213,16 +215,16 @@ class AtOnce:
         if not self._crew.owns(database.name):
             return None
         begin = partial(self._hrana.begin, alone, database, scope, tell=tell)
-        return self._begin(asked, database, begin)
+        return self._begin_write(asked, database, begin)
 
-    def _meant(self, head: Head) -> Database | None:
+    def _meant_database(self, head: Head) -> Database | None:
         """The database that a pipeline means, if it is open and definitely that one without asking."""
         if head.database is not None:
             return self._databases.known(head.database)
         head.database = self._naming.always(head.pipeline or "", head.headers)
         return self._naming.known(head.pipeline or "", head.headers)
 
-    def _run(self, asked: Asked, operation: Run, tell: Tell) -> Response | Withdraw | None:
+    def _answer_run(self, asked: Asked, operation: Run, tell: Tell) -> Response | Withdraw | None:
         database = self._databases.known(operation.database)
         if database is None or self._watch.sees_all:
             return None
@@ -237,12 +239,12 @@ class AtOnce:
             asked.not_here = error
             if not error.writes or scope < Scope.WRITE or not self._crew.owns(database.name):
                 return None
-            begin = partial(self._write, asked, operation, database, scope=scope, tell=tell)
-            return self._begin(asked, database, begin)
+            begin = partial(self._write_run, asked, operation, database, scope=scope, tell=tell)
+            return self._begin_write(asked, database, begin)
         self._watch.statements["read"] += 1
-        return answer(operation, found, self._codec)
+        return response_to(operation, found, self._codec)
 
-    def _write(
+    def _write_run(
         self, asked: Asked, operation: Run, database: Database, taken: Taken, *, scope: Scope, tell: Tell
     ) -> Withdraw:
         def done(outcome: Outcome) -> None:
@@ -253,12 +255,12 @@ class AtOnce:
                 asked.not_here = None
                 tell(None)
             else:
-                tell(answer(operation, outcome if isinstance(outcome, VirkeError) else outcome[0], self._codec))
+                tell(response_to(operation, outcome if isinstance(outcome, VirkeError) else outcome[0], self._codec))
 
         with asked.timing.counting():
             return self._writing().begin(database, program_of(operation, database, scope), done, taken.growing())
 
-    def _begin(self, asked: Asked, database: Database, begin: Callable[[Taken], Withdraw]) -> Withdraw:
+    def _begin_write(self, asked: Asked, database: Database, begin: Callable[[Taken], Withdraw]) -> Withdraw:
         """Begin a write, with what it holds until it is answered."""
         taken = self._rooms().request()
         taken.take_body(len(asked.body or b""))

@@ -17,7 +17,7 @@ from typing import Final
 
 from virke.api.messages import JSON, Parts, Response
 from virke.errors import TimedOut, VirkeError
-from virke.node.leaving import ClientGone, Message, Receive, gone
+from virke.node.leaving import ClientGone, Message, Receive, wait_until_gone
 from virke.node.threads import Threads
 
 Send = Callable[[Message], Awaitable[None]]
@@ -43,7 +43,7 @@ class Arriving:
         """The next part. Raises `ClientGone`; `TimedOut`: nothing came for too long."""
         if self._is_whole:
             raise StopIteration
-        coming = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+        coming = asyncio.run_coroutine_threadsafe(self._next_message(), self._loop)
         try:
             message = coming.result(self._stall_s)
         except TimeoutError:
@@ -55,11 +55,11 @@ class Arriving:
         part: bytes = message.get("body", b"")
         return part
 
-    async def _next(self) -> Message:
+    async def _next_message(self) -> Message:
         return await self._receive()
 
 
-def encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+def encoded_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI has them."""
     return [_KNOWN.get(one) or (one[0].encode("latin-1"), one[1].encode("latin-1")) for one in headers]
 
@@ -68,7 +68,7 @@ async def send_response(
     response: Response, send: Send, receive: Receive, threads: Threads, *, with_body: bool = True
 ) -> None:
     """Send a response; parts of a body are made in `threads`."""
-    headers = encoded(response.headers)
+    headers = encoded_headers(response.headers)
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     body = response.body
     if isinstance(body, bytes):
@@ -91,7 +91,7 @@ async def send_response(
 
 async def _send_parts(parts: Parts, send: Send, receive: Receive, threads: Threads) -> None:
     loop = asyncio.get_running_loop()
-    watching = asyncio.ensure_future(gone(receive))
+    watching = asyncio.ensure_future(wait_until_gone(receive))
     try:
         while True:
             making = loop.run_in_executor(threads.going_on, next, parts, None)

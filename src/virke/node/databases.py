@@ -30,7 +30,7 @@ from virke.opening import connect, create, delete, list_databases, open_store
 from virke.stores.base import Consistency, Store
 from virke.stores.breaker import Breaker
 from virke.stores.counted import CountingStore
-from virke.stores.watched import watched
+from virke.stores.watched import watched_store
 
 OPEN_MAX: Final = 1000
 
@@ -147,7 +147,7 @@ class Databases:
             if database is not None:
                 self._closing.append(database)
         if database is not None:
-            self._close(database, push=False)
+            self._close_database(database, push=False)
 
     def close(self) -> None:
         """Push what is pending, and close all."""
@@ -156,7 +156,7 @@ class Databases:
             self._closing += databases
             self._open.clear()
         for database in databases:
-            self._close(database)
+            self._close_database(database)
 
     @property
     def open_count(self) -> int:
@@ -180,9 +180,9 @@ class Databases:
             closed = [self._open.pop(name) for name in unused[: max(0, len(self._open) - self._open_max)]]
             self._closing += closed
         for database in closed:
-            self._close(database)
+            self._close_database(database)
 
-    def _close(self, database: Database, *, push: bool = True) -> None:
+    def _close_database(self, database: Database, *, push: bool = True) -> None:
         try:
             database.close(push=push)
         finally:
@@ -198,6 +198,6 @@ def of_store(
     """The databases of a store. Raises `UsageError`."""
     store = open_store(choice, create=True)
     if not crew.is_alone:
-        store = watched(store, crew.folder, crew.owns_key)
+        store = watched_store(store, crew.folder, crew.owns_key)
         crew = replace(crew, reads_here=store.register.consistency is Consistency.LINEARIZABLE)
     return Databases(store, journals=journals, timeout_ms=timeout_ms, crew=crew)

@@ -27,18 +27,18 @@ class Gates:
         try:
             await asyncio.wait_for(lock.acquire(), wait_s)
         except TimeoutError as error:
-            self._forget(name)
+            self._forget_user(name)
             raise Busy(f"database is locked: another transaction has been writing for {wait_s:g} s") from error
         except BaseException:
-            self._forget(name)
+            self._forget_user(name)
             raise
 
     def leave(self, name: str) -> None:
         """Let the next one through."""
         self._locks[name].release()
-        self._forget(name)
+        self._forget_user(name)
 
-    def _forget(self, name: str) -> None:
+    def _forget_user(self, name: str) -> None:
         self._users[name] -= 1
         if not self._users[name]:
             del self._users[name], self._locks[name]

@@ -36,18 +36,18 @@ class Leaving:
 
     async def __call__(self) -> None:
         """Return when the client has gone away."""
-        await gone(self._receive)
+        await wait_until_gone(self._receive)
 
     def then(self, call: Callable[[], None]) -> Callable[[], object]:
         """Call this on the loop when the client goes; what is returned takes it back."""
         if self._subscribe is not None:
             return self._subscribe(call)  # type: ignore[no-any-return]
-        watching = asyncio.ensure_future(gone(self._receive))
+        watching = asyncio.ensure_future(wait_until_gone(self._receive))
         watching.add_done_callback(lambda done: None if done.cancelled() else call())
         return watching.cancel
 
 
-async def gone(receive: Receive) -> None:
+async def wait_until_gone(receive: Receive) -> None:
     """Return when the client has gone away."""
     while (await receive())["type"] != "http.disconnect":
         pass

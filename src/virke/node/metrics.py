@@ -142,7 +142,9 @@ class Metrics:
         for route, histogram in list(self.seconds.items()):
             seconds.add_metric([route], histogram.buckets(), histogram.total)
         yield seconds
-        yield _counter("virke_statements", "Statements, by where they ran.", "kind", self._watch.statements.items())
+        yield _counter_family(
+            "virke_statements", "Statements, by where they ran.", "kind", self._watch.statements.items()
+        )
 
     def _of_databases(self) -> Iterator[Metric]:
         groups, conflicts = self._databases.commits()
@@ -151,7 +153,9 @@ class Metrics:
             sizes.add(size, times)
         yield HistogramMetricFamily("virke_commit_writes", "Writes that share a commit.", sizes.buckets(), sizes.total)
         commits = {"group": groups.total(), "transaction": self._watch.transactions}
-        yield _counter("virke_commits", "Commits: of groups of writes, and of transactions.", "kind", commits.items())
+        yield _counter_family(
+            "virke_commits", "Commits: of groups of writes, and of transactions.", "kind", commits.items()
+        )
         yield CounterMetricFamily("virke_conflicts", "Commits that lost a race and were tried again.", conflicts)
 
     def _of_the_store(self) -> Iterator[Metric]:
@@ -172,7 +176,7 @@ class Metrics:
         }
         for name, value in named.items():
             pairs = [(call, value(call)) for call in calls]
-            yield _counter(f"virke_store_{name}", words[name], "call", pairs)
+            yield _counter_family(f"virke_store_{name}", words[name], "call", pairs)
 
 
 class _Reader(Collector):
@@ -188,7 +192,7 @@ class _Reader(Collector):
         return ()
 
 
-def _counter(name: str, words: str, label: str, values: Iterable[tuple[str, float]]) -> CounterMetricFamily:
+def _counter_family(name: str, words: str, label: str, values: Iterable[tuple[str, float]]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, words, labels=[label])
     for kind, value in list(values):
         family.add_metric([kind], value)
@@ -204,4 +208,4 @@ def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
         yield CounterMetricFamily(name, words, value)
     ends = {"opened": traffic.connections, "refused": traffic.refused, "dropped": traffic.dropped}
     words = "Connections: opened; refused for want of room or for what they sent; dropped for being too slow."
-    yield _counter("virke_connections_total", words, "kind", ends.items())
+    yield _counter_family("virke_connections_total", words, "kind", ends.items())

@@ -52,32 +52,32 @@ class Naming:
     def known(self, name: str, headers: Mapping[str, str]) -> Database | None:
         """The database that a request means, if it is open and definitely that one without asking."""
         name = name or headers.get("x-namespace", "")
-        if not name and (label := _label(headers.get("host", ""))) and self._may_exist(label):
+        if not name and (label := _label_of_host(headers.get("host", ""))) and self._may_exist(label):
             return self._databases.known(label)
         return self._databases.known(name or self._default or "")
 
     def always(self, name: str, headers: Mapping[str, str]) -> str | None:
         """The name of the database that every request with these headers means; None: it is not always the same."""
         name = name or headers.get("x-namespace", "")
-        return None if not name and _label(headers.get("host", "")) else name or self._default or ""
+        return None if not name and _label_of_host(headers.get("host", "")) else name or self._default or ""
 
     async def database(self, name: str, headers: Mapping[str, str]) -> Database:
         """The database that a request means, opened. Raises `Refused`, `NotFound`, `Unavailable`, `Invalid`."""
         if (found := self.known(name, headers)) is not None:
             return found
         name = name or headers.get("x-namespace", "")
-        if not name and (label := _label(headers.get("host", ""))) and self._may_exist(label):
+        if not name and (label := _label_of_host(headers.get("host", ""))) and self._may_exist(label):
             try:
-                return await self._open(label)
+                return await self._open_database(label)
             except NotFound:
                 self._forget_some()
                 self._unknown[label] = self._now_s()
         name = name or self._default or ""
         if not name:
             raise Refused(HINT, "DATABASE_NOT_NAMED", status=404)
-        return await self._open(name)
+        return await self._open_database(name)
 
-    async def _open(self, name: str) -> Database:
+    async def _open_database(self, name: str) -> Database:
         found = self._databases.known(name)
         if found is not None:
             return found
@@ -93,13 +93,13 @@ class Naming:
             self._unknown.clear()
 
 
-def _label(host: str) -> str:
+def _label_of_host(host: str) -> str:
     """The first part of a host that has several, if it can be a database's name."""
-    return _parsed(host) if len(host) <= HOST_CHARS else ""
+    return _parsed_label(host) if len(host) <= HOST_CHARS else ""
 
 
 @lru_cache(KNOWN_MAX)  # the same few come with every request
-def _parsed(host: str) -> str:
+def _parsed_label(host: str) -> str:
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     first, _, rest = name.partition(".")
     if not rest or name.startswith("["):

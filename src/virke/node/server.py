@@ -65,7 +65,7 @@ class Private:
     alive_fd: int
 
 
-def listen(address: Address) -> socket.socket:
+def listen_on(address: Address) -> socket.socket:
     """A listening socket. Raises `OSError`."""
     listening = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     try:
@@ -84,7 +84,7 @@ def url_of(listening: socket.socket, address: Address) -> str:
     return f"{'https' if address.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def serve(
+def serve_app(
     app: Any,
     listening: socket.socket,
     address: Address,
@@ -156,9 +156,9 @@ class _Server(Server):
             app_state=self.lifespan.state,
         )
         self.servers.append(await loop.create_unix_server(accept, str(private.socket), backlog=BACKLOG))
-        loop.add_reader(private.alive_fd, self._orphaned, private.alive_fd)
+        loop.add_reader(private.alive_fd, self._end_as_orphan, private.alive_fd)
 
-    def _orphaned(self, alive_fd: int) -> None:
+    def _end_as_orphan(self, alive_fd: int) -> None:
         asyncio.get_running_loop().remove_reader(alive_fd)
         self.should_exit = True
 
@@ -173,14 +173,14 @@ class _Server(Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, but a signal that ended it is not raised again: that was its purpose."""
-        before = {number: signal.signal(number, self._end) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, self._end_by_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _end(self, number: int, frame: FrameType | None) -> None:
+    def _end_by_signal(self, number: int, frame: FrameType | None) -> None:
         if self.should_exit:
             os._exit(128 + number)
         self.should_exit = True

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from virke.api.codec import Codec
 from virke.api.hrana import answers, requests, sockets
-from virke.api.hrana.complaints import Refused, described
+from virke.api.hrana.complaints import Refused, described_error
 from virke.api.hrana.sockets import Asked, Hello, Stored
 from virke.api.pieces import bytes_of
 from virke.engine.database import Database
@@ -124,14 +124,14 @@ class Socket:
         await self._send({"type": "websocket.accept", "subprotocol": spoken})
         try:
             while (message := await receive())["type"] == "websocket.receive":
-                if not await self._take(message):
+                if not await self._take_message(message):
                     return
         except Refused as error:
-            await self._close(BROKEN, error)
+            await self._close_with(BROKEN, error)
         finally:
-            await self._end()
+            await self._end_streams()
 
-    async def _take(self, message: Message) -> bool:
+    async def _take_message(self, message: Message) -> bool:
         """One message; whether the connection goes on. Raises `Refused`."""
         text = message.get("text")
         if text is None:
@@ -142,47 +142,47 @@ class Socket:
             raise Refused(error.message) from error
         if isinstance(found, Hello):
             self.hello = text
-            return await self._greet(found)
+            return await self._greet_client(found)
         if self._database is None:
             raise Refused("Received a request before hello message")
         await self._room.acquire()
         taken = self._rooms.request()
         try:
             taken.take_body(len(text))
-            doing = self._begin(found, self._database, taken)
+            doing = self._begin_request(found, self._database, taken)
         except Busy as error:
-            doing = _known(sockets.failed(found.id, error))
-        task = asyncio.ensure_future(self._answer(doing, found.id, taken))
+            doing = _already_known(sockets.error_message(found.id, error))
+        task = asyncio.ensure_future(self._answer_when_done(doing, found.id, taken))
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._forget_task)
         return True
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _forget_task(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._room.release()
 
-    async def _greet(self, hello: Hello) -> bool:
+    async def _greet_client(self, hello: Hello) -> bool:
         try:
             self._database, self._scope = await self._open_database(hello.jwt)
         except VirkeError as error:
-            await self._say({"type": "hello_error", "error": described(error)})
-            await self._close(REFUSED, error)
+            await self._send_message({"type": "hello_error", "error": described_error(error)})
+            await self._close_with(REFUSED, error)
             return False
-        await self._say({"type": "hello_ok"})
+        await self._send_message({"type": "hello_ok"})
         return True
 
-    async def _answer(self, doing: Awaitable[dict[str, object]], number: int, taken: Taken) -> None:
+    async def _answer_when_done(self, doing: Awaitable[dict[str, object]], number: int, taken: Taken) -> None:
         with taken:
             try:
                 found = await doing
             except VirkeError as error:
-                found = sockets.failed(number, error)
+                found = sockets.error_message(number, error)
             try:
-                await self._say(found, taken)
+                await self._send_message(found, taken)
             except VirkeError as error:
-                await self._say(sockets.failed(number, error), taken)
+                await self._send_message(sockets.error_message(number, error), taken)
 
-    def _begin(self, asked: Asked, database: Database, taken: Taken) -> Awaitable[dict[str, object]]:
+    def _begin_request(self, asked: Asked, database: Database, taken: Taken) -> Awaitable[dict[str, object]]:
         """What has to be awaited for the answer; here, in the order of messages, what later ones build on is done."""
         try:
             match asked:
@@ -195,7 +195,7 @@ class Socket:
                 case Asked(kind="fetch_cursor"):
                     if asked.cursor not in self._cursors:
                         raise Refused(f"Cursor {asked.cursor} not found", "CURSOR_NOT_OPEN")
-                    return self._fetch(asked, self._cursors[asked.cursor])
+                    return self._fetch_entries(asked, self._cursors[asked.cursor])
                 case Asked(request=requests.StoreSql(sql_id, sql)):
                     self._stored.keep(sql_id, sql)
                 case Asked(request=requests.CloseSql(sql_id)):
@@ -210,10 +210,10 @@ class Socket:
                             raise Refused(f"Cursor {asked.cursor} already exists", "CURSOR_EXISTS")
                         self._cursors[asked.cursor] = cursor = _Cursor(stream, self._rooms.request())
                         return self._open_cursor(asked.id, cursor, request)
-                    return self._request(asked.id, stream, request, taken)
-            return _known(sockets.ok(asked.id, asked.kind))
+                    return self._run_request(asked.id, stream, request, taken)
+            return _already_known(sockets.ok_message(asked.id, asked.kind))
         except VirkeError as error:
-            return _known(sockets.failed(asked.id, error))
+            return _already_known(sockets.error_message(asked.id, error))
 
     def _open_stream(self, number: int, database: Database) -> None:
         if number in self._open:
@@ -228,16 +228,16 @@ class Socket:
         if stream is not None:
             async with stream.line:  # what was asked before is answered
                 self._streams.drop(stream.live)
-        return sockets.ok(number, "close_stream")
+        return sockets.ok_message(number, "close_stream")
 
-    async def _request(
+    async def _run_request(
         self, number: int, stream: _Stream, request: requests.StreamRequest, taken: Taken
     ) -> dict[str, object]:
         async with stream.line:
             live = stream.live
             live.is_in_use, live.taken = True, taken
             try:
-                return sockets.responded(number, await self._streams.drive(live, live.stream.respond(request)))
+                return sockets.response_message(number, await self._streams.drive(live, live.stream.respond(request)))
             finally:
                 self._streams.rest(live)
 
@@ -249,36 +249,36 @@ class Socket:
                 found = await self._streams.drive(live, live.stream.batch(batch))
                 cursor.fill(answers.entries_of(found))
             except VirkeError as error:
-                cursor.fill(iter([{"type": "error", "error": described(error)}]))
+                cursor.fill(iter([{"type": "error", "error": described_error(error)}]))
             finally:
                 self._streams.rest(live)
-        return sockets.ok(number, "open_cursor")
+        return sockets.ok_message(number, "open_cursor")
 
     async def _close_cursor(self, number: int, cursor: _Cursor | None) -> dict[str, object]:
         if cursor is not None:
             async with cursor.stream.line:  # what was asked before is answered
                 cursor.close()
-        return sockets.ok(number, "close_cursor")
+        return sockets.ok_message(number, "close_cursor")
 
-    async def _fetch(self, asked: Asked, cursor: _Cursor) -> dict[str, object]:
+    async def _fetch_entries(self, asked: Asked, cursor: _Cursor) -> dict[str, object]:
         async with cursor.stream.line:
             entries = cursor.fetch(asked.count)
-        return sockets.ok(asked.id, "fetch_cursor", entries=entries, done=cursor.is_over)
+        return sockets.ok_message(asked.id, "fetch_cursor", entries=entries, done=cursor.is_over)
 
-    async def _say(self, message: dict[str, object], taken: Taken | None = None) -> None:
+    async def _send_message(self, message: dict[str, object], taken: Taken | None = None) -> None:
         text = bytes_of(message, self._codec).decode()
         if taken is not None:
             taken.send(len(text))
         await self._send({"type": "websocket.send", "text": text})
 
-    async def _close(self, code: int, error: VirkeError) -> None:
+    async def _close_with(self, code: int, error: VirkeError) -> None:
         reason = error.message.encode()[:120].decode(errors="ignore")
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def _end(self) -> None:
+    async def _end_streams(self) -> None:
         """End the streams; those that run something are interrupted."""
         for task in self._tasks:
-            task.remove_done_callback(self._done)
+            task.remove_done_callback(self._forget_task)
         for stream in self._open.values():
             self._streams.end(stream.live)
         for cursor in self._cursors.values():
@@ -287,7 +287,7 @@ class Socket:
             task.add_done_callback(_forget_error)
 
 
-async def _known(found: dict[str, object]) -> dict[str, object]:
+async def _already_known(found: dict[str, object]) -> dict[str, object]:
     return found
 
 

@@ -168,7 +168,7 @@ class Streams:
                 self.end(live)  # rule 6
             raise Refused("Received a baton that has already been used", "BATON_REUSED")
         live.is_in_use = True
-        _stop(live.alarm)
+        _stop_alarm(live.alarm)
         return live
 
     def keep(self, live: Live) -> str | None:
@@ -199,7 +199,7 @@ class Streams:
         """End a stream, whatever it does at this moment; one that a request uses is cleared away when that is over."""
         live.is_ended = True
         self._kept.pop(live.id, None)
-        _stop(live.alarm)
+        _stop_alarm(live.alarm)
         if live.is_in_use:
             live.interrupt()
         elif live.is_cleared:
@@ -208,7 +208,7 @@ class Streams:
             live.release()
         else:
             live.is_cleared = True
-            task = asyncio.ensure_future(self._finish(live, live.stream.transaction, commits=False))
+            task = asyncio.ensure_future(self._finish_transaction(live, live.stream.transaction, commits=False))
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
             task.add_done_callback(lambda done: live.release())
@@ -227,7 +227,7 @@ class Streams:
             effect = next(doing)
             while True:
                 try:
-                    outcome = await self._do(live, effect)
+                    outcome = await self._do_effect(live, effect)
                 except VirkeError as error:
                     effect = doing.throw(error)
                 else:
@@ -235,7 +235,7 @@ class Streams:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    async def _do(self, live: Live, effect: Effect) -> Any:
+    async def _do_effect(self, live: Live, effect: Effect) -> Any:
         if live.is_ended and not isinstance(effect, End):
             raise Refused("The stream has expired due to inactivity", "STREAM_EXPIRED", status=404)
         check_scope(effect, live.scope)
@@ -251,7 +251,7 @@ class Streams:
                     self._noted.statements["read"] += 1
                     return found
                 except NotHere as error:
-                    return await self._single(live, effect, writes=error.writes)
+                    return await self._run_single(live, effect, writes=error.writes)
             case Together(steps, foreign_keys):
                 serving = live.database.serving
                 program = serving.program(
@@ -260,7 +260,7 @@ class Streams:
                 self._watch(live)
                 return await self._writing().run(live.database, program, live, live.growing())
             case Ask(sql):
-                return await self._watched(live, live.database.describe, sql)
+                return await self._run_watched(live, live.database.describe, sql)
             case BeginReading(foreign_keys, bookmark):
                 begin = partial(live.database.serving.begin_reading, foreign_keys=foreign_keys, scope=live.scope)
                 return await self._in_thread(partial(begin, bookmark=bookmark))
@@ -272,16 +272,18 @@ class Streams:
                 self._noted.statements["transaction"] += 1
                 return await self._go_on(partial(self._noted.run, live.database.name, sql, call))
             case End(transaction, commits):
-                return await self._finish(live, transaction, commits=commits)
+                return await self._finish_transaction(live, transaction, commits=commits)
 
-    async def _single(self, live: Live, single: Single, *, writes: bool) -> QueryResult:
+    async def _run_single(self, live: Live, single: Single, *, writes: bool) -> QueryResult:
         """One statement that can't be answered from memory: a read in a thread, a write in line."""
         if not writes:
             live.cancel = Cancel(live.taken.begin(single.sql) if live.taken is not None else None)
             try:
                 terms = Terms(cancel=live.cancel)
                 read = partial(live.database.serving.read, single.sql, single.params, terms)
-                found: QueryResult = await self._watched(live, self._noted.run, live.database.name, single.sql, read)
+                found: QueryResult = await self._run_watched(
+                    live, self._noted.run, live.database.name, single.sql, read
+                )
                 self._noted.statements["read"] += 1
                 return found
             except NotHere:
@@ -317,7 +319,7 @@ class Streams:
         if not beginning.cancelled() and beginning.exception() is None:
             self._threads.ending.submit(beginning.result().rollback)
 
-    async def _finish(self, live: Live, transaction: Transaction, *, commits: bool) -> int | None:
+    async def _finish_transaction(self, live: Live, transaction: Transaction, *, commits: bool) -> int | None:
         finish: Callable[[], int | None] = transaction.commit if commits else transaction.rollback
         try:
             done = await asyncio.get_running_loop().run_in_executor(self._threads.ending, finish)
@@ -326,10 +328,10 @@ class Streams:
         finally:
             if live.holds_gate and not transaction.read_only:
                 live.holds_gate = False
-                _stop(live.deadline)
+                _stop_alarm(live.deadline)
                 self._gates.leave(live.database.name)
 
-    async def _watched(self, live: Live, call: Callable[..., T], *args: Any) -> T:
+    async def _run_watched(self, live: Live, call: Callable[..., T], *args: Any) -> T:
         """In a thread; if the client goes away meanwhile, the stream ends and what runs is interrupted."""
         self._watch(live)
         return await self._in_thread(call, *args)
@@ -354,6 +356,6 @@ def _stop_watching(live: Live) -> None:
         live.watching = None
 
 
-def _stop(alarm: asyncio.TimerHandle | None) -> None:
+def _stop_alarm(alarm: asyncio.TimerHandle | None) -> None:
     if alarm is not None:
         alarm.cancel()

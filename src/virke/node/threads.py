@@ -54,12 +54,12 @@ class Threads(Executor):
         try:
             future = self._pool.submit(call, *args, **kwargs)
         except BaseException:
-            self._done(None)
+            self._count_done(None)
             raise
-        future.add_done_callback(self._done)
+        future.add_done_callback(self._count_done)
         return future
 
-    def _done(self, future: Future[Any] | None) -> None:
+    def _count_done(self, future: Future[Any] | None) -> None:
         with self._lock:
             self._given -= 1
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from virke.stores.receipt import Receipt, writing
+from virke.stores.receipt import Receipt, writing_receipt
 
 SERVER_TIMING: Final = "server-timing"
 
@@ -37,7 +37,7 @@ class Timing:
     def counting(self) -> Iterator[None]:
         """Count what this task, and threads in its context, ask of the store."""
         self._receipt = self._receipt or Receipt()
-        with writing(self._receipt):
+        with writing_receipt(self._receipt):
             yield
 
     def header(self, elapsed_s: float | None = None) -> tuple[str, str]:

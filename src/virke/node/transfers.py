@@ -18,7 +18,7 @@ from typing import Final
 
 from virke.api.messages import Parts
 from virke.api.operations import Export, Import
-from virke.api.performing import perform
+from virke.api.performing import perform_operation
 from virke.errors import Busy
 from virke.node.databases import Databases
 from virke.scopes import Scope
@@ -40,16 +40,16 @@ class Transfers:
             raise Busy(f"{TRANSFERS_MAX} imports and exports run here already; nothing was changed")
         try:
             loop, run = asyncio.get_running_loop(), copy_context().run
-            done = await loop.run_in_executor(self._threads, run, perform, operation, self._databases, scope)
+            done = await loop.run_in_executor(self._threads, run, perform_operation, operation, self._databases, scope)
             if isinstance(done, Parts):
-                return Parts(done, partial(self._end, done))
+                return Parts(done, partial(self._end_transfer, done))
         except BaseException:
             self._free.release()
             raise
         self._free.release()
         return done
 
-    def _end(self, parts: Parts) -> None:
+    def _end_transfer(self, parts: Parts) -> None:
         try:
             parts.close()
         finally:

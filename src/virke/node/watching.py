@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from virke.errors import NotHere
-from virke.stores.receipt import Receipt, current, writing
+from virke.stores.receipt import Receipt, current_receipt, writing_receipt
 
 SQL_CHARS: Final = 200
 log: Final = logging.getLogger("virke.slow")
@@ -37,7 +37,7 @@ class Watch:
 
     def receipt(self) -> Receipt | None:
         """The receipt of something that begins, that of its request if there is one; None: it is not asked for."""
-        return current() or Receipt() if self._slow_s is not None else None
+        return current_receipt() or Receipt() if self._slow_s is not None else None
 
     def run(self, database: str, sql: str, call: Callable[..., T], *args: Any) -> T:
         """Call it, here in this thread, with a receipt; tell of it if it took long, failed or not.
@@ -46,10 +46,10 @@ class Watch:
         """
         if self._slow_s is None:
             return call(*args)
-        receipt = current() or Receipt()
+        receipt = current_receipt() or Receipt()
         began_s = self.now_s()
         try:
-            with writing(receipt):
+            with writing_receipt(receipt):
                 found = call(*args)
         except NotHere:
             raise
@@ -67,7 +67,7 @@ class Watch:
         total = receipt.total
         fields = {
             "database": database,
-            "sql": shortened(sql),
+            "sql": shortened_sql(sql),
             "ms": round(elapsed_s * 1000) if elapsed_s >= 0.01 else round(elapsed_s * 1000, 1),
             "round_trips": total.requests,
             "store_requests": total.items,
@@ -82,7 +82,7 @@ class Watch:
         log.warning("%s ms on %s: %s (%s)", fields["ms"], database, fields["sql"], words, extra={"fields": fields})
 
 
-def shortened(sql: str) -> str:
+def shortened_sql(sql: str) -> str:
     """The beginning of a text, on one line."""
     text = " ".join(sql[: 4 * SQL_CHARS].split())
     return text if len(text) <= SQL_CHARS else text[: SQL_CHARS - 1] + "…"

@@ -48,7 +48,7 @@ class _InLine:
         self.began_s, self.receipt = watch.now_s(), watch.receipt()
 
 
-def _settle(future: asyncio.Future[list[Answer]], outcome: Outcome) -> None:
+def _settle_future(future: asyncio.Future[list[Answer]], outcome: Outcome) -> None:
     if future.done():
         return
     if isinstance(outcome, list):
@@ -89,12 +89,12 @@ class Writing:
         if self.in_line[name] >= LINE_MAX:
             raise Busy(f"{LINE_MAX} writes of {name!r} are in line here already")
         ours = _InLine(database, program, done, self._watch)
-        lead = database.serving.enqueue(program, partial(self._tell, ours), grew=grew, receipt=ours.receipt)
+        lead = database.serving.enqueue(program, partial(self._tell_loop, ours), grew=grew, receipt=ours.receipt)
         self._watch.statements["write"] += len(program.steps)
         self.in_line[name] += 1
         if lead is not None:
             self._leaders.submit(lead)
-        return partial(self._withdraw, ours)
+        return partial(self._withdraw_program, ours)
 
     async def run(
         self,
@@ -105,7 +105,7 @@ class Writing:
     ) -> list[Answer]:
         """What each step answered, once it is in history. Raises as `begin`, and what became of it, if it is not there."""
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
-        withdraw = self.begin(database, program, partial(_settle, future), grew)
+        withdraw = self.begin(database, program, partial(_settle_future, future), grew)
         take_back = leaving.then(withdraw) if leaving else None
         try:
             return await asyncio.shield(future)
@@ -113,30 +113,30 @@ class Writing:
             if take_back is not None:
                 take_back()
 
-    def _withdraw(self, ours: _InLine) -> None:
+    def _withdraw_program(self, ours: _InLine) -> None:
         if ours.database.serving.withdraw(ours.program):
-            self._end(ours, ClientGone())
+            self._end_write(ours, ClientGone())
 
-    def _tell(self, ours: _InLine, pending: Pending) -> None:
+    def _tell_loop(self, ours: _InLine, pending: Pending) -> None:
         """From the thread that leads: many are done at once, the loop is called once."""
         with self._lock:
             self._done.append((ours, pending))
             is_first = len(self._done) == 1
         if is_first:
-            self._loop.call_soon_threadsafe(self._resolve)
+            self._loop.call_soon_threadsafe(self._resolve_done)
 
-    def _resolve(self) -> None:
+    def _resolve_done(self) -> None:
         with self._lock:
             done, self._done = self._done, []
         for ours, pending in done:
             if pending.error is not None:
-                self._end(ours, pending.error)
+                self._end_write(ours, pending.error)
             elif pending.answers is None:
-                self._end(ours, OutcomeUnknown("the commit ended without an answer; ask the data"))
+                self._end_write(ours, OutcomeUnknown("the commit ended without an answer; ask the data"))
             else:
-                self._end(ours, pending.answers)
+                self._end_write(ours, pending.answers)
 
-    def _end(self, ours: _InLine, outcome: Outcome) -> None:
+    def _end_write(self, ours: _InLine, outcome: Outcome) -> None:
         name = ours.database.name
         self.in_line[name] -= 1
         if not self.in_line[name]:

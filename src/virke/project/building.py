@@ -24,13 +24,13 @@ from virke.config import Config
 from virke.edge.building import checking, component, javascript, packing
 from virke.edge.building.dependencies import packages_for, requirements_of
 from virke.edge.building.pythons import find_python
-from virke.edge.building.tools import pins, tools_for
+from virke.edge.building.tools import pinned_tools, tools_for
 from virke.errors import UsageError
 from virke.lazy_dataclasses import dataclass
 from virke.project.children import Children
 from virke.project.entry import Entry, entry_of, is_any
 from virke.project.init import database_of, project_name
-from virke.project.javascript import check_node, install
+from virke.project.javascript import check_node, install_packages
 
 BIN: Final = Path("bin")
 PKG: Final = Path("pkg")
@@ -101,7 +101,7 @@ def plan_of(config: Config) -> Plan:
     return Plan(config.folder, name, config.database or database_of(name), entry)
 
 
-def build(plan: Plan, say: Say) -> Built:
+def build_changed(plan: Plan, say: Say) -> Built:
     """Build what changed.
 
     Raises:
@@ -115,7 +115,7 @@ def _build_component(plan: Plan, say: Say) -> Built:
     files, lines = list(app_files(plan)), requirements_of(plan.folder) if plan.app is not None else []
     made = {f"{component.ENTRY}.py": entry_text(plan.app).encode()}
     manifest = packing.manifest_of(plan.folder, plan.name, "python")
-    own = (*files, *component.own_sources(), ("apsw", component.wheel()))
+    own = (*files, *component.own_sources(), ("apsw", component.apsw_wheel()))
     stamp = _Stamp(plan.program, plan.package, own, {**made, "lines": "\n".join(lines).encode(), "manifest": manifest})
     if stamp.holds:
         return Built(plan.program, plan.package, is_new=False)
@@ -126,9 +126,9 @@ def _build_component(plan: Plan, say: Say) -> Built:
     site, native = (packages.site, packages.native) if packages else (None, {})
     sources = component.Sources(files, site, native, made)
     with stamp.renewed(), tempfile.TemporaryDirectory(prefix="virke-build-") as work:
-        component.build(sources, plan.program, Path(work), tools)
-        packing.pack(plan.package, plan.name, plan.program, manifest)
-        checked = checking.check(plan.package, plan.folder)
+        component.build_program(sources, plan.program, Path(work), tools)
+        packing.pack_program(plan.package, plan.name, plan.program, manifest)
+        checked = checking.check_package(plan.package, plan.folder)
     return Built(plan.program, plan.package, True, checked)
 
 
@@ -136,7 +136,7 @@ def _build_of_javascript(plan: Plan, say: Say) -> Built:
     assert plan.entry is not None, "it is what is built"
     check_node()
     with Children() as children:
-        install(plan.folder, children, say)
+        install_packages(plan.folder, children, say)
     program, package, name = plan.program_of_app, plan.package_of_app, f"{plan.name}-app"
     manifest = packing.manifest_of(plan.folder, name, "javascript")
     more = {"tools": javascript.tools_digest().encode(), "manifest": manifest, "entry": plan.entry.name.encode()}
@@ -147,8 +147,8 @@ def _build_of_javascript(plan: Plan, say: Say) -> Built:
     say(f"compiling {plan.entry.name} (some seconds)")
     with stamp.renewed(), tempfile.TemporaryDirectory(prefix="virke-build-") as work:
         javascript.compile_app(plan.folder / plan.entry.name, program, Path(work), tools)
-        packing.pack(package, name, program, manifest)
-        checked = checking.check(package, plan.folder)
+        packing.pack_program(package, name, program, manifest)
+        checked = checking.check_package(package, plan.folder)
     return Built(program, package, True, checked)
 
 
@@ -185,9 +185,9 @@ class _Stamp:
         self._program = program
         self._package = package
         self._path = program.with_name(f".{program.name}.inputs")
-        digest = hashlib.sha256(pins())
+        digest = hashlib.sha256(pinned_tools())
         for path, origin in files:
-            digest.update(f"{path}\0{_sha256(origin)}\n".encode())
+            digest.update(f"{path}\0{_sha256_of(origin)}\n".encode())
         for name, content in more.items():
             digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
         self._inputs = digest.hexdigest()
@@ -197,7 +197,7 @@ class _Stamp:
         """Whether the program that is there was made of these, and so was its package."""
         try:
             said = json.loads(self._path.read_text())
-            return bool(self._package.is_file() and said == self._now())
+            return bool(self._package.is_file() and said == self._current_digests())
         except (OSError, ValueError):
             return False
 
@@ -206,11 +206,11 @@ class _Stamp:
         """Write it after the block; while the block runs, and if it fails, it holds for nothing."""
         self._path.unlink(missing_ok=True)
         yield
-        self._path.write_text(json.dumps(self._now()) + "\n")
+        self._path.write_text(json.dumps(self._current_digests()) + "\n")
 
-    def _now(self) -> dict[str, str]:
-        return {"inputs": self._inputs, "program": _sha256(self._program)}
+    def _current_digests(self) -> dict[str, str]:
+        return {"inputs": self._inputs, "program": _sha256_of(self._program)}
 
 
-def _sha256(path: Path) -> str:
+def _sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from virke.errors import UsageError
-from virke.interrupts import held
+from virke.interrupts import holding_signals
 
 STOP_S: Final = 3.0
 STDERR: Final = 2
@@ -57,7 +57,7 @@ class Children:
 
         Without `has_data` what it prints on stdout are words too, and go to stderr: stdout is for data.
         """
-        with held():  # else a signal could fall where the process runs and the sweeper has not heard of it
+        with holding_signals():  # else a signal could fall where the process runs and the sweeper has not heard of it
             process = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -103,19 +103,19 @@ class Child:
 
     def stop(self) -> None:
         """End it and all of its group (invariant 2)."""
-        self._signal(signal.SIGTERM)
+        self._signal_group(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_S)
-        self._signal(signal.SIGKILL)
+        self._signal_group(signal.SIGKILL)
         self._process.wait()
         self._children.tell(f"-{self._process.pid}")
 
-    def _signal(self, number: int) -> None:
+    def _signal_group(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
-def ending(code: int) -> str:
+def ending_words(code: int) -> str:
     """How a process with this exit code ended, in words."""
     if code >= 0:
         return f"ended with exit code {code}"

@@ -21,7 +21,7 @@ from virke.lazy_dataclasses import dataclass
 from virke.migrations import MigrationFile, Texts, migrate
 from virke.opening import connect
 from virke.project.destination import Destination
-from virke.project.seed import Seed, due, rehearse_new, rehearse_on, sow
+from virke.project.seed import Seed, rehearse_new, rehearse_on, seed_if_due, sow_seed
 
 WOULD_IMPORT: Final = "would import"
 Report = Callable[[str, str], None]
@@ -49,7 +49,7 @@ class Deployed:
         return self.is_new or bool(self.files) or self.seed is not None
 
 
-def deploy(
+def deploy_database(
     name: str,
     where: Destination,
     folder: Path,
@@ -69,7 +69,7 @@ def deploy(
     try:
         database = connect(name, where.store, background=False, memory_mb=memory_mb)
     except NotFound:
-        files = _rehearsed(None, source, seed)
+        files = _rehearse_all(None, source, seed)
         if dry_run:
             report("would create", name)
             _report_all(report, files, seed)
@@ -80,13 +80,13 @@ def deploy(
     else:
         is_new = False
     try:
-        waiting = due(database, seed, source, report)
+        waiting = seed_if_due(database, seed, source, report)
         if not is_new:
-            files = _rehearsed(database, source, waiting)
+            files = _rehearse_all(database, source, waiting)
         if dry_run:
             _report_all(report, files, waiting)
         else:
-            files, waiting = _done(database, source, files, waiting, report=report)
+            files, waiting = _do_all(database, source, files, waiting, report=report)
     except BaseException as error:
         database.close(push=False)
         if isinstance(error, VirkeError):
@@ -95,25 +95,25 @@ def deploy(
     return Deployed(database, is_new, files, waiting.name if waiting else None)
 
 
-def _done(
+def _do_all(
     database: Database, source: Path | Texts, files: list[MigrationFile], seed: Seed | None, *, report: Report
 ) -> tuple[list[MigrationFile], Seed | None]:
     """Do all of it; the files that were applied, and the seed if this process imported it."""
-    sown = seed is not None and seed.is_first and sow(database, seed, report)
+    sown = seed is not None and seed.is_first and sow_seed(database, seed, report)
     if files:
-        files = _applied(database, source, report)
+        files = _apply_files(database, source, report)
     if seed is not None and not seed.is_first:
-        sown = _sown(database, seed, files, report)
+        sown = _sow_after_files(database, seed, files, report)
     return files, seed if sown else None
 
 
-def _sown(database: Database, seed: Seed, files: list[MigrationFile], report: Report) -> bool:
+def _sow_after_files(database: Database, seed: Seed, files: list[MigrationFile], report: Report) -> bool:
     try:
-        return sow(database, seed, report)
+        return sow_seed(database, seed, report)
     except VirkeError as error:
         done = [file.file_name for file in files]
         error.context["applied"] = done
-        _add(error, f"applied before it: {', '.join(done)}" if done else "no migration was applied")
+        _add_words(error, f"applied before it: {', '.join(done)}" if done else "no migration was applied")
         raise
 
 
@@ -127,7 +127,7 @@ def _report_all(report: Report, files: list[MigrationFile], seed: Seed | None) -
         report(WOULD_IMPORT, seed.name)
 
 
-def _rehearsed(database: Database | None, source: Path | Texts, seed: Seed | None) -> list[MigrationFile]:
+def _rehearse_all(database: Database | None, source: Path | Texts, seed: Seed | None) -> list[MigrationFile]:
     """The files that wait, each of which ran once on something that is thrown away, and so did the seed."""
     try:
         if database is None or (seed is not None and seed.is_first):
@@ -138,11 +138,11 @@ def _rehearsed(database: Database | None, source: Path | Texts, seed: Seed | Non
         return files
     except VirkeError as error:
         error.context["applied"] = []
-        _add(error, "this was the rehearsal: nothing was applied")
+        _add_words(error, "this was the rehearsal: nothing was applied")
         raise
 
 
-def _applied(database: Database, source: Path | Texts, report: Report) -> list[MigrationFile]:
+def _apply_files(database: Database, source: Path | Texts, report: Report) -> list[MigrationFile]:
     done: list[str] = []
 
     def say(file: MigrationFile) -> None:
@@ -153,10 +153,10 @@ def _applied(database: Database, source: Path | Texts, report: Report) -> list[M
         return migrate(database, source, report=say)
     except VirkeError as error:
         error.context["applied"] = done
-        _add(error, f"applied before it: {', '.join(done)}" if done else "nothing was applied")
+        _add_words(error, f"applied before it: {', '.join(done)}" if done else "nothing was applied")
         raise
 
 
-def _add(error: VirkeError, words: str) -> None:
+def _add_words(error: VirkeError, words: str) -> None:
     error.message = f"{error.message}; {words}"
     error.args = (error.message,)

@@ -68,7 +68,7 @@ def destination_of(
         UsageError: it says nothing that can be done, or nothing is known.
     """
     asked = target or config.deploy.get("target")
-    known = [_Known(option, is_meant=True)] if option else list(_known(config, environ))
+    known = [_Known(option, is_meant=True)] if option else list(_known_urls(config, environ))
     nodes = [one for one in known if is_node(one.url)]
     stores = [one for one in known if not is_node(one.url)]
     match asked:
@@ -82,10 +82,10 @@ def destination_of(
         if asked and option:
             raise UsageError(f"{option} is not a {asked}", hint=HINT)
         raise UsageError(f"where to deploy to? No {asked or 'node and no store but this folder'} is known", hint=HINT)
-    return _destination(chosen[0], token or environ.get(TOKEN_VARIABLE), is_given=token is not None)
+    return _destination_of(chosen[0], token or environ.get(TOKEN_VARIABLE), is_given=token is not None)
 
 
-def _known(config: Config, environ: Mapping[str, str]) -> Iterator[_Known]:
+def _known_urls(config: Config, environ: Mapping[str, str]) -> Iterator[_Known]:
     """All URLs that are known, those that weigh most first."""
     if node := environ.get(NODE_VARIABLE):
         if not is_node(node):
@@ -100,15 +100,15 @@ def _known(config: Config, environ: Mapping[str, str]) -> Iterator[_Known]:
         yield _Known(config.store, config.store_options)
 
 
-def _destination(chosen: _Known, token: str | None, *, is_given: bool) -> Destination:
+def _destination_of(chosen: _Known, token: str | None, *, is_given: bool) -> Destination:
     if is_node(chosen.url):
         return Destination("node", StoreChoice(chosen.url, {**chosen.options, **({"token": token} if token else {})}))
     if is_given:
         raise UsageError(f"a token is for a node (https://HOST), and {chosen.url} is a store: leave --token out")
-    return Destination("store", StoreChoice(",".join(map(_absolute, store_urls(chosen.url))), chosen.options))
+    return Destination("store", StoreChoice(",".join(map(_absolute_url, store_urls(chosen.url))), chosen.options))
 
 
-def _absolute(url: str) -> str:
+def _absolute_url(url: str) -> str:
     """A URL that means the same in every folder: it is shown, to be put into an app's environment."""
     path = local_path(url)
     return url if path is None else path.absolute().as_uri()

@@ -37,11 +37,11 @@ from virke.errors import UsageError, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.opening import connect, open_store
 from virke.project import javascript
-from virke.project.children import Child, Children, ending
+from virke.project.children import Child, Children, ending_words
 from virke.project.entry import Entry, entry_of
 from virke.project.running_node import RunningNode
-from virke.project.seed import Seed, bring, is_among, seed_of
-from virke.project.watching import changes
+from virke.project.seed import Seed, bring_up_to_date, is_among, seed_of
+from virke.project.watching import watch_changes
 from virke.tokens import listing
 
 HOST: Final = "127.0.0.1"
@@ -88,7 +88,7 @@ def store_for(config: Config, option: str | None, environ: Mapping[str, str] = o
     return (config.folder / STORE_FOLDER).absolute().as_uri(), known
 
 
-def prepare(config: Config, database: str, store: str, *, port: int, reloads: bool) -> Project:
+def prepare_project(config: Config, database: str, store: str, *, port: int, reloads: bool) -> Project:
     """Everything that can be found out before anything is started (invariant 1).
 
     Raises:
@@ -120,7 +120,7 @@ def free_port(port: int) -> int:
         return int(trial.getsockname()[1])
 
 
-def develop(project: Project, say: Say, show: Callable[[Urls], None]) -> None:
+def develop_project(project: Project, say: Say, show: Callable[[Urls], None]) -> None:
     """Run it until a signal comes (`KeyboardInterrupt`); `show` is called once, when there is something to look at.
 
     Raises:
@@ -128,14 +128,14 @@ def develop(project: Project, say: Say, show: Callable[[Urls], None]) -> None:
     """
     with Children() as children, ExitStack() as ending_in_order:
         if not project.entry.is_python:
-            javascript.install(project.folder, children, say)
+            javascript.install_packages(project.folder, children, say)
         node = RunningNode(project.store, project.database, project.folder, children=children, say=say)
         ending_in_order.callback(node.stop)
         running = _Running(project, node, children, say=say, show=show)
         ending_in_order.callback(running.stop)
         running.migrate(creates=True)
         running.start()
-        for changed in changes(project.folder, TICK_MS):
+        for changed in watch_changes(project.folder, TICK_MS):
             running.look(changed)
 
 
@@ -176,7 +176,7 @@ class _Running:
         folder = self._project.folder / MIGRATIONS
         database = connect(self._project.database, self._node.url, create=creates)
         try:
-            bring(database, folder, self._project.seed, lambda verb, what: self._say(f"{verb} {what}"))
+            bring_up_to_date(database, folder, self._project.seed, lambda verb, what: self._say(f"{verb} {what}"))
         except VirkeError as error:
             self._say(f"error: {error.message}")
             if hint := error.context.get("hint"):
@@ -194,14 +194,14 @@ class _Running:
         if Path("virke.toml") in changed:
             self._say("virke.toml changed: start virke dev again to use it")
         if (code := self._node.child.code) is not None:
-            raise VirkeError(f"the node next to the app {ending(code)}")
+            raise VirkeError(f"the node next to the app {ending_words(code)}")
         sources = sorted(str(path) for path in changed if path.suffix in self._suffixes)
         if sources and self._restarts:
             self._say(f"{', '.join(sources)} changed: starting the app again")
             self.stop()
             self.start()
         if self._app is not None and (code := self._app.code) is not None:
-            self._crashed(code)
+            self._stop_after_crash(code)
         self._show_once()
 
     @property
@@ -213,11 +213,11 @@ class _Running:
         """Whether a change of a source starts the app: tsx does that by itself while it runs."""
         return self._project.reloads and (self._project.entry.is_python or self._app is None)
 
-    def _crashed(self, code: int) -> None:
+    def _stop_after_crash(self, code: int) -> None:
         self.stop()
         if not self._project.reloads:
-            raise VirkeError(f"the app {ending(code)}")
-        self._say(f"the app {ending(code)}: it is started again at the next change")
+            raise VirkeError(f"the app {ending_words(code)}")
+        self._say(f"the app {ending_words(code)}: it is started again at the next change")
 
     def _show_once(self) -> None:
         """Show the URLs when the app listens, or does not."""

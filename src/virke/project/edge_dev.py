@@ -27,13 +27,13 @@ from virke.edge.building import javascript
 from virke.errors import Invalid, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.opening import connect
-from virke.project.building import Built, Plan, build
-from virke.project.children import Child, Children, ending
+from virke.project.building import Built, Plan, build_changed
+from virke.project.children import Child, Children, ending_words
 from virke.project.dev import free_port
 from virke.project.edge_server import READY, Served
-from virke.project.seed import Seed, bring, is_among
+from virke.project.seed import Seed, bring_up_to_date, is_among
 from virke.project.viceroy import Simulation, write_configuration
-from virke.project.watching import changes
+from virke.project.watching import watch_changes
 
 TICK_MS: Final = 200
 SOURCES: Final = frozenset({".py", ".toml", ".txt", ".html", ".json", ".ts", ".tsx", ".mts", ".js", ".mjs", ".jsx"})
@@ -69,9 +69,9 @@ def develop_edge(project: EdgeProject, say: Say, show: Callable[[str, str | None
         running = _Running(project, children, Path(scratch), say)
         try:
             running.migrate(creates=True)
-            running.serve(build(project.plan, say))
+            running.serve(build_changed(project.plan, say))
             show(*running.urls)
-            for changed in changes(project.plan.folder, TICK_MS):
+            for changed in watch_changes(project.plan.folder, TICK_MS):
                 running.look(changed)
         finally:
             running.stop()
@@ -103,9 +103,9 @@ class _Running:
         folder = self._project.plan.folder / MIGRATIONS
         database = connect(self._project.database, self._project.store, create=creates)
         try:
-            bring(database, folder, self._project.seed, lambda verb, what: self._say(f"{verb} {what}"))
+            bring_up_to_date(database, folder, self._project.seed, lambda verb, what: self._say(f"{verb} {what}"))
         except VirkeError as error:
-            tell(error, self._say)
+            tell_error(error, self._say)
         finally:
             database.close()
 
@@ -114,28 +114,28 @@ class _Running:
         project, own_port = self._project, self._project.port if built.app is None else 0
         if built.is_new or self._own is None:
             own = Served(str(built.program), project.store, own_port, project.config)
-            self._own = self._replaced(self._own, own)
+            self._own = self._replace_service(self._own, own)
         if built.app is not None and (built.is_new or built.app.is_new or self._app is None):
             program = built.app.program if project.is_simulated else self._as_component(built.app.program)
             app = Served(str(program), project.store, project.port, project.config, {BACKEND: self._own.url})
-            self._app = self._replaced(self._app, app)
+            self._app = self._replace_service(self._app, app)
 
     def _as_component(self, program: Path) -> Path:
         component = self._scratch / "app.wasm"
-        javascript.adapted(program, component, javascript.tools_for(self._say))
+        javascript.adapt_program(program, component, javascript.tools_for(self._say))
         return component
 
-    def _replaced(self, old: Service | Simulation | None, served: Served) -> Service | Simulation:
+    def _replace_service(self, old: Service | Simulation | None, served: Served) -> Service | Simulation:
         """A service in place of another one, which goes on until the new one is compiled (invariant 4)."""
         if self._project.is_simulated:
-            return self._simulated(old, served)
+            return self._start_simulation(old, served)
         self._say("starting the component (after a build it is compiled for this machine: half a minute)")
         compile_ahead(served, self._project.plan.folder, self._children)
         if old is not None:
             old.stop()
         return Service(served, self._project.plan.folder, children=self._children, say=self._say)
 
-    def _simulated(self, old: Service | Simulation | None, served: Served) -> Simulation:
+    def _start_simulation(self, old: Service | Simulation | None, served: Served) -> Simulation:
         if old is not None:
             old.stop()
         folder = Path(mkdtemp(dir=self._scratch))
@@ -161,16 +161,16 @@ class _Running:
             self._build_again()
         for service in self._up:
             if (code := service.child.code) is not None:
-                raise Unavailable(f"the service {ending(code)}")
+                raise Unavailable(f"the service {ending_words(code)}")
 
     def _build_again(self) -> None:
         try:
-            built = build(self._project.plan, self._say)
+            built = build_changed(self._project.plan, self._say)
             if built.is_new or (built.app is not None and built.app.is_new):
                 self.serve(built)
                 self._say("serves the new build")
         except VirkeError as error:
-            tell(error, self._say)
+            tell_error(error, self._say)
 
 
 class Service:
@@ -178,21 +178,21 @@ class Service:
 
     def __init__(self, served: Served, folder: Path, *, children: Children, say: Say) -> None:
         """Start it and wait until it answers. Raises `Unavailable` with what it said: it did not."""
-        self.child = _start(served, folder, children)
+        self.child = _start_server(served, folder, children)
         self._say = say
         try:
             line = self.child.said.readline()
             if not line.startswith(READY):
                 said = (line + self.child.said.read()).strip().removeprefix("error: ")
-                raise Unavailable(f"the service {ending(self.child.wait())}: {said}")
+                raise Unavailable(f"the service {ending_words(self.child.wait())}: {said}")
         except BaseException:
             self.child.stop()
             raise
         self.url = line.removeprefix(READY).strip()
-        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening = threading.Thread(target=self._pass_output_on, daemon=True)
         self._listening.start()
 
-    def _listen(self) -> None:
+    def _pass_output_on(self) -> None:
         for line in self.child.said:
             self._say(line.rstrip())
 
@@ -205,23 +205,25 @@ class Service:
 
 def compile_ahead(served: Served, folder: Path, children: Children) -> None:
     """Let the component be compiled into the cache. Raises `Invalid` with what was said: it can't be."""
-    child = _start(Served(served.component, served.store, None, served.config, served.backends), folder, children)
+    child = _start_server(
+        Served(served.component, served.store, None, served.config, served.backends), folder, children
+    )
     try:
         said, code = child.said.read(), child.wait()
         child.said.close()
     finally:
         child.stop()
     if code:
-        raise Invalid(f"the component can't be served: {said.strip().removeprefix('error: ') or ending(code)}")
+        raise Invalid(f"the component can't be served: {said.strip().removeprefix('error: ') or ending_words(code)}")
 
 
-def _start(served: Served, folder: Path, children: Children) -> Child:
+def _start_server(served: Served, folder: Path, children: Children) -> Child:
     command = [sys.executable, "-P", "-m", "virke.project.edge_server", served.text]
     environ = {name: value for name, value in os.environ.items() if name != NODE_VARIABLE}
     return children.start(command, folder, environ, heard=True)
 
 
-def tell(error: VirkeError, say: Say) -> None:
+def tell_error(error: VirkeError, say: Say) -> None:
     """Say an error, with what it knows besides."""
     if traceback := error.context.get("traceback"):
         say(str(traceback))

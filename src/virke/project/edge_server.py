@@ -22,7 +22,7 @@ from typing import Final, Self
 from virke.config import TOKEN_VARIABLE, StoreChoice
 from virke.edge.host.buckets import host_over
 from virke.edge.host.host import Host
-from virke.edge.host.serving import serve
+from virke.edge.host.serving import serve_host
 from virke.errors import VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.opening import open_store
@@ -71,7 +71,7 @@ def main(text: str) -> None:
         if served.port is None:
             host.close()
         else:
-            serve(host, address=HOST, port=served.port, on_ready=_say_ready)
+            serve_host(host, address=HOST, port=served.port, on_ready=_say_ready)
     except VirkeError as error:
         sys.exit(f"error: {error.message}")
 

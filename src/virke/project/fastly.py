@@ -16,18 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from virke.config import MIGRATIONS, TOKEN_VARIABLE, Config, StoreChoice, is_node, load, scheme_of, store_urls
+from virke.config import MIGRATIONS, TOKEN_VARIABLE, Config, StoreChoice, is_node, load_config, scheme_of, store_urls
 from virke.edge.deploying.account import API, API_VARIABLE, TOKEN_HINT, Account, Call
-from virke.edge.deploying.database import bring_app, bring_database, configure, first_token
+from virke.edge.deploying.database import bring_app, bring_database, configure_stores, first_token
 from virke.edge.deploying.package import Package, read_package
 from virke.edge.deploying.services import Brought
 from virke.edge.deploying.settings import Settings, backend_of, objects_of
-from virke.edge.deploying.stores import KV, found_store, store
+from virke.edge.deploying.stores import KV, ensure_store, found_store
 from virke.errors import Denied, Unavailable, UsageError
 from virke.lazy_dataclasses import dataclass
 from virke.opening import open_store
-from virke.project.building import BIN, PKG, build, plan_of
-from virke.project.deploy import Deployed, Report, deploy
+from virke.project.building import BIN, PKG, build_changed, plan_of
+from virke.project.deploy import Deployed, Report, deploy_database
 from virke.project.destination import Destination
 from virke.project.seed import Seed, seed_of
 from virke.stores.fastly_kv.api import Patience
@@ -88,7 +88,7 @@ class Done:
 def job_of(config: Config, name: str, option: str | None, *, token: str | None, memory_mb: int | None) -> Job:
     """What a configuration asks for; `name` is the database, `option` the store that the command line names. Raises `UsageError`."""
     plan = plan_of(config)
-    kv_id, objects_url = _places(config, option)
+    kv_id, objects_url = _places_of_data(config, option)
     objects = None
     if objects_url:
         place = object_place(objects_url, config.store_options)
@@ -141,16 +141,16 @@ def deploy_to_fastly(job: Job, account: Account, done: Done, *, report: Report, 
     Raises:
         VirkeError: as `Account.change`, and as `deploy` of a database.
     """
-    packages = _packages(job, say, is_rehearsal=account.is_rehearsal)
+    packages = _packages_of(job, say, is_rehearsal=account.is_rehearsal)
     migrations = job.folder / MIGRATIONS
-    take = partial(deploy, job.settings.database, folder=migrations, seed=job.seed, memory_mb=job.memory_mb)
+    take = partial(deploy_database, job.settings.database, folder=migrations, seed=job.seed, memory_mb=job.memory_mb)
     done.kv_name = job.stores_name
     known = job.kv_id or found_store(account, KV, job.stores_name)
     if known is None:
         scratch = Destination("store", StoreChoice(f"memory://virke-rehearsal-{os.getpid()}"))
         quiet: Report = report if account.is_rehearsal else lambda verb, what: None
         done.deployed = take(scratch, dry_run=True, report=quiet)
-        known = store(account, KV, job.stores_name)
+        known = ensure_store(account, KV, job.stores_name)
         _wait_for(account, known)
     done.url = ",".join(filter(None, [_kv_url(known), job.objects_url]))
     where = Destination("store", StoreChoice(done.url, job.store_options))
@@ -165,7 +165,7 @@ def deploy_to_fastly(job: Job, account: Account, done: Done, *, report: Report, 
             report("a token to ask the database, shown only now:", text)
 
         first_token(tokens_of, job.settings.database, show)
-    stores = configure(account, known, job.stores_name, job.settings)
+    stores = configure_stores(account, known, job.stores_name, job.settings)
     own_name = f"{job.name}-db" if job.is_two else job.name
     database = bring_database(account, stores, job.settings, packages[0], name=own_name, service_id=job.service_id)
     done.services.append(database)
@@ -194,18 +194,18 @@ def package_paths(job: Job) -> list[Path]:
     return [own, own.with_name(f"{job.name}{APP}.tar.gz")] if job.is_two else [own]
 
 
-def _packages(job: Job, say: Callable[[str], None], *, is_rehearsal: bool) -> list[Package]:
+def _packages_of(job: Job, say: Callable[[str], None], *, is_rehearsal: bool) -> list[Package]:
     """The packages, built if they are missing or older than their sources."""
     paths = package_paths(job)
     is_ours = any((job.folder / BIN / stamp).exists() for stamp in STAMPS)
     if not is_rehearsal and (is_ours or not all(path.exists() for path in paths)):
-        build(plan_of(load(job.folder)), say)
+        build_changed(plan_of(load_config(job.folder)), say)
     if is_rehearsal:
         return [read_package(path) if path.exists() else Package(path.name, b"", "", "") for path in paths]
     return [read_package(path) for path in paths]
 
 
-def _places(config: Config, option: str | None) -> tuple[str | None, str]:
+def _places_of_data(config: Config, option: str | None) -> tuple[str | None, str]:
     """The id of the KV store, if one is named, and the URL of object storage ("": none)."""
     text = option or config.store or ""
     urls = store_urls(text) if text else []

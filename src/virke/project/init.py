@@ -59,7 +59,7 @@ def write_project(folder: Path, kind: str, name: str) -> list[str]:
     Raises:
         Exists: one of them is there. UsageError: they can't be written. After both nothing was written.
     """
-    wanted = dict(sorted(_contents(kind, name), key=lambda item: (item[0] != "virke.toml", item[0])))
+    wanted = dict(sorted(_contents_of_kind(kind, name), key=lambda item: (item[0] != "virke.toml", item[0])))
     taken = [path for path in wanted if _is_taken(folder, path)]
     if taken:
         what = " and ".join(taken) if len(taken) < 3 else f"{', '.join(taken[:-1])} and {taken[-1]}"
@@ -70,38 +70,38 @@ def write_project(folder: Path, kind: str, name: str) -> list[str]:
     with ExitStack() as undo:
         _make_folder(folder, undo)
         for path, content in wanted.items():
-            _write(folder, path, content, undo)
+            _write_file(folder, path, content, undo)
         undo.pop_all()
     return list(wanted)
 
 
-def _contents(kind: str, name: str) -> Iterator[tuple[str, bytes]]:
+def _contents_of_kind(kind: str, name: str) -> Iterator[tuple[str, bytes]]:
     """Path and content of each file of a kind."""
     if kind == BARE:
-        yield from _read(_templates() / "common" / f"virke.toml{_SUFFIX}", "virke.toml", name)
+        yield from _fill_template(_template_folder() / "common" / f"virke.toml{_SUFFIX}", "virke.toml", name)
         return
-    found = dict(_walk(_templates() / "common", "", name))
-    found |= dict(_walk(_templates() / kind, "", name))
+    found = dict(_walk_templates(_template_folder() / "common", "", name))
+    found |= dict(_walk_templates(_template_folder() / kind, "", name))
     yield from found.items()
     if kind == "hono":
         yield f"vendor/{RUNTIME}", (files("virke.project") / "vendor" / RUNTIME).read_bytes()
 
 
-def _templates() -> Traversable:
+def _template_folder() -> Traversable:
     return files("virke.project") / "templates"
 
 
-def _walk(folder: Traversable, prefix: str, name: str) -> Iterator[tuple[str, bytes]]:
+def _walk_templates(folder: Traversable, prefix: str, name: str) -> Iterator[tuple[str, bytes]]:
     for entry in folder.iterdir():
         own = entry.name.removesuffix(_SUFFIX)
         path = prefix + (f".{own.removeprefix('dot-')}" if own.startswith("dot-") else own)
         if entry.is_dir():
-            yield from _walk(entry, f"{path}/", name)
+            yield from _walk_templates(entry, f"{path}/", name)
         elif entry.name.endswith(_SUFFIX):
-            yield from _read(entry, path, name)
+            yield from _fill_template(entry, path, name)
 
 
-def _read(entry: Traversable, path: str, name: str) -> Iterator[tuple[str, bytes]]:
+def _fill_template(entry: Traversable, path: str, name: str) -> Iterator[tuple[str, bytes]]:
     text = entry.read_text("utf-8")
     words = {"project": name, "database": database_of(name), "package": name.lower().lstrip("._-") or "app"}
     for word, value in words.items():
@@ -126,7 +126,7 @@ def _make_folder(folder: Path, undo: ExitStack) -> None:
         undo.callback(path.rmdir)
 
 
-def _write(folder: Path, path: str, content: bytes, undo: ExitStack) -> None:
+def _write_file(folder: Path, path: str, content: bytes, undo: ExitStack) -> None:
     place = folder / path
     _make_folder(place.parent, undo)
     try:

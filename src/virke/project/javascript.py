@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from virke.errors import UsageError, VirkeError
-from virke.project.children import Children, ending
+from virke.project.children import Children, ending_words
 
 NODE_MIN: Final = 20
 TSX: Final = "node_modules/.bin/tsx"
@@ -34,7 +34,7 @@ def check_node() -> None:
         raise UsageError(f"this app needs Node.js {NODE_MIN} or newer, and {node} is {said or 'none that runs'}")
 
 
-def install(folder: Path, children: Children, say: Callable[[str], None]) -> None:
+def install_packages(folder: Path, children: Children, say: Callable[[str], None]) -> None:
     """Let npm install the packages of a project that has none yet.
 
     Raises:
@@ -54,6 +54,8 @@ def install(folder: Path, children: Children, say: Callable[[str], None]) -> Non
         finally:
             child.stop()
         if code:
-            raise VirkeError(f"npm install {ending(code)}", hint=f"its words are above; try it yourself in {folder}")
+            raise VirkeError(
+                f"npm install {ending_words(code)}", hint=f"its words are above; try it yourself in {folder}"
+            )
     if not (folder / TSX).exists():
         raise UsageError("tsx, which runs TypeScript, is not installed", hint="npm install --save-dev tsx")

@@ -9,12 +9,12 @@ import sys
 from importlib import import_module
 
 from virke.errors import UsageError, VirkeError
-from virke.runtime.fire import serve
+from virke.runtime.fire import serve_app
 
 HOST = "127.0.0.1"
 
 
-def find(name: str) -> object:
+def find_app(name: str) -> object:
     """The object that `module:attribute` names. Raises `UsageError`: the module has none."""
     module, _, path = name.partition(":")
     found: object = import_module(module)
@@ -32,10 +32,10 @@ def main(name: str, port: str) -> None:
     """Serve it until a signal comes."""
     sys.path.insert(0, "")
     try:
-        app = find(name)
+        app = find_app(name)
         if not callable(app):
             raise UsageError(f"{name} is not an app: it can't be called")
-        serve(app, host=HOST, port=int(port))
+        serve_app(app, host=HOST, port=int(port))
     except VirkeError as error:
         hint = error.context.get("hint")
         sys.exit(f"error: {error.message}" + (f"\nhint: {hint}" if hint else ""))

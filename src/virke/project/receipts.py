@@ -13,7 +13,7 @@ OPENING = "SELECT 1"
 """What Python's client asks when it opens a database."""
 
 
-def readable(line: str, database: str) -> str | None:
+def readable_line(line: str, database: str) -> str | None:
     """One line of the node's log; `database` is the one that is not named. None: it says nothing of the app."""
     try:
         record = json.loads(line)
@@ -27,14 +27,14 @@ def readable(line: str, database: str) -> str | None:
     if record["sql"] == OPENING:
         return None
     where = "" if record["database"] == database else f" on {record['database']}"
-    return f"db: {record['ms']} ms{where}: {record['sql']} ({_cost(record)})"
+    return f"db: {record['ms']} ms{where}: {record['sql']} ({_cost_text(record)})"
 
 
-def _cost(record: dict[str, Any]) -> str:
+def _cost_text(record: dict[str, Any]) -> str:
     trips, requests = record["round_trips"], record["store_requests"]
     if not requests:
         return "from memory"
-    words = [_counted(trips, "round trip"), _counted(requests, "store request")]
+    words = [_counted_noun(trips, "round trip"), _counted_noun(requests, "store request")]
     words += [
         f"{record[key]:,} bytes {way}" for key, way in (("bytes_up", "up"), ("bytes_down", "down")) if record[key]
     ]
@@ -43,5 +43,5 @@ def _cost(record: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _counted(number: int, noun: str) -> str:
+def _counted_noun(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

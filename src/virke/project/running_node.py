@@ -14,8 +14,8 @@ from typing import Final
 
 from virke.config import NODE_VARIABLE
 from virke.errors import Unavailable
-from virke.project.children import Children, ending
-from virke.project.receipts import readable
+from virke.project.children import Children, ending_words
+from virke.project.receipts import readable_line
 
 _READY: Final = " serves http"
 
@@ -41,17 +41,17 @@ class RunningNode:
             line = self.child.said.readline()
             if _READY not in line:
                 said = (line + self.child.said.read()).strip().removeprefix("error: ")
-                raise Unavailable(f"the node next to the app {ending(self.child.wait())}: {said}")
+                raise Unavailable(f"the node next to the app {ending_words(self.child.wait())}: {said}")
         except BaseException:
             self.child.stop()
             raise
         self.url = line.split()[-1]
-        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening = threading.Thread(target=self._pass_log_on, daemon=True)
         self._listening.start()
 
-    def _listen(self) -> None:
+    def _pass_log_on(self) -> None:
         for line in self.child.said:
-            if (text := readable(line, self._database)) is not None:
+            if (text := readable_line(line, self._database)) is not None:
                 self._say(text)
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from virke.config import Config, expanded
+from virke.config import Config, expanded_path
 from virke.engine.database import Database
 from virke.errors import UsageError, VirkeError
 from virke.lazy_dataclasses import dataclass
@@ -31,7 +31,7 @@ from virke.transfer import import_file
 from virke.transfer.dump import quoted_name, quoted_text
 from virke.transfer.elsewhere import Elsewhere
 from virke.transfer.scratch import scratch
-from virke.transfer.sniff import Kind, sniff
+from virke.transfer.sniff import Kind, sniff_kind
 from virke.transfer.source import open_source
 
 _EXISTS: Final = f"SELECT 1 FROM sqlite_schema WHERE name = '{SEED}'"
@@ -75,11 +75,11 @@ def seed_of(config: Config) -> Seed | None:
     name = config.edge.get("seed")
     if name is None:
         return None
-    path = config.folder / expanded(name)
+    path = config.folder / expanded_path(name)
     if not path.is_file():
         raise UsageError(f"{config.path}: [edge] seed names {name}, and there is no such file in {config.folder}")
     with scratch() as work, closing(open_source(path, work.folder)) as source:
-        kind = sniff(source.head(), name).kind
+        kind = sniff_kind(source.head(), name).kind
     return Seed(path, name, kind, path.name.partition(".")[0] if kind.is_table else None)
 
 
@@ -88,19 +88,19 @@ def is_among(seed: Seed | None, folder: Path, changed: Collection[Path]) -> bool
     return seed is not None and any((folder / path).resolve() == seed.path.resolve() for path in changed)
 
 
-def standing(database: Database, seed: Seed, source: Path | Texts) -> Standing:
+def standing_of(database: Database, seed: Seed, source: Path | Texts) -> Standing:
     """What a database has of the seed, beside the migrations of a folder or of these texts. Raises as `migrate`."""
     if _is_there(database, seed):
         return Standing.TAKEN if seed.is_first else Standing.DONE
     if seed.is_first:
         return Standing.DUE
-    filled = [name for name in _names(database) if _has_rows(database, name, 0)]
+    filled = [name for name in _table_names(database) if _has_rows(database, name, 0)]
     if not filled:
         return Standing.DUE
     with _in_memory() as new:
         migrate(new, source)
-        known = set(_names(new))
-        usual = {name: _count(new, name) if name in known else 0 for name in filled}
+        known = set(_table_names(new))
+        usual = {name: _count_rows(new, name) if name in known else 0 for name in filled}
     is_taken = any(_has_rows(database, name, count) for name, count in usual.items())
     return Standing.TAKEN if is_taken else Standing.DUE
 
@@ -113,10 +113,10 @@ def rehearse_new(seed: Seed | None, source: Path | Texts) -> list[MigrationFile]
     """
     with _in_memory() as new:
         if seed is not None and seed.is_first:
-            _import(new, seed)
+            _import_seed(new, seed)
         files = migrate(new, source)
         if seed is not None and not seed.is_first:
-            _import(new, seed)
+            _import_seed(new, seed)
         return files
 
 
@@ -124,26 +124,26 @@ def rehearse_on(database: Database, seed: Seed, source: Path | Texts) -> None:
     """Import it into a database in memory that is as this one, if migrations made all of its tables. Raises as `rehearse_new`."""
     with _in_memory() as new:
         migrate(new, source)
-        if set(_names(database)) <= set(_names(new)):
-            _import(new, seed)
+        if set(_table_names(database)) <= set(_table_names(new)):
+            _import_seed(new, seed)
 
 
-def due(database: Database, seed: Seed | None, source: Path | Texts, report: Report) -> Seed | None:
+def seed_if_due(database: Database, seed: Seed | None, source: Path | Texts, report: Report) -> Seed | None:
     """The seed, if it shall be imported; rows that it would meet are reported. Raises as `migrate`."""
     if seed is None:
         return None
-    found = standing(database, seed, source)
+    found = standing_of(database, seed, source)
     if found is Standing.TAKEN and not seed.is_first:
         report("left alone", f"{seed.name}: the database has rows of its own")
     return seed if found is Standing.DUE else None
 
 
-def sow(database: Database, seed: Seed, report: Report) -> bool:
+def sow_seed(database: Database, seed: Seed, report: Report) -> bool:
     """Import it; whether this process did (rule 1), which is reported. Raises as `import_file`."""
-    record = f"CREATE TABLE {SEED} AS SELECT {quoted_text(seed.name)} AS name, '{_digest(seed.path)}' AS sha256"
+    record = f"CREATE TABLE {SEED} AS SELECT {quoted_text(seed.name)} AS name, '{_digest_of(seed.path)}' AS sha256"
     is_elsewhere = isinstance(database, Elsewhere)
     try:
-        _import(database, seed, "" if seed.is_first or is_elsewhere else record)
+        _import_seed(database, seed, "" if seed.is_first or is_elsewhere else record)
     except VirkeError:
         if _is_there(database, seed):
             return False  # another deployment was first, and this one changed nothing
@@ -154,17 +154,17 @@ def sow(database: Database, seed: Seed, report: Report) -> bool:
     return True
 
 
-def bring(database: Database, folder: Path, seed: Seed | None, report: Report) -> None:
+def bring_up_to_date(database: Database, folder: Path, seed: Seed | None, report: Report) -> None:
     """Apply the migrations that wait in a folder, which may be missing, and the seed if it is due. Raises `VirkeError`."""
     source: Path | Texts = folder if folder.is_dir() else ()
-    if seed is not None and seed.is_first and due(database, seed, source, report):
-        sow(database, seed, report)
+    if seed is not None and seed.is_first and seed_if_due(database, seed, source, report):
+        sow_seed(database, seed, report)
     migrate(database, source, report=lambda file: report("applied", file.file_name))
-    if seed is not None and not seed.is_first and due(database, seed, source, report):
-        sow(database, seed, report)
+    if seed is not None and not seed.is_first and seed_if_due(database, seed, source, report):
+        sow_seed(database, seed, report)
 
 
-def _import(database: Database, seed: Seed, also: str = "") -> None:
+def _import_seed(database: Database, seed: Seed, also: str = "") -> None:
     try:
         import_file(database, seed.path, table=seed.table, also=also)
     except VirkeError as error:
@@ -191,11 +191,11 @@ def _in_memory() -> Iterator[Database]:
         new.close(push=False)
 
 
-def _names(database: Database) -> list[str]:
+def _table_names(database: Database) -> list[str]:
     return [str(name) for (name,) in database.query(_TABLES).rows]
 
 
-def _count(database: Database, table: str) -> int:
+def _count_rows(database: Database, table: str) -> int:
     [(count,)] = database.query(f"SELECT count(*) FROM {quoted_name(table)}").rows
     assert isinstance(count, int)
     return count
@@ -205,6 +205,6 @@ def _has_rows(database: Database, table: str, more_than: int) -> bool:
     return bool(database.query(f"SELECT 1 FROM {quoted_name(table)} LIMIT 1 OFFSET ?", (more_than,)).rows)
 
 
-def _digest(path: Path) -> str:
+def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,7 +25,7 @@ def is_there(group: int) -> bool:
     return False
 
 
-def end(groups: set[int]) -> None:
+def end_groups(groups: set[int]) -> None:
     """End these groups."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for group in groups:
@@ -47,7 +47,7 @@ def main() -> None:
             groups.add(group)
         else:
             groups.discard(group)
-    end(groups)
+    end_groups(groups)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from virke.config import StoreChoice, cache_folder
 from virke.edge.host.items import StoreItems
 from virke.errors import Unavailable, UsageError
 from virke.opening import open_store
-from virke.project.children import Children, ending
+from virke.project.children import Children, ending_words
 from virke.stores.fastly_kv.layout import BLOBS, REGISTER
 
 LINK: Final = "virke"
@@ -53,7 +53,7 @@ def write_configuration(folder: Path, store: str, config: Mapping[str, str], bac
     lines += [f"[local_server.config_stores.{LINK}]", 'format = "inline-toml"']
     lines += [f"[local_server.config_stores.{LINK}.contents]"]
     lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in {**config, "open": "yes"}.items()]
-    items = list(_items(store))
+    items = list(_items_of_store(store))
     if not items:
         lines += ["[local_server.kv_stores]", f"{LINK} = []"]
     for number, (key, data) in enumerate(items):
@@ -73,17 +73,17 @@ class Simulation:
         self.url = f"http://{HOST}:{port}"
         command = [find_viceroy(), "-C", str(manifest), "--addr", f"{HOST}:{port}", str(component)]
         self.child = children.start(command, manifest.parent, os.environ)
-        while not _listens(port):
+        while not _is_listening(port):
             if (code := self.child.code) is not None:
                 self.child.stop()
-                raise Unavailable(f"viceroy {ending(code)}; its words are above")
+                raise Unavailable(f"viceroy {ending_words(code)}; its words are above")
 
     def stop(self) -> None:
         """End it."""
         self.child.stop()
 
 
-def _listens(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     with socket.socket() as trial:
         trial.settimeout(TICK_S)
         if trial.connect_ex((HOST, port)) == 0:
@@ -92,7 +92,7 @@ def _listens(port: int) -> bool:
     return False
 
 
-def _items(url: str) -> Iterator[tuple[str, bytes]]:
+def _items_of_store(url: str) -> Iterator[tuple[str, bytes]]:
     """All items of a store that a KV store would have."""
     items = StoreItems(open_store(StoreChoice(url), create=True))
     for prefix in (REGISTER, BLOBS):

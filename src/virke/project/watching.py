@@ -12,7 +12,7 @@ from typing import Final
 from watchfiles import watch
 
 from virke.errors import VirkeError
-from virke.interrupts import met
+from virke.interrupts import mark_signals_met
 
 HINT: Final = "WATCHFILES_FORCE_POLLING=1 looks at the files in a loop instead"
 QUIET_MS: Final = 300
@@ -21,7 +21,7 @@ STEP_MS: Final = 50
 NOT_SOURCE: Final = frozenset({"node_modules", "venv", "__pycache__", "dist", "build"})
 
 
-def changes(folder: Path, tick_ms: int) -> Iterator[frozenset[Path]]:
+def watch_changes(folder: Path, tick_ms: int) -> Iterator[frozenset[Path]]:
     """Paths that changed, relative to the folder; an empty set after each `tick_ms` without a change.
 
     Raises:
@@ -49,7 +49,7 @@ def changes(folder: Path, tick_ms: int) -> Iterator[frozenset[Path]]:
         try:
             found = next(told)
         except KeyboardInterrupt:
-            met()  # the library drops what the signal's handler raised, and raises one of its own
+            mark_signals_met()  # the library drops what the signal's handler raised, and raises one of its own
             raise
         except (OSError, RuntimeError) as error:  # the second is what its core raises
             raise VirkeError(f"can't watch {top} for changes: {error}", hint=HINT) from error

@@ -17,7 +17,7 @@ from virke.runtime.asgi import AsgiMiddleware
 from virke.runtime.binding import VirkeDB
 from virke.runtime.carrier import By, Carrier
 from virke.runtime.opened import Opened
-from virke.runtime.place import Source, here
+from virke.runtime.place import Source, current_place
 from virke.runtime.protocols import Protocol, protocol_of
 from virke.runtime.visits import Db, Visits
 from virke.runtime.wsgi import WsgiMiddleware
@@ -57,9 +57,9 @@ class Middleware:
     def __call__(self, app: App) -> App:
         """The app, with a database for each request. Raises `UsageError`: the kind of app can't be recognised."""
         if flask.is_flask(app):
-            return flask.install(app, self._visits)
+            return flask.with_database(app, self._visits)
         if starlette.is_starlette(app):
-            return starlette.install(app, self)
+            return starlette.with_middleware(app, self)
         match protocol_of(app):
             case Protocol.ASGI:
                 return self.asgi(app)
@@ -78,9 +78,9 @@ class Middleware:
 
     def django(self, app: App) -> App:
         """What Django calls with a request, with a database for each."""
-        from virke.runtime.django import install
+        from virke.runtime.django import request_handler
 
-        return cast("App", install(app, self._visits))
+        return cast("App", request_handler(app, self._visits))
 
 
 class Fire:
@@ -96,7 +96,7 @@ class Fire:
         """
         caller = sys._getframe(1)
         module = str(caller.f_globals.get("__name__", "")) if caller.f_code.co_name == _TOP_LEVEL else ""
-        here().fire(app, module)
+        current_place().fire(app, module)
 
 
 class Runtime(NamedTuple):

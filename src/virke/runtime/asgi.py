@@ -36,17 +36,17 @@ class AsgiMiddleware:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await self._run_lifespan(scope, receive, send)
         elif scope["type"] in CONNECTIONS:
-            await self._serve(scope, receive, send)
+            await self._serve_request(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _serve_request(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not is_awaited_here():
             raise UsageError("virke.runtime runs on asyncio, and this server runs on another event loop")
-        brought = _brought(scope, self._visits.carrier.header)
-        visit = self._visits.begun(partial(of_scope, scope), brought, partial(_translate, scope))
+        brought = _header_of_request(scope, self._visits.carrier.header)
+        visit = self._visits.begun(partial(of_scope, scope), brought, partial(_translate_error, scope))
         scope.setdefault("state", {})["db"] = visit.db
         sending = _Sending(send, visit)
         with self._visits.during(visit):
@@ -56,9 +56,9 @@ class AsgiMiddleware:
                 answer = answer_to(error)
                 if answer is None or sending.has_begun or scope["type"] != "http":
                     raise
-                await _answer(answer, sending)
+                await _send_answer(answer, sending)
 
-    async def _live(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         self._visits.apps += 1
 
         async def close_first(message: Message) -> None:
@@ -88,7 +88,7 @@ class _Sending:
         await self._send(message)
 
 
-def _brought(scope: MutableMapping[str, Any], header: str | None) -> str | None:
+def _header_of_request(scope: MutableMapping[str, Any], header: str | None) -> str | None:
     """The value of a header of the request; cookies may come in several."""
     if header is None:
         return None
@@ -97,16 +97,16 @@ def _brought(scope: MutableMapping[str, Any], header: str | None) -> str | None:
     return b"; ".join(values).decode("latin-1") if values else None
 
 
-async def _answer(answer: Answer, send: Send) -> None:
+async def _send_answer(answer: Answer, send: Send) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _translate(scope: MutableMapping[str, Any], error: VirkeError) -> VirkeError:
+def _translate_error(scope: MutableMapping[str, Any], error: VirkeError) -> VirkeError:
     """The error as the framework understands it that has the request."""
     if "litestar_app" not in scope:
         return error
-    from virke.runtime.litestar import translate
+    from virke.runtime.litestar import translate_error
 
-    return translate(error)
+    return translate_error(error)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from virke.errors import NotHere
 from virke.runtime.blocks import RequestRows, RequestTransaction
-from virke.runtime.calls import Calls, Translate, is_awaited_here, opened
+from virke.runtime.calls import Calls, Translate, ensure_open, is_awaited_here
 from virke.runtime.session import Session, check_lasts_no_longer
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class VirkeDB:
     def run_transaction(self, fn: Callable[..., Any], *, idempotency_key: str | None = None) -> Any:
         """Run `fn(transaction)` and commit; again after a `Conflict`. In async code `fn` is async. See `Database`."""
         if is_awaited_here():
-            return self._transacted(fn, idempotency_key)
+            return self._run_transaction(fn, idempotency_key)
         last: list[tuple[Transaction, int]] = []
 
         def remembered(transaction: Transaction) -> object:
@@ -163,7 +163,7 @@ class VirkeDB:
 
         return self._calls.do(work)
 
-    async def _transacted(self, fn: Callable[[AsyncTransaction], Awaitable[T]], key: str | None) -> T:
+    async def _run_transaction(self, fn: Callable[[AsyncTransaction], Awaitable[T]], key: str | None) -> T:
         last: list[tuple[AsyncTransaction, int]] = []
 
         async def remembered(transaction: AsyncTransaction) -> T:
@@ -171,7 +171,7 @@ class VirkeDB:
             return await fn(transaction)
 
         with self._calls.translating():
-            await opened(self._session)
+            await ensure_open(self._session)
             with self._session.borrowed() as twin:
                 await twin.call(partial(self._session.reach_bookmark, twin.sync))
                 done = await twin.run_transaction(remembered, idempotency_key=key)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from virke.aio import AsyncTransaction
 from virke.errors import UsageError, VirkeError
-from virke.runtime.calls import is_awaited_here, opened
+from virke.runtime.calls import ensure_open, is_awaited_here
 from virke.runtime.session import Session
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class RequestTransaction:
 
     async def __aenter__(self) -> AsyncTransaction:
         with self._translating():
-            await opened(self._session)
+            await ensure_open(self._session)
             with ExitStack() as stack:
                 self._twin = stack.enter_context(self._session.borrowed())
                 await self._twin.call(partial(self._session.reach_bookmark, self._twin.sync))
@@ -103,9 +103,9 @@ class RequestRows:
 
     def __iter__(self) -> Iterator[Row]:
         _check_may_block("async for row in db.query_rows(…)")
-        return self._close.enter_context(closing(self._rows()))
+        return self._close.enter_context(closing(self._iterate_rows()))
 
-    def _rows(self) -> Generator[Row]:
+    def _iterate_rows(self) -> Generator[Row]:
         with self._translating(), self._session.borrowed() as twin:
             self._session.reach_bookmark(twin.sync)
             with closing(twin.sync.query_rows(self._sql, **self._options)) as rows:
@@ -124,7 +124,7 @@ class RequestRows:
 
     async def _async_rows(self) -> AsyncGenerator[Row]:
         with self._translating():
-            await opened(self._session)
+            await ensure_open(self._session)
             with self._session.borrowed() as twin:
                 await twin.call(partial(self._session.reach_bookmark, twin.sync))
                 async with twin.query_rows(self._sql, **self._options) as rows:

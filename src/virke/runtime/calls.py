@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from virke.errors import NotHere, VirkeError
-from virke.runtime.place import here
+from virke.runtime.place import current_place
 from virke.runtime.session import Session
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def is_awaited_here() -> bool:
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Do it in a thread of the place."""
-    return await asyncio.get_running_loop().run_in_executor(here().threads(), work)
+    return await asyncio.get_running_loop().run_in_executor(current_place().threads(), work)
 
 
-async def opened(session: Session) -> None:
+async def ensure_open(session: Session) -> None:
     """Have the session's database opened, in a thread, so that borrowing it does not block. Raises as `Session.open`."""
     if not session.is_open:
         await in_thread(session.open)
@@ -65,7 +65,7 @@ class Calls:
 
     async def _awaited(self, work: Callable[[Database], T], at_once: Callable[[Database], T] | None) -> T:
         with self.translating():
-            await opened(self.session)
+            await ensure_open(self.session)
             with self.session.borrowed() as twin:
                 if at_once is not None:
                     try:

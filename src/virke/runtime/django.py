@@ -21,18 +21,18 @@ from virke.runtime.request import of_environ
 from virke.runtime.visits import Visit, Visits
 
 
-def install(get_response: Callable[[Any], Any], visits: Visits) -> Callable[[Any], Any]:
+def request_handler(get_response: Callable[[Any], Any], visits: Visits) -> Callable[[Any], Any]:
     """What Django calls with each request."""
 
     def serve(request: Any) -> Any:
-        visit = _begun(request, visits)
+        visit = _begin_visit(request, visits)
         with visits.during(visit):
-            return _finished(get_response(request), visits, visit)
+            return _finish_response(get_response(request), visits, visit)
 
     async def serve_async(request: Any) -> Any:
-        visit = _begun(request, visits)
+        visit = _begin_visit(request, visits)
         with visits.during(visit):
-            return _finished(await get_response(request), visits, visit)
+            return _finish_response(await get_response(request), visits, visit)
 
     found: Any = serve_async if is_async(get_response) else serve
     found.process_exception = process_exception
@@ -45,7 +45,7 @@ def process_exception(request: Any, exception: BaseException) -> Any:
     return None if answer is None else HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
 
 
-def _begun(request: Any, visits: Visits) -> Visit:
+def _begin_visit(request: Any, visits: Visits) -> Visit:
     header = visits.carrier.header
     brought = request.META.get(f"HTTP_{header.upper().replace('-', '_')}") if header else None
     visit = visits.begun(partial(of_environ, request.META, request), brought)
@@ -53,7 +53,7 @@ def _begun(request: Any, visits: Visits) -> Visit:
     return visit
 
 
-def _finished(response: Any, visits: Visits, visit: Visit) -> Any:
+def _finish_response(response: Any, visits: Visits, visit: Visit) -> Any:
     for name, value in visit.headers:
         if name == "set-cookie":
             response.cookies.load(value)
@@ -61,12 +61,12 @@ def _finished(response: Any, visits: Visits, visit: Visit) -> Any:
             response[name] = value
     if getattr(response, "streaming", False):
         parts = response.streaming_content
-        follows = _async_parts if response.is_async else _parts
+        follows = _async_parts if response.is_async else _visited_parts
         response.streaming_content = follows(parts, visits, visit)
     return response
 
 
-def _parts(parts: Iterator[bytes], visits: Visits, visit: Visit) -> Iterator[bytes]:
+def _visited_parts(parts: Iterator[bytes], visits: Visits, visit: Visit) -> Iterator[bytes]:
     end = object()
     while True:
         with visits.during(visit):

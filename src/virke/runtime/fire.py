@@ -19,7 +19,7 @@ PORT_MAX: Final = 65535
 INSTALL: Final = "pip install 'virke[runtime]'"
 
 
-def address(environ: Mapping[str, str] = os.environ) -> tuple[str, int]:
+def listen_address(environ: Mapping[str, str] = os.environ) -> tuple[str, int]:
     """Where to listen, by `HOST` and `PORT`. Raises `UsageError`: the port is none."""
     text = environ.get("PORT") or str(PORT)
     if not (text.isascii() and text.isdigit() and int(text) <= PORT_MAX):
@@ -27,9 +27,9 @@ def address(environ: Mapping[str, str] = os.environ) -> tuple[str, int]:
     return environ.get("HOST") or HOST, int(text)
 
 
-def serve(app: Callable[..., Any], *, host: str | None = None, port: int | None = None) -> None:
+def serve_app(app: Callable[..., Any], *, host: str | None = None, port: int | None = None) -> None:
     """Serve an ASGI or WSGI app until SIGINT or SIGTERM. Raises `UsageError`: the extra `runtime` is not installed."""
-    usual_host, usual_port = address()
+    usual_host, usual_port = listen_address()
     try:
         from a2wsgi import WSGIMiddleware
 

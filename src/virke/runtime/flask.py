@@ -22,17 +22,17 @@ def is_flask(app: object) -> bool:
     return callable(getattr(app, "wsgi_app", None)) and callable(getattr(app, "register_error_handler", None))
 
 
-def install(app: App, visits: Visits) -> App:
+def with_database(app: App, visits: Visits) -> App:
     """Give the requests of a Flask app a database; returns the app."""
     flask: Any = app
     flask.wsgi_app = WsgiMiddleware(flask.wsgi_app, visits)
     handlers = flask.error_handler_spec[None][None]
     if VirkeError not in handlers:
-        flask.register_error_handler(VirkeError, answered)
+        flask.register_error_handler(VirkeError, answer_error)
     return app
 
 
-def answered(error: VirkeError) -> tuple[bytes, int, list[tuple[str, str]]]:
+def answer_error(error: VirkeError) -> tuple[bytes, int, list[tuple[str, str]]]:
     """The answer to an error that the app does not handle; raises it where there is none."""
     answer = answer_to(error)
     if answer is None:

@@ -19,12 +19,12 @@ _ITS_OWN: Final = ("content-type", "content-length")
 _BOTH: Final[dict[type[VirkeError], type[VirkeError]]] = {}
 
 
-def translate(error: VirkeError) -> VirkeError:
+def translate_error(error: VirkeError) -> VirkeError:
     """The error as Litestar answers it; the same one where no visitor is answered."""
     answer = answer_to(error)
     if answer is None or isinstance(error, HTTPException):
         return error
-    kind = _BOTH.get(type(error)) or _BOTH.setdefault(type(error), _both(type(error)))
+    kind = _BOTH.get(type(error)) or _BOTH.setdefault(type(error), _both_kinds(type(error)))
     found = kind.__new__(kind)
     found.__dict__.update(error.__dict__)
     headers = {name: value for name, value in answer.headers if name not in _ITS_OWN}
@@ -38,5 +38,5 @@ def translate(error: VirkeError) -> VirkeError:
     return found
 
 
-def _both(kind: type[VirkeError]) -> type[VirkeError]:
+def _both_kinds(kind: type[VirkeError]) -> type[VirkeError]:
     return type(kind.__name__, (kind, HTTPException), {"__module__": kind.__module__})

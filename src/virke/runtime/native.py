@@ -10,10 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from virke.config import database_name, load
+from virke.config import database_name, load_config
 from virke.opening import connect
 from virke.processes import at_fork
-from virke.runtime.fire import serve
+from virke.runtime.fire import serve_app
 from virke.runtime.place import Place, Source
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PROGRAM: Final = "__main__"
 _threads: ThreadPoolExecutor | None = None
 
 
-def threads() -> ThreadPoolExecutor:
+def shared_threads() -> ThreadPoolExecutor:
     """The threads of this process in which async programs' calls run, for all databases together."""
     global _threads
     if _threads is None:
@@ -43,14 +43,14 @@ at_fork(in_child=_forget_threads)
 
 def open_database(name: str | None, source: Source) -> Database:
     """Open it, by the environment and the nearest `virke.toml` where the program does not say. Raises as `virke.connect`."""
-    found = name or database_name(load(), None)
+    found = name or database_name(load_config(), None)
     return connect(found, source.store, token=source.token, create=source.create)
 
 
 def fire(app: Callable[..., Any], module: str) -> None:
     """Serve the app; not from the top level of a module that a server imports: it serves the app itself."""
     if module in ("", PROGRAM):
-        serve(app)
+        serve_app(app)
 
 
-PLACE: Final = Place(open_database, threads, fire)
+PLACE: Final = Place(open_database, shared_threads, fire)

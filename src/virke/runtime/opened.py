@@ -22,7 +22,7 @@ from typing import Final
 from virke.aio import AsyncDatabase
 from virke.collector import outside
 from virke.processes import at_fork
-from virke.runtime.place import Source, here
+from virke.runtime.place import Source, current_place
 
 OPEN_MAX: Final = 100
 
@@ -35,10 +35,10 @@ class Opened:
         self._open_max = open_max
         self._parents: list[object] = []
         """What a parent process had open: kept, so that nothing of it is closed here."""
-        self._begin()
+        self._begin_empty()
         _ALL.add(self)
 
-    def _begin(self) -> None:
+    def _begin_empty(self) -> None:
         self._lock = threading.Lock()
         self._open: OrderedDict[str | None, AsyncDatabase] = OrderedDict()
         self._users: dict[AsyncDatabase, int] = {}
@@ -47,7 +47,7 @@ class Opened:
     def after_fork(self) -> None:
         """Leave to the parent what is the parent's."""
         self._parents.append((self._open, self._users))
-        self._begin()
+        self._begin_empty()
 
     def is_open(self, name: str | None) -> bool:
         """Whether `take` would not have to open it."""
@@ -62,19 +62,19 @@ class Opened:
         """An open database, which stays open until it is given back. Raises as `virke.connect`."""
         while True:
             with self._lock:
-                if (database := self._use(name)) is not None:
+                if (database := self._use_open(name)) is not None:
                     return database
                 opening = self._opening.get(name)
                 if opening is None:
                     mine = self._opening[name] = Future()
             if opening is None:
-                return self._opened(name, mine)
+                return self._open_first(name, mine)
             opening.result()
 
-    def _opened(self, name: str | None, opening: Future[None]) -> AsyncDatabase:
+    def _open_first(self, name: str | None, opening: Future[None]) -> AsyncDatabase:
         """Open it for the call that came first; those that wait meanwhile get it, or the same error (rule 4)."""
         try:
-            place = here()
+            place = current_place()
             database = AsyncDatabase(place.open(name, self._source), threads=place.threads())
         except BaseException as error:
             with self._lock:
@@ -89,7 +89,7 @@ class Opened:
         self._close_unused()
         return database
 
-    def _use(self, name: str | None) -> AsyncDatabase | None:
+    def _use_open(self, name: str | None) -> AsyncDatabase | None:
         database = self._open.get(name)
         if database is not None:
             self._open.move_to_end(name)

@@ -51,15 +51,15 @@ class Place:
 _place: Place | None = None
 
 
-def use(place: Place | None) -> None:
+def use_place(place: Place | None) -> None:
     """From now on programs run in this place; None: in the native one."""
     global _place
     _place = place
 
 
-def here() -> Place:
+def current_place() -> Place:
     """The place that programs run in."""
     if _place is None:
-        use(import_module(NATIVE).PLACE)
+        use_place(import_module(NATIVE).PLACE)
     assert _place is not None, "it was set"
     return _place

@@ -39,7 +39,7 @@ def protocol_of(app: Callable[..., Any]) -> Protocol:
     """
     if callable(getattr(app, "wsgi_app", None)):
         return Protocol.WSGI
-    parameters = _parameters(app)
+    parameters = _parameters_of(app)
     needed = [one for one in parameters if one.kind in _FIXED and one.default is inspect.Parameter.empty]
     takes_any = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
     found = Protocol.ASGI if takes_any and is_async(app) else None if takes_any else _BY_PARAMETERS.get(len(needed))
@@ -51,7 +51,7 @@ def protocol_of(app: Callable[..., Any]) -> Protocol:
     return found
 
 
-def _parameters(app: Callable[..., Any]) -> list[inspect.Parameter]:
+def _parameters_of(app: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(app, follow_wrapped=False).parameters.values())
     except (TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from virke.api.hrana.sql import ForeignKeys, control, only_reads, verb
+from virke.api.hrana.sql import ForeignKeys, control_of, only_reads, verb_of
 from virke.core.ids import check_name
 from virke.engine.results import mark_in, requests_of
 from virke.engine.sqlite import check_text, split
@@ -42,7 +42,7 @@ class Session:
         self._opened = opened
         self._given = name
         self._chosen: str | None = None
-        self._visitors = _understood(bookmark)
+        self._visitors = _valid_bookmark(bookmark)
         self._reaching = threading.Lock()
         self._writing = threading.Lock()
         self.wrote: str | None = None
@@ -122,7 +122,7 @@ class Session:
         self.reach_bookmark(database)
         before = database.version
         result = database.query(sql, params, **terms)
-        self._note([sql], result, before)
+        self._note_write([sql], result, before)
         return result
 
     def write(self, database: Database, sql: str, work: Callable[[], QueryResult]) -> QueryResult:
@@ -130,7 +130,7 @@ class Session:
         check_lasts_no_longer(sql)
         before = database.version
         result = work()
-        self._note([text for _, text in split(sql)], result, before)
+        self._note_write([text for _, text in split(sql)], result, before)
         return result
 
     def batch(self, database: Database, statements: Sequence[str | Request], key: str | None) -> list[QueryResult]:
@@ -140,7 +140,7 @@ class Session:
         before = database.version
         results = database.batch(statements, idempotency_key=key)
         for result in results:
-            self._note(sqls, result, before)
+            self._note_write(sqls, result, before)
         return results
 
     def executemany(self, database: Database, sql: str, rows: Iterable[Parameters], key: str | None) -> int:
@@ -151,9 +151,9 @@ class Session:
             self.wrote_at(database.bookmark)
         return affected
 
-    def _note(self, sqls: Sequence[str], result: QueryResult, before: int) -> None:
+    def _note_write(self, sqls: Sequence[str], result: QueryResult, before: int) -> None:
         """Remember what was written, if anything was: rows, or another version than was known before."""
-        if (result.rows_affected or result.version > before) and not all(only_reads(verb(sql)) for sql in sqls):
+        if (result.rows_affected or result.version > before) and not all(only_reads(verb_of(sql)) for sql in sqls):
             self.wrote_at(result.bookmark)
 
     def ended(self, database: Database, version: int, began_at: int) -> None:
@@ -168,7 +168,7 @@ def check_lasts_no_longer(*sqls: str) -> None:
         check_text(sql)
         if "foreign_keys" in sql.lower():
             for _, one in split(sql):
-                match control(one):
+                match control_of(one):
                     case ForeignKeys(bool()):
                         raise Invalid(
                             "PRAGMA foreign_keys would hold for other requests too",
@@ -176,7 +176,7 @@ def check_lasts_no_longer(*sqls: str) -> None:
                         )
 
 
-def _understood(bookmark: str | None) -> str | None:
+def _valid_bookmark(bookmark: str | None) -> str | None:
     """A bookmark that can be one; None otherwise."""
     if bookmark is None or len(bookmark) > BOOKMARK_CHARS_MAX or not bookmark.isascii():
         return None

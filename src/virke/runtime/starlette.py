@@ -15,7 +15,7 @@ def is_starlette(app: object) -> bool:
     return callable(getattr(app, "add_middleware", None)) and getattr(app, "middleware_stack", app) is None
 
 
-def install(app: App, middleware: object) -> App:
+def with_middleware(app: App, middleware: object) -> App:
     """What `app.add_middleware(middleware)` does; returns the app."""
     starlette: Any = app
     starlette.add_middleware(middleware)

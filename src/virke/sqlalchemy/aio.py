@@ -60,7 +60,7 @@ class AsyncAdaptedConnection(AsyncAdapt_terminate, AsyncAdapt_dbapi_connection):
 
     @isolation_level.setter
     def isolation_level(self, level: str | None) -> None:
-        self._set("isolation_level", level)
+        self._set_attribute("isolation_level", level)
 
     @property
     def autocommit(self) -> bool | int:
@@ -70,9 +70,9 @@ class AsyncAdaptedConnection(AsyncAdapt_terminate, AsyncAdapt_dbapi_connection):
 
     @autocommit.setter
     def autocommit(self, mode: bool | int) -> None:
-        self._set("autocommit", mode)
+        self._set_attribute("autocommit", mode)
 
-    def _set(self, name: str, value: object) -> None:
+    def _set_attribute(self, name: str, value: object) -> None:
         await_(self._connection.run(setattr, self._connection.sync, name, value))
 
     def create_function(self, *given: Any, **how: Any) -> None:

@@ -2,7 +2,7 @@
 
 1. Its name stays `sqlite`, so that what knows SQLite (Alembic, pandas, other people's types) works.
 2. A URL without a host is a database of a store, one with a host is a node's; a token is the URL's password, and SQLAlchemy hides it.
-3. Every statement passes `_sent`, where names of schemas become names of tables (`schemas`).
+3. Every statement passes `_sent_statement`, where names of schemas become names of tables (`schemas`).
 4. What is temporary lives as long as its transaction: making it begins one.
 """
 
@@ -19,7 +19,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import URL, reflection
 
 from virke.engine.sqlite import RESERVED_PREFIX
-from virke.sqlalchemy.schemas import joined, parted, rewritten
+from virke.sqlalchemy.schemas import joined_name, rewritten_sql, split_name
 
 IN_MEMORY: Final = ":memory:"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -80,20 +80,20 @@ class VirkeDialect(SQLiteDialect_pysqlite):
             raise exc.ArgumentError(f"{name!r} is a path, and not the name of a database; a URL is {_FORMS}")
         if "schemas" in options:
             self.schemas |= frozenset(filter(None, options["schemas"].split(",")))
-        given: dict[str, Any] = {"check_same_thread": False, "create": _is(options, "create", True)}
+        given: dict[str, Any] = {"check_same_thread": False, "create": _is_on(options, "create", True)}
         if url.host:
-            given |= _node(url, options)
+            given |= _node_arguments(url, options)
         elif url.username or url.password or "tls" in options:
             raise exc.ArgumentError(f"a token and tls are for a node, and the URL has no host; it is {_FORMS}")
         elif name != IN_MEMORY:
             given["store"] = options.get("store")
         self._is_remote = str(given.get("store") or "").startswith(("http://", "https://"))
-        if _is(options, "read_only", False):
+        if _is_on(options, "read_only", False):
             given |= {"read_only": True, "create": False}
         if "timeout" in options:
             given["timeout"] = float(options["timeout"])
         if "autocommit" in options:
-            given["autocommit"] = _is(options, "autocommit", False)
+            given["autocommit"] = _is_on(options, "autocommit", False)
         given |= {key: options[key] for key in ("consistency", "isolation_level") if key in options}
         return [name], given
 
@@ -102,7 +102,7 @@ class VirkeDialect(SQLiteDialect_pysqlite):
 
         def add(connection: Any) -> None:
             if not self._is_remote:
-                connection.create_function("regexp", 2, _regexp, deterministic=True)
+                connection.create_function("regexp", 2, _match_regexp, deterministic=True)
 
         return add
 
@@ -135,8 +135,8 @@ class VirkeDialect(SQLiteDialect_pysqlite):
 
     # Statements
 
-    def _sent(self, statement: str) -> str:
-        return rewritten(statement, self.schemas) if self.schemas else statement
+    def _sent_statement(self, statement: str) -> str:
+        return rewritten_sql(statement, self.schemas) if self.schemas else statement
 
     def _begin_for_temporary(self, cursor: Any, statement: str) -> None:
         """Begin a transaction before the statement that makes something temporary, which lives to its end (rule 4)."""
@@ -148,16 +148,16 @@ class VirkeDialect(SQLiteDialect_pysqlite):
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """Run a statement."""
         self._begin_for_temporary(cursor, statement)
-        cursor.execute(self._sent(statement), parameters)
+        cursor.execute(self._sent_statement(statement), parameters)
 
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         """Run a statement without parameters."""
         self._begin_for_temporary(cursor, statement)
-        cursor.execute(self._sent(statement))
+        cursor.execute(self._sent_statement(statement))
 
     def do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """Run a statement with each row of parameters."""
-        cursor.executemany(self._sent(statement), parameters)
+        cursor.executemany(self._sent_statement(statement), parameters)
 
     # Reflection
 
@@ -168,7 +168,7 @@ class VirkeDialect(SQLiteDialect_pysqlite):
 
     def _in_schema(self, names: Iterable[str], schema: str | None) -> list[str]:
         """Of all names, those that stand in a schema; the rewritten query has seen to it for those that are declared."""
-        return [name for name in names if schema in self.schemas or parted(name, self.schemas)[0] is None]
+        return [name for name in names if schema in self.schemas or split_name(name, self.schemas)[0] is None]
 
     def get_table_names(
         self, connection: Any, schema: str | None = None, sqlite_include_internal: bool = False, **how: Any
@@ -189,25 +189,25 @@ class VirkeDialect(SQLiteDialect_pysqlite):
         """What a pragma says of an object, with names as its schema has them."""
         if schema not in self.schemas:
             return list(super()._get_table_pragma(connection, pragma, table_name, schema))
-        rows = super()._get_table_pragma(connection, pragma, joined(schema, table_name), "main")
+        rows = super()._get_table_pragma(connection, pragma, joined_name(schema, table_name), "main")
         at = _NAME_OF.get(pragma)
         if at is None:
             return list(rows)
-        return [(*row[:at], parted(row[at], self.schemas)[1], *row[at + 1 :]) for row in rows]
+        return [(*row[:at], split_name(row[at], self.schemas)[1], *row[at + 1 :]) for row in rows]
 
 
-def _node(url: URL, options: dict[str, str]) -> dict[str, Any]:
+def _node_arguments(url: URL, options: dict[str, str]) -> dict[str, Any]:
     """Where a node is, and with which token it is asked."""
     if url.username:
         raise exc.ArgumentError(f"a node knows no user names: {_FORMS}")
     if "store" in options:
         raise exc.ArgumentError(f"a URL has a host or a store, not both: {_FORMS}")
-    scheme = "https" if _is(options, "tls", True) else "http"
+    scheme = "https" if _is_on(options, "tls", True) else "http"
     host = f"[{url.host}]" if ":" in str(url.host) else url.host
     return {"store": f"{scheme}://{host}" + (f":{url.port}" if url.port else ""), "token": url.password or None}
 
 
-def _is(options: dict[str, str], name: str, usual: bool) -> bool:
+def _is_on(options: dict[str, str], name: str, usual: bool) -> bool:
     """An option that is on or off. Raises `ArgumentError`: it is neither."""
     word = options.get(name, "1" if usual else "0").lower()
     if word not in _TRUE | _FALSE:
@@ -215,7 +215,7 @@ def _is(options: dict[str, str], name: str, usual: bool) -> bool:
     return word in _TRUE
 
 
-def _regexp(pattern: str, text: str | None) -> bool | None:
+def _match_regexp(pattern: str, text: str | None) -> bool | None:
     """SQLite's operator REGEXP, which is its users' to define."""
     return None if text is None else re.search(pattern, text) is not None
 

@@ -33,14 +33,14 @@ def follower_url_from_main(url: Any, ident: str) -> URL:
 @provision.post_configure_engine.for_db("sqlite", "virke")
 def post_configure_engine(url: Any, engine: Any, ident: str | None) -> None:
     """Schemas are declared."""
-    _prepare(engine)
+    _prepare_engine(engine)
 
 
 @provision.post_configure_testing_engine.for_db("sqlite", "virke")
 def post_configure_testing_engine(url: Any, engine: Any, options: dict[str, Any], scope: str) -> None:
     """The same for engines of single tests; those that use savepoints begin transactions by themselves."""
     engine = getattr(engine, "sync_engine", engine)
-    _prepare(engine)
+    _prepare_engine(engine)
     if engine.dialect.is_async:
         _tell_streams_apart()
     if options.get("sqlite_savepoint", False):
@@ -54,7 +54,7 @@ def post_configure_testing_engine(url: Any, engine: Any, options: dict[str, Any]
             connection.exec_driver_sql("BEGIN")
 
 
-def _prepare(engine: Any) -> None:
+def _prepare_engine(engine: Any) -> None:
     """Schemas are declared, and foreign keys not checked: the suite takes SQLite to be as it is where no program asks for that."""
     engine.dialect.schemas |= SCHEMAS
 

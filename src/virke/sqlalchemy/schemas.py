@@ -53,26 +53,26 @@ class _Token:
         return self.kind == "name" and self.text.upper() in words
 
 
-def quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
     """A name as SQLite takes any."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def joined(schema: str, name: str) -> str:
+def joined_name(schema: str, name: str) -> str:
     """What an object of a schema is called; SQLite's own keep their names."""
     return name if name.startswith("sqlite_") else f"{schema}.{name}"
 
 
-def parted(name: str, schemas: frozenset[str]) -> tuple[str | None, str]:
+def split_name(name: str, schemas: frozenset[str]) -> tuple[str | None, str]:
     """The schema and the name of what is called so in the database."""
     schema, dot, rest = name.partition(".")
     return (schema, rest) if dot and schema in schemas else (None, name)
 
 
 @lru_cache(maxsize=1024)
-def rewritten(sql: str, schemas: frozenset[str]) -> str:
+def rewritten_sql(sql: str, schemas: frozenset[str]) -> str:
     """The statement with the names that objects of these schemas have in the database."""
-    if not any(quoted(schema)[1:-1] in sql for schema in schemas):
+    if not any(quoted_name(schema)[1:-1] in sql for schema in schemas):
         return sql
     tokens = [_Token(found.lastgroup or "other", found[0]) for found in _TOKEN.finditer(sql)]
     solid = [token for token in tokens if token.kind not in ("space", "comment")]
@@ -83,7 +83,7 @@ def rewritten(sql: str, schemas: frozenset[str]) -> str:
     return "".join(token.text for token in tokens)
 
 
-def _qualified(solid: list[_Token], schemas: frozenset[str]) -> Iterator[int]:
+def _qualified_places(solid: list[_Token], schemas: frozenset[str]) -> Iterator[int]:
     """Where a name of a schema stands before a dot and a name."""
     for at in range(len(solid) - 2):
         first, dot, last = solid[at : at + 3]
@@ -99,34 +99,34 @@ def _qualified(solid: list[_Token], schemas: frozenset[str]) -> Iterator[int]:
 
 def _rewrite_pragma(solid: list[_Token], schemas: frozenset[str]) -> None:
     """`PRAGMA sales.table_info(orders)` is one of main about `sales.orders`."""
-    for at in _qualified(solid, schemas):
+    for at in _qualified_places(solid, schemas):
         schema, solid[at].text = solid[at].name, "main"
         for token in solid[at + 3 :]:
             if token.kind in ("name", "text"):
                 name = token.text[1:-1] if token.kind == "text" else token.name
-                token.text = quoted(joined(schema, name))
+                token.text = quoted_name(joined_name(schema, name))
         break
 
 
 def _rewrite_names(solid: list[_Token], schemas: frozenset[str]) -> None:
-    found = list(_qualified(solid, schemas))
+    found = list(_qualified_places(solid, schemas))
     if found:
         schema = solid[found[0]].name
-        for at in _implied(solid, found[0]):
+        for at in _implied_places(solid, found[0]):
             if at not in found:
-                solid[at].text = quoted(joined(schema, solid[at].name))
+                solid[at].text = quoted_name(joined_name(schema, solid[at].name))
     for at in found:
         schema, name = solid[at].name, solid[at + 2].name
         solid[at].text = solid[at + 1].text = ""
         if name.lower() in _MASTERS:
-            solid[at + 2].text = _master(schema)
+            solid[at + 2].text = _master_query(schema)
         elif name.lower() in _TEMPORARY_MASTERS:
             solid[at + 2].text = "(SELECT * FROM sqlite_master WHERE 0)"
         else:
-            solid[at + 2].text = quoted(joined(schema, name))
+            solid[at + 2].text = quoted_name(joined_name(schema, name))
 
 
-def _implied(solid: list[_Token], target: int) -> Iterator[int]:
+def _implied_places(solid: list[_Token], target: int) -> Iterator[int]:
     """Names that stand alone and are of the schema of what is made or changed, which stands at `target`."""
     head = {token.text.upper() for token in solid[:target] if token.kind == "name"}
     if "CREATE" in head and head & _OF_A_TABLE:
@@ -151,7 +151,7 @@ def _implied(solid: list[_Token], target: int) -> Iterator[int]:
             return
 
 
-def _master(schema: str) -> str:
+def _master_query(schema: str) -> str:
     """The objects of one schema, as `sqlite_master` of an attached database has them."""
     text, length = schema.replace("'", "''"), len(schema) + 2
     prefix = schema.replace('"', '""').replace("'", "''")

@@ -228,7 +228,7 @@ def check_size(key: str, size_bytes: int, part_bytes_max: int) -> None:
         raise TooLarge(f"object {key!r} has {size_bytes} bytes, this store takes {part_bytes_max}; write it in parts")
 
 
-def bounds(asked: Range, size_bytes: int) -> tuple[int, int]:
+def byte_bounds(asked: Range, size_bytes: int) -> tuple[int, int]:
     """The first byte of `asked` and the one after its last, in an object of `size_bytes`.
 
     Raises:

@@ -28,7 +28,7 @@ class Meter(Protocol):
         """So many bytes came."""
 
 
-def bounded(inner: Store, meter: Meter) -> Store:
+def bounded_store(inner: Store, meter: Meter) -> Store:
     """`inner`, whose reads `meter` has to allow; one that has a meter already is left as it is."""
     if inner.is_bounded:
         return inner

@@ -61,15 +61,15 @@ class _Circuit:
             StoreDown: at once, or because it still does not answer. Else what `send` raises.
         """
         if not self.reason:
-            return self._send(send)
+            return self._send_watched(send)
         if self._monotonic() < self._failed_at + PAUSE_S or not self._trying.acquire(blocking=False):
             raise StoreDown(f"the store did not answer a moment ago ({self.reason}); nothing was sent to it")
         try:
             if look is None:
-                return self._try(send)
+                return self._try_sending(send)
             with suppress(RateLimited):
-                self._try(look)
-            return self._send(send)
+                self._try_sending(look)
+            return self._send_watched(send)
         finally:
             self._trying.release()
 
@@ -83,33 +83,33 @@ class _Circuit:
         for items in self.call(first):
             yield from items
 
-    def _try(self, send: Callable[[], T]) -> T:
+    def _try_sending(self, send: Callable[[], T]) -> T:
         try:
-            return self._send(send)
+            return self._send_watched(send)
         except RateLimited:
             raise
         except Unavailable as error:
             raise StoreDown(error.message) from error
 
-    def _send(self, send: Callable[[], T]) -> T:
+    def _send_watched(self, send: Callable[[], T]) -> T:
         try:
             outcome = send()
         except RateLimited:
             self.reason = ""
             raise
         except Unavailable as error:
-            self._fail(error.message)
+            self._note_failure(error.message)
             raise
         except VirkeError:
             self.reason = ""
             raise
         if isinstance(outcome, Lost):
-            self._fail(outcome.reason or "its answer was lost")
+            self._note_failure(outcome.reason or "its answer was lost")
         else:
             self.reason = ""
         return outcome
 
-    def _fail(self, reason: str) -> None:
+    def _note_failure(self, reason: str) -> None:
         self._failed_at, self.reason = self._monotonic(), reason
 
 

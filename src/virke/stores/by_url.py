@@ -23,7 +23,7 @@ from virke.config import (
     LOCAL_SCHEMES,
     StoreChoice,
     cache_folder,
-    expanded,
+    expanded_path,
     is_cache_off,
     local_path,
     scheme_of,
@@ -34,7 +34,7 @@ from virke.stores import receipt
 from virke.stores.base import Store
 from virke.stores.line import ThreadLine
 from virke.stores.local.store import shared_local_store
-from virke.stores.receipt import metered
+from virke.stores.receipt import metered_store
 
 Opener = Callable[[str, Mapping[str, str]], Store]
 """Opens what a URL names, with the options given with it."""
@@ -57,16 +57,20 @@ def open_url(choice: StoreChoice, *, create: bool, cached: bool = True) -> Store
         raise UsageError(f"{len(urls)} store URLs, at most two: a KV store and an object store")
     opened = [_open_one(url, choice.options, create) for url in urls]
     _check_root(urls[0], choice.options)
-    store = opened[0] if len(opened) == 1 else _pair(*opened)
+    store = opened[0] if len(opened) == 1 else _paired_store(*opened)
     if store.line is None:
         store = replace(store, line=_line_of(store.url))
-    return _cached(metered(store), choice.options) if cached and any(map(_is_far, urls)) else metered(store)
+    return (
+        _with_cache(metered_store(store), choice.options)
+        if cached and any(map(_is_far, urls))
+        else metered_store(store)
+    )
 
 
-def _pair(kv: Store, objects: Store) -> Store:
-    from virke.stores.composite import composite
+def _paired_store(kv: Store, objects: Store) -> Store:
+    from virke.stores.composite import composite_store
 
-    return composite(kv, objects)
+    return composite_store(kv, objects)
 
 
 def _line_of(url: str) -> ThreadLine:
@@ -92,11 +96,11 @@ def place_of(store_url: str) -> str:
 
 def _place_of(url: str) -> str:
     opener = _opener_of(url)
-    if opener is _object:
+    if opener is _open_object:
         from virke.stores.object.url import object_place
 
         return object_place(url).name
-    if opener is _valkey:
+    if opener is _open_valkey:
         from virke.stores.valkey.url import parse_address
 
         return parse_address(url).name
@@ -110,7 +114,7 @@ def _opener_of(url: str) -> Opener | None:
 
 def _check_root(url: str, options: Mapping[str, str]) -> None:
     """Refuse object storage that is known to have no conditional PUT in the place where roots would be."""
-    if _opener_of(url) is not _object:
+    if _opener_of(url) is not _open_object:
         return
     from virke.stores.object.url import object_place
 
@@ -141,52 +145,52 @@ def _open_one(url: str, options: Mapping[str, str], create: bool) -> Store:
         raise UsageError(error.message) from error
 
 
-def _memory(url: str, options: Mapping[str, str]) -> Store:
+def _open_memory(url: str, options: Mapping[str, str]) -> Store:
     from virke.stores.memory import memory_store
 
     return memory_store(url)
 
 
-def _object(url: str, options: Mapping[str, str]) -> Store:
+def _open_object(url: str, options: Mapping[str, str]) -> Store:
     from virke.stores.object.store import object_store
     from virke.stores.object.url import object_place
 
     return object_store(object_place(url, options, options))
 
 
-def _fastly_kv(url: str, options: Mapping[str, str]) -> Store:
+def _open_fastly_kv(url: str, options: Mapping[str, str]) -> Store:
     from virke.stores.fastly_kv.store import fastly_kv_store
 
     return fastly_kv_store(url, token=options.get("fastly_api_token"))
 
 
-def _valkey(url: str, options: Mapping[str, str]) -> Store:
+def _open_valkey(url: str, options: Mapping[str, str]) -> Store:
     from virke.stores.valkey.store import valkey_store
 
     return valkey_store(url)
 
 
 _OPENERS: Final[Mapping[str, tuple[str, Opener]]] = {
-    "memory": ("", _memory),
-    "s3": ("s3", _object),
-    "gs": ("s3", _object),
-    "az": ("s3", _object),
-    "fastly-kv": ("fastly", _fastly_kv),
-    "valkey": ("valkey", _valkey),
-    "valkeys": ("valkey", _valkey),
-    "redis": ("valkey", _valkey),
-    "rediss": ("valkey", _valkey),
+    "memory": ("", _open_memory),
+    "s3": ("s3", _open_object),
+    "gs": ("s3", _open_object),
+    "az": ("s3", _open_object),
+    "fastly-kv": ("fastly", _open_fastly_kv),
+    "valkey": ("valkey", _open_valkey),
+    "valkeys": ("valkey", _open_valkey),
+    "redis": ("valkey", _open_valkey),
+    "rediss": ("valkey", _open_valkey),
 }
 """Scheme → the extra that brings its library, and how to open it; all but local ones (`config.LOCAL_SCHEMES`)."""
 
 
-def _cached(store: Store, options: Mapping[str, str]) -> Store:
+def _with_cache(store: Store, options: Mapping[str, str]) -> Store:
     from virke.stores.cached.on_disk import DISK_BYTES, cached_store
 
     disk_bytes = int(options["cache_mb"]) << 20 if "cache_mb" in options else DISK_BYTES
     folder = _cache_folder(options) if disk_bytes else None
     return cached_store(
-        store, memory_bytes=CACHE_MEMORY_BYTES, folder=folder, disk_bytes=disk_bytes, on_hits=receipt.hits
+        store, memory_bytes=CACHE_MEMORY_BYTES, folder=folder, disk_bytes=disk_bytes, on_hits=receipt.add_cache_hits
     )
 
 
@@ -194,5 +198,5 @@ def _cache_folder(options: Mapping[str, str]) -> Path | None:
     """Where the cache on disk is; None for none: it was switched off, or no home folder is known (in a container)."""
     chosen = os.environ.get(CACHE_VARIABLE) or options.get("cache_dir")
     if chosen is not None:
-        return None if is_cache_off(chosen) else expanded(chosen)
+        return None if is_cache_off(chosen) else expanded_path(chosen)
     return cache_folder()

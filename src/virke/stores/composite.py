@@ -15,7 +15,7 @@ from virke.errors import UsageError
 from virke.stores.base import Blobs, Store
 
 
-def composite(kv: Store, objects: Store) -> Store:
+def composite_store(kv: Store, objects: Store) -> Store:
     """The register and the kv tier of `kv`, the object tier of `objects`.
 
     Raises:
@@ -26,7 +26,7 @@ def composite(kv: Store, objects: Store) -> Store:
     blobs: dict[Tier, Blobs] = {Tier.OBJECT: objects.blobs[Tier.OBJECT]}
     if Tier.KV in kv.blobs:
         blobs[Tier.KV] = kv.blobs[Tier.KV]
-    tidy = partial(_tidy, [one.tidy for one in (kv, objects) if one.tidy is not None])
+    tidy = partial(_tidy_all, [one.tidy for one in (kv, objects) if one.tidy is not None])
     return Store(
         f"{kv.url},{objects.url}",
         kv.register,
@@ -41,5 +41,5 @@ def composite(kv: Store, objects: Store) -> Store:
     )
 
 
-def _tidy(calls: Sequence[Callable[[], int]]) -> int:
+def _tidy_all(calls: Sequence[Callable[[], int]]) -> int:
     return sum(call() for call in calls)

@@ -51,7 +51,7 @@ Add = Callable[[Call, Tally], None]
 """Told of each call: once when it is made, once when it ended."""
 
 
-def counting(inner: Store, add: Add, is_wanted: Callable[[], bool] = lambda: True) -> Store:
+def counting_store(inner: Store, add: Add, is_wanted: Callable[[], bool] = lambda: True) -> Store:
     """`inner`, whose every call is reported to `add`; reads of objects only while that is wanted."""
     blobs: dict[Tier, Blobs] = {tier: _CountedBlobs(one, add, is_wanted) for tier, one in inner.blobs.items()}
     return replace(inner, register=_CountedRegister(inner.register, add), blobs=blobs)
@@ -63,7 +63,7 @@ class CountingStore:
     def __init__(self, inner: Store) -> None:
         self._tallies: dict[Call, Tally] = {}
         self._lock = threading.Lock()
-        self.store = counting(inner, self.add)
+        self.store = counting_store(inner, self.add)
 
     @property
     def total(self) -> Tally:
@@ -91,7 +91,7 @@ class CountingStore:
 
 
 @contextmanager
-def _made(add: Add, call: Call, items: int, bytes_up: int = 0) -> Iterator[list[int]]:
+def _counted_call(add: Add, call: Call, items: int, bytes_up: int = 0) -> Iterator[list[int]]:
     """One call; what is put into the list are bytes down, or `LOST`."""
     add(call, Tally(requests=1, items=items, bytes_up=bytes_up))
     down: list[int] = []
@@ -104,7 +104,7 @@ def _made(add: Add, call: Call, items: int, bytes_up: int = 0) -> Iterator[list[
         add(call, Tally(bytes_down=size, waited_ns=time.perf_counter_ns() - began, failures=int(failures)))
 
 
-def _noted(outcome: T, down: list[int]) -> T:
+def _noted_loss(outcome: T, down: list[int]) -> T:
     if isinstance(outcome, Lost):
         down.append(LOST)
     return outcome
@@ -120,22 +120,22 @@ class _CountedRegister:
         return self._inner.consistency
 
     def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
-        with _made(self._add, Call.READ, 1) as down:
+        with _counted_call(self._add, Call.READ, 1) as down:
             outcome = self._inner.read(key, known)
             if isinstance(outcome, Record):
                 down.append(len(outcome.data))
             return outcome
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
-        with _made(self._add, Call.SWAP, 1, len(data)) as down:
-            return _noted(self._inner.swap(key, data, base), down)
+        with _counted_call(self._add, Call.SWAP, 1, len(data)) as down:
+            return _noted_loss(self._inner.swap(key, data, base), down)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
-        with _made(self._add, Call.REMOVE, 1) as down:
-            return _noted(self._inner.remove(key, base), down)
+        with _counted_call(self._add, Call.REMOVE, 1) as down:
+            return _noted_loss(self._inner.remove(key, base), down)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        with _made(self._add, Call.KEYS, 0):
+        with _counted_call(self._add, Call.KEYS, 0):
             return self._inner.keys(prefix)
 
 
@@ -158,25 +158,25 @@ class _CountedBlobs:
         return self._inner.part_bytes_max
 
     def put_new(self, key: str, data: bytes) -> PutOutcome:
-        with _made(self._add, Call.PUT, 1, len(data)) as down:
-            return _noted(self._inner.put_new(key, data), down)
+        with _counted_call(self._add, Call.PUT, 1, len(data)) as down:
+            return _noted_loss(self._inner.put_new(key, data), down)
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
-        with _made(self._add, Call.PUT, len(objects), sum(len(data) for _, data in objects)) as down:
-            return _noted(self._inner.put_all(objects), down)
+        with _counted_call(self._add, Call.PUT, len(objects), sum(len(data) for _, data in objects)) as down:
+            return _noted_loss(self._inner.put_all(objects), down)
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         if not self._is_wanted():
             return self._inner.get(ranges)
-        with _made(self._add, Call.GET, len(ranges)) as down:
+        with _counted_call(self._add, Call.GET, len(ranges)) as down:
             answers = self._inner.get(ranges)
             down += [len(one) for one in answers if isinstance(one, bytes)]
             return answers
 
     def delete(self, keys: Sequence[str]) -> None:
-        with _made(self._add, Call.DELETE, len(keys)):
+        with _counted_call(self._add, Call.DELETE, len(keys)):
             self._inner.delete(keys)
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        with _made(self._add, Call.LIST, 0):
+        with _counted_call(self._add, Call.LIST, 0):
             return self._inner.list(prefix)

@@ -173,7 +173,7 @@ class FaultyStore:
 
     def deliver_late(self) -> None:
         """Deliver now all that is still under way."""
-        self._deliver(until=None)
+        self._deliver_due(until=None)
 
     def perform(
         self,
@@ -186,8 +186,8 @@ class FaultyStore:
         stale: Callable[[int], T] | None = None,
     ) -> T:
         """Carry out `request` as one operation, with the fault that is due; `lost` is the answer that never came."""
-        n, fault = self._begin(call, key, size_bytes)
-        self._deliver(until=n)
+        n, fault = self._begin_operation(call, key, size_bytes)
+        self._deliver_due(until=n)
         what = f"operation {n}, {call.value} of {key!r}"
         match fault:
             case CrashBefore():
@@ -203,18 +203,18 @@ class FaultyStore:
             case LoseRequest():
                 return lost(f"request lost: {what}")
             case DeliverLate(after):
-                self._later(n + after, request)
+                self._deliver_later(n + after, request)
                 return lost(f"request late: {what}")
             case DeliverTwice(after):
                 answer = request()
-                self._later(n + after, request)
+                self._deliver_later(n + after, request)
                 return answer
             case ReadStale(back) if stale is not None:
                 return stale(back)
             case _:
                 return request()
 
-    def _begin(self, call: Call, key: str, size_bytes: int) -> tuple[int, Fault | None]:
+    def _begin_operation(self, call: Call, key: str, size_bytes: int) -> tuple[int, Fault | None]:
         with self._lock:
             n = len(self.log) + 1
             self._counts[call] += 1
@@ -244,11 +244,11 @@ class FaultyStore:
             at -= chance
         return None
 
-    def _later(self, n: int, request: Callable[[], object]) -> None:
+    def _deliver_later(self, n: int, request: Callable[[], object]) -> None:
         with self._lock:
             self._late.append((n, request))
 
-    def _deliver(self, until: int | None) -> None:
+    def _deliver_due(self, until: int | None) -> None:
         with self._lock:
             due = [request for n, request in self._late if until is None or n <= until]
             self._late = [(n, request) for n, request in self._late if until is not None and n > until]
@@ -267,7 +267,7 @@ def _can_befall(fault: Fault, call: Call) -> bool:
             return True
 
 
-def _unavailable(reason: str) -> NoReturn:
+def _raise_unavailable(reason: str) -> NoReturn:
     raise Unavailable(reason)
 
 
@@ -285,7 +285,7 @@ class _FaultyRegister:
 
     def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
         def stale(back: int) -> ReadOutcome:
-            self._observe(key)
+            self._observe_register(key)
             history = self._history[key]
             outcome = history[max(0, len(history) - 1 - back)]
             return Unchanged() if isinstance(outcome, Record) and outcome.generation == known else outcome
@@ -293,31 +293,33 @@ class _FaultyRegister:
         def request() -> ReadOutcome:
             return self._inner.read(key, known)
 
-        return self._faults.perform(Call.READ, key, request, lost=_unavailable, stale=stale)
+        return self._faults.perform(Call.READ, key, request, lost=_raise_unavailable, stale=stale)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         def request() -> SwapOutcome:
-            return self._observed(key, lambda: self._inner.swap(key, data, base))
+            return self._observed_swap(key, lambda: self._inner.swap(key, data, base))
 
         return self._faults.perform(Call.SWAP, key, request, lost=Lost, size_bytes=len(data))
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         def request() -> SwapOutcome:
-            return self._observed(key, lambda: self._inner.remove(key, base))
+            return self._observed_swap(key, lambda: self._inner.remove(key, base))
 
         return self._faults.perform(Call.REMOVE, key, request, lost=Lost)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        return iter(self._faults.perform(Call.KEYS, prefix, lambda: list(self._inner.keys(prefix)), lost=_unavailable))
+        return iter(
+            self._faults.perform(Call.KEYS, prefix, lambda: list(self._inner.keys(prefix)), lost=_raise_unavailable)
+        )
 
-    def _observed(self, key: str, request: Callable[[], SwapOutcome]) -> SwapOutcome:
-        self._observe(key)
+    def _observed_swap(self, key: str, request: Callable[[], SwapOutcome]) -> SwapOutcome:
+        self._observe_register(key)
         try:
             return request()
         finally:
-            self._observe(key)
+            self._observe_register(key)
 
-    def _observe(self, key: str) -> None:
+    def _observe_register(self, key: str) -> None:
         """Remember what the register holds, for stale reads to come."""
         if not self._eventual:
             return
@@ -357,10 +359,12 @@ class _FaultyBlobs:
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         keys = " ".join(dict.fromkeys(asked.key for asked in ranges))
-        return self._faults.perform(Call.GET, keys, lambda: self._inner.get(ranges), lost=_unavailable)
+        return self._faults.perform(Call.GET, keys, lambda: self._inner.get(ranges), lost=_raise_unavailable)
 
     def delete(self, keys: Sequence[str]) -> None:
-        self._faults.perform(Call.DELETE, " ".join(keys), lambda: self._inner.delete(keys), lost=_unavailable)
+        self._faults.perform(Call.DELETE, " ".join(keys), lambda: self._inner.delete(keys), lost=_raise_unavailable)
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        return iter(self._faults.perform(Call.LIST, prefix, lambda: [*self._inner.list(prefix)], lost=_unavailable))
+        return iter(
+            self._faults.perform(Call.LIST, prefix, lambda: [*self._inner.list(prefix)], lost=_raise_unavailable)
+        )

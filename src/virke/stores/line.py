@@ -43,9 +43,9 @@ class ThreadLine:
                 is_first = len(waiting) == 1
             yield is_first or ticket.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX)))
         finally:
-            outside(partial(self._leave, key, ticket))
+            outside(partial(self._leave_line, key, ticket))
 
-    def _leave(self, key: str, ticket: threading.Lock) -> None:
+    def _leave_line(self, key: str, ticket: threading.Lock) -> None:
         with self._lock:
             waiting = self._waiting.get(key, deque())
             if ticket not in waiting:
@@ -66,9 +66,9 @@ class ThreadLine:
 _lines: weakref.WeakSet[ThreadLine] = weakref.WeakSet()
 
 
-def _forget() -> None:
+def _forget_lines() -> None:
     for line in list(_lines):
         line.forget()
 
 
-at_fork(in_child=_forget)
+at_fork(in_child=_forget_lines)

@@ -34,7 +34,18 @@ from virke.core.effects import (
 from virke.core.ids import check_name
 from virke.errors import Exists, Invalid
 from virke.lazy_dataclasses import dataclass
-from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, bounds, check_key, check_size, put_each
+from virke.stores.base import (
+    Blobs,
+    Consistency,
+    Listed,
+    Range,
+    Store,
+    Watch,
+    byte_bounds,
+    check_key,
+    check_size,
+    put_each,
+)
 from virke.stores.line import ThreadLine
 
 MEMORY_SCHEME: Final = "memory://"
@@ -73,7 +84,7 @@ class MemoryRegister:
         """Replace `key` if its generation is `base` (None: create it)."""
         check_key(key)
         with self._lock:
-            if self._generation(key) != base:
+            if self._generation_of(key) != base:
                 return Mismatch()
             record = Record(bytes(data), Generation(f"m{next(_generations)}"))
             self._records[key] = record
@@ -83,7 +94,7 @@ class MemoryRegister:
         """Delete `key` if its generation is `base`."""
         check_key(key)
         with self._lock:
-            if self._generation(key) != base:
+            if self._generation_of(key) != base:
                 return Mismatch()
             del self._records[key]
         return Swapped(None)
@@ -103,7 +114,7 @@ class MemoryRegister:
         check_key(key)
         return stamp
 
-    def _generation(self, key: str) -> Generation | None:
+    def _generation_of(self, key: str) -> Generation | None:
         record = self._records.get(key)
         return None if record is None else record.generation
 
@@ -160,7 +171,7 @@ class MemoryBlobs:
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked. Raises `Corrupt` beyond an object's end."""
-        return [self._cut(asked) for asked in ranges]
+        return [self._cut_range(asked) for asked in ranges]
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; missing ones are fine."""
@@ -181,11 +192,11 @@ class MemoryBlobs:
             made._objects = dict(self._objects)
         return made
 
-    def _cut(self, asked: Range) -> bytes | Absent:
+    def _cut_range(self, asked: Range) -> bytes | Absent:
         there = self._objects.get(check_key(asked.key))
         if there is None:
             return Absent()
-        start, end = bounds(asked, len(there.data))
+        start, end = byte_bounds(asked, len(there.data))
         return there.data[start:end]
 
 

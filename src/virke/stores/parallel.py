@@ -25,16 +25,16 @@ T = TypeVar("T")
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
+def _thread_pool() -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor  # brings logging: a local store does without both
 
     return ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="virke-store")
 
 
-at_fork(in_child=_pool.cache_clear)  # threads are not forked
+at_fork(in_child=_thread_pool.cache_clear)  # threads are not forked
 
 
-def beside(work: Callable[[], object]) -> None:
+def run_beside(work: Callable[[], object]) -> None:
     """Run `work` in a thread of its own, in a copy of the caller's context; it handles its own errors.
 
     The end of the process does not wait for it: it is killed, as by any other end.
@@ -50,7 +50,7 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
     if not calls:
         return []
     try:
-        others = [_pool().submit(call) for call in calls[1:]]
+        others = [_thread_pool().submit(call) for call in calls[1:]]
     except RuntimeError:  # the interpreter is about to end: no more threads
         return [call() for call in calls]
     try:

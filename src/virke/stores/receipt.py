@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 from virke.stores.base import Call, Store
-from virke.stores.counted import Tally, counting
+from virke.stores.counted import Tally, counting_store
 
 
 class Receipt:
@@ -65,7 +65,7 @@ _current: ContextVar[Receipt | None] = ContextVar("virke_receipt", default=None)
 
 
 @contextmanager
-def writing(receipt: Receipt | None) -> Iterator[None]:
+def writing_receipt(receipt: Receipt | None) -> Iterator[None]:
     """Count on `receipt` what this thread does in the block (None: no caller wants to know), and on no other."""
     token = _current.set(receipt)
     try:
@@ -74,19 +74,19 @@ def writing(receipt: Receipt | None) -> Iterator[None]:
         _current.reset(token)
 
 
-def current() -> Receipt | None:
+def current_receipt() -> Receipt | None:
     """The receipt that is being written, if any."""
     return _current.get()
 
 
-def hits(count: int) -> None:
+def add_cache_hits(count: int) -> None:
     """A cache answered `count` ranges."""
     receipt = _current.get()
     if receipt is not None:
         receipt.add_hits(count)
 
 
-def _add(call: Call, tally: Tally) -> None:
+def _add_tally(call: Call, tally: Tally) -> None:
     receipt = _current.get()
     if receipt is not None:
         receipt.add(call, tally)
@@ -96,6 +96,6 @@ def _is_written() -> bool:
     return _current.get() is not None
 
 
-def metered(store: Store) -> Store:
+def metered_store(store: Store) -> Store:
     """`store`, whose calls are counted on receipts; one that does so already is left as it is."""
-    return store if store.is_metered else replace(counting(store, _add, _is_written), is_metered=True)
+    return store if store.is_metered else replace(counting_store(store, _add_tally, _is_written), is_metered=True)

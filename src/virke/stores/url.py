@@ -68,11 +68,11 @@ def parse_url(url: str, form: str, known: Collection[str], secrets: Collection[s
         has_credentials="@" in parts.netloc,
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
-        options=_options(parts.query, known, secrets),
+        options=_parsed_options(parts.query, known, secrets),
     )
 
 
-def _options(query: str, known: Collection[str], secrets: Collection[str]) -> dict[str, str]:
+def _parsed_options(query: str, known: Collection[str], secrets: Collection[str]) -> dict[str, str]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:

@@ -15,7 +15,7 @@ _said: Final[ContextVar[Meanwhile | None]] = ContextVar("virke_meanwhile", defau
 
 
 @contextmanager
-def meanwhile(do: Meanwhile) -> Iterator[None]:
+def waits_within(do: Meanwhile) -> Iterator[None]:
     """In the block, and in this thread, a store that waits does so within `do()`."""
     token = _said.set(do)
     try:

@@ -27,7 +27,7 @@ def make_stamps(folder: Path) -> None:
     Stamps(folder).prepare(is_new=True)
 
 
-def watched(store: Store, folder: Path, owns: Callable[[str], bool]) -> Store:
+def watched_store(store: Store, folder: Path, owns: Callable[[str], bool]) -> Store:
     """`store`, with the stamps of a folder of this machine, where it has none and they can be true. Raises `OSError`."""
     if store.watch is not None or store.register.consistency is not Consistency.LINEARIZABLE:
         return store
@@ -35,12 +35,12 @@ def watched(store: Store, folder: Path, owns: Callable[[str], bool]) -> Store:
     stamps.prepare(is_new=True)
 
     def watch(key: str) -> Watch:
-        return _unchanged if owns(key) else stamps.watch(key)
+        return _constant_stamp if owns(key) else stamps.watch(key)
 
     return replace(store, register=_Register(store.register, stamps, owns), watch=watch, stamp_of=None)
 
 
-def _unchanged() -> bytes:
+def _constant_stamp() -> bytes:
     return b""
 
 
@@ -58,25 +58,25 @@ class _Register:
     def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
         outcome = self._inner.read(key, known)
         if isinstance(outcome, Record):
-            self._changed(key)
+            self._note_change(key)
         return outcome
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         try:
             return self._inner.swap(key, data, base)
         finally:
-            self._changed(key)
+            self._note_change(key)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         try:
             return self._inner.remove(key, base)
         finally:
-            self._changed(key)
+            self._note_change(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
         return self._inner.keys(prefix)
 
-    def _changed(self, key: str) -> None:
+    def _note_change(self, key: str) -> None:
         if self._owns(key):
             with self._lock:
                 self._stamps.change(key)

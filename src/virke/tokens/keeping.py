@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Final
 
 from virke.core.effects import Absent, Effect, Generation, Outcome, Pause, Record, SwapRoot
-from virke.core.placing import Beaten, Placed, Unproved, place, read_record
+from virke.core.placing import Beaten, Placed, Unproved, place_record, read_record
 from virke.engine.driver import Driver
 from virke.engine.environment import Environment
 from virke.errors import Conflict, Invalid, NotFound, OutcomeUnknown, Unavailable
@@ -29,8 +29,8 @@ from virke.tokens.record import (
     Token,
     Tokens,
     check_pattern,
-    decode,
-    encode,
+    decode_record,
+    encode_record,
     hash_of,
 )
 
@@ -77,7 +77,7 @@ def create(
         expires_ms=None if lifetime_s is None else now_ms + lifetime_s * 1000,
         name=name,
     )
-    _change(store, env, lambda record: (*record.tokens, token))
+    _run_change(store, env, lambda record: (*record.tokens, token))
     return text, token
 
 
@@ -90,7 +90,7 @@ def new_text(environment: Environment | None = None) -> str:
 def listing(store: Store, environment: Environment | None = None) -> tuple[Token, ...]:
     """Every token of a store, oldest first, those that are expired too. Raises `Unavailable`, `Corrupt`."""
     seen = Driver(store, KEY, environment or Environment()).run(read_record(KEY))
-    return _decoded(seen).tokens
+    return _decoded_record(seen).tokens
 
 
 def revoke(store: Store, token_id: str, environment: Environment | None = None) -> tuple[Token, int]:
@@ -112,29 +112,33 @@ def revoke(store: Store, token_id: str, environment: Environment | None = None) 
         left = len(kept)
         return kept
 
-    _change(store, environment or Environment(), edit)
+    _run_change(store, environment or Environment(), edit)
     return revoked[0], left
 
 
-def _change(store: Store, env: Environment, edit: Edit) -> None:
+def _run_change(store: Store, env: Environment, edit: Edit) -> None:
     change_id = env.random_bytes(_CHANGE_BYTES).hex()
-    Driver(store, KEY, env).run(change(edit, change_id))
+    Driver(store, KEY, env).run(change_tokens(edit, change_id))
 
 
-def change(edit: Edit, change_id: str) -> Generator[Effect, Outcome, None]:
+def change_tokens(edit: Edit, change_id: str) -> Generator[Effect, Outcome, None]:
     """Replace the tokens by those that `edit` makes of them, whatever others change meanwhile. Raises as `revoke`."""
     for attempt in range(ATTEMPTS):
         seen = yield from read_record(KEY)
-        base = _decoded(seen)
+        base = _decoded_record(seen)
         if change_id in base.changes:
             return
         changed = base.changed(edit(base), change_id)
         generation: Generation | None = seen.generation if isinstance(seen, Record) else None
-        match (yield from place(SwapRoot(encode(changed), generation, KEY), _look(base, change_id))):
+        match (
+            yield from place_record(SwapRoot(encode_record(changed), generation, KEY), _looking_for(base, change_id))
+        ):
             case Placed():
                 return
             case Beaten(by):
-                if _decoded(by).version > base.version + CHANGES_KEPT:  # ours may have been among those forgotten
+                if (
+                    _decoded_record(by).version > base.version + CHANGES_KEPT
+                ):  # ours may have been among those forgotten
                     raise OutcomeUnknown(f"the answer was lost among other changes of the tokens: {_LIST}")
             case Unproved(reason, is_surely_not=True):
                 raise Unavailable(f"the store did not take the change, and nothing was changed: {reason}")
@@ -147,11 +151,11 @@ def change(edit: Edit, change_id: str) -> Generator[Effect, Outcome, None]:
 _LIST: Final = "`virke token list` says"
 
 
-def _look(base: Tokens, change_id: str) -> Callable[[Record | Absent], Placed | Beaten | None]:
+def _looking_for(base: Tokens, change_id: str) -> Callable[[Record | Absent], Placed | Beaten | None]:
     """What the register shows of a change that was made on `base`."""
 
     def look(seen: Record | Absent) -> Placed | Beaten | None:
-        now = _decoded(seen)
+        now = _decoded_record(seen)
         if change_id in now.changes:
             return Placed()
         return Beaten(seen) if now.version > base.version else None  # an older one is an old copy
@@ -159,5 +163,5 @@ def _look(base: Tokens, change_id: str) -> Callable[[Record | Absent], Placed | 
     return look
 
 
-def _decoded(seen: Record | Absent) -> Tokens:
-    return decode(seen.data) if isinstance(seen, Record) else Tokens()
+def _decoded_record(seen: Record | Absent) -> Tokens:
+    return decode_record(seen.data) if isinstance(seen, Record) else Tokens()

@@ -122,7 +122,7 @@ def matches(pattern: str, name: str) -> bool:
     return all(sign == "*" for sign in pattern[at:])
 
 
-def encode(record: Tokens) -> bytes:
+def encode_record(record: Tokens) -> bytes:
     """The bytes of a record."""
     body = {
         "version": record.version,
@@ -133,7 +133,7 @@ def encode(record: Tokens) -> bytes:
     return MAGIC + bytes([FORMAT_VERSION]) + crc32(packed).to_bytes(4, "big") + packed
 
 
-def decode(data: bytes) -> Tokens:
+def decode_record(data: bytes) -> Tokens:
     """The record of these bytes. Raises `Corrupt`: they are damaged, or of a later format."""
     if data[:4] != MAGIC or len(data) > RECORD_BYTES_MAX:
         raise Corrupt(f"register {KEY} holds no tokens of Virke", key=KEY)
@@ -144,12 +144,12 @@ def decode(data: bytes) -> Tokens:
         raise Corrupt("the tokens of this store are damaged: the checksum does not fit", key=KEY)
     try:
         body = json.loads(packed)
-        return Tokens(int(body["version"]), tuple(map(_token, body["tokens"])), tuple(map(str, body["changes"])))
+        return Tokens(int(body["version"]), tuple(map(_token_of, body["tokens"])), tuple(map(str, body["changes"])))
     except (ValueError, KeyError, TypeError, Invalid) as error:
         raise Corrupt(f"the tokens of this store are not as they were written: {error}", key=KEY) from error
 
 
-def _token(stored: dict[str, object]) -> Token:
+def _token_of(stored: dict[str, object]) -> Token:
     databases, expires = stored["databases"], stored["expires_ms"]
     if not isinstance(databases, list) or not isinstance(expires, int | None):
         raise TypeError("a field has another type")

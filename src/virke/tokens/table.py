@@ -26,7 +26,7 @@ from virke.errors import Denied, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
 from virke.stores.base import Store
-from virke.tokens.record import ALL, KEY, PREFIX, TOKEN_CHARS, Token, Tokens, decode, hash_of
+from virke.tokens.record import ALL, KEY, PREFIX, TOKEN_CHARS, Token, Tokens, decode_record, hash_of
 
 READ_EVERY_S: Final = 5.0
 STALE_MAX_S: Final = 60.0
@@ -105,14 +105,14 @@ class TokenTable:
             return
         try:
             if self._is_time():
-                self._ask()
+                self._ask_store()
         finally:
             self._lock.release()
 
     def renew(self) -> None:
         """Ask the store now: this server has just changed the tokens, so what is held is old. Raises as `refresh`."""
         with self._lock:
-            self._ask()
+            self._ask_store()
 
     def _is_time(self) -> bool:
         return self._asked_s is None or self._env.monotonic() >= self._asked_s + self._read_every_s
@@ -124,12 +124,12 @@ class TokenTable:
         good_s = self._stale_max_s if self._is_down else 2 * self._read_every_s
         return self._env.monotonic() <= self._confirmed_s + good_s
 
-    def _ask(self) -> None:
+    def _ask_store(self) -> None:
         self._asked_s = began_s = self._env.monotonic()
         try:
             seen = self._register.read(KEY, self._generation)
             if isinstance(seen, Record):
-                self._take(decode(seen.data), seen.generation)
+                self._take_record(decode_record(seen.data), seen.generation)
             elif not isinstance(seen, Unchanged) and self._record.version:
                 raise Unavailable("the store does not show its tokens any more")
         except Unavailable as error:
@@ -140,7 +140,7 @@ class TokenTable:
             raise
         self._confirmed_s, self._is_down = began_s, False
 
-    def _take(self, record: Tokens, generation: Generation) -> None:
+    def _take_record(self, record: Tokens, generation: Generation) -> None:
         if record.version < self._record.version:
             raise Unavailable("the store shows tokens of an earlier time")
         self._by_hash = {token.hash: token for token in record.tokens}
@@ -190,7 +190,7 @@ class TokenTable:
             return _ALL
         if not text:
             return _NONE
-        token = self._found(text)
+        token = self._find_token(text)
         if token is None:
             return _UNKNOWN
         if token.is_expired(self._env.now_ms() if now_ms is None else now_ms):
@@ -203,7 +203,7 @@ class TokenTable:
             return Forbidden("this concerns every database: it needs a token for `*`")
         return Granted(token.scope, token)
 
-    def _found(self, text: str) -> Token | None:
+    def _find_token(self, text: str) -> Token | None:
         if len(text) != TOKEN_CHARS or not text.startswith(PREFIX):
             return None
         hashed = hash_of(text)

@@ -30,7 +30,7 @@ from virke.lazy_dataclasses import dataclass
 from virke.transfer.csv_types import EMPTY_TEXT, Findings, Type, type_of
 from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.sniff import DELIMITERS
-from virke.transfer.source import Progress, Source, silent
+from virke.transfer.source import Progress, Source, silent_progress
 
 RECORD_CHARS_MAX: Final = 8 << 20
 FIELDS_MAX: Final = 32767
@@ -67,7 +67,7 @@ class Records:
         encoding: str,
         delimiter: str,
         *,
-        progress: Progress = silent,
+        progress: Progress = silent_progress,
     ) -> None:
         self.line = 1
         self._name = source.name
@@ -76,10 +76,10 @@ class Records:
         self.chars = 0
         """How long the latest record is, as far as it was read."""
         csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
-        lines = self._bounded(_lines(source.text(encoding, progress)))
+        lines = self._bounded_lines(_lines_of(source.text(encoding, progress)))
         self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
 
-    def _bounded(self, lines: Iterable[str]) -> Iterator[str]:
+    def _bounded_lines(self, lines: Iterable[str]) -> Iterator[str]:
         """The lines, as long as the record that they belong to keeps its bounds (invariant 6)."""
         for line in lines:
             length = len(line)
@@ -102,7 +102,7 @@ class Records:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise Invalid(f"{self._name}, line {self.line}: {_reason(error)}", line=self.line) from error
+                raise Invalid(f"{self._name}, line {self.line}: {_reason_of(error)}", line=self.line) from error
             yield record
 
 
@@ -124,7 +124,7 @@ def _with_empty_texts(line: str, fields: re.Pattern[str], *, quoted: bool) -> st
     )
 
 
-def _reason(error: csv.Error) -> str:
+def _reason_of(error: csv.Error) -> str:
     if "unexpected end" in str(error):
         return "a quoted field in this record never ends"
     return f"not CSV: {error}"
@@ -144,7 +144,7 @@ def _has_many_fields(line: str, delimiter: str, *, quoted: bool) -> bool:
     return count >= FIELDS_MAX
 
 
-def _lines(chunks: Iterable[str]) -> Iterator[str]:
+def _lines_of(chunks: Iterable[str]) -> Iterator[str]:
     r"""Lines with their ends (`\n`, `\r\n` or `\r`), as the csv module wants them; one that is too long ends too early."""
     begun: list[str] = []
     chars = 0
@@ -171,11 +171,11 @@ def _cut_up(text: str) -> Iterator[str]:
     return (found.group() for found in _LINES(text))
 
 
-def body(records: Records, layout: Layout) -> Iterator[list[str]]:
+def body_records(records: Records, layout: Layout) -> Iterator[list[str]]:
     """The records below the header, each with as many fields as there are columns (rules 3 and 4)."""
     each, width = iter(records), len(layout.columns)
     if layout.has_header:
-        _first(each)
+        _first_record(each)
     for record in each:
         if len(record) == width:
             yield record
@@ -183,24 +183,28 @@ def body(records: Records, layout: Layout) -> Iterator[list[str]]:
             yield [*record, *[""] * (width - len(record))][:width]
 
 
-def _first(each: Iterator[list[str]]) -> list[str]:
+def _first_record(each: Iterator[list[str]]) -> list[str]:
     """The first record that is not a blank line; none in a file without."""
     return next(filter(None, each), [])
 
 
-def survey(source: Source, encoding: str, progress: Progress = silent, *, form: Form = AS_FOUND) -> Layout:
+def survey_file(
+    source: Source, encoding: str, progress: Progress = silent_progress, *, form: Form = AS_FOUND
+) -> Layout:
     """Read the whole file once.
 
     Raises:
         Invalid: no records, or a record that is too long; names the line.
     """
     csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
-    delimiter = _delimiter(next(source.text(encoding), ""))
+    delimiter = _likely_delimiter(next(source.text(encoding), ""))
     records = Records(source, encoding, delimiter, progress=progress)
     each = iter(records)
-    if not (first := _first(each)):
+    if not (first := _first_record(each)):
         raise Invalid(f"{source.name} holds no record" + ": its first line must name the columns" * form.has_header)
-    columns, warnings = _header(first if form.has_header else [""] * len(first), source.name, warn=form.has_header)
+    columns, warnings = _header_names(
+        first if form.has_header else [""] * len(first), source.name, warn=form.has_header
+    )
     found = Findings(len(columns), undecided=form.types == "infer")
     some, chars = list[list[str]](), 0
     for record in each if form.has_header else itertools.chain([first], each):
@@ -234,7 +238,7 @@ def _could_be(value: str, type_: Type) -> bool:
     return type_ in _UNSURE or (bool(value) and type_of(value) not in _UNSURE)
 
 
-def _header(names: Sequence[str], file: str, *, warn: bool) -> tuple[tuple[str, ...], list[str]]:
+def _header_names(names: Sequence[str], file: str, *, warn: bool) -> tuple[tuple[str, ...], list[str]]:
     """A name of its own for each column (rule 5), and a warning for each that the file did not give."""
     taken = {name.strip().lower() for name in names}
     seen: set[str] = set()
@@ -256,12 +260,12 @@ def _header(names: Sequence[str], file: str, *, warn: bool) -> tuple[tuple[str, 
     return tuple(columns), warnings if warn else []
 
 
-def _delimiter(text: str) -> str:
+def _likely_delimiter(text: str) -> str:
     """The mark that gives most of the first records the width of the header, and the widest if several do."""
     best, best_score = DELIMITERS[0], (0, 0)
     for mark in DELIMITERS:
         widths = [
-            len(record) for record in islice(csv.reader(_lines([text]), delimiter=mark), SAMPLE_RECORDS) if record
+            len(record) for record in islice(csv.reader(_lines_of([text]), delimiter=mark), SAMPLE_RECORDS) if record
         ]
         if widths and widths[0] > 1 and (score := (widths.count(widths[0]), widths[0])) > best_score:
             best, best_score = mark, score

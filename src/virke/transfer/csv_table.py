@@ -18,12 +18,12 @@ from typing import Final
 
 from virke.engine.sqlite import Connection, Error, Guard, Value, total_changes
 from virke.errors import Invalid
-from virke.transfer.csv_file import CHARS_TOGETHER, Layout, Records, body, survey
+from virke.transfer.csv_file import CHARS_TOGETHER, Layout, Records, body_records, survey_file
 from virke.transfer.csv_types import EMPTY_TEXT, Type
 from virke.transfer.form import AS_FOUND, Form
-from virke.transfer.source import Progress, Source, silent
+from virke.transfer.source import Progress, Source, silent_progress
 from virke.transfer.sql_dump import Loaded
-from virke.transfer.table import Column, by_name, columns_of, create, insert, refused
+from virke.transfer.table import Column, by_name, columns_of, create_sql, insert_sql, refused_error
 
 Convert = Callable[[str], Value]
 CONVERTED_TOGETHER: Final = 200
@@ -52,33 +52,35 @@ def load_csv(
     encoding: str,
     table: str,
     form: Form = AS_FOUND,
-    progress: Progress = silent,
+    progress: Progress = silent_progress,
 ) -> Loaded:
     """Insert all records of `source` into `table`.
 
     Raises:
         Invalid: the file is not a table, its columns are not the table's, or SQLite refuses a record (`SqlError`).
     """
-    layout = survey(source, encoding, progress, form=form)
+    layout = survey_file(source, encoding, progress, form=form)
     before = total_changes(connection)
     try:
         there = columns_of(connection, table)
         if not there:
-            connection.execute(create(table, layout.columns, [_DECLARED[type_] for type_ in layout.types])).fetchall()
+            connection.execute(
+                create_sql(table, layout.columns, [_DECLARED[type_] for type_ in layout.types])
+            ).fetchall()
     except Error as error:
-        raise refused(f"can't make table {table!r}", error, guard) from error
-    into = _into(layout, there, table) if there else []
+        raise refused_error(f"can't make table {table!r}", error, guard) from error
+    into = _columns_into(layout, there, table) if there else []
     if there and not layout.has_header:
         layout = replace(layout, columns=tuple(column.name for column in into))
     rows = _Rows(Records(source, encoding, layout.delimiter, progress=progress), layout, into)
     try:
-        connection.executemany(insert(table, layout.columns, into), iter(rows)).fetchall()
+        connection.executemany(insert_sql(table, layout.columns, into), iter(rows)).fetchall()
     except Error as error:
-        raise refused(f"{source.name}, line {rows.line}", error, guard) from error
+        raise refused_error(f"{source.name}, line {rows.line}", error, guard) from error
     return Loaded(1 if there else 2, total_changes(connection) - before, warnings=layout.warnings)
 
 
-def _into(layout: Layout, there: Sequence[Column], table: str) -> list[Column]:
+def _columns_into(layout: Layout, there: Sequence[Column], table: str) -> list[Column]:
     """The column of the table for each of the file. Raises `Invalid`: there is none."""
     if not layout.has_header:
         if len(layout.columns) > len(there):
@@ -87,7 +89,7 @@ def _into(layout: Layout, there: Sequence[Column], table: str) -> list[Column]:
     return by_name(layout.columns, there, table)
 
 
-def _converters(layout: Layout, into: Sequence[Column]) -> list[Convert]:
+def _field_converters(layout: Layout, into: Sequence[Column]) -> list[Convert]:
     """For each field what makes a value of it: text where the column's affinity does the rest."""
     if not into:
         return [_CONVERT[type_] for type_ in layout.types]
@@ -100,7 +102,7 @@ class _Rows:
     def __init__(self, records: Records, layout: Layout, into: Sequence[Column]) -> None:
         self._records = records
         self._layout = layout
-        self._convert = convert = _converters(layout, into)
+        self._convert = convert = _field_converters(layout, into)
         is_text = [column.keeps_types or not column.is_numeric for column in into] or [make is str for make in convert]
         self._empty = ["" if text and make is str else None for text, make in zip(is_text, convert, strict=True)]
         self._lines: list[int] = []
@@ -115,7 +117,7 @@ class _Rows:
     def __iter__(self) -> Iterator[tuple[Value, ...]]:
         records, some, chars = self._records, list[list[str]](), 0
         lines: list[int] = []
-        for record in body(records, self._layout):
+        for record in body_records(records, self._layout):
             some.append(record)
             lines.append(records.line)
             chars += records.chars
@@ -128,12 +130,12 @@ class _Rows:
         if not records:
             return iter(())
         self._lines = lines
-        columns = map(_values, self._convert, zip(*records, strict=True), self._empty)
+        columns = map(_column_values, self._convert, zip(*records, strict=True), self._empty)
         self._given = iter(list(zip(*columns, strict=True)))
         return self._given
 
 
-def _values(make: Convert, fields: tuple[str, ...], empty: Value) -> Sequence[Value]:
+def _column_values(make: Convert, fields: tuple[str, ...], empty: Value) -> Sequence[Value]:
     """What the fields of one column are; `empty` is what a field of `""` is."""
     if EMPTY_TEXT in fields:
         return [empty if field == EMPTY_TEXT else make(field) if field else None for field in fields]

@@ -18,7 +18,7 @@ from itertools import chain
 from typing import Final
 
 from virke.engine.sqlite import Connection, Value
-from virke.transfer.dump import pieces
+from virke.transfer.dump import joined_pieces
 from virke.transfer.table import names_of, rows_of
 
 _QUOTED: Final = frozenset(',"\r\n')
@@ -32,15 +32,15 @@ def csv_text(connection: Connection, table: str) -> Iterator[str]:
         apsw's errors: the table can't be read (`virke.engine.sqlite.translate` says what they mean).
     """
     names = names_of(connection, table)
-    return pieces(map(_record, chain([names], rows_of(connection, table))))
+    return joined_pieces(map(_record_line, chain([names], rows_of(connection, table))))
 
 
-def _record(values: Sequence[Value]) -> str:
-    line = ",".join([_field(value) for value in values])
+def _record_line(values: Sequence[Value]) -> str:
+    line = ",".join([_field_text(value) for value in values])
     return f"{line}\n"
 
 
-def _field(value: Value) -> str:
+def _field_text(value: Value) -> str:
     match value:
         case None:
             return ""

@@ -77,7 +77,7 @@ class Findings:
         if text.count("\n") >= len(values):
             return values
         if _SHORT_INTEGERS(text):
-            self._types[column] = _joined(self._types[column], Type.INTEGER)
+            self._types[column] = _joined_type(self._types[column], Type.INTEGER)
             return []
         others = set(_OTHER_LINES(text))
         short = [value for value in values if value not in others] if len(others) <= len(values) // 2 else []
@@ -85,7 +85,7 @@ class Findings:
             return values
         text = "\n".join(short)
         is_real = "." in text or "-0" in text
-        self._types[column] = _joined(self._types[column], Type.REAL if is_real else Type.INTEGER)
+        self._types[column] = _joined_type(self._types[column], Type.REAL if is_real else Type.INTEGER)
         self._decimals[column].update(map(len, _ALL_DECIMALS(text)))
         self._ends_in_zero[column] |= _LOSES_ZERO(text) is not None
         return [value for value in values if value in others]
@@ -94,7 +94,7 @@ class Findings:
         for value in values:
             if value == EMPTY_TEXT:
                 continue
-            self._types[column] = type_ = _joined(self._types[column], type_of(value))
+            self._types[column] = type_ = _joined_type(self._types[column], type_of(value))
             if type_ is Type.TEXT:
                 return
             if type_ is Type.REAL:
@@ -135,7 +135,7 @@ def type_of(value: str) -> Type:
     return Type.TEXT
 
 
-def _joined(left: Type, right: Type) -> Type:
+def _joined_type(left: Type, right: Type) -> Type:
     if left is not right and {left, right} == {Type.BIG, Type.REAL}:
         return Type.TEXT
     return max(left, right)

@@ -64,17 +64,17 @@ class Part:
 ALL: Final = Part()
 
 
-def dump(connection: Connection, part: Part = ALL) -> Iterator[str]:
+def dump_pieces(connection: Connection, part: Part = ALL) -> Iterator[str]:
     """The database, or a part of it, as SQL, in pieces of whole lines; the connection must not change meanwhile.
 
     Raises:
         NotFound: there is no such table. Invalid: a virtual table, which keeps its rows in tables of its own, can't be written so.
         apsw's errors: the database can't be read (`virke.engine.sqlite.translate` says what they mean).
     """
-    yield from pieces(_lines(connection) if part == ALL else _lines_of(connection, part))
+    yield from joined_pieces(_lines_of_all(connection) if part == ALL else _lines_of(connection, part))
 
 
-def pieces(lines: Iterable[str]) -> Iterator[str]:
+def joined_pieces(lines: Iterable[str]) -> Iterator[str]:
     """Whole lines, joined into pieces of about `PIECE_CHARS`."""
     held: list[str] = []
     size = 0
@@ -89,7 +89,7 @@ def pieces(lines: Iterable[str]) -> Iterator[str]:
         yield "".join(held)
 
 
-def _lines(connection: Connection) -> Iterator[str]:
+def _lines_of_all(connection: Connection) -> Iterator[str]:
     yield "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n"
     schema_open = False
     tables = connection.execute(
@@ -107,19 +107,19 @@ def _lines(connection: Connection) -> Iterator[str]:
                 "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table',"
                 f"{quoted_text(name)},{quoted_text(name)},0,{quoted_text(sql)});\n"
             )
-        elif (made := _made(name, sql)) is not None:
+        elif (made := _making_statement(name, sql)) is not None:
             yield made
-            yield from _rows(connection, name)
+            yield from _rows_of_table(connection, name)
     others = f"SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND type IN ('index','trigger','view') AND {_NOT_OURS}"
     for (sql,) in connection.execute(others).fetchall():
-        yield _ended(sql)
+        yield _ended_statement(sql)
     if schema_open:
         yield "PRAGMA writable_schema=OFF;\n"
     yield "COMMIT;\n"
 
 
 def _lines_of(connection: Connection, part: Part) -> Iterator[str]:
-    """As `_lines`, but only what `part` says: virtual tables are made by their own statement, and their tables are theirs to make."""
+    """As `_lines_of_all`, but only what `part` says: virtual tables are made by their own statement, and their tables are theirs to make."""
     kinds = {str(name): str(kind) for name, kind in connection.execute("SELECT name, type FROM pragma_table_list")}
     entries = connection.execute(
         f"SELECT type, name, sql FROM sqlite_schema WHERE sql NOT NULL AND {_NOT_OURS} AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
@@ -132,21 +132,23 @@ def _lines_of(connection: Connection, part: Part) -> Iterator[str]:
     for kind, name, sql in entries:
         if kinds.get(str(name)) == "shadow":
             continue
-        if part.schema and (made := _made(str(name), str(sql)) if kind == "table" else _ended(sql)):
+        if part.schema and (
+            made := _making_statement(str(name), str(sql)) if kind == "table" else _ended_statement(sql)
+        ):
             yield made
         if part.rows and kind == "table":
             if kinds.get(str(name)) == "virtual":
                 raise Invalid(f"{name} is a virtual table, which only a whole export can hold with its rows")
-            yield from _rows(connection, str(name))
+            yield from _rows_of_table(connection, str(name))
     yield "COMMIT;\n"
 
 
-def _ended(sql: object) -> str:
+def _ended_statement(sql: object) -> str:
     """A statement with its end, which a comment must not swallow."""
     return f"{sql}\n;\n" if "--" in str(sql) else f"{sql};\n"
 
 
-def _made(name: str, sql: str) -> str | None:
+def _making_statement(name: str, sql: str) -> str | None:
     """What makes the table; None for a table that SQLite makes by itself."""
     if name == "sqlite_sequence":
         return "DELETE FROM sqlite_sequence;\n"
@@ -161,7 +163,7 @@ def _made(name: str, sql: str) -> str | None:
     return f"{sql};\n"
 
 
-def _rows(connection: Connection, table: str) -> Iterator[str]:
+def _rows_of_table(connection: Connection, table: str) -> Iterator[str]:
     columns = [str(row[1]) for row in connection.execute(f"PRAGMA table_info({quoted_text(table)})").fetchall()]
     start, origin = f"INSERT INTO {quoted_name(table)} VALUES(", quoted_name(table) + _WITHOUT_OURS.get(table, "")
     done = 0
@@ -187,14 +189,14 @@ def _short_rows(connection: Connection, names: list[str], origin: str, start: st
     with short_values(connection, SHORT_BYTES):
         rows = connection.execute(f"SELECT {','.join(names)} FROM {origin}")
         while some := list(islice(rows, most)):
-            marks, columns = zip(*map(_marked, zip(*some, strict=True)), strict=True)
+            marks, columns = zip(*map(_marked_values, zip(*some, strict=True)), strict=True)
             line = f"{start.replace('%', '%%')}{','.join(marks)});\n"
             yield len(some), "".join(map(line.__mod__, zip(*columns, strict=True)))
 
 
 def _any_rows(connection: Connection, names: list[str], origin: str, start: str) -> Lines:
     for row in connection.execute(f"SELECT {','.join(names)} FROM {origin}"):
-        yield 1, f"{start}{','.join(map(literal, row))});\n"
+        yield 1, f"{start}{','.join(map(literal_of, row))});\n"
 
 
 def _raw_rows(connection: Connection, names: list[str], origin: str, start: str) -> Lines:
@@ -210,7 +212,7 @@ def _raw_rows(connection: Connection, names: list[str], origin: str, start: str)
 _WAYS: Final = (_short_rows, _any_rows, _raw_rows)
 
 
-def _marked(values: tuple[Value, ...]) -> tuple[str, Iterable[object]]:
+def _marked_values(values: tuple[Value, ...]) -> tuple[str, Iterable[object]]:
     """A mark for the values of a column, and values that become `literal` of each in it.
 
     Most columns hold one kind of values, most text nothing awkward, and most REALs a fraction.
@@ -223,7 +225,9 @@ def _marked(values: tuple[Value, ...]) -> tuple[str, Iterable[object]]:
         return "'%s'", values
     if kind is float:
         reals = cast("tuple[float, ...]", values)
-        return "%s", [text if "." in (text := f"{real:.17g}") and "+" not in text else _real(real) for real in reals]
+        return "%s", [
+            text if "." in (text := f"{real:.17g}") and "+" not in text else _real_literal(real) for real in reals
+        ]
     return "%s", [_LITERALS[type(value)](value) for value in values]
 
 
@@ -232,17 +236,17 @@ def _raw_literals(row: Row, encoding: str) -> Iterator[str]:
         if kind == "text" and isinstance(value, bytes):
             yield _raw_text(value, encoding)
         else:
-            yield literal(value)
+            yield literal_of(value)
 
 
 def _raw_text(value: bytes, encoding: str) -> str:
     """A text from its bytes in the database's encoding; what is not text is written byte for byte, as UTF-8 would have it."""
     try:
-        return literal(value.decode(encoding))
+        return literal_of(value.decode(encoding))
     except UnicodeDecodeError:
         if encoding != "UTF-8":
             value = value.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
-        return f"CAST({literal(value)} AS TEXT)"
+        return f"CAST({literal_of(value)} AS TEXT)"
 
 
 def quoted_name(name: str) -> str:
@@ -257,7 +261,7 @@ def quoted_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def literal(value: Value) -> str:
+def literal_of(value: Value) -> str:
     """A value as SQL that gives exactly this value."""
     return _LITERALS[type(value)](value)
 
@@ -266,7 +270,7 @@ def _is_awkward(text: str) -> bool:
     return "'" in text or "\n" in text or "\r" in text or "\0" in text
 
 
-def _text(value: str) -> str:
+def _text_literal(value: str) -> str:
     if not _is_awkward(value):
         return f"'{value}'"
     before, after = "", ""
@@ -277,14 +281,14 @@ def _text(value: str) -> str:
         ("\0", 0, "\\0", "\\000"),
     ):
         if char in value:
-            mark = _unused(marked, short, long)
+            mark = _unused_mark(marked, short, long)
             marked = marked.replace(char, mark)
             before, after = f"replace({before}", f"{after}"
             after = f",'{mark}',char({number})){after}"
     return f"{before}{quoted_text(marked)}{after}"
 
 
-def _unused(text: str, short: str, long: str) -> str:
+def _unused_mark(text: str, short: str, long: str) -> str:
     """A mark that `text` does not hold."""
     for mark in (short, long):
         if mark not in text:
@@ -295,7 +299,7 @@ def _unused(text: str, short: str, long: str) -> str:
     return mark
 
 
-def _real(value: float) -> str:
+def _real_literal(value: float) -> str:
     if value in (float("inf"), float("-inf")):
         return "1e999" if value > 0 else "-1e999"
     if _INT64_MIN <= value < -_INT64_MIN and value == int(value):
@@ -306,7 +310,7 @@ def _real(value: float) -> str:
 _LITERALS: Final[dict[type, Callable[..., str]]] = {
     type(None): lambda _: "NULL",
     int: str,
-    float: _real,
-    str: _text,
+    float: _real_literal,
+    str: _text_literal,
     bytes: lambda value: f"X'{value.hex()}'",
 }

@@ -17,7 +17,7 @@ from virke.transfer.dump import Part
 from virke.transfer.ending import Under
 from virke.transfer.form import Form
 from virke.transfer.image import take_in
-from virke.transfer.sniff import Kind, sniff
+from virke.transfer.sniff import Kind, sniff_kind
 from virke.transfer.source import CHUNK_BYTES, Progress, Source
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Elsewhere(Protocol):
         """The bytes of an export. Raises as `export_file`, at once or when they are asked for."""
 
 
-def send(
+def send_file(
     database: Elsewhere,
     source: Source,
     scratch: Scratch,
@@ -53,13 +53,13 @@ def send(
     under: Under,
 ) -> Imported:
     """Import a file there. Raises as `import_file`."""
-    sniffed = sniff(source.head(), source.name, table=table is not None, kind=kind, encoding=form.encoding)
+    sniffed = sniff_kind(source.head(), source.name, table=table is not None, kind=kind, encoding=form.encoding)
     parts = source.chunks()
     if sniffed.kind is Kind.IMAGE and table is None:
         take_in(source, scratch, now_ms, progress)
         parts = _chunks_of(scratch)
     done = database.import_parts(
-        _reported(parts, source, progress, under),
+        _reported_parts(parts, source, progress, under),
         name=source.name,
         table=table,
         replace=replace,
@@ -75,7 +75,7 @@ def _chunks_of(scratch: Scratch) -> Iterator[bytes]:
             yield data
 
 
-def _reported(parts: Iterator[bytes], source: Source, progress: Progress, under: Under) -> Iterator[bytes]:
+def _reported_parts(parts: Iterator[bytes], source: Source, progress: Progress, under: Under) -> Iterator[bytes]:
     """The parts; a node that has not got the last of them imports nothing."""
     done = 0
     for part in parts:

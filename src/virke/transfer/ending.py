@@ -39,7 +39,7 @@ class Under:
 
 
 @contextmanager
-def concluded(name: str) -> Iterator[Under]:
+def concluding_import(name: str) -> Iterator[Under]:
     """An import of what messages call `name`; what an interrupt or a store that fails means for it is said (rule 2)."""
     under = Under(name)
     try:

@@ -23,13 +23,13 @@ from virke.engine.sqlite import Connection, Error, translate
 from virke.errors import Invalid, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.transfer.csv_text import csv_text
-from virke.transfer.dump import Part, dump
+from virke.transfer.dump import Part, dump_pieces
 from virke.transfer.elsewhere import Elsewhere
 from virke.transfer.image import image_parts, new_file
 from virke.transfer.json_table import json_lines
 from virke.transfer.scratch import scratch
-from virke.transfer.source import Progress, silent
-from virke.transfer.working import working
+from virke.transfer.source import Progress, silent_progress
+from virke.transfer.working import working_copy
 
 if TYPE_CHECKING:
     from virke.core.moments import At
@@ -97,15 +97,15 @@ def export_file(
     """
     name = fspath(path) if isinstance(path, (str, PathLike)) else STANDARD_OUTPUT
     chosen = format or _format_of(name, table)
-    part = _part(chosen, table, schema_only=schema_only, data_only=data_only)
-    report = progress or silent
+    part = _checked_part(chosen, table, schema_only=schema_only, data_only=data_only)
+    report = progress or silent_progress
     if name != STANDARD_OUTPUT:
-        packed = _compressed if name.lower().endswith(_GZIPPED) else iter
+        packed = _compressed_parts if name.lower().endswith(_GZIPPED) else iter
         with new_file(Path(name), force=force) as file:  # nothing is asked of the database before its name is free
-            written = _write(packed(_all(database, chosen, part, report, at=at)), file)
+            written = _write_parts(packed(_all_parts(database, chosen, part, report, at=at)), file)
         return Exported(name, chosen, written)
     stream = sys.stdout.buffer if isinstance(path, (str, PathLike)) else path
-    written = _write(_all(database, chosen, part, report, at=at), stream)
+    written = _write_parts(_all_parts(database, chosen, part, report, at=at), stream)
     stream.flush()
     return Exported(STANDARD_OUTPUT, chosen, written)
 
@@ -124,17 +124,17 @@ def export_parts(
     Raises:
         As `export_file`; `Invalid` at once, the rest when pieces are asked for.
     """
-    part = _part(format, table, schema_only=schema_only, data_only=data_only)
-    return _parts(database.snapshot(at), format, part, silent)
+    part = _checked_part(format, table, schema_only=schema_only, data_only=data_only)
+    return _parts_of(database.snapshot(at), format, part, silent_progress)
 
 
-def _all(database: Origin, format: str, part: Part, progress: Progress, *, at: At | None) -> Iterator[bytes]:
+def _all_parts(database: Origin, format: str, part: Part, progress: Progress, *, at: At | None) -> Iterator[bytes]:
     if isinstance(database, Elsewhere):
         return database.export_parts(format=format, part=part, at=at)
-    return _parts(database.snapshot(at), format, part, progress)
+    return _parts_of(database.snapshot(at), format, part, progress)
 
 
-def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
+def _compressed_parts(parts: Iterator[bytes]) -> Iterator[bytes]:
     packer = zlib.compressobj(wbits=_GZIP_WINDOW)
     for part in parts:
         yield packer.compress(part)
@@ -152,7 +152,7 @@ def _format_of(name: str, table: str | None) -> str:
     return found
 
 
-def _part(format: str, table: str | None, *, schema_only: bool, data_only: bool) -> Part:
+def _checked_part(format: str, table: str | None, *, schema_only: bool, data_only: bool) -> Part:
     if format not in FORMATS:
         raise Invalid(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
     if format in (CSV, NDJSON) and table is None:
@@ -166,11 +166,11 @@ def _part(format: str, table: str | None, *, schema_only: bool, data_only: bool)
     return Part(table, schema=not data_only, rows=not schema_only)
 
 
-def _write(parts: Iterator[bytes], file: BinaryIO) -> int:
+def _write_parts(parts: Iterator[bytes], file: BinaryIO) -> int:
     return sum(file.write(part) for part in parts)
 
 
-def _parts(base: Snapshot, format: str, part: Part, progress: Progress) -> Parts:
+def _parts_of(base: Snapshot, format: str, part: Part, progress: Progress) -> Parts:
     if format == IMAGE:
         return image_parts(base, progress) if base.page_count else _empty_image(base)
     return _text_parts(base, format, part, progress)
@@ -189,9 +189,9 @@ def _empty_image(base: Snapshot) -> Parts:
 
 def _text_parts(base: Snapshot, format: str, part: Part, progress: Progress) -> Parts:
     done = 0
-    with scratch() as work, working(base, work.folder, _now_ms()) as copy, copy.opened() as (connection, guard):
+    with scratch() as work, working_copy(base, work.folder, _now_ms()) as copy, copy.opened() as (connection, guard):
         try:
-            for piece in _text(connection, format, part):
+            for piece in _text_pieces(connection, format, part):
                 data = piece.encode()
                 yield data
                 done += len(data)
@@ -202,8 +202,8 @@ def _text_parts(base: Snapshot, format: str, part: Part, progress: Progress) -> 
             raise translate(error, guard) from error
 
 
-def _text(connection: Connection, format: str, part: Part) -> Iterator[str]:
+def _text_pieces(connection: Connection, format: str, part: Part) -> Iterator[str]:
     if format == SQL:
-        return dump(connection, part)
+        return dump_pieces(connection, part)
     assert part.table is not None, "it was asked for"
     return csv_text(connection, part.table) if format == CSV else json_lines(connection, part.table)

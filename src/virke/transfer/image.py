@@ -67,8 +67,8 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
     """
     source.complete()
     path = source.path.resolve()  # SQLite keeps logs and journals next to the file that a link names
-    log, journal = _beside(path, "-wal"), _beside(path, "-journal")
-    if journal and _begins(journal, _JOURNAL_MAGIC):
+    log, journal = _file_beside(path, "-wal"), _file_beside(path, "-journal")
+    if journal and _begins_with(journal, _JOURNAL_MAGIC):
         raise Invalid(
             f"{source.name} was left in the middle of a change ({journal.name} is next to it): "
             "open it once with the sqlite3 shell, then import it"
@@ -77,51 +77,51 @@ def take_in(source: Source, scratch: Scratch, now_ms: int, progress: Progress) -
         header = file.read(HEADER_BYTES)
     if not log:
         page_shape(header, source.size, source.name)
-    seen = _stamps(path)
+    seen = _stamps_of(path)
     progress(0, source.size)
     shutil.copyfile(source.path, scratch.path)
     if log:
-        shutil.copyfile(log, _suffixed(scratch.path, "-wal"))
-    if _stamps(path) != seen:
+        shutil.copyfile(log, _suffixed_path(scratch.path, "-wal"))
+    if _stamps_of(path) != seen:
         raise Invalid(f"{source.name} is being written by another program: close it there, then import it")
     progress(source.size, source.size)
     if not log:
-        _normalise(scratch.path)
+        _normalise_mode(scratch.path)
     progress(0, source.size)
     warnings = scratch.check(source.name, now_ms)  # opening it folds the log in: the connection leaves WAL mode
-    _trim(scratch.path, source.name)
+    _trim_file(scratch.path, source.name)
     progress(source.size, source.size)
     return warnings
 
 
-def _beside(path: Path, suffix: str) -> Path | None:
+def _file_beside(path: Path, suffix: str) -> Path | None:
     """The file of this suffix next to `path`, if it is there and not empty."""
-    other = _suffixed(path, suffix)
+    other = _suffixed_path(path, suffix)
     return other if other.is_file() and other.stat().st_size else None
 
 
-def _begins(path: Path, magic: bytes) -> bool:
+def _begins_with(path: Path, magic: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
 
 
-def _suffixed(path: Path, suffix: str) -> Path:
+def _suffixed_path(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _stamps(path: Path) -> list[tuple[int, int] | None]:
-    files = (path, _beside(path, "-wal"), _beside(path, "-journal"))
+def _stamps_of(path: Path) -> list[tuple[int, int] | None]:
+    files = (path, _file_beside(path, "-wal"), _file_beside(path, "-journal"))
     return [(file.stat().st_size, file.stat().st_mtime_ns) if file else None for file in files]
 
 
-def _normalise(path: Path) -> None:
+def _normalise_mode(path: Path) -> None:
     """A file in WAL mode without a log becomes one in rollback mode: bytes 18 and 19."""
     with path.open("r+b") as file:
         file.seek(18)
         file.write(b"\x01\x01")
 
 
-def _trim(path: Path, name: str) -> None:
+def _trim_file(path: Path, name: str) -> None:
     """Cut off what is behind the last page."""
     with path.open("r+b") as file:
         size, count = page_shape(file.read(HEADER_BYTES), path.stat().st_size, name)
@@ -168,7 +168,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _rename(part, path, force)
+        _rename_part(part, path, force)
     except OSError as error:
         raise Invalid(f"can't write {path}: {error.strerror}") from error
     finally:
@@ -192,11 +192,11 @@ def _check_free(path: Path, force: bool) -> None:
         if not force:
             raise Exists(f"{path} is there already; nothing was written (--force replaces it)")
     for suffix in ("-wal", "-journal"):
-        if _beside(path.resolve(), suffix):  # it would be applied to the new file
+        if _file_beside(path.resolve(), suffix):  # it would be applied to the new file
             raise Exists(f"{path.name}{suffix} is next to {path}: close the program that uses it, or remove it")
 
 
-def _rename(part: Path, path: Path, force: bool) -> None:
+def _rename_part(part: Path, path: Path, force: bool) -> None:
     if force:
         part.replace(path)
     else:

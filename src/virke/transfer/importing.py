@@ -22,16 +22,16 @@ from virke.engine.sqlite import Connection, Error, Guard, translate
 from virke.errors import Conflict, Invalid
 from virke.lazy_dataclasses import dataclass
 from virke.transfer.csv_table import load_csv
-from virke.transfer.elsewhere import Elsewhere, send
-from virke.transfer.ending import concluded
+from virke.transfer.elsewhere import Elsewhere, send_file
+from virke.transfer.ending import concluding_import
 from virke.transfer.form import Form
 from virke.transfer.image import take_in
 from virke.transfer.json_table import load_json
 from virke.transfer.scratch import Fingerprints, Scratch, scratch
-from virke.transfer.sniff import Kind, Sniffed, kind_named, sniff
-from virke.transfer.source import Progress, Source, open_source, silent
+from virke.transfer.sniff import Kind, Sniffed, kind_named, sniff_kind
+from virke.transfer.source import Progress, Source, open_source, silent_progress
 from virke.transfer.sql_dump import Loaded, load_sql
-from virke.transfer.working import Working, working
+from virke.transfer.working import Working, working_copy
 
 if TYPE_CHECKING:
     from virke.engine.long_writes import LongWrite
@@ -99,18 +99,18 @@ def import_file(
         Conflict: others kept committing first. Unavailable: the store failed. In all these cases nothing was changed.
         OutcomeUnknown: it is not known whether the commit happened.
     """
-    report, wanted = progress or silent, None if kind is None else kind_named(kind)
+    report, wanted = progress or silent_progress, None if kind is None else kind_named(kind)
     form = Form(encoding, header, types)
     with (
         scratch() as work,
         closing(open_source(path, work.folder, name=name)) as source,
-        concluded(source.name) as under,
+        concluding_import(source.name) as under,
     ):
         if isinstance(database, Elsewhere):
             if also:
                 raise Invalid("a node takes a file alone: no statement of this process runs with it")
             now_ms = time.time_ns() // 1_000_000
-            return send(
+            return send_file(
                 database,
                 source,
                 work,
@@ -122,8 +122,8 @@ def import_file(
                 progress=report,
                 under=under,
             )
-        sniffed = sniff(source.head(), source.name, table=table is not None, kind=wanted, encoding=encoding)
-        _check(sniffed, source.name, table=table, replace=replace, also=also)
+        sniffed = sniff_kind(source.head(), source.name, table=table is not None, kind=wanted, encoding=encoding)
+        _check_kind(sniffed, source.name, table=table, replace=replace, also=also)
         with database.long_write() as write:
             under.write = write
 
@@ -134,48 +134,48 @@ def import_file(
             job = _Job(source, sniffed, table or "", time.time_ns() // 1_000_000, work, reported, write, form, also)
             for _ in range(write.settings().max_attempts - 1):
                 try:
-                    return _attempt(job, replace)
+                    return _attempt_import(job, replace)
                 except Conflict:
                     work.remove()
-            return _attempt(job, replace)
+            return _attempt_import(job, replace)
 
 
-def _check(sniffed: Sniffed, name: str, *, table: str | None, replace: bool, also: str) -> None:
+def _check_kind(sniffed: Sniffed, name: str, *, table: str | None, replace: bool, also: str) -> None:
     """Raises `Invalid`: that kind of file does not go with what was asked for."""
     if sniffed.kind.is_table != (table is not None):
         raise Invalid(
-            f"{name} is {_named(sniffed.kind)}: say which table it is for (--table)"
+            f"{name} is {_named_kind(sniffed.kind)}: say which table it is for (--table)"
             if table is None
-            else f"--table is for CSV and JSON files; {name} is {_named(sniffed.kind)}"
+            else f"--table is for CSV and JSON files; {name} is {_named_kind(sniffed.kind)}"
         )
     if table is not None and (not table.strip() or "\0" in table):
-        raise Invalid(f"the table for {_named(sniffed.kind)} needs a name")
+        raise Invalid(f"the table for {_named_kind(sniffed.kind)} needs a name")
     if also and sniffed.kind is Kind.IMAGE:
         raise Invalid("an SQLite file takes the place of all that is there: no statement runs with it")
     if replace and sniffed.kind is not Kind.IMAGE:
-        raise Invalid(f"--replace is for SQLite files; {name} is {_named(sniffed.kind)}")
+        raise Invalid(f"--replace is for SQLite files; {name} is {_named_kind(sniffed.kind)}")
 
 
-def _named(kind: Kind) -> str:
+def _named_kind(kind: Kind) -> str:
     names = {Kind.IMAGE: "an SQLite file", Kind.SQL: "SQL text", Kind.CSV: "a CSV file", Kind.JSON: "a JSON file"}
     return names[kind]
 
 
-def _attempt(job: _Job, replace: bool) -> Imported:
+def _attempt_import(job: _Job, replace: bool) -> Imported:
     base = job.write.snapshot()
     if job.sniffed.kind is Kind.IMAGE:
         return _take_image(base, job, replace)
-    with working(base, job.scratch.folder, job.now_ms) as work:
-        loaded = _load(work, job)
+    with working_copy(base, job.scratch.folder, job.now_ms) as work:
+        loaded = _load_file(work, job)
         version = base.version
         if work.is_changed:
             size, count = work.shape()
             pages = work.changes(job.progress)
             version = job.write.commit_pages(base, page_size=size, page_count=count, pages=pages)
-    return _imported(job, loaded, version)
+    return _import_result(job, loaded, version)
 
 
-def _imported(job: _Job, loaded: Loaded, version: int) -> Imported:
+def _import_result(job: _Job, loaded: Loaded, version: int) -> Imported:
     return Imported(job.sniffed.kind.value, loaded.statements, loaded.rows, version, job.source.size, loaded.warnings)
 
 
@@ -196,7 +196,7 @@ def _take_image(base: Snapshot, job: _Job, replace: bool) -> Imported:
     if count and not same:
         pages = job.scratch.changes(marks, job.progress)
         version = job.write.commit_pages(base, page_size=size, page_count=count, pages=pages)
-    return _imported(job, Loaded(0, 0, warnings=warnings), version)
+    return _import_result(job, Loaded(0, 0, warnings=warnings), version)
 
 
 def _run_also(connection: Connection, guard: Guard, sql: str) -> None:
@@ -206,7 +206,7 @@ def _run_also(connection: Connection, guard: Guard, sql: str) -> None:
         raise translate(error, guard) from error
 
 
-def _load(work: Working, job: _Job) -> Loaded:
+def _load_file(work: Working, job: _Job) -> Loaded:
     """Run the file on the working copy, as one transaction."""
     source, encoding = job.source, job.sniffed.encoding
     with work.opened() as (connection, guard):

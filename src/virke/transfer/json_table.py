@@ -20,10 +20,10 @@ from typing import Any, Final
 from virke.engine.sqlite import Connection, Error, Guard, Value, total_changes
 from virke.engine.values import decode_value, encode_value
 from virke.errors import Invalid, TooLarge, VirkeError
-from virke.transfer.dump import pieces
-from virke.transfer.source import Progress, Source, silent
+from virke.transfer.dump import joined_pieces
+from virke.transfer.source import Progress, Source, silent_progress
 from virke.transfer.sql_dump import Loaded
-from virke.transfer.table import by_name, columns_of, create, insert, names_of, refused, rows_of
+from virke.transfer.table import by_name, columns_of, create_sql, insert_sql, names_of, refused_error, rows_of
 
 OBJECT_CHARS_MAX: Final = 144 << 20
 """What a row with a BLOB of 64 MiB takes, and some more."""
@@ -35,7 +35,7 @@ _TYPES: Final[Mapping[type, str]] = {int: "INTEGER", float: "REAL", str: "TEXT",
 class Objects:
     """The objects of a file, in order; `line` is where the latest one begins."""
 
-    def __init__(self, source: Source, encoding: str, progress: Progress = silent) -> None:
+    def __init__(self, source: Source, encoding: str, progress: Progress = silent_progress) -> None:
         self.line = self._end_line = 1
         self.name = source.name
         self._chunks = source.text(encoding, progress)
@@ -49,19 +49,19 @@ class Objects:
             self._at += 1
         while (char := self._next_char(skipped="," if in_array else "")) not in ("", "]" if in_array else ""):
             if char != "{":
-                raise self._wrong("an object is expected here: a row is {…}")
-            found = self._object()
+                raise self._error_at_line("an object is expected here: a row is {…}")
+            found = self._next_object()
             if "" in found or any("\0" in key for key in found):
-                raise self._wrong("a key is empty, or holds a NUL")
+                raise self._error_at_line("a key is empty, or holds a NUL")
             yield found
         if in_array:
             if self._next_char() != "]":
-                raise self._wrong("the array never ends: the file is cut short")
+                raise self._error_at_line("the array never ends: the file is cut short")
             self._at += 1
             if self._next_char():
-                raise self._wrong("there is more after the array")
+                raise self._error_at_line("there is more after the array")
 
-    def _object(self) -> dict[str, Any]:
+    def _next_object(self) -> dict[str, Any]:
         wanted = 1
         while True:
             try:
@@ -70,8 +70,8 @@ class Objects:
                 if len(self._text) - self._at > OBJECT_CHARS_MAX:
                     message = f"an object of more than {OBJECT_CHARS_MAX >> 20} MiB, or one that never ends"
                     raise TooLarge(f"{self.name}, line {self.line}: {message}; nothing was changed") from error
-                if not self._more(wanted):
-                    raise self._wrong(f"not JSON: {getattr(error, 'msg', error)}") from error
+                if not self._take_more(wanted):
+                    raise self._error_at_line(f"not JSON: {getattr(error, 'msg', error)}") from error
                 wanted *= 2  # an object is looked at again only when its text has doubled
                 continue
             self._at, begin = end, self._at
@@ -79,7 +79,7 @@ class Objects:
             assert isinstance(found, dict), "it begins with a brace"
             return found
 
-    def _more(self, chunks: int = 1) -> bool:
+    def _take_more(self, chunks: int = 1) -> bool:
         """Take more of the file; whether there was more."""
         taken = [chunk for _, chunk in zip(range(chunks), self._chunks, strict=False)]
         self._text = self._text[self._at :] + "".join(taken)
@@ -95,23 +95,29 @@ class Objects:
                 self.line += text[at] == "\n"
                 at += 1
             self._at = at
-            if at < len(text) or not self._more():
+            if at < len(text) or not self._take_more():
                 self._end_line = self.line
                 return self._text[self._at : self._at + 1]
 
-    def _wrong(self, what: str) -> Invalid:
+    def _error_at_line(self, what: str) -> Invalid:
         return Invalid(f"{self.name}, line {self.line}: {what}", line=self.line)
 
 
 def load_json(
-    connection: Connection, guard: Guard, source: Source, *, encoding: str, table: str, progress: Progress = silent
+    connection: Connection,
+    guard: Guard,
+    source: Source,
+    *,
+    encoding: str,
+    table: str,
+    progress: Progress = silent_progress,
 ) -> Loaded:
     """Insert all objects of `source` into `table`.
 
     Raises:
         Invalid: the file is not JSON, its keys are not the table's columns, or SQLite refuses a row (`SqlError`).
     """
-    names, types = _survey(Objects(source, encoding, progress))
+    names, types = _survey_objects(Objects(source, encoding, progress))
     before = total_changes(connection)
     try:
         there = columns_of(connection, table)
@@ -122,19 +128,19 @@ def load_json(
         if not names:
             return Loaded(0, 0)
         if not there:
-            connection.execute(create(table, names, types)).fetchall()
+            connection.execute(create_sql(table, names, types)).fetchall()
     except Error as error:
-        raise refused(f"can't make table {table!r}", error, guard) from error
+        raise refused_error(f"can't make table {table!r}", error, guard) from error
     into = by_name(names, there, table) if there else []
     objects = Objects(source, encoding)
     try:
-        connection.executemany(insert(table, names, into), _rows(objects, names)).fetchall()
+        connection.executemany(insert_sql(table, names, into), _rows_of(objects, names)).fetchall()
     except Error as error:
-        raise refused(f"{source.name}, line {objects.line}", error, guard) from error
+        raise refused_error(f"{source.name}, line {objects.line}", error, guard) from error
     return Loaded(1 if there else 2, total_changes(connection) - before)
 
 
-def _survey(objects: Objects) -> tuple[list[str], list[str]]:
+def _survey_objects(objects: Objects) -> tuple[list[str], list[str]]:
     """The columns that the objects have, and what holds all their values."""
     found: dict[str, set[str]] = {}
     names: dict[str, str] = {}
@@ -143,26 +149,26 @@ def _survey(objects: Objects) -> tuple[list[str], list[str]]:
             name = names.setdefault(key.lower(), key)
             types = found.setdefault(name, set())
             if value is not None:
-                types.add(_TYPES[type(_value(value, objects))])
-    return list(found), [_joined(types) for types in found.values()]
+                types.add(_TYPES[type(_sqlite_value(value, objects))])
+    return list(found), [_joined_type(types) for types in found.values()]
 
 
-def _joined(types: set[str]) -> str:
+def _joined_type(types: set[str]) -> str:
     if len(types) == 1:
         return next(iter(types))
     return "REAL" if types == {"INTEGER", "REAL"} else ""
 
 
-def _rows(objects: Objects, names: Sequence[str]) -> Iterator[tuple[Value, ...]]:
+def _rows_of(objects: Objects, names: Sequence[str]) -> Iterator[tuple[Value, ...]]:
     place = {name.lower(): at for at, name in enumerate(names)}
     for each in objects:
         row: list[Value] = [None] * len(names)
         for key, value in each.items():
-            row[place[key.lower()]] = _value(value, objects)
+            row[place[key.lower()]] = _sqlite_value(value, objects)
         yield tuple(row)
 
 
-def _value(value: Any, objects: Objects) -> Value:
+def _sqlite_value(value: Any, objects: Objects) -> Value:
     """A value of JSON as SQLite's (rule 3)."""
     if isinstance(value, bool):
         return int(value)
@@ -189,4 +195,4 @@ def json_lines(connection: Connection, table: str) -> Iterator[str]:
     names = names_of(connection, table)
     dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     rows = rows_of(connection, table)
-    return pieces(dumps(dict(zip(names, map(encode_value, row), strict=True))) + "\n" for row in rows)
+    return joined_pieces(dumps(dict(zip(names, map(encode_value, row), strict=True))) + "\n" for row in rows)

@@ -25,7 +25,7 @@ from virke.engine.sqlite import Connection, Error, Guard, lend_all, open_connect
 from virke.errors import Corrupt, Invalid, TooLarge, Unavailable
 from virke.lazy_dataclasses import dataclass
 from virke.transfer.leftovers import PREFIX, in_use, remove_leftovers
-from virke.transfer.source import Progress, silent
+from virke.transfer.source import Progress, silent_progress
 
 CACHE_KIB: Final = 48 << 10
 VALUE_BYTES_MAX: Final = 512 << 20
@@ -72,15 +72,15 @@ class Fingerprints:
     def note(self, number: int, data: bytes) -> None:
         """Remember a page of the base."""
         at = (number - 1) * FINGERPRINT_BYTES
-        self._marks[at : at + FINGERPRINT_BYTES] = _mark(data)
+        self._marks[at : at + FINGERPRINT_BYTES] = _fingerprint_of(data)
 
     def has(self, number: int, data: bytes) -> bool:
         """Whether the base has these bytes as page `number`."""
         at = (number - 1) * FINGERPRINT_BYTES
-        return len(data) == self.page_size and self._marks[at : at + FINGERPRINT_BYTES] == _mark(data)
+        return len(data) == self.page_size and self._marks[at : at + FINGERPRINT_BYTES] == _fingerprint_of(data)
 
 
-def _mark(data: bytes) -> bytes:
+def _fingerprint_of(data: bytes) -> bytes:
     return blake2b(data, digest_size=FINGERPRINT_BYTES).digest()
 
 
@@ -107,7 +107,7 @@ class Scratch:
             size = header_page_size(file.read(100))
         return size, length // size
 
-    def changes(self, base: Fingerprints, progress: Progress = silent) -> Iterator[tuple[int, bytes]]:
+    def changes(self, base: Fingerprints, progress: Progress = silent_progress) -> Iterator[tuple[int, bytes]]:
         """Pages that differ from the base, ascending, without the lock page; page 1 always."""
         size, count = self.shape()
         with self.path.open("rb", buffering=BUFFER_BYTES) as file:
@@ -127,16 +127,16 @@ class Scratch:
     @contextmanager
     def opened(self, now_ms: int, page_size: int = PAGE_SIZE_DEFAULT) -> Iterator[tuple[Connection, Guard]]:
         """As `opened`, on the file."""
-        with clock_vfs(now_ms) as vfs, opened(str(self.path), vfs.name, page_size) as both:
+        with clock_vfs(now_ms) as vfs, opened_database(str(self.path), vfs.name, page_size) as both:
             yield both
 
     def check(self, name: str, now_ms: int) -> tuple[str, ...]:
         """As `checked`, of the file."""
-        return checked(lambda: self.opened(now_ms), name)
+        return check_database(lambda: self.opened(now_ms), name)
 
 
 @contextmanager
-def opened(
+def opened_database(
     filename: str, vfs: str, page_size: int, *, cache_kib: int = CACHE_KIB
 ) -> Iterator[tuple[Connection, Guard]]:
     """A guarded connection and its guard; `page_size` if SQLite makes the file.
@@ -167,7 +167,9 @@ def opened(
         connection.close()
 
 
-def checked(opening: Callable[[], AbstractContextManager[tuple[Connection, Guard]]], name: str) -> tuple[str, ...]:
+def check_database(
+    opening: Callable[[], AbstractContextManager[tuple[Connection, Guard]]], name: str
+) -> tuple[str, ...]:
     """Refuse a database that SQLite finds damaged, indexes included; messages call it `name`.
 
     A full-text index that does not match the table it is of is not damage (SQLite itself lets it get there): what

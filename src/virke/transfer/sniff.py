@@ -98,7 +98,7 @@ def kind_named(word: str) -> Kind:
     raise Invalid(f"unknown kind {word!r}; known: {', '.join(kind.value for kind in Kind)}")
 
 
-def sniff(
+def sniff_kind(
     head: bytes, name: str, *, table: bool = False, kind: Kind | None = None, encoding: str | None = None
 ) -> Sniffed:
     """What a file of this `name` is whose first `HEAD_BYTES` are `head`; `table`: the caller expects a table.
@@ -121,16 +121,16 @@ def sniff(
         raise Invalid(f"{name} is not an SQLite database: its header is missing (damaged, or encrypted)")
     if suffix in _IMAGE_NAMES and b"\0" in head:
         raise Invalid(f"{name} is not an SQLite database: its header is missing (damaged, or encrypted)")
-    text, encoding = (_text_of(head, encoding), encoding) if encoding else _decoded(head, name)
+    text, encoding = (_text_of(head, encoding), encoding) if encoding else _decoded_head(head, name)
     if not text.strip("\ufeff \t\r\n\f"):
         raise Invalid(f"{name} holds nothing but blanks")
-    found = kind or _kind(text, suffix, table)
+    found = kind or _kind_of_text(text, suffix, table)
     if found is None:
         raise Invalid(
             f"can't tell what {name} is: not an SQLite file, an SQL dump or a table; "
             "name it .sql, or .csv and say which table it is for"
         )
-    if found is Kind.SQL and (product := _announced(text[: _first_token(text)])):
+    if found is Kind.SQL and (product := _announced_product(text[: _first_token(text)])):
         raise Invalid(f"{name} is a dump of {product}, which SQLite does not read: {CONVERT}")
     if found is not Kind.SQL and (broken := BROKEN.search(text)):
         line = text.count("\n", 0, broken.start()) + 1
@@ -145,7 +145,7 @@ def not_valid(encoding: str) -> str:
     )
 
 
-def _decoded(head: bytes, name: str) -> tuple[str, str]:
+def _decoded_head(head: bytes, name: str) -> tuple[str, str]:
     for magic, packer in _PACKED.items():
         if head.startswith(magic):
             raise Invalid(f"{name} is compressed ({packer}): unpack it first")
@@ -172,7 +172,7 @@ def _text_of(head: bytes, encoding: str) -> str:
         return head.decode(encoding, "replace")
 
 
-def _kind(text: str, suffix: str, table: bool) -> Kind | None:
+def _kind_of_text(text: str, suffix: str, table: bool) -> Kind | None:
     named = Kind.SQL if suffix in _SQL_NAMES else Kind.CSV if suffix in _CSV_NAMES or table else None
     if suffix in _JSON_NAMES or (named is not Kind.SQL and _JSON(text)):
         return Kind.JSON
@@ -192,7 +192,7 @@ def _kind(text: str, suffix: str, table: bool) -> Kind | None:
     return None
 
 
-def _announced(comments: str) -> str | None:
+def _announced_product(comments: str) -> str | None:
     """The other product that the comments at the beginning of a dump name."""
     found = _ANNOUNCED.search(comments)
     if not found:
@@ -200,7 +200,7 @@ def _announced(comments: str) -> str | None:
     return "PostgreSQL" if (found[1] or "").lower() == "postgresql" else "MySQL"
 
 
-def foreign(sql: str) -> str | None:
+def foreign_product(sql: str) -> str | None:
     """The other product whose SQL this seems to be, if any; ask only about text that SQLite does not take."""
     for product, pattern in _FOREIGN:
         if pattern.match(sql) or (pattern.pattern[0] != "(" and pattern.search(sql)):

@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 """Called with the bytes done and in total of a stage; each stage (reading, checking, committing) begins at 0 again."""
 
 
-def silent(done: int, total: int) -> None:
+def silent_progress(done: int, total: int) -> None:
     """The `Progress` of a caller that asked for none."""
 
 
@@ -77,28 +77,28 @@ class Source:
 
     def head(self) -> bytes:
         """The first bytes, to tell what it is. Raises `TooLarge`."""
-        while self._size < HEAD_BYTES and self._pull():
+        while self._size < HEAD_BYTES and self._pull_chunk():
             pass
         with self.path.open("rb") as file:
             return file.read(HEAD_BYTES)
 
     def complete(self) -> None:
         """Have all of it in the file. Raises `TooLarge`: the stream is too long."""
-        while self._pull():
+        while self._pull_chunk():
             pass
 
     def chunks(self) -> Iterator[bytes]:
         """All bytes, from the beginning. Raises `TooLarge`: the stream is too long."""
         done = 0
         with self.path.open("rb", buffering=0) as file:
-            while done < self._size or self._pull():
+            while done < self._size or self._pull_chunk():
                 data = file.read(min(CHUNK_BYTES, self._size - done))
                 if not data:
                     raise Invalid(f"{self.name} became shorter while it was read; nothing was changed")
                 done += len(data)
                 yield data
 
-    def _pull(self) -> bool:
+    def _pull_chunk(self) -> bool:
         """Take the next chunk of the stream into the file; whether there was one."""
         if self._stream is None:
             return False
@@ -113,7 +113,7 @@ class Source:
             return False
         if self._size + len(data) > self._bytes_max:
             raise TooLarge(
-                f"{self.name} is longer than {_shown(self._bytes_max)}, which is what a stream may be here (at most half of "
+                f"{self.name} is longer than {_size_text(self._bytes_max)}, which is what a stream may be here (at most half of "
                 f"the free room in {self.path.parent}): save it as a file and import that; nothing was changed"
             )
         with self.path.open("ab", buffering=0) as file:
@@ -121,7 +121,7 @@ class Source:
         self._size += len(data)
         return True
 
-    def text(self, encoding: str, progress: Progress = silent, *, errors: str = "strict") -> Iterator[str]:
+    def text(self, encoding: str, progress: Progress = silent_progress, *, errors: str = "strict") -> Iterator[str]:
         """The text in chunks, decoded; `errors` as those of a codec.
 
         Raises:
@@ -130,16 +130,16 @@ class Source:
         decoder = codecs.getincrementaldecoder(encoding)(errors)
         line, done = 1, 0
         for data in self.chunks():
-            text = self._decoded(decoder, data, encoding, line)
+            text = self._decoded_chunk(decoder, data, encoding, line)
             if text:
                 yield text
                 line += text.count("\n")
             done += len(data)
             progress(done, self._size if self._stream is None else 0)
-        if text := self._decoded(decoder, b"", encoding, line):
+        if text := self._decoded_chunk(decoder, b"", encoding, line):
             yield text
 
-    def _decoded(self, decoder: codecs.IncrementalDecoder, data: bytes, encoding: str, line: int) -> str:
+    def _decoded_chunk(self, decoder: codecs.IncrementalDecoder, data: bytes, encoding: str, line: int) -> str:
         try:
             return decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
@@ -166,7 +166,7 @@ class _Whole:
         return head if 0 <= size <= len(head) else head + self._rest.read(size - len(head) if size > 0 else size)
 
 
-def _shown(size_bytes: int) -> str:
+def _size_text(size_bytes: int) -> str:
     return f"{size_bytes / (1 << 30):.1f} GiB" if size_bytes >= 1 << 30 else f"{size_bytes >> 20} MiB"
 
 

@@ -52,14 +52,14 @@ class SpilledPages(MutableMapping[PageNo, bytes]):
         """The page, or `default`. Raises `Unavailable`."""
         page = self._held.get(number)
         if page is None and self._is_in_file(number):
-            page = self._read(number)
+            page = self._read_page(number)
         return default if page is None else page
 
     def __setitem__(self, number: PageNo, page: bytes) -> None:
         if number not in self._held:
             self._length += not self._is_in_file(number)
             if self.held_bytes >= self._held_bytes_max:
-                self._spill()
+                self._spill_pages()
         self._page_size = len(page)
         self._held[number] = page
 
@@ -86,7 +86,7 @@ class SpilledPages(MutableMapping[PageNo, bytes]):
     def _is_in_file(self, number: int) -> bool:
         return number < len(self._in_file) and self._in_file[number] != 0
 
-    def _read(self, number: PageNo) -> bytes:
+    def _read_page(self, number: PageNo) -> bytes:
         assert self._file is not None, "a page was written to it"
         try:
             self._file.seek((number - 1) * self._page_size)
@@ -97,7 +97,7 @@ class SpilledPages(MutableMapping[PageNo, bytes]):
         except OSError as error:
             raise self._failed(error) from error
 
-    def _spill(self) -> None:
+    def _spill_pages(self) -> None:
         """Write all that memory holds. Raises `Unavailable`."""
         try:
             self._write_held()
@@ -111,7 +111,7 @@ class SpilledPages(MutableMapping[PageNo, bytes]):
 
     def _write_held(self) -> None:
         if self._file is None:
-            self._file = self._path.open("w+b", buffering=0) if self._path else _nameless()
+            self._file = self._path.open("w+b", buffering=0) if self._path else _nameless_file()
         last = max(self._held)
         if last >= len(self._in_file):
             self._in_file.extend(bytes(last + 1 - len(self._in_file)))
@@ -131,5 +131,5 @@ class SpilledPages(MutableMapping[PageNo, bytes]):
         self.close()
 
 
-def _nameless() -> BinaryIO:
+def _nameless_file() -> BinaryIO:
     return cast(BinaryIO, TemporaryFile(buffering=0))

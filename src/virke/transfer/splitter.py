@@ -67,7 +67,7 @@ class StatementText(NamedTuple):
     statements: int = 1
 
 
-def split(chunks: Iterable[str], *, together: bool = False) -> Iterator[StatementText]:
+def split_statements(chunks: Iterable[str], *, together: bool = False) -> Iterator[StatementText]:
     """The statements of a text; `together`: INSERTs that follow one another may be one `StatementText`.
 
     Raises:
@@ -156,7 +156,7 @@ class Splitter:
         """Whether more than blanks and whole comments stands after the last statement."""
         if self._closing in _OPENED or self._beginning or self._late:
             return True
-        return self._head(0, len(self._text))[0] < len(self._text)
+        return self._head_of(0, len(self._text))[0] < len(self._text)
 
     def feed(self, chunk: str) -> Iterator[StatementText]:
         """The statements that `chunk` completes.
@@ -167,7 +167,7 @@ class Splitter:
         self._late.append(chunk)
         self._late_chars += len(chunk)
         if self._late_chars >= len(self._text):
-            yield from self._join()
+            yield from self._join_late()
             self._check_length()
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class Splitter:
         Raises:
             Invalid: the text ends inside a string, a quoted name or a comment.
         """
-        yield from self._join()
+        yield from self._join_late()
         if self._closing in _OPENED:
             line = self._opened_line or self._line + self._text.count("\n", 0, self._at)
             raise Invalid(
@@ -191,63 +191,63 @@ class Splitter:
                 line=line,
             )
         if self._is_before_statement() and (found := self._dot_command(0)):
-            yield from self._dotted(found)
+            yield from self._dotted_statement(found)
         else:
-            yield from self._cut(0, len(self._text))
+            yield from self._cut_statement(0, len(self._text))
 
-    def _join(self) -> Iterator[StatementText]:
+    def _join_late(self) -> Iterator[StatementText]:
         self._text += "".join(self._late)
         self._late.clear()
         self._late_chars = 0
         if self._in_comment and not self._comment_ends():
             return
-        begin = (yield from self._begin(0)) if self._is_before_statement() else 0
+        begin = (yield from self._read_beginning(0)) if self._is_before_statement() else 0
         if begin < 0:
             return
-        while (stop := self._semicolon()) >= 0:
-            head, keyword = self._head(begin, stop + 1)
+        while (stop := self._next_semicolon()) >= 0:
+            head, keyword = self._head_of(begin, stop + 1)
             if not self._beginning and keyword in _MAY_BE_TRIGGER and self._goes_on(head, stop):
                 self._body_at = stop + 1
                 continue
-            yield from self._cut(begin, stop + 1)
+            yield from self._cut_statement(begin, stop + 1)
             self._body_at = 0
-            begin = yield from self._begin(stop + 1)
+            begin = yield from self._read_beginning(stop + 1)
             if begin < 0:
                 return
-        self._drop(begin)
+        self._drop_before(begin)
         if len(self._text) > self._long_chars:
-            self._shorten()
+            self._shorten_text()
 
     def _is_before_statement(self) -> bool:
         """Whether all that was looked at is before the first token of a statement; then it is looked at again."""
         if self._beginning or (self._closing in _OPENED and self._closing != "*/"):
             return False
-        if self._at and self._head(0, self._at)[0] < self._at:
+        if self._at and self._head_of(0, self._at)[0] < self._at:
             return False
         self._closing, self._seek, self._at = "", 0, 0
         return True
 
-    def _begin(self, begin: int) -> Generator[StatementText, None, int]:
+    def _read_beginning(self, begin: int) -> Generator[StatementText, None, int]:
         """What is at `begin` and can be read at once; returns where the rest begins, -1 if the rest is to wait for more."""
-        begin = yield from self._plain(begin)
+        begin = yield from self._plain_statements(begin)
         while found := self._dot_command(begin):
             if not found[2]:  # the line may go on
-                self._drop(begin)
+                self._drop_before(begin)
                 return -1
-            yield from self._dotted(found)
-            begin = yield from self._plain(found.end())
+            yield from self._dotted_statement(found)
+            begin = yield from self._plain_statements(found.end())
         return begin
 
     def _dot_command(self, begin: int) -> re.Match[str] | None:
         found = _DOT_COMMAND(self._text, begin)
         return found if found and (found.start(1) or self._begins_line) else None
 
-    def _dotted(self, found: re.Match[str]) -> Iterator[StatementText]:
+    def _dotted_statement(self, found: re.Match[str]) -> Iterator[StatementText]:
         head = self._line + self._text.count("\n", found.start(), found.start(1))
         self._line = head + bool(found[2])
         yield StatementText(found[1].rstrip(), head, ".")
 
-    def _drop(self, begin: int) -> None:
+    def _drop_before(self, begin: int) -> None:
         """Forget the text before `begin`, whose lines were counted."""
         if begin:
             self._begins_line = self._text[begin - 1] == "\n"
@@ -256,29 +256,29 @@ class Splitter:
         self._seek -= begin
         self._body_at = max(0, self._body_at - begin)
 
-    def _shorten(self) -> None:
+    def _shorten_text(self) -> None:
         """Keep only what is still to be looked at of a long text that is not complete (invariant 4)."""
         looked = self._seek if self._closing else self._at
         if not self._beginning:
-            head, keyword = self._head(0, len(self._text))
+            head, keyword = self._head_of(0, len(self._text))
             if head + len(keyword) == len(self._text) > head:
                 return  # the word may go on
             blank = min(head, looked)
-            self._move(blank)
+            self._move_past(blank)
             looked -= blank
             self._in_comment = bool(self._closing) and head == blank + len(self._text)
             if keyword in _MAY_BE_TRIGGER or self._in_comment or len(self._text) <= self._long_chars:
                 return
             self._beginning = _Beginning(self._line, keyword)
         self._beginning.add(self._text[:looked], self._at if self._closing else looked)
-        self._move(looked)
+        self._move_past(looked)
 
-    def _move(self, cut: int) -> None:
+    def _move_past(self, cut: int) -> None:
         """Take `cut` characters that were looked at from the text, and count their lines."""
         if self._closing and self._at < cut and not self._opened_line:
             self._opened_line = self._line + self._text.count("\n", 0, self._at)
         self._line += self._text.count("\n", 0, cut)
-        self._drop(cut)
+        self._drop_before(cut)
         self._at = max(0, self._at)
 
     def _comment_ends(self) -> bool:
@@ -286,11 +286,11 @@ class Splitter:
         found = self._text.find(self._closing, self._seek)
         if found < 0:
             self._seek = max(0, len(self._text) + 1 - len(self._closing))
-            self._move(self._seek)
+            self._move_past(self._seek)
             return False
         self._at = found + len(self._closing)
         self._closing, self._opened_line, self._in_comment = "", 0, False
-        self._move(self._at)
+        self._move_past(self._at)
         return True
 
     def _check_length(self) -> None:
@@ -301,7 +301,7 @@ class Splitter:
             if begun.chars > self._with_literals_chars_max:
                 is_too_long, chars_max = True, self._with_literals_chars_max
         elif is_too_long := len(self._text) > chars_max:
-            line += self._text.count("\n", 0, self._head(0, len(self._text))[0])
+            line += self._text.count("\n", 0, self._head_of(0, len(self._text))[0])
         if is_too_long:
             is_open = self._closing in _OPENED and chars_max == self._with_literals_chars_max
             quote = f", or {_OPENED[self._closing]} in it that never ends" if is_open else ""
@@ -309,7 +309,7 @@ class Splitter:
                 f"line {line}: a statement of more than {chars_max >> 20} MiB{quote}; nothing was changed", line=line
             )
 
-    def _plain(self, begin: int) -> Generator[StatementText, None, int]:
+    def _plain_statements(self, begin: int) -> Generator[StatementText, None, int]:
         """The run of plain statements from `begin`, which is most of a dump; returns where it ends, as `_at` does."""
         text, line = self._text, self._line
         while some := _plain_ones(text, begin):
@@ -325,19 +325,19 @@ class Splitter:
         self._at, self._line = begin, line
         return begin
 
-    def _head(self, begin: int, end: int) -> tuple[int, str]:
+    def _head_of(self, begin: int, end: int) -> tuple[int, str]:
         found = _HEAD(self._text, begin, end)
         assert found, "the pattern matches the empty text"
         return found.start(1), found[1].upper()
 
-    def _cut(self, begin: int, end: int) -> Iterator[StatementText]:
+    def _cut_statement(self, begin: int, end: int) -> Iterator[StatementText]:
         text = self._text
         if self._beginning:
             yield self._beginning.whole(text[begin:end])
             self._beginning = None
             self._line += text.count("\n", begin, end)
             return
-        head, keyword = self._head(begin, end)
+        head, keyword = self._head_of(begin, end)
         if head < end:
             yield StatementText(text[head:end], self._line + text.count("\n", begin, head), keyword)
         self._line += text.count("\n", begin, end)
@@ -348,7 +348,7 @@ class Splitter:
             return _TRIGGER(self._text, head, stop) is not None
         return _END(self._text, self._body_at, stop) is None
 
-    def _semicolon(self) -> int:
+    def _next_semicolon(self) -> int:
         """The offset of the next `;` that is a token, with `_at` moved behind it; -1 if there is none yet."""
         text = self._text
         while True:

@@ -26,8 +26,8 @@ from virke.engine.schema import REQUESTS_TABLE
 from virke.engine.sqlite import Connection, Error, Guard, prepared, total_changes, translate
 from virke.errors import Corrupt, Denied, Invalid, SqlError, VirkeError
 from virke.lazy_dataclasses import dataclass
-from virke.transfer.sniff import BROKEN, CONVERT, foreign
-from virke.transfer.splitter import StatementText, split
+from virke.transfer.sniff import BROKEN, CONVERT, foreign_product
+from virke.transfer.splitter import StatementText, split_statements
 
 SHOWN_CHARS: Final = 120
 _CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "VACUUM"})
@@ -76,7 +76,7 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
     notes: list[str] = []
     savepoints = _Savepoints(connection, guard)
     inserts = _Inserts(connection, guard)
-    for statement in inserts.apart(split(chunks, together=True)):
+    for statement in inserts.apart(split_statements(chunks, together=True)):
         if not statement.sql.isascii() and BROKEN.search(statement.sql):
             statement = _with_raw_text(connection, statement)
         sql, keyword = statement.sql, statement.keyword
@@ -86,7 +86,7 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
         if keyword == "SAVEPOINT" or (keyword == "ROLLBACK" and _BACK_TO(sql)):
             savepoints.begin()
         elif keyword in _CONTROL:
-            _refuse(statement)
+            _refuse_statement(statement)
             began = statement if keyword == "BEGIN" else None if keyword in ("COMMIT", "END") else began
             continue
         if (keyword == "CREATE" or (has_keyed and keyword == "INSERT")) and _KEYED_WRITES(sql):
@@ -100,10 +100,10 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             try:
                 _without_its_table(connection, error, sql)
             except _FAILURES as failure:
-                meant = _failure(failure, guard, statement)
+                meant = _failure_at(failure, guard, statement)
                 if keyword != "PRAGMA" or not isinstance(meant, Denied):
                     raise meant from failure
-                notes.append(f"line {statement.line}: passed over, for it means nothing here: {shortened(sql)}")
+                notes.append(f"line {statement.line}: passed over, for it means nothing here: {shortened_sql(sql)}")
                 continue
         count += 1
     if began:
@@ -113,7 +113,7 @@ def load_sql(connection: Connection, guard: Guard, chunks: Iterable[str]) -> Loa
             line=began.line,
         )
     more = [f"and {len(notes) - _NOTES_MAX:,} more of this kind"] if len(notes) > _NOTES_MAX else []
-    warnings = (*map(printable, notes[:_NOTES_MAX]), *more)
+    warnings = (*map(printable_message, notes[:_NOTES_MAX]), *more)
     return Loaded(count + inserts.count, total_changes(connection) - before, wrote_schema, warnings)
 
 
@@ -136,26 +136,26 @@ class _Inserts:
                 yield statement
                 continue
             if self.are_looked_at:
-                yield from _apart(statement)
+                yield from _statements_of(statement)
                 continue
             before = prepared(self._connection)
             try:
                 for _ in self._execute(statement.sql, None, can_cache=False):
                     pass  # as above; text that is no UTF-8 is an error before the first one runs
             except _FAILURES as error:
-                yield from self._after(error, statement, prepared(self._connection) - before)
+                yield from self._rest_after(error, statement, prepared(self._connection) - before)
             else:
                 self.count += statement.statements
 
-    def _after(self, error: Exception, statement: StatementText, begun: int) -> Iterator[StatementText]:
+    def _rest_after(self, error: Exception, statement: StatementText, begun: int) -> Iterator[StatementText]:
         """The INSERTs that did not run: SQLite had prepared `begun`, and refused the last of them, unless the next can't be prepared."""
-        each = list(_apart(statement))
-        if begun and (begun == len(each) or self._refused(each[begun]) != str(error)):
-            raise _failure(error, self._guard, each[begun - 1]) from error
+        each = list(_statements_of(statement))
+        if begun and (begun == len(each) or self._refusal_of(each[begun]) != str(error)):
+            raise _failure_at(error, self._guard, each[begun - 1]) from error
         self.count += begun
         yield from each[begun:]
 
-    def _refused(self, statement: StatementText) -> str:
+    def _refusal_of(self, statement: StatementText) -> str:
         """What SQLite says of a statement that it is to prepare, and not to run; nothing if it can."""
         try:
             self._execute(f"EXPLAIN {statement.sql}", None, can_cache=False).fetchall()
@@ -164,9 +164,9 @@ class _Inserts:
         return ""
 
 
-def _apart(statement: StatementText) -> Iterator[StatementText]:
+def _statements_of(statement: StatementText) -> Iterator[StatementText]:
     """The statements that came as one."""
-    for each in split([statement.sql]):
+    for each in split_statements([statement.sql]):
         yield each._replace(line=each.line + statement.line - 1)
 
 
@@ -195,10 +195,12 @@ def _passed_over(statement: StatementText) -> str:
     """What to say of a command of the shell that means nothing here. Raises `Invalid`: it would do something."""
     command = statement.sql.split(maxsplit=1)[0].lower()
     if command not in _OF_THE_SHELL:
-        raise named(
+        raise error_with_place(
             Invalid(f"{command} is a command of the sqlite3 shell, not SQL: remove it from the file"), statement
         )
-    return f"line {statement.line}: passed over, for it is a command of the sqlite3 shell: {shortened(statement.sql)}"
+    return (
+        f"line {statement.line}: passed over, for it is a command of the sqlite3 shell: {shortened_sql(statement.sql)}"
+    )
 
 
 def _with_raw_text(connection: Connection, statement: StatementText) -> StatementText:
@@ -211,14 +213,16 @@ def _with_raw_text(connection: Connection, statement: StatementText) -> Statemen
         if text[0] in "-/":
             return BROKEN.sub("?", text)
         if text[0] != "'":
-            raise named(Invalid("a name that is not valid UTF-8"), statement)
+            raise error_with_place(Invalid("a name that is not valid UTF-8"), statement)
         if connection.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
-            raise named(Invalid("text that is not valid UTF-8 can't be kept in a database of UTF-16"), statement)
+            raise error_with_place(
+                Invalid("text that is not valid UTF-8 can't be kept in a database of UTF-16"), statement
+            )
         return f"(CAST(X'{text[1:-1].replace(chr(39) * 2, chr(39)).encode(errors='surrogateescape').hex()}' AS TEXT))"
 
     sql = _QUOTED.sub(replaced, statement.sql)
     if BROKEN.search(sql):
-        raise named(Invalid("not valid UTF-8 outside of a string"), statement)
+        raise error_with_place(Invalid("not valid UTF-8 outside of a string"), statement)
     return statement._replace(sql=sql)
 
 
@@ -232,30 +236,34 @@ def _without_its_table(connection: Connection, error: Exception, sql: str) -> No
         connection.execute(sql).fetchall()
 
 
-def _refuse(statement: StatementText) -> None:
+def _refuse_statement(statement: StatementText) -> None:
     """Raise for the statements about transactions that can't be skipped."""
     if statement.keyword == "ROLLBACK":
-        raise named(Invalid("ROLLBACK: the dump takes back what it did (its source was damaged?)"), statement)
+        raise error_with_place(
+            Invalid("ROLLBACK: the dump takes back what it did (its source was damaged?)"), statement
+        )
     if statement.keyword == "VACUUM" and " INTO " in " ".join(statement.sql[:1000].upper().split()):
-        raise named(Denied("VACUUM INTO is not allowed: SQL stays inside its database"), statement)
+        raise error_with_place(Denied("VACUUM INTO is not allowed: SQL stays inside its database"), statement)
 
 
-def _failure(error: Exception, guard: Guard, statement: StatementText) -> VirkeError:
+def _failure_at(error: Exception, guard: Guard, statement: StatementText) -> VirkeError:
     """What `error` means, with its place and, if there is one, the likely reason."""
     sql = statement.sql
     meant = translate(error, guard)
     offset = getattr(error, "error_offset", -1)
     line = statement.line + sql.encode()[:offset].count(b"\n") if offset > 0 else statement.line
-    if isinstance(meant, SqlError) and (product := foreign(sql[:100_000])):
+    if isinstance(meant, SqlError) and (product := foreign_product(sql[:100_000])):
         meant = SqlError(f"{meant.message} (this looks like {product}: {CONVERT})", sqlite_code=meant.sqlite_code)
-    return named(meant, statement, line)
+    return error_with_place(meant, statement, line)
 
 
-def named(error: VirkeError, statement: StatementText, line: int | None = None) -> VirkeError:
+def error_with_place(error: VirkeError, statement: StatementText, line: int | None = None) -> VirkeError:
     """`error` with the place where it happened: `line` if that is not where the statement begins."""
     at = line or statement.line
     begins = f" (the statement begins on line {statement.line})" if at != statement.line else ""
-    message = printable(f"line {at}: {error.message}{begins}, in: {shortened(statement.sql)}; nothing was changed")
+    message = printable_message(
+        f"line {at}: {error.message}{begins}, in: {shortened_sql(statement.sql)}; nothing was changed"
+    )
     if isinstance(error, SqlError):
         return SqlError(message, sqlite_code=error.sqlite_code, line=at)
     # Scratch pages that don't fit together are the dump's fault (PRAGMA writable_schema), not a store's.
@@ -263,12 +271,12 @@ def named(error: VirkeError, statement: StatementText, line: int | None = None) 
     return kind(message, line=at)
 
 
-def shortened(sql: str) -> str:
+def shortened_sql(sql: str) -> str:
     """A statement on one line, cut to `SHOWN_CHARS`."""
     line = " ".join(sql[: 4 * SHOWN_CHARS].split()).rstrip(";")
     return line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]}…"
 
 
-def printable(message: str) -> str:
+def printable_message(message: str) -> str:
     """A message without characters that could steer a terminal: a dump is anybody's text."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in message)

@@ -36,7 +36,7 @@ class Column:
 
 def columns_of(connection: Connection, table: str) -> list[Column]:
     """All columns that can be written, in order; none if there is no such table."""
-    rows = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
+    rows = connection.execute(f"PRAGMA table_xinfo({quoted_name(table)})").fetchall()
     return [
         Column(str(name), str(declared).upper(), str(default) if refuses_null and default is not None else None)
         for _, name, declared, refuses_null, default, _, hidden in rows
@@ -46,7 +46,7 @@ def columns_of(connection: Connection, table: str) -> list[Column]:
 
 def names_of(connection: Connection, table: str) -> list[str]:
     """The columns that `SELECT *` shows of a table or view. Raises `NotFound`: there is none of that name."""
-    columns = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
+    columns = connection.execute(f"PRAGMA table_xinfo({quoted_name(table)})").fetchall()
     names = [str(row[1]) for row in columns if row[6] != 1]
     if not names:
         raise NotFound(f"there is no table {table!r}")
@@ -57,7 +57,7 @@ def rows_of(connection: Connection, table: str) -> Iterator[Row]:
     """All rows of a table or view. Raises `Invalid`: a text in it is not valid Unicode, which only SQL can tell."""
     done = 0
     try:
-        for row in connection.execute(f"SELECT * FROM {quoted(table)}"):
+        for row in connection.execute(f"SELECT * FROM {quoted_name(table)}"):
             yield row
             done += 1
     except UnicodeDecodeError as error:
@@ -75,25 +75,25 @@ def by_name(names: Sequence[str], there: Sequence[Column], table: str) -> list[C
     return [known[name.lower()] for name in names]
 
 
-def create(table: str, names: Sequence[str], types: Sequence[str]) -> str:
+def create_sql(table: str, names: Sequence[str], types: Sequence[str]) -> str:
     """SQL that makes the table."""
-    columns = ", ".join(f"{quoted(name)} {type_}".rstrip() for name, type_ in zip(names, types, strict=True))
-    return f"CREATE TABLE {quoted(table)}({columns})"
+    columns = ", ".join(f"{quoted_name(name)} {type_}".rstrip() for name, type_ in zip(names, types, strict=True))
+    return f"CREATE TABLE {quoted_name(table)}({columns})"
 
 
-def insert(table: str, names: Sequence[str], into: Sequence[Column] = ()) -> str:
+def insert_sql(table: str, names: Sequence[str], into: Sequence[Column] = ()) -> str:
     """SQL that inserts a row, with the defaults of columns that refuse NULL."""
     marks = [f"coalesce(?,({column.default}))" if column.default else "?" for column in into]
-    return f"INSERT INTO {quoted(table)}({','.join(map(quoted, names))}) VALUES({','.join(marks or '?' * len(names))})"
+    return f"INSERT INTO {quoted_name(table)}({','.join(map(quoted_name, names))}) VALUES({','.join(marks or '?' * len(names))})"
 
 
-def refused(where: str, error: Exception, guard: Guard) -> VirkeError:
+def refused_error(where: str, error: Exception, guard: Guard) -> VirkeError:
     """What SQLite said of a row or a table, with the place of it."""
     meant = translate(error, guard)
     message = f"{where}: {meant.message}; nothing was changed"
     return SqlError(message, sqlite_code=meant.sqlite_code) if isinstance(meant, SqlError) else type(meant)(message)
 
 
-def quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
     """A name as SQL."""
     return '"' + name.replace('"', '""') + '"'

@@ -24,8 +24,8 @@ from virke.engine.streaming import Written
 from virke.engine.vfs import PagedFile
 from virke.errors import VirkeError
 from virke.transfer.room import FilesVFS
-from virke.transfer.scratch import SPILL, checked, opened
-from virke.transfer.source import Progress, silent
+from virke.transfer.scratch import SPILL, check_database, opened_database
+from virke.transfer.source import Progress, silent_progress
 from virke.transfer.spilling import SpilledPages
 
 CACHE_KIB: Final = 24 << 10
@@ -43,12 +43,14 @@ class Working:
     @contextmanager
     def opened(self) -> Iterator[tuple[Connection, Guard]]:
         """A guarded connection, and its guard, as `scratch.opened`; one at a time."""
-        with opened("main", self._vfs.name, self._base.page_size or PAGE_SIZE_DEFAULT, cache_kib=CACHE_KIB) as both:
+        with opened_database(
+            "main", self._vfs.name, self._base.page_size or PAGE_SIZE_DEFAULT, cache_kib=CACHE_KIB
+        ) as both:
             yield both
 
     def check(self, name: str) -> tuple[str, ...]:
         """As `Scratch.check`, of what SQL made."""
-        return checked(self.opened, name)
+        return check_database(self.opened, name)
 
     @property
     def held_bytes(self) -> int:
@@ -65,7 +67,7 @@ class Working:
         written = Written(self._vfs.file)
         return written.page_size, written.page_count
 
-    def changes(self, progress: Progress = silent) -> Iterator[tuple[int, bytes]]:
+    def changes(self, progress: Progress = silent_progress) -> Iterator[tuple[int, bytes]]:
         """As `Written.pages`."""
         written = Written(self._vfs.file)
         size, count, shown = written.page_size, written.page_count, 0
@@ -78,7 +80,7 @@ class Working:
 
 
 @contextmanager
-def working(base: Snapshot, folder: Path, now_ms: int) -> Iterator[Working]:
+def working_copy(base: Snapshot, folder: Path, now_ms: int) -> Iterator[Working]:
     """A working copy of a snapshot whose files are in `folder`; gone at the end of the `with` block.
 
     Raises:

@@ -10,14 +10,14 @@ from virke.api import pieces
 from virke.api.codec import Codec, PlainCodec
 from virke.api.hrana import answers
 from virke.api.hrana.complaints import Refused
-from virke.api.hrana.sql import verb
+from virke.api.hrana.sql import verb_of
 from virke.engine.database import Database
 from virke.engine.results import QueryResult
 from virke.node.codec import FastCodec
 from virke.opening import create
 from virke.stores.memory import memory_store
 
-CLOSED = answers.ok("close")
+CLOSED = answers.ok_result("close")
 QUERIES = (
     "SELECT 1",
     "SELECT id, name FROM t",
@@ -41,7 +41,7 @@ def db() -> Iterator[Database]:
 
 def whole(result: QueryResult, codec: Codec, *, wants_rows: bool, closes: bool) -> object:
     """The body as it is made of `result_of`."""
-    found = answers.ok("execute", result=answers.result_of(answers.Done(result, "SELECT", wants_rows)))
+    found = answers.ok_result("execute", result=answers.result_of(answers.Done(result, "SELECT", wants_rows)))
     body = {"baton": None, "base_url": None, "results": [found, CLOSED] if closes else [found]}
     return pieces.body_of(body, codec)
 
@@ -106,10 +106,10 @@ def test_the_answer_to_a_write_is_the_same_however_it_is_made(db: Database, code
     made = []
     for sql in WRITES:
         [result] = db.batch([sql])
-        done = answers.Done(result, verb(sql), rowid=result.last_insert_rowid or 0)
+        done = answers.Done(result, verb_of(sql), rowid=result.last_insert_rowid or 0)
         body = answers.body_of_write(done, closes=closes)
         if body is not None:
-            found = answers.ok("execute", result=answers.result_of(done))
+            found = answers.ok_result("execute", result=answers.result_of(done))
             results = [found, CLOSED] if closes else [found]
             assert body == pieces.body_of({"baton": None, "base_url": None, "results": results}, codec)
             made.append(sql)

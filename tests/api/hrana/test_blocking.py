@@ -28,7 +28,7 @@ def db() -> Iterator[Database]:
 def pipeline(db: Database, *sql: str) -> list[str]:
     """Kinds of answers, or what an error says in one word."""
     asked = tuple(requests.Execute(requests.statement_of({"sql": one})) for one in sql)
-    results = blocking.pipeline(Pipeline("d", None, asked), db, Scope.ADMIN)["results"]
+    results = blocking.answer_pipeline(Pipeline("d", None, asked), db, Scope.ADMIN)["results"]
     assert isinstance(results, list)
     return [one["type"] if one["type"] == "ok" else one["error"]["code"] for one in results]
 
@@ -62,15 +62,15 @@ def test_a_client_that_closes_its_stream_asked_for_that(db: Database) -> None:
         requests.Execute(requests.statement_of({"sql": "BEGIN"})),
         *requests.pipeline_of({"requests": [{"type": "close"}]})[1],
     )
-    results = blocking.pipeline(Pipeline("d", None, asked), db, Scope.ADMIN)["results"]
+    results = blocking.answer_pipeline(Pipeline("d", None, asked), db, Scope.ADMIN)["results"]
     assert isinstance(results, list)
     assert [one["type"] for one in results] == ["ok", "ok"]
 
 
 def test_a_cursor_and_a_single_batch_say_so_too(db: Database) -> None:
     steps: Json = {"steps": [{"stmt": {"sql": "BEGIN"}}, {"stmt": {"sql": "INSERT INTO t VALUES (1)"}}]}
-    *_, last = blocking.cursor(Cursor("d", None, requests.batch_of(steps)), db, Scope.ADMIN)
+    *_, last = blocking.answer_cursor(Cursor("d", None, requests.batch_of(steps)), db, Scope.ADMIN)
     assert isinstance(last["error"], dict)
     assert (last["type"], last["error"]["code"]) == ("error", "BLOCKED")
-    assert blocking.once(Once("d", requests.batch_of(steps)), db, Scope.ADMIN)["code"] == "BLOCKED"
+    assert blocking.answer_once(Once("d", requests.batch_of(steps)), db, Scope.ADMIN)["code"] == "BLOCKED"
     assert rows(db) == 0

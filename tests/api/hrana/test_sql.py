@@ -11,10 +11,10 @@ from virke.api.hrana.sql import (
     ForeignKeys,
     Rollback,
     Savepoint,
-    control,
+    control_of,
     parameter_names,
     takes_own_table,
-    verb,
+    verb_of,
 )
 
 
@@ -48,7 +48,7 @@ from virke.api.hrana.sql import (
     ],
 )
 def test_transaction_control_is_known_by_its_words(sql: str, expected: Control | None) -> None:
-    assert control(sql) == expected
+    assert control_of(sql) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_transaction_control_is_known_by_its_words(sql: str, expected: Control |
     ],
 )
 def test_what_a_statement_does_is_its_verb(sql: str, expected: str) -> None:
-    assert verb(sql) == expected
+    assert verb_of(sql) == expected
 
 
 def test_parameters_are_named_with_the_sign_of_the_text() -> None:

@@ -104,9 +104,9 @@ def test_a_program_answers_what_its_steps_answer_one_by_one(batch: Batch) -> Non
         db = fresh()
         stream = Stream(db.serving.empty, foreign_keys=True, scope=Scope.ADMIN)
         doing = stream.batch(batch)
-        said = blocking.drive(db, Scope.ADMIN, doing if whole else one_by_one(doing))
+        said = blocking.drive_stream(db, Scope.ADMIN, doing if whole else one_by_one(doing))
         state = stream.is_autocommit, stream.foreign_keys
-        blocking.drive(db, Scope.ADMIN, stream.close())
+        blocking.drive_stream(db, Scope.ADMIN, stream.close())
         tables = [db.query(f"SELECT * FROM {table}", consistency="strong").rows for table in ("t", "c")]
         found.append((answers.batch_of(said), state, tables))
         db.close()

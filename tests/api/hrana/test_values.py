@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virke.api.hrana.complaints import Refused
-from virke.api.hrana.values import decode, encode
+from virke.api.hrana.values import decode_value, encode_value
 from virke.engine.sqlite import Value
 
 VALUES = st.one_of(
@@ -25,26 +25,26 @@ VALUES = st.one_of(
 @given(VALUES)
 def test_a_value_comes_back_with_its_type(value: Value) -> None:
     """Through JSON text, as it crosses the wire."""
-    back = decode(json.loads(json.dumps(encode(value))))
+    back = decode_value(json.loads(json.dumps(encode_value(value))))
     assert (type(back), back) == (type(value), value)
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
 def test_a_float_that_is_not_finite_is_answered_as_null(value: float) -> None:
-    assert encode(value) == {"type": "float", "value": None}
+    assert encode_value(value) == {"type": "float", "value": None}
 
 
 @pytest.mark.parametrize(("text", "expected"), [("AP8", b"\x00\xff"), ("AP8=", b"\x00\xff"), ("", b"")])
 def test_blobs_are_understood_with_and_without_padding(text: str, expected: bytes) -> None:
-    assert decode({"type": "blob", "base64": text}) == expected
+    assert decode_value({"type": "blob", "base64": text}) == expected
 
 
 def test_blobs_are_answered_without_padding() -> None:
-    assert encode(b"\x00\xff") == {"type": "blob", "base64": "AP8"}
+    assert encode_value(b"\x00\xff") == {"type": "blob", "base64": "AP8"}
 
 
 def test_a_whole_number_that_is_sent_as_a_float_is_a_real() -> None:
-    assert type(decode({"type": "float", "value": 5})) is float
+    assert type(decode_value({"type": "float", "value": 5})) is float
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_a_whole_number_that_is_sent_as_a_float_is_a_real() -> None:
 )
 def test_what_is_no_value_is_refused(body: object) -> None:
     with pytest.raises(Refused):
-        decode(body)  # type: ignore[arg-type]
+        decode_value(body)  # type: ignore[arg-type]
 
 
 def test_text_that_is_not_utf8_is_never_answered_as_another_text() -> None:
     with pytest.raises(Refused, match="not UTF-8"):
-        encode("a\udcff")
+        encode_value("a\udcff")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.edge.building.pythons import script
-from virke.edge.building.checking import NPM, check
+from virke.edge.building.checking import NPM, check_package
 from virke.errors import Invalid
 
 
@@ -15,11 +15,11 @@ def test_it_is_asked_where_it_is_and_that_of_the_project_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert check(tmp_path / "x.tar.gz", tmp_path).startswith("not checked: there is no `fastly`")
+    assert check_package(tmp_path / "x.tar.gz", tmp_path).startswith("not checked: there is no `fastly`")
 
     script(tmp_path / "bin" / "fastly", "exit 1")
     script(tmp_path / NPM, f'[ "$*" = "compute validate --package {tmp_path}/x.tar.gz" ]')
-    assert check(tmp_path / "x.tar.gz", tmp_path) == "checked by `fastly compute validate`"
+    assert check_package(tmp_path / "x.tar.gz", tmp_path) == "checked by `fastly compute validate`"
 
 
 def test_what_it_refuses_is_an_error_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,4 +27,4 @@ def test_what_it_refuses_is_an_error_with_its_words(tmp_path: Path, monkeypatch:
     script(tmp_path / "bin" / "fastly", "echo 'ERROR: the package is 101 MB'; exit 1")
 
     with pytest.raises(Invalid, match="the package is 101 MB"):
-        check(tmp_path / "x.tar.gz", tmp_path)
+        check_package(tmp_path / "x.tar.gz", tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.edge.building.pythons import script
-from virke.edge.building.component import ENTRY, Sources, build
+from virke.edge.building.component import ENTRY, Sources, build_program
 from virke.edge.building.tools import Tools
 from virke.errors import Invalid, Unavailable
 
@@ -26,7 +26,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
 def built(tmp_path: Path, tools: Tools, sources: Sources) -> str:
     work = tmp_path / "work"
     work.mkdir()
-    build(sources, tmp_path / "bin" / "main.wasm", work, tools)
+    build_program(sources, tmp_path / "bin" / "main.wasm", work, tools)
     return (tmp_path / "bin" / "main.wasm").read_text()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.edge.building.pythons import script
-from virke.edge.building.javascript import ADAPTER, COMPILER, COMPONENTS, adapted, compile_app, with_one_import
+from virke.edge.building.javascript import ADAPTER, COMPILER, COMPONENTS, adapt_program, compile_app, with_one_import
 from virke.errors import Invalid
 
 HEAD = b"\0asm\x01\0\0\0"
@@ -93,7 +93,7 @@ def test_the_component_is_made_with_the_adapter(tmp_path: Path) -> None:
     (tmp_path / "app.wasm").write_bytes(HEAD)
     script(tmp_path / COMPONENTS, 'echo "$1 $3 $4" > "$6"')
 
-    adapted(tmp_path / "app.wasm", tmp_path / "component.wasm", tmp_path)
+    adapt_program(tmp_path / "app.wasm", tmp_path / "component.wasm", tmp_path)
 
     assert (tmp_path / "component.wasm").read_text().startswith("new --adapt wasi_snapshot_preview1=/")
     assert [path.name for path in tmp_path.iterdir() if "module" in path.suffix] == []

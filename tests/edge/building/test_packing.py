@@ -6,7 +6,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from virke.edge.building.packing import manifest_of, pack
+from virke.edge.building.packing import manifest_of, pack_program
 
 MANIFEST = b'manifest_version = 3\nname = "my-app"\nlanguage = "python"\n'
 
@@ -15,7 +15,7 @@ def test_the_layout_is_that_of_fastly_compute_pack(tmp_path: Path) -> None:
     program = tmp_path / "main.wasm"
     program.write_bytes(b"\0asm program")
 
-    pack(tmp_path / "pkg" / "my-app.tar.gz", "my-app", program, MANIFEST)
+    pack_program(tmp_path / "pkg" / "my-app.tar.gz", "my-app", program, MANIFEST)
 
     with tarfile.open(tmp_path / "pkg" / "my-app.tar.gz") as archive:
         assert archive.getnames() == ["my-app", "my-app/bin", "my-app/bin/main.wasm", "my-app/fastly.toml"]
@@ -33,7 +33,7 @@ def test_the_same_program_is_the_same_package_whenever_and_by_whomever(tmp_path:
         program.write_bytes(b"\0asm program")
         os.utime(program, (when, when))
         program.chmod(0o600 + 0o11 * number)
-        pack(tmp_path / f"{number}.tar.gz", "my-app", program, MANIFEST)
+        pack_program(tmp_path / f"{number}.tar.gz", "my-app", program, MANIFEST)
         packed.append((tmp_path / f"{number}.tar.gz").read_bytes())
 
     assert packed[0] == packed[1]

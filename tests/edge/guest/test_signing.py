@@ -9,7 +9,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from virke.edge.guest.signing import path_of, signed
+from virke.edge.guest.signing import path_of, signed_headers
 
 NOW = datetime(2026, 11, 26, 22, 0, 5, tzinfo=UTC)
 HOST = "eu-central.object.fastlystorage.app"
@@ -36,7 +36,7 @@ class Signer(SigV4Auth):  # type: ignore[misc]  # botocore has no types
 )
 def test_a_signature_is_what_botocore_makes(method: str, key: str, headers: dict[str, str]) -> None:
     path = path_of("bucket", "some/prefix", key)
-    own = signed(
+    own = signed_headers(
         method, HOST, path, headers=headers, region="eu-central", key_id="KEY", secret="SECRET/+", now_s=NOW.timestamp()
     )
     request = AWSRequest(

@@ -14,7 +14,7 @@ from virke.api import pieces
 from virke.api.codec import Codec
 from virke.api.hrana import sql as texts
 from virke.api.hrana import values
-from virke.api.hrana.complaints import described
+from virke.api.hrana.complaints import described_error
 from virke.engine.programs import Skipped
 from virke.engine.results import QueryResult
 from virke.engine.sqlite import Description
@@ -58,7 +58,7 @@ class Done:
     @property
     def last_rowid(self) -> int | None:
         """The rowid that was inserted last, if the statement inserts."""
-        return self.rowid if texts.inserts(self.verb) else None
+        return self.rowid if texts.inserts_rows(self.verb) else None
 
 
 StepAnswer = Done | VirkeError | Skipped
@@ -71,7 +71,7 @@ def columns_of(names: Sequence[str], decltypes: Sequence[str | None]) -> list[di
 
 def row_of(row: Sequence[Value]) -> list[dict[str, object]]:
     """A row of a result. Raises `Refused`: text that is not UTF-8."""
-    return [values.encode(value) for value in row]
+    return [values.encode_value(value) for value in row]
 
 
 def rows_of(result: QueryResult) -> object:
@@ -79,7 +79,7 @@ def rows_of(result: QueryResult) -> object:
     rows = pieces.rows_of(result.rows, row_of)
     if isinstance(rows, pieces.Long):  # what can't be said is said before the first row is
         for row in result.rows:
-            values.check(row)
+            values.check_row(row)
     return rows
 
 
@@ -112,7 +112,7 @@ def body_of_read(result: QueryResult, codec: Codec, *, wants_rows: bool, closes:
             _COLUMNS.clear()
         columns = known, codec.dumps(columns_of(result.columns, result.decltypes))
         _COLUMNS[id(known)] = columns
-    shown = codec.dumps([[values.encode(value) for value in row] for row in rows]) if wants_rows else b"[]"
+    shown = codec.dumps([[values.encode_value(value) for value in row] for row in rows]) if wants_rows else b"[]"
     return b"".join((_BEFORE, columns[1], b',"rows":', shown, _CLOSED if closes else _AFTER))
 
 
@@ -137,7 +137,7 @@ def batch_of(answers: Sequence[StepAnswer]) -> dict[str, object]:
             except VirkeError as wrong:
                 error = wrong
         results.append(found)
-        errors.append(described(error) if error else None)
+        errors.append(described_error(error) if error else None)
     return {"step_results": results, "step_errors": errors, "replication_index": None}
 
 
@@ -145,13 +145,13 @@ def entries_of(answers: Sequence[StepAnswer]) -> Iterator[dict[str, object]]:
     """What a cursor says of its steps: their columns, rows and ends, or errors."""
     for number, answer in enumerate(answers):
         if isinstance(answer, Done):
-            yield from _entries(number, answer)
+            yield from _entries_of_step(number, answer)
         elif isinstance(answer, VirkeError):
             yield step_error(number, answer)
     yield END
 
 
-def _entries(number: int, done: Done) -> Iterator[dict[str, object]]:
+def _entries_of_step(number: int, done: Done) -> Iterator[dict[str, object]]:
     yield step_begin(number, columns_of(done.result.columns, done.result.decltypes))
     try:
         for row in done.result.rows if done.wants_rows else ():
@@ -174,7 +174,7 @@ def step_end(affected: int = 0, rowid: int | None = None) -> dict[str, object]:
 
 def step_error(number: int, error: VirkeError) -> dict[str, object]:
     """A step failed."""
-    return {"type": "step_error", "step": number, "error": described(error)}
+    return {"type": "step_error", "step": number, "error": described_error(error)}
 
 
 def description_of(sql: str, found: Description) -> dict[str, object]:
@@ -187,7 +187,7 @@ def description_of(sql: str, found: Description) -> dict[str, object]:
     }
 
 
-def ok(kind: str, **fields: object) -> dict[str, object]:
+def ok_result(kind: str, **fields: object) -> dict[str, object]:
     """A request that was carried out."""
     return {"type": "ok", "response": {"type": kind, **fields}}
 
@@ -203,6 +203,6 @@ def once_of(found: Mapping[str, object]) -> dict[str, object]:
             raise AssertionError("a request has a result or an error")
 
 
-def failed(error: VirkeError) -> dict[str, object]:
+def error_result(error: VirkeError) -> dict[str, object]:
     """A request that was not."""
-    return {"type": "error", "error": described(error)}
+    return {"type": "error", "error": described_error(error)}

@@ -21,7 +21,7 @@ from virke.api.hrana.sql import (
     ForeignKeys,
     Rollback,
     Savepoint,
-    control,
+    control_of,
     only_reads,
     takes_own_table,
 )
@@ -57,7 +57,7 @@ class OneProgram:
 
 def one_program(steps: Sequence[PlainStep], *, foreign_keys: bool, scope: Scope) -> OneProgram | None:
     """The program in a batch on a stream without a transaction; None if there is none."""
-    controls = [control(step.sql) for step in steps]
+    controls = [control_of(step.sql) for step in steps]
     begin, end = 0, len(steps)
     while begin < end and _sets_keys(controls[begin], scope) and steps[begin].condition is None:
         begin += 1
@@ -75,7 +75,7 @@ def one_program(steps: Sequence[PlainStep], *, foreign_keys: bool, scope: Scope)
     for one in controls[:begin]:
         foreign_keys = one.value or False if isinstance(one, ForeignKeys) else foreign_keys
     found = tuple(
-        Step(steps[number].sql, steps[number].params, condition=moved(steps[number].condition, begin))
+        Step(steps[number].sql, steps[number].params, condition=moved_condition(steps[number].condition, begin))
         for number in core
     )
     return OneProgram(begin, end, found, foreign_keys)
@@ -107,22 +107,22 @@ def _is_closed(controls: Sequence[Control | None]) -> bool:
     return not is_open
 
 
-def moved(condition: Condition | None, by: int) -> Condition | None:
+def moved_condition(condition: Condition | None, by: int) -> Condition | None:
     """A condition whose steps are counted from another one on; those before it succeeded."""
-    return None if condition is None else _moved(condition, by)
+    return None if condition is None else _shifted_condition(condition, by)
 
 
-def _moved(condition: Condition, by: int) -> Condition:
+def _shifted_condition(condition: Condition, by: int) -> Condition:
     match condition:
         case Succeeded(step):
             return Succeeded(step - by) if step >= by else ALWAYS
         case Failed(step):
             return Failed(step - by) if step >= by else NEVER
         case Not(inner):
-            return Not(_moved(inner, by))
+            return Not(_shifted_condition(inner, by))
         case AllOf(conditions):
-            return AllOf(tuple(_moved(one, by) for one in conditions))
+            return AllOf(tuple(_shifted_condition(one, by) for one in conditions))
         case AnyOf(conditions):
-            return AnyOf(tuple(_moved(one, by) for one in conditions))
+            return AnyOf(tuple(_shifted_condition(one, by) for one in conditions))
         case _:
             return condition

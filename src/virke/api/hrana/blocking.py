@@ -37,41 +37,41 @@ from virke.scopes import Scope
 T = TypeVar("T")
 
 
-def pipeline(operation: Pipeline, database: Database, scope: Scope) -> dict[str, object]:
+def answer_pipeline(operation: Pipeline, database: Database, scope: Scope) -> dict[str, object]:
     """What a pipeline is answered. Raises `Refused`: it has a baton."""
-    stream = _stream(operation.baton, database, scope)
+    stream = _new_stream(operation.baton, database, scope)
     try:
-        results = [drive(database, scope, stream.respond(one)) for one in operation.requests]
+        results = [drive_stream(database, scope, stream.respond(one)) for one in operation.requests]
         if _is_left_open(stream):
-            results[-1] = answers.failed(_left_open())
+            results[-1] = answers.error_result(_left_open())
     finally:
-        drive(database, scope, stream.close())
+        drive_stream(database, scope, stream.close())
     return {"baton": None, "base_url": None, "results": results}
 
 
-def cursor(operation: Cursor, database: Database, scope: Scope) -> list[dict[str, object]]:
+def answer_cursor(operation: Cursor, database: Database, scope: Scope) -> list[dict[str, object]]:
     """The lines of a cursor. Raises `Refused`: it has a baton."""
-    stream = _stream(operation.baton, database, scope)
+    stream = _new_stream(operation.baton, database, scope)
     head: dict[str, object] = {"baton": None, "base_url": None}
     try:
-        entries = answers.entries_of(drive(database, scope, stream.batch(operation.batch)))
+        entries = answers.entries_of(drive_stream(database, scope, stream.batch(operation.batch)))
         if _is_left_open(stream):
             raise _left_open()
         return [head, *entries]
     except VirkeError as error:
-        return [head, {"type": "error", "error": complaints.described(error)}]
+        return [head, {"type": "error", "error": complaints.described_error(error)}]
     finally:
-        drive(database, scope, stream.close())
+        drive_stream(database, scope, stream.close())
 
 
-def once(operation: Once, database: Database, scope: Scope) -> dict[str, object]:
+def answer_once(operation: Once, database: Database, scope: Scope) -> dict[str, object]:
     """The body of an answer of version 1; one without `result` is an error."""
-    stream = _stream(None, database, scope)
+    stream = _new_stream(None, database, scope)
     try:
-        found = drive(database, scope, stream.respond(operation.request))
-        return answers.once_of(answers.failed(_left_open()) if _is_left_open(stream) else found)
+        found = drive_stream(database, scope, stream.respond(operation.request))
+        return answers.once_of(answers.error_result(_left_open()) if _is_left_open(stream) else found)
     finally:
-        drive(database, scope, stream.close())
+        drive_stream(database, scope, stream.close())
 
 
 def _is_left_open(stream: Stream) -> bool:
@@ -85,19 +85,19 @@ def _left_open() -> Denied:
     )
 
 
-def _stream(baton: str | None, database: Database, scope: Scope) -> Stream:
+def _new_stream(baton: str | None, database: Database, scope: Scope) -> Stream:
     if baton is not None:
         raise Refused("The stream has expired due to inactivity", "STREAM_EXPIRED", status=404)
     return Stream(database.serving.empty, foreign_keys=database.serving.foreign_keys, scope=scope)
 
 
-def drive(database: Database, scope: Scope, doing: Doing[T]) -> T:
+def drive_stream(database: Database, scope: Scope, doing: Doing[T]) -> T:
     """Do what a stream asks for until it has its answer."""
     try:
         effect = next(doing)
         while True:
             try:
-                outcome = _do(database, scope, effect)
+                outcome = _do_effect(database, scope, effect)
             except VirkeError as error:
                 effect = doing.throw(error)
             else:
@@ -106,7 +106,7 @@ def drive(database: Database, scope: Scope, doing: Doing[T]) -> T:
         return end.value  # type: ignore[no-any-return]
 
 
-def _do(database: Database, scope: Scope, effect: Effect) -> Any:
+def _do_effect(database: Database, scope: Scope, effect: Effect) -> Any:
     check_scope(effect, scope)
     serving = database.serving
     match effect:

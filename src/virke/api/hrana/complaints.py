@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from virke.api.codec import Codec
-from virke.api.failures import STATUS_OF, describe
+from virke.api.failures import STATUS_OF, describe_error
 from virke.api.messages import Response
 from virke.errors import Invalid, SqlError, VirkeError
 
@@ -35,7 +35,7 @@ class Refused(Invalid):
         self.status = status
 
 
-def described(error: VirkeError) -> dict[str, object]:
+def described_error(error: VirkeError) -> dict[str, object]:
     """An error as a value: `message`, `code`, and for some `extended_code`."""
     match error:
         case Refused():
@@ -80,10 +80,10 @@ def _of_call(error: Invalid) -> dict[str, object]:
 
 def in_both_languages(error: VirkeError) -> dict[str, object]:
     """An error with Virke's own words below `virke`, for its own client."""
-    return described(error) | {"virke": describe(error)}
+    return described_error(error) | {"virke": describe_error(error)}
 
 
-def failed(error: VirkeError, codec: Codec) -> Response:
+def error_response(error: VirkeError, codec: Codec) -> Response:
     """A response for a request that was not carried out; clients look for any of its three fields."""
     found = in_both_languages(error)
     status = error.status if isinstance(error, Refused) else STATUS_OF.get(error.kind, 500)

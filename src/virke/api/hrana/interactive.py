@@ -81,13 +81,13 @@ def begin_of(body: Mapping[str, Json]) -> BeginTransaction:
         raise Refused(f"`mode` must be one of {', '.join(_MODES)}")
     if keys is not None and not isinstance(keys, bool):
         raise Refused("`foreign_keys` must be true, false or null")
-    key, bookmark = _text(body, "key"), _text(body, "bookmark")
+    key, bookmark = _optional_text(body, "key"), _optional_text(body, "bookmark")
     if key is not None and mode == "read_only":
         raise Refused("a transaction that only reads takes no `key`")
     return BeginTransaction("write" if key is not None else _MODES[mode], keys, key, bookmark)
 
 
-def _text(body: Mapping[str, Json], name: str) -> str | None:
+def _optional_text(body: Mapping[str, Json], name: str) -> str | None:
     found = body.get(name)
     if found is not None and not isinstance(found, str):
         raise Refused(f"`{name}` must be a text or null")
@@ -100,12 +100,12 @@ def run_of(body: Mapping[str, Json]) -> RunSteps:
     if not isinstance(statements, list) or not statements:
         raise Refused("`statements` must be a list of statements")
     try:
-        return RunSteps(tuple(_step(one) for one in statements))
+        return RunSteps(tuple(_step_of(one) for one in statements))
     except Invalid as error:
         raise Refused(error.message) from error
 
 
-def _step(body: Json) -> Step:
+def _step_of(body: Json) -> Step:
     found: dict[str, Json] = (
         {"sql": body} if isinstance(body, str) else native.object_of(body, _STATEMENT, "a statement")
     )
@@ -129,25 +129,25 @@ PARSERS: Final[Mapping[str, Callable[[Mapping[str, Json]], Interactive]]] = {
 }
 
 
-def failed(error: VirkeError) -> dict[str, object]:
+def error_result(error: VirkeError) -> dict[str, object]:
     """A request that was not carried out, in both languages."""
     return {"type": "error", "error": in_both_languages(error)}
 
 
-def ran(results: list[dict[str, object]]) -> dict[str, object]:
+def run_result(results: list[dict[str, object]]) -> dict[str, object]:
     """What statements answered."""
-    return _ok("virke_run", results=results)
+    return _ok_result("virke_run", results=results)
 
 
-def stands(kind: str, version: int, bookmark: str) -> dict[str, object]:
+def transaction_result(kind: str, version: int, bookmark: str) -> dict[str, object]:
     """A transaction that began or was committed, as of a version."""
-    return _ok(kind, version=version, bookmark=bookmark)
+    return _ok_result(kind, version=version, bookmark=bookmark)
 
 
-def explained(description: object) -> dict[str, object]:
+def describe_result(description: object) -> dict[str, object]:
     """What SQLite says of a statement (a `Description`)."""
-    return _ok("virke_describe", description=asdict(description))  # type: ignore[call-overload]
+    return _ok_result("virke_describe", description=asdict(description))  # type: ignore[call-overload]
 
 
-def _ok(kind: str, **fields: object) -> dict[str, object]:
+def _ok_result(kind: str, **fields: object) -> dict[str, object]:
     return {"type": "ok", "response": {"type": kind, **fields}}

@@ -139,7 +139,7 @@ def alone_of(body: Json) -> Alone | None:
         return None
     if wants_rows is not None and type(wants_rows) is not bool:
         return None
-    params = tuple([values.decode(one) for one in args]) if args else ()
+    params = tuple([values.decode_value(one) for one in args]) if args else ()
     return Alone(sql, params, wants_rows=wants_rows is not False, closes=closes)
 
 
@@ -149,24 +149,24 @@ def pipeline_of(body: Json) -> tuple[str | None, tuple[StreamRequest, ...]]:
     requests = found.get("requests")
     if not isinstance(requests, list):
         raise Refused("`requests` must be a list of requests")
-    parsed = tuple([_parsed(one, _OF_PIPELINES) for one in requests])
+    parsed = tuple([_parsed_request(one, _OF_PIPELINES) for one in requests])
     if len(parsed) > 1 and any(isinstance(one, Close) for one in parsed[:-1]):
         raise Refused("`close` must be the last request: the stream is closed by then")
-    return _baton(found), parsed
+    return _baton_in(found), parsed
 
 
 def cursor_of(body: Json) -> tuple[str | None, Batch]:
     """The baton and the batch of a cursor. Raises `Refused`."""
     found = object_of(body, "the body")
-    return _baton(found), batch_of(found.get("batch"))
+    return _baton_in(found), batch_of(found.get("batch"))
 
 
 def request_of(body: Json) -> StreamRequest:
     """One request of a stream. Raises `Refused`."""
-    return _parsed(body, _PARSERS)
+    return _parsed_request(body, _PARSERS)
 
 
-def _parsed(body: Json, parsers: Mapping[str, Callable[[Mapping[str, Json]], StreamRequest]]) -> StreamRequest:
+def _parsed_request(body: Json, parsers: Mapping[str, Callable[[Mapping[str, Json]], StreamRequest]]) -> StreamRequest:
     found = object_of(body, "a request")
     kind = found.get("type")
     parse = parsers.get(kind) if isinstance(kind, str) else None
@@ -182,7 +182,7 @@ def object_of(body: Json, what: str) -> Mapping[str, Json]:
     return body
 
 
-def _baton(body: Mapping[str, Json]) -> str | None:
+def _baton_in(body: Mapping[str, Json]) -> str | None:
     baton = body.get("baton")
     if baton is not None and not isinstance(baton, str):
         raise Refused("`baton` must be a text or null")
@@ -195,37 +195,37 @@ def statement_of(body: Json) -> AskedStatement:
     wants_rows = found.get("want_rows")
     if wants_rows is not None and not isinstance(wants_rows, bool):
         raise Refused("`want_rows` must be true or false")
-    return AskedStatement(_text(found), _params(found), wants_rows is not False)
+    return AskedStatement(_sql_text_in(found), _params_in(found), wants_rows is not False)
 
 
-def _text(body: Mapping[str, Json]) -> Text:
+def _sql_text_in(body: Mapping[str, Json]) -> Text:
     sql, sql_id = body.get("sql"), body.get("sql_id")
     if sql is not None and not isinstance(sql, str):
         raise Refused("`sql` must be a text")
     if (sql is None) == (sql_id is None):
         raise Refused(f"either `sql` or `sql_id` is needed{', but not both' if sql is not None else ''}")
-    return Text(sql, None if sql_id is None else _number(sql_id, "sql_id"))
+    return Text(sql, None if sql_id is None else _checked_number(sql_id, "sql_id"))
 
 
-def _params(body: Mapping[str, Json]) -> Parameters:
-    args, named = _list(body, "args"), _list(body, "named_args")
+def _params_in(body: Mapping[str, Json]) -> Parameters:
+    args, named = _list_in(body, "args"), _list_in(body, "named_args")
     if args and named:
         raise Refused(
             "Specifying both positional and named arguments is not supported", "ARGS_BOTH_POSITIONAL_AND_NAMED"
         )
     if not named:
-        return tuple([values.decode(one) for one in args])
+        return tuple([values.decode_value(one) for one in args])
     found = {}
     for one in named:
         match one:
             case {"name": str(name), "value": value}:
-                found[name[1:] if name[:1] in ":@$" else name] = values.decode(value)
+                found[name[1:] if name[:1] in ":@$" else name] = values.decode_value(value)
             case _:
                 raise Refused('each of `named_args` must be {"name", "value"}')
     return found
 
 
-def _list(body: Mapping[str, Json], name: str) -> Sequence[Json]:
+def _list_in(body: Mapping[str, Json], name: str) -> Sequence[Json]:
     found = body.get(name)
     if found is None:
         return ()
@@ -234,7 +234,7 @@ def _list(body: Mapping[str, Json], name: str) -> Sequence[Json]:
     return found
 
 
-def _number(value: Json, name: str) -> int:
+def _checked_number(value: Json, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not -(1 << 31) <= value < 1 << 31:
         raise Refused(f"`{name}` must be a whole number of 32 bits")
     return value
@@ -245,10 +245,10 @@ def batch_of(body: Json) -> Batch:
     steps = object_of(body, "`batch`").get("steps")
     if not isinstance(steps, list) or len(steps) > STEPS_MAX:
         raise Refused(f"`steps` must be a list of at most {STEPS_MAX} steps")
-    return Batch(tuple(_step(one, number) for number, one in enumerate(steps)))
+    return Batch(tuple(_batch_step(one, number) for number, one in enumerate(steps)))
 
 
-def _step(body: Json, number: int) -> BatchStep:
+def _batch_step(body: Json, number: int) -> BatchStep:
     found = object_of(body, "a step")
     condition = found.get("condition")
     parsed = None if condition is None else condition_of(condition, number)
@@ -261,9 +261,9 @@ def condition_of(body: Json, step: int, depth: int = 0) -> Condition:
         raise Refused(f"conditions may be nested {DEPTH_MAX} deep, no more")
     match body:
         case {"type": "ok", "step": int(number)}:
-            return Succeeded(_before(number, step))
+            return Succeeded(_earlier_step(number, step))
         case {"type": "error", "step": int(number)}:
-            return Not(Succeeded(_before(number, step)))  # of a step that was passed over too, as sqld has it
+            return Not(Succeeded(_earlier_step(number, step)))  # of a step that was passed over too, as sqld has it
         case {"type": "not", "cond": cond}:
             return Not(condition_of(cond, step, depth + 1))
         case {"type": "and", "conds": list(conds)}:
@@ -276,7 +276,7 @@ def condition_of(body: Json, step: int, depth: int = 0) -> Condition:
             raise Refused("a condition is one of ok, error, not, and, or, is_autocommit, with what it is about")
 
 
-def _before(number: int, step: int) -> int:
+def _earlier_step(number: int, step: int) -> int:
     if isinstance(number, bool) or not 0 <= number < step:
         raise Refused(f"Invalid reference to step in a batch condition: {number} does not come before step {step}")
     return number
@@ -287,17 +287,17 @@ _PARSERS: Final[Mapping[str, Callable[[Mapping[str, Json]], StreamRequest]]] = {
     "close": lambda body: _CLOSE,
     "execute": lambda body: Execute(statement_of(body.get("stmt"))),
     "batch": lambda body: batch_of(body.get("batch")),
-    "sequence": lambda body: RunSequence(_text(body)),
-    "describe": lambda body: Describe(_text(body)),
-    "store_sql": lambda body: StoreSql(_number(body.get("sql_id"), "sql_id"), _sql(body)),
-    "close_sql": lambda body: CloseSql(_number(body.get("sql_id"), "sql_id")),
+    "sequence": lambda body: RunSequence(_sql_text_in(body)),
+    "describe": lambda body: Describe(_sql_text_in(body)),
+    "store_sql": lambda body: StoreSql(_checked_number(body.get("sql_id"), "sql_id"), _sql_in(body)),
+    "close_sql": lambda body: CloseSql(_checked_number(body.get("sql_id"), "sql_id")),
     "get_autocommit": lambda body: GetAutocommit(),
 }
 _OF_PIPELINES: Final[Mapping[str, Callable[[Mapping[str, Json]], StreamRequest]]] = {**_PARSERS, **interactive.PARSERS}
 """Those of Virke's own client too."""
 
 
-def _sql(body: Mapping[str, Json]) -> str:
+def _sql_in(body: Mapping[str, Json]) -> str:
     sql = body.get("sql")
     if not isinstance(sql, str):
         raise Refused("`sql` must be a text")

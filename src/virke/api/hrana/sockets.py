@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from virke.api.hrana import requests
-from virke.api.hrana.complaints import Refused, described
+from virke.api.hrana.complaints import Refused, described_error
 from virke.engine.values import Json
 from virke.errors import VirkeError
 from virke.lazy_dataclasses import dataclass
@@ -66,20 +66,22 @@ class Stored:
         """The same request with its texts in place of their numbers. Raises `Refused`."""
         match request:
             case requests.Execute(statement):
-                return requests.Execute(self._statement(statement))
+                return requests.Execute(self._with_stored_text(statement))
             case requests.Batch(steps):
-                return requests.Batch(tuple(replace(step, statement=self._statement(step.statement)) for step in steps))
+                return requests.Batch(
+                    tuple(replace(step, statement=self._with_stored_text(step.statement)) for step in steps)
+                )
             case requests.RunSequence(text):
-                return requests.RunSequence(self._text(text))
+                return requests.RunSequence(self._stored_text(text))
             case requests.Describe(text):
-                return requests.Describe(self._text(text))
+                return requests.Describe(self._stored_text(text))
             case _:
                 return request
 
-    def _statement(self, statement: requests.AskedStatement) -> requests.AskedStatement:
-        return replace(statement, text=self._text(statement.text))
+    def _with_stored_text(self, statement: requests.AskedStatement) -> requests.AskedStatement:
+        return replace(statement, text=self._stored_text(statement.text))
 
-    def _text(self, text: requests.Text) -> requests.Text:
+    def _stored_text(self, text: requests.Text) -> requests.Text:
         if text.sql_id is None:
             return text
         if text.sql_id not in self._texts:
@@ -96,48 +98,48 @@ def message_of(body: Json) -> Hello | Asked:
                 raise Refused("`jwt` must be a text or null")
             return Hello(jwt)
         case {"type": "request", "request_id": int(number), "request": dict(request)}:
-            return _asked(number, request)
+            return _parsed_message(number, request)
         case _:
             raise Refused("a message is a hello, or a request with its `request_id`")
 
 
-def _asked(number: int, body: Mapping[str, Json]) -> Asked:
+def _parsed_message(number: int, body: Mapping[str, Json]) -> Asked:
     kind = body.get("type")
     if kind in ("open_stream", "close_stream"):
-        return Asked(number, str(kind), stream=_number(body, "stream_id"))
+        return Asked(number, str(kind), stream=_number_in(body, "stream_id"))
     if kind == "open_cursor":
         batch = requests.batch_of(body.get("batch"))
-        return Asked(number, "open_cursor", _number(body, "stream_id"), _number(body, "cursor_id"), request=batch)
+        return Asked(number, "open_cursor", _number_in(body, "stream_id"), _number_in(body, "cursor_id"), request=batch)
     if kind == "close_cursor":
-        return Asked(number, "close_cursor", cursor=_number(body, "cursor_id"))
+        return Asked(number, "close_cursor", cursor=_number_in(body, "cursor_id"))
     if kind == "fetch_cursor":
-        return Asked(number, "fetch_cursor", cursor=_number(body, "cursor_id"), count=_number(body, "max_count"))
+        return Asked(number, "fetch_cursor", cursor=_number_in(body, "cursor_id"), count=_number_in(body, "max_count"))
     if kind == "close":
         raise Refused("a stream is closed by `close_stream` here")
     request = requests.request_of(dict(body))
-    stream = _number(body, "stream_id") if kind in OF_STREAMS else 0
+    stream = _number_in(body, "stream_id") if kind in OF_STREAMS else 0
     return Asked(number, str(kind), stream=stream, request=request)
 
 
-def _number(body: Mapping[str, Json], name: str) -> int:
+def _number_in(body: Mapping[str, Json], name: str) -> int:
     value = body.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Refused(f"`{name}` must be a whole number")
     return value
 
 
-def responded(number: int, found: Mapping[str, object]) -> dict[str, object]:
+def response_message(number: int, found: Mapping[str, object]) -> dict[str, object]:
     """The message for a request that a stream answered."""
     if found["type"] == "ok":
         return {"type": "response_ok", "request_id": number, "response": found["response"]}
     return {"type": "response_error", "request_id": number, "error": found["error"]}
 
 
-def ok(number: int, kind: str, **fields: object) -> dict[str, object]:
+def ok_message(number: int, kind: str, **fields: object) -> dict[str, object]:
     """The message for a request that was carried out."""
     return {"type": "response_ok", "request_id": number, "response": {"type": kind, **fields}}
 
 
-def failed(number: int, error: VirkeError) -> dict[str, object]:
+def error_message(number: int, error: VirkeError) -> dict[str, object]:
     """The message for a request that was not."""
-    return {"type": "response_error", "request_id": number, "error": described(error)}
+    return {"type": "response_error", "request_id": number, "error": described_error(error)}

@@ -66,18 +66,18 @@ class ForeignKeys:
 Control = Begin | Commit | Rollback | Savepoint | ForeignKeys
 
 
-def control(sql: str) -> Control | None:
+def control_of(sql: str) -> Control | None:
     """What a statement does to its stream and not to the database; None for all others."""
     word = keyword(sql)
     if word not in _CONTROLS:
         return None
-    *words, end = islice(_words(sql), _WORDS_MAX)
+    *words, end = islice(_words_of(sql), _WORDS_MAX)
     if end:  # longer than any of these
         return None
     rest = [one.upper() for one in words[1:]]
     match word:
         case "BEGIN":
-            return _begin(rest)
+            return _begin_of(rest)
         case "COMMIT" | "END":
             return Commit() if rest in ([], ["TRANSACTION"]) else None
         case "ROLLBACK":
@@ -90,7 +90,7 @@ def control(sql: str) -> Control | None:
             return _foreign_keys([one.lower() for one in words[1:]])
 
 
-def _begin(rest: list[str]) -> Begin | None:
+def _begin_of(rest: list[str]) -> Begin | None:
     left = [word for word in rest if word != "TRANSACTION"]
     if left in (["READONLY"], ["DEFERRED", "READONLY"]):
         return Begin("read")
@@ -114,7 +114,7 @@ def _foreign_keys(rest: list[str]) -> ForeignKeys | None:
             return None
 
 
-def _words(sql: str) -> Iterator[str]:
+def _words_of(sql: str) -> Iterator[str]:
     """The words and signs of a text, without white space, comments and `;`; "" is its end."""
     for token in _TOKEN.finditer(sql):
         text = token[0]
@@ -132,7 +132,7 @@ def takes_own_table(sql: str) -> str | None:
     """
     if keyword(sql) not in _TAKES:
         return None
-    words = [word.strip("\"'`[]") for word in islice(_words(sql), _WORDS_MAX)]
+    words = [word.strip("\"'`[]") for word in islice(_words_of(sql), _WORDS_MAX)]
     name = next((word for word in words[1:] if word.upper() not in ("TABLE", "IF", "EXISTS", "MAIN", ".")), "")
     return name if name.lower().startswith(RESERVED_PREFIX) else None
 
@@ -147,16 +147,16 @@ def _is_plain_known(sql: str) -> bool:
     word = keyword(sql)
     if word not in _CONTROLS and word not in _TAKES:
         return True
-    return control(sql) is None and takes_own_table(sql) is None
+    return control_of(sql) is None and takes_own_table(sql) is None
 
 
-def verb(sql: str) -> str:
+def verb_of(sql: str) -> str:
     """The first word of a statement; of one that begins with WITH the word that says what it does."""
     word = keyword(sql)
     if word != "WITH":
         return word
     depth = 0
-    for text in _words(sql):
+    for text in _words_of(sql):
         depth += (text == "(") - (text == ")")
         if depth == 0 and text.upper() in _ROWS | _READS:
             return text.upper()
@@ -168,7 +168,7 @@ def changes_rows(word: str) -> bool:
     return word in _ROWS
 
 
-def inserts(word: str) -> bool:
+def inserts_rows(word: str) -> bool:
     """Whether a statement with this verb has a rowid that it inserted last."""
     return word in ("INSERT", "REPLACE")
 

@@ -39,12 +39,12 @@ from virke.api.hrana.sql import (
     ForeignKeys,
     Rollback,
     Savepoint,
-    control,
+    control_of,
     only_reads,
     takes_own_table,
-    verb,
+    verb_of,
 )
-from virke.engine.programs import Answer, Skipped, Succeeded, holds
+from virke.engine.programs import Answer, Skipped, Succeeded, condition_holds
 from virke.engine.results import QueryResult
 from virke.engine.sessions import NotOneProgram
 from virke.engine.sqlite import Column, Description, Parameters, keyword, split
@@ -94,38 +94,38 @@ class Stream:
     def respond(self, request: requests.StreamRequest) -> Doing[dict[str, object]]:
         """Do a request; returns its result, an error too."""
         try:
-            return (yield from self._respond(request))
+            return (yield from self._respond_to(request))
         except VirkeError as error:
-            return answers.failed(error)
+            return answers.error_result(error)
 
-    def _respond(self, request: requests.StreamRequest) -> Doing[dict[str, object]]:
+    def _respond_to(self, request: requests.StreamRequest) -> Doing[dict[str, object]]:
         match request:
             case requests.Execute(statement):
                 done = yield from self.execute(statement)
-                return answers.ok("execute", result=answers.result_of(done))
+                return answers.ok_result("execute", result=answers.result_of(done))
             case requests.Batch():
                 found = yield from self.batch(request)
-                return answers.ok("batch", result=answers.batch_of(found))
+                return answers.ok_result("batch", result=answers.batch_of(found))
             case requests.RunSequence(text):
-                yield from self._sequence(self._sql(text))
-                return answers.ok("sequence")
+                yield from self._run_sequence(self._sql_of(text))
+                return answers.ok_result("sequence")
             case requests.Describe(text):
-                sql = self._sql(text)
-                described = yield from self._describe(sql)
-                return answers.ok("describe", result=answers.description_of(sql, described))
+                sql = self._sql_of(text)
+                described = yield from self._describe_statement(sql)
+                return answers.ok_result("describe", result=answers.description_of(sql, described))
             case requests.StoreSql(sql_id, sql):
-                self._store(sql_id, sql)
-                return answers.ok("store_sql")
+                self._store_text(sql_id, sql)
+                return answers.ok_result("store_sql")
             case requests.CloseSql(sql_id):
                 self._stored.pop(sql_id, None)
-                return answers.ok("close_sql")
+                return answers.ok_result("close_sql")
             case requests.GetAutocommit():
-                return answers.ok("get_autocommit", is_autocommit=self.is_autocommit)
+                return answers.ok_result("get_autocommit", is_autocommit=self.is_autocommit)
             case requests.Close():
                 yield from self.close()
-                return answers.ok("close")
+                return answers.ok_result("close")
             case _:
-                return (yield from transacting.respond(self, request))
+                return (yield from transacting.respond_in_transaction(self, request))
 
     def close(self) -> Doing[None]:
         """End it; what is open is taken back."""
@@ -136,7 +136,7 @@ class Stream:
 
     # Stored SQL
 
-    def _sql(self, text: requests.Text) -> str:
+    def _sql_of(self, text: requests.Text) -> str:
         if text.sql is not None:
             return text.sql
         assert text.sql_id is not None, "one of both is given"
@@ -145,7 +145,7 @@ class Stream:
             raise Refused(f"SQL text {text.sql_id} not found", "SQL_NOT_FOUND")
         return found
 
-    def _store(self, sql_id: int, sql: str) -> None:
+    def _store_text(self, sql_id: int, sql: str) -> None:
         if sql_id in self._stored:
             raise Refused(f"SQL text {sql_id} already exists", "SQL_EXISTS")
         if len(self._stored) >= STORED_MAX:
@@ -158,32 +158,32 @@ class Stream:
 
     def execute(self, statement: requests.AskedStatement) -> Doing[Done]:
         """One statement."""
-        sql = self._sql(statement.text)
-        result = yield from self._run(sql, statement.params)
-        return self._done(result, sql, wants_rows=statement.wants_rows)
+        sql = self._sql_of(statement.text)
+        result = yield from self._run_statement(sql, statement.params)
+        return self._as_done(result, sql, wants_rows=statement.wants_rows)
 
-    def _done(self, result: QueryResult, sql: str, *, wants_rows: bool) -> Done:
+    def _as_done(self, result: QueryResult, sql: str, *, wants_rows: bool) -> Done:
         if result.last_insert_rowid:
             self._rowid = result.last_insert_rowid
-        return Done(result, verb(sql), wants_rows, self._rowid)
+        return Done(result, verb_of(sql), wants_rows, self._rowid)
 
-    def _run(self, sql: str, params: Parameters) -> Doing[QueryResult]:
-        found = control(sql)
+    def _run_statement(self, sql: str, params: Parameters) -> Doing[QueryResult]:
+        found = control_of(sql)
         if found is not None:
-            return (yield from self._control(found, sql))
+            return (yield from self._run_control(found, sql))
         if (name := takes_own_table(sql)) is not None:
             raise Denied(OWN_TABLE.format(name=name))
         if self.opened is None:
             return (yield Single(sql, params, self.foreign_keys))  # type: ignore[no-any-return]
-        return (yield from self._within(self.opened, sql, params))
+        return (yield from self._run_within(self.opened, sql, params))
 
-    def _within(self, opened: Opened, sql: str, params: Parameters = ()) -> Doing[QueryResult]:
+    def _run_within(self, opened: Opened, sql: str, params: Parameters = ()) -> Doing[QueryResult]:
         writes = yield from self.needs_writing(opened, sql)
         return (yield from self.inside(opened, lambda found: found.query(sql, params), writes=writes, sql=sql))
 
     def inside(self, opened: Opened, call: Callable[[Transaction], T], *, writes: bool, sql: str) -> Doing[T]:
         """A call on the open transaction, which is begun for it if need be; `sql` is what the log says of it."""
-        transaction = yield from self._transaction(opened, writes=writes)
+        transaction = yield from self._begun_transaction(opened, writes=writes)
         opened.has_read = True
         try:
             return (yield Within(transaction, lambda: call(transaction), sql))  # type: ignore[no-any-return]
@@ -198,7 +198,7 @@ class Stream:
         if opened.mode == "write" or only_reads(word) or not word:
             return False
         if word in _ASKS:
-            described: Description = yield from self._describe(sql)
+            described: Description = yield from self._describe_statement(sql)
             writes = not described.read_only
         else:
             writes = True
@@ -206,7 +206,7 @@ class Stream:
             raise SqlError("attempt to write a readonly database", sqlite_code="SQLITE_READONLY")
         return writes
 
-    def _transaction(self, opened: Opened, *, writes: bool) -> Doing[Transaction]:
+    def _begun_transaction(self, opened: Opened, *, writes: bool) -> Doing[Transaction]:
         """The engine's transaction, begun if it was not; one that reads becomes one that writes."""
         now = opened.transaction
         if now is not None and (not writes or not now.read_only):
@@ -224,8 +224,8 @@ class Stream:
             yield End(now, commits=False)
         return writing
 
-    def _describe(self, sql: str) -> Doing[Description]:
-        if (found := control(sql)) is not None:
+    def _describe_statement(self, sql: str) -> Doing[Description]:
+        if (found := control_of(sql)) is not None:
             columns = (Column("foreign_keys"),) if found == ForeignKeys(None) else ()
             reads = not isinstance(found, ForeignKeys) or found.value is None
             return Description(keyword(sql), columns, 0, (), read_only=reads, is_explain=False)
@@ -236,18 +236,18 @@ class Stream:
 
     # Transaction control
 
-    def _control(self, found: Control, sql: str) -> Doing[QueryResult]:
+    def _run_control(self, found: Control, sql: str) -> Doing[QueryResult]:
         match found:
             case ForeignKeys(value):
-                return self._keys(value)
+                return self._foreign_keys_pragma(value)
             case Begin(mode):
-                return (yield from self._begin(mode))
+                return (yield from self._begin_transaction(mode))
             case Commit() | Rollback():
-                return (yield from self._finish(commits=isinstance(found, Commit)))
+                return (yield from self._end_transaction(commits=isinstance(found, Commit)))
             case Savepoint():
-                return (yield from self._savepoint(found, sql))
+                return (yield from self._run_savepoint(found, sql))
 
-    def _keys(self, value: bool | None) -> QueryResult:
+    def _foreign_keys_pragma(self, value: bool | None) -> QueryResult:
         """`PRAGMA foreign_keys`, which has no effect inside of a transaction."""
         if value is None:
             mode = int(self.foreign_keys)
@@ -257,7 +257,7 @@ class Stream:
             self.foreign_keys = value
         return self.empty()
 
-    def _begin(self, mode: interactive.Mode) -> Doing[QueryResult]:
+    def _begin_transaction(self, mode: interactive.Mode) -> Doing[QueryResult]:
         if self.opened is not None:
             raise SqlError("cannot start a transaction within a transaction")
         opened = Opened(mode)
@@ -266,7 +266,7 @@ class Stream:
         self.opened = opened
         return self.empty()
 
-    def _finish(self, *, commits: bool) -> Doing[QueryResult]:
+    def _end_transaction(self, *, commits: bool) -> Doing[QueryResult]:
         opened = self.opened
         if opened is None:
             raise SqlError(f"cannot {'commit' if commits else 'rollback'} - no transaction is active")
@@ -279,18 +279,18 @@ class Stream:
         self.opened = None
         return self.empty()
 
-    def _savepoint(self, mark: Savepoint, sql: str) -> Doing[QueryResult]:
+    def _run_savepoint(self, mark: Savepoint, sql: str) -> Doing[QueryResult]:
         if self.opened is None:
             if mark.word != "SAVEPOINT":
                 raise SqlError(f"no such savepoint: {mark.name}")
             self.opened = Opened("deferred", savepoint=mark.name.lower())
         opened = self.opened
         if mark.word == "RELEASE" and opened.savepoint == mark.name.lower() and opened.transaction is None:
-            return (yield from self._finish(commits=True))
-        transaction = yield from self._transaction(opened, writes=opened.mode == "deferred")
+            return (yield from self._end_transaction(commits=True))
+        transaction = yield from self._begun_transaction(opened, writes=opened.mode == "deferred")
         result: QueryResult = yield Within(transaction, partial(transaction.query, sql))
         if mark.word == "RELEASE" and opened.savepoint == mark.name.lower():
-            return (yield from self._finish(commits=True))
+            return (yield from self._end_transaction(commits=True))
         return result
 
     # Batches
@@ -298,12 +298,14 @@ class Stream:
     def batch(self, batch: requests.Batch) -> Doing[list[StepAnswer]]:
         """Steps under conditions; what each answered."""
         steps = [
-            PlainStep(self._sql(step.statement.text), step.statement.params, step.condition, step.statement.wants_rows)
+            PlainStep(
+                self._sql_of(step.statement.text), step.statement.params, step.condition, step.statement.wants_rows
+            )
             for step in batch.steps
         ]
         return (yield from self._steps(steps))
 
-    def _sequence(self, sql: str) -> Doing[None]:
+    def _run_sequence(self, sql: str) -> Doing[None]:
         """Statement by statement, until one fails. Raises its error."""
         texts = [text for _, text in split(sql)]
         steps = [
@@ -324,7 +326,7 @@ class Stream:
         for step in steps[len(found) :]:
             found.append((yield from self._one_by_one(step, found)))
         return [
-            self._done(answer, step.sql, wants_rows=step.wants_rows) if isinstance(answer, QueryResult) else answer
+            self._as_done(answer, step.sql, wants_rows=step.wants_rows) if isinstance(answer, QueryResult) else answer
             for step, answer in zip(steps, found, strict=True)
         ]
 
@@ -339,9 +341,9 @@ class Stream:
 
     def _one_by_one(self, step: PlainStep, found: Sequence[Answer]) -> Doing[Answer]:
         try:
-            if step.condition and not holds(step.condition, found, is_autocommit=self.is_autocommit):
+            if step.condition and not condition_holds(step.condition, found, is_autocommit=self.is_autocommit):
                 return Skipped()
-            return (yield from self._run(step.sql, step.params))
+            return (yield from self._run_statement(step.sql, step.params))
         except VirkeError as error:
             return error
 

@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from virke.api.hrana.streams import Stream
 
 
-def respond(stream: Stream, request: interactive.Interactive) -> Doing[dict[str, object]]:
+def respond_in_transaction(stream: Stream, request: interactive.Interactive) -> Doing[dict[str, object]]:
     """Do a request; returns its result, an error too."""
     try:
         match request:
             case interactive.BeginTransaction():
-                return (yield from _begin(stream, request))
+                return (yield from _begin_transaction(stream, request))
             case interactive.RunSteps(steps):
-                results = yield from _run(stream, steps)
-                return interactive.ran([native.result_of(one) for one in results])
+                results = yield from _run_steps(stream, steps)
+                return interactive.run_result([native.result_of(one) for one in results])
             case interactive.DescribeStep(sql):
-                _, transaction = _begun(stream)
+                _, transaction = _begun_transaction(stream)
                 description = yield Within(transaction, partial(transaction.describe, sql))
-                return interactive.explained(description)
+                return interactive.describe_result(description)
             case interactive.CommitTransaction():
-                version = yield from _commit(stream)
-                return interactive.stands("virke_commit", version, stream.empty().bookmark)
+                version = yield from _commit_transaction(stream)
+                return interactive.transaction_result("virke_commit", version, stream.empty().bookmark)
     except VirkeError as error:
-        return interactive.failed(error)
+        return interactive.error_result(error)
 
 
-def _begin(stream: Stream, asked: interactive.BeginTransaction) -> Doing[dict[str, object]]:
+def _begin_transaction(stream: Stream, asked: interactive.BeginTransaction) -> Doing[dict[str, object]]:
     if stream.opened is not None:
         raise SqlError("cannot start a transaction within a transaction")
     mode = stream.foreign_keys if asked.foreign_keys is None else asked.foreign_keys
@@ -52,18 +52,18 @@ def _begin(stream: Stream, asked: interactive.BeginTransaction) -> Doing[dict[st
     begin = BeginWriting(mode, asked.key) if asked.mode == "write" else BeginReading(mode, asked.bookmark)
     transaction: Transaction = yield begin
     stream.opened = Opened(asked.mode, transaction, foreign_keys=mode)
-    return interactive.stands("virke_begin", transaction.version, stream.empty().bookmark)
+    return interactive.transaction_result("virke_begin", transaction.version, stream.empty().bookmark)
 
 
-def _begun(stream: Stream) -> tuple[Opened, Transaction]:
+def _begun_transaction(stream: Stream) -> tuple[Opened, Transaction]:
     opened = stream.opened
     if opened is None or opened.transaction is None:
         raise Invalid("the transaction is over")
     return opened, opened.transaction
 
 
-def _run(stream: Stream, steps: tuple[Step, ...]) -> Doing[list[QueryResult]]:
-    opened, _ = _begun(stream)
+def _run_steps(stream: Stream, steps: tuple[Step, ...]) -> Doing[list[QueryResult]]:
+    opened, _ = _begun_transaction(stream)
     writes = False
     if opened.mode == "deferred":
         for step in steps:
@@ -72,8 +72,8 @@ def _run(stream: Stream, steps: tuple[Step, ...]) -> Doing[list[QueryResult]]:
     return (yield from stream.inside(opened, lambda found: found.run_steps(steps), writes=writes, sql=sql))
 
 
-def _commit(stream: Stream) -> Doing[int]:
-    _, transaction = _begun(stream)
+def _commit_transaction(stream: Stream) -> Doing[int]:
+    _, transaction = _begun_transaction(stream)
     version: int | None = None
     try:
         version = yield End(transaction, commits=not transaction.read_only)

@@ -28,7 +28,7 @@ _SHORT: Final = 19
 _NULL: Final[dict[str, object]] = {"type": "null"}
 
 
-def decode(body: Json) -> Value:
+def decode_value(body: Json) -> Value:
     """The value of an argument. Raises `Refused`: it is none."""
     if (
         type(body) is dict and type(value := body.get("value")) is str
@@ -44,9 +44,9 @@ def decode(body: Json) -> Value:
         case {"type": "integer", "value": str(text)} if _INTEGER.fullmatch(text) and -_INT64 <= int(text) < _INT64:
             return int(text)
         case {"type": "float", "value": int(number) | float(number)} if not isinstance(number, bool):
-            return _real(number)
+            return _finite_float(number)
         case {"type": "blob", "base64": str(text)}:
-            return _blob(text)
+            return _decoded_blob(text)
         case {"type": "integer", "value": value}:
             raise Refused(f"an integer is a text of its decimal digits that fits in 64 bits, not {value!r}")
         case {"type": "float", "value": value}:
@@ -55,25 +55,25 @@ def decode(body: Json) -> Value:
             raise Refused(f"{body!r} is not a value: its type is one of null, integer, float, text, blob")
 
 
-def _real(number: float) -> float:
+def _finite_float(number: float) -> float:
     try:
         return float(number)
     except OverflowError as error:
         raise Refused("a float is a finite number; this one is beyond what a double holds") from error
 
 
-def _blob(text: str) -> bytes:
+def _decoded_blob(text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise Refused(f"a blob is base64: {error}") from error
 
 
-def encode(value: Value) -> dict[str, object]:
+def encode_value(value: Value) -> dict[str, object]:
     """A value of a result. Raises `Refused`: it is text that is not UTF-8."""
     kind = type(value)
     if kind is str:
-        return {"type": "text", "value": value if value.isascii() else _checked(value)}  # type: ignore[union-attr, arg-type]
+        return {"type": "text", "value": value if value.isascii() else _checked_text(value)}  # type: ignore[union-attr, arg-type]
     if kind is int:
         return {"type": "integer", "value": str(value)}
     if value is None:
@@ -83,14 +83,14 @@ def encode(value: Value) -> dict[str, object]:
     return {"type": "blob", "base64": base64.b64encode(value).rstrip(b"=").decode()}  # type: ignore[arg-type]
 
 
-def check(row: Sequence[Value]) -> None:
+def check_row(row: Sequence[Value]) -> None:
     """Raise `Refused` if a value of the row can't be encoded."""
     for value in row:
         if type(value) is str and not value.isascii():
-            _checked(value)
+            _checked_text(value)
 
 
-def _checked(text: str) -> str:
+def _checked_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:

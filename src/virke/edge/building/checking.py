@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from virke.edge.building.tools import run
+from virke.edge.building.tools import run_command
 from virke.errors import Invalid, Unavailable
 
 NPM: Final = Path("node_modules") / ".bin" / "fastly"
@@ -21,7 +21,7 @@ def vendors_command(folder: Path) -> str | None:
     return str(own) if own.exists() else shutil.which("fastly")
 
 
-def check(package: Path, folder: Path) -> str:
+def check_package(package: Path, folder: Path) -> str:
     """What the vendor's command says of a package, in a few words.
 
     Raises:
@@ -31,7 +31,9 @@ def check(package: Path, folder: Path) -> str:
     if command is None:
         return "not checked: there is no `fastly` on the PATH (npm install --global @fastly/cli brings it)"
     try:
-        run([command, "compute", "validate", "--package", str(package)], "fastly compute validate", folder=folder)
+        run_command(
+            [command, "compute", "validate", "--package", str(package)], "fastly compute validate", folder=folder
+        )
     except Unavailable as error:
         raise Invalid(f"Fastly's own command refuses {package}: {error.message}") from error
     return "checked by `fastly compute validate`"

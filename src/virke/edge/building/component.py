@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import virke
-from virke.edge.building.tools import Tools, run
+from virke.edge.building.tools import Tools, run_command
 from virke.errors import Invalid, Unavailable, UsageError
 from virke.lazy_dataclasses import dataclass
 
@@ -53,7 +53,7 @@ class Sources:
     """Files made by the build, the entry among them."""
 
 
-def wheel() -> Path:
+def apsw_wheel() -> Path:
     """The wheel with apsw for WebAssembly. Raises `UsageError`: this installation has none."""
     folder = Path(str(files("virke.edge") / "vendor"))
     found = sorted(folder.glob(_APSW))
@@ -71,7 +71,7 @@ def own_sources() -> list[tuple[str, Path]]:
     return [(f"virke/{path.relative_to(top).as_posix()}", path) for path in sorted(top.rglob("*.py"))]
 
 
-def build(sources: Sources, program: Path, work: Path, tools: Tools) -> None:
+def build_program(sources: Sources, program: Path, work: Path, tools: Tools) -> None:
     """Make the program of these sources, in an empty folder `work`.
 
     Raises:
@@ -81,34 +81,34 @@ def build(sources: Sources, program: Path, work: Path, tools: Tools) -> None:
     site.mkdir(parents=True)
     if sources.packages is not None:
         shutil.copytree(sources.packages, site, dirs_exist_ok=True)
-    with zipfile.ZipFile(wheel()) as apsw:
+    with zipfile.ZipFile(apsw_wheel()) as apsw:
         apsw.extractall(site)
     top = work / "app"
     for path, origin in sources.app:
-        _place(top / path).write_bytes(origin.read_bytes())
+        _make_parent(top / path).write_bytes(origin.read_bytes())
     for path, origin in own_sources():
-        _place(top / path).write_bytes(origin.read_bytes())
+        _make_parent(top / path).write_bytes(origin.read_bytes())
     for path, content in sources.made.items():
-        _place(top / path).write_bytes(content)
+        _make_parent(top / path).write_bytes(content)
     made = work / "main.wasm"
     words = ["--entry", ENTRY, "--output", str(made), "--virtualenv", str(work / SITE)]
     command = [str(tools.python), "-P", "-m", "fastly_compute.fastly_compute_py", "build", *words]
     try:
-        run(command, "the build tool", folder=top)
+        run_command(command, "the build tool", folder=top)
     except Unavailable as error:
-        raise _explained(error, sources.native) from error
+        raise _explained_error(error, sources.native) from error
     program.parent.mkdir(parents=True, exist_ok=True)
     new = program.with_name(f".{program.name}.new")
     shutil.copyfile(made, new)
     os.replace(new, program)
 
 
-def _place(path: Path) -> Path:
+def _make_parent(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _explained(error: Unavailable, native: dict[str, str]) -> Unavailable | Invalid:
+def _explained_error(error: Unavailable, native: dict[str, str]) -> Unavailable | Invalid:
     """What the tool's words mean (invariant 3)."""
     said = _TRACEBACK.search(error.message)
     if said is None:

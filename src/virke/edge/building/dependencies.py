@@ -49,7 +49,7 @@ def requirements_of(folder: Path) -> list[str]:
         UsageError: a file can't be read.
     """
     if (folder / REQUIREMENTS).is_file():
-        lines = list(_lines(folder / REQUIREMENTS))
+        lines = list(_requirement_lines(folder / REQUIREMENTS))
     elif (folder / PYPROJECT).is_file():
         lines = _of_pyproject(folder / PYPROJECT)
     else:
@@ -71,13 +71,13 @@ def packages_for(lines: list[str], tools: Tools, say: Say) -> Packages | None:
     with made_once(folder) as made:
         if made is not None:
             say(f"installing what the app needs: {', '.join(line for line in lines if not line.startswith('-'))}")
-            _install(made, text, tools)
+            _install_packages(made, text, tools)
     native = json.loads((folder / _LEFT_OUT).read_text())
     assert isinstance(native, dict), "it was written here"
     return Packages(folder / "site", native)
 
 
-def _install(made: Path, text: str, tools: Tools) -> None:
+def _install_packages(made: Path, text: str, tools: Tools) -> None:
     made.mkdir()
     wanted, site = made / REQUIREMENTS, made / "site"
     wanted.write_text(text)
@@ -94,7 +94,7 @@ def _install(made: Path, text: str, tools: Tools) -> None:
 
 def leave_native_out(site: Path) -> dict[str, str]:
     """Remove what is native from an installed folder; its modules, each with the package that it is of."""
-    owners = _owners(site)
+    owners = _owners_of_files(site)
     found = {}
     for path in sorted(site.rglob("*")):
         if path.suffix in _NATIVE and path.is_file() and not path.name.endswith(_FOR_WASI):
@@ -105,7 +105,7 @@ def leave_native_out(site: Path) -> dict[str, str]:
     return found
 
 
-def _owners(site: Path) -> dict[str, str]:
+def _owners_of_files(site: Path) -> dict[str, str]:
     """Each installed file's package and its version."""
     owners = {}
     for record in site.glob("*.dist-info/RECORD"):
@@ -115,7 +115,7 @@ def _owners(site: Path) -> dict[str, str]:
     return owners
 
 
-def _lines(path: Path, depth: int = 0) -> Iterator[str]:
+def _requirement_lines(path: Path, depth: int = 0) -> Iterator[str]:
     """The lines of a file and of those that it names, continued lines in one."""
     if depth > _DEPTH_MAX:
         raise UsageError(f"{path}: files of requirements name each other in a circle")
@@ -126,7 +126,7 @@ def _lines(path: Path, depth: int = 0) -> Iterator[str]:
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
         stripped = re.sub(r"(?:^|\s)#.*", "", line).strip()
         if other := _OTHER_FILE.match(stripped):
-            yield from _lines(path.parent / other[1], depth + 1)
+            yield from _requirement_lines(path.parent / other[1], depth + 1)
         elif limits := _CONSTRAINTS.match(stripped):
             yield f"-c {(path.parent / limits[1]).absolute()}"
         elif stripped:

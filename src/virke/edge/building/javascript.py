@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from virke.edge.building.tools import Say, build_folder, made_once, run
+from virke.edge.building.tools import Say, build_folder, made_once, run_command
 from virke.errors import Invalid, Unavailable, UsageError
 
 COMPILER: Final = Path("node_modules/.bin/js-compute-runtime")
@@ -41,18 +41,20 @@ def tools_for(say: Say) -> Path:
                 raise UsageError("the compiler of this app comes from npm, and there is no `npm` on the PATH")
             say("installing Fastly's compiler for JavaScript, once")
             made.mkdir()
-            for name, content in _tools():
+            for name, content in _tool_files():
                 (made / name).write_bytes(content)
-            run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], "npm ci", folder=made)
+            run_command(
+                [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], "npm ci", folder=made
+            )
     return folder
 
 
 def tools_digest() -> str:
     """What the compiler is, as a hash."""
-    return hashlib.sha256(b"".join(content for _, content in _tools())).hexdigest()
+    return hashlib.sha256(b"".join(content for _, content in _tool_files())).hexdigest()
 
 
-def _tools() -> Iterator[tuple[str, bytes]]:
+def _tool_files() -> Iterator[tuple[str, bytes]]:
     for name in _TOOLS:
         yield name, (files("virke.edge.building") / "javascript_tools" / name).read_bytes()
 
@@ -66,7 +68,7 @@ def compile_app(entry: Path, program: Path, work: Path, tools: Path) -> None:
     made = work / "app.wasm"
     command = [str(tools / COMPILER), str(entry), str(made)]
     try:
-        run(command, "Fastly's compiler", folder=work)
+        run_command(command, "Fastly's compiler", folder=work)
     except Unavailable as error:
         raise Invalid(f"the app can't be compiled for Fastly: {error.message}") from error
     program.parent.mkdir(parents=True, exist_ok=True)
@@ -75,14 +77,14 @@ def compile_app(entry: Path, program: Path, work: Path, tools: Path) -> None:
     os.replace(new, program)
 
 
-def adapted(program: Path, component: Path, tools: Path) -> None:
+def adapt_program(program: Path, component: Path, tools: Path) -> None:
     """Make a component of a program. Raises `Invalid`: it is not one of the compiler's. `Unavailable`: the tool failed."""
     renamed = component.with_name(f".{component.name}.module")
     renamed.write_bytes(with_one_import(program.read_bytes()))
     adapter = Path(str(files("virke.edge") / "vendor" / ADAPTER))
     try:
         words = ["new", str(renamed), "--adapt", f"{_OURS}={adapter}", "--output", str(component)]
-        run([str(tools / COMPONENTS), *words], "jco")
+        run_command([str(tools / COMPONENTS), *words], "jco")
     finally:
         renamed.unlink()
 
@@ -98,26 +100,26 @@ def with_one_import(module: bytes) -> bytes:
     parts, at = [_HEAD], len(_HEAD)
     while at < len(module):
         kind = module[at]
-        size, start = _number(module, at + 1)
+        size, start = _number_at(module, at + 1)
         at = start + size
         body = module[start:at]
         if kind == _IMPORTS:
-            body = _renamed(body)
-        parts.append(bytes([kind]) + _encoded(len(body)) + body)
+            body = _renamed_imports(body)
+        parts.append(bytes([kind]) + _encoded_number(len(body)) + body)
     return b"".join(parts)
 
 
-def _renamed(section: bytes) -> bytes:
-    count, at = _number(section, 0)
-    parts = [_encoded(count)]
+def _renamed_imports(section: bytes) -> bytes:
+    count, at = _number_at(section, 0)
+    parts = [_encoded_number(count)]
     for _ in range(count):
-        module, at = _text(section, at)
-        name, at = _text(section, at)
+        module, at = _text_at(section, at)
+        name, at = _text_at(section, at)
         start, at = at, _end_of_type(section, at)
         if module.startswith("fastly_") or module in _FASTLY:
             module, name = _OURS, f"{module}#{name}"
         for text in (module, name):
-            parts.append(_encoded(len(text.encode())) + text.encode())
+            parts.append(_encoded_number(len(text.encode())) + text.encode())
         parts.append(section[start:at])
     return b"".join(parts)
 
@@ -127,12 +129,12 @@ def _end_of_type(section: bytes, at: int) -> int:
     kind, at = section[at], at + 1
     match kind:
         case 0:
-            return _number(section, at)[1]
+            return _number_at(section, at)[1]
         case 1 | 2:
             at += kind == 1
             has_end, at = section[at] & 1, at + 1
             for _ in range(1 + has_end):
-                _, at = _number(section, at)
+                _, at = _number_at(section, at)
             return at
         case 3:
             return at + 2
@@ -140,12 +142,12 @@ def _end_of_type(section: bytes, at: int) -> int:
             raise Invalid(f"the app's program imports something of kind {kind}, which no compiler of Fastly's makes")
 
 
-def _text(data: bytes, at: int) -> tuple[str, int]:
-    size, at = _number(data, at)
+def _text_at(data: bytes, at: int) -> tuple[str, int]:
+    size, at = _number_at(data, at)
     return data[at : at + size].decode(), at + size
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def _number_at(data: bytes, at: int) -> tuple[int, int]:
     """An unsigned LEB128 number, and where it ends."""
     value = shift = 0
     while True:
@@ -157,7 +159,7 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _encoded(value: int) -> bytes:
+def _encoded_number(value: int) -> bytes:
     parts = []
     while value >= 0x80:
         parts.append(value & 0x7F | 0x80)

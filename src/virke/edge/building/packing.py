@@ -29,7 +29,7 @@ def manifest_of(folder: Path, name: str, language: str) -> bytes:
     return f"manifest_version = 3\nname = {json.dumps(name)}\nlanguage = {json.dumps(language)}\n".encode()
 
 
-def pack(package: Path, name: str, program: Path, manifest: bytes) -> None:
+def pack_program(package: Path, name: str, program: Path, manifest: bytes) -> None:
     """Write the package of a program."""
     package.parent.mkdir(parents=True, exist_ok=True)
     new = package.with_name(f".{package.name}.new")
@@ -39,13 +39,13 @@ def pack(package: Path, name: str, program: Path, manifest: bytes) -> None:
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for folder in (name, f"{name}/bin"):
-            archive.addfile(_entry(folder, 0o755, tarfile.DIRTYPE))
+            archive.addfile(_archive_entry(folder, 0o755, tarfile.DIRTYPE))
         for path, content in ((f"{name}/{PROGRAM}", program.read_bytes()), (f"{name}/{MANIFEST}", manifest)):
-            archive.addfile(_entry(path, 0o644, tarfile.REGTYPE, len(content)), io.BytesIO(content))
+            archive.addfile(_archive_entry(path, 0o644, tarfile.REGTYPE, len(content)), io.BytesIO(content))
     os.replace(new, package)
 
 
-def _entry(path: str, mode: int, kind: bytes, size: int = 0) -> tarfile.TarInfo:
+def _archive_entry(path: str, mode: int, kind: bytes, size: int = 0) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(path)
     entry.mode, entry.type, entry.size = mode, kind, size
     entry.uname = entry.gname = "root"

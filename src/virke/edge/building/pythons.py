@@ -41,10 +41,10 @@ def find_python(environ: Mapping[str, str] = os.environ) -> Python:
         UsageError: there is none.
     """
     seen: dict[str, str] = {}
-    for path in _candidates(environ):
+    for path in _candidate_paths(environ):
         if str(path) in seen:
             continue
-        found = _ask(path)
+        found = _ask_python(path)
         if isinstance(found, Python):
             return found
         seen[str(path)] = found
@@ -56,7 +56,7 @@ def find_python(environ: Mapping[str, str] = os.environ) -> Python:
     )
 
 
-def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+def _candidate_paths(environ: Mapping[str, str]) -> Iterator[Path]:
     yield Path(sys.executable)
     search = environ.get("PATH", "")
     names = [f"python3.{minor}" for minor in range(_NEWEST_MINOR, OLDEST[1] - 1, -1)]
@@ -78,7 +78,7 @@ def _version_in(path: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in path.parts[-3].split(".") if part.isdigit())
 
 
-def _ask(path: Path) -> Python | str:
+def _ask_python(path: Path) -> Python | str:
     """The Python, or why it is not one to build with; "" where there is nothing to say."""
     try:
         said = subprocess.run(

@@ -23,7 +23,7 @@ from virke.config import cache_folder
 from virke.edge.building.pythons import Python
 from virke.errors import Unavailable, UsageError
 from virke.lazy_dataclasses import dataclass
-from virke.processes import holding
+from virke.processes import holding_lock
 
 _BIN: Final = "Scripts" if os.name == "nt" else "bin"
 _SUFFIX: Final = ".exe" if os.name == "nt" else ""
@@ -45,7 +45,7 @@ class Tools:
 
     def pip(self, *words: str) -> None:
         """Run its pip. Raises `Unavailable` with what it said."""
-        run([str(self.python), "-P", "-m", "pip", "--disable-pip-version-check", *words], "pip")
+        run_command([str(self.python), "-P", "-m", "pip", "--disable-pip-version-check", *words], "pip")
 
 
 def build_folder() -> Path:
@@ -56,14 +56,14 @@ def build_folder() -> Path:
     return folder / "build"
 
 
-def pins() -> bytes:
+def pinned_tools() -> bytes:
     """The build tool and its hashes, as pip reads them."""
     return (files("virke.edge.building") / "tools.lock").read_bytes()
 
 
 def tools_of(python: Python) -> Tools:
     """Where the environment for this Python is, or will be (invariant 3)."""
-    digest = hashlib.sha256(repr((python.version, str(python.path))).encode() + pins()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((python.version, str(python.path))).encode() + pinned_tools()).hexdigest()[:16]
     return Tools(build_folder() / f"tools-{digest}", digest)
 
 
@@ -77,9 +77,9 @@ def tools_for(python: Python, say: Say) -> Tools:
     with made_once(tools.folder) as made:
         if made is not None:
             say(f"installing the build tool, once ({python.path}, Python {'.'.join(map(str, python.version))})")
-            run([str(python.path), "-I", "-m", "venv", "--clear", str(made)], "venv")
+            run_command([str(python.path), "-I", "-m", "venv", "--clear", str(made)], "venv")
             lock = made / "tools.lock"
-            lock.write_bytes(pins())
+            lock.write_bytes(pinned_tools())
             Tools(made, tools.digest).pip(
                 "install", "--quiet", "--require-hashes", "--only-binary=:all:", "-r", str(lock)
             )
@@ -93,7 +93,7 @@ def made_once(folder: Path) -> Iterator[Path | None]:
         yield None
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as file, holding(file.fileno()):
+    with (folder.parent / f"{folder.name}.lock").open("w") as file, holding_lock(file.fileno()):
         if folder.is_dir():
             yield None
             return
@@ -107,7 +107,7 @@ def made_once(folder: Path) -> Iterator[Path | None]:
             raise
 
 
-def run(command: list[str], what: str, *, folder: Path | None = None) -> str:
+def run_command(command: list[str], what: str, *, folder: Path | None = None) -> str:
     """Run a command to its end; what it said. Raises `Unavailable`: it failed."""
     said = subprocess.run(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False

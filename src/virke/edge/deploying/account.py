@@ -59,13 +59,13 @@ class Body:
     shown: str = ""
 
 
-def form(**fields: str | int | bool) -> Body:
+def form_body(**fields: str | int | bool) -> Body:
     """Fields as the older half of the API takes them."""
     texts = {name: str(int(value)) if isinstance(value, bool) else str(value) for name, value in fields.items()}
     return Body(_FORM, urlencode(texts).encode(), " ".join(f"{name}={value}" for name, value in texts.items()))
 
 
-def jsonic(fields: Mapping[str, str], *, hidden: str = "") -> Body:
+def json_body(fields: Mapping[str, str], *, hidden: str = "") -> Body:
     """Fields as JSON; the one named `hidden` is a secret."""
     shown = {name: "…" if name == hidden else value for name, value in fields.items()}
     return Body("application/json", json.dumps(fields).encode(), json.dumps(shown, ensure_ascii=False))
@@ -100,22 +100,22 @@ class Account:
         if self.is_rehearsal and (not self._token or "{" in path):
             return None
         whole = path + (f"?{urlencode(query)}" if query else "")
-        answer = self._repeated("GET", whole, Body(), is_safe=True)
-        return None if answer.status == 404 else _decoded(answer, "GET", path)
+        answer = self._send_patiently("GET", whole, Body(), is_safe=True)
+        return None if answer.status == 404 else _decoded_json(answer, "GET", path)
 
     def rows(self, path: str, **query: str) -> list[Json]:
         """The rows of a list, of all its pages; none if there is no list. Raises `Denied`, `Unavailable`."""
         found = self.read(path, **query)
         rows: list[Json] = []
         while isinstance(found, dict):
-            rows += _rows(found.get("data"), path)
+            rows += _checked_rows(found.get("data"), path)
             meta = found.get("meta")
             cursor = meta.get("next_cursor") if isinstance(meta, dict) else None
             if not cursor or cursor == query.get("cursor"):
                 return rows
             query["cursor"] = str(cursor)
             found = self.read(path, **query)
-        return rows if found is None else _rows(found, path)
+        return rows if found is None else _checked_rows(found, path)
 
     def change(
         self, method: str, path: str, body: Body, does: str, *, made: Json | None = None, is_safe: bool | None = None
@@ -131,21 +131,21 @@ class Account:
             self._report(call)
             return dict(made or {})
         safe = method in ("PUT", "DELETE") if is_safe is None else is_safe
-        answer = self._repeated(method, path, body, is_safe=safe)
+        answer = self._send_patiently(method, path, body, is_safe=safe)
         if answer.status == 404 and method != "DELETE":
             raise NotFound(
                 f"{call}: it is not there any more ({said_by(answer, self._token, chars_max=_SAID_MAX)})", hint=AGAIN
             )
         self._report(call)
-        found = _decoded(answer, method, path) if answer.body and answer.status != 404 else {}
+        found = _decoded_json(answer, method, path) if answer.body and answer.status != 404 else {}
         return found if isinstance(found, dict) else {}
 
-    def _repeated(self, method: str, path: str, body: Body, *, is_safe: bool) -> Answer:
+    def _send_patiently(self, method: str, path: str, body: Body, *, is_safe: bool) -> Answer:
         """An answer of a status below 400, or 404."""
         problem: VirkeError | None = None
         for _ in self.patience.attempts():
             try:
-                answer = self._send(method, path, body)
+                answer = self._send_once(method, path, body)
             except NotSent as error:
                 problem = Unavailable(f"{method} {path}: Fastly's API can't be reached: {error}", hint=AGAIN)
                 continue
@@ -156,28 +156,28 @@ class Account:
                 raise problem from error
             if answer.status < 400 or answer.status == 404:
                 return answer
-            problem = self._refusal(method, path, answer)
+            problem = self._refusal_error(method, path, answer)
             if answer.status == 429:
-                self._wait(answer, problem)
+                self._wait_as_told(answer, problem)
             elif answer.status < 500 or not is_safe:
                 break
         raise problem or Unavailable(f"{method} {path}: not tried", hint=AGAIN)
 
-    def _send(self, method: str, path: str, body: Body) -> Answer:
+    def _send_once(self, method: str, path: str, body: Body) -> Answer:
         headers = {"Fastly-Key": self._token, "Accept": "application/json"}
         if body.kind:
             headers["Content-Type"] = body.kind
         data = body.data if body.data is not None or method == "GET" else b""
         return self._http.request(method, path, headers, data)
 
-    def _wait(self, answer: Answer, problem: VirkeError) -> None:
+    def _wait_as_told(self, answer: Answer, problem: VirkeError) -> None:
         """Wait as long as Fastly says. Raises `problem` if that is too long."""
         wait_s = _again_s(answer)
         if wait_s > WAIT_S_MOST:
             raise problem
         self.patience.sleep(wait_s)
 
-    def _refusal(self, method: str, path: str, answer: Answer) -> VirkeError:
+    def _refusal_error(self, method: str, path: str, answer: Answer) -> VirkeError:
         text = f"{method} {path}: {said_by(answer, self._token, chars_max=_SAID_MAX)}"
         match answer.status:
             case 401:
@@ -199,7 +199,7 @@ class Account:
 TOKEN_HINT: Final = "set FASTLY_API_TOKEN to an API token of the account, with the scope `global`"
 
 
-def segment(text: str) -> str:
+def path_segment(text: str) -> str:
     """A name as a part of a path."""
     return quote(text, safe="")
 
@@ -219,14 +219,14 @@ def _again_s(answer: Answer) -> float:
     return max(0.0, float(reset) - time.time()) if reset.isdecimal() else 1.0
 
 
-def _decoded(answer: Answer, method: str, path: str) -> object:
+def _decoded_json(answer: Answer, method: str, path: str) -> object:
     try:
         return cast(object, json.loads(answer.body))
     except ValueError as error:
         raise Unavailable(f"{method} {path}: the answer is not JSON; is this Fastly's API?", hint=AGAIN) from error
 
 
-def _rows(found: object, path: str) -> list[Json]:
+def _checked_rows(found: object, path: str) -> list[Json]:
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise Unavailable(f"GET {path}: the list is not understood; is this Fastly's API?", hint=AGAIN)
     return found

@@ -17,7 +17,7 @@ from typing import Final
 from virke import tokens
 from virke.edge.deploying.account import Account
 from virke.edge.deploying.package import Package
-from virke.edge.deploying.services import Backend, Brought, Wanted, bring
+from virke.edge.deploying.services import Backend, Brought, Wanted, bring_service
 from virke.edge.deploying.settings import LINK, OWN_ITEMS, Settings
 from virke.edge.deploying.stores import (
     CONFIG,
@@ -25,13 +25,13 @@ from virke.edge.deploying.stores import (
     STATE_ITEM,
     Noted,
     config_items,
-    digest,
-    noted,
+    ensure_store,
+    noted_state,
     remove_item,
+    secret_digest,
     secret_names,
     set_item,
     set_secret,
-    store,
 )
 from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
@@ -54,11 +54,11 @@ class Stores:
     state: Noted = field(default_factory=Noted)
 
 
-def configure(account: Account, kv_id: str, name: str, settings: Settings) -> Stores:
+def configure_stores(account: Account, kv_id: str, name: str, settings: Settings) -> Stores:
     """Make the Config Store and the Secret Store, and write what they lack. Raises as `Account.change`."""
-    found = Stores(name, kv_id, config=store(account, CONFIG, name), secret=store(account, SECRET, name))
+    found = Stores(name, kv_id, config=ensure_store(account, CONFIG, name), secret=ensure_store(account, SECRET, name))
     items = config_items(account, found.config)
-    found.state = noted(items)
+    found.state = noted_state(items)
     wanted = settings.items()
     for key, value in wanted.items():
         if items.get(key) != value:
@@ -68,10 +68,10 @@ def configure(account: Account, kv_id: str, name: str, settings: Settings) -> St
             remove_item(account, found.config, key)
     there = secret_names(account, found.secret)
     for secret, value in settings.secrets().items():
-        mark = digest(found.secret, secret, value)
+        mark = secret_digest(found.secret, secret, value)
         if secret not in there or found.state.secrets.get(secret) != mark:
             set_secret(account, found.secret, secret, value)
-            _note(account, found, replace(found.state, secrets={**found.state.secrets, secret: mark}))
+            _note_state(account, found, replace(found.state, secrets={**found.state.secrets, secret: mark}))
     return found
 
 
@@ -80,7 +80,7 @@ def bring_database(
 ) -> Brought:
     """Make, or change, the database's service. Raises as `Account.change`."""
     links = {"kv": stores.kv, "config": stores.config, "secret": stores.secret}
-    return bring(account, Wanted(name, package, LINK, links, settings.backends(), service_id))
+    return bring_service(account, Wanted(name, package, LINK, links, settings.backends(), service_id))
 
 
 def bring_app(
@@ -94,10 +94,10 @@ def bring_app(
     database_name: str,
 ) -> Brought:
     """Make, or change, the service of an app, which reaches the database through its backend. Raises as `Account.change`."""
-    secret = store(account, SECRET, f"{stores.name}-app")
+    secret = ensure_store(account, SECRET, f"{stores.name}-app")
     _give_token(account, stores, secret, tokens_of=tokens_of, database=database_name)
     backend = Backend(LINK, database.domain)
-    return bring(account, Wanted(name, package, LINK, {"config": stores.config, "secret": secret}, (backend,)))
+    return bring_service(account, Wanted(name, package, LINK, {"config": stores.config, "secret": secret}, (backend,)))
 
 
 def first_token(tokens_of: Store, database: str, show: Callable[[str], None]) -> bool:
@@ -118,18 +118,18 @@ def _give_token(account: Account, stores: Stores, secret: str, *, tokens_of: Sto
     if account.is_rehearsal or tokens_of is None:
         if not is_there:
             set_secret(account, secret, APP_TOKEN, "")
-            _note(account, stores, stores.state)
+            _note_state(account, stores, stores.state)
         return
     if not is_there:
         text, token = tokens.create(tokens_of, [database], Scope.WRITE, name=APP_TOKEN_NAME)
         set_secret(account, secret, APP_TOKEN, text)
-        _note(account, stores, replace(stores.state, tokens={**stores.state.tokens, APP_TOKEN: token.id}))
+        _note_state(account, stores, replace(stores.state, tokens={**stores.state.tokens, APP_TOKEN: token.id}))
         known = token.id
     for old in ours:
         if old != known:
             tokens.revoke(tokens_of, old)
 
 
-def _note(account: Account, stores: Stores, state: Noted) -> None:
+def _note_state(account: Account, stores: Stores, state: Noted) -> None:
     stores.state = state
     set_item(account, stores.config, STATE_ITEM, state.text())

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from typing import Final
 
-from virke.edge.deploying.account import Account, Body, Json, form, segment, text_of
+from virke.edge.deploying.account import Account, Body, Json, form_body, path_segment, text_of
 from virke.edge.deploying.package import Package
 from virke.errors import Invalid, NotFound, Unavailable
 from virke.lazy_dataclasses import dataclass
@@ -54,7 +54,7 @@ class Backend:
 
     def is_same(self, row: Mapping[str, object]) -> bool:
         """Whether a backend that is there is this one."""
-        return all(_plain(row.get(name)) == _plain(value) for name, value in self.fields().items())
+        return all(_comparable_text(row.get(name)) == _comparable_text(value) for name, value in self.fields().items())
 
 
 NO_BACKEND: Final = Backend(_NOTHING, "127.0.0.1", 80, is_tls=False)
@@ -95,21 +95,21 @@ class _Version:
     package: Json
 
 
-def bring(account: Account, wanted: Wanted) -> Brought:
+def bring_service(account: Account, wanted: Wanted) -> Brought:
     """Make, or change, the service. Raises as `Account.change`."""
-    service_id = _service(account, wanted)
-    path = f"/service/{_id(service_id)}/version"
+    service_id = _service_id(account, wanted)
+    path = f"/service/{_id_in_path(service_id)}/version"
     versions = account.rows(path) or [{"number": 1, "active": False, "locked": False, "comment": ""}]
     active = next((row for row in versions if row.get("active") is True), None)
     if active is not None:
-        there = _read(account, path, _number(active))
-        if not list(_changes(account, path, there, wanted, service_id=service_id)):
+        there = _read_version(account, path, _version_number(active))
+        if not list(_changes_of_version(account, path, there, wanted, service_id=service_id)):
             return Brought(service_id, wanted.name, there.number, there.domains[0], is_new=False)
-    there = _draft(account, path, versions, active)
-    for change in _changes(account, path, there, wanted, service_id=service_id):
+    there = _draft_version(account, path, versions, active)
+    for change in _changes_of_version(account, path, there, wanted, service_id=service_id):
         change()
     domain = (there.domains or [domain_of(wanted.name, service_id)])[0]
-    _activate(account, path, there.number, wanted.name)
+    _activate_version(account, path, there.number, wanted.name)
     return Brought(service_id, wanted.name, there.number, domain, is_new=True)
 
 
@@ -120,10 +120,10 @@ def domain_of(name: str, service_id: str) -> str:
     return f"{label}-{mark}.{DOMAIN}"
 
 
-def _service(account: Account, wanted: Wanted) -> str:
+def _service_id(account: Account, wanted: Wanted) -> str:
     """Its id (rule 1)."""
     if wanted.service_id is not None:
-        found = account.read(f"/service/{segment(wanted.service_id)}")
+        found = account.read(f"/service/{path_segment(wanted.service_id)}")
         if found is None and not account.is_rehearsal:
             raise NotFound(f"there is no service {wanted.service_id}", hint="[deploy] service in virke.toml names it")
     else:
@@ -139,7 +139,7 @@ def _service(account: Account, wanted: Wanted) -> str:
     made = account.change(
         "POST",
         "/service",
-        form(name=wanted.name, type="wasm"),
+        form_body(name=wanted.name, type="wasm"),
         f"created service {wanted.name}",
         made={"id": f"{{service {wanted.name}}}"},
     )
@@ -148,31 +148,35 @@ def _service(account: Account, wanted: Wanted) -> str:
     return new
 
 
-def _draft(account: Account, path: str, versions: list[Json], active: Json | None) -> _Version:
+def _draft_version(account: Account, path: str, versions: list[Json], active: Json | None) -> _Version:
     """The version that is changed (rules 2 and 3)."""
-    newest = max(versions, key=_number)
+    newest = max(versions, key=_version_number)
     if active is None and newest.get("locked") is not True:
-        return _read(account, path, _number(newest))
+        return _read_version(account, path, _version_number(newest))
     base = newest if active is None else active
-    comment = f"{COMMENT}{_number(base)}"
+    comment = f"{COMMENT}{_version_number(base)}"
     for row in versions:
-        if row.get("locked") is not True and _number(row) > _number(base) and text_of(row, "comment") == comment:
-            return _read(account, path, _number(row))
-    there = _read(account, path, _number(base))
+        if (
+            row.get("locked") is not True
+            and _version_number(row) > _version_number(base)
+            and text_of(row, "comment") == comment
+        ):
+            return _read_version(account, path, _version_number(row))
+    there = _read_version(account, path, _version_number(base))
     made = account.change(
         "PUT",
-        f"{path}/{_number(base)}/clone",
+        f"{path}/{_version_number(base)}/clone",
         Body(),
-        f"made a new version of version {_number(base)}",
-        made={"number": _number(newest) + 1},
+        f"made a new version of version {_version_number(base)}",
+        made={"number": _version_number(newest) + 1},
         is_safe=False,
     )
-    number = _number(made)
-    account.change("PUT", f"{path}/{number}", form(comment=comment), f"named version {number}")
+    number = _version_number(made)
+    account.change("PUT", f"{path}/{number}", form_body(comment=comment), f"named version {number}")
     return replace(there, number=number)  # a copy has what its version has, and a rehearsal can't ask for it
 
 
-def _read(account: Account, path: str, number: int) -> _Version:
+def _read_version(account: Account, path: str, number: int) -> _Version:
     own = f"{path}/{number}"
     package = account.read(f"{own}/package")
     metadata = package.get("metadata") if isinstance(package, dict) else None
@@ -185,7 +189,7 @@ def _read(account: Account, path: str, number: int) -> _Version:
     )
 
 
-def _changes(
+def _changes_of_version(
     account: Account, path: str, there: _Version, wanted: Wanted, *, service_id: str
 ) -> list[Callable[[], object]]:
     """What has to be done to a version."""
@@ -197,7 +201,7 @@ def _changes(
 
     if not there.domains:
         domain = domain_of(wanted.name, service_id)
-        add("POST", "domain", form(name=domain), f"added domain {domain}")
+        add("POST", "domain", form_body(name=domain), f"added domain {domain}")
     by_name = {text_of(row, "name"): row for row in there.backends}
     for backend in wanted.backends or (() if there.backends else (NO_BACKEND,)):
         row = by_name.get(backend.name)
@@ -205,14 +209,14 @@ def _changes(
             add(
                 "POST",
                 "backend",
-                form(name=backend.name, **backend.fields()),
+                form_body(name=backend.name, **backend.fields()),
                 f"added backend {backend.name}: {backend.host}",
             )
         elif not backend.is_same(row):
             add(
                 "PUT",
-                f"backend/{segment(backend.name)}",
-                form(**backend.fields()),
+                f"backend/{path_segment(backend.name)}",
+                form_body(**backend.fields()),
                 f"changed backend {backend.name}: {backend.host}",
             )
     for kind, store_id in wanted.links.items():
@@ -230,18 +234,18 @@ def _add_link(
         return
     for row in links:
         if text_of(row, "name") == name and text_of(row, "resource_type") in _TYPES[kind]:
-            add("DELETE", f"resource/{segment(text_of(row, 'id'))}", Body(), f"unlinked another {kind} store")
+            add("DELETE", f"resource/{path_segment(text_of(row, 'id'))}", Body(), f"unlinked another {kind} store")
         elif text_of(row, "resource_id") == store_id:
             add(
                 "DELETE",
-                f"resource/{segment(text_of(row, 'id'))}",
+                f"resource/{path_segment(text_of(row, 'id'))}",
                 Body(),
                 f"unlinked the {kind} store under another name",
             )
-    add("POST", "resource", form(resource_id=store_id, name=name), f"linked the {kind} store as {name}")
+    add("POST", "resource", form_body(resource_id=store_id, name=name), f"linked the {kind} store as {name}")
 
 
-def _activate(account: Account, path: str, number: int, name: str) -> None:
+def _activate_version(account: Account, path: str, number: int, name: str) -> None:
     found = None if account.is_rehearsal else account.read(f"{path}/{number}/validate")
     if isinstance(found, dict) and found.get("status") != "ok":
         said = text_of(found, "msg") or text_of(found, "status")
@@ -249,17 +253,17 @@ def _activate(account: Account, path: str, number: int, name: str) -> None:
     account.change("PUT", f"{path}/{number}/activate", Body(), f"activated version {number} of {name}", is_safe=False)
 
 
-def _number(row: Mapping[str, object]) -> int:
+def _version_number(row: Mapping[str, object]) -> int:
     found = row.get("number")
     if not isinstance(found, int):
         raise Unavailable("Fastly gave no version number; is this its API?")
     return found
 
 
-def _plain(value: object) -> str:
+def _comparable_text(value: object) -> str:
     """A value as it compares: the API answers numbers, yes or no, and texts in more than one way."""
     return {"True": "1", "False": "0", "None": ""}.get(str(value), str(value))
 
 
-def _id(service_id: str) -> str:
-    return service_id if service_id.startswith("{") else segment(service_id)
+def _id_in_path(service_id: str) -> str:
+    return service_id if service_id.startswith("{") else path_segment(service_id)

@@ -64,7 +64,7 @@ class Settings:
             place = self.objects
             named = {
                 "backend": OBJECTS,
-                "host": _host(place),
+                "host": _host_and_port(place),
                 "bucket": place.bucket,
                 "region": place.region,
                 "prefix": place.prefix,
@@ -130,5 +130,5 @@ def _usual_endpoint(region: str) -> str:
     return f"https://s3.{region or 'us-east-1'}.amazonaws.com"
 
 
-def _host(place: Objects) -> str:
+def _host_and_port(place: Objects) -> str:
     return place.host if place.port == (443 if place.is_tls else 80) else f"{place.host}:{place.port}"

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Final
 
-from virke.edge.deploying.account import Account, form, jsonic, segment, text_of
+from virke.edge.deploying.account import Account, form_body, json_body, path_segment, text_of
 from virke.errors import Unavailable
 from virke.lazy_dataclasses import dataclass
 
@@ -35,12 +35,12 @@ def found_store(account: Account, kind: str, name: str) -> str | None:
     return next((text_of(row, "id") for row in rows if row.get("name") == name), None)
 
 
-def store(account: Account, kind: str, name: str) -> str:
+def ensure_store(account: Account, kind: str, name: str) -> str:
     """The id of a store; makes it. Raises as `Account.change`."""
     found = found_store(account, kind, name)
     if found is not None:
         return found
-    body = form(name=name) if kind == CONFIG else jsonic({"name": name})
+    body = form_body(name=name) if kind == CONFIG else json_body({"name": name})
     made = account.change(
         "POST", kind, body, f"created {_WORDS[kind]} {name}", made={"id": f"{{{_WORDS[kind]} {name}}}"}
     )
@@ -61,7 +61,7 @@ class Noted:
         return json.dumps({"secrets": dict(self.secrets), "tokens": dict(self.tokens)}, sort_keys=True)
 
 
-def noted(items: Mapping[str, str]) -> Noted:
+def noted_state(items: Mapping[str, str]) -> Noted:
     """What the last deployment noted; nothing if it can't be read."""
     try:
         found = json.loads(items.get(STATE_ITEM, "{}"))
@@ -70,40 +70,43 @@ def noted(items: Mapping[str, str]) -> Noted:
         return Noted()
 
 
-def digest(store_id: str, name: str, value: str) -> str:
+def secret_digest(store_id: str, name: str, value: str) -> str:
     """What shows whether a secret is another: too little to find it by."""
     return hashlib.sha256(f"virke\0{store_id}\0{name}\0{value}".encode()).hexdigest()[:_DIGEST_CHARS]
 
 
 def config_items(account: Account, store_id: str) -> dict[str, str]:
     """The items of a Config Store. Raises `Unavailable`, `Denied`."""
-    rows = account.rows(f"{CONFIG}/{segment(store_id)}/items") if "{" not in store_id else []
+    rows = account.rows(f"{CONFIG}/{path_segment(store_id)}/items") if "{" not in store_id else []
     return {text_of(row, "item_key"): text_of(row, "item_value") for row in rows}
 
 
 def set_item(account: Account, store_id: str, key: str, value: str) -> None:
     """Write an item of a Config Store. Raises as `Account.change`."""
-    path = f"{CONFIG}/{_id(store_id)}/item/{segment(key)}"
-    account.change("PUT", path, form(item_value=value), f"set {key} in the config store")
+    path = f"{CONFIG}/{_id_in_path(store_id)}/item/{path_segment(key)}"
+    account.change("PUT", path, form_body(item_value=value), f"set {key} in the config store")
 
 
 def remove_item(account: Account, store_id: str, key: str) -> None:
     """Delete an item of a Config Store. Raises as `Account.change`."""
     account.change(
-        "DELETE", f"{CONFIG}/{_id(store_id)}/item/{segment(key)}", form(), f"removed {key} from the config store"
+        "DELETE",
+        f"{CONFIG}/{_id_in_path(store_id)}/item/{path_segment(key)}",
+        form_body(),
+        f"removed {key} from the config store",
     )
 
 
 def secret_names(account: Account, store_id: str) -> set[str]:
     """The names of the secrets of a Secret Store. Raises `Unavailable`, `Denied`."""
-    return {text_of(row, "name") for row in account.rows(f"{SECRET}/{_id(store_id)}/secrets")}
+    return {text_of(row, "name") for row in account.rows(f"{SECRET}/{_id_in_path(store_id)}/secrets")}
 
 
 def set_secret(account: Account, store_id: str, name: str, value: str) -> None:
     """Write a secret, whether there is one of this name or not. Raises as `Account.change`."""
-    body = jsonic({"name": name, "secret": b64encode(value.encode()).decode()}, hidden="secret")
-    account.change("PUT", f"{SECRET}/{_id(store_id)}/secrets", body, f"set the secret {name}")
+    body = json_body({"name": name, "secret": b64encode(value.encode()).decode()}, hidden="secret")
+    account.change("PUT", f"{SECRET}/{_id_in_path(store_id)}/secrets", body, f"set the secret {name}")
 
 
-def _id(store_id: str) -> str:
-    return store_id if store_id.startswith("{") else segment(store_id)
+def _id_in_path(store_id: str) -> str:
+    return store_id if store_id.startswith("{") else path_segment(store_id)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from virke.api.messages import bearer
+from virke.api.messages import bearer_token
 from virke.engine.environment import Environment
 from virke.errors import Denied
 from virke.scopes import Scope
@@ -48,7 +48,7 @@ class Access:
             if not self._is_open:
                 raise Denied(NO_TOKENS, needs_token=True, hint=HINT)
             return None
-        token = bearer(headers)
+        token = bearer_token(headers)
         self.check(token, None, Scope.READ)
         return token
 

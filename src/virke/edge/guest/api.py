@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from virke.api.codec import PlainCodec
-from virke.api.failures import failed
+from virke.api.failures import error_response
 from virke.api.hrana.complaints import Refused
 from virke.api.hrana.operations import HRANA, Cursor, Once, Pipeline
 from virke.api.messages import Request, Response
@@ -38,8 +38,8 @@ from virke.api.operations import (
     RevokeToken,
     Run,
 )
-from virke.api.performing import perform
-from virke.api.routes import OPEN_PATHS, answer, has_endless_body, parse
+from virke.api.performing import perform_operation
+from virke.api.routes import OPEN_PATHS, has_endless_body, parse_request, response_to
 from virke.core.ids import check_name
 from virke.core.pins import root_key
 from virke.edge.guest.access import Access
@@ -112,41 +112,43 @@ class Api:
         operation: Operation | None = None
         try:
             if arrived.path in OPEN_PATHS:
-                return self._open(arrived)
+                return self._answer_open(arrived)
             self._expect_what_is_needed(arrived.path)
             asked = _Asked(arrived, served, self._access.enter(arrived.headers))
             if has_endless_body(arrived.method, arrived.path):
-                return self._elsewhere(Import, asked)
+                return self._answer_elsewhere(Import, asked)
             asked.body = arrived.body(BODY_BYTES_MAX)
-            parsed = parse(Request(arrived.method, arrived.path, arrived.query, arrived.headers, asked.body), CODEC)
+            parsed = parse_request(
+                Request(arrived.method, arrived.path, arrived.query, arrived.headers, asked.body), CODEC
+            )
             if isinstance(parsed, Response):
                 return parsed
             operation = parsed
             if self._forwarding is not None and is_for_the_node(operation):
-                return self._elsewhere(type(operation), asked, self._unnamed(operation, arrived))
-            return self._done(operation, asked)
+                return self._answer_elsewhere(type(operation), asked, self._database_of_unnamed(operation, arrived))
+            return self._answer_here(operation, asked)
         except VirkeError as error:
-            return failed(error, CODEC) if operation is None else answer(operation, error, CODEC)
+            return error_response(error, CODEC) if operation is None else response_to(operation, error, CODEC)
         except Exception:
             return self.broken()
 
-    def _done(self, operation: Operation, asked: _Asked) -> Response:
+    def _answer_here(self, operation: Operation, asked: _Asked) -> Response:
         """What an operation is answered that is done here, or tried here. Raises what became of it."""
         if self._forwarding is None or not isinstance(operation, Run):
-            return self._said(operation, answer(operation, self._outcome(operation, asked), CODEC))
+            return self._with_notes(operation, response_to(operation, self._outcome_here(operation, asked), CODEC))
         reading = replace(operation, read_only=True)
         try:
-            return self._said(reading, answer(reading, self._outcome(reading, asked), CODEC))
+            return self._with_notes(reading, response_to(reading, self._outcome_here(reading, asked), CODEC))
         except (ReadOnly, TooLarge, TimedOut):
-            return self._elsewhere(Run, asked)
+            return self._answer_elsewhere(Run, asked)
 
-    def _elsewhere(self, operation: type, asked: _Asked, database: str | None = None) -> Response:
+    def _answer_elsewhere(self, operation: type, asked: _Asked, database: str | None = None) -> Response:
         """What the node answers. Raises `Denied`: there is none."""
         if self._forwarding is None:
             raise not_here(operation)
         return self._forwarding.send(asked.arrived, asked.body, asked.token, database)
 
-    def _unnamed(self, operation: Operation, arrived: Arrived) -> str | None:
+    def _database_of_unnamed(self, operation: Operation, arrived: Arrived) -> str | None:
         """The database of an operation whose path names none."""
         if not isinstance(operation, HRANA) or operation.database:
             return None
@@ -156,17 +158,17 @@ class Api:
         """The response to a request that failed for a reason that was not foreseen (rule 3)."""
         traceback.print_exc(file=sys.stderr)
         self._databases.forget_all()
-        return failed(INTERNAL, CODEC)
+        return error_response(INTERNAL, CODEC)
 
-    def _open(self, arrived: Arrived) -> Response:
+    def _answer_open(self, arrived: Arrived) -> Response:
         """What needs no token, and asks no store."""
-        parsed = parse(Request(arrived.method, arrived.path, arrived.query, arrived.headers), CODEC)
-        return parsed if isinstance(parsed, Response) else answer(parsed, {"status": "ok"}, CODEC)
+        parsed = parse_request(Request(arrived.method, arrived.path, arrived.query, arrived.headers), CODEC)
+        return parsed if isinstance(parsed, Response) else response_to(parsed, {"status": "ok"}, CODEC)
 
     def _expect_what_is_needed(self, path: str) -> None:
         """Start reading the tokens, if that is due, and the root that comes next (rule 2)."""
         keys = [TOKENS] if self._access.is_due else []
-        name = _named(path) or self._default
+        name = _named_database(path) or self._default
         if name and (keys or self._databases.known(name) is None):
             try:
                 keys.append(root_key(check_name(name)))
@@ -175,7 +177,7 @@ class Api:
         if len(keys) > 1:
             self._expect(keys)
 
-    def _outcome(self, operation: Operation, asked: _Asked) -> object:
+    def _outcome_here(self, operation: Operation, asked: _Asked) -> object:
         if type(operation) in _NOT_HERE:
             raise not_here(type(operation))
         if isinstance(operation, GetHealth):
@@ -185,7 +187,7 @@ class Api:
         granted = self._access.check(asked.token, operation.database, operation.scope)
         asked.served.database = operation.database
         try:
-            outcome = perform(operation, self._databases, granted.scope)
+            outcome = perform_operation(operation, self._databases, granted.scope)
         finally:
             if isinstance(operation, CreateToken | RevokeToken):
                 self._access.renew()
@@ -210,7 +212,7 @@ class Api:
             case Once(_, request):
                 return Once(name, request)
 
-    def _said(self, operation: Operation, response: Response) -> Response:
+    def _with_notes(self, operation: Operation, response: Response) -> Response:
         """The response, with what is special here: that nothing was deferred, and that upkeep is due."""
         name = getattr(operation, "database", None) or self._default
         database = self._databases.known(name) if name else None
@@ -228,7 +230,7 @@ def not_here(operation: type) -> Denied:
     return Denied(f"{_NOT_HERE[operation]} can't be done in a request of the edge; nothing was changed", hint=ELSEWHERE)
 
 
-def _named(path: str) -> str | None:
+def _named_database(path: str) -> str | None:
     """The database that a path seems to name."""
     parts = path.split("/", 3)
     return unquote(parts[2]) if len(parts) > 2 and parts[1] == "db" else None

@@ -35,12 +35,12 @@ class Asgi:
 
     def __call__(self, arrived: Arrived, later: list[Callable[[], object]]) -> Response:
         """The response to a request. Raises what the program raises before it has begun one."""
-        loop = self._started()
+        loop = self._started_loop()
         exchange = _Exchange(arrived)
         scope = scope_of(arrived, dict(self._state))
-        task = loop.create_task(self._run(scope, exchange))
-        parts = Parts(_parts(loop, exchange), exchange.end)
-        later.append(partial(_finished, loop, task, exchange))
+        task = loop.create_task(self._run_program(scope, exchange))
+        parts = Parts(_parts_of_body(loop, exchange), exchange.end)
+        later.append(partial(_finish_task, loop, task, exchange))
         if exchange.head is None:
             loop.run_until_complete(task)  # raises why
             raise RuntimeError("the program ended without a response")
@@ -50,7 +50,7 @@ class Asgi:
             return Response(status, parts.first, headers)
         return Response(status, parts, headers)
 
-    async def _run(self, scope: Message, exchange: _Exchange) -> None:
+    async def _run_program(self, scope: Message, exchange: _Exchange) -> None:
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except BaseException as error:
@@ -59,7 +59,7 @@ class Asgi:
         finally:
             await exchange.parts.put(None)
 
-    def _started(self) -> Loop:
+    def _started_loop(self) -> Loop:
         """The loop, on which the program has started up."""
         if self._loop is None:
             loop = Loop()
@@ -81,14 +81,14 @@ class Asgi:
                 told.set_result(message)
 
         scope: Message = {"type": "lifespan", "asgi": VERSIONS, "state": self._state}
-        self._lifespan = loop.create_task(_lived(self._app, scope, receive, send))
+        self._lifespan = loop.create_task(_run_lifespan(self._app, scope, receive, send))
         waited: set[asyncio.Future[Any]] = {self._lifespan, told}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if told.done() and told.result()["type"] == "lifespan.startup.failed":
             raise RuntimeError(f"the program did not start: {told.result().get('message', '')}")
 
 
-async def _lived(
+async def _run_lifespan(
     app: App, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
     try:
@@ -140,7 +140,7 @@ class _Exchange:
         self._over.set()
 
 
-def _parts(loop: Loop, exchange: _Exchange) -> Iterator[bytes]:
+def _parts_of_body(loop: Loop, exchange: _Exchange) -> Iterator[bytes]:
     """The response's body as it is made. Raises what the program raises before its end."""
     while (part := loop.run_until_complete(exchange.parts.get())) is not None:
         yield part
@@ -148,7 +148,7 @@ def _parts(loop: Loop, exchange: _Exchange) -> Iterator[bytes]:
         raise exchange.failed or RuntimeError("the program ended before its response did")
 
 
-def _finished(loop: Loop, task: asyncio.Task[None], exchange: _Exchange) -> None:
+def _finish_task(loop: Loop, task: asyncio.Task[None], exchange: _Exchange) -> None:
     """Let the program do what it does after its response (rule 3). Raises what it raises."""
     exchange.end()
     if not exchange.is_complete:

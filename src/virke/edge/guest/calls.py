@@ -20,7 +20,7 @@ Failed = Err
 """A host call's own error; its value says which."""
 
 
-def reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Why a call failed: the name that the interface gives it."""
     value = getattr(error, "value", error)
     return str(getattr(value, "name", type(value).__name__))
@@ -29,18 +29,18 @@ def reason(error: BaseException) -> str:
 def body_of(data: bytes) -> Pollable:
     """A body that holds these bytes."""
     body = http_body.new()
-    write(body, data)
+    write_body(body, data)
     return body
 
 
-def write(body: Pollable, data: bytes) -> None:
+def write_body(body: Pollable, data: bytes) -> None:
     """Write all of it: the host may take less at a time."""
     at = 0
     while at < len(data):
         at += http_body.write(body, data if len(data) <= CHUNK_BYTES and not at else data[at : at + CHUNK_BYTES])
 
 
-def whole(body: Pollable) -> bytes:
+def whole_body(body: Pollable) -> bytes:
     """All bytes of a body, which is closed. Raises `EOFError`: it ended before the length that was announced."""
     announced = http_body.get_known_length(body)
     chunks, size = [], 0

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from wit_world.imports import config_store, secret_store
 
-from virke.edge.guest.calls import Failed, reason
+from virke.edge.guest.calls import Failed, reason_of
 from virke.errors import Invalid, Unavailable
 from virke.lazy_dataclasses import dataclass
 from virke.stores.base import check_key
@@ -63,7 +63,7 @@ class Configuration:
     writes: Writes | None = None
 
 
-def configuration() -> Configuration:
+def read_configuration() -> Configuration:
     """What this service has. Raises `Invalid`: an item is not understood. `Unavailable`: a store does not answer."""
     config, secrets = _Texts(), _Secrets()
     return Configuration(
@@ -71,8 +71,8 @@ def configuration() -> Configuration:
         db=config.get("db") or None,
         has_api=config.get("api") in YES,
         is_open=config.get("open") in YES,
-        objects=_objects(config.get("objects"), secrets),
-        writes=_writes(config.get("writes"), secrets),
+        objects=_parsed_objects(config.get("objects"), secrets),
+        writes=_parsed_writes(config.get("writes"), secrets),
     )
 
 
@@ -92,7 +92,7 @@ class _Texts:
         try:
             return self._store.get(name, ITEM_CHARS) or ""
         except Failed as error:
-            raise Unavailable(f"item {name!r} of the Config Store can't be read: {reason(error)}") from error
+            raise Unavailable(f"item {name!r} of the Config Store can't be read: {reason_of(error)}") from error
 
 
 class _Secrets:
@@ -105,12 +105,12 @@ class _Secrets:
             return "" if secret is None else secret.plaintext(SECRET_BYTES).decode()
         except Failed as error:
             raise Unavailable(
-                f"item {name!r} of the Secret Store {STORE!r} can't be read: {reason(error)}",
+                f"item {name!r} of the Secret Store {STORE!r} can't be read: {reason_of(error)}",
                 hint="link the Secret Store to the service: `virke deploy` does",
             ) from error
 
 
-def _objects(text: str, secrets: _Secrets) -> Objects | None:
+def _parsed_objects(text: str, secrets: _Secrets) -> Objects | None:
     if not text:
         return None
     try:
@@ -124,7 +124,7 @@ def _objects(text: str, secrets: _Secrets) -> Objects | None:
     return Objects(**place, prefix=prefix, key_id=secrets.get("objects_key_id"), secret=secrets.get("objects_secret"))
 
 
-def _writes(url: str, secrets: _Secrets) -> Writes | None:
+def _parsed_writes(url: str, secrets: _Secrets) -> Writes | None:
     if not url:
         return None
     parts = urlsplit(url)

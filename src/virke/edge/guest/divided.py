@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from virke.api.hrana.sql import only_reads, verb
+from virke.api.hrana.sql import only_reads, verb_of
 from virke.client.database import RemoteDatabase
 from virke.client.node import Node
 from virke.core.collect import GRACE_MS
@@ -222,7 +222,7 @@ class DividedDatabase(Database):
     ) -> list[QueryResult]:
         """See `Database.batch`; here if each statement certainly reads, or reads an earlier state."""
         asked = requests_of(statements)
-        reads = idempotency_key is None and all(only_reads(verb(sql)) for sql, _ in asked)
+        reads = idempotency_key is None and all(only_reads(verb_of(sql)) for sql, _ in asked)
         if at is None and not reads:
             return self._there.batch(asked, idempotency_key=idempotency_key, meta=meta)
         if at is None:

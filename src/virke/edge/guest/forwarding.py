@@ -104,7 +104,7 @@ class Forwarding:
         query = f"?{arrived.query}" if arrived.query else ""
         sent = arrived.take_body() if body is None else body_of(body)
         try:
-            return _response(
+            return _response_of(
                 *self._node.send(
                     arrived.method, path + query, _fields_of(arrived), body=sent, token=token or self._node.token
                 )
@@ -123,7 +123,7 @@ def _fields_of(arrived: Arrived) -> Iterator[tuple[str, str]]:
                 yield name, value
 
 
-def _response(answered: http_resp.Response, body: Pollable) -> Response:
+def _response_of(answered: http_resp.Response, body: Pollable) -> Response:
     headers = Fields(answered)
     pairs = tuple(
         (name, value)
@@ -131,10 +131,10 @@ def _response(answered: http_resp.Response, body: Pollable) -> Response:
         if name not in OF_THE_CONNECTION and name != "content-length"
         for value in headers.values_of(name)
     )
-    return Response(answered.get_status(), Parts(_chunks(body), lambda: None), pairs)
+    return Response(answered.get_status(), Parts(_chunks_of_body(body), lambda: None), pairs)
 
 
-def _chunks(body: Pollable) -> Iterator[bytes]:
+def _chunks_of_body(body: Pollable) -> Iterator[bytes]:
     """The body as it comes; an end that is none is a `Failed`, which breaks the answer off here too."""
     while chunk := http_body.read(body, CHUNK_BYTES):
         yield chunk

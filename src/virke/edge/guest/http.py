@@ -22,7 +22,7 @@ from wit_world.imports.async_io import Pollable
 from wit_world.imports.http_req import Request as Handle
 
 from virke.api.messages import Parts, Response
-from virke.edge.guest.calls import CHUNK_BYTES, Failed, body_of, write
+from virke.edge.guest.calls import CHUNK_BYTES, Failed, body_of, write_body
 from virke.errors import Invalid, TooLarge
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Fields(Mapping[str, str]):
         if self._names is None:
             names, cursor = list[str](), 0
             while True:
-                some, following = _sized(partial(self._names_at, cursor), NAME_BYTES)
+                some, following = _call_with_room(partial(self._names_at, cursor), NAME_BYTES)
                 names += [name.lower() for name in some.split("\0") if name]
                 if following is None:
                     break
@@ -82,7 +82,7 @@ class Fields(Mapping[str, str]):
         """Each value of a header, in the order they came."""
         values, cursor = list[str](), 0
         while True:
-            some, following = _sized(partial(self._values_at, name, cursor), VALUE_BYTES)
+            some, following = _call_with_room(partial(self._values_at, name, cursor), VALUE_BYTES)
             values += [value.decode("latin-1") for value in some.removesuffix(b"\0").split(b"\0")] if some else []
             if following is None:
                 return values
@@ -95,7 +95,7 @@ class Arrived:
     def __init__(self, handle: Handle, body: Pollable) -> None:
         """Raises `Invalid`: its head can't be read."""
         self.method = handle.get_method(METHOD_CHARS)
-        uri = _sized(handle.get_uri, URI_BYTES)
+        uri = _call_with_room(handle.get_uri, URI_BYTES)
         scheme, found, rest = uri.partition("://")
         if not found:
             scheme, rest = "https", uri
@@ -177,7 +177,7 @@ def _too_large(bytes_max: int) -> TooLarge:
     )
 
 
-def _sized(call: Callable[[int], T], first: int) -> T:
+def _call_with_room(call: Callable[[int], T], first: int) -> T:
     """What a call answers that wants to know how much room there is. Raises `Invalid`: it is more than there ever is."""
     size = first
     while True:
@@ -190,7 +190,7 @@ def _sized(call: Callable[[int], T], first: int) -> T:
             size = min(max(needed, 2 * size), MOST_BYTES)
 
 
-def send(response: Response, *, with_body: bool = True) -> None:
+def send_response(response: Response, *, with_body: bool = True) -> None:
     """Send a response; one whose body comes part by part is sent as it comes. Raises what making a part raises."""
     head = http_resp.Response.new()
     head.set_status(response.status)
@@ -209,7 +209,7 @@ def send(response: Response, *, with_body: bool = True) -> None:
     try:
         for part in body:
             if part:
-                write(streamed, part)
+                write_body(streamed, part)
     except BaseException:
         streamed.__exit__(None, None, None)  # dropped, not closed: it is broken off (rule 3)
         raise

@@ -26,7 +26,7 @@ from virke.core.effects import (
     SwapOutcome,
     Swapped,
 )
-from virke.edge.guest.calls import Failed, body_of, reason, whole
+from virke.edge.guest.calls import Failed, body_of, reason_of, whole_body
 from virke.errors import RateLimited, TooLarge, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Listed
@@ -70,7 +70,7 @@ class Items:
             self._store = kv_store.Store.open(name)
         except Failed as error:
             raise Unavailable(
-                f"the KV store {name!r} can't be opened: {reason(error)}",
+                f"the KV store {name!r} can't be opened: {reason_of(error)}",
                 hint="link a KV store of that name to the service: `virke deploy` does",
             ) from error
         self.writes = 0
@@ -83,52 +83,52 @@ class Items:
         """Start lookups that this request is about to need, so that they are in flight together."""
         for name in names:
             if name not in self._expected:
-                self._expected[name] = self._started(name)
+                self._expected[name] = self._started_lookup(name)
 
     def forget(self) -> None:
         """The request is over: what was started early and not asked for is of no use to the next one."""
         for name in list(self._expected):
-            self._drop(name)
+            self._drop_expected(name)
 
     def lookup(self, names: Sequence[str]) -> list[Item | None]:
         """Several items, in one round trip for each `FLIGHT_MAX`. Raises `Unavailable`, `RateLimited`."""
-        return self._each(names, _item)
+        return self._take_each(names, _item_of_entry)
 
     def look(self, names: Sequence[str]) -> list[Listed | None]:
         """What is known of items without their bytes. Raises as `lookup`."""
-        return self._each(names, _seen)
+        return self._take_each(names, _listed_entry)
 
-    def _each(self, names: Sequence[str], take: Callable[[str, kv_store.Entry], T]) -> list[T | None]:
+    def _take_each(self, names: Sequence[str], take: Callable[[str, kv_store.Entry], T]) -> list[T | None]:
         found: list[T | None] = []
-        for some in _flights(names):
+        for some in _flights_of(names):
             early = self._expected
-            started = [early.pop(name) if name in early else self._started(name) for name in some]
+            started = [early.pop(name) if name in early else self._started_lookup(name) for name in some]
             failed: BaseException | None = None
             for name, handle in zip(some, started, strict=True):
                 try:
-                    found.append(_awaited(name, handle, take))
+                    found.append(_awaited_entry(name, handle, take))
                 except (Failed, EOFError) as error:
                     failed = failed or error
             if failed is not None:
                 self._read_failed(failed)
         return found
 
-    def _started(self, name: str) -> Pollable | Failed[object]:
+    def _started_lookup(self, name: str) -> Pollable | Failed[object]:
         try:
             return self._store.lookup_async(name)
         except Failed as error:
             return error
 
-    def _drop(self, name: str) -> None:
+    def _drop_expected(self, name: str) -> None:
         handle = self._expected.pop(name, None)
         if handle is not None:
             try:
-                _awaited(name, handle, _ignored)
+                _awaited_entry(name, handle, _ignore_entry)
             except (Failed, EOFError) as error:
                 del error  # no caller asked for it
 
     def _read_failed(self, error: BaseException) -> Never:
-        why = reason(error)
+        why = reason_of(error)
         if why == _TOO_SOON:
             raise RateLimited(f"the KV store {self.name!r} takes no more reads at this moment") from error
         raise Unavailable(f"the KV store {self.name!r} does not answer a read: {why}") from error
@@ -139,14 +139,14 @@ class Items:
         """Write several items, `FLIGHT_MAX` at a time; what became of each. An error says that one was definitely not applied."""
         outcomes: list[SwapOutcome | VirkeError] = []
         self.writes += len(items)
-        for some in _flights(items):
+        for some in _flights_of(items):
             for item in some:
-                self._drop(item.name)
-            started = [self._sent(item) for item in some]
-            outcomes += [self._inserted(handle) for handle in started]
+                self._drop_expected(item.name)
+            started = [self._sent_insert(item) for item in some]
+            outcomes += [self._outcome_of_insert(handle) for handle in started]
         return outcomes
 
-    def _sent(self, item: Insert) -> Pollable | Failed[object]:
+    def _sent_insert(self, item: Insert) -> Pollable | Failed[object]:
         options = kv_store.InsertOptions(
             background_fetch=False,
             if_generation_match=None if item.base is None else int(item.base),
@@ -160,13 +160,13 @@ class Items:
         except Failed as error:
             return error
 
-    def _inserted(self, handle: Pollable | Failed[object]) -> SwapOutcome | VirkeError:
+    def _outcome_of_insert(self, handle: Pollable | Failed[object]) -> SwapOutcome | VirkeError:
         if isinstance(handle, Failed):
-            return Unavailable(f"the KV store {self.name!r} was not sent a write: {reason(handle)}")
+            return Unavailable(f"the KV store {self.name!r} was not sent a write: {reason_of(handle)}")
         try:
             kv_store.await_insert(handle)
         except Failed as error:
-            match reason(error):
+            match reason_of(error):
                 case why if why == _NO_CONDITION:
                     return Mismatch()
                 case why if why == _TOO_SOON:
@@ -182,7 +182,7 @@ class Items:
     def delete(self, names: Sequence[str]) -> None:
         """Remove items; missing ones are fine. Raises `Unavailable`: they may be gone, repeat the call."""
         failed: Failed[object] | None = None
-        for some in _flights(names):
+        for some in _flights_of(names):
             started: list[Pollable] = []
             for name in some:
                 try:
@@ -195,7 +195,7 @@ class Items:
                 except Failed as error:
                     failed = error
         if failed is not None:
-            raise Unavailable(f"the KV store {self.name!r} does not delete: {reason(failed)}; repeat it") from failed
+            raise Unavailable(f"the KV store {self.name!r} does not delete: {reason_of(failed)}; repeat it") from failed
 
     def names(self, prefix: str) -> Iterator[list[str]]:
         """The names that start with `prefix`, a page at a time; this list is never late. Raises `Unavailable`."""
@@ -205,7 +205,7 @@ class Items:
                 mode=kv_store.ListMode.STRONG, cursor=cursor, limit=LIST_PAGE, prefix=prefix, extra=None
             )
             try:
-                page = json.loads(whole(kv_store.await_list(self._store.list_async(options))))
+                page = json.loads(whole_body(kv_store.await_list(self._store.list_async(options))))
                 names, cursor = list(map(str, page["data"])), (page.get("meta") or {}).get("next_cursor")
             except (Failed, EOFError) as error:
                 self._read_failed(error)
@@ -216,12 +216,12 @@ class Items:
                 return
 
 
-def _flights(asked: Sequence[T]) -> Iterator[Sequence[T]]:
+def _flights_of(asked: Sequence[T]) -> Iterator[Sequence[T]]:
     """What is in flight together (rule 1)."""
     return (asked[at : at + FLIGHT_MAX] for at in range(0, len(asked), FLIGHT_MAX))
 
 
-def _awaited(name: str, handle: Pollable | Failed[object], take: Callable[[str, kv_store.Entry], T]) -> T | None:
+def _awaited_entry(name: str, handle: Pollable | Failed[object], take: Callable[[str, kv_store.Entry], T]) -> T | None:
     if isinstance(handle, Failed):
         raise handle
     entry = kv_store.await_lookup(handle)
@@ -231,14 +231,14 @@ def _awaited(name: str, handle: Pollable | Failed[object], take: Callable[[str, 
         return take(name, entry)
 
 
-def _item(name: str, entry: kv_store.Entry) -> Item:
+def _item_of_entry(name: str, entry: kv_store.Entry) -> Item:
     del name
     generation, body = entry.generation(), entry.take_body()
     assert body is not None, "a body is taken once"
-    return Item(whole(body), Generation(str(generation)))
+    return Item(whole_body(body), Generation(str(generation)))
 
 
-def _seen(name: str, entry: kv_store.Entry) -> Listed:
+def _listed_entry(name: str, entry: kv_store.Entry) -> Listed:
     body = entry.take_body()
     assert body is not None, "a body is taken once"
     size = http_body.get_known_length(body) or 0
@@ -246,7 +246,7 @@ def _seen(name: str, entry: kv_store.Entry) -> Listed:
     return Listed(name, size, modified_ms(entry.metadata(METADATA_CHARS) or "") or 0)
 
 
-def _ignored(name: str, entry: kv_store.Entry) -> None:
+def _ignore_entry(name: str, entry: kv_store.Entry) -> None:
     del name
     body = entry.take_body()
     if body is not None:

@@ -29,8 +29,8 @@ from virke.core.effects import (
 )
 from virke.edge.guest.items import Insert, Item, Items
 from virke.errors import Denied, Exists, TooLarge, Unavailable, VirkeError
-from virke.stores.base import Consistency, Listed, Range, bounds, check_size
-from virke.stores.fastly_kv.layout import VALUE_BYTES_MAX, item_name, modified
+from virke.stores.base import Consistency, Listed, Range, byte_bounds, check_size
+from virke.stores.fastly_kv.layout import VALUE_BYTES_MAX, item_name, modified_metadata
 
 _GENERATION: Final = re.compile(r"[0-9]{1,20}")
 
@@ -121,16 +121,16 @@ class EdgeBlobs:
         items = []
         for key, data in objects:
             check_size(key, len(data), self._part_bytes_max)
-            items.append(Insert(item_name(self._space, key), bytes(data), None, modified(self._now_ms())))
+            items.append(Insert(item_name(self._space, key), bytes(data), None, modified_metadata(self._now_ms())))
         outcomes = self._items.insert(items)
         for outcome in outcomes:
             if isinstance(outcome, VirkeError):
                 raise outcome
         lost = next((outcome for outcome in outcomes if isinstance(outcome, Lost)), None)
         there = [item for item, outcome in zip(items, outcomes, strict=True) if isinstance(outcome, Mismatch)]
-        return lost or (self._compared(there) if there else Stored())
+        return lost or (self._compare_items(there) if there else Stored())
 
-    def _compared(self, items: Sequence[Insert]) -> PutOutcome:
+    def _compare_items(self, items: Sequence[Insert]) -> PutOutcome:
         """Whether what is there already is what was to be written. Raises `Exists`: it is not."""
         try:
             found = self._items.lookup([item.name for item in items])
@@ -152,7 +152,7 @@ class EdgeBlobs:
         """
         names = list(dict.fromkeys(item_name(self._space, asked.key) for asked in ranges))
         items = dict(zip(names, self._items.lookup(names), strict=True))
-        return [_cut(items[self._space + asked.key], asked) for asked in ranges]
+        return [_cut_range(items[self._space + asked.key], asked) for asked in ranges]
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; missing ones are fine. Raises `Unavailable`: repeat the call."""
@@ -166,8 +166,8 @@ class EdgeBlobs:
                     yield Listed(found.key.removeprefix(self._space), found.size_bytes, found.modified_ms)
 
 
-def _cut(item: Item | None, asked: Range) -> bytes | Absent:
+def _cut_range(item: Item | None, asked: Range) -> bytes | Absent:
     if item is None:
         return Absent()
-    start, end = bounds(asked, len(item.data))
+    start, end = byte_bounds(asked, len(item.data))
     return item.data[start:end] if end - start < len(item.data) else item.data

@@ -36,19 +36,19 @@ OF_FRAMEWORKS: Final = {
 """By the framework that imports them, if a program has it."""
 
 
-def complete() -> None:
+def import_all() -> None:
     """Import all of it, and let what frameworks do in threads be done at once: there is one thread."""
     for name in PYTHON:
-        _import(name)
+        _import_if_there(name)
     for framework, names in OF_FRAMEWORKS.items():
         if framework in sys.modules:
             for name in names:
-                _import(name)
+                _import_if_there(name)
     if to_thread := sys.modules.get("anyio.to_thread"):
         vars(to_thread)["run_sync"] = _run_sync
 
 
-def _import(name: str) -> None:
+def _import_if_there(name: str) -> None:
     try:
         import_module(name)
     except ImportError as error:

@@ -17,11 +17,11 @@ from wit_world.imports import compute_runtime, http_downstream
 from wit_world.imports.async_io import Pollable
 from wit_world.imports.http_req import Request
 
-from virke.api.failures import failed
+from virke.api.failures import error_response
 from virke.edge.guest.api import CODEC, INTERNAL, Served
 from virke.edge.guest.calls import Failed
-from virke.edge.guest.http import Arrived, send
-from virke.edge.guest.rehearsal import rehearse
+from virke.edge.guest.http import Arrived, send_response
+from virke.edge.guest.rehearsal import rehearse_requests
 from virke.edge.guest.service import SERVICE
 from virke.edge.guest.thaw import thaw
 from virke.errors import VirkeError
@@ -40,7 +40,7 @@ class HttpIncoming(exports.HttpIncoming):
     def handle(self, request: Request, body: Pollable) -> None:
         """Answer this request, and those that the host has for this sandbox after it."""
         began_s = time.monotonic()
-        respond(request, body)
+        answer_request(request, body)
         while time.monotonic() < began_s + LIFE_S and compute_runtime.get_heap_mib() < HEAP_MIB:
             options = http_downstream.NextRequestOptions(timeout_ms=IDLE_MS, extra=None)
             try:
@@ -49,21 +49,21 @@ class HttpIncoming(exports.HttpIncoming):
                 return  # the host has no more
             if found is None:
                 return
-            respond(*found)
+            answer_request(*found)
 
 
-def respond(request: Request, body: Pollable) -> None:
+def answer_request(request: Request, body: Pollable) -> None:
     """Answer one request, whatever it is."""
     served = Served()
     with request:
         try:
             arrived = Arrived(request, body)
         except VirkeError as error:
-            send(failed(error, CODEC))
+            send_response(error_response(error, CODEC))
             return
         response = SERVICE.respond(arrived, served)
         try:
-            send(response, with_body=arrived.method != "HEAD")
+            send_response(response, with_body=arrived.method != "HEAD")
         except Failed as error:
             traceback.print_exception(error, file=sys.stderr)
             _send_instead()
@@ -75,13 +75,13 @@ def respond(request: Request, body: Pollable) -> None:
 def _send_instead() -> None:
     """The response to a request whose own can't be sent; if it was begun, that shows already."""
     try:
-        send(failed(INTERNAL, CODEC))
+        send_response(error_response(INTERNAL, CODEC))
     except Failed as error:
         traceback.print_exception(error, file=sys.stderr)
 
 
 thaw()
-rehearse()
+rehearse_requests()
 gc.collect()
 gc.freeze()
 """What was imported stays: it is never looked at again by the collector, and its memory stays shared with the image."""

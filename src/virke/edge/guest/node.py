@@ -15,7 +15,7 @@ from wit_world.imports import http_req, http_resp
 from wit_world.imports.async_io import Pollable
 from wit_world.imports.backend import Backend
 
-from virke.edge.guest.calls import Failed, reason
+from virke.edge.guest.calls import Failed, reason_of
 from virke.edge.guest.configuration import Writes
 
 BACKEND: Final = "writes"
@@ -61,15 +61,15 @@ class NodeBackend:
                 request.append_header(name, value.encode("latin-1"))
             pending = http_req.send_async_uncached(request, body, self._backend)
         except Failed as error:
-            raise NotReached(f"the node at {self.url} can't be asked: {reason(error)}") from error
+            raise NotReached(f"the node at {self.url} can't be asked: {reason_of(error)}") from error
         try:
             return http_req.await_response(pending)
         except Failed as error:
-            raise self._failed(error) from error
+            raise self._translated_failure(error) from error
 
-    def _failed(self, error: Failed[object]) -> NotReached | NotAnswered:
+    def _translated_failure(self, error: Failed[object]) -> NotReached | NotAnswered:
         detail = getattr(error.value, "detail", None)
-        why = reason(error) if detail is None else type(detail).__name__.removeprefix("SendErrorDetail_")
+        why = reason_of(error) if detail is None else type(detail).__name__.removeprefix("SendErrorDetail_")
         if detail is not None and type(detail).__name__ in _NEVER_SENT:
             return NotReached(f"the node at {self.url} can't be reached: {why}; nothing was changed")
         return NotAnswered(f"the node at {self.url} did not answer: {why}")

@@ -22,12 +22,12 @@ from wit_world.imports.async_io import Pollable
 from wit_world.imports.backend import Backend
 
 from virke.core.effects import Absent, Lost, PutOutcome, Stored
-from virke.edge.guest.calls import Failed, body_of, reason, whole
+from virke.edge.guest.calls import Failed, body_of, reason_of, whole_body
 from virke.edge.guest.configuration import Objects
-from virke.edge.guest.signing import path_of, signed
+from virke.edge.guest.signing import path_of, signed_headers
 from virke.errors import Corrupt, Denied, Exists, RateLimited, Unavailable
 from virke.lazy_dataclasses import dataclass
-from virke.stores.base import Consistency, Listed, Range, bounds, check_key, check_size
+from virke.stores.base import Consistency, Listed, Range, byte_bounds, check_key, check_size
 
 OBJECT_BYTES_MAX: Final = 16 << 20
 """As the REST client has it (`stores.object`)."""
@@ -74,36 +74,38 @@ class EdgeObjects:
         for key, data in objects:
             check_size(key, len(data), OBJECT_BYTES_MAX)
         headers = {"if-none-match": "*", "content-type": "application/octet-stream"}
-        started = [self._sent("PUT", key, headers, body=bytes(data), cached=False) for key, data in objects]
-        outcomes = [self._put(key, data, handle) for (key, data), handle in zip(objects, started, strict=True)]
+        started = [self._sent_request("PUT", key, headers, body=bytes(data), cached=False) for key, data in objects]
+        outcomes = [
+            self._outcome_of_put(key, data, handle) for (key, data), handle in zip(objects, started, strict=True)
+        ]
         for outcome in outcomes:
             if isinstance(outcome, Unavailable | Denied):
                 raise outcome
         there = [one for one, outcome in zip(objects, outcomes, strict=True) if outcome is None]
         lost = next((outcome for outcome in outcomes if isinstance(outcome, Lost)), None)
-        return lost or (self._compared(there) if there else Stored())
+        return lost or (self._compare_objects(there) if there else Stored())
 
-    def _put(
+    def _outcome_of_put(
         self, key: str, data: bytes, handle: Pollable | Failed[object]
     ) -> PutOutcome | Unavailable | Denied | None:
         """What became of it; None: there is an object of this key."""
         if isinstance(handle, Failed):
-            return Unavailable(f"object storage was not sent {key!r}: {reason(handle)}")
+            return Unavailable(f"object storage was not sent {key!r}: {reason_of(handle)}")
         try:
-            answer = _awaited(handle)
+            answer = _awaited_answer(handle)
         except (Failed, EOFError) as error:
-            return Lost(f"object storage did not answer the PUT of {key!r}: {_why(error)}")
+            return Lost(f"object storage did not answer the PUT of {key!r}: {_why_failed(error)}")
         if answer.status in (200, 201, 204):
             return Stored()
         if answer.status in _TAKEN:
             return None
         if answer.status >= 500 and answer.status != 503:
             return Lost(f"object storage answered the PUT of {key!r} with {answer.status}")
-        refusal = _refusal(answer, f"the PUT of {key!r}, {len(data)} bytes")
+        refusal = _refusal_error(answer, f"the PUT of {key!r}, {len(data)} bytes")
         assert isinstance(refusal, Unavailable | Denied), "these two are all there are"
         return refusal
 
-    def _compared(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
+    def _compare_objects(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
         try:
             found = self.get([Range(key, fresh=True) for key, _ in objects])
         except Unavailable as error:
@@ -121,64 +123,64 @@ class EdgeObjects:
         Raises:
             Unavailable, Denied: the server does not answer, or refuses. Corrupt: a range reaches beyond its object.
         """
-        pieces = list(_coalesced(ranges))
-        came = self._answers([piece for piece, _ in pieces])
+        pieces = list(_coalesced_ranges(ranges))
+        came = self._answers_for([piece for piece, _ in pieces])
         again = {n: replace(piece, fresh=True) for n, (piece, _) in enumerate(pieces) if _may_be_old(piece, came[n])}
-        for n, answer in zip(again, self._answers(list(again.values())), strict=True):
+        for n, answer in zip(again, self._answers_for(list(again.values())), strict=True):
             came[n] = answer
         answers: dict[int, bytes | Absent] = {}
         for (piece, places), answer in zip(pieces, came, strict=True):
-            data = _piece(piece, answer)
+            data = _bytes_of_piece(piece, answer)
             for n in places:
-                answers[n] = data if isinstance(data, Absent) else _cut(ranges[n], piece, data)
+                answers[n] = data if isinstance(data, Absent) else _cut_range(ranges[n], piece, data)
         return [answers[n] for n in range(len(ranges))]
 
-    def _answers(self, pieces: Sequence[Range]) -> list[_Answer]:
+    def _answers_for(self, pieces: Sequence[Range]) -> list[_Answer]:
         """What the server, or the cache, answers. Raises `Unavailable`."""
-        started = [self._asked(piece) for piece in pieces]
+        started = [self._sent_read(piece) for piece in pieces]
         came: list[_Answer] = []
         failed: BaseException | None = None
         for handle in started:
             try:
-                came.append(_read(handle))
+                came.append(_read_answer(handle))
             except (Failed, EOFError) as error:
                 failed = failed or error
         if failed is not None:
-            _raise(failed)
+            _raise_unavailable(failed)
         return came
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; missing ones are fine. Raises `Unavailable`, `Denied`: repeat the call."""
-        started = [self._sent("DELETE", key, {}, cached=False) for key in keys]
+        started = [self._sent_request("DELETE", key, {}, cached=False) for key in keys]
         failed: BaseException | None = None
         for key, handle in zip(keys, started, strict=True):
             try:
-                answer = _read(handle)
+                answer = _read_answer(handle)
                 if answer.status not in (200, 204, 404):
-                    failed = failed or _refusal(answer, f"the deletion of {key!r}")
+                    failed = failed or _refusal_error(answer, f"the deletion of {key!r}")
             except (Failed, EOFError) as error:
                 failed = failed or error
         if failed is not None:
-            _raise(failed)
+            _raise_unavailable(failed)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Never done here. Raises `Denied`."""
         raise Denied(f"the edge lists no objects ({prefix!r})", hint="use the CLI or a node with the same stores")
 
-    def _asked(self, piece: Range) -> Pollable | Failed[object]:
+    def _sent_read(self, piece: Range) -> Pollable | Failed[object]:
         if piece.length == 0:
             piece = Range(piece.key, piece.offset, 1, fresh=piece.fresh)
         is_whole = not piece.offset and piece.length is None
         end = "" if piece.length is None else str(piece.offset + piece.length - 1)
         headers = {} if is_whole else {"range": f"bytes={piece.offset}-{end}"}
-        return self._sent("GET", piece.key, headers, cached=not piece.fresh)
+        return self._sent_request("GET", piece.key, headers, cached=not piece.fresh)
 
-    def _sent(
+    def _sent_request(
         self, method: str, key: str, headers: Mapping[str, str], *, body: bytes = b"", cached: bool
     ) -> Pollable | Failed[object]:
         place = self._place
         path = path_of(place.bucket, place.prefix, check_key(key))
-        every = signed(
+        every = signed_headers(
             method,
             place.host,
             path,
@@ -195,13 +197,13 @@ class EdgeObjects:
             for name, value in every.items():
                 request.insert_header(name, value.encode())
             if not cached:
-                return http_req.send_async_uncached(request, body_of(body), self._backend())
+                return http_req.send_async_uncached(request, body_of(body), self._opened_backend())
             request.set_cache_override(_AS_LONG_AS_CAN_BE)
-            return http_req.send_async(request, http_body.new(), self._backend())
+            return http_req.send_async(request, http_body.new(), self._opened_backend())
         except Failed as error:
             return error
 
-    def _backend(self) -> Backend:
+    def _opened_backend(self) -> Backend:
         if self._opened is None:
             self._opened = Backend.open(self._place.backend)
         return self._opened
@@ -212,16 +214,16 @@ _AS_LONG_AS_CAN_BE: Final = http_req.CacheOverride_Override(
 )
 
 
-def _read(handle: Pollable | Failed[object]) -> _Answer:
+def _read_answer(handle: Pollable | Failed[object]) -> _Answer:
     if isinstance(handle, Failed):
         raise handle
-    return _awaited(handle)
+    return _awaited_answer(handle)
 
 
-def _awaited(handle: Pollable) -> _Answer:
+def _awaited_answer(handle: Pollable) -> _Answer:
     response, body = http_req.await_response(handle)
     with response:
-        return _Answer(response.get_status(), whole(body))
+        return _Answer(response.get_status(), whole_body(body))
 
 
 def _may_be_old(piece: Range, answer: _Answer) -> bool:
@@ -229,20 +231,20 @@ def _may_be_old(piece: Range, answer: _Answer) -> bool:
     return not piece.fresh and answer.status not in (200, 206)
 
 
-def _why(error: BaseException) -> str:
+def _why_failed(error: BaseException) -> str:
     """The reason of a failed send: what the interface calls the detail, where it has one."""
     value = getattr(error, "value", error)
     detail = getattr(value, "detail", None) or getattr(value, "error", None)
-    return type(detail).__name__ if detail is not None else reason(error)
+    return type(detail).__name__ if detail is not None else reason_of(error)
 
 
-def _raise(error: BaseException) -> NoReturn:
+def _raise_unavailable(error: BaseException) -> NoReturn:
     if isinstance(error, Unavailable | Denied | Corrupt):
         raise error
-    raise Unavailable(f"object storage does not answer: {_why(error)}") from error
+    raise Unavailable(f"object storage does not answer: {_why_failed(error)}") from error
 
 
-def _refusal(answer: _Answer, what: str) -> Unavailable | Denied:
+def _refusal_error(answer: _Answer, what: str) -> Unavailable | Denied:
     match answer.status:
         case 401 | 403:
             return Denied(f"object storage refuses {what}: its key may not do that")
@@ -252,13 +254,13 @@ def _refusal(answer: _Answer, what: str) -> Unavailable | Denied:
             return Unavailable(f"object storage answered {what} with {status}", is_answer=True)
 
 
-def _piece(piece: Range, answer: _Answer) -> bytes | Absent:
+def _bytes_of_piece(piece: Range, answer: _Answer) -> bytes | Absent:
     """The bytes of what was asked for. Raises `Corrupt`, `Unavailable`, `Denied`."""
     match answer.status:
         case 404:
             return Absent()
         case 200:
-            start, end = bounds(piece, len(answer.body))
+            start, end = byte_bounds(piece, len(answer.body))
             return answer.body[start:end]
         case 206 if piece.length in (None, len(answer.body)):
             return answer.body
@@ -267,28 +269,28 @@ def _piece(piece: Range, answer: _Answer) -> bytes | Absent:
         case 206 | 416:
             raise Corrupt(f"object {piece.key!r} is shorter than what was asked of it", key=piece.key)
         case _:
-            raise _refusal(answer, f"the GET of {piece.key!r}")
+            raise _refusal_error(answer, f"the GET of {piece.key!r}")
 
 
-def _cut(asked: Range, piece: Range, data: bytes) -> bytes:
+def _cut_range(asked: Range, piece: Range, data: bytes) -> bytes:
     """The bytes of one range. Raises `Corrupt`: they go beyond the object, of which an open piece shows the end."""
-    start, end = bounds(asked, piece.offset + len(data))
+    start, end = byte_bounds(asked, piece.offset + len(data))
     return data[start - piece.offset : end - piece.offset]
 
 
-def _coalesced(ranges: Sequence[Range]) -> Iterator[tuple[Range, list[int]]]:
+def _coalesced_ranges(ranges: Sequence[Range]) -> Iterator[tuple[Range, list[int]]]:
     """What is asked for, and the places of the ranges in it."""
     for asked in ranges:
         check_key(asked.key)
         if asked.offset < 0 or (asked.length or 0) < 0:
-            bounds(asked, 0)  # refuses it
+            byte_bounds(asked, 0)  # refuses it
     order = sorted(range(len(ranges)), key=lambda n: (ranges[n].key, ranges[n].fresh, ranges[n].offset))
     piece: Range | None = None
     places: list[int] = []
     for n in order:
         asked = ranges[n]
         if piece is not None and _is_near(piece, asked):
-            piece = Range(piece.key, piece.offset, _length(piece, asked), fresh=piece.fresh)
+            piece = Range(piece.key, piece.offset, _joint_length(piece, asked), fresh=piece.fresh)
             places.append(n)
             continue
         if piece is not None:
@@ -304,7 +306,7 @@ def _is_near(piece: Range, asked: Range) -> bool:
     return piece.length is None or asked.offset <= piece.offset + piece.length + GAP_BYTES
 
 
-def _length(piece: Range, asked: Range) -> int | None:
+def _joint_length(piece: Range, asked: Range) -> int | None:
     if piece.length is None or asked.length is None:
         return None
     return max(piece.offset + piece.length, asked.offset + asked.length) - piece.offset

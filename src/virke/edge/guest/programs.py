@@ -20,7 +20,7 @@ from virke.core.ids import check_name
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.edge.guest.asgi import Asgi
 from virke.edge.guest.divided import DividedDatabase
-from virke.edge.guest.late import complete
+from virke.edge.guest.late import import_all
 from virke.edge.guest.loop import Inline
 from virke.edge.guest.node import NodeBackend
 from virke.edge.guest.service import SERVICE
@@ -61,7 +61,7 @@ def _client_of(node: NodeBackend, environment: Environment) -> Node:
     return Node(address_of(node.url, node.token), HostTransport(node), pause=environment.wait)
 
 
-def serve(app: Callable[..., Any]) -> None:
+def serve_program(app: Callable[..., Any]) -> None:
     """What is served from now on. Raises `UsageError`: it is neither a WSGI nor an ASGI app."""
     kind = protocol_of(app)
     if kind is Protocol.DJANGO:
@@ -72,7 +72,7 @@ def serve(app: Callable[..., Any]) -> None:
 def fire(app: Callable[..., Any], module: str) -> None:
     """What `fire(app)` of a program does here (rule 3)."""
     del module
-    serve(app)
+    serve_program(app)
 
 
 def use(module: str, name: str = "") -> None:
@@ -81,16 +81,16 @@ def use(module: str, name: str = "") -> None:
     Once, while the component is built. Raises `UsageError`: the module has no such app.
     """
     found = import_module(module)
-    complete()
+    import_all()
     if name or SERVICE.program is None:
         app: Any = found
         for part in (name or "app").split("."):
             app = getattr(app, part, None)
         if not callable(app):
             raise UsageError(f"{module} has no app {name or 'app'!r}", hint="write MODULE:APP, or call fire(app) in it")
-        serve(app)
+        serve_program(app)
     gc.collect()
     gc.freeze()  # as `main` does for what it imports
 
 
-place.use(Place(open_database, lambda: _INLINE, fire))
+place.use_place(Place(open_database, lambda: _INLINE, fire))

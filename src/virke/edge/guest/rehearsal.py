@@ -16,10 +16,10 @@ import json
 from typing import Any, Final
 
 from virke.edge.guest.api import Served
-from virke.edge.guest.configuration import configuration
-from virke.edge.guest.http import Arrived, send
+from virke.edge.guest.configuration import read_configuration
+from virke.edge.guest.http import Arrived, send_response
 from virke.edge.guest.service import Service
-from virke.edge.guest.stage import Asked, Body, Stage, played
+from virke.edge.guest.stage import Asked, Body, Stage, play_on_stage
 from virke.edge.guest.store import open_store
 from virke.engine.catalog import make_database
 from virke.engine.environment import Environment
@@ -47,33 +47,33 @@ INSERT: Final = "INSERT INTO thing (name, words, amount) VALUES (?, ?, ?)"
 UPDATE: Final = "UPDATE thing SET amount = amount + 1 WHERE id = ?"
 
 
-def rehearse() -> None:
+def rehearse_requests() -> None:
     """All of it."""
-    _play(Stage({}))
-    _play(Stage({"objects": json.dumps(OBJECTS), **SECRETS}))
+    _play_stage(Stage({}))
+    _play_stage(Stage({"objects": json.dumps(OBJECTS), **SECRETS}))
     forget_randomness()
 
 
-def _play(stage: Stage) -> None:
-    with played(stage):
-        token = _prepared()
+def _play_stage(stage: Stage) -> None:
+    with play_on_stage(stage):
+        token = _prepared_token()
         first = Sandbox(stage, token)
         first.run("batch", {"statements": list(SCHEMA)})
         first.run("execute", {"sql": FILL, "params": [ROWS]})
         first.end()
         for act in range(ACTS):
-            _act(stage, token, act)
+            _play_act(stage, token, act)
 
 
-def _prepared() -> str:
+def _prepared_token() -> str:
     """A token for a database, which is empty."""
     environment = Environment()
-    opened = open_store(configuration(), environment)
+    opened = open_store(read_configuration(), environment)
     make_database(opened.store, NAME, environment, if_not_exists=False, page_size=PAGE_SIZE)
     return create_token(opened.store, ["*"], Scope.ADMIN, environment=environment)[0]
 
 
-def _act(stage: Stage, token: str, act: int) -> None:
+def _play_act(stage: Stage, token: str, act: int) -> None:
     """What new sandboxes are asked, and what they are asked next."""
     row = ROWS * act // ACTS + 1
     reading = Sandbox(stage, token)
@@ -101,7 +101,7 @@ class Sandbox:
         served = Served()
         with request:
             arrived: Any = Arrived(request, Body(json.dumps(sent).encode()))  # type: ignore[arg-type]
-            send(self._service.respond(arrived, served))
+            send_response(self._service.respond(arrived, served))
         self._service.after(served)
         assert self._stage.status == 200, self._stage.answer
 

@@ -19,11 +19,11 @@ from typing import Final
 
 from wit_world.imports import compute_runtime
 
-from virke.api.failures import failed
+from virke.api.failures import error_response
 from virke.api.messages import Response
 from virke.edge.guest.access import Access
 from virke.edge.guest.api import CODEC, INTERNAL, Api, Served, is_route
-from virke.edge.guest.configuration import Configuration, configuration
+from virke.edge.guest.configuration import Configuration, read_configuration
 from virke.edge.guest.databases import Databases
 from virke.edge.guest.forwarding import Forwarding
 from virke.edge.guest.http import Arrived
@@ -33,7 +33,7 @@ from virke.edge.limits import LIMITS
 from virke.engine.allowance import Allowance
 from virke.engine.environment import Environment
 from virke.errors import VirkeError
-from virke.stores.bounded import bounded
+from virke.stores.bounded import bounded_store
 
 Program = Callable[[Arrived, list[Callable[[], object]]], Response]
 """Answers a request; what it adds to the list is done after the response was sent."""
@@ -48,7 +48,7 @@ class Parts:
         self.allowance = Allowance(LIMITS, cpu_ms=compute_runtime.get_vcpu_ms)
         environment = Environment(allowance=self.allowance)
         self.opened: Opened = open_store(configured, environment)
-        store = bounded(self.opened.store, self.allowance)
+        store = bounded_store(self.opened.store, self.allowance)
         self.databases = Databases(store, environment)
         access = Access(store, environment, is_open=configured.is_open)
         self.node = None if configured.writes is None else NodeBackend(configured.writes)
@@ -83,7 +83,7 @@ class Service:
     def parts(self) -> Parts:
         """Made when they are first needed. Raises `Invalid`, `Unavailable`: the service is not configured as it has to be."""
         if self._parts is None:
-            self._parts = Parts(configuration())
+            self._parts = Parts(read_configuration())
         return self._parts
 
     def respond(self, arrived: Arrived, served: Served) -> Response:
@@ -95,10 +95,10 @@ class Service:
                 return self.parts.api.respond(arrived, served)
             return self.program(arrived, served.later)
         except VirkeError as error:
-            return failed(error, CODEC)
+            return error_response(error, CODEC)
         except BaseException:
             traceback.print_exc(file=sys.stderr)
-            return failed(INTERNAL, CODEC)
+            return error_response(INTERNAL, CODEC)
 
     def after(self, served: Served) -> None:
         """What is done once a response was sent: nothing that could change it."""

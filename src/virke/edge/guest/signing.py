@@ -25,7 +25,7 @@ def path_of(*parts: str) -> str:
     return "/" + quote("/".join(part for part in parts if part), safe="/-_.~")
 
 
-def signed(
+def signed_headers(
     method: str,
     host: str,
     path: str,
@@ -48,13 +48,13 @@ def signed(
     )
     scope = f"{day}/{region}/s3/aws4_request"
     text = "\n".join([ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    signature = hmac.digest(_key(secret, day, region), text.encode(), "sha256").hex()
+    signature = hmac.digest(_signing_key(secret, day, region), text.encode(), "sha256").hex()
     every["authorization"] = f"{ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={listed}, Signature={signature}"
     return every
 
 
 @lru_cache(DAYS_KEPT)
-def _key(secret: str, day: str, region: str) -> bytes:
+def _signing_key(secret: str, day: str, region: str) -> bytes:
     key = f"AWS4{secret}".encode()
     for part in (day, region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")

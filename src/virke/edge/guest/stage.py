@@ -161,18 +161,18 @@ class Stage:
         self.status, self.answer = head.status, body.data
 
 
-def _read(body: Body, size: int) -> bytes:
+def _read_body(body: Body, size: int) -> bytes:
     chunk = body.data[body.at : body.at + size]
     body.at += len(chunk)
     return chunk
 
 
-def _write(body: Body, data: bytes) -> int:
+def _write_body(body: Body, data: bytes) -> int:
     body.data += data
     return len(data)
 
 
-def _store(stage: Stage) -> type:
+def _store_on_stage(stage: Stage) -> type:
     """The KV store, on that stage."""
 
     class Store(Handle):
@@ -193,7 +193,7 @@ def _store(stage: Stage) -> type:
     return Store
 
 
-def _texts(texts: Mapping[str, str]) -> type:
+def _store_of_texts(texts: Mapping[str, str]) -> type:
     """A Config Store or a Secret Store with these."""
 
     class Text(Handle):
@@ -217,17 +217,17 @@ def _texts(texts: Mapping[str, str]) -> type:
     return Store
 
 
-def _calls(stage: Stage) -> Iterator[tuple[Any, str, Any]]:
+def _replaced_calls(stage: Stage) -> Iterator[tuple[Any, str, Any]]:
     """Each call that leads elsewhere: of what, its name, and where to."""
-    yield kv_store, "Store", _store(stage)
+    yield kv_store, "Store", _store_on_stage(stage)
     yield kv_store, "await_lookup", lambda handle: handle
     yield kv_store, "await_insert", lambda _handle: None
     yield kv_store, "await_delete", lambda _handle: True
-    yield config_store, "Store", _texts(stage.config)
-    yield secret_store, "Store", _texts(stage.config)
+    yield config_store, "Store", _store_of_texts(stage.config)
+    yield secret_store, "Store", _store_of_texts(stage.config)
     yield http_body, "new", Body
-    yield http_body, "read", _read
-    yield http_body, "write", _write
+    yield http_body, "read", _read_body
+    yield http_body, "write", _write_body
     yield http_body, "close", lambda _body: None
     yield http_body, "get_known_length", lambda body: len(body.data)
     yield http_req.Request, "new", staticmethod(Asked)
@@ -241,11 +241,11 @@ def _calls(stage: Stage) -> Iterator[tuple[Any, str, Any]]:
 
 
 @contextmanager
-def played(stage: Stage) -> Iterator[None]:
+def play_on_stage(stage: Stage) -> Iterator[None]:
     """Meanwhile the host's calls lead to that stage (invariant 1)."""
-    replaced = [(place, name, vars(place)[name]) for place, name, _ in _calls(stage)]
+    replaced = [(place, name, vars(place)[name]) for place, name, _ in _replaced_calls(stage)]
     try:
-        for place, name, call in _calls(stage):
+        for place, name, call in _replaced_calls(stage):
             setattr(place, name, call)
         yield
     finally:

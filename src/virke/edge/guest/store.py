@@ -18,7 +18,7 @@ from virke.engine.environment import Environment
 from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Blobs, Store
 from virke.stores.fastly_kv.layout import BLOBS, PART_BYTES_MAX, REGISTER
-from virke.stores.receipt import metered
+from virke.stores.receipt import metered_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +49,4 @@ def open_store(configured: Configuration, environment: Environment) -> Opened:
     if configured.objects is not None:
         blobs[Tier.OBJECT] = EdgeObjects(configured.objects, environment.now_ms)
         url += f",{configured.objects.bucket}"
-    return Opened(metered(Store(url, register, blobs)), items, register)
+    return Opened(metered_store(Store(url, register, blobs)), items, register)

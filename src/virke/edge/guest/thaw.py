@@ -13,7 +13,7 @@ from dataclasses import is_dataclass
 from typing import Any, Final, TypeGuard
 
 from virke.lazy_dataclasses import GUARDS, compile_now
-from virke.lazy_dataclasses import thaw as thaw_one
+from virke.lazy_dataclasses import thaw_class as thaw_one
 from virke.lazy_patterns import Later
 
 OURS: Final = "virke"
@@ -21,19 +21,19 @@ OURS: Final = "virke"
 
 def thaw() -> int:
     """Thaw what is imported, and say how many classes that were; once, since it finds none again."""
-    made = {one for module in _modules() for one in vars(module).values() if _is_ours(one)}
+    made = {one for module in _own_modules() for one in vars(module).values() if _is_ours(one)}
     frozen = [one for one in made if _is_frozen(one)]
     for one in frozen:
         thaw_one(one)
     for one in made:
         compile_now(one)
-    for module in _modules():
+    for module in _own_modules():
         for pattern in [value for value in vars(module).values() if isinstance(value, Later)]:
             pattern.compile_now()
     return len(frozen)
 
 
-def _modules() -> list[Any]:
+def _own_modules() -> list[Any]:
     return [module for name, module in sys.modules.items() if name.split(".")[0] == OURS]
 
 

@@ -13,7 +13,7 @@ from wit_world.imports import http_body
 from wit_world.imports.async_io import Pollable
 
 from virke.client.exchange import Answer, NoAnswer, NotSent, Request
-from virke.edge.guest.calls import CHUNK_BYTES, Failed, body_of, reason, whole
+from virke.edge.guest.calls import CHUNK_BYTES, Failed, body_of, reason_of, whole_body
 from virke.edge.guest.http import Fields
 from virke.edge.guest.node import NodeBackend, NotAnswered, NotReached
 from virke.engine.terms import Cancel
@@ -42,9 +42,9 @@ class HostTransport:
         if request.streams and status == 200:
             return Answer(status, headers, stream=_Pieces(body))
         try:
-            return Answer(status, headers, whole(body))
+            return Answer(status, headers, whole_body(body))
         except (Failed, EOFError) as error:
-            raise NoAnswer(f"the answer broke off: {reason(error)}") from error
+            raise NoAnswer(f"the answer broke off: {reason_of(error)}") from error
 
     def close(self) -> None:
         """Nothing is kept open: the host has the connections."""
@@ -63,7 +63,7 @@ class _Pieces:
         try:
             return http_body.read(self._body, CHUNK_BYTES)
         except Failed as error:
-            raise NoAnswer(f"the answer broke off: {reason(error)}") from error
+            raise NoAnswer(f"the answer broke off: {reason_of(error)}") from error
 
     def close(self) -> None:
         """See `Stream.close`."""

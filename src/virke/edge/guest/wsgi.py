@@ -35,7 +35,7 @@ class Wsgi:
         head = _Head()
         result = self._app(environ_of(arrived), head.start)
         close = getattr(result, "close", lambda: None)
-        parts = Parts(_written(head, iter(result)), close)
+        parts = Parts(_written_parts(head, iter(result)), close)
         status, headers = head.begun()
         first = parts.first
         announced = next((value for name, value in headers if name.lower() == "content-length"), None)
@@ -67,7 +67,7 @@ class _Head:
         return int(self._status.split(" ", 1)[0]), tuple(self._headers)
 
 
-def _written(head: _Head, parts: Iterator[bytes]) -> Iterator[bytes]:
+def _written_parts(head: _Head, parts: Iterator[bytes]) -> Iterator[bytes]:
     """What the program makes, and what it writes by the callable of `start_response` before that."""
     first = next(parts, b"")
     yield b"".join((*head.written, first))

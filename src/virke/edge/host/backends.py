@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from virke.edge.host.counting import Counts, Tick
 from virke.edge.host.exchange import Body, Headers, Request
 from virke.edge.host.faults import Faults
-from virke.edge.host.http import HttpRequest, HttpResponse, requests
+from virke.edge.host.http import HttpRequest, HttpResponse, request_functions
 from virke.edge.host.kv import body_bytes
 from virke.edge.host.sandbox import Sandbox
 from virke.edge.host.values import Case, Err, HostFunction, Ok, Pollable, Resource, Trap
@@ -64,7 +64,7 @@ class Sent(Pollable):
         return self.answer.done()
 
 
-def send(target: Backend, request: Request) -> Answer:
+def send_request(target: Backend, request: Request) -> Answer:
     """One request to one backend. Raises `OSError` or `http.client.HTTPException`."""
     if not isinstance(target, str):
         return target(request)
@@ -90,7 +90,7 @@ def send(target: Backend, request: Request) -> Answer:
         connection.close()
 
 
-def sending(backends: Mapping[str, Backend], faults: Faults) -> dict[str, HostFunction]:
+def sending_functions(backends: Mapping[str, Backend], faults: Faults) -> dict[str, HostFunction]:
     """`http-req` with what sends."""
     pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="virke-edge-backend")
 
@@ -99,14 +99,14 @@ def sending(backends: Mapping[str, Backend], faults: Faults) -> dict[str, HostFu
             raise Trap(f"no backend {backend.name!r}")
         box.counts.backend_requests += 1
         asked = Request(request.method, request.uri, request.text, body_bytes(body))
-        return Sent(pool.submit(send, backend.target, asked), box.counts, box.counts.sent(faults.lookup_s))
+        return Sent(pool.submit(send_request, backend.target, asked), box.counts, box.counts.sent(faults.lookup_s))
 
     def wait(_box: Sandbox, sent: Sent) -> Ok | Err:
         try:
             answer = sent.answer.result()
         except (OSError, http.client.HTTPException) as error:
             sent.counts.awaited(sent.tick)
-            return Err({"detail": Case("some", Case(_trouble(error))), "error": Case("generic-error")})
+            return Err({"detail": Case("some", Case(_kind_of_trouble(error))), "error": Case("generic-error")})
         sent.counts.awaited(sent.tick)
         sent.counts.backend_bytes += len(answer.body)
         return Ok((HttpResponse(answer.status, answer.headers), Body(answer.body)))
@@ -118,7 +118,7 @@ def sending(backends: Mapping[str, Backend], faults: Faults) -> dict[str, HostFu
         return Ok(start(box, request, body, backend))
 
     return {
-        **requests(),
+        **request_functions(),
         "send": at_once,
         "send-uncached": at_once,
         "send-async": later,
@@ -127,7 +127,7 @@ def sending(backends: Mapping[str, Backend], faults: Faults) -> dict[str, HostFu
     }
 
 
-def backend(backends: Mapping[str, Backend]) -> dict[str, HostFunction]:
+def backend_functions(backends: Mapping[str, Backend]) -> dict[str, HostFunction]:
     """`backend`: those that are configured."""
 
     def open_backend(_box: Sandbox, name: str) -> Ok | Err:
@@ -146,7 +146,7 @@ def backend(backends: Mapping[str, Backend]) -> dict[str, HostFunction]:
     }
 
 
-def _trouble(error: Exception) -> str:
+def _kind_of_trouble(error: Exception) -> str:
     match error:
         case ConnectionRefusedError():
             return "connection-refused"

@@ -43,10 +43,10 @@ class Bucket:
         try:
             match request.method:
                 case "GET":
-                    return self._get(key, dict(request.headers).get("range"))
+                    return self._get_object(key, dict(request.headers).get("range"))
                 case "PUT":
                     body = request.body if isinstance(request.body, bytes) else b"".join(request.body)
-                    return self._put(key, body, dict(request.headers))
+                    return self._put_object(key, body, dict(request.headers))
                 case "DELETE":
                     self._blobs.delete([key])
                     return Answer(204)
@@ -54,7 +54,7 @@ class Bucket:
             return Answer(503 if error.retryable else 400, body=error.message.encode())
         return Answer(405)
 
-    def _get(self, key: str, asked: str | None) -> Answer:
+    def _get_object(self, key: str, asked: str | None) -> Answer:
         part = _RANGE.fullmatch(asked or "")
         if part is None:
             [data] = self._blobs.get([Range(key)])
@@ -69,7 +69,7 @@ class Bucket:
                 return Answer(416)
         return Answer(404) if isinstance(data, Absent) else Answer(206, body=data)
 
-    def _put(self, key: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def _put_object(self, key: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         if headers.get("if-none-match") != "*":
             return Answer(400, body=b"objects are never replaced")
         if not isinstance(self._blobs.get([Range(key, 0, 0)])[0], Absent):

@@ -131,7 +131,7 @@ class FaultyItems:
         if not self._faults.stale_s:
             return now
         with self._lock:
-            shown = [past.item for past in self._recent(key)]
+            shown = [past.item for past in self._recent_past(key)]
         return [*shown, now][self._faults.late(len(shown) + 1)]
 
     def insert(self, write: Write) -> Refusal | None:
@@ -146,7 +146,7 @@ class FaultyItems:
         if refusal is None and self._faults.stale_s:
             with self._lock:
                 kept = self._past.setdefault(write.key, [])
-                kept[:] = [*self._recent(write.key), _Past(before, self._faults.clock())]
+                kept[:] = [*self._recent_past(write.key), _Past(before, self._faults.clock())]
         if fault is Fault.TRAP_AFTER:
             raise Trap("the sandbox ends after the write, as was commanded")
         return Refusal.INTERNAL if fault is Fault.LOSE else refusal
@@ -159,6 +159,6 @@ class FaultyItems:
         """Keys in order; a listing is never late."""
         return self._items.keys(prefix, after, limit)
 
-    def _recent(self, key: str) -> list[_Past]:
+    def _recent_past(self, key: str) -> list[_Past]:
         since_s = self._faults.clock() - self._faults.stale_s
         return [past for past in self._past.get(key, []) if past.until_s >= since_s]

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from virke.config import cache_folder
-from virke.edge.host.backends import Backend, backend, sending
+from virke.edge.host.backends import Backend, backend_functions, sending_functions
 from virke.edge.host.exchange import Headers, Request, Response
 from virke.edge.host.faults import Faults, FaultyItems
-from virke.edge.host.http import async_io, bodies, downstream, incoming, responses
+from virke.edge.host.http import async_io, body_functions, downstream_functions, incoming_request, response_functions
 from virke.edge.host.items import Items
 from virke.edge.host.kv import kv_store
 from virke.edge.host.sandbox import Sandbox, Taken
-from virke.edge.host.stores import compute_runtime, config_store, log, secret_store
+from virke.edge.host.stores import compute_runtime, config_store, log_functions, secret_store
 from virke.edge.host.values import Counter, Interfaces
 from virke.edge.host.wasm import Compiled
 
@@ -60,7 +60,7 @@ class Host:
         stores = kv if isinstance(kv, Mapping) else {LINK: kv}
         self._kv = {name: FaultyItems(items, self.faults) for name, items in stores.items()}
         wasm = component if isinstance(component, bytes) else component.read_bytes()
-        self._compiled = Compiled(wasm, self._interfaces(), cache=_cache(cache), fuel=fuel)
+        self._compiled = Compiled(wasm, self._all_interfaces(), cache=_code_cache(cache), fuel=fuel)
         self._numbers = Counter()
         self._changed = threading.Condition()
         self._idle: list[Sandbox] = []
@@ -69,18 +69,18 @@ class Host:
         self._alive = 0
         self._is_closed = False
 
-    def _interfaces(self) -> Interfaces:
+    def _all_interfaces(self) -> Interfaces:
         return {
             "async-io": async_io(),
-            "backend": backend(self.backends),
+            "backend": backend_functions(self.backends),
             "compute-runtime": compute_runtime(),
             "config-store": config_store({LINK: self.config}),
-            "http-body": bodies(),
-            "http-downstream": downstream(),
-            "http-req": sending(self.backends, self.faults),
-            "http-resp": responses(),
+            "http-body": body_functions(),
+            "http-downstream": downstream_functions(),
+            "http-req": sending_functions(self.backends, self.faults),
+            "http-resp": response_functions(),
             "kv-store": kv_store(self._kv, self.faults),
-            "log": log(_to_stderr),
+            "log": log_functions(_to_stderr),
             "secret-store": secret_store({LINK: self.secrets}),
         }
 
@@ -97,7 +97,7 @@ class Host:
                 self._alive += 1
                 start = True
         if start:
-            self._start(taken)
+            self._start_sandbox(taken)
         return taken.wait()
 
     def request(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Response:
@@ -131,12 +131,12 @@ class Host:
         with self._changed:
             return self._alive
 
-    def _start(self, taken: Taken) -> None:
-        box = Sandbox(self._numbers.take(), self._compiled.open(memory_bytes=self._memory_bytes), self._next)
+    def _start_sandbox(self, taken: Taken) -> None:
+        box = Sandbox(self._numbers.take(), self._compiled.open(memory_bytes=self._memory_bytes), self._next_request)
 
         def work() -> None:
             try:
-                if why := box.run(taken, incoming):
+                if why := box.run(taken, incoming_request):
                     self.traps.append(why)
             finally:
                 with self._changed:
@@ -146,7 +146,7 @@ class Host:
 
         threading.Thread(target=work, name=f"virke-edge-{box.number}", daemon=True).start()
 
-    def _next(self, box: Sandbox, timeout_s: float | None) -> Taken | None:
+    def _next_request(self, box: Sandbox, timeout_s: float | None) -> Taken | None:
         """A sandbox asks for another request."""
         with self._changed:
             self._busy -= 1
@@ -167,7 +167,7 @@ def _to_stderr(endpoint: str, line: bytes) -> None:
     print(f"{endpoint}: {line.decode(errors='replace')}", file=sys.stderr)
 
 
-def _cache(asked: Path | None) -> Path | None:
+def _code_cache(asked: Path | None) -> Path | None:
     if asked is not None:
         return asked
     folder = cache_folder()

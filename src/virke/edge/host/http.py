@@ -57,7 +57,7 @@ class HttpResponse(Head):
         self.status = status
 
 
-def incoming(request: Request) -> tuple[HttpRequest, Body]:
+def incoming_request(request: Request) -> tuple[HttpRequest, Body]:
     """A request as the guest gets it."""
     if isinstance(request.body, bytes):
         return HttpRequest(request), Body(request.body)
@@ -82,12 +82,12 @@ class _Fed(Body):
         return super().read(most)
 
 
-def _fits(value: bytes | str | None, most: int) -> Ok | Err:
+def _if_it_fits(value: bytes | str | None, most: int) -> Ok | Err:
     size = len(value.encode() if isinstance(value, str) else value or b"")
     return Err(Case("buffer-len", size)) if size > most else Ok(value)
 
 
-def _listed(parts: list[bytes], most: int, cursor: int) -> tuple[bytes, int | None] | Err:
+def _listed_page(parts: list[bytes], most: int, cursor: int) -> tuple[bytes, int | None] | Err:
     """As many `parts` from `cursor` on as fit, each with a NUL behind it, and where to go on."""
     taken, size = cursor, 0
     while taken < len(parts) and size + len(parts[taken]) + 1 <= most:
@@ -98,17 +98,17 @@ def _listed(parts: list[bytes], most: int, cursor: int) -> tuple[bytes, int | No
     return b"".join(part + b"\0" for part in parts[cursor:taken]), taken if taken < len(parts) else None
 
 
-def _names(_box: Sandbox, head: Head, most: int, cursor: int) -> Ok | Err:
-    found = _listed([name.encode() for name in dict.fromkeys(name for name, _ in head.headers)], most, cursor)
+def _header_names(_box: Sandbox, head: Head, most: int, cursor: int) -> Ok | Err:
+    found = _listed_page([name.encode() for name in dict.fromkeys(name for name, _ in head.headers)], most, cursor)
     return found if isinstance(found, Err) else Ok((found[0].decode(), found[1]))
 
 
-def _values(_box: Sandbox, head: Head, name: str, *page: int) -> Ok | Err:
-    found = _listed(head.values(name), *page)
+def _header_values(_box: Sandbox, head: Head, name: str, *page: int) -> Ok | Err:
+    found = _listed_page(head.values(name), *page)
     return found if isinstance(found, Err) else Ok(found)
 
 
-def _changed(change: Callable[..., None]) -> HostFunction:
+def _changing_function(change: Callable[..., None]) -> HostFunction:
     def call(_box: Sandbox, *args: object) -> Ok:
         change(*args)
         return Ok()
@@ -121,39 +121,39 @@ def head_functions(resource: str) -> dict[str, HostFunction]:
 
     def value(_box: Sandbox, head: Head, name: str, most: int) -> Ok | Err:
         found = head.values(name)
-        return Ok(None) if not found else _fits(found[0], most)
+        return Ok(None) if not found else _if_it_fits(found[0], most)
 
     functions: dict[str, HostFunction] = {
-        "get-header-names": _names,
-        "get-header-values": _values,
+        "get-header-names": _header_names,
+        "get-header-values": _header_values,
         "get-header-value": value,
-        "set-header-values": _changed(lambda head, name, values: head.set(name, values.split(b"\0")[:-1])),
-        "insert-header": _changed(lambda head, name, value: head.set(name, [value])),
-        "append-header": _changed(lambda head, name, value: head.headers.append((name.lower(), value))),
-        "remove-header": _changed(lambda head, name: head.set(name, [])),
+        "set-header-values": _changing_function(lambda head, name, values: head.set(name, values.split(b"\0")[:-1])),
+        "insert-header": _changing_function(lambda head, name, value: head.set(name, [value])),
+        "append-header": _changing_function(lambda head, name, value: head.headers.append((name.lower(), value))),
+        "remove-header": _changing_function(lambda head, name: head.set(name, [])),
         "get-version": lambda _box, _head: Ok("http11"),
-        "set-version": _changed(lambda _head, _version: None),
-        "set-framing-headers-mode": _changed(lambda _head, _mode: None),
+        "set-version": _changing_function(lambda _head, _version: None),
+        "set-framing-headers-mode": _changing_function(lambda _head, _mode: None),
     }
     return {f"[method]{resource}.{name}": function for name, function in functions.items()}
 
 
-def requests() -> dict[str, HostFunction]:
+def request_functions() -> dict[str, HostFunction]:
     """`http-req` without what sends."""
     return {
         **head_functions("request"),
         "[static]request.new": lambda _box: Ok(HttpRequest()),
-        "[method]request.get-method": lambda _box, request, most: _fits(request.method, most),
-        "[method]request.set-method": _changed(lambda request, method: setattr(request, "method", method)),
-        "[method]request.get-uri": lambda _box, request, most: _fits(request.uri, most),
-        "[method]request.set-uri": _changed(lambda request, uri: setattr(request, "uri", uri)),
-        "[method]request.set-cache-override": _changed(lambda _request, _override: None),
-        "[method]request.set-auto-decompress-response": _changed(lambda _request, _encodings: None),
-        "close": _changed(lambda _request: None),
+        "[method]request.get-method": lambda _box, request, most: _if_it_fits(request.method, most),
+        "[method]request.set-method": _changing_function(lambda request, method: setattr(request, "method", method)),
+        "[method]request.get-uri": lambda _box, request, most: _if_it_fits(request.uri, most),
+        "[method]request.set-uri": _changing_function(lambda request, uri: setattr(request, "uri", uri)),
+        "[method]request.set-cache-override": _changing_function(lambda _request, _override: None),
+        "[method]request.set-auto-decompress-response": _changing_function(lambda _request, _encodings: None),
+        "close": _changing_function(lambda _request: None),
     }
 
 
-def responses() -> dict[str, HostFunction]:
+def response_functions() -> dict[str, HostFunction]:
     """`http-resp`."""
 
     def send(box: Sandbox, response: HttpResponse, body: Body) -> Ok:
@@ -169,17 +169,17 @@ def responses() -> dict[str, HostFunction]:
         **head_functions("response"),
         "[static]response.new": lambda _box: Ok(HttpResponse()),
         "[method]response.get-status": lambda _box, response: Ok(response.status),
-        "[method]response.set-status": _changed(lambda response, status: setattr(response, "status", status)),
-        "[method]response.set-http-keepalive-mode": _changed(lambda _response, _mode: None),
+        "[method]response.set-status": _changing_function(lambda response, status: setattr(response, "status", status)),
+        "[method]response.set-http-keepalive-mode": _changing_function(lambda _response, _mode: None),
         "[method]response.get-remote-ip-addr": lambda _box, _response: None,
         "[method]response.get-remote-port": lambda _box, _response: None,
         "send-downstream": send,
         "send-downstream-streaming": send_streaming,
-        "close": _changed(lambda _response: None),
+        "close": _changing_function(lambda _response: None),
     }
 
 
-def bodies() -> dict[str, HostFunction]:
+def body_functions() -> dict[str, HostFunction]:
     """`http-body`."""
 
     def write(_box: Sandbox, body: Body, data: bytes) -> Ok:
@@ -201,7 +201,7 @@ def bodies() -> dict[str, HostFunction]:
         "new": lambda _box: Ok(Body()),
         "read": lambda _box, body, most: Ok(body.read(most)),
         "write": write,
-        "write-front": _changed(lambda body, data: body.write(data, front=True)),
+        "write-front": _changing_function(lambda body, data: body.write(data, front=True)),
         "append": append,
         "close": close,
         "get-known-length": lambda _box, body: body.known_length,
@@ -219,7 +219,7 @@ class _Next(Pollable):
         self.timeout_s = timeout_s
 
 
-def downstream() -> dict[str, HostFunction]:
+def downstream_functions() -> dict[str, HostFunction]:
     """`http-downstream`: the next request, and what is known of the one who sent it."""
 
     def start(_box: Sandbox, options: dict[str, object]) -> Ok:
@@ -228,7 +228,7 @@ def downstream() -> dict[str, HostFunction]:
 
     def wait(box: Sandbox, pending: _Next) -> Ok:
         found = box.next_request(pending.timeout_s)
-        return Ok(None if found is None else incoming(found))
+        return Ok(None if found is None else incoming_request(found))
 
     def client(_box: Sandbox, request: HttpRequest) -> Case | None:
         if request.client is None:
@@ -244,7 +244,7 @@ def downstream() -> dict[str, HostFunction]:
         "await-request": wait,
         "downstream-client-ip-addr": client,
         "downstream-server-ip-addr": lambda _box, _request: None,
-        "downstream-original-header-names": _names,
+        "downstream-original-header-names": _header_names,
         "downstream-original-header-count": lambda _box, request: Ok(len(request.headers)),
         "downstream-tls-protocol": lambda _box, _request, _most: Ok(None),
         "downstream-tls-cipher-openssl-name": lambda _box, _request, _most: Ok(None),

@@ -26,7 +26,7 @@ from virke.edge.host.values import Counter
 from virke.errors import Exists, Invalid, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Blobs, Range, Store
-from virke.stores.fastly_kv.layout import BLOBS, NAME_BYTES_MAX, REGISTER, VALUE_BYTES_MAX, modified
+from virke.stores.fastly_kv.layout import BLOBS, NAME_BYTES_MAX, REGISTER, VALUE_BYTES_MAX, modified_metadata
 
 METADATA_BYTES_MAX: Final = 2000
 _FORBIDDEN: Final = re.compile(r"[#;?^|\r\n]|(^|/)\.{1,2}/")
@@ -87,7 +87,7 @@ class Items(Protocol):
         """Up to `limit` keys that start with `prefix` and sort behind `after`."""
 
 
-def refused(write: Write) -> Refusal | None:
+def refusal_of(write: Write) -> Refusal | None:
     """What the vendor refuses whatever is stored."""
     key = write.key.encode()
     if not 1 <= len(key) <= NAME_BYTES_MAX or _FORBIDDEN.search(write.key):
@@ -111,7 +111,7 @@ class MemoryItems:
 
     def insert(self, write: Write) -> Refusal | None:
         """Apply one write."""
-        if refusal := refused(write):
+        if refusal := refusal_of(write):
             return refusal
         with self._lock:
             there = self._items.get(write.key)
@@ -161,20 +161,20 @@ class StoreItems:
                 [data] = self._blobs.get([Range(name)])
                 if isinstance(data, Absent):
                     return None
-                return Item(data, zlib.crc32(data) << 32 | zlib.crc32(key.encode()) | 1, self._modified(name))
+                return Item(data, zlib.crc32(data) << 32 | zlib.crc32(key.encode()) | 1, self._modified_metadata(name))
         except Invalid:
             return None
         return None
 
     def insert(self, write: Write) -> Refusal | None:
         """Apply one write: `add` and conditions on the register, `add` for objects; nothing else is ever asked for."""
-        if refusal := refused(write):
+        if refusal := refusal_of(write):
             return refusal
         try:
             if write.key.startswith(REGISTER):
                 return self._swap(write.key.removeprefix(REGISTER), write)
             if write.key.startswith(BLOBS) and write.mode is Mode.ADD and write.generation is None:
-                return self._put(self._blobs, write.key.removeprefix(BLOBS), write.data)
+                return self._put_object(self._blobs, write.key.removeprefix(BLOBS), write.data)
         except VirkeError as error:
             return Refusal.INTERNAL if error.retryable else Refusal.BAD_REQUEST
         return Refusal.BAD_REQUEST
@@ -196,7 +196,7 @@ class StoreItems:
     def keys(self, prefix: str, after: str, limit: int) -> Sequence[str]:
         """Keys in order: objects', then registers'."""
         found: list[str] = []
-        for space, listed in ((BLOBS, self._objects), (REGISTER, self._registers)):
+        for space, listed in ((BLOBS, self._objects), (REGISTER, self._register_keys)):
             if space.startswith(prefix):
                 found += [space + name for name in listed("")]
             elif prefix.startswith(space):
@@ -206,7 +206,7 @@ class StoreItems:
     def _objects(self, prefix: str) -> list[str]:
         return [found.key for found in self._blobs.list(prefix)]
 
-    def _registers(self, prefix: str) -> list[str]:
+    def _register_keys(self, prefix: str) -> list[str]:
         return list(self._register.keys(prefix))
 
     def _swap(self, name: str, write: Write) -> Refusal | None:
@@ -226,7 +226,7 @@ class StoreItems:
                 return Refusal.INTERNAL
         return None
 
-    def _put(self, blobs: Blobs, name: str, data: bytes) -> Refusal | None:
+    def _put_object(self, blobs: Blobs, name: str, data: bytes) -> Refusal | None:
         if not isinstance(blobs.get([Range(name, 0, 0)])[0], Absent):
             return Refusal.PRECONDITION  # `add`, equal bytes included
         try:
@@ -234,10 +234,10 @@ class StoreItems:
         except Exists:
             return Refusal.PRECONDITION
 
-    def _modified(self, name: str) -> Callable[[], str | None]:
+    def _modified_metadata(self, name: str) -> Callable[[], str | None]:
         def look() -> str | None:
             found = next((listed for listed in self._blobs.list(name) if listed.key == name), None)
-            return None if found is None else modified(found.modified_ms)
+            return None if found is None else modified_metadata(found.modified_ms)
 
         return look
 

@@ -68,17 +68,22 @@ def kv_store(stores: dict[str, FaultyItems], faults: Faults) -> dict[str, HostFu
         return Err("not-found") if found is None else Ok(KvStore(found, faults))
 
     functions: dict[str, HostFunction] = {"[static]store.open": open_store}
-    for name, start in (("lookup", _lookup), ("insert", _insert), ("delete", _delete), ("list", _list)):
+    for name, start in (
+        ("lookup", _start_lookup),
+        ("insert", _start_insert),
+        ("delete", _start_delete),
+        ("list", _start_list),
+    ):
         functions[f"[method]store.{name}"] = _at_once(start)
-        functions[f"[method]store.{name}-async"] = _started(start)
-        functions[f"await-{name}"] = _awaited
+        functions[f"[method]store.{name}-async"] = _starting_function(start)
+        functions[f"await-{name}"] = _await_pending
     functions["[method]entry.take-body"] = _take_body
-    functions["[method]entry.metadata"] = _metadata
+    functions["[method]entry.metadata"] = _metadata_of_entry
     functions["[method]entry.generation"] = lambda _box, entry: entry.item.generation
     return functions
 
 
-def _started(start: HostFunction) -> HostFunction:
+def _starting_function(start: HostFunction) -> HostFunction:
     return lambda *args: Ok(start(*args))
 
 
@@ -91,17 +96,17 @@ def _at_once(start: HostFunction) -> HostFunction:
     return call
 
 
-def _awaited(_box: Sandbox, pending: Pending) -> object:
+def _await_pending(_box: Sandbox, pending: Pending) -> object:
     if not isinstance(pending, Pending):
         raise Trap("what was awaited is not an operation on a KV store")
     return pending.awaited()
 
 
-def _when(counts: Counts, faults: Faults, latency_s: float) -> tuple[Tick, float]:
+def _when_done(counts: Counts, faults: Faults, latency_s: float) -> tuple[Tick, float]:
     return counts.sent(latency_s), time.monotonic() + (latency_s if faults.sleeps else 0.0)
 
 
-def _lookup(box: Sandbox, store: KvStore, key: str) -> Pending:
+def _start_lookup(box: Sandbox, store: KvStore, key: str) -> Pending:
     counts = box.counts
     counts.lookups += 1
     found = store.items.lookup(key)
@@ -109,10 +114,10 @@ def _lookup(box: Sandbox, store: KvStore, key: str) -> Pending:
     size = len(found.data) if isinstance(found, Item) else 0
     counts.lookup_bytes += size
     outcome = Err(Case(found.value)) if isinstance(found, Refusal) else Ok(None if found is None else Entry(found))
-    return Pending(outcome, counts, *_when(counts, store.faults, store.faults.lookup_takes_s(size)))
+    return Pending(outcome, counts, *_when_done(counts, store.faults, store.faults.lookup_takes_s(size)))
 
 
-def _insert(box: Sandbox, store: KvStore, key: str, *rest: object) -> Pending:
+def _start_insert(box: Sandbox, store: KvStore, key: str, *rest: object) -> Pending:
     body, options = rest
     assert isinstance(body, Body)
     counts, data = box.counts, body_bytes(body)
@@ -124,16 +129,16 @@ def _insert(box: Sandbox, store: KvStore, key: str, *rest: object) -> Pending:
         case _:
             raise Trap(f"options of an insert are not understood: {options}")
     outcome = Ok() if refusal is None else Err(Case(refusal.value))
-    return Pending(outcome, counts, *_when(counts, store.faults, store.faults.write_takes_s(len(data))))
+    return Pending(outcome, counts, *_when_done(counts, store.faults, store.faults.write_takes_s(len(data))))
 
 
-def _delete(box: Sandbox, store: KvStore, key: str) -> Pending:
+def _start_delete(box: Sandbox, store: KvStore, key: str) -> Pending:
     box.counts.deletes += 1
     there = store.items.delete(key)
-    return Pending(Ok(there), box.counts, *_when(box.counts, store.faults, store.faults.write_s))
+    return Pending(Ok(there), box.counts, *_when_done(box.counts, store.faults, store.faults.write_s))
 
 
-def _list(box: Sandbox, store: KvStore, options: dict[str, object]) -> Pending:
+def _start_list(box: Sandbox, store: KvStore, options: dict[str, object]) -> Pending:
     box.counts.lists += 1
     limit = options["limit"] if isinstance(options["limit"], int) else LIST_LIMIT
     prefix, cursor = options["prefix"] or "", options["cursor"] or ""
@@ -145,7 +150,7 @@ def _list(box: Sandbox, store: KvStore, options: dict[str, object]) -> Pending:
         keys.pop()
         meta["next_cursor"] = keys[-1]
     body = Body(json.dumps({"data": keys, "meta": meta}).encode())
-    return Pending(Ok(body), box.counts, *_when(box.counts, store.faults, store.faults.lookup_s))
+    return Pending(Ok(body), box.counts, *_when_done(box.counts, store.faults, store.faults.lookup_s))
 
 
 def _take_body(_box: Sandbox, entry: Entry) -> Body | None:
@@ -155,7 +160,7 @@ def _take_body(_box: Sandbox, entry: Entry) -> Body | None:
     return Body(entry.item.data)
 
 
-def _metadata(_box: Sandbox, entry: Entry, most: int) -> Ok | Err:
+def _metadata_of_entry(_box: Sandbox, entry: Entry, most: int) -> Ok | Err:
     metadata = entry.item.metadata()
     if metadata is not None and len(metadata.encode()) > most:
         return Err(Case("buffer-len", len(metadata.encode())))

@@ -63,26 +63,26 @@ class Sandbox:
     def run(self, first: Taken, enter: Callable[[Request], tuple[Resource, Resource]]) -> str | None:
         """Take `first` and what comes after it; answers why it ended, None if by itself."""
         self._cpu_before_s = time.thread_time()
-        self._begin(first)
+        self._begin_request(first)
         why: str | None = None
         try:
             self._memory.run(self, *enter(first.request))
         except Trap as trap:
             why = str(trap)
         except BaseException as error:
-            self._end(f"the host failed: {error!r}")  # or whoever asked waits for ever
+            self._end_request(f"the host failed: {error!r}")  # or whoever asked waits for ever
             raise
-        self._end(why)
+        self._end_request(why)
         self._memory.close()
         return why
 
     def next_request(self, timeout_s: float | None) -> Request | None:
         """Wait for another request; None if none comes."""
-        self._end(None)
+        self._end_request(None)
         taken = self._on_idle(self, timeout_s)
         if taken is None:
             return None
-        self._begin(taken)
+        self._begin_request(taken)
         return taken.request
 
     def answer(self, status: int, headers: Headers, body: Body) -> None:
@@ -110,12 +110,12 @@ class Sandbox:
             return used // INSTRUCTIONS_A_MS
         return int((time.thread_time() - self._cpu_before_s) * 1000)
 
-    def _begin(self, taken: Taken) -> None:
+    def _begin_request(self, taken: Taken) -> None:
         self.requests += 1
         self.counts, self._taken, self._answering = Counts(), taken, None
         self._fuel_before = self._memory.fuel_used
 
-    def _end(self, why: str | None) -> None:
+    def _end_request(self, why: str | None) -> None:
         if self._answering is not None:
             self._note_fuel()
             self._answering.stream.close(cut=True)

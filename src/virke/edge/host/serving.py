@@ -34,16 +34,16 @@ class EdgeApp:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await _run_lifespan(receive, send)
         elif scope["type"] == "http":
-            request = _request(scope, await _body(receive))
-            response = await self._run(lambda: self._host.call(request))
-            await self._answer(scope["method"], response, send)
+            request = _request_of(scope, await _read_body(receive))
+            response = await self._run_in_thread(lambda: self._host.call(request))
+            await self._send_answer(scope["method"], response, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _answer(self, method: str, response: Response, send: Send) -> None:
+    async def _send_answer(self, method: str, response: Response, send: Send) -> None:
         headers = [(name, value) for name, value in response.headers if name.lower() not in _OWN]
         if response.stream.is_closed and response.header("content-length") is None and method != "HEAD":
             headers.append(("content-length", str(len(response.body))))
@@ -54,16 +54,16 @@ class EdgeApp:
             await send({"type": "http.response.body", "body": body})
             return
         parts = response.stream.chunks()
-        while (part := await self._run(lambda: next(parts, b""))) and method != "HEAD":
+        while (part := await self._run_in_thread(lambda: next(parts, b""))) and method != "HEAD":
             await send({"type": "http.response.body", "body": part, "more_body": True})
         if not response.stream.is_cut:  # one that was cut short must not look whole: the connection ends instead
             await send({"type": "http.response.body", "body": b""})
 
-    async def _run(self, call: Callable[[], Any]) -> Any:
+    async def _run_in_thread(self, call: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _request(scope: Message, body: bytes) -> Request:
+def _request_of(scope: Message, body: bytes) -> Request:
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
     authority = next((value for name, value in headers if name == "host"), "localhost")
     query = scope["query_string"].decode("latin-1")
@@ -78,7 +78,7 @@ def _request(scope: Message, body: bytes) -> Request:
     )
 
 
-async def _body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
     parts = []
     while (message := await receive())["type"] == "http.request":
         parts.append(message.get("body", b""))
@@ -87,7 +87,7 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def _run_lifespan(receive: Receive, send: Send) -> None:
     while (message := await receive())["type"] == "lifespan.startup":
         await send({"type": "lifespan.startup.complete"})
     if message["type"] == "lifespan.shutdown":
@@ -111,7 +111,7 @@ class EdgeServer(Server):
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
 
-def serve(host: Host, *, address: str = "127.0.0.1", port: int = 7676, on_ready: Callable[[int], object]) -> None:
+def serve_host(host: Host, *, address: str = "127.0.0.1", port: int = 7676, on_ready: Callable[[int], object]) -> None:
     """Serve until SIGINT or SIGTERM (in the main thread), then let all sandboxes go. Raises `Unavailable`."""
     try:
         EdgeServer(host, address=address, port=port, on_ready=on_ready).run()

@@ -92,7 +92,7 @@ def compute_runtime() -> dict[str, HostFunction]:
     }
 
 
-def log(write: Callable[[str, bytes], object]) -> dict[str, HostFunction]:
+def log_functions(write: Callable[[str, bytes], object]) -> dict[str, HostFunction]:
     """`log`: lines go to `write(endpoint, line)`."""
 
     def line(_box: Sandbox, endpoint: Endpoint, data: bytes) -> None:

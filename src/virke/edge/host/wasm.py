@@ -132,7 +132,7 @@ class Compiled:
         config.consume_fuel = fuel
         self._engine = Engine(config)
         self._fuel = fuel
-        self._component = _compiled(self._engine, wasm, cache, fuel=fuel)
+        self._component = _compiled_component(self._engine, wasm, cache, fuel=fuel)
         self._kinds: dict[str, int] = {}
         self._seen: list[tuple[ResourceType, int]] = []
         self._linker = Linker(self._engine)
@@ -143,14 +143,14 @@ class Compiled:
                 if name.startswith(_PREFIX):
                     short = name.removeprefix(_PREFIX).split("@")[0]
                     with root.add_instance(name) as instance:
-                        self._define(instance, short, item.ty, interfaces.get(short, {}))
+                        self._define_interface(instance, short, item.ty, interfaces.get(short, {}))
         self._entry = next(
             (name for name in self._component.type.exports(self._engine) if name.startswith(_PREFIX + _ENTRY)), None
         )
         if self._entry is None:
             raise Invalid("this component takes no requests: it is not a Fastly Compute service")
 
-    def _define(self, instance: LinkerInstance, short: str, item: Any, functions: Any) -> None:
+    def _define_interface(self, instance: LinkerInstance, short: str, item: Any, functions: Any) -> None:
         for name, export in item.exports(self._engine).items():
             what = export.ty
             if isinstance(what, ResourceType):
@@ -158,39 +158,41 @@ class Compiled:
                 if kind is None:
                     kind = self._kinds[f"{short}/{name}"] = len(self._seen) + 1
                     self._seen.append((what, kind))
-                instance.add_resource(name, ResourceType.host(kind), _dropped)
+                instance.add_resource(name, ResourceType.host(kind), _drop_resource)
             elif isinstance(what, FuncType):
-                instance.add_func(name, self._bound(functions.get(name) or _missing(short, name)))
+                instance.add_func(name, self._bound_function(functions.get(name) or _missing_function(short, name)))
 
-    def _bound(self, function: HostFunction) -> Callable[..., Any]:
+    def _bound_function(self, function: HostFunction) -> Callable[..., Any]:
         def call(store: Any, *args: Any) -> Any:
             guest: Guest = _running.guest
             try:
-                return self._lowered(guest, function(guest, *[_lifted(guest, store, value) for value in args]))
+                return self._lowered_value(
+                    guest, function(guest, *[_lifted_value(guest, store, value) for value in args])
+                )
             except BaseException as error:
                 guest.failure = guest.failure or error
                 raise WasmtimeError(f"host: {error!r}"[:1000]) from error
 
         return call
 
-    def _lowered(self, guest: Guest, value: Any) -> Any:
+    def _lowered_value(self, guest: Guest, value: Any) -> Any:
         match value:
             case Resource():
                 return ResourceHost.own(guest.handles.keep(value), self._kinds[value.kind])
             case Ok(inner):
-                return Variant("ok", self._lowered(guest, inner))
+                return Variant("ok", self._lowered_value(guest, inner))
             case Err(inner):
-                return Variant("err", self._lowered(guest, inner))
+                return Variant("err", self._lowered_value(guest, inner))
             case Case(tag, payload):
-                return Variant(tag, self._lowered(guest, payload))
+                return Variant(tag, self._lowered_value(guest, payload))
             case tuple():
-                return tuple(self._lowered(guest, each) for each in value)
+                return tuple(self._lowered_value(guest, each) for each in value)
             case list():
-                return [self._lowered(guest, each) for each in value]
+                return [self._lowered_value(guest, each) for each in value]
             case dict():
                 record = Record()
                 for name, each in value.items():
-                    setattr(record, name, self._lowered(guest, each))
+                    setattr(record, name, self._lowered_value(guest, each))
                 return record
         return value
 
@@ -217,7 +219,7 @@ class Compiled:
             function = None if entry is None else instance.get_func(store, entry)
             if function is None:
                 raise Trap("the component exports no function `handle`")
-            function(store, self._lowered(guest, request), self._lowered(guest, body))
+            function(store, self._lowered_value(guest, request), self._lowered_value(guest, body))
         except WasmtimeError as error:
             raise Trap(_first_words(error)) from (guest.failure or error)
         except Exception as error:  # a value that its type does not take: it ends this sandbox like anything else
@@ -248,23 +250,23 @@ class Sandboxed:
         self._store.close()
 
 
-def _lifted(guest: Guest, store: Any, value: Any) -> Any:
+def _lifted_value(guest: Guest, store: Any, value: Any) -> Any:
     match value:
         case ResourceAny():
             handle = value.to_host(store)
             return guest.handles.given(handle.rep) if handle.owned else guest.handles.lent(handle.rep)
         case Record():
-            return {name: _lifted(guest, store, each) for name, each in vars(value).items()}
+            return {name: _lifted_value(guest, store, each) for name, each in vars(value).items()}
         case Variant(tag, payload):
-            return Case(tag, _lifted(guest, store, payload))
+            return Case(tag, _lifted_value(guest, store, payload))
         case tuple():
-            return tuple(_lifted(guest, store, each) for each in value)
+            return tuple(_lifted_value(guest, store, each) for each in value)
         case list():
-            return [_lifted(guest, store, each) for each in value]
+            return [_lifted_value(guest, store, each) for each in value]
     return value
 
 
-def _dropped(_store: Any, number: int) -> None:
+def _drop_resource(_store: Any, number: int) -> None:
     guest: Guest | None = getattr(_running, "guest", None)
     if guest is not None:  # None: the whole sandbox goes, and its table with it
         resource = guest.handles.drop(number)
@@ -272,7 +274,7 @@ def _dropped(_store: Any, number: int) -> None:
             resource.dropped()
 
 
-def _missing(interface: str, name: str) -> HostFunction:
+def _missing_function(interface: str, name: str) -> HostFunction:
     def trap(_guest: Guest, *_args: object) -> object:
         raise Trap(f"this host does not have {interface}.{name}")
 
@@ -286,7 +288,7 @@ def _first_words(error: WasmtimeError) -> str:
     return wanted[-1][:500] if wanted else "the sandbox ended"
 
 
-def _compiled(engine: Engine, wasm: bytes, cache: Path | None, *, fuel: bool) -> Component:
+def _compiled_component(engine: Engine, wasm: bytes, cache: Path | None, *, fuel: bool) -> Component:
     """The component's machine code, of `cache` if it is there. Raises `Invalid`: it is not a component."""
     name = hashlib.sha256(wasm).hexdigest()
     kept = cache and cache / f"{name}-{version('wasmtime')}-{platform.machine()}{'-fuel' if fuel else ''}.cwasm"
@@ -307,11 +309,11 @@ def _compiled(engine: Engine, wasm: bytes, cache: Path | None, *, fuel: bool) ->
         with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
             file.write(made.serialize())
         os.replace(file.name, kept)
-        _forget(kept.parent)
+        _forget_old_code(kept.parent)
     return made
 
 
-def _forget(folder: Path) -> None:
+def _forget_old_code(folder: Path) -> None:
     """Remove the machine code that was used least lately: each is 50 MB."""
     kept = sorted(folder.glob("*.cwasm"), key=lambda path: path.stat().st_mtime)
     for path in kept[:-KEPT]:

@@ -49,10 +49,10 @@ class Decimal:
         return sign + (f"{text[: -self.fraction]}.{text[-self.fraction :]}" if self.fraction else text)
 
 
-def read(value: float | str) -> Decimal:
+def read_decimal(value: float | str) -> Decimal:
     """The number that a text begins with; a REAL's exact value. Raises `TooManyDigits`."""
     if isinstance(value, float):
-        return _exactly(value)
+        return _exact_decimal(value)
     found = re.match(_NUMBER, str(value))
     assert found, "it matches the empty text, too"
     sign, whole, part, exponent = found[1], found[2], found[3] or "", found[4] or "0"
@@ -61,10 +61,10 @@ def read(value: float | str) -> Decimal:
     digits, fraction = int(whole + part or "0"), len(part) - int(exponent)
     if fraction < 0:
         digits, fraction = digits * 10**-fraction, 0
-    return _bounded(Decimal(digits, fraction, sign == "-"))
+    return _bounded_decimal(Decimal(digits, fraction, sign == "-"))
 
 
-def _exactly(value: float) -> Decimal:
+def _exact_decimal(value: float) -> Decimal:
     if not math.isfinite(value):
         return Decimal(0)
     over, under = abs(value).as_integer_ratio()
@@ -72,7 +72,7 @@ def _exactly(value: float) -> Decimal:
     return Decimal(over * 5**places, places, value < 0)
 
 
-def _bounded(number: Decimal) -> Decimal:
+def _bounded_decimal(number: Decimal) -> Decimal:
     if number.fraction > DIGITS_MAX or number.digits.bit_length() > DIGITS_MAX * 3.33:
         raise TooManyDigits
     return number
@@ -82,10 +82,10 @@ def add(one: Decimal, other: Decimal) -> Decimal:
     """Their sum, with as many places as the one with more."""
     places = max(one.fraction, other.fraction)
     found = one._signed * 10 ** (places - one.fraction) + other._signed * 10 ** (places - other.fraction)
-    return _bounded(Decimal(abs(found), places, found < 0))
+    return _bounded_decimal(Decimal(abs(found), places, found < 0))
 
 
-def negative(one: Decimal) -> Decimal:
+def negative_of(one: Decimal) -> Decimal:
     """The same with the other sign."""
     return Decimal(one.digits, one.fraction, not one.is_negative)
 
@@ -96,16 +96,16 @@ def multiply(one: Decimal, other: Decimal) -> Decimal:
     least = min(one.fraction, other.fraction)
     while places > least and not digits % 10:
         digits, places = digits // 10, places - 1
-    return _bounded(Decimal(digits, places, one.is_negative is not other.is_negative))
+    return _bounded_decimal(Decimal(digits, places, one.is_negative is not other.is_negative))
 
 
 def compare(one: Decimal, other: Decimal) -> int:
     """-1, 0 or 1."""
-    difference = add(one, negative(other))
+    difference = add(one, negative_of(other))
     return 0 if not difference.digits else -1 if difference.is_negative else 1
 
 
-def split(value: float) -> tuple[int, int]:
+def split_real(value: float) -> tuple[int, int]:
     """The mantissa, which is odd or 0, and the exponent of a number: m × 2^e."""
     bits = struct.unpack(">Q", struct.pack(">d", abs(value)))[0]
     if not bits:
@@ -117,7 +117,7 @@ def split(value: float) -> tuple[int, int]:
     return (-mantissa if value < 0 else mantissa), exponent - _BIAS
 
 
-def joined(mantissa: int, exponent: int) -> float:
+def joined_real(mantissa: int, exponent: int) -> float:
     """The number m × 2^e; infinity where that is too large."""
     size = abs(mantissa)
     while size >= _MANTISSA_MAX:

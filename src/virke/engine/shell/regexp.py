@@ -100,40 +100,40 @@ class _Parser:
         """All states. Raises `WrongPattern`."""
         is_anchored = self.rest.startswith("^")
         self.at = int(is_anchored)
-        found = self._alternatives(0)
+        found = self._read_alternatives(0)
         if self.at < len(self.rest):
             raise WrongPattern("unrecognized character")
         begin: list[State] = [] if is_anchored else [Fork((1, 3)), _ANY, Fork((-2,))]
-        return _bounded([*begin, *found, Accept()])
+        return _bounded_states([*begin, *found, Accept()])
 
-    def _alternatives(self, depth: int) -> list[State]:
+    def _read_alternatives(self, depth: int) -> list[State]:
         if depth > DEPTH_MAX:
             raise WrongPattern("REGEXP pattern too big")
-        found = self._sequence(depth)
-        while self._peek() == "|":
+        found = self._read_sequence(depth)
+        while self._peek_character() == "|":
             self.at += 1
-            other = self._sequence(depth)
-            found = _bounded([Fork((1, len(found) + 2)), *found, Fork((len(other) + 1,)), *other])
+            other = self._read_sequence(depth)
+            found = _bounded_states([Fork((1, len(found) + 2)), *found, Fork((len(other) + 1,)), *other])
         return found
 
-    def _sequence(self, depth: int) -> list[State]:
+    def _read_sequence(self, depth: int) -> list[State]:
         done: list[State] = []
         last: list[State] | None = None
-        while (mark := self._peek()) not in ("|", ")", END):
+        while (mark := self._peek_character()) not in ("|", ")", END):
             self.at += 1
             if mark in "*+?{":
-                last = self._repeated(mark, last)
+                last = self._repeated_states(mark, last)
                 continue
             done += last or []
-            last = self._one(mark, depth)
-            _bounded(done)
-        return _bounded(done + (last or []))
+            last = self._read_element(mark, depth)
+            _bounded_states(done)
+        return _bounded_states(done + (last or []))
 
-    def _one(self, mark: str, depth: int) -> list[State]:
+    def _read_element(self, mark: str, depth: int) -> list[State]:
         match mark:
             case "(":
-                found = self._alternatives(depth + 1)
-                if self._peek() != ")":
+                found = self._read_alternatives(depth + 1)
+                if self._peek_character() != ")":
                     raise WrongPattern("unmatched '('")
                 self.at += 1
                 return found
@@ -144,19 +144,19 @@ class _Parser:
             case "$":
                 return [Assert("end")]
             case "[":
-                return [self._set()]
-            case "\\" if self._peek() == "b":
+                return [self._read_set()]
+            case "\\" if self._peek_character() == "b":
                 self.at += 1
                 return [Assert("boundary")]
-            case "\\" if self._peek() in _CLASSES:
+            case "\\" if self._peek_character() in _CLASSES:
                 self.at += 1
                 return [_CLASSES[self.rest[self.at - 1]]]
             case "\\":
-                return [self._escaped()]
+                return [self._read_escape()]
             case _:
-                return [self._folded(mark)]
+                return [self._folded_character(mark)]
 
-    def _repeated(self, mark: str, last: list[State] | None) -> list[State]:
+    def _repeated_states(self, mark: str, last: list[State] | None) -> list[State]:
         if last is None:
             raise WrongPattern(f"'{mark if mark != '{' else '{m,n}'}' without operand")
         match mark:
@@ -166,15 +166,15 @@ class _Parser:
                 return [*last, Fork((-len(last), 1))]
             case "?":
                 return [Fork((1, len(last) + 1)), *last]
-        least, most = self._counts()
+        least, most = self._read_counts()
         if max(least, most or 0) * len(last) > STATES_MAX:
             raise WrongPattern("REGEXP pattern too big")
         found = last * least
         if most is None:
-            return [*found, *self._repeated("*", last)]
+            return [*found, *self._repeated_states("*", last)]
         return found + [Fork((1, len(last) + 1)), *last] * (most - least)
 
-    def _counts(self) -> tuple[int, int | None]:
+    def _read_counts(self) -> tuple[int, int | None]:
         found = re.compile(_COUNT).match(self.rest, self.at)
         if not found:
             raise WrongPattern("unmatched '{'")
@@ -189,48 +189,48 @@ class _Parser:
             raise WrongPattern("n less than m in '{m,n}'")
         return least, most or None
 
-    def _set(self) -> Set:
+    def _read_set(self) -> Set:
         characters, ranges = set[str](), list[tuple[str, str]]()
-        is_negated = self._peek() == "^"
+        is_negated = self._peek_character() == "^"
         self.at += is_negated
-        while self._peek() != END:
+        while self._peek_character() != END:
             if self.rest.startswith("[:", self.at):
                 raise WrongPattern("POSIX character classes not supported")
-            low = self._member()
-            if self._peek() == "-":
+            low = self._read_member()
+            if self._peek_character() == "-":
                 self.at += 1
-                ranges.append((low, self._member()))
+                ranges.append((low, self._read_member()))
             else:
                 characters.add(low)
-            if self._peek() == "]":
+            if self._peek_character() == "]":
                 self.at += 1
                 return Set(frozenset(characters), tuple(ranges), is_negated)
         raise WrongPattern("unclosed '['")
 
-    def _member(self) -> str:
-        if (mark := self._peek()) == END:
+    def _read_member(self) -> str:
+        if (mark := self._peek_character()) == END:
             raise WrongPattern("unclosed '['")
         self.at += 1
-        return self._escaped() if mark == "\\" else self._folded(mark)
+        return self._read_escape() if mark == "\\" else self._folded_character(mark)
 
-    def _escaped(self) -> str:
+    def _read_escape(self) -> str:
         if code := re.compile(_CODE).match(self.rest, self.at):
             self.at = code.end()
             return chr(int(code[1] or code[2], 16))
-        mark = self._peek()
+        mark = self._peek_character()
         if mark not in _ESCAPES:
             raise WrongPattern("unknown \\ escape")
         self.at += 1
         return _ESCAPES[mark]
 
-    def _peek(self) -> str:
+    def _peek_character(self) -> str:
         return self.rest[self.at : self.at + 1]
 
-    def _folded(self, character: str) -> str:
+    def _folded_character(self, character: str) -> str:
         return character.translate(_FOLD) if self.folds else character
 
 
-def _bounded(states: list[State]) -> list[State]:
+def _bounded_states(states: list[State]) -> list[State]:
     if len(states) > STATES_MAX:
         raise WrongPattern("REGEXP pattern too big")
     return states
@@ -251,17 +251,17 @@ class Pattern:
 
     def matches(self, text: str) -> bool:
         """Whether it is found in `text`."""
-        now = self._number((0,), _AT_START)
-        for part in _parts(text.partition("\0")[0]):
+        now = self._number_of_set((0,), _AT_START)
+        for part in _parts_of_text(text.partition("\0")[0]):
             for character in part.translate(_FOLD) if self._folds else part:
                 then = self._next[now].get(character)
-                now = self._step(now, character) if then is None else then
+                now = self._take_step(now, character) if then is None else then
                 if now < 0:
                     return now == _ACCEPTED
             self._look()
-        return self._step(now, END) == _ACCEPTED
+        return self._take_step(now, END) == _ACCEPTED
 
-    def _step(self, now: int, character: str) -> int:
+    def _take_step(self, now: int, character: str) -> int:
         """Where `character` leads from a set of states; remembered."""
         self._steps += 1
         if not self._steps % STEPS_BETWEEN_LOOKS:
@@ -272,20 +272,20 @@ class Pattern:
             self._numbers.clear()
             self._next.clear()
             self._kept = 0
-            now = self._number(*here)
+            now = self._number_of_set(*here)
         states, before = self._sets[now]
-        found = self._reached(states, before, character)
+        found = self._reached_states(states, before, character)
         if found is None:
             then = _ACCEPTED
         elif not found:
             then = _DEAD
         else:
-            then = self._number(found, _AFTER_WORD if character in _WORD else _AFTER_OTHER)
+            then = self._number_of_set(found, _AFTER_WORD if character in _WORD else _AFTER_OTHER)
         self._next[now][character] = then
         self._kept += 1
         return then
 
-    def _reached(self, begin: tuple[int, ...], before: int, character: str) -> tuple[int, ...] | None:
+    def _reached_states(self, begin: tuple[int, ...], before: int, character: str) -> tuple[int, ...] | None:
         """The states after `character`; None: it is accepted before it."""
         holds = {
             "start": before == _AT_START,
@@ -315,7 +315,7 @@ class Pattern:
             todo += new
         return tuple(sorted(set(found)))
 
-    def _number(self, states: tuple[int, ...], before: int) -> int:
+    def _number_of_set(self, states: tuple[int, ...], before: int) -> int:
         key = states, before
         if (known := self._numbers.get(key)) is not None:
             return known
@@ -326,6 +326,6 @@ class Pattern:
         return number
 
 
-def _parts(text: str) -> Iterator[str]:
+def _parts_of_text(text: str) -> Iterator[str]:
     for at in range(0, len(text), CHARACTERS_BETWEEN_LOOKS):
         yield text[at : at + CHARACTERS_BETWEEN_LOOKS]

@@ -50,11 +50,11 @@ def from_base64(text: str) -> bytes:
 
 def compare_uint(one: str, other: str) -> int:
     """Below 0, 0 or above 0: runs of digits are compared as numbers, the rest character by character."""
-    first, second = _keys(one), _keys(other)
+    first, second = _sort_keys(one), _sort_keys(other)
     return (first > second) - (first < second)
 
 
-def _keys(text: str) -> list[tuple[int, int, str]]:
+def _sort_keys(text: str) -> list[tuple[int, int, str]]:
     """A run of digits sorts where its first digit does; of two numbers the longer is greater."""
     found = []
     for run in re.findall(_RUNS, text):

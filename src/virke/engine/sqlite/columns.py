@@ -51,7 +51,7 @@ class _Token:
         return self.text.upper() in words
 
 
-def _tokens(sql: str) -> Iterator[_Token]:
+def _sql_tokens(sql: str) -> Iterator[_Token]:
     for found in _TOKEN.finditer(sql):
         if found["nothing"] is None and found[0] != "\ufeff":
             yield _Token(found[0], found.start(), found.end())
@@ -59,7 +59,7 @@ def _tokens(sql: str) -> Iterator[_Token]:
 
 def column_change(sql: str) -> ColumnChange | None:
     """What the first statement of `sql` changes; None if it is another one."""
-    tokens = [one for one in _tokens(sql) if one.text != ";" or one.start > len(sql) - len(sql.lstrip(" \t\r\n;"))]
+    tokens = [one for one in _sql_tokens(sql) if one.text != ";" or one.start > len(sql) - len(sql.lstrip(" \t\r\n;"))]
     if len(tokens) > 4 and tokens[3].text == "." and tokens[2].name.lower() == "main":
         del tokens[2:4]
     match tokens:
@@ -93,23 +93,23 @@ def _is_one_column(definition: list[_Token]) -> bool:
 
 def with_definition(create: str, place: int, definition: str) -> tuple[str, str]:
     """A CREATE TABLE with another definition of its column at `place` (0, 1 …): what stands before the columns, and the rest."""
-    start, columns = _columns(create)
+    start, columns = _column_places(create)
     first, last = columns[place]
     return create[:start], create[start:first] + definition + create[last:]
 
 
 def definition_of(create: str, place: int) -> str:
     """The definition of the column at `place` of a CREATE TABLE."""
-    first, last = _columns(create)[1][place]
+    first, last = _column_places(create)[1][place]
     return create[first:last]
 
 
-def _columns(create: str) -> tuple[int, list[tuple[int, int]]]:
+def _column_places(create: str) -> tuple[int, list[tuple[int, int]]]:
     """Where the list of a CREATE TABLE begins, and from where to where each of its entries goes; columns come first."""
     depth, begin = 0, -1
     found: list[tuple[int, int]] = []
     entry: list[_Token] = []
-    for one in _tokens(create):
+    for one in _sql_tokens(create):
         depth += one.text == "("
         if depth == 1 and one.text == "(":
             begin = one.start

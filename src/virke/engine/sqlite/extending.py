@@ -80,11 +80,11 @@ class Extensions:
         It must not call the database that it is called by. None takes a function away.
         """
         self._take_name(name)
-        called = function and _named(name, function)
+        called = function and _with_named_errors(name, function)
         also = lent_arguments(name.lower()) if arguments < 0 else ()  # a function with their number would come first
         for number in (arguments, *also):
             self._connection.create_scalar_function(
-                name, called, number, deterministic=deterministic, flags=_flags(innocuous)
+                name, called, number, deterministic=deterministic, flags=_function_flags(innocuous)
             )
 
     def add_aggregate(
@@ -97,11 +97,11 @@ class Extensions:
             return
 
         def start() -> tuple[Aggregate, Callable[..., None], Callable[[Aggregate], SqlValue]]:
-            group = _named(name, factory)()
-            step, finalize = _named(name, group.step), _named(name, group.finalize)
+            group = _with_named_errors(name, factory)()
+            step, finalize = _with_named_errors(name, group.step), _with_named_errors(name, group.finalize)
             return group, lambda _, *given: step(*given), lambda _: finalize()
 
-        self._connection.create_aggregate_function(name, start, arguments, flags=_flags(innocuous))
+        self._connection.create_aggregate_function(name, start, arguments, flags=_function_flags(innocuous))
 
     def add_window_function(
         self, name: str, factory: Callable[[], WindowAggregate] | None, *, arguments: int = -1, innocuous: bool = False
@@ -113,28 +113,28 @@ class Extensions:
             return
 
         def start() -> WindowAggregate:
-            return _named(name, factory)()
+            return _with_named_errors(name, factory)()
 
         def step(group: WindowAggregate, *given: SqlValue) -> None:
-            _named(name, group.step)(*given)
+            _with_named_errors(name, group.step)(*given)
 
         def inverse(group: WindowAggregate, *given: SqlValue) -> None:
-            _named(name, group.inverse)(*given)
+            _with_named_errors(name, group.inverse)(*given)
 
         def finalize(group: WindowAggregate, *_: SqlValue) -> SqlValue:
-            return _named(name, group.finalize)()
+            return _with_named_errors(name, group.finalize)()
 
         def value(group: WindowAggregate) -> SqlValue:
-            return _named(name, group.value)()
+            return _with_named_errors(name, group.value)()
 
         self._connection.create_window_function(
-            name, lambda: (start(), step, finalize, value, inverse), arguments, flags=_flags(innocuous)
+            name, lambda: (start(), step, finalize, value, inverse), arguments, flags=_function_flags(innocuous)
         )
 
     def add_collation(self, name: str, compare: Callable[[str, str], int] | None) -> None:
         """Add an order of texts: `compare` answers below 0, 0 or above 0, and never changes its mind. None takes one away."""
         _check_name(name)
-        self._connection.create_collation(name, compare and _named(name, compare))
+        self._connection.create_collation(name, compare and _with_named_errors(name, compare))
 
     def ask_before(self, authorizer: Authorizer | None) -> None:
         """Ask `authorizer`, as SQLite does, of every action of a statement that the guard allows. None asks no more."""
@@ -157,10 +157,10 @@ def count_per_request(
     """Let SQL's `changes()` and `total_changes()` answer with these."""
     for name, count in (("changes", changes), ("total_changes", total_changes)):
         function: SqlFunction = count
-        connection.create_scalar_function(name, function, 0, flags=_flags(True))
+        connection.create_scalar_function(name, function, 0, flags=_function_flags(True))
 
 
-def _flags(innocuous: bool) -> int:
+def _function_flags(innocuous: bool) -> int:
     return apsw.SQLITE_INNOCUOUS if innocuous else 0
 
 
@@ -171,7 +171,7 @@ def _check_name(name: str) -> None:
         raise Invalid(f"names that start with virke_ are reserved: {name}")
 
 
-def _named(name: str, function: Callable[P, T]) -> Callable[P, T]:
+def _with_named_errors(name: str, function: Callable[P, T]) -> Callable[P, T]:
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)

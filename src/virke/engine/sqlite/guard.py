@@ -29,7 +29,7 @@ import apsw
 from virke.engine.allowance import Allowance
 from virke.engine.sqlite.care import cache_room
 from virke.engine.sqlite.pragmas import ALLOWED, DENIED_FUNCTIONS, MODES, QUIET, READ_ONLY, WITH_ARGUMENT
-from virke.engine.sqlite.scoped import RESERVED_PREFIX, refusal
+from virke.engine.sqlite.scoped import RESERVED_PREFIX, refusal_by_scope
 from virke.errors import TimedOut
 from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
@@ -151,9 +151,9 @@ class Guard:
         """SQLite's authorizer callback; remembers why it refused in `denied`, and what will have to be forgotten."""
         if operation in _ROWS and self.seen is None and first not in _NOTED and self.scope >= Scope.SCHEMA:
             return apsw.SQLITE_OK  # most of what a dump asks for
-        reason = self._refusal(operation, first, second)
+        reason = self._refusal_reason(operation, first, second)
         if reason is None and self.scope < Scope.SCHEMA and not self.allow_schema_writes:
-            reason = refusal(self.scope, operation, first, second)
+            reason = refusal_by_scope(self.scope, operation, first, second)
         if operation == apsw.SQLITE_ANALYZE or (operation in _CHANGES and first in _STATISTICS):
             self.analyzed = True
         if operation == apsw.SQLITE_READ and self.seen and first in _CHECKING:
@@ -182,7 +182,7 @@ class Guard:
             seen.is_late = seen.is_late or now > seen.late_at
         return seen.is_late
 
-    def _refusal(self, operation: int, first: str | None, second: str | None) -> str | None:
+    def _refusal_reason(self, operation: int, first: str | None, second: str | None) -> str | None:
         """None to allow, "" to ignore quietly, else the reason to deny."""
         if operation == apsw.SQLITE_PRAGMA:
             if self.seen:
@@ -236,7 +236,7 @@ class Guard:
     def look_every(self, steps: int) -> None:
         """Look at the request every so many steps of SQLite's machine."""
         if self._connection and (connection := self._connection()):
-            connection.set_progress_handler(_watch(self), steps)
+            connection.set_progress_handler(_progress_callback(self), steps)
 
     def count_steps(self, steps: int) -> None:
         """Interrupt what takes more steps of SQLite's machine than so many, or `PROGRESS_STEPS` more; until `count_no_more`."""
@@ -353,7 +353,7 @@ def interrupt_overdue(late_s: float = 0.1) -> int:
     return sum(guard.interrupt(late_s) for guard in list(_guards))
 
 
-def _watch(guard: Guard) -> Callable[[], bool]:
+def _progress_callback(guard: Guard) -> Callable[[], bool]:
     """SQLite's progress callback: True interrupts the statement. It runs often, so the usual case is two comparisons."""
     monotonic, used = guard._monotonic, apsw.memory_used
 
@@ -370,10 +370,10 @@ def _watch(guard: Guard) -> Callable[[], bool]:
         guard._seen_at = now = monotonic()
         return now > guard.deadline
 
-    return look if guard.allowance is None else _within(guard.allowance, guard, look)
+    return look if guard.allowance is None else _look_within_time(guard.allowance, guard, look)
 
 
-def _within(allowance: Allowance, guard: Guard, look: Callable[[], bool]) -> Callable[[], bool]:
+def _look_within_time(allowance: Allowance, guard: Guard, look: Callable[[], bool]) -> Callable[[], bool]:
     """`look`, and a look at the processor's time (invariant 7)."""
 
     def look_twice() -> bool:

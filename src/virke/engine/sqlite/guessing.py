@@ -13,14 +13,14 @@ from typing import Final
 import apsw
 
 from virke.engine.sqlite.guard import Guard
-from virke.nearest import nearest
+from virke.nearest import nearest_word
 
 TABLES_MAX: Final = 500
 TABLES_READ_MAX: Final = 16
 _WORD: Final = r"\w+"
 
 
-def hint(connection: apsw.Connection, guard: Guard, message: str, sql: str) -> str | None:
+def guessed_name(connection: apsw.Connection, guard: Guard, message: str, sql: str) -> str | None:
     """The name that was meant, as a question; None if there is none like it."""
     if guard.allowance is not None:
         return None
@@ -28,12 +28,12 @@ def hint(connection: apsw.Connection, guard: Guard, message: str, sql: str) -> s
     try:
         if (found := message.removeprefix("no such table: ")) != message:
             prefix, _, name = found.rpartition(".")
-            meant = nearest(name, _tables(connection)) if prefix in ("", "main") else None
+            meant = nearest_word(name, _table_names(connection)) if prefix in ("", "main") else None
         elif (found := message.removeprefix("no such column: ")) != message:
-            meant = nearest(found.rpartition(".")[2].strip('"'), _columns(connection, sql))
+            meant = nearest_word(found.rpartition(".")[2].strip('"'), _column_names(connection, sql))
         elif " has no column named " in message:
             table, _, name = message.removeprefix("table ").partition(" has no column named ")
-            meant = nearest(name, _columns(connection, table))
+            meant = nearest_word(name, _column_names(connection, table))
         else:
             return None
     except apsw.Error:
@@ -42,14 +42,14 @@ def hint(connection: apsw.Connection, guard: Guard, message: str, sql: str) -> s
     return meant and f"did you mean {meant!r}?"
 
 
-def _tables(connection: apsw.Connection) -> list[str]:
+def _table_names(connection: apsw.Connection) -> list[str]:
     sql = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'virke\\_%' ESCAPE '\\' LIMIT ?"
     return [str(name) for (name,) in connection.execute(sql, (TABLES_MAX,)).fetchall()]
 
 
-def _columns(connection: apsw.Connection, sql: str) -> list[str]:
+def _column_names(connection: apsw.Connection, sql: str) -> list[str]:
     """Those of the tables whose names are words of the statement."""
     words = {word.lower() for word in re.findall(_WORD, sql)}
-    tables = [table for table in _tables(connection) if table.lower() in words][:TABLES_READ_MAX]
+    tables = [table for table in _table_names(connection) if table.lower() in words][:TABLES_READ_MAX]
     asked = "SELECT name FROM pragma_table_info(?)"
     return [str(name) for table in tables for (name,) in connection.execute(asked, (table,)).fetchall()]

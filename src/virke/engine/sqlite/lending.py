@@ -45,7 +45,7 @@ def missing_in(error: Exception) -> str | None:
     return None
 
 
-def lend(connection: apsw.Connection, guard: Guard, name: str) -> None:
+def lend_by_name(connection: apsw.Connection, guard: Guard, name: str) -> None:
     """Let the connection have what is called `name`: one of what `missing_in` finds."""
     if name == SERIES:
         connection.create_module(SERIES, cast("apsw.VTModule", Series()), eponymous_only=True, read_only=True)
@@ -58,7 +58,7 @@ def lend(connection: apsw.Connection, guard: Guard, name: str) -> None:
 def lend_all(connection: apsw.Connection, guard: Guard) -> None:
     """Lend everything, to a connection that runs statements of which it knows nothing before."""
     for name in {*FUNCTIONS, *_COLLATIONS, SERIES}:
-        lend(connection, guard, name)
+        lend_by_name(connection, guard, name)
 
 
 def lent_arguments(name: str) -> tuple[int, ...]:
@@ -66,7 +66,7 @@ def lent_arguments(name: str) -> tuple[int, ...]:
     return (1, 2) if name in FUNCTIONS else ()
 
 
-def _matching(connection: apsw.Connection, guard: Guard, name: str) -> None:
+def _lend_matching(connection: apsw.Connection, guard: Guard, name: str) -> None:
     text, known = reader_of_text(connection), dict[str, Pattern]()
 
     def regexp(pattern: _Value, subject: _Value) -> int | None:
@@ -84,10 +84,10 @@ def _matching(connection: apsw.Connection, guard: Guard, name: str) -> None:
             known[wanted] = found
         return int(found.matches(text(subject)))
 
-    _register(connection, name, regexp, 2)
+    _register_function(connection, name, regexp, 2)
 
 
-def _hashing(connection: apsw.Connection, guard: Guard, name: str) -> None:
+def _lend_hashing(connection: apsw.Connection, guard: Guard, name: str) -> None:
     text = reader_of_text(connection)
 
     def bytes_of(value: _Value) -> bytes:
@@ -103,13 +103,13 @@ def _hashing(connection: apsw.Connection, guard: Guard, name: str) -> None:
         return found
 
     if name == "sha1":
-        _register(connection, name, sha1, 1)
+        _register_function(connection, name, sha1, 1)
     else:
-        _register(connection, name, sha3, 1)
-        _register(connection, name, sha3, 2)
+        _register_function(connection, name, sha3, 1)
+        _register_function(connection, name, sha3, 2)
 
 
-def _encoding(connection: apsw.Connection, guard: Guard, name: str) -> None:
+def _lend_encoding(connection: apsw.Connection, guard: Guard, name: str) -> None:
     def base64(value: _Value) -> _Value:
         match value:
             case bytes():
@@ -119,14 +119,14 @@ def _encoding(connection: apsw.Connection, guard: Guard, name: str) -> None:
             case _:
                 raise SqlError("base64 accepts only blob or text")
 
-    _register(connection, name, base64, 1)
+    _register_function(connection, name, base64, 1)
 
 
-def _counting(connection: apsw.Connection, guard: Guard, name: str) -> None:
+def _lend_decimals(connection: apsw.Connection, guard: Guard, name: str) -> None:
     text = reader_of_text(connection)
 
     def number(value: _Value) -> decimals.Decimal:
-        return _number(value if isinstance(value, float) else text(value))
+        return _decimal_of(value if isinstance(value, float) else text(value))
 
     def made(make: Callable[..., object]) -> Callable[..., _Value]:
         def call(*given: _Value) -> _Value:
@@ -141,20 +141,20 @@ def _counting(connection: apsw.Connection, guard: Guard, name: str) -> None:
         return call
 
     if name == "decimal_sum":
-        _summing(connection, number)
+        _lend_sum(connection, number)
         return
     make, arguments = _DECIMALS[name]
-    _register(connection, name, made(make), arguments)
+    _register_function(connection, name, made(make), arguments)
 
 
-def _number(value: float | str) -> decimals.Decimal:
+def _decimal_of(value: float | str) -> decimals.Decimal:
     try:
-        return decimals.read(value)
+        return decimals.read_decimal(value)
     except decimals.TooManyDigits as error:
         raise SqlError(str(error)) from error
 
 
-def _summing(connection: apsw.Connection, number: Callable[[_Value], decimals.Decimal]) -> None:
+def _lend_sum(connection: apsw.Connection, number: Callable[[_Value], decimals.Decimal]) -> None:
     def start() -> tuple[list[decimals.Decimal], Callable[..., None], Callable[..., _Value]]:
         return [], step, lambda sums: str(sums[0]) if sums else None
 
@@ -165,59 +165,59 @@ def _summing(connection: apsw.Connection, number: Callable[[_Value], decimals.De
     connection.create_aggregate_function("decimal_sum", start, 1, flags=_FLAGS)
 
 
-def _splitting(connection: apsw.Connection, guard: Guard, name: str) -> None:
+def _lend_splitting(connection: apsw.Connection, guard: Guard, name: str) -> None:
     text = reader_of_text(connection)
 
     def real(value: _Value) -> float:
         if isinstance(value, bytes) and len(value) == REAL_BYTES:
             return decimals.real_of(value)
-        return float(value) if isinstance(value, int | float) else float(str(_number(text(value))))
+        return float(value) if isinstance(value, int | float) else float(str(_decimal_of(text(value))))
 
     def ieee754(value: _Value) -> str | None:
         if value is None:
             return None
-        mantissa, exponent = decimals.split(real(value))
+        mantissa, exponent = decimals.split_real(real(value))
         return f"ieee754({mantissa},{exponent})"
 
     def joined(mantissa: _Value, exponent: _Value) -> float:
-        return decimals.joined(integer_of(mantissa), integer_of(exponent))
+        return decimals.joined_real(integer_of(mantissa), integer_of(exponent))
 
     one: dict[str, Callable[[_Value], _Value]] = {
         "ieee754": ieee754,
-        "ieee754_mantissa": lambda value: None if value is None else decimals.split(real(value))[0],
-        "ieee754_exponent": lambda value: None if value is None else decimals.split(real(value))[1],
+        "ieee754_mantissa": lambda value: None if value is None else decimals.split_real(real(value))[0],
+        "ieee754_exponent": lambda value: None if value is None else decimals.split_real(real(value))[1],
         "ieee754_from_blob": lambda value: (
             decimals.real_of(value) if isinstance(value, bytes) and len(value) == REAL_BYTES else None
         ),
         "ieee754_to_blob": lambda value: None if value is None else decimals.bytes_of(real(value)),
     }
-    _register(connection, name, one[name], 1)
+    _register_function(connection, name, one[name], 1)
     if name == "ieee754":
-        _register(connection, name, joined, 2)
+        _register_function(connection, name, joined, 2)
 
 
-def _register(connection: apsw.Connection, name: str, function: Callable[..., _Value], arguments: int) -> None:
+def _register_function(connection: apsw.Connection, name: str, function: Callable[..., _Value], arguments: int) -> None:
     connection.create_scalar_function(name, function, arguments, deterministic=True, flags=_FLAGS)
 
 
 def _compare_decimals(one: str, other: str) -> int:
-    return decimals.compare(_number(one), _number(other))
+    return decimals.compare(_decimal_of(one), _decimal_of(other))
 
 
 _DECIMALS: Final[dict[str, tuple[Callable[..., object], int]]] = {
     "decimal": (lambda one: one, 1),
     "decimal_add": (decimals.add, 2),
-    "decimal_sub": (lambda one, other: decimals.add(one, decimals.negative(other)), 2),
+    "decimal_sub": (lambda one, other: decimals.add(one, decimals.negative_of(other)), 2),
     "decimal_mul": (decimals.multiply, 2),
     "decimal_cmp": (decimals.compare, 2),
 }
 FUNCTIONS: Final[dict[str, Callable[[apsw.Connection, Guard, str], None]]] = {
-    **dict.fromkeys(("regexp", "regexpi"), _matching),
-    **dict.fromkeys(("sha1", "sha3"), _hashing),
-    "base64": _encoding,
-    **dict.fromkeys((*_DECIMALS, "decimal_sum"), _counting),
+    **dict.fromkeys(("regexp", "regexpi"), _lend_matching),
+    **dict.fromkeys(("sha1", "sha3"), _lend_hashing),
+    "base64": _lend_encoding,
+    **dict.fromkeys((*_DECIMALS, "decimal_sum"), _lend_decimals),
     **dict.fromkeys(
-        ("ieee754", "ieee754_mantissa", "ieee754_exponent", "ieee754_from_blob", "ieee754_to_blob"), _splitting
+        ("ieee754", "ieee754_mantissa", "ieee754_exponent", "ieee754_from_blob", "ieee754_to_blob"), _lend_splitting
     ),
 }
 _COLLATIONS: Final[dict[str, Callable[[str, str], int]]] = {"uint": texts.compare_uint, "decimal": _compare_decimals}

@@ -56,7 +56,7 @@ class ManyRows:
 
     def run(self) -> None:
         """Run the statement with the rows that are left. Raises what SQLite and the look do."""
-        given = self._totalled if self._changes_no_others() else self._counted
+        given = self._totalled_rows if self._changes_no_others() else self._counted_rows
         while self._at < len(self._rows):
             try:
                 with closing(given()) as left:
@@ -79,7 +79,7 @@ class ManyRows:
             return False
         return not self._connection.execute(_CHANGING_OTHERS).fetchall()
 
-    def _counted(self) -> Generator[Parameters, None, None]:
+    def _counted_rows(self) -> Generator[Parameters, None, None]:
         """The rows one by one; SQLite asks for the next one when it is done with one."""
         changes, rows, affected, at = self._changes, self._rows, self.affected, self._at
         try:
@@ -92,8 +92,8 @@ class ManyRows:
         finally:
             self.affected, self._at = affected, at
 
-    def _totalled(self) -> Generator[Parameters, None, None]:
-        """As `_counted`."""
+    def _totalled_rows(self) -> Generator[Parameters, None, None]:
+        """As `_counted_rows`."""
         total, rows, at = self._connection.total_changes, self._rows, self._at
         before = total()
         given: Iterator[Parameters] = iter(())

@@ -60,10 +60,10 @@ def plain(params: Parameters) -> Parameters:
     if isinstance(params, Mapping):
         if PLAIN_TYPES.issuperset(map(type, params.values())):
             return params
-        return {name: _plain(value) for name, value in params.items()}
+        return {name: _plain_value(value) for name, value in params.items()}
     if isinstance(params, (str, bytes, bytearray, memoryview)) or not isinstance(params, Sequence):
         return params
-    return tuple(_plain(value) for value in params)
+    return tuple(_plain_value(value) for value in params)
 
 
 def plain_rows(rows: Iterable[Parameters]) -> tuple[Parameters, ...]:
@@ -74,7 +74,7 @@ def plain_rows(rows: Iterable[Parameters]) -> tuple[Parameters, ...]:
     return tuple(map(plain, given))
 
 
-def _plain(value: object) -> Plain:
+def _plain_value(value: object) -> Plain:
     """One value. Bases come after what is derived from them: a `datetime` is a `date`, a `bool` an `int`."""
     match value:
         case None | bool() | bytearray() | memoryview():
@@ -88,7 +88,7 @@ def _plain(value: object) -> Plain:
         case bytes():
             return bytes(value)
         case datetime():
-            return _moment(value)
+            return _moment_text(value)
         case date() | time():
             return value.isoformat()
     if any((kind.__module__, kind.__qualname__) in _AS_TEXT for kind in type(value).__mro__):
@@ -99,11 +99,11 @@ def _plain(value: object) -> Plain:
         try:
             return index(value)
         except TypeError as error:  # an array of numpy has the method, and no one value
-            raise _unsupported(value) from error
-    raise _unsupported(value)
+            raise _unsupported_error(value) from error
+    raise _unsupported_error(value)
 
 
-def _moment(value: datetime) -> str | None:
+def _moment_text(value: datetime) -> str | None:
     if value != value:  # what pandas has for "no moment"
         return None
     return (value if value.tzinfo is None else value.astimezone(UTC)).isoformat(" ")
@@ -114,11 +114,11 @@ def _of_scalar(value: object) -> Plain:
     if getattr(getattr(value, "dtype", None), "kind", None) == "M" and isinstance(found, int):
         found = value.astype("datetime64[us]").item()  # type: ignore[attr-defined] # finer moments say a number
     if found is value:
-        raise _unsupported(value)
-    return _plain(found)
+        raise _unsupported_error(value)
+    return _plain_value(found)
 
 
-def _unsupported(value: object) -> WrongValue:
+def _unsupported_error(value: object) -> WrongValue:
     name = type(value).__name__
     hints = {
         "timedelta": "use value.total_seconds()",
@@ -167,4 +167,4 @@ def check_value(value: object) -> None:
         if not value.c_contiguous:
             raise WrongValue("a memoryview with gaps can't be a parameter; use bytes(view)")
     elif value is not None and not isinstance(value, (float, str, bytes, bytearray)):
-        raise _unsupported(value)
+        raise _unsupported_error(value)

@@ -63,7 +63,7 @@ class EscapedRows:
     def __next__(self) -> Row:
         """The next row."""
         if self._encoding is not None:
-            return _joined(next(self._cursor), self._encoding)
+            return _joined_row(next(self._cursor), self._encoding)
         try:
             row: Row = next(self._cursor)
         except UnicodeDecodeError:
@@ -82,7 +82,7 @@ class EscapedRows:
         self._cursor = self._connection.cursor().execute(sql, self._params, can_cache=False)
         seen = 0
         for pairs in islice(self._cursor, self._count):
-            seen = hash((seen, _joined(pairs, encoding)))
+            seen = hash((seen, _joined_row(pairs, encoding)))
         return seen == self._seen
 
     def close(self, force: bool = False) -> None:
@@ -106,14 +106,14 @@ def _spelled_out(sql: str, columns: int) -> str:
     return f'WITH "its rows"({",".join(names)}) AS ({sql.rstrip().rstrip(";")}\n) SELECT {pairs} FROM "its rows"'
 
 
-def _joined(pairs: Row, encoding: str) -> Row:
+def _joined_row(pairs: Row, encoding: str) -> Row:
     return tuple(
-        escaped(value, encoding) if kind == "text" and isinstance(value, bytes) else value
+        escaped_text(value, encoding) if kind == "text" and isinstance(value, bytes) else value
         for kind, value in zip(pairs[::2], pairs[1::2], strict=True)
     )
 
 
-def escaped(data: bytes, encoding: str) -> str:
+def escaped_text(data: bytes, encoding: str) -> str:
     """A text from its bytes in a database of this encoding."""
     if encoding != "UTF-8":
         data = data.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")

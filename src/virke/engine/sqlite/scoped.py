@@ -57,7 +57,7 @@ _ACT_WHEN_READ: Final = frozenset({"incremental_vacuum", "optimize"})
 _ON: Final = frozenset({"1", "on", "true", "yes"})
 
 
-def refusal(scope: Scope, operation: int, first: str | None, second: str | None) -> str | None:
+def refusal_by_scope(scope: Scope, operation: int, first: str | None, second: str | None) -> str | None:
     """Why an action is not for this scope; None if it is."""
     if scope >= Scope.SCHEMA:
         return None

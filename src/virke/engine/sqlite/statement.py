@@ -12,8 +12,8 @@ import apsw
 from virke.engine.sqlite.care import HOT_COLUMNS, HOT_VALUE_BYTES, SLOW, SLOW_VALUE_BYTES
 from virke.engine.sqlite.columns import ColumnChange, column_change
 from virke.engine.sqlite.guard import Guard, Seen
-from virke.engine.sqlite.guessing import hint
-from virke.engine.sqlite.lending import lend, missing_in
+from virke.engine.sqlite.guessing import guessed_name
+from virke.engine.sqlite.lending import lend_by_name, missing_in
 from virke.engine.sqlite.opening import Connection
 from virke.engine.sqlite.pragmas import ALLOWED, ANSWERING, MODES
 from virke.engine.sqlite.scoped import why_not
@@ -135,7 +135,8 @@ def describe(connection: Connection, guard: Guard, sql: str, lent: frozenset[str
                 sql=text,
                 rest=sql[len(text) :],
                 keyword=keyword(text),
-                read_only=bool(cursor.is_explain) or (cursor.is_readonly and not any(map(_sets, seen.pragmas))),
+                read_only=bool(cursor.is_explain)
+                or (cursor.is_readonly and not any(map(_outlives_request, seen.pragmas))),
                 parameter_count=cursor.bindings_count,
                 parameter_names=cursor.bindings_names,
                 columns=tuple(column.name for column in described),
@@ -155,17 +156,17 @@ def describe(connection: Connection, guard: Guard, sql: str, lent: frozenset[str
     try:
         cursor.execute(sql, _UNBOUND, can_cache=False)  # a cached one has the columns of the schema of its day
     except apsw.ExecTraceAbort:
-        return _answering(connection, guard, found[0], seen)
+        return _answering_statement(connection, guard, found[0], seen)
     except (apsw.Error, ValueError, TypeError) as error:
         if seen.is_late:
             raise TimedOut("the statement takes too long to prepare: its views and subqueries are too many") from error
         if (name := missing_in(error)) and name not in lent:
-            lend(connection, guard, name)
+            lend_by_name(connection, guard, name)
             return describe(connection, guard, sql, lent | {name})
         if keyword(sql) == "ALTER" and (change := column_change(sql)):
-            return _altering(guard, change, sql)
+            return _altering_statement(guard, change, sql)
         meant = translate(error, guard, sql)
-        if isinstance(meant, SqlError) and (guess := hint(connection, guard, str(error), sql)):
+        if isinstance(meant, SqlError) and (guess := guessed_name(connection, guard, str(error), sql)):
             meant.context["hint"] = guess
         raise meant from error
     finally:
@@ -173,7 +174,7 @@ def describe(connection: Connection, guard: Guard, sql: str, lent: frozenset[str
     return Statement(sql, "", "", True, 0, (), (), runs=sql)
 
 
-def _altering(guard: Guard, change: ColumnChange, sql: str) -> Statement:
+def _altering_statement(guard: Guard, change: ColumnChange, sql: str) -> Statement:
     """Raises `Denied`: the request may not change the schema."""
     if guard.scope < Scope.SCHEMA:
         raise Denied(why_not(guard.scope, "this statement changes the schema"))
@@ -181,13 +182,13 @@ def _altering(guard: Guard, change: ColumnChange, sql: str) -> Statement:
     return Statement(change.text, rest, "ALTER", False, 0, (), (), runs=change.text, alters=change)
 
 
-def _sets(pragma: tuple[str, str | None]) -> bool:
+def _outlives_request(pragma: tuple[str, str | None]) -> bool:
     """Whether this PRAGMA changes what outlives the request; SQLite calls some of those read-only."""
     name, argument = pragma
     return name == "optimize" or (argument is not None and name in ALLOWED - MODES)
 
 
-def _answering(connection: Connection, guard: Guard, statement: Statement, seen: Seen) -> Statement:
+def _answering_statement(connection: Connection, guard: Guard, statement: Statement, seen: Seen) -> Statement:
     """A PRAGMA that is passed over but answers with a row in SQLite answers with the value that holds."""
     quiet = [name for name, argument in seen.pragmas if argument is not None and name in ANSWERING]
     if statement.keyword != "PRAGMA" or statement.columns or statement.is_explain or not quiet:

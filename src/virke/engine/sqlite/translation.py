@@ -21,11 +21,11 @@ FAILURES: Final = (apsw.Error, ValueError, TypeError, KeyError, OverflowError, M
 def translate(error: Exception, guard: Guard | None = None, sql: str = "") -> VirkeError:
     """The Virke error that `error`, raised while SQLite ran `sql`, means to the caller."""
     allowance = guard.allowance if guard else None
-    found = _meaning(error, guard, sql)
+    found = _meaning_of_error(error, guard, sql)
     return found if allowance is None else allowance.explain(found)
 
 
-def _meaning(error: Exception, guard: Guard | None, sql: str) -> VirkeError:
+def _meaning_of_error(error: Exception, guard: Guard | None, sql: str) -> VirkeError:
     denied, is_greedy, is_spent = (guard.denied, guard.is_greedy, guard.is_spent) if guard else (None, False, False)
     if guard:
         guard.denied, guard.is_greedy, guard.is_spent = None, False, False
@@ -61,7 +61,9 @@ def _meaning(error: Exception, guard: Guard | None, sql: str) -> VirkeError:
             code = apsw.mapping_extended_result_codes.get(getattr(error, "extendedresult", 1))
             offset = getattr(error, "error_offset", -1)
             name = str(code or _result_name(error))
-            return SqlError(f"{error}{_near(sql, offset)}", sqlite_code=name, offset=offset if offset >= 0 else None)
+            return SqlError(
+                f"{error}{_line_of_error(sql, offset)}", sqlite_code=name, offset=offset if offset >= 0 else None
+            )
         case UnicodeDecodeError():
             return Invalid(
                 "there is text that is not valid Unicode, which can be given back by a SELECT, or as CAST(… AS BLOB) alone"
@@ -77,7 +79,7 @@ def _result_name(error: apsw.Error) -> object:
     return apsw.mapping_result_codes.get(getattr(error, "result", 1), "SQLITE_ERROR")
 
 
-def _near(sql: str, offset: int) -> str:
+def _line_of_error(sql: str, offset: int) -> str:
     """Where in a text of several lines the error is."""
     if offset < 0 or "\n" not in sql.strip():
         return ""

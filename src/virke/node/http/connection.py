@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httptools
 
 from virke.node.http.exchange import AT_ONCE_BYTES, Application, AtOnce, Exchange, Message
-from virke.node.http.heads import Header, Refusal, address_of, has_body, refusal_of, refused, scope_of, upgrade_of
+from virke.node.http.heads import Header, Refusal, address_of, has_body, refusal_of, response_of, scope_of, upgrade_of
 from virke.node.http.known import DIGITS_MAX, HEAD_BYTES_MAX, KnownHead, head_of_whole
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._traffic.connections += 1
         if len(self._state.connections) >= self._limits.connections:
             self._traffic.refused += 1
-            self.write(refused(NO_ROOM, self.default_headers))
+            self.write(response_of(NO_ROOM, self.default_headers))
             transport.close()
             self._is_deaf = True
             return
@@ -121,8 +121,8 @@ class Connection(asyncio.Protocol):
         if self._held:
             self._held += data
         else:
-            self._feed(data)
-            self._know(data)
+            self._feed_parser(data)
+            self._remember_head(data)
 
     def eof_received(self) -> bool:
         """The client sends no more, and is taken to be gone: the transport closes itself."""
@@ -148,20 +148,20 @@ class Connection(asyncio.Protocol):
         self.is_ending = True
         if not self._queue and not self._is_deaf:
             self._is_deaf = True
-            self._close()
+            self._close_transport()
 
     def look(self, now: float) -> None:
         """End what is overdue."""
         if now >= self.write_by or (self._is_deaf and now >= self.read_by):
-            self._drop()
+            self._drop_connection()
         elif now >= self.read_by and (not self._queue or self._queue[0] is self._receiving):
-            self._miss()
+            self._miss_deadline()
 
-    def _miss(self) -> None:
+    def _miss_deadline(self) -> None:
         """What the client should have sent by now is not there."""
         front = self._queue[0] if self._queue else None
         if self._transport.get_write_buffer_size() or (front is not None and front.is_begun):
-            self._drop()
+            self._drop_connection()
             return
         self._traffic.dropped += 1
         if front is not None:
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
             front.leave()
         self._end(TOO_SLOW if front is not None or self._in_head else None)
 
-    def _drop(self) -> None:
+    def _drop_connection(self) -> None:
         self._traffic.dropped += 1
         self.abort()
 
@@ -240,13 +240,13 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         if self._held:
             held, self._held = self._held, b""
-            self._feed(held)
+            self._feed_parser(held)
         if self._is_reading_paused and not self._held and not self._is_deaf:
             self._read_on()
 
     # Parsing
 
-    def _feed(self, data: bytes) -> None:
+    def _feed_parser(self, data: bytes) -> None:
         """Parse it, as far as there is room for requests."""
         for at in range(0, len(data), SLICE_BYTES):
             if len(self._queue) >= PIPELINED_MAX:
@@ -259,13 +259,13 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserUpgrade as upgrade:
                 if self._unstarted is not None:  # of a protocol that is not spoken here
                     self._start_first(self._unstarted)
-                self._change(data[at + upgrade.args[0] :])
+                self._change_protocol(data[at + upgrade.args[0] :])
                 return
             except httptools.HttpParserError:
-                self._refuse(self._reason())
+                self._refuse_request(self._parser_refusal())
             self._fed_bytes += len(piece)
             if self._is_overlong():
-                self._refuse(TOO_LONG)
+                self._refuse_request(TOO_LONG)
             if self._unstarted is not None:
                 self._start_first(self._unstarted)
             if self._is_deaf:
@@ -285,12 +285,12 @@ class Connection(asyncio.Protocol):
         if application is not None:
             self.start(exchange, application)
 
-    def _know(self, data: bytes) -> None:
+    def _remember_head(self, data: bytes) -> None:
         """Remember a head that was parsed, if that request is all that came."""
         if self._before and self._at_once and not (self._receiving or self._in_head or self._is_deaf):
             self._known = head_of_whole(data)
 
-    def _reason(self) -> Refusal:
+    def _parser_refusal(self) -> Refusal:
         """Why the parser gave up: before the end of a head, what is known of it may say it better."""
         if self._in_head and self._headers:
             found = refusal_of(self._parser.get_method(), self._url, "1.1", self._whole_headers())
@@ -337,40 +337,40 @@ class Connection(asyncio.Protocol):
         method, version = self._parser.get_method(), self._parser.get_http_version()
         before = self._before
         if before is not None and self._headers == before[3] and (method, self._url, version) == before[:3]:
-            self._receive({**before[4], "headers": self._whole_headers()}, keeps_alive=True, expects=False)
+            self._begin_exchange({**before[4], "headers": self._whole_headers()}, keeps_alive=True, expects=False)
         else:
-            self._judge(method, version)
+            self._judge_head(method, version)
 
     def _whole_headers(self) -> list[Header]:
         return self._headers if self._length is None else [*self._headers, self._length]
 
-    def _judge(self, method: bytes, version: str) -> None:
+    def _judge_head(self, method: bytes, version: str) -> None:
         """Take a head, or refuse it."""
         headers = self._whole_headers()
         if self._head_bytes > self._limits.head_bytes or len(headers) > self._limits.headers:
-            self._refuse(TOO_LONG)
+            self._refuse_request(TOO_LONG)
         elif (refusal := refusal_of(method, self._url, version, headers)) is not None:
-            self._refuse(refusal)
+            self._refuse_request(refusal)
         elif self._parser.should_upgrade():
             self._changes = upgrade_of(headers) == b"websocket" and self._config.ws_protocol_class is not None
             if has_body(headers) or (self._changes and (self._queue or method != b"GET")):
-                self._refuse(NO_CHANGE)
+                self._refuse_request(NO_CHANGE)
             elif not self._changes:
-                self._take(method, version, headers, keeps_alive=False)
+                self._take_head(method, version, headers, keeps_alive=False)
         else:
             keeps_alive = version == "1.1" and self._parser.should_keep_alive()
-            self._take(method, version, headers, keeps_alive=keeps_alive)
+            self._take_head(method, version, headers, keeps_alive=keeps_alive)
 
-    def _take(self, method: bytes, version: str, headers: list[Header], *, keeps_alive: bool) -> None:
+    def _take_head(self, method: bytes, version: str, headers: list[Header], *, keeps_alive: bool) -> None:
         self._before, self._kept = None, {}
         names = {name for name, _ in headers}
         expects = version == "1.1" and b"expect" in names
         scope = scope_of(method, self._url, version, headers) | self._from_to
         if keeps_alive and not expects and self._head_bytes <= HEAD_BYTES_MAX and b"transfer-encoding" not in names:
             self._before = method, self._url, version, self._headers, dict(scope)
-        self._receive(scope, keeps_alive=keeps_alive, expects=expects)
+        self._begin_exchange(scope, keeps_alive=keeps_alive, expects=expects)
 
-    def _receive(self, scope: Message, *, keeps_alive: bool, expects: bool) -> None:
+    def _begin_exchange(self, scope: Message, *, keeps_alive: bool, expects: bool) -> None:
         scope["state"] = self._app_state.copy()
         exchange = Exchange(self, scope, self._kept, keeps_alive=keeps_alive, expects=expects)
         self._receiving = exchange
@@ -425,7 +425,7 @@ class Connection(asyncio.Protocol):
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse_request(self, refusal: Refusal) -> None:
         """Nothing more is read; the refusal goes out after the answers to what came before."""
         if self._is_deaf:
             return
@@ -450,11 +450,11 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if refusal is not None:
-            self.write(refused(refusal, self.default_headers))
+            self.write(response_of(refusal, self.default_headers))
         may_come = refusal is not None or self._receiving is not None or self._in_head or bool(self._held)
         self._is_deaf, self._held = True, b""
         if not may_come:
-            self._close()
+            self._close_transport()
             return
         self.read_by = self._loop.time() + self._limits.linger_s
         if self._is_reading_paused:
@@ -462,12 +462,12 @@ class Connection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
-    def _close(self) -> None:
+    def _close_transport(self) -> None:
         self.flush()
         self.write_by = self._loop.time() + self._limits.send_s
         self._transport.close()
 
-    def _change(self, rest: bytes) -> None:
+    def _change_protocol(self, rest: bytes) -> None:
         """The request wants another protocol: WebSocket has it from here on, with what came behind its head."""
         if not self._changes:
             return

@@ -120,17 +120,17 @@ class Exchange:
         self._parts.append(part)
         self.held_bytes += len(part)
         self.body_bytes += len(part)
-        self._change()
+        self._signal_change()
 
     def end_body(self) -> None:
         """The body is whole."""
         self.is_received = True
-        self._change()
+        self._signal_change()
 
     def leave(self) -> None:
         """The client is gone."""
         self._is_gone = True
-        self._change()
+        self._signal_change()
         for call in self._leaving:
             call()
 
@@ -141,7 +141,7 @@ class Exchange:
         self._leaving.append(call)
         return partial(self._leaving.remove, call)
 
-    def _change(self) -> None:
+    def _signal_change(self) -> None:
         if self._changed is not None:
             self._changed.set()
 
@@ -154,16 +154,16 @@ class Exchange:
     def begin_with(self, body: bytes, at_once: AtOnce) -> Application | None:
         """As `begin`, with a body that was not put here."""
         self.is_received = self._is_delivered = True
-        found = at_once(self.scope, body, self._reply)
+        found = at_once(self.scope, body, self._reply_later)
         if isinstance(found, Answer):
-            self._answer(found, self._line.write_soon)
+            self._send_answer(found, self._line.write_soon)
         elif isinstance(found, Later):
             self._leaving.append(found.gone)
         else:
             return found
         return None
 
-    def _reply(self, found: Answer | Application) -> None:
+    def _reply_later(self, found: Answer | Application) -> None:
         """What `Later` promised."""
         if self._is_gone:
             return
@@ -171,16 +171,16 @@ class Exchange:
         if isinstance(
             found, Answer
         ):  # of a commit, which many wait for: the first goes on while the others are answered
-            self._answer(found, self._line.write)
+            self._send_answer(found, self._line.write)
         else:
             self._line.start(self, found)
 
-    def _answer(self, found: Answer, write: Callable[[bytes], None]) -> None:
+    def _send_answer(self, found: Answer, write: Callable[[bytes], None]) -> None:
         length = len(found.body)
-        self._begin(found.status, [*found.headers, (b"content-length", b"%d" % length)], length)
+        self._begin_response(found.status, [*found.headers, (b"content-length", b"%d" % length)], length)
         write(self._head + found.body if self._has_body else self._head)
         self._head = b""
-        self._end()
+        self._end_response()
 
     async def run(self, application: Application) -> None:
         """Have the request answered."""
@@ -234,13 +234,13 @@ class Exchange:
         if kind == "http.response.start" and not self.is_begun:
             headers = list(message.get("headers", ()))
             length = next((int(value) for name, value in headers if name.lower() == b"content-length"), None)
-            self._begin(message["status"], headers, length)
+            self._begin_response(message["status"], headers, length)
         elif kind == "http.response.body" and self.is_begun and not self.is_answered:
             await self._send_body(message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"{kind} has no place here")
 
-    def _begin(self, status: int, headers: list[Header], length: int | None) -> None:
+    def _begin_response(self, status: int, headers: list[Header], length: int | None) -> None:
         self._has_body = self.scope["method"] != "HEAD" and status not in (204, 304)
         self._is_chunked = self._has_body and length is None and self.scope["http_version"] == "1.1"
         self._left = length if self._has_body else 0
@@ -258,29 +258,29 @@ class Exchange:
         if not self._has_body:
             body = b""
         elif self._is_chunked:
-            body = _chunk(body, is_last=not more)
+            body = _framed_chunk(body, is_last=not more)
         elif self._left is not None:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
                 raise RuntimeError("the body of an answer has another length than its head says")
         head, self._head = self._head, b""
         if len(body) <= PIECE_BYTES:
-            await self._write(head + body if head else body)
+            await self._write_data(head + body if head else body)
         else:
-            await self._write(head)
+            await self._write_data(head)
             view = memoryview(body)
             for at in range(0, len(body), PIECE_BYTES):
-                await self._write(view[at : at + PIECE_BYTES])
+                await self._write_data(view[at : at + PIECE_BYTES])
         if not more:
-            self._end()
+            self._end_response()
 
-    def _end(self) -> None:
+    def _end_response(self) -> None:
         self.is_answered = True
         if self._changed is not None:
             self._changed.set()
         self._line.answered(self)
 
-    async def _write(self, data: bytes | memoryview) -> None:
+    async def _write_data(self, data: bytes | memoryview) -> None:
         if not self._line.is_writable:
             await self._line.drain()
             if self._is_gone:
@@ -289,6 +289,6 @@ class Exchange:
             self._line.write(data)
 
 
-def _chunk(body: bytes, *, is_last: bool) -> bytes:
+def _framed_chunk(body: bytes, *, is_last: bool) -> bytes:
     framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
     return framed + b"0\r\n\r\n" if is_last else framed

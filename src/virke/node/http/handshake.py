@@ -39,7 +39,7 @@ class Handshake(asyncio.Protocol):
             return
         self._state.connections.add(self)
         loop = asyncio.get_running_loop()
-        self._shaking = loop.create_task(self._shake(transport, limits.handshake_s))
+        self._shaking = loop.create_task(self._start_tls(transport, limits.handshake_s))
         loop.call_soon(self._when_begun)
 
     def data_received(self, data: bytes) -> None:
@@ -54,7 +54,7 @@ class Handshake(asyncio.Protocol):
         """Drop the connection."""
         self._transport.abort()
 
-    async def _shake(self, transport: asyncio.Transport, most_s: float) -> None:
+    async def _start_tls(self, transport: asyncio.Transport, most_s: float) -> None:
         try:
             secure = await asyncio.get_running_loop().start_tls(
                 transport, self, self._context, server_side=True, ssl_handshake_timeout=most_s

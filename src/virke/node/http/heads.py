@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from virke.api.codec import PlainCodec
-from virke.api.failures import failed
+from virke.api.failures import error_response
 from virke.errors import Busy, Invalid, TimedOut, TooLarge, VirkeError
 from virke.lazy_dataclasses import dataclass
 
@@ -115,9 +115,9 @@ def _line_of(header: Header) -> bytes:
     return b"%b: %b\r\n" % header
 
 
-def refused(refusal: Refusal, default: Iterable[Header]) -> bytes:
+def response_of(refusal: Refusal, default: Iterable[Header]) -> bytes:
     """The whole answer to a request that is not passed on; the connection ends with it."""
-    response = failed(_error_of(refusal), PlainCodec(), status=refusal.status)
+    response = error_response(_error_of(refusal), PlainCodec(), status=refusal.status)
     assert isinstance(response.body, bytes), "an error is not streamed"
     named = [(name.encode(), value.encode()) for name, value in response.headers]
     length = (b"content-length", b"%d" % len(response.body))

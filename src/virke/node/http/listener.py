@@ -77,9 +77,9 @@ class Listener:
     def _look_soon(self) -> None:
         if not self._is_looking:
             self._is_looking = True
-            asyncio.get_running_loop().call_later(self.limits.sweep_s, self._look)
+            asyncio.get_running_loop().call_later(self.limits.sweep_s, self._look_at_connections)
 
-    def _look(self) -> None:
+    def _look_at_connections(self) -> None:
         now = asyncio.get_running_loop().time()
         self._is_looking = False
         for connection in list(self._open):

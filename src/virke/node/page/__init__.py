@@ -47,7 +47,7 @@ def is_page(path: str) -> bool:
 
 
 @cache
-def _file(name: str) -> tuple[bytes, str] | None:
+def _file_of_page(name: str) -> tuple[bytes, str] | None:
     """The content of a file of the page and its ETag; None if there is none of this name."""
     if name.count(".") != 1 or name.rpartition(".")[2] not in TYPES:
         return None
@@ -58,7 +58,7 @@ def _file(name: str) -> tuple[bytes, str] | None:
     return data, f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
-def respond(method: str, path: str, headers: Mapping[str, str]) -> Response:
+def respond_with_file(method: str, path: str, headers: Mapping[str, str]) -> Response:
     """The response to a request for a file of the page.
 
     Raises:
@@ -69,7 +69,7 @@ def respond(method: str, path: str, headers: Mapping[str, str]) -> Response:
     if path == BARE:
         return Response(308, b"", (("location", ROOT),))
     name = path.removeprefix(ROOT) or "index.html"
-    found = _file(name) if name.replace(".", "").isalnum() and name.isascii() and len(name) < 64 else None
+    found = _file_of_page(name) if name.replace(".", "").isalnum() and name.isascii() and len(name) < 64 else None
     if found is None:
         raise NotFound(f"there is no {path}; the page is at {ROOT}")
     data, etag = found

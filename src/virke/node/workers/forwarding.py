@@ -21,9 +21,9 @@ from typing import Final, TypeVar
 from virke.errors import OutcomeUnknown, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.node.bodies import Send
-from virke.node.leaving import ClientGone, Message, Receive, gone
+from virke.node.leaving import ClientGone, Message, Receive, wait_until_gone
 from virke.node.workers.crew import Crew
-from virke.node.workers.merging import merged
+from virke.node.workers.merging import merged_metrics
 
 IDLE_S: Final = 30.0
 IDLE_MAX: Final = 64
@@ -81,21 +81,21 @@ class Forwarding:
         Raises:
             Unavailable, OutcomeUnknown: there is no answer, and nothing of one was sent. ClientGone: no client waits for it.
         """
-        line = await self._line(worker)
+        line = await self._line_to(worker)
         may_be_kept = False
         try:
             try:
-                await _write(line, scope, body, receive)
-                head = await _unless_gone(_head(line.reader), receive)
+                await _write_request(line, scope, body, receive)
+                head = await _unless_gone(_read_head(line.reader), receive)
             except (OSError, EOFError, ValueError) as error:
-                raise _lost(scope["method"]) from error
+                raise _error_of_lost(scope["method"]) from error
             if scope["method"] == "HEAD" or head.status in (204, 304):
                 head = replace(head, length=0)
-            may_be_kept = await _answer(line.reader, head, send) and not head.is_last
+            may_be_kept = await _pass_answer_on(line.reader, head, send) and not head.is_last
             return Relayed(head.status)
         finally:
             if may_be_kept:
-                self._keep(worker, line)
+                self._keep_line(worker, line)
             else:
                 line.writer.close()
 
@@ -104,13 +104,13 @@ class Forwarding:
         if self.crew.is_alone or scope.get("client") is None:
             return own
         others = [worker for worker in range(self.crew.count) if worker != self.crew.index]
-        found = await asyncio.gather(*(self._fetch(worker, scope) for worker in others), return_exceptions=True)
+        found = await asyncio.gather(*(self._fetch_body(worker, scope) for worker in others), return_exceptions=True)
         texts = {self.crew.index: own} | {
             worker: text for worker, text in zip(others, found, strict=True) if isinstance(text, bytes)
         }
-        return merged(dict(sorted(texts.items())))
+        return merged_metrics(dict(sorted(texts.items())))
 
-    async def _fetch(self, worker: int, scope: Message) -> bytes:
+    async def _fetch_body(self, worker: int, scope: Message) -> bytes:
         """The body of another worker's answer to the same request. Raises `Unavailable`: there is none."""
         parts: list[bytes] = []
 
@@ -140,7 +140,7 @@ class Forwarding:
                 line.writer.close()
         self._idle.clear()
 
-    async def _line(self, worker: int) -> Line:
+    async def _line_to(self, worker: int) -> Line:
         kept, now_s = self._idle.get(worker, []), asyncio.get_running_loop().time()
         while kept:
             line = kept.pop()
@@ -149,7 +149,7 @@ class Forwarding:
             line.writer.close()
         return await self.connect(worker)
 
-    def _keep(self, worker: int, line: Line) -> None:
+    def _keep_line(self, worker: int, line: Line) -> None:
         kept = self._idle.setdefault(worker, [])
         if len(kept) < IDLE_MAX and line.is_open:
             line.used_s = asyncio.get_running_loop().time()
@@ -168,7 +168,7 @@ def head_of(scope: Message, *more: tuple[bytes, bytes], without: frozenset[bytes
     return b"\r\n".join([*lines, *(b"%b: %b" % pair for pair in (*headers, *more)), b"", b""])
 
 
-async def _write(line: Line, scope: Message, body: bytes | None, receive: Receive) -> None:
+async def _write_request(line: Line, scope: Message, body: bytes | None, receive: Receive) -> None:
     if body is not None:
         line.writer.write(head_of(scope, (b"content-length", b"%d" % len(body))) + body)
         return await line.writer.drain()
@@ -187,7 +187,7 @@ async def _write(line: Line, scope: Message, body: bytes | None, receive: Receiv
 
 async def _unless_gone(reading: Awaitable[T], receive: Receive) -> T:
     """What is read, unless the client goes away before. Raises `ClientGone`."""
-    answering, watching = asyncio.ensure_future(reading), asyncio.ensure_future(gone(receive))
+    answering, watching = asyncio.ensure_future(reading), asyncio.ensure_future(wait_until_gone(receive))
     try:
         await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
@@ -201,7 +201,7 @@ async def _unless_gone(reading: Awaitable[T], receive: Receive) -> T:
                     await task
 
 
-async def _head(reader: asyncio.StreamReader) -> Head:
+async def _read_head(reader: asyncio.StreamReader) -> Head:
     """Raises `EOFError`, `ValueError`, `OSError`: there is none."""
     lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[:-2]
     _, status, *_ = lines[0].split(b" ", 2)
@@ -215,9 +215,9 @@ async def _head(reader: asyncio.StreamReader) -> Head:
     return Head(int(status), kept, length, is_last)
 
 
-async def _answer(reader: asyncio.StreamReader, head: Head, send: Send) -> bool:
+async def _pass_answer_on(reader: asyncio.StreamReader, head: Head, send: Send) -> bool:
     """Send an answer on, as it comes; False if it ended early: so does what the client gets. Raises `ClientGone`."""
-    parts = _parts(reader, head)
+    parts = _parts_of_body(reader, head)
     try:
         await send({"type": "http.response.start", "status": head.status, "headers": head.headers})
         while True:
@@ -233,7 +233,7 @@ async def _answer(reader: asyncio.StreamReader, head: Head, send: Send) -> bool:
         raise ClientGone from error
 
 
-async def _parts(reader: asyncio.StreamReader, head: Head) -> AsyncIterator[bytes]:
+async def _parts_of_body(reader: asyncio.StreamReader, head: Head) -> AsyncIterator[bytes]:
     """The body of an answer as it comes. Raises `EOFError`, `ValueError`, `OSError`: it ended early."""
     if head.length is not None:
         left = head.length
@@ -247,7 +247,7 @@ async def _parts(reader: asyncio.StreamReader, head: Head) -> AsyncIterator[byte
     await reader.readuntil(b"\r\n")
 
 
-def _lost(method: str) -> VirkeError:
+def _error_of_lost(method: str) -> VirkeError:
     if method in ("GET", "HEAD"):
         return Unavailable("the process that was asked ended before it answered; try again")
     return OutcomeUnknown(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def merged(texts: Mapping[int, bytes]) -> bytes:
+def merged_metrics(texts: Mapping[int, bytes]) -> bytes:
     """One text of those of several workers."""
     heads: dict[str, list[str]] = {}
     samples: dict[str, list[str]] = {}
@@ -26,12 +26,12 @@ def merged(texts: Mapping[int, bytes]) -> bytes:
                 if line not in heads[family]:
                     heads[family].append(line)
             elif line:
-                samples[family].append(_labelled(line, worker))
+                samples[family].append(_labelled_sample(line, worker))
     found = [line for family, head in heads.items() for line in (*head, *samples[family])]
     return "\n".join([*found, ""]).encode()
 
 
-def _labelled(sample: str, worker: int) -> str:
+def _labelled_sample(sample: str, worker: int) -> str:
     name, brace, rest = sample.partition("{")
     if brace:
         return f'{name}{{worker="{worker}",{rest}'

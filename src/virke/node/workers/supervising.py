@@ -102,7 +102,7 @@ class Supervisor:
         make_stamps(self._folder)
         self._alive = os.pipe()
         try:
-            self._workers = [self._start(index) for index in range(self._count)]
+            self._workers = [self._start_worker(index) for index in range(self._count)]
             code = self._wait_until_ready()
             if code is not None:
                 return code
@@ -123,7 +123,7 @@ class Supervisor:
             if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGCHLD:
                 signal.signal(number, lambda *_: None)
 
-    def _start(self, index: int) -> _Worker:
+    def _start_worker(self, index: int) -> _Worker:
         ours, theirs = os.pipe()
         berth = Berth(Crew(index, self._count, self._folder), self._listening.fileno(), theirs, self._alive[0])
         process = subprocess.Popen(
@@ -179,7 +179,7 @@ class Supervisor:
         os.close(dead.ready_fd)
         if time.monotonic() < dead.began_s + EARLY_S:
             time.sleep(PAUSE_S)
-        self._workers[index] = self._start(index)
+        self._workers[index] = self._start_worker(index)
 
     def _end_all(self) -> None:
         """End those that still run."""

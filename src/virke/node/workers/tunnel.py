@@ -49,14 +49,16 @@ class Carried:
     hello: str
 
 
-async def carry(forwarding: Forwarding, worker: int, carried: Carried, *, receive: Receive, send: Send) -> None:
+async def carry_messages(
+    forwarding: Forwarding, worker: int, carried: Carried, *, receive: Receive, send: Send
+) -> None:
     """Carry messages between a client that was accepted here and another worker, until one of both ends."""
     try:
         line = await forwarding.connect(worker)
-        await _begin(line, carried)
+        await _begin_tunnel(line, carried)
     except Unavailable as error:
         return await send({"type": "websocket.close", "code": RESTARTING, "reason": error.message})
-    there, back = asyncio.ensure_future(_there(line, receive)), asyncio.ensure_future(_back(line, send))
+    there, back = asyncio.ensure_future(_carry_there(line, receive)), asyncio.ensure_future(_carry_back(line, send))
     try:
         await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
         if there.done():
@@ -73,7 +75,7 @@ async def carry(forwarding: Forwarding, worker: int, carried: Carried, *, receiv
     return None
 
 
-async def _begin(line: Line, carried: Carried) -> None:
+async def _begin_tunnel(line: Line, carried: Carried) -> None:
     """The handshake, and the hello. Raises `Unavailable`."""
     more = [
         (b"connection", b"Upgrade"),
@@ -92,25 +94,27 @@ async def _begin(line: Line, carried: Carried) -> None:
     if b" 101 " not in head.partition(b"\r\n")[0]:
         line.writer.close()
         raise Unavailable("the process that writes this database takes no connection; connect again")
-    _put(line, TEXT, carried.hello.encode())
+    _send_frame(line, TEXT, carried.hello.encode())
 
 
-async def _there(line: Line, receive: Receive) -> None:
+async def _carry_there(line: Line, receive: Receive) -> None:
     """What the client says, until it goes away."""
     while (message := await receive())["type"] == "websocket.receive":
         text = message.get("text")
-        _put(line, TEXT, text.encode()) if text is not None else _put(line, BINARY, message.get("bytes") or b"")
-        with suppress(OSError):  # `_back` sees its end
+        _send_frame(line, TEXT, text.encode()) if text is not None else _send_frame(
+            line, BINARY, message.get("bytes") or b""
+        )
+        with suppress(OSError):  # `_carry_back` sees its end
             await line.writer.drain()
-    _put(line, CLOSE, b"")
+    _send_frame(line, CLOSE, b"")
 
 
-async def _back(line: Line, send: Send) -> dict[str, object]:
+async def _carry_back(line: Line, send: Send) -> dict[str, object]:
     """What the other worker says; how it ended the connection."""
     text = b""
     try:
         while True:
-            kind, is_final, data = await _frame(line.reader)
+            kind, is_final, data = await _read_frame(line.reader)
             match kind:
                 case 0x0 | 0x1:
                     text += data
@@ -118,16 +122,16 @@ async def _back(line: Line, send: Send) -> dict[str, object]:
                         await send({"type": "websocket.send", "text": text.decode()})
                         text = b""
                 case 0x8:
-                    _put(line, CLOSE, data[:2])
+                    _send_frame(line, CLOSE, data[:2])
                     code = int.from_bytes(data[:2]) if len(data) >= 2 else 1000
                     return {"code": code, "reason": data[2:].decode(errors="replace")}
                 case 0x9:
-                    _put(line, PONG, data)
+                    _send_frame(line, PONG, data)
     except (OSError, EOFError):
         return {"code": RESTARTING, "reason": "the process that writes this database ended"}
 
 
-async def _frame(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
+async def _read_frame(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
     """One frame of a server: its kind, whether it is the last of its message, what is in it. Raises `EOFError`, `OSError`."""
     first, second = await reader.readexactly(2)
     size = second & 0x7F
@@ -136,7 +140,7 @@ async def _frame(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
     return first & 0x0F, bool(first & _FINAL), await reader.readexactly(size)
 
 
-def _put(line: Line, kind: int, data: bytes) -> None:
+def _send_frame(line: Line, kind: int, data: bytes) -> None:
     """Send a frame."""
     size = len(data)
     if size < 126:

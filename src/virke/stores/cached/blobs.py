@@ -28,10 +28,10 @@ from typing import Final
 from virke.core.effects import Absent, PutOutcome, Stored
 from virke.errors import Corrupt, Invalid
 from virke.lazy_dataclasses import dataclass
-from virke.stores.base import Blobs, Consistency, Listed, Range, bounds, check_key
-from virke.stores.cached.coalesce import coalesced, whole
+from virke.stores.base import Blobs, Consistency, Listed, Range, byte_bounds, check_key
+from virke.stores.cached.coalesce import coalesced_ranges, whole_objects
 from virke.stores.cached.disk import BadFile, Disk
-from virke.stores.cached.extents import Extent, Memory, Span, read
+from virke.stores.cached.extents import Extent, Memory, Span, read_extents
 from virke.stores.cached.flights import Flight, Flights
 
 MEMORY_BYTES: Final = 64 << 20
@@ -79,8 +79,10 @@ class CachedBlobs:
         self._put_bytes_max = memory_bytes // _PUT_SHARE
         self._disk = disk
         self._on_hits = on_hits
-        ranged = partial(coalesced, gap_bytes=gap_bytes, piece_bytes=piece_bytes, object_bytes_max=inner.part_bytes_max)
-        self._flights = Flights(ranged if inner.has_ranges else whole)
+        ranged = partial(
+            coalesced_ranges, gap_bytes=gap_bytes, piece_bytes=piece_bytes, object_bytes_max=inner.part_bytes_max
+        )
+        self._flights = Flights(ranged if inner.has_ranges else whole_objects)
         self._counts = _Counting()
 
     @property
@@ -139,22 +141,22 @@ class CachedBlobs:
 
     def _get_anew(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Past the cache (8): what it holds of these objects is replaced by what comes."""
-        self._forget({check_key(asked.key) for asked in ranges})
+        self._forget_keys({check_key(asked.key) for asked in ranges})
         self._counts.add(misses=len(ranges))
         answers = self._inner.get(ranges)
-        self._take_in(_extents(ranges, answers))
+        self._take_in(_extents_of_pieces(ranges, answers))
         return answers
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects from the inner blobs, then from this cache (other processes' caches drop them by age)."""
         self._inner.delete(keys)
-        self._forget(keys)
+        self._forget_keys(keys)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """What the inner blobs list."""
         return self._inner.list(prefix)
 
-    def _forget(self, keys: Iterable[str]) -> None:
+    def _forget_keys(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._memory.forget(key)
             if self._disk is not None:
@@ -174,11 +176,11 @@ class CachedBlobs:
         for asked in missing.values():
             check_key(asked.key)
             if asked.offset < 0 or (asked.length or 0) < 0:
-                bounds(asked, 0)  # refuses it
+                byte_bounds(asked, 0)  # refuses it
         if self._disk is not None:
             answers |= self._read_disk(self._disk, missing)
             missing = {n: asked for n, asked in missing.items() if n not in answers}
-        misses = self._ask(answers, missing, share=True) if missing else 0
+        misses = self._ask_inner(answers, missing, share=True) if missing else 0
         absent = {ranges[n].key for n, answer in answers.items() if isinstance(answer, Absent)}
         if absent:
             answers |= {n: Absent() for n, asked in enumerate(ranges) if asked.key in absent}
@@ -197,17 +199,17 @@ class CachedBlobs:
             if extents is not None:
                 for extent in extents:
                     self._memory.keep(extent)
-                found[n] = read(asked, extents)
+                found[n] = read_extents(asked, extents)
         self._counts.add(disk_hits=len(found), damaged=damaged)
         return found
 
-    def _ask(self, answers: dict[int, bytes | Absent], missing: Mapping[int, Range], *, share: bool) -> int:
+    def _ask_inner(self, answers: dict[int, bytes | Absent], missing: Mapping[int, Range], *, share: bool) -> int:
         """Answer `missing` by the inner blobs, or by what others are asking them for; how many were asked here."""
         own = Flight()
         try:
             boarding = self._flights.board(own, missing, self._memory.find, share=share)
             if boarding.asking:
-                answers |= self._fly(own, boarding.asking)
+                answers |= self._fetch_pieces(own, boarding.asking)
         finally:
             self._flights.end(own)
         shared = {n: flight.find(missing[n]) for n, flight in boarding.waiting.items()}
@@ -216,16 +218,16 @@ class CachedBlobs:
         answers |= boarding.known
         answers |= came
         alone = {n: missing[n] for n in shared.keys() - came.keys()}
-        return len(boarding.asking) + (self._ask(answers, alone, share=False) if alone else 0)
+        return len(boarding.asking) + (self._ask_inner(answers, alone, share=False) if alone else 0)
 
-    def _fly(self, own: Flight, asking: Mapping[int, Range]) -> dict[int, bytes | Absent]:
+    def _fetch_pieces(self, own: Flight, asking: Mapping[int, Range]) -> dict[int, bytes | Absent]:
         self._counts.add(misses=len(asking))
         answers = self._inner.get(own.pieces)
         absent = {piece.key for piece, answer in zip(own.pieces, answers, strict=True) if isinstance(answer, Absent)}
-        extents = _extents(own.pieces, answers)
+        extents = _extents_of_pieces(own.pieces, answers)
         own.land(extents)
         self._take_in(extents)
-        return {n: Absent() if asked.key in absent else _landed(own, asked) for n, asked in asking.items()}
+        return {n: Absent() if asked.key in absent else _bytes_landed(own, asked) for n, asked in asking.items()}
 
     def _take_in(self, extents: Sequence[Extent]) -> None:
         for extent in extents:
@@ -261,13 +263,13 @@ class _Counting:
             return CacheCounts(self._memory_hits, self._disk_hits, self._misses, self._damaged, self._shared)
 
 
-def _extents(pieces: Sequence[Range], answers: Sequence[bytes | Absent]) -> list[Extent]:
+def _extents_of_pieces(pieces: Sequence[Range], answers: Sequence[bytes | Absent]) -> list[Extent]:
     """What the inner blobs answered for `pieces`. Raises `Corrupt` if one is not as long as asked."""
     pairs = zip(pieces, answers, strict=True)
-    return [_extent(piece, answer) for piece, answer in pairs if not isinstance(answer, Absent)]
+    return [_extent_of_piece(piece, answer) for piece, answer in pairs if not isinstance(answer, Absent)]
 
 
-def _extent(piece: Range, data: bytes) -> Extent:
+def _extent_of_piece(piece: Range, data: bytes) -> Extent:
     """What the inner blobs answered for `piece`. Raises `Corrupt` if that is not as long as asked."""
     if piece.length is not None and piece.length != len(data):
         raise Corrupt(
@@ -277,7 +279,7 @@ def _extent(piece: Range, data: bytes) -> Extent:
     return Extent(piece.key, Span(piece.offset, piece.offset + len(data), last=piece.length is None), data)
 
 
-def _landed(own: Flight, asked: Range) -> bytes:
+def _bytes_landed(own: Flight, asked: Range) -> bytes:
     """The bytes of `asked` that came. Raises `Corrupt` beyond the object's end."""
     data = own.find(asked)
     assert data is not None or asked.length == 0, "all that was asked for came, and no bytes are no extent"

@@ -50,23 +50,23 @@ class CacheBudget:
         blocks = blocks_of(size_bytes)
         if blocks > self._blocks_max:
             return False
-        if self._charge(blocks):
+        if self._charge_blocks(blocks):
             return True
         make_folder(self._folder)
         with _alone_in(self._folder) as alone:
             if not alone:
                 return False
-            if not self._charge(blocks):  # no other process has looked meanwhile
+            if not self._charge_blocks(blocks):  # no other process has looked meanwhile
                 left = min(int(self._blocks_max * _LEFT_SHARE), self._blocks_max - blocks)
                 _remove_oldest(self._folder, self._account, left)
                 _remove_unless_regular(self._account)
-                self._append(blocks, os.O_CREAT | os.O_TRUNC)
+                self._append_blocks(blocks, os.O_CREAT | os.O_TRUNC)
         return True
 
-    def _charge(self, blocks: int) -> bool:
+    def _charge_blocks(self, blocks: int) -> bool:
         """Enter `blocks`; whether the account is there and stays within its limit."""
         try:
-            return self._append(blocks) <= self._unseen_max
+            return self._append_blocks(blocks) <= self._unseen_max
         except FileNotFoundError:
             return False
         except OSError:
@@ -74,7 +74,7 @@ class CacheBudget:
                 raise
             return False
 
-    def _append(self, blocks: int, flags: int = 0) -> int:
+    def _append_blocks(self, blocks: int, flags: int = 0) -> int:
         """Enter `blocks`; how many there are then."""
         fd = os.open(self._account, _APPENDING | flags, FILE_MODE)
         try:
@@ -123,7 +123,7 @@ def _alone_in(folder: str) -> Iterator[bool]:
 
 def _remove_oldest(folder: str, account: str, left: int) -> None:
     """Remove files below `folder`, but not `account`, until they take at most `left` blocks, and folders left empty."""
-    files = sorted(file for file in _files(folder) if file[2] != account)
+    files = sorted(file for file in _files_below(folder) if file[2] != account)
     total = sum(blocks for _, blocks, _ in files)
     emptied = set()
     for _, blocks, path in files:
@@ -145,7 +145,7 @@ def _remove_empty(path: str, top: str) -> None:
             path = os.path.dirname(path)
 
 
-def _files(folder: str) -> Iterator[tuple[int, int, str]]:
+def _files_below(folder: str) -> Iterator[tuple[int, int, str]]:
     """Time of last use, blocks and path of every file below `folder`."""
     waiting = [folder]
     while waiting:

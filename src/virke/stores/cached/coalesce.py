@@ -18,7 +18,7 @@ from virke.stores.base import Range
 from virke.stores.cached.extents import BEYOND
 
 
-def coalesced(asked: Iterable[Range], *, gap_bytes: int, piece_bytes: int, object_bytes_max: int) -> list[Range]:
+def coalesced_ranges(asked: Iterable[Range], *, gap_bytes: int, piece_bytes: int, object_bytes_max: int) -> list[Range]:
     """The requests for `asked`, by key and offset."""
     by_key: dict[str, list[Range]] = {}
     for one in asked:
@@ -27,19 +27,19 @@ def coalesced(asked: Iterable[Range], *, gap_bytes: int, piece_bytes: int, objec
     for key, ranges in by_key.items():
         rest = min((one.offset for one in ranges if one.length is None), default=BEYOND)
         spans = sorted((one.offset, one.offset + (one.length or 0)) for one in ranges if one.offset < rest)
-        parts = (part for span in spans for part in _parts(span, piece_bytes, object_bytes_max))
-        found += [Range(key, start, end - start) for start, end in _joined(parts, gap_bytes, piece_bytes)]
+        parts = (part for span in spans for part in _parts_of_span(span, piece_bytes, object_bytes_max))
+        found += [Range(key, start, end - start) for start, end in _joined_parts(parts, gap_bytes, piece_bytes)]
         if rest < BEYOND:
             found.append(Range(key, rest))
     return found
 
 
-def whole(asked: Iterable[Range]) -> list[Range]:
+def whole_objects(asked: Iterable[Range]) -> list[Range]:
     """The requests for `asked` of a store that only moves whole objects: each key once."""
     return [Range(key) for key in dict.fromkeys(one.key for one in asked)]
 
 
-def _parts(span: tuple[int, int], piece_bytes: int, object_bytes_max: int) -> Iterator[tuple[int, int]]:
+def _parts_of_span(span: tuple[int, int], piece_bytes: int, object_bytes_max: int) -> Iterator[tuple[int, int]]:
     start, end = span
     size = end - start
     if size <= piece_bytes or size > object_bytes_max:
@@ -50,7 +50,7 @@ def _parts(span: tuple[int, int], piece_bytes: int, object_bytes_max: int) -> It
         yield at, min(at + step, end)
 
 
-def _joined(parts: Iterable[tuple[int, int]], gap_bytes: int, piece_bytes: int) -> Sequence[tuple[int, int]]:
+def _joined_parts(parts: Iterable[tuple[int, int]], gap_bytes: int, piece_bytes: int) -> Sequence[tuple[int, int]]:
     """What is new of each part, joined to what came before where that is near and small enough."""
     joined: list[tuple[int, int]] = []
     for start, end in parts:

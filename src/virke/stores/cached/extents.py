@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from virke.lazy_dataclasses import dataclass
-from virke.stores.base import Range, bounds
+from virke.stores.base import Range, byte_bounds
 
 BEYOND: Final = 1 << 63
 """Beyond the end of every object."""
@@ -64,7 +64,7 @@ class Extent:
 # Spans of one object, sorted, none inside another
 
 
-def holding(spans: Sequence[Span], asked: Range) -> tuple[int, int] | None:
+def spans_holding(spans: Sequence[Span], asked: Range) -> tuple[int, int] | None:
     """Which of `spans` answer `asked` together, as the bounds of a slice; None if they don't.
 
     They answer a range beyond the end too, if they know the end: `read` raises `Corrupt` then.
@@ -85,10 +85,10 @@ def holding(spans: Sequence[Span], asked: Range) -> tuple[int, int] | None:
     return first, at + 1
 
 
-def fit(spans: Sequence[Span], new: Span) -> tuple[Span | None, slice]:
+def fit_span(spans: Sequence[Span], new: Span) -> tuple[Span | None, slice]:
     """What of `new` is to be kept next to `spans` (None: nothing of it is new), and which of them to drop for it."""
     first = stop = bisect_left(spans, (new.start, -1, False))
-    while stop < len(spans) and _inside(spans[stop], new):
+    while stop < len(spans) and _is_inside(spans[stop], new):
         stop += 1
     start, end, last = new
     if first:
@@ -96,16 +96,16 @@ def fit(spans: Sequence[Span], new: Span) -> tuple[Span | None, slice]:
     if stop < len(spans) and spans[stop].start < end:
         end, last = max(spans[stop].start, start), False
     kept = Span(start, end, last)
-    if (start == end and not last) or any(_inside(kept, span) for span in spans[max(0, first - 1) : stop + 1]):
+    if (start == end and not last) or any(_is_inside(kept, span) for span in spans[max(0, first - 1) : stop + 1]):
         return None, slice(first, first)
     return kept, slice(first, stop)
 
 
-def _inside(span: Span, other: Span) -> bool:
+def _is_inside(span: Span, other: Span) -> bool:
     return other.start <= span.start and span.end <= other.end and (other.last or not span.last)
 
 
-def pruned(spans: Sequence[Span]) -> list[Span]:
+def pruned_spans(spans: Sequence[Span]) -> list[Span]:
     """`spans`, sorted, without those that are inside another."""
     kept: list[Span] = []
     for span in sorted(spans):
@@ -116,12 +116,12 @@ def pruned(spans: Sequence[Span]) -> list[Span]:
     return kept
 
 
-def read(asked: Range, extents: Sequence[Extent]) -> bytes:
+def read_extents(asked: Range, extents: Sequence[Extent]) -> bytes:
     """The bytes of `asked` from the extents that `holding` chose. Raises `Corrupt` beyond the object's end."""
     at = asked.offset
     stop = BEYOND if asked.length is None else at + asked.length
     if stop > (end := extents[-1].span.end):
-        at, stop = bounds(asked, end)
+        at, stop = byte_bounds(asked, end)
     if len(extents) == 1:
         start = extents[0].span.start
         return extents[0].data[at - start : stop - start]
@@ -147,17 +147,17 @@ class Extents:
 
     def holding(self, asked: Range) -> Sequence[Extent] | None:
         """The extents that answer `asked` together, None if they don't."""
-        found = holding(self._spans, asked)
+        found = spans_holding(self._spans, asked)
         return None if found is None else self._extents[found[0] : found[1]]
 
     def find(self, asked: Range) -> bytes | None:
         """The bytes of `asked`, None if they are not all here. Raises `Corrupt` beyond the object's end."""
         held = self.holding(asked)
-        return None if held is None else read(asked, held)
+        return None if held is None else read_extents(asked, held)
 
     def add(self, extent: Extent) -> tuple[Extent | None, list[Extent]]:
         """Take in an extent; what of it was kept (None: nothing), and which others were dropped for it."""
-        span, superfluous = fit(self._spans, extent.span)
+        span, superfluous = fit_span(self._spans, extent.span)
         dropped = self._extents[superfluous]
         kept = None if span is None else extent.part(span)
         self._spans[superfluous] = [] if kept is None else [kept.span]
@@ -197,37 +197,37 @@ class Memory:
                 return None
             for extent in held:
                 self._used.move_to_end(extent)
-        return read(asked, held)
+        return read_extents(asked, held)
 
     def keep(self, extent: Extent) -> None:
         """Keep what of `extent` is not here yet, if it fits into the budget at all."""
-        if _cost(extent) > self._bytes_max or not (extent.data or extent.span.last):
+        if _cost_of_extent(extent) > self._bytes_max or not (extent.data or extent.span.last):
             return
         with self._lock:
             kept, dropped = self._objects.setdefault(extent.key, Extents()).add(extent)
             for one in dropped:
                 del self._used[one]
-                self._bytes -= _cost(one)
+                self._bytes -= _cost_of_extent(one)
             if kept is not None:
                 self._used[kept] = None
-                self._bytes += _cost(kept)
+                self._bytes += _cost_of_extent(kept)
             while self._bytes > self._bytes_max:
-                self._drop(next(iter(self._used)))
+                self._drop_extent(next(iter(self._used)))
 
     def forget(self, key: str) -> None:
         """Drop all that is here of one object."""
         with self._lock:
             for extent in tuple(self._objects.get(key, ())):
-                self._drop(extent)
+                self._drop_extent(extent)
 
-    def _drop(self, extent: Extent) -> None:
+    def _drop_extent(self, extent: Extent) -> None:
         del self._used[extent]
-        self._bytes -= _cost(extent)
+        self._bytes -= _cost_of_extent(extent)
         known = self._objects[extent.key]
         known.remove(extent)
         if not known:
             del self._objects[extent.key]
 
 
-def _cost(extent: Extent) -> int:
+def _cost_of_extent(extent: Extent) -> int:
     return len(extent.data) + EXTENT_BYTES

@@ -34,7 +34,7 @@ from virke.processes import PLAIN_FILE
 from virke.stores.base import Range
 from virke.stores.cached.budget import CacheBudget
 from virke.stores.cached.disk import BadFile
-from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, fit, holding, pruned
+from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, fit_span, pruned_spans, spans_holding
 from virke.stores.cached.private import FILE_MODE, make_folder, tighten_file, tighten_folder
 
 _HEADER: Final = struct.Struct(">4sQ16s")
@@ -79,9 +79,9 @@ class CacheFiles:
     def forget(self, key: str) -> None:
         """Remove all files of one object."""
         path = self._path(key)
-        for cell in _cells(path):
+        for cell in _cells_in(path):
             folder = os.path.join(path, str(cell))
-            for name in _names(folder):
+            for name in _names_in(folder):
                 with suppress(FileNotFoundError):
                     os.unlink(os.path.join(folder, name))
             with suppress(OSError):
@@ -112,33 +112,35 @@ class ObjectFiles:
         if held is not None:
             return list(held)
         if asked.length and asked.length <= self._file_bytes:
-            extent = self._load(Span(asked.offset, asked.offset + asked.length))
+            extent = self._load_extent(Span(asked.offset, asked.offset + asked.length))
             if extent is not None:
                 return [extent]
-        spans = pruned(self._near(asked.offset, BEYOND if asked.length is None else asked.offset + asked.length))
-        found = holding(spans, asked)
+        spans = pruned_spans(
+            self._spans_near(asked.offset, BEYOND if asked.length is None else asked.offset + asked.length)
+        )
+        found = spans_holding(spans, asked)
         if found is None:
             return None
         for span in spans[slice(*found)]:
-            if self._load(span) is None:
+            if self._load_extent(span) is None:
                 return None
         held = self._read.holding(asked)
         return None if held is None else list(held)
 
     def fit(self, new: Span) -> tuple[Span | None, list[Span]]:
         """What of `new` no file holds yet, and which files it makes superfluous."""
-        near = self._near(new.start, new.end)
-        spans = pruned(near)
-        span, superfluous = fit(spans, new)
+        near = self._spans_near(new.start, new.end)
+        spans = pruned_spans(near)
+        span, superfluous = fit_span(spans, new)
         return span, [*spans[superfluous], *set(near).difference(spans)]
 
     def write(self, extent: Extent) -> None:
         """Put an extent in place as a file."""
-        path, beside = self._file(extent.span), self._in_cell(_cell(extent.span))
+        path, beside = self._file(extent.span), self._in_cell(_cell_of_span(extent.span))
         temp = os.path.join(os.path.dirname(path), secrets.token_hex(16))
         try:
-            with _created(temp) as file:
-                file.write(_header(extent.key, extent.span, extent.data))
+            with _create_file(temp) as file:
+                file.write(_header_of_extent(extent.key, extent.span, extent.data))
                 file.write(extent.data)
             os.replace(temp, path)
         except BaseException:
@@ -151,18 +153,18 @@ class ObjectFiles:
         """Remove the file of a span."""
         with suppress(FileNotFoundError):
             os.unlink(self._file(span))
-        self._in_cell(_cell(span)).remove(span)
+        self._in_cell(_cell_of_span(span)).remove(span)
 
-    def _load(self, span: Span) -> Extent | None:
+    def _load_extent(self, span: Span) -> Extent | None:
         """The extent of a file, None if it is not there."""
         path = self._file(span)
         size = span.end - span.start
         try:
-            content = _content(path, _HEADER.size + size) if size <= self._file_bytes else b""
+            content = _content_of_file(path, _HEADER.size + size) if size <= self._file_bytes else b""
         except FileNotFoundError:
             return None
         header, data = content[: _HEADER.size], content[_HEADER.size :]
-        if len(data) != size or header != _header(self._key, span, data):
+        if len(data) != size or header != _header_of_extent(self._key, span, data):
             with suppress(FileNotFoundError):
                 os.unlink(path)
             raise BadFile(f"bad cache file {path}")
@@ -174,12 +176,12 @@ class ObjectFiles:
 
     def _file(self, span: Span) -> str:
         name = f"{span.start}-{span.end - span.start}{'-last' if span.last else ''}"
-        return os.path.join(self._path, str(_cell(span)), name)
+        return os.path.join(self._path, str(_cell_of_span(span)), name)
 
-    def _near(self, start: int, stop: int) -> list[Span]:
+    def _spans_near(self, start: int, stop: int) -> list[Span]:
         """The spans of the files that may hold something from `start` to `stop`."""
         if self._cells is None:
-            self._cells = dict.fromkeys(_cells(self._path))
+            self._cells = dict.fromkeys(_cells_in(self._path))
         first, last = (start - self._file_bytes) // _CELL_BYTES, stop // _CELL_BYTES
         return [span for cell in tuple(self._cells) if first <= cell <= last for span in self._in_cell(cell)]
 
@@ -187,39 +189,39 @@ class ObjectFiles:
         assert self._cells is not None, "what is near was looked at before"
         spans = self._cells.get(cell)
         if spans is None:
-            names = _names(os.path.join(self._path, str(cell)))
-            spans = self._cells[cell] = _spans(names)
+            names = _names_in(os.path.join(self._path, str(cell)))
+            spans = self._cells[cell] = _spans_of_names(names)
         return spans
 
 
-def _header(key: str, span: Span, data: bytes) -> bytes:
+def _header_of_extent(key: str, span: Span, data: bytes) -> bytes:
     digest = hashlib.blake2b(f"{key}\n{span.start}\n{span.end}\n{span.last:d}\n".encode(), digest_size=16)
     digest.update(data)
     return _HEADER.pack(_MAGIC, len(data), digest.digest())
 
 
-def _cell(span: Span) -> int:
+def _cell_of_span(span: Span) -> int:
     return span.start // _CELL_BYTES
 
 
-def _spans(names: Iterable[str]) -> list[Span]:
+def _spans_of_names(names: Iterable[str]) -> list[Span]:
     """The spans that files' names claim; names that are no extent's are passed over."""
     claims = _NAMES.findall("/".join(names))
     return [Span(at := int(start), at + int(length), bool(last)) for start, length, last in claims]
 
 
-def _cells(path: str) -> list[int]:
-    return [int(name) for name in _names(path) if name.isdecimal()]
+def _cells_in(path: str) -> list[int]:
+    return [int(name) for name in _names_in(path) if name.isdecimal()]
 
 
-def _names(path: str) -> list[str]:
+def _names_in(path: str) -> list[str]:
     try:
         return os.listdir(path)
     except FileNotFoundError:
         return []
 
 
-def _content(path: str, size: int) -> bytes:
+def _content_of_file(path: str, size: int) -> bytes:
     """What a regular file of `size` bytes holds; nothing if it is anything else. Raises `OSError`."""
     try:
         fd = os.open(path, _READING)
@@ -237,7 +239,7 @@ def _content(path: str, size: int) -> bytes:
         os.close(fd)
 
 
-def _created(path: str) -> BinaryIO:
+def _create_file(path: str) -> BinaryIO:
     """A new file, in a folder that is made if it is missing (it may be removed at any time)."""
     try:
         fd = os.open(path, _WRITING, FILE_MODE)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from virke.lazy_dataclasses import dataclass
 from virke.stores.base import Range
-from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, holding
+from virke.stores.cached.extents import BEYOND, Extent, Extents, Span, spans_holding
 
 Plan = Callable[[Iterable[Range]], list[Range]]
 """Which requests bring some ranges (`coalesce`)."""
@@ -49,7 +49,7 @@ class Flight:
             return False
         if asked.length is None:
             asked = Range(asked.key, asked.offset, BEYOND - asked.offset)
-        return holding(coming, asked) is not None
+        return spans_holding(coming, asked) is not None
 
     def land(self, extents: Iterable[Extent]) -> None:
         """Give what came to all callers that wait."""

@@ -37,7 +37,7 @@ _SAID_MAX: Final = 200
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
 
-def _jitter() -> float:
+def _random_jitter() -> float:
     return 0.5 + random.random()
 
 
@@ -50,7 +50,7 @@ class Patience:
     most_s: float = 3.0
     total_s: float = 15.0
     sleep: Callable[[float], None] = time.sleep
-    jitter: Callable[[], float] = _jitter
+    jitter: Callable[[], float] = _random_jitter
     clock: Callable[[], float] = time.monotonic
 
     def attempts(self) -> Iterator[int]:
@@ -95,11 +95,11 @@ class FastlyApi:
 
     def get(self, key: str) -> Item | None:
         """The item at `key`; None if there is none, or none is shown yet. Raises `Unavailable`, `Denied`."""
-        answer = self._read(self._item(key), {})
+        answer = self._read_patiently(self._item_path(key), {})
         if answer is None:
             return None
         if answer.status != 200:
-            raise self._unexpected("GET", answer)
+            raise self._unexpected_answer("GET", answer)
         found = answer.headers.get("generation", "")
         return Item(answer.body, Generation(found) if _GENERATION.fullmatch(found) else None)
 
@@ -108,16 +108,16 @@ class FastlyApi:
 
         HTTP lets a server ignore that only one byte is wanted; then all of it comes, and the answer is the same.
         """
-        answer = self._read(self._item(key), {"Range": "bytes=0-0"})
+        answer = self._read_patiently(self._item_path(key), {"Range": "bytes=0-0"})
         if answer is not None and answer.status == 416:  # an empty item has no first byte
-            answer = self._read(self._item(key), {})
+            answer = self._read_patiently(self._item_path(key), {})
         if answer is None:
             return None
         if answer.status == 200:
             return Seen(len(answer.body), _modified_ms(answer.headers))
         whole = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
         if answer.status != 206 or whole is None:
-            raise self._unexpected("GET", answer)
+            raise self._unexpected_answer("GET", answer)
         return Seen(int(whole[1]), _modified_ms(answer.headers))
 
     def keys(self, prefix: str) -> Iterator[list[str]]:
@@ -126,12 +126,12 @@ class FastlyApi:
         cursor = ""
         while True:
             query = urlencode({**asked, "cursor": cursor} if cursor else asked)
-            answer = self._read(f"{self._path}?{query}", {})
+            answer = self._read_patiently(f"{self._path}?{query}", {})
             if answer is None:
                 raise self._no_store()
             if answer.status != 200:
-                raise self._unexpected("list", answer)
-            keys, following = _page(answer.body)
+                raise self._unexpected_answer("list", answer)
+            keys, following = _page_of_keys(answer.body)
             yield keys
             if not following:
                 return
@@ -147,21 +147,21 @@ class FastlyApi:
         `Denied`, `NotFound`, `TooLarge` and `Invalid` say the same: the server refused.
         """
         headers = {"Metadata": metadata, "Content-Type": "application/octet-stream"}
-        path = self._item(key)
+        path = self._item_path(key)
         if base is None:
             path += "?add=true"
         elif _GENERATION.fullmatch(base):
             headers["if-generation-match"] = base
         else:
             return Mismatch()  # nothing here ever had it
-        answer = self._write("PUT", path, headers, data, again_if_too_fast=base is None)
+        answer = self._write_patiently("PUT", path, headers, data, again_if_too_fast=base is None)
         if isinstance(answer, Lost):
             return answer
         if answer.status == 404:
             if base is None:
                 raise self._no_store()
             return Mismatch()  # no such key, so not with that generation
-        return self._outcome("PUT", answer)
+        return self._outcome_of_write("PUT", answer)
 
     def delete(self, key: str, base: Generation | None = None) -> SwapOutcome:
         """Delete `key` if its generation is `base` (None: whatever it is); no such key is a `Mismatch`. As `put`."""
@@ -170,25 +170,25 @@ class FastlyApi:
             if not _GENERATION.fullmatch(base):
                 return Mismatch()
             headers["if-generation-match"] = base
-        answer = self._write("DELETE", self._item(key), headers, None)
+        answer = self._write_patiently("DELETE", self._item_path(key), headers, None)
         if isinstance(answer, Lost):
             return answer
-        return Mismatch() if answer.status == 404 else self._outcome("DELETE", answer)
+        return Mismatch() if answer.status == 404 else self._outcome_of_write("DELETE", answer)
 
     # One request, perhaps repeated
 
-    def _item(self, key: str) -> str:
+    def _item_path(self, key: str) -> str:
         return f"{self._path}/{quote(key, safe='')}"
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+    def _send_request(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         return self._http.request(method, path, {**headers, "Fastly-Key": self._token}, body)
 
-    def _read(self, path: str, headers: Mapping[str, str]) -> Answer | None:
+    def _read_patiently(self, path: str, headers: Mapping[str, str]) -> Answer | None:
         """The answer to a GET, of a status below 400 or 416; None for 404."""
         problem: Exception | None = None
         for _ in self._patience.attempts():
             try:
-                answer = self._send("GET", path, headers)
+                answer = self._send_request("GET", path, headers)
             except (NotSent, NoAnswer) as error:
                 problem = error
                 continue
@@ -196,12 +196,12 @@ class FastlyApi:
                 return None
             if answer.status < 400 or answer.status == 416:
                 return answer
-            problem = self._refusal("GET", answer)
+            problem = self._refusal_error("GET", answer)
             if answer.status < 500 and answer.status not in (408, 429):
                 raise problem
         raise Unavailable(f"Fastly KV does not answer: {problem}") from problem
 
-    def _write(
+    def _write_patiently(
         self,
         method: str,
         path: str,
@@ -214,7 +214,7 @@ class FastlyApi:
         problem: Exception | None = None
         for _ in self._patience.attempts():
             try:
-                answer = self._send(method, path, headers, body)
+                answer = self._send_request(method, path, headers, body)
             except NotSent as error:
                 problem = error
                 continue
@@ -222,25 +222,25 @@ class FastlyApi:
                 return Lost(f"no answer to a {method}: {error}")
             if answer.status != 429:
                 return answer
-            problem = self._refusal(method, answer)
+            problem = self._refusal_error(method, answer)
             if isinstance(problem, RateLimited) and not again_if_too_fast:
                 raise problem
         raise Unavailable(f"Fastly KV did not take a {method}, nothing was changed: {problem}") from problem
 
     # What an answer means
 
-    def _outcome(self, method: str, answer: Answer) -> SwapOutcome:
+    def _outcome_of_write(self, method: str, answer: Answer) -> SwapOutcome:
         status = answer.status
         if status in _APPLIED:
             return Swapped(None)
         if status == 412:
             return Mismatch()
         if 400 <= status < 500 and status != 408:
-            raise self._refusal(method, answer)
-        return Lost(self._described(method, answer))
+            raise self._refusal_error(method, answer)
+        return Lost(self._described_answer(method, answer))
 
-    def _refusal(self, method: str, answer: Answer) -> VirkeError:
-        text = self._described(method, answer)
+    def _refusal_error(self, method: str, answer: Answer) -> VirkeError:
+        text = self._described_answer(method, answer)
         match answer.status:
             case 401:
                 return Denied(f"Fastly does not accept the token; set FASTLY_API_TOKEN to a valid one ({text})")
@@ -261,13 +261,15 @@ class FastlyApi:
             case _:
                 return Unavailable(text)
 
-    def _unexpected(self, method: str, answer: Answer) -> Unavailable:
-        return Unavailable(f"Fastly KV gave an answer that is not understood ({self._described(method, answer)})")
+    def _unexpected_answer(self, method: str, answer: Answer) -> Unavailable:
+        return Unavailable(
+            f"Fastly KV gave an answer that is not understood ({self._described_answer(method, answer)})"
+        )
 
     def _no_store(self) -> NotFound:
         return NotFound(f"KV store {self._store_id!r} does not exist, or the token may not see it; check the store URL")
 
-    def _described(self, method: str, answer: Answer) -> str:
+    def _described_answer(self, method: str, answer: Answer) -> str:
         """Method, status and what the server says about it."""
         return f"{method}: {said_by(answer, self._token, chars_max=_SAID_MAX)}"
 
@@ -284,7 +286,7 @@ def said_by(answer: Answer, token: str, *, chars_max: int) -> str:
     return f"HTTP {answer.status}{': ' if said else ''}{said}"
 
 
-def _page(body: bytes) -> tuple[list[str], str]:
+def _page_of_keys(body: bytes) -> tuple[list[str], str]:
     """Keys and the cursor of the page that follows ("" after the last)."""
     try:
         found = json.loads(body)

@@ -140,18 +140,18 @@ class HttpClient:
             )
         except HTTPError as error:
             if isinstance(error, ConnectTimeoutError) or not _progress.begun:  # refused and unknown hosts are among it
-                raise NotSent(_text(error)) from error
-            raise NoAnswer(_text(error)) from error
+                raise NotSent(_text_of_error(error)) from error
+            raise NoAnswer(_text_of_error(error)) from error
         whole = False
         try:
             answer = Answer(
                 response.status,
                 {name.lower(): value for name, value in response.headers.items()},
-                self._body(response),
+                self._read_body(response),
             )
             whole = True
         except HTTPError as error:
-            raise NoAnswer(_text(error)) from error
+            raise NoAnswer(_text_of_error(error)) from error
         finally:
             if not whole:
                 response.close()  # what else comes on this connection belongs to the answer that was given up
@@ -166,7 +166,7 @@ class HttpClient:
             self._of_process = os.getpid(), pool
         return pool
 
-    def _body(self, response: BaseHTTPResponse) -> bytes:
+    def _read_body(self, response: BaseHTTPResponse) -> bytes:
         ends = response.headers.get("content-length", "").isdecimal() or response.headers.get("transfer-encoding")
         if response.status not in _BODILESS and not ends:
             raise NoAnswer("the answer does not say where it ends")
@@ -181,5 +181,5 @@ class HttpClient:
         return bytes(body)
 
 
-def _text(error: HTTPError) -> str:
+def _text_of_error(error: HTTPError) -> str:
     return f"{type(error).__name__}: {error}"[:300]

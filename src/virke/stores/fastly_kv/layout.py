@@ -30,7 +30,7 @@ def item_name(space: str, key: str) -> str:
 _MODIFIED: Final = re.compile(r"modified_ms=([0-9]{1,15})")
 
 
-def modified(now_ms: int) -> str:
+def modified_metadata(now_ms: int) -> str:
     """The metadata that says when an object was written."""
     return f"modified_ms={now_ms}"
 

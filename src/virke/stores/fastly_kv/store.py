@@ -49,7 +49,7 @@ from virke.core.effects import (
 )
 from virke.errors import Denied, Exists, Invalid, TooLarge, Unavailable, UsageError
 from virke.lazy_dataclasses import dataclass
-from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, bounds, check_size
+from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, byte_bounds, check_size
 from virke.stores.fastly_kv.api import FastlyApi, Patience
 from virke.stores.fastly_kv.http import HttpClient
 from virke.stores.fastly_kv.layout import (
@@ -59,7 +59,7 @@ from virke.stores.fastly_kv.layout import (
     REGISTER,
     VALUE_BYTES_MAX,
     item_name,
-    modified,
+    modified_metadata,
 )
 from virke.stores.parallel import at_once
 from virke.stores.url import address_of_server, parse_url, prefix_of, seconds_of
@@ -155,7 +155,7 @@ class FastlyBlobs:
         """
         name = item_name(self._space, key)
         check_size(key, len(data), self._part_bytes_max)
-        match self._api.put(name, bytes(data), None, modified(self._clock_ms())):
+        match self._api.put(name, bytes(data), None, modified_metadata(self._clock_ms())):
             case Swapped():
                 return Stored()
             case Lost() as lost:
@@ -185,7 +185,7 @@ class FastlyBlobs:
         places: dict[str, list[int]] = {}
         for n, asked in enumerate(ranges):
             places.setdefault(asked.key, []).append(n)
-        parts = at_once([partial(self._cut, key, [ranges[n] for n in mine]) for key, mine in places.items()])
+        parts = at_once([partial(self._cut_ranges, key, [ranges[n] for n in mine]) for key, mine in places.items()])
         answers: dict[int, bytes | Absent] = {}
         for mine, cut in zip(places.values(), parts, strict=True):
             answers.update(zip(mine, cut, strict=True))
@@ -217,11 +217,11 @@ class FastlyBlobs:
                     when_ms = self._clock_ms() if found.modified_ms is None else found.modified_ms
                     yield Listed(name.removeprefix(self._space), found.size_bytes, when_ms)
 
-    def _cut(self, key: str, ranges: Sequence[Range]) -> Sequence[bytes | Absent]:
+    def _cut_ranges(self, key: str, ranges: Sequence[Range]) -> Sequence[bytes | Absent]:
         item = self._api.get(item_name(self._space, key))
         if item is None:
             return [Absent() for _ in ranges]
-        places = [bounds(asked, len(item.data)) for asked in ranges]
+        places = [byte_bounds(asked, len(item.data)) for asked in ranges]
         return [item.data[start:end] for start, end in places]
 
 
@@ -256,7 +256,7 @@ def fastly_kv_store(
     Raises:
         Denied: there is no token. UsageError: the URL is not understood. Invalid: `part_bytes_max` is not 1 to 25 MB.
     """
-    place = _parsed(url)
+    place = _parsed_url(url)
     if not 1 <= part_bytes_max <= VALUE_BYTES_MAX:
         raise Invalid(f"part_bytes_max must be 1 to {VALUE_BYTES_MAX}, not {part_bytes_max}")
     bearer = token if token is not None else os.environ.get(TOKEN_VARIABLE, "")
@@ -270,7 +270,7 @@ def fastly_kv_store(
     return Store(place.url, FastlyRegister(api, space + REGISTER), {Tier.KV: blobs})
 
 
-def _parsed(url: str) -> _Place:
+def _parsed_url(url: str) -> _Place:
     parts = parse_url(url, _FORM, ("api", "timeout_s"))
     if parts.scheme != FASTLY_SCHEME or parts.has_credentials or not _STORE_ID.fullmatch(parts.place):
         raise UsageError(f"the Fastly KV URL is not understood; write {_FORM}")
@@ -280,10 +280,10 @@ def _parsed(url: str) -> _Place:
     except Invalid as error:
         raise UsageError(error.message) from error
     timeout_s = seconds_of(parts.options.get("timeout_s"), TIMEOUT_S, TIMEOUT_S_MOST)
-    return _Place(parts.place, prefix, _api(parts.options.get("api", API)), timeout_s)
+    return _Place(parts.place, prefix, _checked_api(parts.options.get("api", API)), timeout_s)
 
 
-def _api(text: str) -> str:
+def _checked_api(text: str) -> str:
     """The address of the API, checked: the token goes there."""
     address = address_of_server("option api of a store URL", text)
     if address.startswith("http:") and not _is_loopback(urlsplit(address).hostname or ""):

@@ -32,7 +32,7 @@ from virke.core.effects import Absent, Lost, PutOutcome, Stored
 from virke.errors import Corrupt, Exists, Invalid, NotFound, Unavailable
 from virke.lazy_dataclasses import dataclass
 from virke.processes import sync_file
-from virke.stores.base import Consistency, Listed, Range, bounds, check_key, check_size, put_each
+from virke.stores.base import Consistency, Listed, Range, byte_bounds, check_key, check_size, put_each
 
 OBJECTS: Final = "objects"
 TEMPS: Final = "tmp"
@@ -58,7 +58,7 @@ class System:
     mkdir: Callable[[Path], None] = os.mkdir
 
 
-def unavailable(error: OSError, doing: str) -> Unavailable:
+def unavailable_error(error: OSError, doing: str) -> Unavailable:
     """`error` in Virke's words; what was to be done was not done."""
     return Unavailable(f"cannot {doing}: {error.strerror or error}; nothing was changed", errno=error.errno)
 
@@ -96,13 +96,13 @@ def write_temp(system: System, folder: Path, data: bytes) -> Path:
         system.sync(fd)
     except BaseException:
         system.close(fd)
-        discard(system, path)
+        discard_temp(system, path)
         raise
     system.close(fd)
     return path
 
 
-def discard(system: System, temp: Path) -> None:
+def discard_temp(system: System, temp: Path) -> None:
     """Remove a temporary file; one that stays behind is found by its age."""
     with suppress(OSError):
         system.unlink(temp)
@@ -127,11 +127,11 @@ def remove_stale_temps(folder: Path, *, before_ms: int) -> int:
     except FileNotFoundError:
         return removed
     except OSError as error:
-        raise unavailable(error, f"clean {folder / TEMPS}") from error
+        raise unavailable_error(error, f"clean {folder / TEMPS}") from error
     return removed
 
 
-def _directories(parts: Sequence[str]) -> Iterator[str]:
+def _directory_names(parts: Sequence[str]) -> Iterator[str]:
     for part in parts:
         quoted = re.sub("[A-Z]", lambda capital: f"%{ord(capital[0]):02x}", part)
         pieces = [quoted[at : at + _NAME_CHARS_MAX] for at in range(0, len(quoted), _NAME_CHARS_MAX)]
@@ -140,7 +140,7 @@ def _directories(parts: Sequence[str]) -> Iterator[str]:
 
 def name_of(key: str) -> str:
     """The path of a key's file below `objects/` (invariant 4)."""
-    return "/".join(_directories(key.split("/"))) + "~"
+    return "/".join(_directory_names(key.split("/"))) + "~"
 
 
 @lru_cache(_NAMES_KEPT)
@@ -193,15 +193,15 @@ class FileBlobs:
             raise NotFound(f"no store at {self._folder}; create it first")
         path = self._objects / name_of(key)
         try:
-            self._prepare(path.parent)
+            self._prepare_directory(path.parent)
             temp = write_temp(self._system, self._folder, data)
         except OSError as error:
             self._synced.clear()
-            raise unavailable(error, f"write {path}") from error
+            raise unavailable_error(error, f"write {path}") from error
         try:
-            return self._publish(temp, path, data)
+            return self._publish_object(temp, path, data)
         finally:
-            discard(self._system, temp)
+            discard_temp(self._system, temp)
 
     def put_all(self, objects: Sequence[tuple[str, bytes]]) -> PutOutcome:
         """Write many objects. Raises as `put_new`; then some may be there."""
@@ -211,7 +211,7 @@ class FileBlobs:
         """Every range in the order asked. Raises `Unavailable`, `Corrupt`, `Invalid`."""
         answers: list[bytes | Absent] = []
         for key, asked in groupby(ranges, key=lambda one: one.key):
-            answers += self._cut(f"{self._objects}/{_checked_name_of(key)}", list(asked))
+            answers += self._cut_ranges(f"{self._objects}/{_checked_name_of(key)}", list(asked))
         return answers
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -222,7 +222,7 @@ class FileBlobs:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise unavailable(error, f"delete {path}") from error
+                raise unavailable_error(error, f"delete {path}") from error
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object under `prefix`. Raises `Unavailable`."""
@@ -231,7 +231,7 @@ class FileBlobs:
             parts = check_key(parent).split("/") if slash else []
         except Invalid:
             return  # no key starts like that, and `../` must not lead out of the folder
-        for found in self._walk("/".join(_directories(parts))):
+        for found in self._walk_directory("/".join(_directory_names(parts))):
             if found.key.startswith(prefix):
                 yield found
 
@@ -239,7 +239,7 @@ class FileBlobs:
         """Remove the temporary files of writers that were killed (L3). Raises `Unavailable`."""
         return remove_stale_temps(self._folder, before_ms=time.time_ns() // 1_000_000 - TEMP_AGE_MS)
 
-    def _prepare(self, directory: Path) -> None:
+    def _prepare_directory(self, directory: Path) -> None:
         """Make `tmp/` and the object's directory; once per process and directory, sync the whole way down.
 
         A directory that is there may be another process's that has not synced it yet.
@@ -263,10 +263,10 @@ class FileBlobs:
             self._synced.clear()
         self._synced.add(directory)
 
-    def _publish(self, temp: Path, path: Path, data: bytes) -> PutOutcome:
+    def _publish_object(self, temp: Path, path: Path, data: bytes) -> PutOutcome:
         try:
-            while not self._linked(temp, path):
-                [there] = self._cut(path, [Range(path.name)])
+            while not self._try_link(temp, path):
+                [there] = self._cut_ranges(path, [Range(path.name)])
                 if there == data:
                     break
                 if there != Absent():  # absent: deleted since, so the name is free again
@@ -275,51 +275,51 @@ class FileBlobs:
             self._synced.clear()
             if error.errno in _UNCLEAR:
                 return Lost(f"link of {path}: {error.strerror}")
-            raise unavailable(error, f"write {path}") from error
+            raise unavailable_error(error, f"write {path}") from error
         try:
             sync_directory(self._system, path.parent)
         except OSError as error:
             return Lost(f"fsync of {path.parent}: {error.strerror}")
         return Stored()
 
-    def _linked(self, temp: Path, path: Path) -> bool:
+    def _try_link(self, temp: Path, path: Path) -> bool:
         try:
             self._system.link(temp, path)
         except FileExistsError:
             return False
         return True
 
-    def _cut(self, path: str | Path, ranges: Sequence[Range]) -> Sequence[bytes | Absent]:
+    def _cut_ranges(self, path: str | Path, ranges: Sequence[Range]) -> Sequence[bytes | Absent]:
         try:
             fd = os.open(path, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
             return [Absent() for _ in ranges]
         except OSError as error:
-            raise unavailable(error, f"read {path}") from error
+            raise unavailable_error(error, f"read {path}") from error
         try:
             size_bytes = os.fstat(fd).st_size
-            spans = [bounds(asked, size_bytes) for asked in ranges]
+            spans = [byte_bounds(asked, size_bytes) for asked in ranges]
             answers = [os.pread(fd, end - start, start) for start, end in spans]
         except OSError as error:
-            raise unavailable(error, f"read {path}") from error
+            raise unavailable_error(error, f"read {path}") from error
         finally:
             os.close(fd)
         if any(len(answer) != end - start for answer, (start, end) in zip(answers, spans, strict=True)):
             raise Corrupt(f"{path} became shorter while it was read")
         return answers
 
-    def _walk(self, directory: str) -> Iterator[Listed]:
+    def _walk_directory(self, directory: str) -> Iterator[Listed]:
         try:
             with os.scandir(self._objects / directory) as entries:
                 found = list(entries)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise unavailable(error, f"list {self._objects / directory}") from error
+            raise unavailable_error(error, f"list {self._objects / directory}") from error
         for entry in found:
             name = f"{directory}/{entry.name}" if directory else entry.name
             if not entry.name.endswith("~"):
-                yield from self._walk(name)
+                yield from self._walk_directory(name)
                 continue
             with suppress(FileNotFoundError):
                 info = entry.stat(follow_symlinks=False)

@@ -30,8 +30,8 @@ from typing import Final
 
 from virke.core.effects import Generation, Lost
 from virke.errors import Corrupt, Invalid, NotFound, TooLarge, Unavailable, VirkeError
-from virke.processes import at_fork, lock, unlock
-from virke.stores.local.files import TEMPS, System, discard, make_directory, sync_directory, unavailable
+from virke.processes import at_fork, unlock, wait_for_lock
+from virke.stores.local.files import TEMPS, System, discard_temp, make_directory, sync_directory, unavailable_error
 from virke.stores.local.stamps import Stamps
 from virke.stores.waiting import waiting
 
@@ -87,7 +87,7 @@ def connect_sqlite(path: str, factory: type[SelfClosing] = SelfClosing) -> sqlit
     )
 
 
-def _translate(error: sqlite3.Error, path: Path) -> VirkeError | Lost:
+def _translate_error(error: sqlite3.Error, path: Path) -> VirkeError | Lost:
     """What is certain after an error; one without a code never came to SQLite (a closed connection)."""
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
@@ -106,7 +106,7 @@ def _translate(error: sqlite3.Error, path: Path) -> VirkeError | Lost:
             return Unavailable(f"cannot use {path}: {error}; nothing was changed")
 
 
-def _readable(answer: VirkeError | Lost) -> VirkeError:
+def _error_of_read(answer: VirkeError | Lost) -> VirkeError:
     return Unavailable(f"cannot read {answer.reason}") if isinstance(answer, Lost) else answer
 
 
@@ -174,20 +174,20 @@ class KvFile:
             Corrupt: the file is damaged or gone.
         """
         with self._reading:
-            return self._select(sql, parameters)
+            return self._select_rows(sql, parameters)
 
-    def _select(self, sql: str, parameters: Sequence[Parameter]) -> list[Row]:
-        connection, there = self._take()
+    def _select_rows(self, sql: str, parameters: Sequence[Parameter]) -> list[Row]:
+        connection, there = self._take_connection()
         try:
             if connection is None:
-                connection = self._open()
+                connection = self._open_connection()
             rows = [] if connection is None else connection.execute(sql, parameters).fetchall()
         except BaseException as error:
             if connection is not None:
                 connection.close()
             self._give_back(None)
             if isinstance(error, sqlite3.Error):
-                raise _readable(_translate(error, self.path)) from error
+                raise _error_of_read(_translate_error(error, self.path)) from error
             raise
         self._give_back(connection, there)
         return rows
@@ -214,12 +214,12 @@ class KvFile:
             with self._gate:
                 self._busy += 1
             try:
-                return self._change(sql, parameters, key, generation) if self._settle(make=make) else 0
+                return self._change_row(sql, parameters, key, generation) if self._settle(make=make) else 0
             except BaseException as error:
                 self._open_now.close_writer()
                 if not isinstance(error, sqlite3.Error):
                     raise
-                answer = _translate(error, self.path)
+                answer = _translate_error(error, self.path)
                 if not isinstance(answer, Lost):
                     raise answer from error
                 return answer
@@ -237,7 +237,7 @@ class KvFile:
             fd = None
             try:
                 fd = os.open(self._lock_path, os.O_RDWR)
-                if lock(fd, END_TIMEOUT_S, _LOCK_RETRY_S):
+                if wait_for_lock(fd, END_TIMEOUT_S, _LOCK_RETRY_S):
                     unlock(fd)
             except OSError:
                 return  # where nothing can be locked, nothing is changed
@@ -245,25 +245,25 @@ class KvFile:
                 if fd is not None:
                     os.close(fd)
 
-    def _change(
+    def _change_row(
         self, sql: str, parameters: Sequence[Parameter], key: str | None, generation: Generation | None
     ) -> int | Lost:
         if self._open_now.writer is None:
             self._is_stamped = False
-            self._open_now.writer = self._open()
-            if self._open_now.writer is None or self._id() != self._settled:
+            self._open_now.writer = self._open_connection()
+            if self._open_now.writer is None or self._id_of_file() != self._settled:
                 raise Unavailable(f"{self.path} was removed just now; nothing was changed")
-        with self._locked():
-            changed = self._execute(self._open_now.writer, sql, parameters, key=key, generation=generation)
-        if self._id() != self._settled:
+        with self._locked_file():
+            changed = self._execute_change(self._open_now.writer, sql, parameters, key=key, generation=generation)
+        if self._id_of_file() != self._settled:
             return Lost(f"{self.path} was removed at the same time")
         return changed
 
     # Connections
 
-    def _take(self) -> tuple[sqlite3.Connection | None, _FileId | None]:
+    def _take_connection(self) -> tuple[sqlite3.Connection | None, _FileId | None]:
         """Which file is at the path, and an idle connection to it, if there is one; until `_give_back` a fork waits."""
-        there = self._id()
+        there = self._id_of_file()
         with self._gate:
             self._busy += 1
             if there != self._idle_id:
@@ -283,8 +283,8 @@ class KvFile:
             if self._awaited:
                 self._quiet.notify_all()
 
-    def _open(self) -> sqlite3.Connection | None:
-        if self._id() is None:
+    def _open_connection(self) -> sqlite3.Connection | None:
+        if self._id_of_file() is None:
             self._check_no_log()
             return None
         connection = self._connect(str(self.path))
@@ -303,19 +303,19 @@ class KvFile:
 
     # The file
 
-    def _id(self) -> _FileId | None:
+    def _id_of_file(self) -> _FileId | None:
         """Which file is at the path, None if there is none. Raises `Unavailable`."""
         try:
             info = os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise unavailable(error, f"use {self.path}") from error
+            raise unavailable_error(error, f"use {self.path}") from error
         return info.st_dev, info.st_ino
 
     def _settle(self, *, make: bool) -> bool:
         """Before a change: whether there is a file (made if asked for), and if it is new to us, its name is durable."""
-        now = self._id()
+        now = self._id_of_file()
         if now is not None and now == self._settled:
             return True
         self._open_now.close_writer()
@@ -326,34 +326,34 @@ class KvFile:
                 self._check_no_log()
                 if not make:
                     return False
-                self._make()
+                self._make_file()
                 self._is_new = True
             sync_directory(self._system, self._folder)
         except OSError as error:
-            raise unavailable(error, f"create {self.path}") from error
-        self._settled = self._id()
+            raise unavailable_error(error, f"create {self.path}") from error
+        self._settled = self._id_of_file()
         return True
 
     def _check_no_log(self) -> None:
         if os.path.exists(f"{self.path}-wal") and not os.path.exists(self.path):
             raise Corrupt(f"{self.path} is gone, but its log {KV_FILE}-wal is there; restore both from a copy")
 
-    def _make(self) -> None:
+    def _make_file(self) -> None:
         if not self._create and not os.path.isdir(self._folder):
             raise NotFound(f"no store at {self._folder}; create it first")
         temp = self._folder / TEMPS / f"{os.urandom(16).hex()}.sqlite"
         make_directory(self._system, temp.parent)
         self._system.close(self._system.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
-            self._fill(temp)
+            self._fill_file(temp)
             with suppress(FileExistsError):  # another process was first; its file is as good
                 self._system.link(temp, self.path)
         except sqlite3.Error as error:
             raise Unavailable(f"cannot create {self.path}: {error}; nothing was changed") from error
         finally:
-            discard(self._system, temp)
+            discard_temp(self._system, temp)
 
-    def _fill(self, temp: Path) -> None:
+    def _fill_file(self, temp: Path) -> None:
         with closing(self._connect(str(temp))) as connection:
             connection.executescript(_DURABLE + "PRAGMA journal_mode = WAL;" + _SCHEMA)
         fd = self._system.open(temp, os.O_RDONLY, 0)
@@ -363,28 +363,28 @@ class KvFile:
             self._system.close(fd)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked_file(self) -> Iterator[None]:
         """No other process makes a change; a killed one lets go of the lock."""
         try:
             if self._open_now.lock_fd is None:
                 self._open_now.lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-            if not lock(self._open_now.lock_fd, LOCK_TIMEOUT_S, _LOCK_RETRY_S):
+            if not wait_for_lock(self._open_now.lock_fd, LOCK_TIMEOUT_S, _LOCK_RETRY_S):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             self.stamps.prepare(is_new=self._is_new)
             self._is_new = False
         except OSError as error:
-            self._unlock()
-            raise unavailable(error, f"lock {self._lock_path}") from error
+            self._unlock_file()
+            raise unavailable_error(error, f"lock {self._lock_path}") from error
         try:
             yield
         finally:
-            self._unlock()
+            self._unlock_file()
 
-    def _unlock(self) -> None:
+    def _unlock_file(self) -> None:
         if self._open_now.lock_fd is not None:
             unlock(self._open_now.lock_fd)
 
-    def _execute(
+    def _execute_change(
         self,
         connection: sqlite3.Connection,
         sql: str,
@@ -436,14 +436,14 @@ _held: list[KvFile] = []
 _forking = threading.Lock()
 
 
-def _hold() -> None:
+def _hold_before_fork() -> None:
     _forking.acquire()
     _held.extend(_opened)
     for file in _held:
         file.before_fork()
 
 
-def _release(*, in_child: bool) -> None:
+def _release_after_fork(*, in_child: bool) -> None:
     while _held:
         file = _held.pop()
         if in_child:
@@ -454,7 +454,7 @@ def _release(*, in_child: bool) -> None:
 
 
 at_fork(
-    before=_hold,
-    in_parent=lambda: _release(in_child=False),
-    in_child=lambda: _release(in_child=True),
+    before=_hold_before_fork,
+    in_parent=lambda: _release_after_fork(in_child=False),
+    in_child=lambda: _release_after_fork(in_child=True),
 )

@@ -52,7 +52,7 @@ class FileLine:
         """Wait at most `timeout_s` to be first for `key`; whether one is. Not for a thread that is first already."""
         deadline = time.monotonic() + timeout_s
         with self._threads(key, timeout_s) as is_first:
-            places = self._places(key) if is_first else None
+            places = self._places_of_key(key) if is_first else None
             try:
                 yield places is not None and places.stand(deadline)
             finally:
@@ -60,7 +60,7 @@ class FileLine:
                     places.leave()
                     self._kept = places
 
-    def _places(self, key: str) -> _Places | None:
+    def _places_of_key(self, key: str) -> _Places | None:
         path = os.path.join(self._folder, blake2b(key.encode(), digest_size=8).hexdigest())
         kept, self._kept = self._kept, None  # a thread that asks for another key may see it too, and passes it by
         if kept is not None and kept.path == path and kept.are_there():
@@ -80,7 +80,7 @@ class _Places:
         with _opening:
             _opened.add(self)
             for place in range(PLACES):
-                self._fds.append(_open(f"{path}.{place}"))
+                self._fds.append(_open_place(f"{path}.{place}"))
 
     def __del__(self) -> None:
         self.close()
@@ -94,11 +94,11 @@ class _Places:
     def stand(self, deadline: float) -> bool:
         """Come to the front; whether that was reached before the deadline."""
         try:
-            return all(self._step(fd, place, deadline) for place, fd in reversed([*enumerate(self._fds)]))
+            return all(self._step_forward(fd, place, deadline) for place, fd in reversed([*enumerate(self._fds)]))
         except OSError:
             return False
 
-    def _step(self, fd: int, place: int, deadline: float) -> bool:
+    def _step_forward(self, fd: int, place: int, deadline: float) -> bool:
         began = now = time.monotonic()
         while not try_lock(fd):
             if now >= deadline:
@@ -123,7 +123,7 @@ class _Places:
             os.close(fd)
 
 
-def _open(path: str) -> int:
+def _open_place(path: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except FileNotFoundError:

@@ -71,22 +71,22 @@ class Stamps:
         if self._writing is not None and self._writing.file == _file_at(self._path):
             return
         self._writing = None
-        mapped = _mapped(self._path, mmap.ACCESS_WRITE)
+        mapped = _map_file(self._path, mmap.ACCESS_WRITE)
         if mapped is None:
-            self._make()
+            self._make_file()
             if not is_new:
                 time.sleep(1.5 * CHECK_S)
-            mapped = _mapped(self._path, mmap.ACCESS_WRITE)
+            mapped = _map_file(self._path, mmap.ACCESS_WRITE)
         if mapped is None:
             raise FileNotFoundError(f"{self._path} went away")
         self._writing = mapped
-        self._read(mapped)
+        self._use_mapped(mapped)
 
     @contextmanager
     def changing(self, key: str, generation: Generation | None = None) -> Iterator[None]:
         """The block changes `key`, durably (invariant 1), and gives it this generation."""
         assert self._writing is not None, "it was prepared"
-        memory, slot = self._writing.memory, _slot(key)
+        memory, slot = self._writing.memory, _slot_of_key(key)
         if memory[slot.start]:  # one before it failed, or its process died: it may be there
             self.change(key)
         memory[slot.start] = 1
@@ -102,16 +102,16 @@ class Stamps:
     def change(self, key: str) -> None:
         """Give `key` another stamp."""
         assert self._writing is not None, "it was prepared"
-        slot = _slot(key)
+        slot = _slot_of_key(key)
         self._writing.memory[slot.start + 1 : slot.stop] = os.urandom(_SLOT_BYTES - 1)
 
     def watch(self, key: str) -> Watch:
         """The stamp of `key` at each call; None while it is not known whether that is the last."""
-        slot, now = _slot(key), time.monotonic
+        slot, now = _slot_of_key(key), time.monotonic
 
         def stamp() -> bytes | None:
             if now() >= self._check_at:
-                self._check()
+                self._check_file()
             memory = self._memory
             if memory is None:
                 return None
@@ -122,12 +122,12 @@ class Stamps:
 
     def watch_ended(self, key: str) -> Watch:
         """The stamp that the last change of `key` left that has ended, also while another is under way; None: unknown."""
-        slot = _slot(key)
+        slot = _slot_of_key(key)
         left = slice(slot.start + 1, slot.stop)
 
         def stamp() -> bytes | None:
             if time.monotonic() >= self._check_at:
-                self._check()
+                self._check_file()
             memory = self._memory
             return None if memory is None else b"\0" + memory[left]
 
@@ -136,25 +136,25 @@ class Stamps:
     def is_under_way(self, key: str) -> bool:
         """Whether a change of `key` is under way, or failed, or its process died."""
         if time.monotonic() >= self._check_at:
-            self._check()
+            self._check_file()
         memory = self._memory
-        return memory is not None and bool(memory[_slot(key).start])
+        return memory is not None and bool(memory[_slot_of_key(key).start])
 
-    def _check(self) -> None:
+    def _check_file(self) -> None:
         """Look which file is at the path now."""
         began = time.monotonic()
         there = _file_at(self._path)
         if self._reading is None or self._reading.file != there:
             self._reading = self._memory = None
             with suppress(OSError):
-                self._read(_mapped(self._path, mmap.ACCESS_READ))
+                self._use_mapped(_map_file(self._path, mmap.ACCESS_READ))
         self._check_at = began + CHECK_S
 
-    def _read(self, mapped: _Mapped | None) -> None:
+    def _use_mapped(self, mapped: _Mapped | None) -> None:
         self._reading = mapped
         self._memory = mapped.memory if mapped else None
 
-    def _make(self) -> None:
+    def _make_file(self) -> None:
         slots = b"".join(b"\0" + os.urandom(_SLOT_BYTES - 1) for _ in range(SLOTS))
         temp = self._folder / TEMPS / os.urandom(16).hex()
         with suppress(FileExistsError):
@@ -174,7 +174,7 @@ def stamp_of(generation: Generation) -> bytes:
     return b"\0" + blake2b(generation.encode(), digest_size=_SLOT_BYTES - 1).digest()
 
 
-def _slot(key: str) -> slice:
+def _slot_of_key(key: str) -> slice:
     number = 1 + int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) % SLOTS
     return slice(number * _SLOT_BYTES, (number + 1) * _SLOT_BYTES)
 
@@ -187,7 +187,7 @@ def _file_at(path: str) -> tuple[int, int] | None:
     return info.st_dev, info.st_ino
 
 
-def _mapped(path: str, access: int) -> _Mapped | None:
+def _map_file(path: str, access: int) -> _Mapped | None:
     """The file at `path`; None if there is none, or not a whole one."""
     try:
         fd = os.open(path, os.O_RDWR if access == mmap.ACCESS_WRITE else os.O_RDONLY)

@@ -44,8 +44,19 @@ from virke.core.effects import (
 )
 from virke.errors import Corrupt, Exists, Unavailable, UsageError
 from virke.processes import at_fork
-from virke.stores.base import Blobs, Consistency, Listed, Range, Store, Watch, bounds, check_key, check_size, put_each
-from virke.stores.local.files import FileBlobs, System, make_directory, unavailable
+from virke.stores.base import (
+    Blobs,
+    Consistency,
+    Listed,
+    Range,
+    Store,
+    Watch,
+    byte_bounds,
+    check_key,
+    check_size,
+    put_each,
+)
+from virke.stores.local.files import FileBlobs, System, make_directory, unavailable_error
 from virke.stores.local.kv import Connect, KvFile, connect_sqlite
 from virke.stores.local.line import FileLine
 from virke.stores.local.room import filler_bytes, pages_for
@@ -117,13 +128,13 @@ class LocalRegister:
                 self._pages.clear()
                 self._fillers.clear()
             self._pages[key], self._fillers[key] = pages, length
-        return _outcome(changed, generation)
+        return _outcome_of_change(changed, generation)
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         """Delete `key` if its generation is `base`. Raises as `swap` does."""
         delete = "DELETE FROM register WHERE key = ? AND generation = ?"
         changed = self._kv.change(delete, (check_key(key), base), key=key)
-        return _outcome(changed, None)
+        return _outcome_of_change(changed, None)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that start with `prefix`, sorted. Raises `Unavailable`, `Corrupt`."""
@@ -139,7 +150,7 @@ class LocalRegister:
         return self._kv.stamps.watch_ended(check_key(key))
 
 
-def _outcome(changed: int | Lost, generation: Generation | None) -> SwapOutcome:
+def _outcome_of_change(changed: int | Lost, generation: Generation | None) -> SwapOutcome:
     match changed:
         case Lost():
             return changed
@@ -200,7 +211,7 @@ class KvBlobs:
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked. Raises `Unavailable`, `Corrupt`, `Invalid`."""
-        return [self._cut(asked) for asked in ranges]
+        return [self._cut_range(asked) for asked in ranges]
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; missing ones are fine. Raises `Unavailable`: they may be gone, repeat the call."""
@@ -216,12 +227,12 @@ class KvBlobs:
             key, size_bytes, modified_ms = cast(tuple[str, int, int], row)
             yield Listed(key, size_bytes, modified_ms)
 
-    def _cut(self, asked: Range) -> bytes | Absent:
+    def _cut_range(self, asked: Range) -> bytes | Absent:
         part = "SELECT length(data), ifnull(substr(data, ?, ?), x'') FROM blobs WHERE key = ?"
         length = _LENGTH_MAX if asked.length is None else min(asked.length, _LENGTH_MAX)
         match self._kv.select(part, (asked.offset + 1, length, check_key(asked.key))):
             case [(int(size_bytes), bytes(data))]:
-                start, end = bounds(asked, size_bytes)
+                start, end = byte_bounds(asked, size_bytes)
                 if len(data) != end - start:
                     raise Corrupt(f"object {asked.key!r} gave {len(data)} bytes of {end - start}", key=asked.key)
                 return data
@@ -237,7 +248,7 @@ def shared_local_store(folder: Path, *, create: bool = True) -> Store:
     Raises:
         UsageError, Unavailable: see `local_store`.
     """
-    folder = _checked(folder, create=create, system=_SYSTEM)
+    folder = _checked_folder(folder, create=create, system=_SYSTEM)
     with _sharing:
         kv = _kv_files.get((folder, create))
         if kv is None:
@@ -246,7 +257,7 @@ def shared_local_store(folder: Path, *, create: bool = True) -> Store:
         if line is None:
             line = _lines[folder] = FileLine(folder)
     files = FileBlobs(folder, create=create, part_bytes_max=OBJECT_BYTES_MAX, system=_SYSTEM)
-    return _store(folder, LocalRegister(kv), KvBlobs(kv, KV_BYTES_MAX), files, line=line)
+    return _assembled_store(folder, LocalRegister(kv), KvBlobs(kv, KV_BYTES_MAX), files, line=line)
 
 
 _kv_files: Final[weakref.WeakValueDictionary[tuple[Path, bool], KvFile]] = weakref.WeakValueDictionary()
@@ -272,13 +283,13 @@ def local_store(
         UsageError: it is a file, or would be below one.
         Unavailable: the folder can't be made.
     """
-    folder = _checked(folder, create=create, system=system)
+    folder = _checked_folder(folder, create=create, system=system)
     kv = KvFile(folder, create=create, system=system, connect=connect)
     files = FileBlobs(folder, create=create, part_bytes_max=object_bytes_max, system=system)
-    return _store(folder, LocalRegister(kv), KvBlobs(kv, kv_bytes_max), files, line=FileLine(folder))
+    return _assembled_store(folder, LocalRegister(kv), KvBlobs(kv, kv_bytes_max), files, line=FileLine(folder))
 
 
-def _store(folder: Path, register: LocalRegister, kv: KvBlobs, files: FileBlobs, *, line: FileLine) -> Store:
+def _assembled_store(folder: Path, register: LocalRegister, kv: KvBlobs, files: FileBlobs, *, line: FileLine) -> Store:
     blobs: dict[Tier, Blobs] = {Tier.KV: kv, Tier.OBJECT: files}
     return Store(
         folder.as_uri(),
@@ -294,7 +305,7 @@ def _store(folder: Path, register: LocalRegister, kv: KvBlobs, files: FileBlobs,
     )
 
 
-def _checked(folder: Path, *, create: bool, system: System) -> Path:
+def _checked_folder(folder: Path, *, create: bool, system: System) -> Path:
     """The absolute path of a store's folder, which is made if `create` asks for it."""
     folder = Path(folder).absolute()
     there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
@@ -304,5 +315,5 @@ def _checked(folder: Path, *, create: bool, system: System) -> Path:
         try:
             make_directory(system, folder)
         except OSError as error:
-            raise unavailable(error, f"create {folder}") from error
+            raise unavailable_error(error, f"create {folder}") from error
     return folder

@@ -36,7 +36,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, ObjectStore, S3Store
 from virke.core.effects import Absent
 from virke.errors import Denied, NotFound, RateLimited, Unavailable, UsageError, VirkeError
 from virke.lazy_dataclasses import dataclass
-from virke.stores.object.url import ObjectPlace, checked
+from virke.stores.object.url import ObjectPlace, checked_option
 
 CREDENTIALS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "s3": {
@@ -102,34 +102,34 @@ class Client:
     ) -> tuple[str | None, str | None]:
         """Write one object with one PUT; its ETag and version."""
         how = mode if isinstance(mode, str) else mode.as_update()
-        with _sending():
+        with _sending_request():
             done = obstore.put(self._store, key, data, mode=how, use_multipart=False)
             return done["e_tag"], done["version"]
 
     def get(self, key: str, unless_etag: str | None = None) -> Fetched:
         """Read one object, unless its ETag is `unless_etag`: then it raises `NotModifiedError`."""
-        with _sending():
+        with _sending_request():
             answer = obstore.get(self._store, key, options={"if_none_match": unless_etag} if unless_etag else None)
             return Fetched(bytes(answer.bytes()), answer.meta["e_tag"], answer.meta["version"])
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Read at most `length` bytes of one object."""
-        with _sending():
+        with _sending_request():
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
 
     def size(self, key: str) -> int:
         """The size of one object, in bytes."""
-        with _sending():
+        with _sending_request():
             return obstore.head(self._store, key)["size"]
 
     def delete(self, keys: str | list[str]) -> None:
         """Remove objects; with a list, many in one request."""
-        with _sending():
+        with _sending_request():
             obstore.delete(self._store, keys)
 
     def list(self, folder: str | None) -> Iterator[obstore.ObjectMeta]:
         """All objects below a folder."""
-        with _sending():
+        with _sending_request():
             for batch in obstore.list(self._store, folder):
                 yield from batch
 
@@ -138,7 +138,7 @@ _first_sender: int | None = None
 
 
 @contextmanager
-def _sending() -> Iterator[None]:
+def _sending_request() -> Iterator[None]:
     """One request; invariants 3 and 6."""
     global _first_sender
     process = os.getpid()
@@ -172,15 +172,15 @@ def store_client(place: ObjectPlace, environ: Mapping[str, str] = os.environ) ->
     Raises:
         UsageError: the library refuses an option, or a credential has characters that none has.
     """
-    options: dict[str, Any] = {**place.client, **_credentials(place, environ)}
+    options: dict[str, Any] = {**place.client, **_credential_options(place, environ)}
     endpoint = options.pop("endpoint", None)
-    options |= {"prefix": place.prefix or None, **_transport(place, endpoint or "")}
+    options |= {"prefix": place.prefix or None, **_transport_options(place, endpoint or "")}
     with _refusals_are_usage(place):
         match place.scheme:
             case "s3":
                 if endpoint:
                     options |= {"endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
-                return Client(S3Store(place.bucket, conditional_put="etag", **_together(options)))
+                return Client(S3Store(place.bucket, conditional_put="etag", **_with_one_credential(options)))
             case "az":
                 return Client(AzureStore(place.bucket, **options, **({"endpoint": endpoint} if endpoint else {})))
             case _:
@@ -192,7 +192,7 @@ def mirror_client(place: ObjectPlace) -> Client | None:
     if place.cdn_url is None:
         return None
     with _refusals_are_usage(place):
-        return Client(HTTPStore(place.cdn_url, **_transport(place, place.cdn_url)))
+        return Client(HTTPStore(place.cdn_url, **_transport_options(place, place.cdn_url)))
 
 
 @contextmanager
@@ -201,29 +201,29 @@ def _refusals_are_usage(place: ObjectPlace) -> Iterator[None]:
         with _panics_are_errors():
             yield
     except (BaseError, ValueError) as error:
-        raise UsageError(f"store {place.url!r}: {_short(error)}") from error
+        raise UsageError(f"store {place.url!r}: {_short_text(error)}") from error
 
 
-def _transport(place: ObjectPlace, endpoint: str) -> dict[str, Any]:
+def _transport_options(place: ObjectPlace, endpoint: str) -> dict[str, Any]:
     """Invariant 1, timeouts, and whether the line may be open."""
     plain = urlsplit(endpoint).scheme == "http"
     options = {"timeout": f"{round(place.timeout_s * 1000)}ms", "connect_timeout": "5s", "allow_http": plain}
     return {"client_options": options, "retry_config": {"max_retries": 0}}
 
 
-def _credentials(place: ObjectPlace, environ: Mapping[str, str]) -> dict[str, str]:
+def _credential_options(place: ObjectPlace, environ: Mapping[str, str]) -> dict[str, str]:
     """What `virke.toml` says, else the environment; invariant 4. Raises `UsageError`, which shows none of it."""
     found = {}
     for key, names in CREDENTIALS[place.scheme].items():
         name = next((name for name in names if environ.get(name)), None)
         if key in place.client:
-            found[key] = checked(key, place.client[key])
+            found[key] = checked_option(key, place.client[key])
         elif name and not (key == "session_token" and "access_key_id" in place.client):
-            found[key] = checked(key, environ[name], name)
+            found[key] = checked_option(key, environ[name], name)
     return found
 
 
-def _together(options: dict[str, Any]) -> dict[str, Any]:
+def _with_one_credential(options: dict[str, Any]) -> dict[str, Any]:
     """S3's options with the credentials as one: given one by one, the library would add a token of the environment."""
     if not {"access_key_id", "secret_access_key"} <= options.keys():
         return options
@@ -242,16 +242,16 @@ def status_of(error: Exception) -> int:
     return int(found[1]) if found else 0
 
 
-def absent(error: FileNotFoundError, key: str) -> Absent:
+def absent_object(error: FileNotFoundError, key: str) -> Absent:
     """What a 404 says. Raises `NotFound` if it is the bucket that is missing."""
     if any(code in str(error) for code in _NO_BUCKET):
-        raise NotFound(f"the bucket does not exist; create it first ({_short(error)})", key=key) from error
+        raise NotFound(f"the bucket does not exist; create it first ({_short_text(error)})", key=key) from error
     return Absent()
 
 
 def unless_sure(error: Exception, what: str) -> VirkeError:
     """The translated error, to be returned as `Lost`; raises it if the request was definitely not applied (invariant 2)."""
-    made = translated(error, what)
+    made = translated_error(error, what)
     status = status_of(error)
     is_no = 300 <= status < 500 or status == 501 or is_too_fast(error)
     if not isinstance(made, Unavailable) or is_no or _never_sent(error):
@@ -273,16 +273,16 @@ def _never_sent(error: Exception) -> bool:
     return _NO_CONNECTION.search(str(error)) is not None
 
 
-def translated(error: Exception, what: str) -> VirkeError:
+def translated_error(error: Exception, what: str) -> VirkeError:
     """The error of ours that says the same of a request to do `what`."""
     text = str(error)
     if any(place in text for place in _METADATA_SERVICES):
         return Denied(f"{what}: no credentials for the object store (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)")
     if isinstance(error, FileNotFoundError) or any(code in text for code in _NO_BUCKET):
-        return NotFound(f"{what}: the bucket does not exist; create it first ({_short(error)})")
+        return NotFound(f"{what}: the bucket does not exist; create it first ({_short_text(error)})")
     if _BARE_REDIRECT in text:
         return Denied(f"{what}: the object store refers to another place: wrong region? add region=… to the store URL")
-    message = f"{what}: {_short(error)}"
+    message = f"{what}: {_short_text(error)}"
     if is_too_fast(error):
         return RateLimited(message)
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status_of(error) in (401, 403):
@@ -295,7 +295,7 @@ def _is_odd_answer(error: Exception) -> bool:
     return not status_of(error) and not any(words in str(error) for words in _NO_ODD_ANSWER)
 
 
-def _short(error: Exception) -> str:
+def _short_text(error: Exception) -> str:
     """One line of an error: status and code if the store answered, else what the client says."""
     text = str(error)
     if status := status_of(error):

@@ -40,7 +40,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Corrupt, Exists, Invalid, Unavailable, VirkeError
-from virke.stores.base import Consistency, Listed, Range, Store, bounds, check_key, check_size
+from virke.stores.base import Consistency, Listed, Range, Store, byte_bounds, check_key, check_size
 from virke.stores.object.client import (
     AlreadyExistsError,
     BaseError,
@@ -49,12 +49,12 @@ from virke.stores.object.client import (
     Fetched,
     NotModifiedError,
     PreconditionError,
-    absent,
+    absent_object,
     is_called_off,
     mirror_client,
     status_of,
     store_client,
-    translated,
+    translated_error,
     unless_sure,
 )
 from virke.stores.object.url import ObjectPlace
@@ -94,69 +94,69 @@ class ObjectRegister:
 
     def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
         """The record of `key`, or `Unchanged` while its generation is `known`. Raises `Unavailable`, `Corrupt`."""
-        etag = None if known is None else _condition(known).etag
+        etag = None if known is None else _condition_for(known).etag
         try:
-            found = _patiently(self._client, check_key(key), etag)
+            found = _get_patiently(self._client, check_key(key), etag)
         except NotModifiedError:
             return Unchanged()
         except FileNotFoundError as error:
-            return absent(error, key)
+            return absent_object(error, key)
         except BaseError as error:
-            raise translated(error, f"read {key}") from error
-        generation = self._generation(found.etag, found.version)
+            raise translated_error(error, f"read {key}") from error
+        generation = self._generation_of(found.etag, found.version)
         if generation is None:
             raise Unavailable(f"read {key}: the store names no ETag, so it can't compare and swap", is_answer=True)
-        kind, data = _opened(found.data, key)
+        kind, data = _opened_data(found.data, key)
         return Absent() if kind == _TOMBSTONE else Record(data, generation)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         """Replace `key` if its generation is `base` (None: create it). Raises `Unavailable`, `Denied`, `NotFound`."""
-        sealed = _sealed(_VALUE, data)
-        outcome = self._put(check_key(key), sealed, base)
-        if base is None and isinstance(outcome, Mismatch) and (tombstone := self._tombstone(key)):
-            return self._put(key, sealed, tombstone)
+        sealed = _sealed_data(_VALUE, data)
+        outcome = self._put_sealed(check_key(key), sealed, base)
+        if base is None and isinstance(outcome, Mismatch) and (tombstone := self._tombstone_generation(key)):
+            return self._put_sealed(key, sealed, tombstone)
         return outcome
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         """Delete `key` if its generation is `base`: leaves a tombstone. Raises as `swap` does."""
-        outcome = self._put(check_key(key), _sealed(_TOMBSTONE, b""), base)
+        outcome = self._put_sealed(check_key(key), _sealed_data(_TOMBSTONE, b""), base)
         return Swapped(None) if isinstance(outcome, Swapped) else outcome
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that start with `prefix`, sorted; one read for each that may be a tombstone."""
-        found = sorted((item.key, item.size_bytes) for item in _listed(self._client, prefix))
-        return (key for key, size in found if size > _ENVELOPE.size or not self._tombstone(key))
+        found = sorted((item.key, item.size_bytes) for item in _listed_objects(self._client, prefix))
+        return (key for key, size in found if size > _ENVELOPE.size or not self._tombstone_generation(key))
 
-    def _put(self, key: str, sealed: bytes, base: Generation | None) -> SwapOutcome:
+    def _put_sealed(self, key: str, sealed: bytes, base: Generation | None) -> SwapOutcome:
         try:
-            etag, version = self._client.put(key, sealed, "create" if base is None else _condition(base))
+            etag, version = self._client.put(key, sealed, "create" if base is None else _condition_for(base))
         except (AlreadyExistsError, PreconditionError) as error:
             if is_called_off(error):
-                raise translated(error, f"swap {key}") from error
+                raise translated_error(error, f"swap {key}") from error
             return Mismatch()
         except (BaseError, FileNotFoundError) as error:
             return Lost(unless_sure(error, f"swap {key}").message)
-        return Swapped(self._generation(etag, version))
+        return Swapped(self._generation_of(etag, version))
 
-    def _tombstone(self, key: str) -> Generation | None:
+    def _tombstone_generation(self, key: str) -> Generation | None:
         """The generation of the tombstone under `key`, if there is one."""
         try:
             found = self._client.get(key)
-            kind, _ = _opened(found.data, key)
+            kind, _ = _opened_data(found.data, key)
         except FileNotFoundError:
             return None
         except BaseError as error:
-            raise translated(error, f"read {key}") from error
-        return self._generation(found.etag, found.version) if kind == _TOMBSTONE else None
+            raise translated_error(error, f"read {key}") from error
+        return self._generation_of(found.etag, found.version) if kind == _TOMBSTONE else None
 
-    def _generation(self, etag: str | None, version: str | None) -> Generation | None:
+    def _generation_of(self, etag: str | None, version: str | None) -> Generation | None:
         """What names this write in a condition: the ETag, on Google Cloud Storage with the object's generation."""
         if etag is None:
             return None
         return Generation(f"{etag}\t{version}" if version and self._client.has_versions else etag)
 
 
-def _patiently(client: Client, key: str, etag: str | None) -> Fetched:
+def _get_patiently(client: Client, key: str, etag: str | None) -> Fetched:
     """Read one object; a server that answers 5xx is asked again, twice."""
     for pause_s in _PAUSES_S:
         try:
@@ -168,16 +168,16 @@ def _patiently(client: Client, key: str, etag: str | None) -> Fetched:
     return client.get(key, etag)
 
 
-def _condition(generation: Generation) -> Condition:
+def _condition_for(generation: Generation) -> Condition:
     etag, _, version = generation.partition("\t")
     return Condition(etag, version or None)
 
 
-def _sealed(kind: int, data: bytes) -> bytes:
+def _sealed_data(kind: int, data: bytes) -> bytes:
     return _ENVELOPE.pack(_MAGIC, kind, secrets.token_bytes(16)) + data
 
 
-def _opened(stored: bytes, key: str) -> tuple[int, bytes]:
+def _opened_data(stored: bytes, key: str) -> tuple[int, bytes]:
     """Kind and data of a register's object. Raises `Corrupt`."""
     if len(stored) < _ENVELOPE.size or stored[:4] != _MAGIC or stored[4] not in (_VALUE, _TOMBSTONE):
         raise Corrupt(f"register {key!r}: the object under its key is not a register", key=key)
@@ -218,8 +218,8 @@ class ObjectBlobs:
             self._client.put(key, data, mode)
         except AlreadyExistsError as error:
             if is_called_off(error):
-                raise translated(error, f"put {key}") from error
-            return self._same(key, data)
+                raise translated_error(error, f"put {key}") from error
+            return self._check_same_bytes(key, data)
         except (BaseError, FileNotFoundError) as error:
             return Lost(unless_sure(error, f"put {key}").message)
         return Stored()
@@ -232,8 +232,8 @@ class ObjectBlobs:
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked. Raises `Unavailable`, `Denied`, `Corrupt`, `Invalid`."""
         for asked in ranges:
-            bounds(Range(check_key(asked.key), asked.offset, asked.length), 1 << 62)  # negative ones are `Invalid`
-        return at_once([partial(self._get, asked) for asked in ranges])
+            byte_bounds(Range(check_key(asked.key), asked.offset, asked.length), 1 << 62)  # negative ones are `Invalid`
+        return at_once([partial(self._get_range, asked) for asked in ranges])
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; missing ones are fine. Raises `Unavailable`: they may be gone, repeat the call."""
@@ -243,44 +243,44 @@ class ObjectBlobs:
         try:
             self._client.delete(wanted)
         except FileNotFoundError as error:  # some stores stop at the first that is missing
-            absent(error, wanted[0])
-            at_once([partial(self._delete, key) for key in wanted])
+            absent_object(error, wanted[0])
+            at_once([partial(self._delete_object, key) for key in wanted])
         except BaseError as error:
-            raise translated(error, "delete objects") from error
+            raise translated_error(error, "delete objects") from error
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object under `prefix`. Raises `Unavailable`, `Denied`."""
-        return _listed(self._client, prefix)
+        return _listed_objects(self._client, prefix)
 
-    def _delete(self, key: str) -> None:
+    def _delete_object(self, key: str) -> None:
         try:
             self._client.delete(key)
         except FileNotFoundError as error:
-            absent(error, key)
+            absent_object(error, key)
         except BaseError as error:
-            raise translated(error, f"delete {key}") from error
+            raise translated_error(error, f"delete {key}") from error
 
-    def _same(self, key: str, data: bytes) -> PutOutcome:
+    def _check_same_bytes(self, key: str, data: bytes) -> PutOutcome:
         """There is an object under `key`: ours from an earlier send, or another."""
-        there = self._get(Range(key))
+        there = self._get_range(Range(key))
         if isinstance(there, Absent):
             return Lost(f"put {key}: the store says that the key is taken, and then that it is free")
         if there != data:
             raise Exists(f"object {key!r} exists with other bytes", key=key)
         return Stored()
 
-    def _get(self, asked: Range) -> bytes | Absent:
+    def _get_range(self, asked: Range) -> bytes | Absent:
         if self._mirror is not None and not asked.fresh:
             try:
-                data = _fetched(self._mirror, asked)
+                data = _fetched_range(self._mirror, asked)
                 if isinstance(data, bytes) and (asked.length is None or len(data) == asked.length):
                     return data
             except (VirkeError, BaseError, OSError):
-                return _fetched(self._client, asked)  # invariant 5: a copy may lack or refuse what the store has
-        return _fetched(self._client, asked)
+                return _fetched_range(self._client, asked)  # invariant 5: a copy may lack or refuse what the store has
+        return _fetched_range(self._client, asked)
 
 
-def _fetched(client: Client, asked: Range) -> bytes | Absent:
+def _fetched_range(client: Client, asked: Range) -> bytes | Absent:
     """One range of one object, exactly."""
     try:
         if asked.length and asked.length > 0:
@@ -290,13 +290,13 @@ def _fetched(client: Client, asked: Range) -> bytes | Absent:
         else:
             return _odd_range(client, asked)
     except FileNotFoundError as error:
-        return absent(error, asked.key)
+        return absent_object(error, asked.key)
     except BaseError as error:
         if status_of(error) == 416:
             return _odd_range(client, asked)
-        raise translated(error, f"get {asked.key}") from error
+        raise translated_error(error, f"get {asked.key}") from error
     if len(data) != asked.length:
-        bounds(asked, asked.offset + len(data))  # raises: the object is shorter
+        byte_bounds(asked, asked.offset + len(data))  # raises: the object is shorter
         raise Corrupt(f"object {asked.key!r} gave {len(data)} bytes of {asked.length}", key=asked.key)
     return data
 
@@ -304,15 +304,15 @@ def _fetched(client: Client, asked: Range) -> bytes | Absent:
 def _odd_range(client: Client, asked: Range) -> bytes | Absent:
     """A range that HTTP can't name (an empty one, one to the end) or that the store refused: its size decides."""
     try:
-        start, end = bounds(asked, client.size(asked.key))
+        start, end = byte_bounds(asked, client.size(asked.key))
     except FileNotFoundError as error:
-        return absent(error, asked.key)
+        return absent_object(error, asked.key)
     except BaseError as error:
-        raise translated(error, f"look at {asked.key}") from error
-    return _fetched(client, Range(asked.key, start, end - start)) if end > start else b""
+        raise translated_error(error, f"look at {asked.key}") from error
+    return _fetched_range(client, Range(asked.key, start, end - start)) if end > start else b""
 
 
-def _listed(client: Client, prefix: str) -> Iterator[Listed]:
+def _listed_objects(client: Client, prefix: str) -> Iterator[Listed]:
     """Every object whose key starts with `prefix`; the client itself lists whole folders only."""
     folder = prefix.rpartition("/")[0]
     if folder and not _is_key(folder):
@@ -322,7 +322,7 @@ def _listed(client: Client, prefix: str) -> Iterator[Listed]:
             if item["path"].startswith(prefix):
                 yield Listed(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
     except (BaseError, FileNotFoundError) as error:
-        raise translated(error, f"list {prefix}") from error
+        raise translated_error(error, f"list {prefix}") from error
 
 
 def _is_key(text: str) -> bool:

@@ -95,9 +95,9 @@ def object_place(
     Raises:
         UsageError: the URL has no bucket, a secret, an unknown option or a value that can't be; or a variable has.
     """
-    parts = _parsed(url)
+    parts = _parsed_url(url)
     scheme, given = parts.scheme, parts.options
-    options = {**_defaults(scheme, environ, given), **given}
+    options = {**_default_options(scheme, environ, given), **given}
     told = {key: value for key, value in options.items() if key in _WHERE or (key in given and key not in _UNTOLD)}
     endpoint = urlsplit(options.get("endpoint", ""))
     is_off = (endpoint.hostname or "").endswith(_NO_CONDITIONS)
@@ -106,10 +106,10 @@ def object_place(
         raise UsageError(f"create_only must be on or off, not {create_only!r}")
     cdn_url = options.pop("cdn_url", None)
     if cdn_url is None and own and "cdn_url" in own:
-        cdn_url = checked("cdn_url", own["cdn_url"])
+        cdn_url = checked_option("cdn_url", own["cdn_url"])
     return ObjectPlace(
-        url=_written(parts, told),
-        name=_written(parts, {key: value for key, value in told.items() if key in _WHERE}),
+        url=_written_url(parts, told),
+        name=_written_url(parts, {key: value for key, value in told.items() if key in _WHERE}),
         scheme=scheme,
         bucket=parts.place,
         prefix=prefix_of(parts.path.strip("/"), PREFIX_BYTES_MAX),
@@ -120,7 +120,7 @@ def object_place(
     )
 
 
-def _parsed(url: str) -> StoreUrl:
+def _parsed_url(url: str) -> StoreUrl:
     """Scheme, bucket, prefix and options of a URL that has nothing else."""
     scheme, _ = scheme_of(url)
     parts = parse_url(url, _FORM.format(scheme), OWN_OPTIONS | CLIENT_OPTIONS[scheme], SECRETS[scheme])
@@ -130,26 +130,26 @@ def _parsed(url: str) -> StoreUrl:
         raise UsageError(f"a {scheme} store needs a bucket; write {_FORM.format(scheme)}")
     if not _BUCKET.fullmatch(parts.place):
         raise UsageError(f"a bucket has no such name; write {_FORM.format(scheme)}")
-    return replace(parts, options={key: checked(key, value) for key, value in parts.options.items()})
+    return replace(parts, options={key: checked_option(key, value) for key, value in parts.options.items()})
 
 
-def _written(parts: StoreUrl, options: Mapping[str, str]) -> str:
+def _written_url(parts: StoreUrl, options: Mapping[str, str]) -> str:
     place = "/".join(filter(None, [parts.place, parts.path.strip("/")]))
     query = urlencode(sorted(options.items()), safe=":/")
     return f"{parts.scheme}://{place}" + (f"?{query}" if query else "")
 
 
-def _defaults(scheme: str, environ: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+def _default_options(scheme: str, environ: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """What the environment says of options that are not given."""
     found = {}
     for option, names in VARIABLES[scheme].items():
         name = next((name for name in names if name in environ), None)
         if name and option not in given:
-            found[option] = checked(option, environ[name], name)
+            found[option] = checked_option(option, environ[name], name)
     return found
 
 
-def checked(option: str, value: str, named: str | None = None) -> str:
+def checked_option(option: str, value: str, named: str | None = None) -> str:
     """The value of an option, or of what it is `named` elsewhere, if the client can send it; addresses in one form.
 
     Raises:

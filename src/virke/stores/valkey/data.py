@@ -37,7 +37,7 @@ from virke.core.effects import (
     Unchanged,
 )
 from virke.errors import Corrupt, Exists, Unavailable
-from virke.stores.base import Consistency, Listed, Range, bounds, check_key, check_size
+from virke.stores.base import Consistency, Listed, Range, byte_bounds, check_key, check_size
 from virke.stores.valkey.server import Command, NoAnswer, Script, Server, Waits, read_all
 
 _HEADER: Final = struct.Struct(">Q")
@@ -89,7 +89,7 @@ class ValkeyRegister:
         """
         name = self._space + check_key(key)
         if not self._waits.commands:
-            return _outcome(key, self._ask(name, known or ""))
+            return _outcome_of_read(key, self._ask_for_record(name, known or ""))
         if known is not None and read_all(self._server, [("HGET", name, "g"), _PRIMARY])[0] == known.encode():
             return Unchanged()
         found, _, *acknowledged = read_all(
@@ -97,7 +97,7 @@ class ValkeyRegister:
         )
         if missing := self._waits.missing(acknowledged):
             raise Unavailable(f"register {key!r} may still change back: {missing}", key=key)
-        return _outcome(key, found)
+        return _outcome_of_read(key, found)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         """Replace `key` if its generation is `base` (None: create it).
@@ -108,24 +108,24 @@ class ValkeyRegister:
         """
         generation = Generation(secrets.token_hex(16))
         wanted = "" if base is None else f"={base}"
-        return self._change(_SWAP, check_key(key), wanted, generation, bytes(data), applied=Swapped(generation))
+        return self._change_record(_SWAP, check_key(key), wanted, generation, bytes(data), applied=Swapped(generation))
 
     def remove(self, key: str, base: Generation) -> SwapOutcome:
         """Delete `key` if its generation is `base`. Raises as `swap` does."""
-        return self._change(_REMOVE, check_key(key), base, applied=Swapped(None))
+        return self._change_record(_REMOVE, check_key(key), base, applied=Swapped(None))
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that start with `prefix`, sorted. Raises `Unavailable`, `Denied`."""
-        return iter(_scan(self._server, self._space, prefix))
+        return iter(_scan_keys(self._server, self._space, prefix))
 
-    def _ask(self, name: str, known: str) -> object:
+    def _ask_for_record(self, name: str, known: str) -> object:
         try:
             found, _ = map(self._server.good, self._server.run(_READ, name, known, then=[_PRIMARY]))
         except NoAnswer as error:
             raise Unavailable(f"no answer from {error}; repeat it") from error
         return found
 
-    def _change(self, script: Script, key: str, *arguments: bytes | str, applied: Swapped) -> SwapOutcome:
+    def _change_record(self, script: Script, key: str, *arguments: bytes | str, applied: Swapped) -> SwapOutcome:
         try:
             done, *acknowledged = self._server.run(script, self._space + key, *arguments, then=self._waits.commands)
         except NoAnswer as error:
@@ -140,7 +140,7 @@ class ValkeyRegister:
                 return self._server.lost(done)
 
 
-def _outcome(key: str, found: object) -> ReadOutcome:
+def _outcome_of_read(key: str, found: object) -> ReadOutcome:
     match found:
         case 1:
             return Unchanged()
@@ -191,25 +191,27 @@ class ValkeyBlobs:
             check_size(check_key(key), len(data), self._part_bytes_max)
         left: Sequence[tuple[str, bytes]] = [(key, bytes(data)) for key, data in objects]
         while left:
-            there = self._create(left)
+            there = self._create_objects(left)
             if isinstance(there, Lost):
                 return there
             if not there:
                 break
-            missing, left = self._compare(there)
+            missing, left = self._compare_objects(there)
             if missing:
                 return Lost(missing)
         return Stored()
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | Absent]:
         """Every range in the order asked, in one round trip. Raises `Unavailable`, `Denied`, `Corrupt`, `Invalid`."""
-        parts: list[Command] = [("GETRANGE", self._space + check_key(asked.key), *_ends(asked)) for asked in ranges]
+        parts: list[Command] = [
+            ("GETRANGE", self._space + check_key(asked.key), *_ends_of_range(asked)) for asked in ranges
+        ]
         keys = dict.fromkeys(asked.key for asked in ranges)
         sizes: list[Command] = [("STRLEN", self._space + key) for key in keys]
         answers = read_all(self._server, [*parts, *sizes])
         size_of = dict(zip(keys, cast(list[int], answers[len(parts) :]), strict=True))
         found = zip(ranges, cast(list[bytes], answers), strict=False)
-        return [_cut(asked, data, size_of[asked.key]) for asked, data in found]
+        return [_cut_range(asked, data, size_of[asked.key]) for asked, data in found]
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; missing ones are fine. Raises `Unavailable`, `Denied`: some may be gone, repeat the call."""
@@ -218,7 +220,7 @@ class ValkeyBlobs:
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object under `prefix`, sorted. Raises `Unavailable`, `Denied`, `Corrupt`."""
-        keys = _scan(self._server, self._space, prefix)
+        keys = _scan_keys(self._server, self._space, prefix)
         for start in range(0, len(keys), _PAGE):
             page = keys[start : start + _PAGE]
             sizes: list[Command] = [("STRLEN", self._space + key) for key in page]
@@ -226,9 +228,9 @@ class ValkeyBlobs:
             answers = read_all(self._server, [*sizes, *headers])
             for key, size, header in zip(page, answers, answers[len(page) :], strict=False):
                 if cast(int, size) and header:  # else it was deleted after its key was found
-                    yield Listed(key, _size(key, cast(int, size)), *_HEADER.unpack(cast(bytes, header)))
+                    yield Listed(key, _size_of_object(key, cast(int, size)), *_HEADER.unpack(cast(bytes, header)))
 
-    def _create(self, objects: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]] | Lost:
+    def _create_objects(self, objects: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]] | Lost:
         """Write those that are not there; answers the others."""
         header = _HEADER.pack(time.time_ns() // 1_000_000)
         puts: list[Command] = [("SET", self._space + key, header + data, "NX") for key, data in objects]
@@ -245,7 +247,7 @@ class ValkeyBlobs:
         missing = self._waits.missing(answers[len(puts) :]) if len(there) < len(puts) else ""
         return Lost(missing) if missing else there
 
-    def _compare(self, objects: Sequence[tuple[str, bytes]]) -> tuple[str, Sequence[tuple[str, bytes]]]:
+    def _compare_objects(self, objects: Sequence[tuple[str, bytes]]) -> tuple[str, Sequence[tuple[str, bytes]]]:
         """Of `objects`, which are there: who is missing (see `Waits`), and which are gone again. Raises `Exists`."""
         gets: list[Command] = [("GET", self._space + key) for key, _ in objects]
         answers = read_all(self._server, [*gets, *self._waits.fence], self._waits.commands)
@@ -258,24 +260,24 @@ class ValkeyBlobs:
         return self._waits.missing(answers[len(gets) + len(self._waits.fence) :]), gone
 
 
-def _ends(asked: Range) -> tuple[int, int]:
+def _ends_of_range(asked: Range) -> tuple[int, int]:
     """The first and the last byte of a range, the header included, as GETRANGE wants them; `Invalid` if negative."""
     length = None if asked.length is None else min(asked.length, _BEYOND)
-    start, end = bounds(Range(asked.key, min(asked.offset, _BEYOND), length), 2 * _BEYOND)
+    start, end = byte_bounds(Range(asked.key, min(asked.offset, _BEYOND), length), 2 * _BEYOND)
     return start + _HEADER.size, end + _HEADER.size - 1
 
 
-def _size(key: str, size_bytes: int) -> int:
+def _size_of_object(key: str, size_bytes: int) -> int:
     if size_bytes < _HEADER.size:
         raise Corrupt(f"object {key!r} was not written by Virke", key=key)
     return size_bytes - _HEADER.size
 
 
-def _cut(asked: Range, data: bytes, size_bytes: int) -> bytes | Absent:
+def _cut_range(asked: Range, data: bytes, size_bytes: int) -> bytes | Absent:
     """What a range is, by what GETRANGE answered and, after it, STRLEN."""
     if size_bytes == 0:
         return Absent()
-    start, end = bounds(asked, _size(asked.key, size_bytes))
+    start, end = byte_bounds(asked, _size_of_object(asked.key, size_bytes))
     if len(data) == end - start:
         return data
     if not data:
@@ -283,7 +285,7 @@ def _cut(asked: Range, data: bytes, size_bytes: int) -> bytes | Absent:
     raise Corrupt(f"object {asked.key!r} gave {len(data)} bytes of {end - start}", key=asked.key)
 
 
-def _scan(server: Server, space: str, prefix: str) -> list[str]:
+def _scan_keys(server: Server, space: str, prefix: str) -> list[str]:
     """The keys in `space` that begin with `prefix`, sorted. Raises as `read_all`."""
     pattern = space + _GLOB.sub(r"\\\g<0>", prefix) + "*"
     found: set[bytes] = set()

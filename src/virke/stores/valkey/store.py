@@ -71,7 +71,7 @@ class _Wire(Protocol):
     def disconnect(self) -> None: ...
 
 
-def _greet(wire: _Wire) -> None:
+def _greet_server(wire: _Wire) -> None:
     """Have the server say that it is one before anything is sent that could get lost."""
     wire.on_connect()
     wire.send_command("PING")
@@ -100,7 +100,7 @@ class _Server:
             retry=Retry(NoBackoff(), 0),
             lib_name=None,
             lib_version=None,
-            valkey_connect_func=None if says_hello else _greet,
+            valkey_connect_func=None if says_hello else _greet_server,
             **tls,
         )
         # Kept alive by this, the pool is not part of whatever cycle the server is in, and closes its sockets in order.
@@ -109,11 +109,11 @@ class _Server:
     def ask(self, commands: Sequence[Command]) -> list[object]:
         if not commands:
             return []
-        wire = self._connected()
+        wire = self._connected_wire()
         complete = False
         try:
             wire.send_packed_command(wire.pack_commands(commands))
-            answers = _answers(wire, len(commands))
+            answers = _read_answers(wire, len(commands))
             complete = True
         except (ValkeyError, ValueError) as error:  # ValueError: bytes that are not the protocol
             raise NoAnswer(f"{self._name}: {error}") from error
@@ -132,23 +132,23 @@ class _Server:
 
     def good(self, answer: object) -> object:
         if isinstance(answer, Exception):
-            raise self._refusal(answer) or Unavailable(f"{self._name} answered: {answer}") from answer
+            raise self._refusal_error(answer) or Unavailable(f"{self._name} answered: {answer}") from answer
         return answer
 
     def lost(self, answer: object) -> Lost:
-        if isinstance(answer, Exception) and (refusal := self._refusal(answer)):
+        if isinstance(answer, Exception) and (refusal := self._refusal_error(answer)):
             raise refusal from answer
         return Lost(f"{self._name} answered: {answer}")
 
-    def _connected(self) -> _Wire:
+    def _connected_wire(self) -> _Wire:
         try:
             return cast(_Wire, self._pool.get_connection("_"))
         except ResponseError as error:
-            raise self._refusal(error) or UsageError(f"{self._name} refused the connection: {error}") from error
+            raise self._refusal_error(error) or UsageError(f"{self._name} refused the connection: {error}") from error
         except (ValkeyError, ValueError) as error:  # ValueError: no name of a host
-            raise self._refusal(error) or Unavailable(f"no connection to {self._name}: {error}") from error
+            raise self._refusal_error(error) or Unavailable(f"no connection to {self._name}: {error}") from error
 
-    def _refusal(self, error: Exception) -> VirkeError | None:
+    def _refusal_error(self, error: Exception) -> VirkeError | None:
         """What an answer means that says that nothing was done; None if it does not say so for certain so."""
         code = str(error).partition(" ")[0]
         if isinstance(error, AuthenticationError | NoPermissionError) or code in _DENIED:
@@ -160,7 +160,7 @@ class _Server:
         return None
 
 
-def _answers(wire: _Wire, count: int) -> list[object]:
+def _read_answers(wire: _Wire, count: int) -> list[object]:
     answers: list[object] = []
     while len(answers) < count:
         try:

@@ -65,14 +65,14 @@ class Address:
     def place(self) -> str:
         """The URL without password and without the options that change no data."""
         user = quote(self.username or "", safe="")
-        return self._url(f"{user}:***@" if self.password else f"{user}@" if user else "")
+        return self._url_for(f"{user}:***@" if self.password else f"{user}@" if user else "")
 
     @property
     def name(self) -> str:
         """The place alone, whoever asks."""
-        return self._url("")
+        return self._url_for("")
 
-    def _url(self, who: str) -> str:
+    def _url_for(self, who: str) -> str:
         prefix = "" if self.prefix == PREFIX_DEFAULT else f"?prefix={quote(self.prefix, safe='/@=')}"
         return f"{'valkeys' if self.tls else 'valkey'}://{who}{self.server}/{self.db}{prefix}"
 
