@@ -45,22 +45,22 @@ class OutcomeUnknown(VirkeError):
 
 
 class Unavailable(VirkeError):
-    """The store did not answer; nothing was changed. Back off and repeat the call."""
+    """The store did not answer; nothing was changed. Back off and repeat the call.
+
+    `retry_after_s` is what the store itself says, None if it says nothing.
+    """
 
     kind = "unavailable"
     retryable = True
     is_stores = True
 
-
-class RateLimited(Unavailable):
-    """The store takes only so many requests of this kind a second; nothing was changed.
-
-    `retry_after_s` is what the store itself says, None if it says nothing.
-    """
-
     def __init__(self, message: str, *, retry_after_s: float | None = None, **context: object) -> None:
         super().__init__(message, **context)
         self.retry_after_s = retry_after_s
+
+
+class RateLimited(Unavailable):
+    """The store takes only so many requests of this kind a second; nothing was changed."""
 
 
 class StoreDown(Unavailable):

@@ -293,7 +293,7 @@ def list_databases(store: Where = None, *, token: str | None = None) -> list[str
     if (node := node_of(store, token)) is not None:
         with closing(node):
             return node.names()
-    return database_names(open_store(store))
+    return database_names(open_store(store), Environment())
 
 
 def open_alone(name: str, store: Where = None) -> Alone:

@@ -131,14 +131,14 @@ def test_a_signal_that_falls_where_python_drops_what_is_raised_is_raised_again(n
 
 MET = """
 import os, signal, time
-from virke.interrupts import Interrupted, end_by_signals, met
+from virke.interrupts import Interrupted, end_by_signals, mark_signals_met
 
 end_by_signals()
 try:
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
 except Interrupted:
-    met()
+    mark_signals_met()
     print("met", flush=True)
 time.sleep(0.3)  # several times as long as it takes to raise it again
 print("once")
@@ -160,7 +160,7 @@ def late(fd, size, read=os.read):
 waits = [0.3]  # the first is counted after it was heeded, the second before
 
 os.read = late
-from virke.interrupts import Interrupted, end_by_signals, heeded
+from virke.interrupts import Interrupted, end_by_signals, mark_signal_heeded
 
 end_by_signals()
 for wait_s in (0, 0.3):
@@ -169,7 +169,7 @@ for wait_s in (0, 0.3):
         time.sleep(60)
     except Interrupted:
         time.sleep(wait_s)
-        heeded()
+        mark_signal_heeded()
         print("heeded", flush=True)
     time.sleep(1)
 """
@@ -182,7 +182,7 @@ def test_a_signal_that_was_heeded_is_the_first_of_no_two_however_late_it_is_coun
 
 WAITED_FOR = """
 import atexit, os, signal, threading, time
-from virke.interrupts import end_by_signals, run
+from virke.interrupts import end_by_signals, run_command
 
 def command():
     threading.Thread(target=time.sleep, args=(600,)).start()
@@ -191,7 +191,7 @@ def command():
     time.sleep(600)
 
 end_by_signals()
-run(command)
+run_command(command)
 """
 
 
@@ -201,11 +201,11 @@ def test_a_thread_that_does_not_end_does_not_hold_back_a_process_that_was_asked_
 
 HELD = """
 import os, signal, time
-from virke.interrupts import Ended, end_by_signals, held
+from virke.interrupts import Ended, end_by_signals, holding_signals
 
 end_by_signals()
 try:
-    with held():
+    with holding_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.3)
         print("whole", flush=True)

@@ -23,6 +23,7 @@ from virke.core.collect import mark_needed
 from virke.core.effects import (
     Absent,
     AwaitSlot,
+    BackOff,
     Delete,
     Effect,
     Generation,
@@ -75,7 +76,7 @@ class Node:
             step = next(actor)
             for answer in answers:
                 step = actor.send(answer)
-            while isinstance(step, Pause | AwaitSlot):
+            while isinstance(step, Pause | BackOff | AwaitSlot):
                 self._answers = (*self._answers, None)
                 step = actor.send(None)
             self.step = step

@@ -32,6 +32,7 @@ from virke.core.commit import Committed, Conflicted, Failed, Gone, TooSoon, Unkn
 from virke.core.effects import (
     Absent,
     AwaitSlot,
+    BackOff,
     Delete,
     Effect,
     Generation,
@@ -107,7 +108,7 @@ class Node:
             step = next(actor)
             for answer in answers:
                 step = actor.send(answer)
-            while isinstance(step, Told | Pause):
+            while isinstance(step, Told | Pause | BackOff):
                 if isinstance(step, Told):
                     self.told = (*self.told, step)
                 self._answers = (*self._answers, None)

@@ -9,17 +9,20 @@ from typing import Final
 import pytest
 
 from tests.core.actors import empty, history, id_of, in_root, with_segment, with_two_parts
-from virke.core.commit import PUT_SENDS, SENDS, Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, commit_plan
+from virke.core.backoff import BACKOFF
+from virke.core.commit import SENDS, Committed, Conflicted, Failed, Gone, Plan, TooSoon, Unknown, commit_plan
 from virke.core.commit import Verdict as AnyVerdict
 from virke.core.effects import (
     Absent,
     AwaitSlot,
+    BackOff,
     Delete,
     Effect,
     Generation,
     Lost,
     Mismatch,
     Outcome,
+    OutOfTime,
     Paced,
     Pause,
     PutAll,
@@ -78,6 +81,7 @@ def told(
     puts: Story = ALL_STORED,
     reads: Story = (UNMOVED,),
     deletes: Story = (None,),
+    waits: Story = (None,),
     linearizable: bool = False,
     key: str | None = None,
 ) -> tuple[AnyVerdict, list[Effect]]:
@@ -90,6 +94,7 @@ def told(
         PutAll: list(puts),
         Delete: list(deletes),
         Pause: [None],
+        BackOff: list(waits),
         AwaitSlot: [None],
     }
     answer: Answer = None
@@ -104,8 +109,15 @@ def told(
 
 
 def kinds(effects: list[Effect]) -> str:
-    """The kinds of what was sent, and which pause each was."""
-    return " ".join(f"Pause{one.attempt}" if isinstance(one, Pause) else type(one).__name__ for one in effects)
+    """The kinds of what was sent, and which pause, or wait after which failure, each was."""
+
+    def kind(one: Effect) -> str:
+        match one:
+            case Pause(number) | BackOff(number):
+                return f"{type(one).__name__}{number}"
+        return type(one).__name__
+
+    return " ".join(map(kind, effects))
 
 
 def test_the_objects_are_there_before_the_root_names_them() -> None:
@@ -125,13 +137,13 @@ def test_what_a_store_does_not_take_is_in_no_root(last: Answer) -> None:
     verdict, effects = told(STORED, puts=[last])
     reason = getattr(last, "reason", "the store did not take the object")
     assert (verdict, effects[-1]) == (Failed(reason), Delete(STORED.puts[0].tier, (STORED.puts[0].key,)))
-    assert kinds(effects) == "PutNew Pause0 PutNew Pause1 PutNew Pause2 PutNew Delete"
-    assert effects.count(STORED.puts[0]) == PUT_SENDS
+    assert kinds(effects) == "PutNew BackOff1 PutNew BackOff2 PutNew BackOff3 PutNew BackOff4 PutNew Delete"
+    assert effects.count(STORED.puts[0]) == BACKOFF.tries
 
 
 def test_an_object_is_sent_again_before_the_swap() -> None:
     verdict, effects = told(STORED, puts=[Lost("no answer"), Refused("down", is_down=True), Stored()])
-    assert (type(verdict), kinds(effects)) == (Committed, "PutNew Pause0 PutNew Pause1 PutNew SwapRoot")
+    assert (type(verdict), kinds(effects)) == (Committed, "PutNew BackOff1 PutNew BackOff2 PutNew SwapRoot")
 
 
 def test_a_store_that_is_down_when_a_commit_begins_is_not_waited_for() -> None:
@@ -144,7 +156,7 @@ def test_a_store_that_is_down_when_a_commit_begins_is_not_waited_for() -> None:
     verdict, effects = told(SMALL, [Lost("no answer"), down, Swapped(NEXT)])
     assert (type(verdict), kinds(effects)) == (
         Committed,
-        "SwapRoot ReadRoot Pause0 SwapRoot ReadRoot Pause1 SwapRoot",
+        "SwapRoot ReadRoot BackOff1 SwapRoot ReadRoot BackOff2 SwapRoot",
     )
 
 
@@ -182,26 +194,55 @@ def test_the_ring_does_not_reach_back() -> None:
     assert (verdict, kinds(effects)) == (Conflicted(RootAt(now, NEXT)), "PutNew SwapRoot ReadRoot Delete")
 
 
-@pytest.mark.parametrize("read", [UNMOVED, Lost("no answer"), shown(ROOTS[0])], ids=["unmoved", "lost", "stale"])
+@pytest.mark.parametrize("read", [UNMOVED, shown(ROOTS[0])], ids=["unmoved", "stale"])
 def test_the_same_bytes_are_sent_again_while_nothing_is_proved(read: Outcome) -> None:
-    """Rules 5 and 6: `SENDS` times; then unknown with the upload left alone, or failed with it deleted."""
+    """Rules 5 and 6: as often as a failing store is asked; then unknown with the upload left alone, or failed with it deleted."""
     verdict, effects = told(STORED, [Lost("no answer")], reads=[read])
     swap, look = SwapRoot(encode_root(STORED.root), BASE.generation), ReadRoot()
-    rounds = [one for attempt in range(SENDS) for one in (swap, look, Pause(attempt))]
+    rounds = [one for failed in range(1, BACKOFF.tries + 1) for one in (swap, look, BackOff(failed))]
     assert (verdict, effects[1:]) == (Unknown("no answer", passed=False), rounds[:-1])
     verdict, effects = told(STORED, [Refused("no")], reads=[read])
-    assert (verdict, kinds(effects[-1:]), effects.count(swap)) == (Failed("no"), "Delete", SENDS)
+    assert (verdict, kinds(effects[-1:]), effects.count(swap)) == (Failed("no"), "Delete", BACKOFF.tries)
     verdict, _ = told(STORED, [Mismatch(), Refused("no")], reads=[read])
     assert isinstance(verdict, Unknown)
     assert not verdict.passed  # it may still be applied
-    assert isinstance(told(STORED, [Lost("no answer")] * (SENDS - 1) + [Swapped(NEXT)], reads=[read])[0], Committed)
+    late = [Lost("no answer")] * (BACKOFF.tries - 1) + [Swapped(NEXT)]
+    assert isinstance(told(STORED, late, reads=[read])[0], Committed)
+    verdict, effects = told(STORED, [Mismatch()], reads=[read])  # the store answers: it is no failure of it
+    assert (type(verdict), effects.count(swap), BackOff(1) in effects) == (Unknown, SENDS, False)
+
+
+def test_a_store_that_shows_nothing_is_not_sent_the_swap_again() -> None:
+    """Rule 6: only the root says what became of the first one; it is asked for, once for each try that is left."""
+    silent = [Lost("no answer")]
+    verdict, effects = told(STORED, [Lost("swap lost"), Swapped(NEXT)], reads=silent)
+    assert verdict == Unknown("swap lost", passed=False)
+    assert kinds(effects) == "PutNew SwapRoot ReadRoot BackOff2 ReadRoot BackOff3 ReadRoot BackOff4 ReadRoot"
+    verdict, effects = told(STORED, [Refused("no"), Swapped(NEXT)], reads=silent)
+    assert (verdict, kinds(effects[-1:]), kinds(effects).count("SwapRoot")) == (Failed("no"), "Delete", 1)
+    verdict, _ = told(STORED, [Mismatch(), Swapped(NEXT)], reads=silent)
+    assert isinstance(verdict, Unknown)
+    verdict, effects = told(STORED, [Lost("swap lost")], reads=[*silent, shown(STORED.root)])
+    assert (type(verdict), kinds(effects)) == (Committed, "PutNew SwapRoot ReadRoot BackOff2 ReadRoot")
+
+
+def test_where_there_is_no_time_for_another_try_it_ends() -> None:
+    """What the store said of when to come back is waited for, or not at all."""
+    no_time = (OutOfTime(),)
+    verdict, effects = told(STORED, puts=[Lost("no answer", retry_after_s=60.0)], waits=no_time)
+    assert (verdict, effects[1:2]) == (Failed("no answer"), [BackOff(1, 60.0)])
+    assert kinds(effects) == "PutNew BackOff1 Delete"
+    verdict, effects = told(SMALL, [Lost("no answer", retry_after_s=60.0)], waits=no_time)
+    assert (type(verdict), effects[-1]) == (Unknown, BackOff(1, 60.0))
+    verdict, effects = told(SMALL, [Lost("no answer")], reads=[Lost("nor this", retry_after_s=7.0)], waits=no_time)
+    assert (type(verdict), effects[-1]) == (Unknown, BackOff(2, 7.0))
 
 
 def test_a_refusal_for_the_rate_is_no_reason_to_forget_a_request_that_may_arrive() -> None:
     verdict, effects = told(SMALL, [Lost("no answer"), Paced(), Swapped(NEXT)], reads=[UNMOVED])
     assert (type(verdict), kinds(effects)) == (
         Committed,
-        "SwapRoot ReadRoot Pause0 SwapRoot ReadRoot AwaitSlot SwapRoot",
+        "SwapRoot ReadRoot BackOff1 SwapRoot ReadRoot AwaitSlot SwapRoot",
     )
     verdict, _ = told(SMALL, [Lost("no answer"), Paced()], reads=[UNMOVED, shown(OTHER)])
     assert verdict == Conflicted(RootAt(OTHER, NEXT))
@@ -237,7 +278,7 @@ def test_a_database_that_is_gone_is_so_only_where_reads_are_linearizable(read: O
     assert (verdict, kinds(effects)) == (Gone(), "PutNew SwapRoot ReadRoot")
     verdict, effects = told(STORED, [Lost("no answer")], reads=[read])
     assert verdict == Unknown("the store does not show this database any more, or not yet")
-    assert kinds(effects).count("SwapRoot") == SENDS
+    assert kinds(effects).count("SwapRoot") == BACKOFF.tries
     assert "Delete" not in kinds(effects)
 
 
@@ -251,7 +292,7 @@ def test_a_tombstone_of_an_earlier_life_is_a_stale_read() -> None:
     base = replace(BASE.root, epoch=Epoch(7), birth_epoch=Epoch(5))
     protocol = commit_plan(RootAt(base, BASE.generation), in_root(base, id_of("mine")), "db", linearizable=True)
     effects = [protocol.send(None), protocol.send(Lost("no answer")), protocol.send(buried(4))]
-    assert kinds(effects) == "SwapRoot ReadRoot Pause0"
+    assert kinds(effects) == "SwapRoot ReadRoot BackOff1"
 
 
 def test_an_error_says_nothing_of_the_requests_before_it() -> None:

@@ -29,6 +29,7 @@ from tests.core.actors import (
     writer,
 )
 from tests.core.explorer import Explorer, Found, Program, Scenario, Violation
+from virke.core import backoff
 from virke.core import commit as protocol
 from virke.core.chain import Chain
 from virke.core.change import change_without_pages, next_root
@@ -171,7 +172,7 @@ def test_a_ring_that_does_not_reach_back_makes_the_outcome_unknown() -> None:
 def test_giving_up_is_honest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rule 6: after the last try it is `Failed` if no request can have been applied, else `Unknown`."""
     monkeypatch.setattr(protocol, "SENDS", 2)
-    monkeypatch.setattr(protocol, "PUT_SENDS", 2)
+    monkeypatch.setattr(backoff, "BACKOFF", backoff.Backoff(tries=2))
     programs = (writer("a", with_segment), writer("b"))
     scenario = Scenario(registers(NEW), programs, faults=2, stale=True, may_be_unknown=True)
     assert verdicts(scenario).verdicts.keys() == {"Committed", "Conflicted", "Unknown", "Failed"}

@@ -12,6 +12,7 @@ from tests.core.explorer import Explorer, Scenario, Violation
 from virke.core.commit import SENDS, SLOTS, Committed, Failed, Plan, Protocol, TooSoon, Unknown, Verdict, commit_plan
 from virke.core.effects import (
     AwaitSlot,
+    BackOff,
     Delete,
     Effect,
     Generation,
@@ -88,7 +89,7 @@ def driven(plan: Plan, answers: Callable[[int], Outcome]) -> tuple[Verdict, list
                 outcome, sent = answers(sent), sent + 1
             case ReadRoot():
                 outcome = Record(encode_root(BASE.root), BASE.generation)
-            case AwaitSlot() | Pause() | Delete():
+            case AwaitSlot() | Pause() | BackOff() | Delete():
                 outcome = None
             case _:
                 outcome = Stored()

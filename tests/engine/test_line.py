@@ -95,7 +95,7 @@ def test_a_thread_that_waited_in_vain_stands_in_line_the_next_time() -> None:
 def test_a_transaction_that_can_not_begin_keeps_no_other_waiting(immediate: bool) -> None:
     inner = memory_store()
     make(inner).close()
-    faulty = FaultyStore(inner, [At(2, Refuse(), Call.READ)])
+    faulty = FaultyStore(inner, [At(n, Refuse(), Call.READ) for n in range(2, 99)])
     with reopen(faulty.store, clock=Clock()) as database:
         with pytest.raises(Unavailable):
             database.transaction(immediate=immediate)

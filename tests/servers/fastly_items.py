@@ -129,6 +129,11 @@ class KvItems:
         with self._lock:
             self._troubles.append((trouble, methods, [None] * count))
 
+    def calm(self) -> None:
+        """No trouble that was planned befalls any request from now on."""
+        with self._lock:
+            self._troubles = []
+
     def stale(self, key: str, reads: int, back: int = 1) -> None:
         """Let the next `reads` of `key` show what it held `back` writes ago, or nothing if there were not so many."""
         with self._lock:

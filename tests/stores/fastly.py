@@ -1,4 +1,4 @@
-"""What tests of the Fastly KV store share: a place in the model server, and time that passes only by sleeping."""
+"""What tests of the Fastly KV store share: a place in the model server, and every call."""
 
 from __future__ import annotations
 
@@ -9,54 +9,24 @@ from tests.servers.fastly_items import Trouble
 from tests.servers.fastly_kv import TOKEN, KvServer
 from virke.core.effects import Generation, Tier
 from virke.stores.base import Blobs, Range, Register, Store
-from virke.stores.fastly_kv.api import Patience
 from virke.stores.fastly_kv.store import fastly_kv_store
 
-ONCE: Final = Patience(tries=1)
 PUTS: Final = frozenset({"PUT"})
 BUSY: Final = Trouble(429)
 LOST: Final = Trouble(None, applied=True)
 
 
-class Waits:
-    """A clock that only `sleep` moves, and what was slept; `jitter` comes from a list, again and again."""
-
-    def __init__(self, *jitter: float) -> None:
-        self.slept: list[float] = []
-        self._jitter = jitter or (1.0,)
-
-    def sleep(self, wait_s: float) -> None:
-        self.slept.append(wait_s)
-
-    def jitter(self) -> float:
-        return self._jitter[len(self.slept) % len(self._jitter)]
-
-    def clock(self) -> float:
-        return sum(self.slept)
-
-    def patience(self, *, tries: int = 6, total_s: float = 15.0) -> Patience:
-        return Patience(
-            tries=tries,
-            first_s=0.1,
-            most_s=3.0,
-            total_s=total_s,
-            sleep=self.sleep,
-            jitter=self.jitter,
-            clock=self.clock,
-        )
-
-
 class Place:
     """An empty KV store at the model server, and a store on it."""
 
-    def __init__(self, server: KvServer, patience: Patience = ONCE) -> None:
+    def __init__(self, server: KvServer) -> None:
         self.server = server
         self.store_id, self.items = server.create()
-        self.store = self.opened(patience)
+        self.store = self.opened()
 
-    def opened(self, patience: Patience = ONCE, *, token: str = TOKEN, lossy: bool = False) -> Store:
+    def opened(self, *, token: str = TOKEN, lossy: bool = False) -> Store:
         url = self.server.url(self.store_id, "place", lossy=lossy)
-        return fastly_kv_store(url, token=token, part_bytes_max=100_000, patience=patience)
+        return fastly_kv_store(url, token=token, part_bytes_max=100_000)
 
     @property
     def register(self) -> Register:

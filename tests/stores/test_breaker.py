@@ -11,7 +11,7 @@ from virke.core.effects import Lost, Swapped, Tier
 from virke.engine.database import Database
 from virke.errors import Denied, RateLimited, StoreDown, Unavailable
 from virke.stores.base import Call
-from virke.stores.breaker import PAUSE_S, Breaker
+from virke.stores.breaker import FAILURES, PAUSE_S, Breaker
 from virke.stores.counted import CountingStore
 from virke.stores.faulty import At, FaultyStore, LoseAnswer, Refuse
 from virke.stores.memory import memory_store
@@ -29,25 +29,39 @@ class Clock:
 
 
 def test_what_fails_at_once_is_not_sent_and_one_call_looks_again() -> None:
-    faulty, clock = FaultyStore(memory_store(), [At(n, Refuse(), Call.READ) for n in (1, 2)]), Clock()
+    faulty, clock = FaultyStore(memory_store(), [At(n, Refuse(), Call.READ) for n in (1, 2, 3)]), Clock()
     breaker = Breaker(faulty.store, monotonic=clock)
     register = breaker.store.register
     assert breaker.failure is None
-    with pytest.raises(Unavailable):
-        register.read("k")
-    assert (len(faulty.log), breaker.failure is not None) == (1, True)
+    for n in range(1, FAILURES + 1):
+        with pytest.raises(Unavailable):
+            register.read("k")
+        assert (len(faulty.log), breaker.failure is not None) == (n, True)
     for call in (lambda: register.read("k"), lambda: register.swap("k", b"x", None), lambda: list(register.keys(""))):
         with pytest.raises(Unavailable, match="nothing was sent"):
             call()
-    assert len(faulty.log) == 1
+    assert len(faulty.log) == FAILURES
     clock.now = PAUSE_S
     with pytest.raises(Unavailable):
         register.read("k")
-    assert len(faulty.log) == 2
+    assert len(faulty.log) == FAILURES + 1
     clock.now = 2 * PAUSE_S
     register.read("k")
-    assert (len(faulty.log), breaker.failure) == (3, None)
+    assert (len(faulty.log), breaker.failure) == (FAILURES + 2, None)
     register.read("k")
+
+
+def test_one_failure_is_no_outage() -> None:
+    """Others are not refused for it; and it does not count once the store has answered."""
+    faulty = FaultyStore(memory_store(), [At(n, Refuse(), Call.READ) for n in (1, 3)])
+    breaker = Breaker(faulty.store, monotonic=Clock())
+    for fails in (True, False, True, False):
+        if fails:
+            with pytest.raises(Unavailable):
+                breaker.store.register.read("k")
+        else:
+            breaker.store.register.read("k")
+    assert len(faulty.log) == 4
 
 
 def test_a_lost_answer_counts_as_down_and_a_request_for_patience_does_not() -> None:
@@ -74,24 +88,31 @@ def test_a_lost_answer_counts_as_down_and_a_request_for_patience_does_not() -> N
 
 def test_a_swap_is_sent_only_after_a_read_showed_that_the_store_is_there_again() -> None:
     """So what is tried in an outage is surely not applied."""
-    faulty, clock = FaultyStore(memory_store(), [At(n, Refuse(), Call.READ) for n in (1, 2)]), Clock()
+    faulty, clock = FaultyStore(memory_store(), [At(n, Refuse(), Call.READ) for n in (1, 2, 3)]), Clock()
     register = Breaker(faulty.store, monotonic=clock).store.register
-    with pytest.raises(Unavailable):
-        register.read("k")
+    for _ in range(FAILURES):
+        with pytest.raises(Unavailable):
+            register.read("k")
     clock.now = PAUSE_S
     with pytest.raises(StoreDown):
         register.swap("k", b"x", None)
-    assert [step.call for step in faulty.log] == [Call.READ, Call.READ]
+    assert [step.call for step in faulty.log] == [Call.READ] * 3
     clock.now = 2 * PAUSE_S
     assert isinstance(register.swap("k", b"x", None), Swapped)
-    assert [step.call for step in faulty.log] == [Call.READ, Call.READ, Call.READ, Call.SWAP]
+    assert [step.call for step in faulty.log] == [*[Call.READ] * 4, Call.SWAP]
 
 
 def test_a_listing_says_something_of_the_store_when_it_is_asked_for() -> None:
-    faulty, clock = FaultyStore(memory_store(), [At(1, Refuse(), Call.READ), At(1, Refuse(), Call.KEYS)]), Clock()
+    faulty, clock = (
+        FaultyStore(
+            memory_store(), [At(1, Refuse(), Call.READ), At(2, Refuse(), Call.READ), At(1, Refuse(), Call.KEYS)]
+        ),
+        Clock(),
+    )
     breaker = Breaker(faulty.store, monotonic=clock)
-    with pytest.raises(Unavailable):
-        breaker.store.register.read("k")
+    for _ in range(FAILURES):
+        with pytest.raises(Unavailable):
+            breaker.store.register.read("k")
     clock.now = PAUSE_S
     listing = breaker.store.register.keys("")
     assert breaker.failure is not None

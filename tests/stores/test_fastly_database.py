@@ -13,18 +13,15 @@ from tests.stores.fastly import BUSY, LOST, PUTS, Place
 from virke.engine.database import Database
 from virke.errors import NotFound
 from virke.opening import connect, delete, list_databases
-from virke.stores.fastly_kv.api import Patience
-
-QUICK = Patience(first_s=0.001)
 
 
 @pytest.fixture
 def place(fastly_kv_server: KvServer) -> Place:
-    return Place(fastly_kv_server, QUICK)
+    return Place(fastly_kv_server)
 
 
 def opened(place: Place, folder: Path, *, create: bool = False) -> Database:
-    return connect("app", place.opened(QUICK), create=create, state_dir=folder)
+    return connect("app", place.opened(), create=create, state_dir=folder)
 
 
 def rows_of(database: Database, sql: str = "SELECT n, text FROM t ORDER BY n") -> list[tuple[object, ...]]:
@@ -87,7 +84,7 @@ def test_a_deleted_database_leaves_nothing(place: Place, tmp_path: Path) -> None
     with opened(place, tmp_path, create=True) as database:
         database.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, text TEXT)")
         database.executemany("INSERT INTO t VALUES (?, hex(randomblob(200)))", [(n,) for n in range(1000)])
-    store = place.opened(QUICK)
+    store = place.opened()
     assert list_databases(store) == ["app"]
     delete("app", store)
     assert place.items.held() == {}

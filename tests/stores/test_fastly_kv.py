@@ -9,7 +9,7 @@ import pytest
 from tests.servers.fastly_kv import TOKEN, KvServer, item_path
 from tests.servers.scripted import Then, scripted
 from tests.stores.conformance import BlobsConformance, Conformance, RegisterConformance, generation_of
-from tests.stores.fastly import ONCE, Place
+from tests.stores.fastly import Place
 from virke.core.effects import Absent, Lost, Mismatch, Record, Stored, Swapped, Tier, Unchanged
 from virke.errors import Exists, Invalid, TooLarge, Unavailable
 from virke.stores.base import Consistency, Range, Store
@@ -152,7 +152,7 @@ def test_the_server_has_the_last_word_on_sizes(place: Place) -> None:
     path = item_path(place.store_id, "k")
     assert http.request("PUT", path, {"Fastly-Key": TOKEN}, bytes(VALUE_BYTES_MAX + 1)).status == 413
     with scripted([b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"]) as server:
-        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN, patience=ONCE)
+        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN)
         with pytest.raises(TooLarge):
             store.register.swap("k", b"1", None)
 
@@ -281,7 +281,7 @@ def test_an_object_is_as_young_as_anybody_says(place: Place) -> None:
 def test_a_listing_that_is_not_understood_is_unavailable(answer: bytes) -> None:
     """It is never an empty one: collection would believe it."""
     with scripted([b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer)]) as server:
-        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN, patience=ONCE)
+        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN)
         with pytest.raises(Unavailable, match="not understood"):
             list(store.register.keys(""))
 
@@ -291,7 +291,7 @@ def test_a_listing_that_goes_in_circles_ends() -> None:
     page = b'{"data": ["register/k"], "meta": {"next_cursor": "x"}}'
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
     with scripted([answer, answer], Then.KEEP) as server:
-        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN, patience=ONCE)
+        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN)
         with pytest.raises(Unavailable, match="cursor repeats"):
             list(store.register.keys(""))
 
@@ -301,7 +301,7 @@ def test_a_record_without_a_generation_is_unavailable(generation: bytes) -> None
     """Nothing could be swapped on it; for an object the bytes are all that counts."""
     answer = b"HTTP/1.1 200 OK\r\n" + generation + b"Content-Length: 1\r\n\r\n1"
     with scripted([answer, answer], Then.KEEP) as server:
-        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN, patience=ONCE)
+        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN)
         with pytest.raises(Unavailable, match="gave no generation"):
             store.register.read("k")
         assert store.blobs[Tier.KV].get([Range("k")]) == [b"1"]
@@ -312,7 +312,7 @@ def test_a_status_that_nobody_promised_is_no_success(place: Place, status: int) 
     """A write that got one is `Lost`, a read is `Unavailable`."""
     answer = b"HTTP/1.1 %d Odd\r\nContent-Length: 0\r\n\r\n" % status
     with scripted([answer] * 2, Then.KEEP) as server:
-        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN, patience=ONCE)
+        store = fastly_kv_store(f"fastly-kv://id?api={server.url}", token=TOKEN)
         assert isinstance(store.register.swap("k", b"1", None), Lost)
         with pytest.raises(Unavailable):
             store.register.read("k")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.servers.fastly_kv import TOKEN, KvServer
-from tests.stores.fastly import ONCE, Place
+from tests.stores.fastly import Place
 from virke.core.effects import Swapped
 from virke.errors import Denied, UsageError
 from virke.stores.fastly_kv.store import fastly_kv_store
@@ -82,7 +82,7 @@ def test_a_url_that_is_not_understood_is_wrong_usage(url: str) -> None:
 def test_a_prefix_is_as_long_as_keys_leave_room_for(place: Place) -> None:
     """With the longest prefix that is allowed, the longest key is still stored."""
     prefix = "/".join(["p" * 250] * 2)
-    store = fastly_kv_store(place.server.url(place.store_id, prefix), token=TOKEN, patience=ONCE)
+    store = fastly_kv_store(place.server.url(place.store_id, prefix), token=TOKEN)
     assert store.register.swap("x" * 512, b"1", None) == Swapped(None)
     assert [len(key) for key in place.items.held()] == [501 + len("/register/") + 512]
     assert list(store.register.keys("x")) == ["x" * 512]

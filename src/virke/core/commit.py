@@ -11,7 +11,9 @@ State: puts → swap → (done | look) ; look → (done | conflict | swap again 
    The version must be *greater* than the base's: an eventual store may show an older root than the base.
 4. The ring does not reach back to that version → `Unknown`, unless no request can have been applied. Never guess.
 5. The root has not moved → send the same bytes again; the same commit id makes the repeat harmless.
-6. Every loop is bounded by `sends`; what is unproved then is `Unknown`, or `Failed` if no request can have been applied.
+6. Every loop is bounded: by `SENDS`, and by the tries of the back-off where the store fails (decision 0052). A store that
+   does not answer is asked for its root and not sent the swap again: only the root says what became of the first. What is
+   unproved in the end is `Unknown`, or `Failed` if no request can have been applied.
 7. A loser deletes what it uploaded, after the conflict is proved, best effort.
 8. An absent root, or another database's, proves a deletion only where reads are linearizable: elsewhere it may be
    what the register held before this database was created, while our swap was applied. Nothing is deleted then.
@@ -32,8 +34,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import suppress
+from itertools import count
 from typing import Final
 
+from virke.core.backoff import read_root, tries_again
 from virke.core.effects import (
     Absent,
     AwaitSlot,
@@ -47,7 +51,6 @@ from virke.core.effects import (
     Pause,
     PutAll,
     PutNew,
-    ReadRoot,
     Record,
     Refused,
     Stored,
@@ -61,7 +64,6 @@ from virke.errors import VirkeError
 from virke.lazy_dataclasses import dataclass
 
 SENDS: Final = 8
-PUT_SENDS: Final = 4
 SLOTS: Final = 256
 """How often a commit waits for its slot; the caller's deadline is nearer."""
 
@@ -153,16 +155,17 @@ def store_objects(puts: tuple[PutNew, ...]) -> Generator[Effect, Outcome, str]:
     if len(puts) > 1:
         put = PutAll(puts[0].tier, tuple((each.key, each.data) for each in puts))
     reason = ""
-    for attempt in range(PUT_SENDS):
-        if attempt:
-            yield Pause(attempt - 1)
+    for failed in count(1):  # as long as `tries_again`
+        retry_after_s: float | None = None
         match (yield put):
             case Stored():
                 return ""
-            case Refused(why, is_down=True) if not attempt:
+            case Refused(why, is_down=True) if failed == 1:
                 return why
-            case Lost(why) | Refused(why):
-                reason = why
+            case Lost() | Refused() as failure:
+                reason, retry_after_s = failure.reason, failure.retry_after_s
+        if not (yield from tries_again(failed, retry_after_s)):
+            break
     return reason or "the store did not take the object"
 
 
@@ -176,7 +179,7 @@ def _swap_root(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: 
     root, has_uploads = plan.root, bool(plan.puts or plan.uploaded)
     swap = SwapRoot(encode_root(root), base.generation, key)
     surely_not_applied, reason = True, ""
-    sends = slots = 0
+    sends = slots = failed = 0
     while sends < SENDS and slots < SLOTS:
         try:
             answer = yield swap
@@ -193,10 +196,12 @@ def _swap_root(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: 
                     surely_not_applied, reason = False, why
                 case Mismatch():
                     surely_not_applied, reason = False, "the store says that the root moved, but does not show how"
-            seen = yield ReadRoot(key)
+            seen, failed = yield from read_root(key, failed + isinstance(answer, Lost | Refused))
             found = judge_swap(base, root, seen, name, linearizable=linearizable)
             if surely_not_applied:
                 found = _planned_anew(base, answer, seen, found, keeps=has_uploads, name=name)
+            if found is None and isinstance(seen, Lost):
+                break  # rule 6
             if found is None and isinstance(answer, Paced):
                 yield AwaitSlot(answer)
         except VirkeError as error:
@@ -214,7 +219,10 @@ def _swap_root(base: RootAt, plan: Plan, name: str, linearizable: bool, *, key: 
             case verdict:
                 return verdict
         sends += 1
-        if sends < SENDS:
+        if isinstance(answer, Lost | Refused):
+            if not (yield from tries_again(failed, answer.retry_after_s)):
+                break
+        elif sends < SENDS:
             yield Pause(sends - 1)
     return Failed(reason) if surely_not_applied else Unknown(reason)
 

@@ -61,17 +61,30 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """No usable answer: the request may have been applied, may still be, or never will be."""
+    """No usable answer: the request may have been applied, may still be, or never will be.
+
+    `retry_after_s` is what the store says of when to ask again, if it says so.
+    """
 
     reason: str
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The store says no, or never got the request: definitely not applied. `is_down`: it is of no use to repeat it at once."""
+    """The store says no, or never got the request: definitely not applied. `is_down`: it is of no use to repeat it at once.
+
+    `retry_after_s` is what the store says of when to ask again, if it says so.
+    """
 
     reason: str
     is_down: bool = False
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfTime:
+    """There is no time for another try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +112,20 @@ class Keys:
 ReadOutcome = Record | Unchanged | Absent | Lost
 SwapOutcome = Swapped | Mismatch | Lost
 PutOutcome = Stored | Lost
-Outcome = Record | Absent | Swapped | Mismatch | Lost | Refused | Paced | Stored | Keys | list[bytes | Absent] | None
+Outcome = (
+    Record
+    | Absent
+    | Swapped
+    | Mismatch
+    | Lost
+    | Refused
+    | Paced
+    | Stored
+    | Keys
+    | OutOfTime
+    | list[bytes | Absent]
+    | None
+)
 """What a protocol is sent back; each effect says which of them."""
 
 
@@ -189,6 +215,14 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class BackOff:
+    """Wait after the `failed`-th failure of the store in a row (1, 2 …), as core/backoff has it. None or `OutOfTime`."""
+
+    failed: int
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitSlot:
     """Wait until the pace of the register (core/pace) allows another swap. Answered with None.
 
@@ -198,4 +232,4 @@ class AwaitSlot:
     refused: Paced
 
 
-Effect = ReadRoot | SwapRoot | RemoveRoot | ListKeys | PutNew | PutAll | Get | Delete | Pause | AwaitSlot
+Effect = ReadRoot | SwapRoot | RemoveRoot | ListKeys | PutNew | PutAll | Get | Delete | Pause | BackOff | AwaitSlot

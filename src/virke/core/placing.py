@@ -5,7 +5,8 @@ says whether what the register shows is our record, or makes ours impossible.
 
 1. The swap is sent again (once its slot has come, if that is what it was refused for) only while `look` sees neither: records are such that a repeat is harmless.
 2. `Unproved` says whether some request can have been applied. It is all that is said when the tries are over.
-3. An error that the world raises says nothing of the requests before it: `Unproved`, unless none can have been applied.
+3. A store that fails is asked as often as the back-off has it, and for what it shows: as in core/commit, rule 6.
+4. An error that the world raises says nothing of the requests before it: `Unproved`, unless none can have been applied.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Final
 
+from virke.core.backoff import read_root, tries_again
 from virke.core.effects import (
     Absent,
     AwaitSlot,
@@ -22,7 +24,6 @@ from virke.core.effects import (
     Outcome,
     Paced,
     Pause,
-    ReadRoot,
     Record,
     Refused,
     RemoveRoot,
@@ -34,7 +35,6 @@ from virke.lazy_dataclasses import dataclass
 
 SENDS: Final = 8
 SLOTS: Final = 64
-READS: Final = 3
 ABSENT_READS: Final = 8
 
 
@@ -65,7 +65,7 @@ Placing = Generator[Effect, Outcome, Placed | Beaten | Unproved]
 def place_record(swap: SwapRoot | RemoveRoot, look: Look) -> Placing:
     """Perform `swap` until it is known what became of it."""
     is_surely_not, reason = True, ""
-    sends = slots = 0
+    sends = slots = failed = 0
     while sends < SENDS and slots < SLOTS:
         try:
             answer = yield swap
@@ -82,8 +82,10 @@ def place_record(swap: SwapRoot | RemoveRoot, look: Look) -> Placing:
                     is_surely_not, reason = False, why
                 case Mismatch():  # perhaps the answer to a repeat, on the way, of our own success
                     is_surely_not, reason = False, "the store does not show it"
-            seen = yield ReadRoot(swap.key)
+            seen, failed = yield from read_root(swap.key, failed + isinstance(answer, Lost | Refused))
             found = look(seen) if isinstance(seen, Record | Absent) else None
+            if isinstance(seen, Lost):
+                break
             if found is None and isinstance(answer, Paced):
                 slots += 1
                 yield AwaitSlot(answer)
@@ -95,7 +97,10 @@ def place_record(swap: SwapRoot | RemoveRoot, look: Look) -> Placing:
         if found is not None:
             return found
         sends += 1
-        if sends < SENDS:
+        if isinstance(answer, Lost | Refused):
+            if not (yield from tries_again(failed, answer.retry_after_s)):
+                break
+        elif sends < SENDS:
             yield Pause(sends - 1)
     return Unproved(reason, is_surely_not)
 
@@ -106,14 +111,18 @@ def read_record(key: str, *, expects: bool = False) -> Generator[Effect, Outcome
     Raises:
         Unavailable: the store does not answer.
     """
-    reads = ABSENT_READS if expects else READS
-    seen: Outcome = None
-    for attempt in range(reads):
-        if attempt:
-            yield Pause(attempt - 1)
-        seen = yield ReadRoot(key)
-        if isinstance(seen, Record) or (isinstance(seen, Absent) and not expects):
-            return seen
-    if isinstance(seen, Absent):
-        return seen
-    raise Unavailable(f"the store does not answer: {seen.reason if isinstance(seen, Lost) else seen}")
+    absent = failed = 0
+    while True:
+        seen, failed = yield from read_root(key, failed)
+        match seen:
+            case Record() as record:
+                return record
+            case Absent() as none:
+                absent += 1
+                if not expects or absent == ABSENT_READS:
+                    return none
+                yield Pause(absent - 1)
+            case Lost(reason, retry_after_s):
+                raise Unavailable(f"the store does not answer: {reason}", retry_after_s=retry_after_s)
+            case other:
+                raise AssertionError(f"a root was asked for, not {other}")

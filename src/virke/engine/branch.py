@@ -129,7 +129,7 @@ class Branch:
                 self.environment.pause(attempt)
             knew = self._latest
             asked_at, stamp = self.environment.monotonic(), self.look()
-            match self.store.register.read(self.key, (knew.generation or None) if knew else None):
+            match self.driver.read((knew.generation or None) if knew else None):
                 case Record(data, generation):
                     record = decode_record(data, self.name)
                     if isinstance(record, Tombstone):

@@ -13,6 +13,7 @@ from virke.core.pins import root_key
 from virke.core.root import first_root
 from virke.engine.branch import Branch
 from virke.engine.environment import Environment
+from virke.engine.repeating import repeated
 from virke.errors import Exists
 from virke.stores.base import Store
 
@@ -49,10 +50,11 @@ def remove_database(store: Store, name: str, environment: Environment) -> None:
     branch.driver.run(delete_database(branch.world, store.url))
 
 
-def database_names(store: Store) -> list[str]:
+def database_names(store: Store, environment: Environment) -> list[str]:
     """The names of all databases, sorted (a LIST). Raises `Unavailable`, `Corrupt` if it is not a store."""
     register = store.register
-    names = [key.split("/")[1] for key in register.keys("root/") if key.endswith("/main")]
+    keys = repeated(environment, lambda: list(register.keys("root/")))
+    names = [key.split("/")[1] for key in keys if key.endswith("/main")]
     if not names:  # any web page reads as a listing of nothing, but not as a register that is absent
-        register.read(root_key("-"))
+        repeated(environment, lambda: register.read(root_key("-")))
     return names

@@ -18,7 +18,6 @@ from virke.core.root import Root, RootAt
 from virke.engine.environment import Environment
 from virke.errors import Unavailable
 
-IN_VAIN_MAX: Final = 3
 NO_LIMIT: Final = float("inf")
 
 
@@ -34,8 +33,8 @@ class Pacing:
         self._first: tuple[Root, float] | None = None
         """The root of the first commit, and when it was known."""
         self._lock = threading.Lock()
-        self._in_vain = 0
-        """How often in a row the store did not show its root after a refusal."""
+        self._in_vain = False
+        """Whether the store did not show its root after a refusal, however often it was asked (core/backoff)."""
         self.until_s = NO_LIMIT
         """When the caller of the commit that is under way gives up."""
 
@@ -47,7 +46,7 @@ class Pacing:
     @property
     def is_silent(self) -> bool:
         """Whether the store refuses swaps and reads alike: it is down, and that is not a pace."""
-        return self._in_vain >= IN_VAIN_MAX
+        return self._in_vain
 
     def gap_s(self) -> float:
         """The time between two accepted swaps, 0 where there is no limit."""
@@ -109,10 +108,10 @@ class Pacing:
         with self._lock:
             pace = self._known_pace()
             if root is None:
-                self._in_vain += 1
+                self._in_vain = True
                 self._pace = pace.looked_in_vain(asked_s=asked_s, now_s=now_s)
             else:
-                self._in_vain = 0
+                self._in_vain = False
                 self._pace = pace.seen(root, asked_s=asked_s, now_s=now_s)
 
     def _observe_root(self) -> None:

@@ -36,6 +36,7 @@ from virke.core.segment import Ref
 from virke.core.wire import Reader, Writer
 from virke.engine.allowance import Allowance
 from virke.engine.committing import Committing
+from virke.engine.repeating import repeated
 from virke.engine.volume import Volume
 from virke.errors import Corrupt, Exists, Unavailable
 from virke.lazy_dataclasses import dataclass
@@ -158,7 +159,7 @@ class Stepping:
     def _read_hints(self, root: Root) -> None:
         """Read the hints that mean something for `root`; what can't be read, or is another program's, is none."""
         self._hints, self._generation = (), None
-        outcome = self._branch.store.register.read(self._key)
+        outcome = repeated(self._branch.environment, lambda: self._branch.store.register.read(self._key))
         if not isinstance(outcome, Record):
             return
         self._generation = outcome.generation

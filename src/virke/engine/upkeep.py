@@ -341,7 +341,7 @@ class Upkeep:
         )
 
     def _listed_objects(self, tier: Tier, prefix: str) -> list[Listed]:
-        return list(self._volume.driver.blobs(tier).list(prefix))
+        return self._volume.driver.listed(tier, prefix)
 
     def _settle_pins(self, now_ms: int, grace_ms: int) -> bool:
         """Drop the pins of branches that are no more; True if one is left whose branch may still come.

@@ -241,6 +241,8 @@ class Writer:
     ) -> Committed | Conflicted | TooSoon:
         """Bring what was run into history, or prove that nothing had to be."""
         if dirty is None:
+            if all(isinstance(pending.error, Unavailable) for pending in group):
+                return Committed(base.root, base)  # that the store fails is true of every state: it is not asked again
             proved = self.committing.prove_newest(base)
             if isinstance(proved, Conflicted):
                 claimant.lost()

@@ -20,6 +20,7 @@ from virke.config import MIGRATIONS, TOKEN_VARIABLE, Config, StoreChoice, is_nod
 from virke.edge.deploying.account import API, API_VARIABLE, TOKEN_HINT, Account, Call
 from virke.edge.deploying.database import bring_app, bring_database, configure_stores, first_token
 from virke.edge.deploying.package import Package, read_package
+from virke.edge.deploying.patience import Patience
 from virke.edge.deploying.services import Brought
 from virke.edge.deploying.settings import Settings, backend_of, objects_of
 from virke.edge.deploying.stores import KV, ensure_store, found_store
@@ -30,7 +31,6 @@ from virke.project.building import BIN, PKG, build_changed, plan_of
 from virke.project.deploy import Deployed, Report, deploy_database
 from virke.project.destination import Destination
 from virke.project.seed import Seed, seed_of
-from virke.stores.fastly_kv.api import Patience
 from virke.stores.fastly_kv.store import FASTLY_SCHEME
 from virke.stores.fastly_kv.store import TOKEN_VARIABLE as API_TOKEN_VARIABLE
 from virke.stores.object.url import object_place

@@ -3,11 +3,13 @@
 Knows the calls of the contract and nothing of why they are made.
 
 1. What fails at once (`StoreDown`) was definitely not done: nothing of it was sent.
-2. After `PAUSE_S` one call goes through to see; the others go on failing at once until it ends. If it fails too, that is
+2. One failure is no outage: the second in a row is. The caller of the first repeats it (decision 0052), and is the one that
+   finds out; the others are not refused for it.
+3. After `PAUSE_S` one call goes through to see; the others go on failing at once until it ends. If it fails too, that is
    `StoreDown` as well: no caller repeats it at once.
-3. A swap goes through after a read of its key succeeded. So its own outcome is not lost in an outage that is known.
-4. A store that asks for patience (`RateLimited`) is not down, and neither is one that says no.
-5. Each register and each store of objects has its own: one may be down while the other answers.
+4. A swap goes through after a read of its key succeeded. So its own outcome is not lost in an outage that is known.
+5. A store that asks for patience (`RateLimited`) is not down, and neither is one that says no.
+6. Each register and each store of objects has its own: one may be down while the other answers.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from virke.errors import RateLimited, StoreDown, Unavailable, VirkeError
 from virke.stores.base import Blobs, Consistency, Listed, Range, Register, Store
 
 PAUSE_S: Final = 0.5
+FAILURES: Final = 2
 T = TypeVar("T")
 
 
@@ -51,6 +54,8 @@ class _Circuit:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._failed_at = 0.0
+        self._failures = 0
+        """How many calls in a row failed."""
         self._trying = threading.Lock()
         self.reason = ""
 
@@ -60,7 +65,7 @@ class _Circuit:
         Raises:
             StoreDown: at once, or because it still does not answer. Else what `send` raises.
         """
-        if not self.reason:
+        if self._failures < FAILURES:
             return self._send_watched(send)
         if self._monotonic() < self._failed_at + PAUSE_S or not self._trying.acquire(blocking=False):
             raise StoreDown(f"the store did not answer a moment ago ({self.reason}); nothing was sent to it")
@@ -95,22 +100,26 @@ class _Circuit:
         try:
             outcome = send()
         except RateLimited:
-            self.reason = ""
+            self._answered()
             raise
         except Unavailable as error:
             self._note_failure(error.message)
             raise
         except VirkeError:
-            self.reason = ""
+            self._answered()
             raise
         if isinstance(outcome, Lost):
             self._note_failure(outcome.reason or "its answer was lost")
         else:
-            self.reason = ""
+            self._answered()
         return outcome
+
+    def _answered(self) -> None:
+        self._failures, self.reason = 0, ""
 
     def _note_failure(self, reason: str) -> None:
         self._failed_at, self.reason = self._monotonic(), reason
+        self._failures += 1
 
 
 class _Register:

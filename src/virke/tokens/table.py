@@ -22,6 +22,7 @@ from typing import Final
 
 from virke.core.effects import Generation, Record, Unchanged
 from virke.engine.environment import Environment
+from virke.engine.repeating import repeated
 from virke.errors import Denied, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
 from virke.scopes import Scope
@@ -127,7 +128,7 @@ class TokenTable:
     def _ask_store(self) -> None:
         self._asked_s = began_s = self._env.monotonic()
         try:
-            seen = self._register.read(KEY, self._generation)
+            seen = repeated(self._env, lambda: self._register.read(KEY, self._generation))
             if isinstance(seen, Record):
                 self._take_record(decode_record(seen.data), seen.generation)
             elif not isinstance(seen, Unchanged) and self._record.version:

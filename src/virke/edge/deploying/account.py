@@ -20,17 +20,16 @@ from dataclasses import field
 from typing import Final, cast
 from urllib.parse import quote, urlencode
 
+from virke.edge.deploying.patience import Patience
 from virke.errors import Denied, Exists, Invalid, NotFound, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
-from virke.stores.fastly_kv.api import Patience, said_by
+from virke.stores.fastly_kv.api import said_by
 from virke.stores.fastly_kv.http import Answer, HttpClient, NoAnswer, NotSent
 
 API: Final = "https://api.fastly.com"
 API_VARIABLE: Final = "FASTLY_API_ENDPOINT"
 """Where the API is, if it is elsewhere: the vendor's own command reads the same."""
 TIMEOUT_S: Final = 120.0
-WAIT_S_MOST: Final = 60.0
-"""The longest that a refusal is waited for."""
 AGAIN: Final = "run the same command again: it goes on where this one stopped"
 _SAID_MAX: Final = 300
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -143,7 +142,7 @@ class Account:
     def _send_patiently(self, method: str, path: str, body: Body, *, is_safe: bool) -> Answer:
         """An answer of a status below 400, or 404."""
         problem: VirkeError | None = None
-        for _ in self.patience.attempts():
+        for attempt in self.patience.attempts():
             try:
                 answer = self._send_once(method, path, body)
             except NotSent as error:
@@ -158,7 +157,7 @@ class Account:
                 return answer
             problem = self._refusal_error(method, path, answer)
             if answer.status == 429:
-                self._wait_as_told(answer, problem)
+                attempt.retry_after_s = _again_s(answer)
             elif answer.status < 500 or not is_safe:
                 break
         raise problem or Unavailable(f"{method} {path}: not tried", hint=AGAIN)
@@ -169,13 +168,6 @@ class Account:
             headers["Content-Type"] = body.kind
         data = body.data if body.data is not None or method == "GET" else b""
         return self._http.request(method, path, headers, data)
-
-    def _wait_as_told(self, answer: Answer, problem: VirkeError) -> None:
-        """Wait as long as Fastly says. Raises `problem` if that is too long."""
-        wait_s = _again_s(answer)
-        if wait_s > WAIT_S_MOST:
-            raise problem
-        self.patience.sleep(wait_s)
 
     def _refusal_error(self, method: str, path: str, answer: Answer) -> VirkeError:
         text = f"{method} {path}: {said_by(answer, self._token, chars_max=_SAID_MAX)}"

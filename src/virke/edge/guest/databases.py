@@ -75,7 +75,7 @@ class Databases:
 
     def names(self) -> list[str]:
         """The names of all databases. Raises `Unavailable`."""
-        return database_names(self.store)
+        return database_names(self.store, self.environment)
 
     def create(self, name: str, *, if_not_exists: bool, page_size: int | None) -> bool:
         """Create a database; False if it was there. Raises `Exists`, `Invalid`, `Unavailable`, `OutcomeUnknown`."""

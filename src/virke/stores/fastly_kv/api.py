@@ -1,12 +1,11 @@
-"""Fastly's KV Store over REST: reading, writing, deleting and listing items, and when a request is repeated.
+"""Fastly's KV Store over REST: reading, writing, deleting and listing items, each with one request.
 
 Knows the vendor's paths, headers and statuses; does not know registers, blobs or prefixes.
 
-1. A read is repeated when it was refused, failed or stayed without an answer: it changes nothing.
-2. A write is repeated only when it was definitely not applied: it never left (`NotSent`), or it got a 429. Any other
-   trouble is `Lost`, and is never sent again from here: whoever sent it must first look what happened.
-   A swap of what is there is not repeated after a 429 either: whoever commits keeps the pace of that key (core/pace).
-3. Every repetition is bounded in number and in time, and waits twice as long as the one before, with jitter.
+1. No request is ever sent twice from here: the engine repeats (decision 0052).
+2. A write that was definitely not applied, because it never left (`NotSent`) or was refused (4xx), raises. Any other
+   trouble is `Lost`: whoever sent it must first look what happened.
+3. What the server says of when to come back (`Retry-After`) is in the error, and in `Lost`.
 4. A status that the API does not promise is never taken for success: 200, 201 and 204 are, no others.
 5. The token is in one request header and nowhere else: what the server says is quoted only without it.
 """
@@ -14,10 +13,8 @@ Knows the vendor's paths, headers and statuses; does not know registers, blobs o
 from __future__ import annotations
 
 import json
-import random
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -35,34 +32,6 @@ _GENERATION: Final = re.compile(r"[1-9][0-9]{0,19}")
 _CONTENT_RANGE: Final = re.compile(r"bytes 0-0/([0-9]+)")
 _SAID_MAX: Final = 200
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
-
-
-def _random_jitter() -> float:
-    return 0.5 + random.random()
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How often and how long to try again; clock (monotonic), sleep and jitter (a factor around 1) can be injected."""
-
-    tries: int = 6
-    first_s: float = 0.1
-    most_s: float = 3.0
-    total_s: float = 15.0
-    sleep: Callable[[float], None] = time.sleep
-    jitter: Callable[[], float] = _random_jitter
-    clock: Callable[[], float] = time.monotonic
-
-    def attempts(self) -> Iterator[int]:
-        """Count the tries from 0, each after its wait, until their number or the time is used up."""
-        began = self.clock()
-        for n in range(self.tries):
-            if n:
-                wait_s = min(self.first_s * 2 ** (n - 1), self.most_s) * self.jitter()
-                if self.clock() - began + wait_s > self.total_s:
-                    return
-                self.sleep(wait_s)
-            yield n
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +53,10 @@ class Seen:
 class FastlyApi:
     """The items of one KV store."""
 
-    def __init__(self, http: HttpClient, store_id: str, token: str, patience: Patience) -> None:
+    def __init__(self, http: HttpClient, store_id: str, token: str) -> None:
         self._http = http
         self._store_id = store_id
         self._token = token
-        self._patience = patience
         self._path = f"/resources/stores/kv/{quote(store_id, safe='')}/keys"
 
     # Reading
@@ -154,7 +122,7 @@ class FastlyApi:
             headers["if-generation-match"] = base
         else:
             return Mismatch()  # nothing here ever had it
-        answer = self._write_patiently("PUT", path, headers, data, again_if_too_fast=base is None)
+        answer = self._write_patiently("PUT", path, headers, data)
         if isinstance(answer, Lost):
             return answer
         if answer.status == 404:
@@ -175,7 +143,7 @@ class FastlyApi:
             return answer
         return Mismatch() if answer.status == 404 else self._outcome_of_write("DELETE", answer)
 
-    # One request, perhaps repeated
+    # One request
 
     def _item_path(self, key: str) -> str:
         return f"{self._path}/{quote(key, safe='')}"
@@ -185,47 +153,24 @@ class FastlyApi:
 
     def _read_patiently(self, path: str, headers: Mapping[str, str]) -> Answer | None:
         """The answer to a GET, of a status below 400 or 416; None for 404."""
-        problem: Exception | None = None
-        for _ in self._patience.attempts():
-            try:
-                answer = self._send_request("GET", path, headers)
-            except (NotSent, NoAnswer) as error:
-                problem = error
-                continue
-            if answer.status == 404:
-                return None
-            if answer.status < 400 or answer.status == 416:
-                return answer
-            problem = self._refusal_error("GET", answer)
-            if answer.status < 500 and answer.status not in (408, 429):
-                raise problem
-        raise Unavailable(f"Fastly KV does not answer: {problem}") from problem
+        try:
+            answer = self._send_request("GET", path, headers)
+        except (NotSent, NoAnswer) as error:
+            raise Unavailable(f"Fastly KV does not answer: {error}") from error
+        if answer.status == 404:
+            return None
+        if answer.status < 400 or answer.status == 416:
+            return answer
+        raise self._refusal_error("GET", answer)
 
-    def _write_patiently(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        *,
-        again_if_too_fast: bool = True,
-    ) -> Answer | Lost:
-        """The answer to a write, whatever it is but 429."""
-        problem: Exception | None = None
-        for _ in self._patience.attempts():
-            try:
-                answer = self._send_request(method, path, headers, body)
-            except NotSent as error:
-                problem = error
-                continue
-            except NoAnswer as error:
-                return Lost(f"no answer to a {method}: {error}")
-            if answer.status != 429:
-                return answer
-            problem = self._refusal_error(method, answer)
-            if isinstance(problem, RateLimited) and not again_if_too_fast:
-                raise problem
-        raise Unavailable(f"Fastly KV did not take a {method}, nothing was changed: {problem}") from problem
+    def _write_patiently(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer | Lost:
+        """The answer to a write, whatever it is."""
+        try:
+            return self._send_request(method, path, headers, body)
+        except NotSent as error:
+            raise Unavailable(f"Fastly KV did not get a {method}, nothing was changed: {error}") from error
+        except NoAnswer as error:
+            return Lost(f"no answer to a {method}: {error}")
 
     # What an answer means
 
@@ -237,7 +182,7 @@ class FastlyApi:
             return Mismatch()
         if 400 <= status < 500 and status != 408:
             raise self._refusal_error(method, answer)
-        return Lost(self._described_answer(method, answer))
+        return Lost(self._described_answer(method, answer), _retry_after_s(answer))
 
     def _refusal_error(self, method: str, answer: Answer) -> VirkeError:
         text = self._described_answer(method, answer)
@@ -254,12 +199,10 @@ class FastlyApi:
                 again = answer.headers.get("fastly-ratelimit-reset") or answer.headers.get("retry-after")
                 hint = f"; Fastly says when again: {again[:20]}" if again else ""
                 if answer.headers.get("fastly-ratelimit-remaining") == "0":  # of the account's, not of this key's
-                    return Unavailable(f"too many requests{hint} ({text})")
-                seconds = answer.headers.get("retry-after", "")
-                retry_after_s = float(seconds) if _SECONDS.fullmatch(seconds) else None
-                return RateLimited(f"too many requests{hint} ({text})", retry_after_s=retry_after_s)
+                    return Unavailable(f"too many requests{hint} ({text})", retry_after_s=_retry_after_s(answer))
+                return RateLimited(f"too many requests{hint} ({text})", retry_after_s=_retry_after_s(answer))
             case _:
-                return Unavailable(text)
+                return Unavailable(f"Fastly KV does not answer: {text}", retry_after_s=_retry_after_s(answer))
 
     def _unexpected_answer(self, method: str, answer: Answer) -> Unavailable:
         return Unavailable(
@@ -284,6 +227,12 @@ def said_by(answer: Answer, token: str, *, chars_max: int) -> str:
     said = " – ".join(part for part in parts if isinstance(part, str) and part)
     said = (said.replace(token, "…") if token else said)[:chars_max]
     return f"HTTP {answer.status}{': ' if said else ''}{said}"
+
+
+def _retry_after_s(answer: Answer) -> float | None:
+    """When the server wants to be asked again, if it says so in seconds."""
+    seconds = answer.headers.get("retry-after", "")
+    return float(seconds) if _SECONDS.fullmatch(seconds) else None
 
 
 def _page_of_keys(body: bytes) -> tuple[list[str], str]:

@@ -50,7 +50,7 @@ from virke.core.effects import (
 from virke.errors import Denied, Exists, Invalid, TooLarge, Unavailable, UsageError
 from virke.lazy_dataclasses import dataclass
 from virke.stores.base import KEY_BYTES_MAX, Consistency, Listed, Range, Store, byte_bounds, check_size
-from virke.stores.fastly_kv.api import FastlyApi, Patience
+from virke.stores.fastly_kv.api import FastlyApi
 from virke.stores.fastly_kv.http import HttpClient
 from virke.stores.fastly_kv.layout import (
     BLOBS,
@@ -71,7 +71,6 @@ TIMEOUT_S: Final = 10.0
 TIMEOUT_S_MOST: Final = 600.0
 _STORE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN: Final = re.compile(r"[!-~]+")
-_PATIENCE: Final = Patience()
 _FORM: Final = "fastly-kv://STORE_ID[/prefix][?api=https://…&timeout_s=10]"
 
 
@@ -200,7 +199,7 @@ class FastlyBlobs:
         names = [item_name(self._space, key) for key in keys]
         for outcome in at_once([partial(self._api.delete, name) for name in names]):
             if isinstance(outcome, Lost):
-                raise Unavailable(f"{outcome.reason}; repeat the delete")
+                raise Unavailable(f"{outcome.reason}; repeat the delete", retry_after_s=outcome.retry_after_s)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object under `prefix`: the keys are never behind, sizes and times are asked for side by side.
@@ -246,12 +245,11 @@ def fastly_kv_store(
     *,
     token: str | None = None,
     part_bytes_max: int = PART_BYTES_MAX,
-    patience: Patience = _PATIENCE,
     clock_ms: Callable[[], int] = _now_ms,
 ) -> Store:
     """The store that `url` names, for the bearer of `token` (or of `FASTLY_API_TOKEN`). Asks the server nothing yet.
 
-    `part_bytes_max` is the largest object, `patience` how often a refused request is repeated.
+    `part_bytes_max` is the largest object.
 
     Raises:
         Denied: there is no token. UsageError: the URL is not understood. Invalid: `part_bytes_max` is not 1 to 25 MB.
@@ -264,7 +262,7 @@ def fastly_kv_store(
         raise Denied(f"Fastly KV needs an API token: set {TOKEN_VARIABLE}")
     if not _TOKEN.fullmatch(bearer):
         raise Denied(f"the Fastly API token has characters that no token has; check {TOKEN_VARIABLE}")
-    api = FastlyApi(HttpClient(place.api, timeout_s=place.timeout_s), place.store_id, bearer, patience)
+    api = FastlyApi(HttpClient(place.api, timeout_s=place.timeout_s), place.store_id, bearer)
     space = f"{place.prefix}/" if place.prefix else ""
     blobs = FastlyBlobs(api, space + BLOBS, part_bytes_max=part_bytes_max, clock_ms=clock_ms)
     return Store(place.url, FastlyRegister(api, space + REGISTER), {Tier.KV: blobs})

@@ -12,7 +12,7 @@ a removed register stays as a tombstone of 21 bytes (kind 1), which reads as `Ab
 2. A write that was definitely not applied raises; any other that got no answer is `Lost` (`client`, invariant 2).
 3. An object is created, never replaced (B2), where the store can be asked that; else its key alone, which no other
    writer has, keeps it (`create_only=False`).
-4. Where the server fails, the read of a register is repeated here; that of an object by the engine.
+4. Nothing is repeated here: the engine does that (decision 0052).
 5. A copy behind `mirror` (a CDN) may serve an object; if it fails or has nothing, or was wrong (`Range.fresh`), the store is.
 """
 
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import secrets
 import struct
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final, Literal
@@ -46,7 +45,6 @@ from virke.stores.object.client import (
     BaseError,
     Client,
     Condition,
-    Fetched,
     NotModifiedError,
     PreconditionError,
     absent_object,
@@ -65,7 +63,6 @@ _ENVELOPE: Final = struct.Struct(">4sB16s")
 assert struct.calcsize(">4sB16s") == 21
 """magic `VKR1` | kind: 0 value, 1 tombstone | 16 random bytes"""
 _MAGIC: Final = b"VKR1"
-_PAUSES_S: Final = (0.02, 0.1)
 _VALUE: Final = 0
 _TOMBSTONE: Final = 1
 
@@ -96,7 +93,7 @@ class ObjectRegister:
         """The record of `key`, or `Unchanged` while its generation is `known`. Raises `Unavailable`, `Corrupt`."""
         etag = None if known is None else _condition_for(known).etag
         try:
-            found = _get_patiently(self._client, check_key(key), etag)
+            found = self._client.get(check_key(key), etag)
         except NotModifiedError:
             return Unchanged()
         except FileNotFoundError as error:
@@ -154,18 +151,6 @@ class ObjectRegister:
         if etag is None:
             return None
         return Generation(f"{etag}\t{version}" if version and self._client.has_versions else etag)
-
-
-def _get_patiently(client: Client, key: str, etag: str | None) -> Fetched:
-    """Read one object; a server that answers 5xx is asked again, twice."""
-    for pause_s in _PAUSES_S:
-        try:
-            return client.get(key, etag)
-        except BaseError as error:
-            if status_of(error) < 500:
-                raise
-            time.sleep(pause_s)
-    return client.get(key, etag)
 
 
 def _condition_for(generation: Generation) -> Condition:
