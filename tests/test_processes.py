@@ -41,9 +41,9 @@ def locking(fd, mode, count):
     elif taken.setdefault(place, fd) != fd:
         raise PermissionError(errno.EACCES, "Permission denied")
 sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, LK_UNLCK=0, locking=locking)
-from virke.processes import holding, try_lock, unlock
+from virke.processes import holding_lock, try_lock, unlock
 one, other = (os.open(sys.argv[1], os.O_RDWR | os.O_CREAT) for _ in range(2))
-with holding(one):
+with holding_lock(one):
     print(try_lock(other))
 print(try_lock(other))
 unlock(other)

@@ -63,7 +63,7 @@ class FastlyApi:
 
     def get(self, key: str) -> Item | None:
         """The item at `key`; None if there is none, or none is shown yet. Raises `Unavailable`, `Denied`."""
-        answer = self._read_patiently(self._item_path(key), {})
+        answer = self._send_read(self._item_path(key), {})
         if answer is None:
             return None
         if answer.status != 200:
@@ -76,9 +76,9 @@ class FastlyApi:
 
         HTTP lets a server ignore that only one byte is wanted; then all of it comes, and the answer is the same.
         """
-        answer = self._read_patiently(self._item_path(key), {"Range": "bytes=0-0"})
+        answer = self._send_read(self._item_path(key), {"Range": "bytes=0-0"})
         if answer is not None and answer.status == 416:  # an empty item has no first byte
-            answer = self._read_patiently(self._item_path(key), {})
+            answer = self._send_read(self._item_path(key), {})
         if answer is None:
             return None
         if answer.status == 200:
@@ -94,7 +94,7 @@ class FastlyApi:
         cursor = ""
         while True:
             query = urlencode({**asked, "cursor": cursor} if cursor else asked)
-            answer = self._read_patiently(f"{self._path}?{query}", {})
+            answer = self._send_read(f"{self._path}?{query}", {})
             if answer is None:
                 raise self._no_store()
             if answer.status != 200:
@@ -122,7 +122,7 @@ class FastlyApi:
             headers["if-generation-match"] = base
         else:
             return Mismatch()  # nothing here ever had it
-        answer = self._write_patiently("PUT", path, headers, data)
+        answer = self._send_write("PUT", path, headers, data)
         if isinstance(answer, Lost):
             return answer
         if answer.status == 404:
@@ -138,7 +138,7 @@ class FastlyApi:
             if not _GENERATION.fullmatch(base):
                 return Mismatch()
             headers["if-generation-match"] = base
-        answer = self._write_patiently("DELETE", self._item_path(key), headers, None)
+        answer = self._send_write("DELETE", self._item_path(key), headers, None)
         if isinstance(answer, Lost):
             return answer
         return Mismatch() if answer.status == 404 else self._outcome_of_write("DELETE", answer)
@@ -151,7 +151,7 @@ class FastlyApi:
     def _send_request(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         return self._http.request(method, path, {**headers, "Fastly-Key": self._token}, body)
 
-    def _read_patiently(self, path: str, headers: Mapping[str, str]) -> Answer | None:
+    def _send_read(self, path: str, headers: Mapping[str, str]) -> Answer | None:
         """The answer to a GET, of a status below 400 or 416; None for 404."""
         try:
             answer = self._send_request("GET", path, headers)
@@ -163,7 +163,7 @@ class FastlyApi:
             return answer
         raise self._refusal_error("GET", answer)
 
-    def _write_patiently(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer | Lost:
+    def _send_write(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer | Lost:
         """The answer to a write, whatever it is."""
         try:
             return self._send_request(method, path, headers, body)
