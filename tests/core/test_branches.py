@@ -241,7 +241,7 @@ PATCHED = {
     "a pin of a version only": (collect, "pins_through", pin_of_a_version_only, TWICE),
     "a pin dropped after the grace": (
         branching,
-        "settle",
+        "settle_pin",
         dropped_after_the_grace,
         SLOW["creation killed or late, and a merge"],
     ),
@@ -254,7 +254,7 @@ PATCHED = {
         Scenario((creator("main", "dev"), *COMPACTED), (*AGAIN, collector("main"))),
     ),
     "swept as before": (branching, "plan_unpin", swept_as_before, FAST["delete, walk alone"]),
-    "old tombstones are no fence": (branching, "_hold", old_tombstones_keep, KILLED_AGAIN),
+    "old tombstones are no fence": (branching, "_hold_of_pin", old_tombstones_keep, KILLED_AGAIN),
     "a pin below the horizon": (branching, "_new_pin", below_the_horizon, BELOW),
     "keys by name only": (branching, "epoch_of", any_epoch, FAST["a late writer of a dead branch"]),
     "others' segments are deleted": (collect, "is_own", everything_is_own, FAST["branch works"]),

@@ -79,19 +79,19 @@ for size in (0, 1, 2, 100, 4096, 32768, 65536):
         assert virke_frames.inflate(packed, size + 1) is None and (not size or virke_frames.inflate(packed, size - 1) is None)
         assert virke_frames.inflate(packed[:-1], size) is None
         for stride in (1, 7, 255):
-            fast, codec.optimised = strides._sums(raw[:4096], stride), None
-            assert not size or fast == strides._sums(raw[:4096], stride)
+            fast, codec.optimised = strides._stride_sums(raw[:4096], stride), None
+            assert not size or fast == strides._stride_sums(raw[:4096], stride)
             codec.optimised = virke_frames
         for _ in range(20 if packed else 0):
             at = made.randrange(len(packed))
             bad = packed[:at] + bytes([packed[at] ^ 1 << made.randrange(8)]) + packed[at + 1:]
             found = virke_frames.inflate(bad, size)
             assert found is None or len(found) == size
-        column = wire.numbers(raw[:size // 4 * 4])
-        for column in (column, column[:1], wire.numbers(bytes(3) + raw[:1]) if raw else column):
+        column = wire.number_column(raw[:size // 4 * 4])
+        for column in (column, column[:1], wire.number_column(bytes(3) + raw[:1]) if raw else column):
             for least in (0, 1):
-                fast, codec.optimised = wire.running(column, least), None
-                assert fast == wire.running(column, least)
+                fast, codec.optimised = wire.running_sums(column, least), None
+                assert fast == wire.running_sums(column, least)
                 codec.optimised = virke_frames
         answer += "."
 for wrong in (lambda: virke_frames.inflate(b"", -1), lambda: virke_frames.sums(b"a", 0), lambda: virke_frames.crc32("a")):

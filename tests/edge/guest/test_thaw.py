@@ -26,7 +26,7 @@ def arguments(made):
 def root():
     return first_root(name="a", database_id=bytes(16), commit_id=bytes(16), time_ms=1, page_size=4096, tier=Tier.KV)
 
-found = [one for module in thaw._modules() for one in vars(module).values() if thaw._is_frozen(one)]
+found = [one for module in thaw._own_modules() for one in vars(module).values() if thaw._is_frozen(one)]
 assert all(one.__init__.__code__.co_filename == "<string>" for one in found), "generated ones only"
 before = {one: (arguments(one), one.__hash__, one.__eq__) for one in found}
 frozen = root()
