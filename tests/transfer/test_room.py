@@ -164,7 +164,7 @@ def test_a_lost_race_runs_it_again(store: Store, database: Database, monkeypatch
     rival.close()
 
 
-@pytest.mark.parametrize("failing", ["_write_held", "_read"])
+@pytest.mark.parametrize("failing", ["_write_held", "_read_page"])
 def test_a_disk_that_is_full_changes_nothing(database: Database, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     """And when there is room again, it goes on."""
     before = database.version
