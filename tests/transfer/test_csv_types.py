@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from virke.transfer.csv_file import LOOKED_AT_TOGETHER, survey_file
+from virke.transfer.csv_file import Rows
+from virke.transfer.csv_records import TOGETHER_MAX
 from virke.transfer.csv_types import Type, type_of
 from virke.transfer.source import open_source
 
@@ -40,11 +41,11 @@ def test_values_together_have_the_type_of_each(tmp_path: Path, seed: int) -> Non
     for _ in range(200):
         some = chance.sample(VALUES, chance.randint(1, 3))
         plain = chance.choice([[], ["17", "4", "-3"], ["2.25", "0.5"]])
-        columns.append([chance.choice(chance.choice([some, plain or some])) for _ in range(LOOKED_AT_TOGETHER + 40)])
+        columns.append([chance.choice(chance.choice([some, plain or some])) for _ in range(TOGETHER_MAX + 40)])
     path, text = tmp_path / "x.csv", io.StringIO()
     csv.writer(text).writerows([[f"c{n}" for n in range(len(columns))], *zip(*columns, strict=True)])
     path.write_bytes(text.getvalue().encode())
     with closing(open_source(path, tmp_path)) as source:
-        found = survey_file(source, "utf-8").types
+        found = Rows(source, "utf-8").finish().types
     assert list(found) == [one_by_one(column) for column in columns]
     assert {Type.INTEGER, Type.REAL, Type.TEXT} <= set(found)

@@ -1,234 +1,161 @@
-"""The records of a CSV file, and what its columns can be.
+"""A CSV file as a table: the names of its columns, their types, and its records made as long as the header.
 
-Knows CSV (RFC 4180, with `,` `;` tab or `|` between fields) and which values SQLite can hold exactly; knows no table.
-The first record names the columns, unless there is no header.
+Knows CSV by its records (`csv_records`), with `,` `;` tab or `|` between fields, and types by their values (`csv_types`); knows no
+table of a database. The first record names the columns, unless there is no header.
 
-1. The types of columns are those that hold every value of the whole file (`csv_types`).
+1. The types of columns are those that hold every value of the whole file. They are known at its end; until then they are those of the
+   records so far, and can only become wider.
 2. A field of nothing is not a value. A quoted field of nothing (`""`) is the empty text, and no value where a column is of numbers:
    some programs quote everything.
 3. A record that is too short has no values at its end; one that is too long is an error, unless the rest of it is empty. Both are
-   counted for a warning. An unclosed quote is an error that names the line.
+   counted for a warning.
 4. A blank line is not a record, except where there is but one column: then it is a record of no value.
 5. A column without a name is called by its number, and a name that was there before gets its number.
-6. Memory is bounded, whatever the file is: a record of more than `RECORD_CHARS_MAX`, or of more than `FIELDS_MAX` fields, is
-   refused as soon as that is known, before the csv module (which takes four bytes for a character, and an object for a
-   field) has it. Every character is looked at a bounded number of times.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from io import StringIO
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
-from virke.errors import Invalid, TooLarge
+from virke.errors import Invalid
 from virke.lazy_dataclasses import dataclass
+from virke.transfer.csv_records import RECORD_CHARS_MAX, Batch, Records, cut_up
 from virke.transfer.csv_types import EMPTY_TEXT, Findings, Type, type_of
 from virke.transfer.form import AS_FOUND, Form
 from virke.transfer.sniff import DELIMITERS
 from virke.transfer.source import Progress, Source, silent_progress
 
-RECORD_CHARS_MAX: Final = 8 << 20
-FIELDS_MAX: Final = 32767
-"""More than SQLite has columns for."""
 SAMPLE_RECORDS: Final = 200
-_REST_OF_QUOTED = re.compile(r'[^"]*+(?>(?:""[^"]*+)*)"').match
-_LINES = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+").finditer
-CUT_UP_AT_ONCE_CHARS: Final = 4 << 20
-LOOKED_AT_TOGETHER: Final = 500
-CHARS_TOGETHER: Final = 1 << 20
-"""Of long records it is fewer."""
+FIELDS_TOGETHER: Final = 1 << 20
+"""Of wide records fewer are looked at together, as short ones are made as wide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file is like after one reading: the mark between its fields, its column names and their types.
+    """What a file is like after one reading: its column names and their types.
 
     `warnings`: what its author should look at, though it can be read.
     """
 
-    delimiter: str
     columns: tuple[str, ...]
     types: tuple[Type, ...]
-    has_header: bool = True
     warnings: tuple[str, ...] = ()
 
 
-class Records:
-    """The records of a file, in order, blank lines as records of no field; `line` is where the latest one begins."""
+Columns = list[tuple[str, ...]]
+
+
+class Rows:
+    """The records below the header, in order: read once, looked at, and each with a field for every column.
+
+    Raises:
+        Invalid: the file has no record.
+    """
 
     def __init__(
         self,
         source: Source,
         encoding: str,
-        delimiter: str,
-        *,
         progress: Progress = silent_progress,
+        *,
+        form: Form = AS_FOUND,
+        known: Layout | None = None,
     ) -> None:
-        self.line = 1
+        """`known`: what the file is like, if it was read before; then no value is looked at."""
         self._name = source.name
-        self._delimiter = delimiter
-        self._fields = _fields_of(delimiter)
-        self.chars = 0
-        """How long the latest record is, as far as it was read."""
+        self._form = form
         csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
-        lines = self._bounded_lines(_lines_of(source.text(encoding, progress)))
-        self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        self._delimiter = _likely_delimiter(next(source.text(encoding), ""))
+        self._batches = iter(Records(source, encoding, self._delimiter, progress=progress))
+        self._left = list[Batch]()
+        self._blank = 0  # lines before the first record, in batches of nothing else
+        self._first = self._begin()
+        self._blanks = self._blank
+        names = self._first if form.has_header else [""] * len(self._first)
+        self.columns, self._warnings = _header_names(names, source.name, warn=form.has_header)
+        self._each = self._looked_at()
+        self._found = Findings(len(self.columns), undecided=form.types == "infer" and known is None)
 
-    def _bounded_lines(self, lines: Iterable[str]) -> Iterator[str]:
-        """The lines, as long as the record that they belong to keeps its bounds (invariant 6)."""
-        for line in lines:
-            length = len(line)
-            begun, self.chars = self.chars, self.chars + length
-            if self.chars > RECORD_CHARS_MAX:
-                raise self._too_large(f"a record of more than {RECORD_CHARS_MAX >> 20} MiB, or a quote that never ends")
-            if length > FIELDS_MAX and _has_many_fields(line, self._delimiter, quoted=begun > 0):
-                raise self._too_large(f"a record of more than {FIELDS_MAX:,} fields")
-            yield line if '""' not in line else _with_empty_texts(line, self._fields, quoted=begun > 0)
-
-    def _too_large(self, what: str) -> TooLarge:
-        return TooLarge(f"{self._name}, line {self.line}: {what}; nothing was changed", line=self.line)
-
-    def __iter__(self) -> Iterator[list[str]]:
-        while True:
-            self.line = self._reader.line_num + 1
-            self.chars = 0
-            try:
-                record = next(self._reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise Invalid(f"{self._name}, line {self.line}: {_reason_of(error)}", line=self.line) from error
-            yield record
-
-
-def _fields_of(delimiter: str) -> re.Pattern[str]:
-    """Matches the fields of a line, one by one."""
-    mark = re.escape(delimiter)
-    return re.compile(rf'"[^"]*+(?>(?:""[^"]*+)*)(?:"[^{mark}]*+)?|[^"{mark}\r\n][^{mark}\r\n]*+')
-
-
-def _with_empty_texts(line: str, fields: re.Pattern[str], *, quoted: bool) -> str:
-    """A line with its fields that are `""` marked; it begins inside of quotes or not."""
-    begin = 0
-    if quoted:
-        if not (end := _REST_OF_QUOTED(line)):
-            return line
-        begin = end.end()
-    return line[:begin] + fields.sub(
-        lambda found: EMPTY_TEXT if found[0].rstrip("\r\n") == '""' else found[0], line[begin:]
-    )
-
-
-def _reason_of(error: csv.Error) -> str:
-    if "unexpected end" in str(error):
-        return "a quoted field in this record never ends"
-    return f"not CSV: {error}"
-
-
-def _has_many_fields(line: str, delimiter: str, *, quoted: bool) -> bool:
-    """Whether a line, which begins inside of quotes or not, has more than `FIELDS_MAX` fields."""
-    if line.count(delimiter) < FIELDS_MAX:
-        return False
-    if quoted:
-        line = '"' + line
-    mark = re.escape(delimiter)
-    field = re.compile(rf'(?>(?:"[^"]*+(?>(?:""[^"]*+)*)(?:"|\Z))?)[^{mark}]*+{mark}')
-    count = at = 0
-    while count < FIELDS_MAX and (found := field.match(line, at)):  # a search would go on inside of quotes
-        count, at = count + 1, found.end()
-    return count >= FIELDS_MAX
-
-
-def _lines_of(chunks: Iterable[str]) -> Iterator[str]:
-    r"""Lines with their ends (`\n`, `\r\n` or `\r`), as the csv module wants them; one that is too long ends too early."""
-    begun: list[str] = []
-    chars = 0
-    for chunk in chunks:
-        if begun and not ("\n" in chunk or "\r" in chunk or begun[-1].endswith("\r")) and chars <= RECORD_CHARS_MAX:
-            begun.append(chunk)  # joined only when the line ends: a long one is not copied with each chunk
-            chars += len(chunk)
-            continue
-        text = "".join([*begun, chunk])
-        # A `\r` at the end may be half of a `\r\n`: it waits for the next chunk.
-        cut = max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
-        if not cut and len(text) > RECORD_CHARS_MAX:
-            cut = len(text)
-        yield from _cut_up(text[:cut])
-        begun = [text[cut:]]
-        chars = len(begun[0])
-    yield from _cut_up("".join(begun))
-
-
-def _cut_up(text: str) -> Iterator[str]:
-    """The lines of a text: fast, or where it is long in less memory."""
-    if len(text) <= CUT_UP_AT_ONCE_CHARS:
-        return iter(StringIO(text, newline=""))
-    return (found.group() for found in _LINES(text))
-
-
-def body_records(records: Records, layout: Layout) -> Iterator[list[str]]:
-    """The records below the header, each with as many fields as there are columns (rules 3 and 4)."""
-    each, width = iter(records), len(layout.columns)
-    if layout.has_header:
-        _first_record(each)
-    for record in each:
-        if len(record) == width:
-            yield record
-        elif record or width == 1:
-            yield [*record, *[""] * (width - len(record))][:width]
-
-
-def _first_record(each: Iterator[list[str]]) -> list[str]:
-    """The first record that is not a blank line; none in a file without."""
-    return next(filter(None, each), [])
-
-
-def survey_file(
-    source: Source, encoding: str, progress: Progress = silent_progress, *, form: Form = AS_FOUND
-) -> Layout:
-    """Read the whole file once.
-
-    Raises:
-        Invalid: no records, or a record that is too long; names the line.
-    """
-    csv.field_size_limit(max(csv.field_size_limit(), RECORD_CHARS_MAX))  # one for the process: only ever raised
-    delimiter = _likely_delimiter(next(source.text(encoding), ""))
-    records = Records(source, encoding, delimiter, progress=progress)
-    each = iter(records)
-    if not (first := _first_record(each)):
-        raise Invalid(f"{source.name} holds no record" + ": its first line must name the columns" * form.has_header)
-    columns, warnings = _header_names(
-        first if form.has_header else [""] * len(first), source.name, warn=form.has_header
-    )
-    found = Findings(len(columns), undecided=form.types == "infer")
-    some, chars = list[list[str]](), 0
-    for record in each if form.has_header else itertools.chain([first], each):
-        if len(record) != len(columns) and not found.takes(record, records.line):
-            raise Invalid(
-                f"{source.name}, line {records.line}: {len(record)} fields, but "
-                f"{'the header names' if form.has_header else 'the first line has'} {len(columns)}",
-                line=records.line,
-            )
-        some.append(record)
-        chars += records.chars
-        if len(some) == LOOKED_AT_TOGETHER or chars > CHARS_TOGETHER:
-            found.look_at_all(some)
-            some.clear()
-            chars = 0
-    found.look_at_all(some)
-    types = found.types()
-    if form.has_header and all(map(_could_be, first, types)) and any(type_ not in _UNSURE for type_ in types):
-        warnings.append(
-            f"the first line looks like data: {first[0]!r} is now the name of a column (was there no header?)"
+    def _begin(self) -> list[str]:
+        """The first record that is not a blank line; what is read of the others is in `_left`."""
+        for batch in self._batches:
+            at = next((at for at, record in enumerate(batch.records) if record), -1)
+            if at < 0:
+                self._blank += len(batch.records)
+                continue
+            first = batch.records[at]
+            self._left.append(batch.part(at + 1) if self._form.has_header else batch)
+            return first
+        raise Invalid(
+            f"{self._name} holds no record" + ": its first line must name the columns" * self._form.has_header
         )
-    warnings += found.warnings(len(columns))
-    named = tuple(f"{source.name}: {text}" for text in warnings)
-    return Layout(delimiter, columns, types, form.has_header, named)
+
+    @property
+    def types(self) -> tuple[Type, ...]:
+        """What holds every value of the records so far."""
+        return self._found.types()
+
+    def __iter__(self) -> Iterator[tuple[Batch, Columns]]:
+        """Batches of what is left, as records and by column: whoever goes on does so where the last one stopped.
+
+        Raises:
+            Invalid: a record is too long, or is not CSV; names the line. TooLarge: a record is longer than the limit.
+        """
+        return self._each
+
+    def _looked_at(self) -> Iterator[tuple[Batch, Columns]]:
+        width = len(self.columns)
+        together = max(1, FIELDS_TOGETHER // width)
+        for batch in self._whole():
+            for begin in range(0, len(batch.records), together):
+                part = batch if len(batch.records) <= together else batch.part(begin, begin + together)
+                if set(map(len, part.records)) != {width}:
+                    part = self._evened(part, width)
+                if part.records:
+                    columns = list(zip(*part.records, strict=True))
+                    self._found.look_at_all(columns)
+                    yield part, columns
+
+    def _whole(self) -> Iterator[Batch]:
+        """What is left, as it was read."""
+        while self._blank:
+            count = min(self._blank, SAMPLE_RECORDS)
+            lines = range(self._blanks - self._blank + 1, self._blanks + 1)
+            self._blank -= count
+            if not self._form.has_header:  # where there is but one column they are records (rule 4)
+                yield Batch([[] for _ in range(count)], count, False, lines.__getitem__)
+        while batch := self._left.pop() if self._left else next(self._batches, None):
+            yield batch
+
+    def _evened(self, batch: Batch, width: int) -> Batch:
+        """The records as long as the header (rules 3 and 4)."""
+        kept: list[int] = []
+        records: list[list[str]] = []
+        for at, record in enumerate(batch.records):
+            if len(record) != width and not self._found.takes(record, partial(batch.line_of, at)):
+                line, names = batch.line_of(at), "the header names" if self._form.has_header else "the first line has"
+                raise Invalid(f"{self._name}, line {line}: {len(record)} fields, but {names} {width}", line=line)
+            if record or width == 1:
+                kept.append(at)
+                records.append([*record, *[""] * (width - len(record))][:width])
+        return Batch(records, batch.chars, batch.has_marks, lambda index: batch.line_of(kept[index]))
+
+    def finish(self) -> Layout:
+        """Read what is left: what the file is like after one whole reading. Raises as `__iter__`."""
+        for _ in self:
+            pass
+        types, first, warnings = self.types, self._first, list(self._warnings)
+        if self._form.has_header and all(map(_could_be, first, types)) and any(type_ not in _UNSURE for type_ in types):
+            warnings.append(
+                f"the first line looks like data: {first[0]!r} is now the name of a column (was there no header?)"
+            )
+        warnings += self._found.warnings(len(self.columns))
+        named = tuple(f"{self._name}: {text}" for text in warnings)
+        return Layout(self.columns, types, named)
 
 
 _UNSURE: Final = (Type.EMPTY, Type.TEXT)
@@ -264,9 +191,7 @@ def _likely_delimiter(text: str) -> str:
     """The mark that gives most of the first records the width of the header, and the widest if several do."""
     best, best_score = DELIMITERS[0], (0, 0)
     for mark in DELIMITERS:
-        widths = [
-            len(record) for record in islice(csv.reader(_lines_of([text]), delimiter=mark), SAMPLE_RECORDS) if record
-        ]
+        widths = [len(record) for record in islice(csv.reader(cut_up(text), delimiter=mark), SAMPLE_RECORDS) if record]
         if widths and widths[0] > 1 and (score := (widths.count(widths[0]), widths[0])) > best_score:
             best, best_score = mark, score
     return best

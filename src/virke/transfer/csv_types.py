@@ -11,7 +11,7 @@ Knows which values SQLite can hold exactly; knows no file and no table.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -26,6 +26,7 @@ _SHORT_INTEGERS = re.compile(r"(?:0|-?[1-9][0-9]{0,14})(?:\n(?:0|-?[1-9][0-9]{0,
 _SHORT_REAL: Final = (
     r"-?(?:0(?:\.0{0,40}(?:[1-9][0-9]{0,16})?)?(?<!\.)|[1-9][0-9]{0,14}|(?=[0-9.]{3,18}$)[1-9][0-9]*+\.[0-9]++)$"
 )
+_SHORT_REALS = re.compile(rf"(?>(?:{_SHORT_REAL}(?:\n|\Z))*)", re.MULTILINE).fullmatch
 _OTHER_LINES = re.compile(rf"^(?!{_SHORT_REAL}).*$", re.MULTILINE).findall
 """Finds the lines that are not numbers which are exact by their length alone."""
 _ALL_DECIMALS = re.compile(r"\.([0-9]+)").findall
@@ -53,7 +54,7 @@ class Findings:
         self._short: list[int] = []  # lines, the first of them
         self._short_count = self._long_count = 0
 
-    def takes(self, record: list[str], line: int) -> bool:
+    def takes(self, record: list[str], line: Callable[[], int]) -> bool:
         """Whether a record of another length can be taken all the same; it is counted."""
         width = len(self._types)
         if len(record) > width:
@@ -61,17 +62,20 @@ class Findings:
             return not any(record[width:])
         if record:
             self._short_count += 1
-            self._short = self._short or [line]
+            self._short = self._short or [line()]
         return True
 
-    def look_at_all(self, records: list[list[str]]) -> None:
-        """Look at the fields of records, those of a column together."""
+    def look_at_all(self, columns: Sequence[Sequence[str]]) -> None:
+        """Look at the fields of some records, column by column."""
         for column in self._undecided:
-            if values := [record[column] for record in records if len(record) > column and record[column]]:
+            values = columns[column]
+            if not all(values):
+                values = tuple(filter(None, values))
+            if values:
                 self._look_at_each(column, self._without_short_numbers(column, values))
         self._undecided = [column for column in self._undecided if self._types[column] is not Type.TEXT]
 
-    def _without_short_numbers(self, column: int, values: list[str]) -> list[str]:
+    def _without_short_numbers(self, column: int, values: Sequence[str]) -> Sequence[str]:
         """Take what can be seen of the values as one text, for a line costs little there; the values that need a closer look."""
         text = "\n".join(values)
         if text.count("\n") >= len(values):
@@ -79,18 +83,22 @@ class Findings:
         if _SHORT_INTEGERS(text):
             self._types[column] = _joined_type(self._types[column], Type.INTEGER)
             return []
-        others = set(_OTHER_LINES(text))
-        short = [value for value in values if value not in others] if len(others) <= len(values) // 2 else []
-        if not short:
-            return values
-        text = "\n".join(short)
+        others: set[str] = set()
+        if not _SHORT_REALS(text):
+            others = set(_OTHER_LINES(text))
+            short = [value for value in values if value not in others] if len(others) <= len(values) // 2 else []
+            if not short:
+                return values
+            text = "\n".join(short)
         is_real = "." in text or "-0" in text
         self._types[column] = _joined_type(self._types[column], Type.REAL if is_real else Type.INTEGER)
-        self._decimals[column].update(map(len, _ALL_DECIMALS(text)))
-        self._ends_in_zero[column] |= _LOSES_ZERO(text) is not None
-        return [value for value in values if value in others]
+        if len(self._decimals[column]) < 2:  # more than one is enough to know
+            self._decimals[column].update(map(len, _ALL_DECIMALS(text)))
+        if "0\n" in text or text.endswith("0"):
+            self._ends_in_zero[column] |= _LOSES_ZERO(text) is not None
+        return [value for value in values if value in others] if others else []
 
-    def _look_at_each(self, column: int, values: list[str]) -> None:
+    def _look_at_each(self, column: int, values: Sequence[str]) -> None:
         for value in values:
             if value == EMPTY_TEXT:
                 continue

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from virke.engine.sqlite import Connection, Error, Guard, translate
 from virke.errors import Conflict, Invalid
 from virke.lazy_dataclasses import dataclass
+from virke.transfer.csv_file import Layout
 from virke.transfer.csv_table import load_csv
 from virke.transfer.elsewhere import Elsewhere, send_file
 from virke.transfer.ending import concluding_import
@@ -165,14 +166,19 @@ def _attempt_import(job: _Job, replace: bool) -> Imported:
     base = job.write.snapshot()
     if job.sniffed.kind is Kind.IMAGE:
         return _take_image(base, job, replace)
-    with working_copy(base, job.scratch.folder, job.now_ms) as work:
-        loaded = _load_file(work, job)
-        version = base.version
-        if work.is_changed:
-            size, count = work.shape()
-            pages = work.changes(job.progress)
-            version = job.write.commit_pages(base, page_size=size, page_count=count, pages=pages)
-    return _import_result(job, loaded, version)
+    known: Layout | None = None
+    while True:
+        with working_copy(base, job.scratch.folder, job.now_ms) as work:
+            loaded = _load_file(work, job, known)
+            if not isinstance(loaded, Loaded):
+                known = loaded
+                continue
+            version = base.version
+            if work.is_changed:
+                size, count = work.shape()
+                pages = work.changes(job.progress)
+                version = job.write.commit_pages(base, page_size=size, page_count=count, pages=pages)
+        return _import_result(job, loaded, version)
 
 
 def _import_result(job: _Job, loaded: Loaded, version: int) -> Imported:
@@ -206,8 +212,8 @@ def _run_also(connection: Connection, guard: Guard, sql: str) -> None:
         raise translate(error, guard) from error
 
 
-def _load_file(work: Working, job: _Job) -> Loaded:
-    """Run the file on the working copy, as one transaction."""
+def _load_file(work: Working, job: _Job, known: Layout | None) -> Loaded | Layout:
+    """Run the file on the working copy, as one transaction; a `Layout` (`known` the next time) if a new copy is needed."""
     source, encoding = job.source, job.sniffed.encoding
     with work.opened() as (connection, guard):
         connection.execute("BEGIN").fetchall()
@@ -217,7 +223,12 @@ def _load_file(work: Working, job: _Job) -> Loaded:
             _run_also(connection, guard, job.also)
         if job.sniffed.kind is Kind.CSV:
             form, report = job.form, job.progress
-            loaded = load_csv(connection, guard, source, encoding=encoding, table=job.table, form=form, progress=report)
+            done = load_csv(
+                connection, guard, source, encoding=encoding, table=job.table, form=form, progress=report, known=known
+            )
+            if isinstance(done, Layout):
+                return done
+            loaded = done
         elif job.sniffed.kind is Kind.JSON:
             loaded = load_json(connection, guard, source, encoding=encoding, table=job.table, progress=job.progress)
         else:
