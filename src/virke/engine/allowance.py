@@ -225,7 +225,7 @@ class Allowance:
         """The same error, with the way out if it is one of a limit."""
         if isinstance(error, TooLarge | TimedOut) and WAY_OUT not in error.message:
             hints = {"hint": LESS} if isinstance(error, TooLarge) else {}  # query_timeout_ms is a setting here as well
-            return type(error)(f"{error.message}; {WAY_OUT}", **hints | error.context)
+            return type(error)(f"{error.message}; {WAY_OUT}", **error.context | hints)
         return error
 
     def _too_many(self, tier: Tier) -> TooLarge:

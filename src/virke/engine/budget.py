@@ -68,7 +68,7 @@ class ResultBudget:
     def error(self) -> TooLarge:
         """What a request whose rows do not fit is answered."""
         return TooLarge(
-            f"the result is larger than {self.bytes_max >> 20} MiB; ask for less (LIMIT) or raise max_result_mb"
+            f"the result is larger than {self.bytes_max >> 20} MiB", hint="ask for less (LIMIT) or raise max_result_mb"
         )
 
 

@@ -36,8 +36,8 @@ def _meaning_of_error(error: Exception, guard: Guard | None, sql: str) -> VirkeE
             return guard.allowance.timed_out()
         case apsw.InterruptError() if is_greedy:
             return TooLarge(
-                "the request needs more memory than it may take for sorting, grouping and temporary tables; "
-                "add an index or a LIMIT, or raise max_result_mb"
+                "the request needs more memory than it may take for sorting, grouping and temporary tables",
+                hint="add an index or a LIMIT, or raise max_result_mb",
             )
         case apsw.InterruptError():
             return TimedOut("the statement ran longer than query_timeout_ms and was interrupted; nothing was changed")
