@@ -195,6 +195,7 @@ def test_a_result_has_the_size_that_the_edge_allows(store: Store) -> None:
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 30) SELECT zeroblob(60000) FROM n"
         )
     assert WAY_OUT in caught.value.message
+    assert "raise" not in caught.value.message
     assert caught.value.context["hint"] == LESS
 
 
@@ -204,13 +205,13 @@ def test_sorting_has_the_memory_that_the_edge_allows(store: Store) -> None:
     sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 60000) SELECT i FROM n ORDER BY randomblob(1000)"
     with sandbox.request() as database, pytest.raises(TooLarge, match="memory") as caught:
         database.query(f"SELECT count(*) FROM ({sql} LIMIT 60000)")
-    assert WAY_OUT in caught.value.message
+    assert f"add an index or a LIMIT; {WAY_OUT}" in caught.value.message
     assert caught.value.context["hint"] == LESS
     with make() as database:
         database.change_settings({"max_result_mb": 1})
         with pytest.raises(TooLarge) as caught:
             database.query(f"SELECT count(*) FROM ({sql.replace('60000', '600000')})")
-    assert "raise max_result_mb" in str(caught.value.context["hint"])
+    assert caught.value.message.endswith("add an index or a LIMIT, or raise max_result_mb")
 
 
 def test_a_value_has_it_too_in_every_way_of_asking(store: Store) -> None:

@@ -23,6 +23,8 @@ from virke.errors import TimedOut, TooLarge, Unavailable, VirkeError
 from virke.lazy_dataclasses import dataclass
 
 WAY_OUT: Final = "a node (`virke serve`) or the command (`virke db`) can do it"
+OR_RAISE: Final = " or raise max_result_mb"
+"""The end of a message about memory where a setting says how much there is."""
 LESS: Final = "ask for less, or in several requests: no setting raises what one request may take here"
 """The hint of limits of the place; what an error says elsewhere, to raise a setting, does not help here."""
 
@@ -225,7 +227,8 @@ class Allowance:
         """The same error, with the way out if it is one of a limit."""
         if isinstance(error, TooLarge | TimedOut) and WAY_OUT not in error.message:
             hints = {"hint": LESS} if isinstance(error, TooLarge) else {}  # query_timeout_ms is a setting here as well
-            return type(error)(f"{error.message}; {WAY_OUT}", **error.context | hints)
+            message = error.message.removesuffix(OR_RAISE).rstrip(",")
+            return type(error)(f"{message}; {WAY_OUT}", **error.context | hints)
         return error
 
     def _too_many(self, tier: Tier) -> TooLarge:

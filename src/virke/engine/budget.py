@@ -17,6 +17,7 @@ from sys import getsizeof
 from typing import Final
 
 from virke.engine import sqlite
+from virke.engine.allowance import OR_RAISE
 from virke.engine.sqlite import Cursor, EscapedRows, Row
 from virke.errors import TooLarge, VirkeError
 
@@ -67,9 +68,7 @@ class ResultBudget:
 
     def error(self) -> TooLarge:
         """What a request whose rows do not fit is answered."""
-        return TooLarge(
-            f"the result is larger than {self.bytes_max >> 20} MiB", hint="ask for less (LIMIT) or raise max_result_mb"
-        )
+        return TooLarge(f"the result is larger than {self.bytes_max >> 20} MiB; ask for less (LIMIT){OR_RAISE}")
 
 
 def work_bytes(limit_bytes: int, spent: int = 0, *, least: int = sqlite.WORK_BYTES) -> int:

@@ -6,6 +6,7 @@ from typing import Final
 
 import apsw
 
+from virke.engine.allowance import OR_RAISE
 from virke.engine.sqlite.guard import Guard
 from virke.errors import Corrupt, Denied, Invalid, SqlError, TimedOut, TooLarge, Unavailable, VirkeError, WrongValue
 
@@ -36,8 +37,8 @@ def _meaning_of_error(error: Exception, guard: Guard | None, sql: str) -> VirkeE
             return guard.allowance.timed_out()
         case apsw.InterruptError() if is_greedy:
             return TooLarge(
-                "the request needs more memory than it may take for sorting, grouping and temporary tables",
-                hint="add an index or a LIMIT, or raise max_result_mb",
+                "the request needs more memory than it may take for sorting, grouping and temporary tables; "
+                f"add an index or a LIMIT,{OR_RAISE}"
             )
         case apsw.InterruptError():
             return TimedOut("the statement ran longer than query_timeout_ms and was interrupted; nothing was changed")
