@@ -86,9 +86,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Watched]]:
     monkeypatch.setattr(PROCESS, "_lock", Watched())
     monkeypatch.setattr(PROCESS.frames, "_lock", Watched())
     gc.collect()
+    gc.freeze()  # what other tests left is not looked through again and again
     gc.disable()
     yield Watched
     gc.enable()
+    gc.unfreeze()
 
 
 def transaction(url: str) -> Cycle:
