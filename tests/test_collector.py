@@ -126,7 +126,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("forgotten", FORGOTTEN)
-def test_p8_a_thread_never_waits_for_itself_because_the_collector_came(
+def test_p11_a_thread_never_waits_for_itself_because_the_collector_came(
     forgotten: Callable[[str], Cycle], url: str, watched: type[Watched]
 ) -> None:
     """It comes while the thread has a lock, each of those that a write and a read take; and whoever waits goes on."""
