@@ -19,6 +19,13 @@ from tests.promises.test_nodes_transactions import check_counter
 WORKERS = 2
 
 
+def _await_death(pid: str) -> None:
+    """A process takes a moment to die: one that did while its node was told to end would count as its failure."""
+    with suppress(FileNotFoundError):
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X"):
+            time.sleep(0.001)
+
+
 def kill_worker(those: Nodes, number: int) -> None:
     """End a worker of the first node at once, if it is there at this moment."""
     pid = those.running[0].process.pid
@@ -26,6 +33,7 @@ def kill_worker(those: Nodes, number: int) -> None:
         with suppress(ProcessLookupError, FileNotFoundError):
             if f"--as-worker\0{number}/" in Path(f"/proc/{child}/cmdline").read_text():
                 os.kill(int(child), signal.SIGKILL)
+                _await_death(child)
 
 
 def check_workers(store: str, folder: Path, *, writers: int, seconds: float, every_s: float) -> None:
