@@ -208,7 +208,7 @@ def _dataclass_params(frozen: bool, slots: bool, eq: bool, weakref_slot: bool) -
 
 
 def _generated_methods(*, frozen: bool, slots: bool, eq: bool) -> dict[str, object]:
-    """All that a class has which defines none of them itself, but for the guards."""
+    """All that a class has which defines none of them itself, except for the guards."""
     found: dict[str, object] = {"__init__": _LaterInit(), "__repr__": _Later(_made_repr), "__replace__": replace}
     if eq:
         found["__eq__"] = _Later(_made_eq)

@@ -1,6 +1,6 @@
 """Which worker does what: every database has one that writes it, and every worker a socket for what the others send on.
 
-Pure but for paths: knows names and operations; knows no socket and no process (decision 0022).
+Pure except for paths: knows names and operations; knows no socket and no process (decision 0022).
 
 1. The owner of a database follows from its name and the number of workers: no process is asked, and nothing is agreed on.
 2. What may change something, and what has a state (interactive transactions, WebSockets), is done by the owner; every worker
