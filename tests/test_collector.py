@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextvars
 import gc
 import sys
 import threading
@@ -97,7 +98,7 @@ def transaction(url: str) -> Cycle:
     """One that has written, and stands in line."""
     database = connect("db", url)
     begun = database.transaction()
-    begun.__enter__()
+    contextvars.copy_context().run(begun.__enter__)  # the context keeps what is entered
     begun.execute("INSERT INTO t VALUES (0)")
     return Cycle(database, begun)
 

@@ -21,6 +21,8 @@ from typing import Any
 Action = Callable[[], object]
 _left: dict[int, list[Action]] = {}
 """What the collector has met so far, for each thread in which it runs."""
+_under_way: set[int] = set()
+"""Which actions threads of their own are doing, by their `id`."""
 
 
 def outside(action: Action) -> None:
@@ -35,16 +37,29 @@ def outside(action: Action) -> None:
         left.append(action)
 
 
+def is_idle() -> bool:
+    """Whether all that was left so far is done."""
+    return not _under_way
+
+
+def _do_apart(action: Action) -> None:
+    try:
+        action()
+    finally:
+        _under_way.discard(id(action))
+
+
 def _note(phase: str, info: Mapping[str, Any]) -> None:
     if phase == "start":
         _left[get_ident()] = []
     elif left := _left.pop(get_ident(), None):
         for action in left:
+            _under_way.add(id(action))
             try:
-                start_new_thread(action, ())
+                start_new_thread(_do_apart, (action,))
             except RuntimeError:
                 if not sys.is_finalizing():
-                    action()
+                    _do_apart(action)
 
 
 gc.callbacks.append(_note)

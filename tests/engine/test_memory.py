@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.engine.world import make, reopen, store_of
+from virke import collector
 from virke.engine import sqlite
 from virke.engine.connection import Connection
 from virke.engine.database import Database
@@ -22,10 +24,17 @@ SUM: Final = "SELECT sum(length(v)) FROM big"
 ENDLESS: Final = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)"
 
 
+def collect() -> None:
+    """Everything that other tests forgot is gone, what threads close included."""
+    gc.collect()
+    while not collector.is_idle():
+        time.sleep(0.001)
+
+
 @contextmanager
 def budget(heap_bytes: int) -> Iterator[None]:
     """SQLite's heap, and with it page caches, may grow by so much; frames have a third of that."""
-    gc.collect()
+    collect()
     before = PROCESS.bytes_max
     try:
         PROCESS.resize((sqlite.memory_used() + heap_bytes) * FRAMES_SHARE // (FRAMES_SHARE - 1))
@@ -97,8 +106,8 @@ def test_the_frames_of_a_database_go_with_it(close: bool) -> None:
     if close:
         db.close()
     del db
-    gc.collect()
-    gc.collect()  # what SQLite held is found by the second
+    collect()
+    collect()  # what SQLite held is found by the second
     PROCESS.frames.keep({})
     assert not any(key[0] == owner for key in PROCESS.frames._frames)
 
@@ -168,7 +177,7 @@ def test_temporary_tables_count_as_memory_of_the_request() -> None:
 @pytest.mark.edge
 def test_many_open_databases_share_a_few_connections() -> None:
     """Each answers as ever, and finds its connection closed if many others were used since."""
-    gc.collect()
+    collect()
     databases = [make() for _ in range(2 * CONNECTIONS_KEPT)]
     for number, db in enumerate(databases):
         db.run_script(f"CREATE TABLE t (n); INSERT INTO t VALUES ({number})")
@@ -184,7 +193,7 @@ def test_many_open_databases_share_a_few_connections() -> None:
 @pytest.mark.edge
 def test_a_connection_that_is_in_use_is_never_closed() -> None:
     """More interactive transactions and half-read results than connections are kept."""
-    gc.collect()
+    collect()
     databases = [make() for _ in range(CONNECTIONS_KEPT)]
     for db in databases:
         db.run_script("CREATE TABLE t (n); INSERT INTO t VALUES (1), (2)")
