@@ -73,6 +73,12 @@ class Watched:
         self.release()
 
 
+def wait_until_idle() -> None:
+    """What was left to threads is done."""
+    while not collector.is_idle():
+        time.sleep(0.001)
+
+
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Watched]]:
     """All locks of this process that are Virke's or are made from now on; the collector comes when it is told."""
@@ -92,6 +98,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Watched]]:
     yield Watched
     gc.enable()
     gc.unfreeze()
+    gc.collect()  # what is freed in the middle of another test is room there
+    wait_until_idle()
 
 
 def transaction(url: str) -> Cycle:

@@ -152,6 +152,7 @@ def test_a_long_value_is_read_while_page_caches_are_as_large_as_they_may_be() ->
 @pytest.mark.edge
 def test_a_page_cache_that_grows_is_not_taken_for_a_greedy_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan may fill it with many times what a request may take; sorting as much in the same request is too much."""
+    collect()
     monkeypatch.setattr(sqlite, "WORK_BYTES", MIB)
     db = large(24)
     db.change_settings({"max_result_mb": 1})
@@ -164,6 +165,7 @@ def test_a_page_cache_that_grows_is_not_taken_for_a_greedy_request(monkeypatch: 
 @pytest.mark.edge
 def test_temporary_tables_count_as_memory_of_the_request() -> None:
     """They are in the same figure of SQLite's as the page cache."""
+    collect()
     db = make()
     connection = Connection(db.snapshot(), value_bytes_max=16 * MIB, overlay_bytes_max=8 * MIB)
     connection.begin_request(now_ms=0, deadline=db._env.monotonic() + 60, result_bytes=16 * MIB)
