@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
+from tests.engine.passing import PassingRegister
 from tests.engine.world import Clock, make
-from virke.core.effects import Generation, ReadOutcome, SwapOutcome, Tier
+from virke.core.effects import Generation, SwapOutcome, Tier
 from virke.core.ids import PageNo
 from virke.engine.database import Database
 from virke.errors import RateLimited, Unavailable, VirkeError
-from virke.stores.base import Consistency, Register, Store
+from virke.stores.base import Register, Store
 from virke.stores.memory import memory_store
 
 pytestmark = pytest.mark.edge
@@ -21,20 +22,13 @@ SWAPS_MAX = 500
 """A loop that does not end is an error here."""
 
 
-class Patient:
+class Patient(PassingRegister):
     """A register that asks for patience, so many times."""
 
     def __init__(self, inner: Register) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.refusals = 0
         self.swaps = 0
-
-    @property
-    def consistency(self) -> Consistency:
-        return self._inner.consistency
-
-    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
-        return self._inner.read(key, known)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         self.swaps += 1
@@ -43,12 +37,6 @@ class Patient:
             self.refusals -= 1
             raise RateLimited("one write a second, please", retry_after_s=1.0)
         return self._inner.swap(key, data, base)
-
-    def remove(self, key: str, base: Generation) -> SwapOutcome:
-        return self._inner.remove(key, base)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        return self._inner.keys(prefix)
 
 
 class World:

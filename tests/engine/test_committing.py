@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.engine.passing import PassingRegister
 from tests.engine.world import Clock, dump_of, make, reopen, store_of
-from virke.core.effects import Absent, Generation, Lost, Mismatch, ReadOutcome, SwapOutcome, Tier
+from virke.core.effects import Absent, Generation, Lost, Mismatch, SwapOutcome, Tier
 from virke.core.root import RING_LENGTH
 from virke.engine.database import Database
 from virke.errors import Conflict, Corrupt, Denied, OutcomeUnknown, Unavailable, VirkeError
-from virke.stores.base import Consistency, Range, Register, Store
+from virke.stores.base import Range, Register, Store
 from virke.stores.memory import memory_store
 
 pytestmark = pytest.mark.edge
@@ -19,20 +20,13 @@ pytestmark = pytest.mark.edge
 PASSING = RING_LENGTH + 6
 
 
-class Interrupted:
+class Interrupted(PassingRegister):
     """A register where something happens between a swap and its answer, which may get lost."""
 
     def __init__(self, inner: Register) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.meanwhile: Callable[[], object] | None = None
         self.applies = True
-
-    @property
-    def consistency(self) -> Consistency:
-        return self._inner.consistency
-
-    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
-        return self._inner.read(key, known)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         meanwhile, self.meanwhile = self.meanwhile, None
@@ -42,12 +36,6 @@ class Interrupted:
             assert not isinstance(self._inner.swap(key, data, base), Mismatch)
         meanwhile()
         return Lost("the answer never came")
-
-    def remove(self, key: str, base: Generation) -> SwapOutcome:
-        return self._inner.remove(key, base)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        return self._inner.keys(prefix)
 
 
 class World:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
+from tests.engine.passing import PassingRegister
 from tests.engine.world import Clock, make, reopen, store_of
 from virke.core.commit import SENDS
-from virke.core.effects import Generation, ReadOutcome, SwapOutcome
+from virke.core.effects import Generation, SwapOutcome
 from virke.engine.database import Database
 from virke.engine.programs import Program, Step
 from virke.engine.queue import Pending
 from virke.errors import Conflict, Denied, Invalid, SqlError, TooLarge, Unavailable, VirkeError
-from virke.stores.base import Call, Consistency, Register, Store
+from virke.stores.base import Call, Register, Store
 from virke.stores.counted import CountingStore
 from virke.stores.faulty import At, FaultyStore, Refuse
 from virke.stores.memory import memory_store
@@ -24,22 +25,15 @@ from virke.stores.memory import memory_store
 WAIT_S: Final = 60
 
 
-class GatedRegister:
+class GatedRegister(PassingRegister):
     """A register whose swaps wait until the gate is open; says when the first one waits."""
 
     def __init__(self, inner: Register) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.gate = threading.Event()
         self.gate.set()
         self.swaps_left = 1 << 30
         self.waiting = threading.Event()
-
-    @property
-    def consistency(self) -> Consistency:
-        return self._inner.consistency
-
-    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
-        return self._inner.read(key, known)
 
     def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         self.waiting.set()
@@ -48,12 +42,6 @@ class GatedRegister:
         if self.swaps_left < 0:
             raise Unavailable("the store is out of order")
         return self._inner.swap(key, data, base)
-
-    def remove(self, key: str, base: Generation) -> SwapOutcome:
-        return self._inner.remove(key, base)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        return self._inner.keys(prefix)
 
 
 class Queue(list[Pending]):
