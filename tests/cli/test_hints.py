@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ from tests.cli.conftest import Virke
         (("db", "execute", ".read x.sql"), "virke db execute --file FILE.sql"),
         (("db", "query", " .headers on"), "--csv and tables have headers; --ndjson and --json have names"),
         (("db", "query", ".unheard"), None),
+        (("db", "execute", "my-app-db", "SELECT 1"), "the database is named by --db NAME, or by VIRKE_DB"),
+        (("db", "list", "my-app-db", "SELECT 1"), "the database is named by --db NAME, or by VIRKE_DB"),
+        (("completion", "bash", "too"), None),
     ],
 )
 def test_an_error_says_what_was_meant(users: Path, virke: Virke, line: tuple[str, ...], hint: str | None) -> None:
@@ -40,3 +44,14 @@ def test_an_error_says_what_was_meant(users: Path, virke: Virke, line: tuple[str
 
 def test_a_number_with_a_point_in_front_is_not_a_command_of_the_shell(users: Path, virke: Virke) -> None:
     assert "near" in virke("db", "query", ".5").stderr
+
+
+def test_who_meets_damage_is_told_what_names_it(users: Path, virke: Virke) -> None:
+    with sqlite3.connect(next(users.rglob("kv.sqlite"))) as store:
+        store.execute("UPDATE register SET data = zeroblob(length(data)) WHERE key LIKE 'root/%'")
+    store.close()
+    found = virke("db", "query", "SELECT 1")
+    assert found.exit_code == 5
+    assert found.stderr.splitlines()[1:] == [
+        "hint: 'virke db verify' names what is damaged, and the newest whole version"
+    ]

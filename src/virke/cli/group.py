@@ -22,7 +22,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from virke.cli.state import State, error_line, fit_for, json_text, printable_text
-from virke.errors import SqlError, UsageError, VirkeError, exit_code
+from virke.errors import Corrupt, SqlError, UsageError, VirkeError, exit_code
 from virke.interrupts import Ended, exit_code_of, mark_signals_met
 from virke.nearest import meant_hint
 
@@ -148,6 +148,10 @@ def report_error(error: BaseException, as_json: bool) -> int:
         from traceback import format_exception
 
         click.echo(fit_for(sys.stderr, "".join(format_exception(error))), err=True, nl=False)
+    if isinstance(error, click.UsageError) and not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error = _own_usage_error(error)
+    if isinstance(error, Corrupt):
+        error.context.setdefault("hint", "'virke db verify' names what is damaged, and the newest whole version")
     match error:
         case click.Abort():
             return exit_code_of(error)
@@ -159,10 +163,6 @@ def report_error(error: BaseException, as_json: bool) -> int:
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
             return EXIT_USAGE
-        case click.UsageError(ctx=context):
-            path = context.command_path if context else "virke"
-            kind, retryable, code = "usage", False, EXIT_USAGE
-            message = f"{error.format_message().rstrip('.')} (see '{path} --help')"
         case MemoryError():
             kind, message, retryable, code = "too_large", "out of memory: ask for less at once", False, 1
         case click.ClickException():
@@ -191,6 +191,16 @@ def report_error(error: BaseException, as_json: bool) -> int:
         if isinstance(error, VirkeError) and (hint := error.context.get("hint")):
             click.echo(printable_text(f"hint: {hint}"), err=True)
     return code
+
+
+def _own_usage_error(error: click.UsageError) -> UsageError:
+    """What click says of a command line, with where its help is; a word too many may be the name of a database."""
+    path = error.ctx.command_path if error.ctx else "virke"
+    message = f"{error.format_message().rstrip('.')} (see '{path} --help')"
+    takes_db = error.ctx is not None and any(parameter.name == "db" for parameter in error.ctx.command.params)
+    if takes_db and "extra argument" in message:
+        return UsageError(message, hint="the database is named by --db NAME, or by VIRKE_DB")
+    return UsageError(message)
 
 
 def error_body(error: VirkeError) -> dict[str, object]:
