@@ -14,6 +14,7 @@ import pytest
 from tests.promises.ledger import check_integrity
 from virke.core.ids import PageNo
 from virke.engine import writer_connections
+from virke.engine.connection import Connection
 from virke.engine.database import Database
 from virke.engine.environment import Environment
 from virke.engine.streaming import PageStream
@@ -204,6 +205,18 @@ def test_a_place_without_room_refuses_as_before(store: Store, monkeypatch: pytes
     with pytest.raises(TooLarge, match="the transaction changes more than"):
         database.execute(UPDATE)
     database.close()
+
+
+def test_what_a_connection_holds_in_memory_is_no_limit_in_room(
+    store: Store, rooms: list[SpilledPages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection holds 1 GiB at most, where nothing else is said; a VACUUM of 2 GB writes more."""
+    defaults = Connection.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "overlay_bytes_max", HELD)
+    with connect("d", store, background=False) as database:
+        assert database.execute(UPDATE) == ROWS
+    assert max(lent.most for lent in rooms) * 4096 > 2 * HELD  # type: ignore[attr-defined]
 
 
 def test_what_is_lent_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
