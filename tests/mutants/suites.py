@@ -36,6 +36,7 @@ _WRITES: Final = (
     "tests/promises/test_every_operation.py",
 )
 _DEFERRED: Final = (
+    "tests/engine/test_standing.py",
     "tests/promises/test_deferred.py",
     "tests/promises/test_deferred_journal.py",
     "tests/promises/test_deferred_file.py",
