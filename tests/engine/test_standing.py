@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from tests.core.actors import empty
+from virke.core.ids import Version
 from virke.core.root import NO_ENTRY, JournalMark
 from virke.engine.entry import Contents, Entry
 from virke.engine.programs import Program
@@ -50,7 +51,9 @@ def journal(
 def said(contents: Contents, at: int | None, mark: bytes | None = None, *, marks_dropped: int = 0) -> Standing:
     """What a root says whose mark names entry `at`, by its own id unless another is given; None: it has no mark. Its reason is left out."""
     marks = () if at is None else (JournalMark(JOURNAL, at, 0, entry_id(at) if mark is None else mark),)
-    return replace(standing_of(replace(empty(), journals=marks, marks_dropped=marks_dropped), contents), why="")
+    return replace(
+        standing_of(replace(empty(), journals=marks, marks_dropped=Version(marks_dropped)), contents), why=""
+    )
 
 
 def test_without_a_mark_everything_is_open() -> None:
@@ -86,7 +89,7 @@ def test_entries_up_to_the_mark_are_in_history(mark: bytes) -> None:
 def test_what_the_mark_covers_and_the_journal_never_noted_is_unknown() -> None:
     """It was restored from before it was pushed."""
     found = said(journal(entry(5, noted_at=1), entry(6), entry(7)), 6)
-    assert (found.applied, found.unknown) == (6, {6})
+    assert found == Standing(applied=6, unknown=frozenset({6}))
 
 
 @pytest.mark.parametrize("copied_at", [5, 6, 9])
