@@ -89,7 +89,6 @@ def test_from_an_empty_folder_to_an_api_whose_data_last(tmp_path: Path, cache: d
 def test_the_flask_example_runs_as_it_is_and_follows_its_files(tmp_path: Path, cache: dict[str, str]) -> None:
     shutil.copytree(EXAMPLES / "flask", tmp_path / "flask")
     folder = tmp_path / "flask"
-    (folder / "requirements.txt").write_text("flask>=3.1,<4\n")
     with developing(folder, "--edge", **cache) as dev:
         dev.wait_for("ready  ")
         assert dev.ask("/users") == (200, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ def test_every_example_is_a_short_program() -> None:
     lengths = {one.parent.name: len(one.read_text().splitlines()) for one in EXAMPLES.glob("*/app.py")}
     assert lengths.keys() >= {*NAMES, "fastapi-s3"}
     assert {name: length for name, length in lengths.items() if length > LINES_MAX} == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_names_the_framework_that_it_needs_in_the_versions_that_are_tested(name: str) -> None:
+    """So that `pip install -r` and `virke build` bring it: the example runs as it is."""
+    lines = (EXAMPLES / name / "requirements.txt").read_text().splitlines()
+    tested = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [line.partition(">")[0] for line in lines] == [name]
+    assert set(lines) <= {line for extra in tested.values() for line in extra}
 
 
 def _plays(port: int) -> None:

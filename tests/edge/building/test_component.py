@@ -70,6 +70,28 @@ def test_an_import_that_fails_says_what_is_missing(tmp_path: Path, tools: Tools,
     assert not (tmp_path / "bin").exists()
 
 
+def test_the_module_that_is_in_no_package_is_named_with_where_packages_are(tmp_path: Path, tools: Tools) -> None:
+    script(tools.python, """echo "Build failed: Traceback:\nModuleNotFoundError: No module named 'flusk'"; exit 1""")
+
+    with pytest.raises(Invalid) as caught:
+        built(tmp_path, tools, Sources())
+
+    [hint] = caught.value.__notes__
+    assert "requirements.txt" in hint
+    assert "flusk is in neither" in hint
+
+
+def test_an_import_that_fails_deep_in_packages_is_explained_just_so(tmp_path: Path, tools: Tools) -> None:
+    """However long its traceback is: Litestar's has 3,000 characters above the module that is native."""
+    deep = "".join(f'  File "/1/package/part{n}.py", line 1, in <module>\n    import part{n + 1}\n' for n in range(60))
+    last = "ModuleNotFoundError: No module named 'fast._core'"
+    (tmp_path / "said").write_text(f"RuntimeError: Build failed: Traceback (most recent call last):\n{deep}{last}\n")
+    script(tools.python, f"cat {tmp_path}/said; exit 1")
+
+    with pytest.raises(Invalid, match=r"fast\._core is a native module, of fast_math"):
+        built(tmp_path, tools, Sources(native={"fast._core": "fast_math 2.1"}))
+
+
 def test_any_other_failure_of_the_tool_is_shown_as_it_is(tmp_path: Path, tools: Tools) -> None:
     script(tools.python, "echo 'no space left on device'; exit 1")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import virke
-from virke.edge.building.tools import Tools, run_command
+from virke.edge.building.tools import Tools, failure_of, finish_command
 from virke.errors import Invalid, Unavailable, UsageError
 from virke.lazy_dataclasses import dataclass
 
@@ -93,10 +93,9 @@ def build_program(sources: Sources, program: Path, work: Path, tools: Tools) -> 
     made = work / "main.wasm"
     words = ["--entry", ENTRY, "--output", str(made), "--virtualenv", str(work / SITE)]
     command = [str(tools.python), "-P", "-m", "fastly_compute.fastly_compute_py", "build", *words]
-    try:
-        run_command(command, "the build tool", folder=top)
-    except Unavailable as error:
-        raise _explained_error(error, sources.native) from error
+    code, said = finish_command(command, top)
+    if code:
+        raise _explained_error(code, said, sources.native)
     program.parent.mkdir(parents=True, exist_ok=True)
     new = program.with_name(f".{program.name}.new")
     shutil.copyfile(made, new)
@@ -108,12 +107,12 @@ def _make_parent(path: Path) -> Path:
     return path
 
 
-def _explained_error(error: Unavailable, native: dict[str, str]) -> Unavailable | Invalid:
+def _explained_error(code: int, said: str, native: dict[str, str]) -> Unavailable | Invalid:
     """What the tool's words mean (invariant 3)."""
-    said = _TRACEBACK.search(error.message)
-    if said is None:
-        return error
-    shown = _MOUNT.sub('File "', said[1].strip())
+    failed = _TRACEBACK.search(said)
+    if failed is None:
+        return failure_of("the build tool", code, said)
+    shown = _MOUNT.sub('File "', failed[1].strip())
     last = shown.splitlines()[-1]
     missing = _MISSING.search(last)
     names = () if missing is None else (missing[1],) if missing[1] else (f"{missing[3]}.{missing[2]}", missing[3])
@@ -130,4 +129,8 @@ def _explained_error(error: Unavailable, native: dict[str, str]) -> Unavailable 
                 hint='what needs it must not be imported there (it is after `if sys.platform == "wasi"`)',
                 traceback=shown,
             )
-    return Invalid(f"the app can't be imported in the component: {last}", traceback=shown)
+    words = f"the app can't be imported in the component: {last}"
+    if missing is None or not missing[1]:
+        return Invalid(words, traceback=shown)
+    hint = f"the app's folder and the packages of requirements.txt (else of pyproject.toml) come along, and {missing[1]} is in neither"
+    return Invalid(words, hint=hint, traceback=shown)

@@ -109,10 +109,20 @@ def made_once(folder: Path) -> Iterator[Path | None]:
 
 def run_command(command: list[str], what: str, *, folder: Path | None = None) -> str:
     """Run a command to its end; what it said. Raises `Unavailable`: it failed."""
-    said = subprocess.run(
+    code, said = finish_command(command, folder)
+    if code:
+        raise failure_of(what, code, said)
+    return said
+
+
+def finish_command(command: list[str], folder: Path | None) -> tuple[int, str]:
+    """Run a command to its end; its exit code, and all that it said."""
+    done = subprocess.run(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
     )  # fmt: skip
-    if said.returncode:
-        words = said.stdout.strip()[-_WORDS_MAX:] or f"exit code {said.returncode}"
-        raise Unavailable(f"{what} failed: {words}")
-    return said.stdout
+    return done.returncode, done.stdout
+
+
+def failure_of(what: str, code: int, said: str) -> Unavailable:
+    """The error of a command that failed, with the end of what it said."""
+    return Unavailable(f"{what} failed: {said.strip()[-_WORDS_MAX:] or f'exit code {code}'}")
