@@ -21,7 +21,7 @@ ELSEWHERE: Final = {
     "README.md: <-- POST /users": "tests/clients/test_hono_project.py",
     'README.md: export VIRKE_STORE="s3://bucket/my-app?endpoint=http://127.0.0.1:8333"': "tests/project/test_deploy.py",
     "README.md: virke init --edge": "tests/project/test_edge.py",
-    "README.md: curl -H 'content-type: application/json' -d": "tests/edge/test_dev_server.py",
+    "README.md: curl -H 'content-type: application/json' -d": "tests/project/test_edge.py",
     "README.md: virke build": "tests/clients/test_edge_hono.py",
     "README.md: virke serve &": "tests/node/test_http.py",
     "README.md: virke token create --scope admin --db '*'": "tests/cli/test_token_command.py",

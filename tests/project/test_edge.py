@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import SOURCE, start
 from tests.project.developing import Dev, alive, developing
+from tests.project.documented import assert_printed, documented, typed
 from virke.config import cache_folder
 from virke.edge.building.pythons import find_python
 from virke.errors import UsageError
@@ -27,6 +28,7 @@ def missing() -> str:
 
 pytestmark = [pytest.mark.slow, pytest.mark.once, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
 EXAMPLES = SOURCE.parent / "examples"
+BLOCK = "virke init --edge"
 DAVE = {"name": "Dave", "email": "dave@example.com"}
 
 
@@ -46,19 +48,44 @@ def run(dev: Dev, operation: str, sql: str, *params: object) -> dict[str, object
     return body
 
 
-def test_from_an_empty_folder_to_an_api_whose_data_last(tmp_path: Path, cache: dict[str, str]) -> None:
-    folder = tmp_path / "my-app"
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """An empty folder in which the first commands of README's block were typed, and what each printed."""
+    folder = tmp_path_factory.mktemp("edge") / "my-app"
     folder.mkdir()
-    assert start("init", "--edge", folder=folder).stdout.startswith(
-        "wrote virke.toml: project my-app, database my-app-db"
-    )
+    return folder, [typed(step.command, folder) for step in documented("README.md", BLOCK)[:2]]
+
+
+def test_an_empty_folder_becomes_what_the_readme_shows(
+    built: tuple[Path, list[str]], tmp_path: Path, cache: dict[str, str]
+) -> None:
+    """Each line of its two blocks: what `init`, `build` and `dev --edge` print, and what is answered; the data last."""
+    folder, printed = Path(shutil.copytree(built[0], tmp_path / "my-app")), built[1]
+    *made, served = documented("README.md", BLOCK)
+    for step, text in zip(made, printed, strict=True):
+        assert_printed(step, text)
+    for number in range(2):
+        with developing(folder, "--edge", **cache) as dev:
+            dev.wait_for("ready  ")
+            if number == 0:
+                assert_printed(served, "".join(dev.said))
+            for step in documented("README.md", "curl -H")[number:]:
+                assert_printed(step, typed(step.command.replace("http://127.0.0.1:7676", f"-sS {dev.url}"), folder))
+
+
+def test_the_documents_show_the_same() -> None:
+    assert documented("docs/develop.md", BLOCK) == documented("README.md", BLOCK)
+
+
+def test_from_an_empty_folder_to_an_api_whose_data_last(
+    built: tuple[Path, list[str]], tmp_path: Path, cache: dict[str, str]
+) -> None:
+    folder = Path(shutil.copytree(built[0], tmp_path / "my-app"))
     toml = folder / "virke.toml"
     toml.write_text(toml.read_text() + '\n[edge]\nseed = "users.csv"\n')
     (folder / "users.csv").write_text("id,name,email\n7,Ann,ann@example.com\n")
-    built = start("build", folder=folder, timeout_s=600, **cache)
-    assert built.returncode == 0, built.stderr
-    assert "wrote bin/main.wasm (" in built.stdout
-    assert "wrote pkg/my-app.tar.gz (" in built.stdout
+    again = start("build", folder=folder, **cache)
+    assert again.stdout.startswith("up to date: bin/main.wasm"), again.stderr
 
     with developing(folder, "--edge", **cache) as dev:
         dev.wait_for("applied 001_create_users.sql")
