@@ -9,7 +9,9 @@ import pytest
 
 from tests.edge.serving import NAME, Edge, Said, edge
 from tests.edge.sizes import INSERT, SELECT, filled
+from virke.core.settings import Settings
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "edge.md").read_text()
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 
@@ -40,6 +42,34 @@ def costs(app: Edge, ask: Callable[[int], Said], status: int = 200) -> tuple[int
 
 def test_a_read_in_a_sandbox_that_is_used_again_costs_nothing(app: Edge) -> None:
     assert costs(app, lambda _: app.query(SELECT, 5)) == (0, 0)
+
+
+def test_a_read_looks_at_the_root_again_when_its_last_look_is_older_than_the_setting_says(app: Edge) -> None:
+    """By default after a second; here at once, and then never."""
+    found = []
+    for age_ms in (0, 86_400_000):
+        with app.natively() as database:
+            database.change_settings({"max_staleness_ms": age_ms})
+        app.query(SELECT, 5, fresh=True)
+        found.append(costs(app, lambda _: app.query(SELECT, 5)))
+    with app.natively() as database:
+        database.change_settings({"max_staleness_ms": 1000})
+    app.query(SELECT, 5, fresh=True)
+    assert found == [(1, 0), (0, 0)]
+    assert "`max_staleness_ms`, a [setting](settings.md), is 1000" in PAGE
+    assert Settings().max_staleness_ms == 1000
+
+
+def test_about_every_fifteenth_write_costs_one_more(app: Edge) -> None:
+    """What the root carries goes into a segment then."""
+    writes = []
+    for number in range(90):
+        said = app.execute(INSERT, f"fifteenth {number}", "body", 1)
+        app.host.settle()
+        writes.append(said.response.counts.writes)
+    assert set(writes) == {1, 2}
+    assert 4 <= writes.count(2) <= 8
+    assert "About every fifteenth small write" in PAGE
 
 
 def test_a_write_costs_a_lookup_and_a_write_however_many_statements(app: Edge) -> None:
