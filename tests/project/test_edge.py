@@ -84,7 +84,7 @@ def test_from_an_empty_folder_to_an_api_whose_data_last(
     toml = folder / "virke.toml"
     toml.write_text(toml.read_text() + '\n[edge]\nseed = "users.csv"\n')
     (folder / "users.csv").write_text("id,name,email\n7,Ann,ann@example.com\n")
-    again = start("build", folder=folder, **cache)
+    again = start("build", folder=folder, timeout_s=600, **cache)
     assert again.stdout.startswith("up to date: bin/main.wasm"), again.stderr
 
     with developing(folder, "--edge", **cache) as dev:
