@@ -17,7 +17,6 @@ Knows SQL statements, limits and one paged file; no root and no commit. One thre
 from __future__ import annotations
 
 import os
-import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -71,9 +70,7 @@ class Connection:
         if allowance is not None:
             limits, self._work_bytes = allowance.limits, allowance.limits.work_bytes
             overlay_bytes_max, cache_kib = limits.written_bytes, limits.caches_bytes >> 10
-        if room:  # its pages are in a file, which may grow as long as the disk has place
-            overlay_bytes_max = sys.maxsize
-        self.file = PagedFile(snapshot, overlay_bytes_max, room.overlay if room else dict)
+        self.file = PagedFile(snapshot, *((room.bytes_max, room.overlay) if room else (overlay_bytes_max, dict)))
         self.vfs = (room.vfs if room else SnapshotVFS)(self.file)
         self.guard = Guard(monotonic, allowance)
         self.guard.allow_transactions = False  # except for our own (`control`)

@@ -5,6 +5,7 @@ Knows what a connection is made of; knows no file: the place lends it (`virke.tr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -32,3 +33,5 @@ class Room:
 
     overlay: Callable[[], Overlay]
     vfs: Callable[[PagedFile], SnapshotVFS]
+    bytes_max: int = sys.maxsize
+    """Of pages: the file may grow as long as the disk has place."""
