@@ -293,7 +293,9 @@ def dead_keys(world: World, database_id: DatabaseId, keys: Iterable[str]) -> Gen
     Raises:
         Unavailable: the store does not answer. Corrupt: a register is damaged.
     """
-    prefix, last, dead = f"seg/{database_id.hex()}/", dict[str, int](), set[str]()
+    prefix = f"seg/{database_id.hex()}/"
+    last: dict[str, int] = {}
+    dead: set[str] = set()
     for key in keys:
         branch, _, rest = key.removeprefix(prefix).partition("/")
         if branch not in last:

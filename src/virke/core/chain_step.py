@@ -179,7 +179,7 @@ class _Step:
         count = max(1, (self._bounds.decoded_bytes - self._decoded) // head.page_size)
         if self.place.phase != COLD:
             wanted = self._wanted_pages()
-            found = list[Winner]()
+            found: list[Winner] = []
             for page in wanted[:count]:
                 if (yield from self._bring_entries(page, page)) < page:
                     return found, page
@@ -217,7 +217,7 @@ class _Step:
         """As many of `found` as this step may still take; at least one if it did nothing yet."""
         size, stays, bounds = self._head.page_size, self._staying_places(found), self._bounds
         room = bounds.part_bytes - self._before.index_bytes - _SPARE_BYTES - len(self.buffer)
-        spans = dict[tuple[int, int], tuple[int, int]]()
+        spans: dict[tuple[int, int], tuple[int, int]] = {}
         decoded, encoded = self._decoded, self._encoded
         charged = set(self._charged)
         for at, (page, number, frame, _) in enumerate(found):
@@ -253,7 +253,8 @@ class _Step:
 
     def _staying_places(self, found: list[Winner]) -> set[int]:
         """The places in `found` of frames that may stay as they are (chain, rule 5)."""
-        stays, at = set[int](), 0
+        at = 0
+        stays: set[int] = set()
         while at < len(found):
             frame = found[at][2]
             length = len(frame.pages)
@@ -323,7 +324,8 @@ class _Step:
     def _write_pages(self, taken: list[Winner]) -> Generator[Effect, Outcome, None]:
         """Put pages into frames, those of whole frames as they are."""
         yield from self._fetch_frames([one for one in taken if one[0] not in self._seen])
-        stays, waiting, at = self._staying_places(taken), list[tuple[PageNo, bytes]](), 0
+        stays, at = self._staying_places(taken), 0
+        waiting: list[tuple[PageNo, bytes]] = []
         was_dense = False
         while at < len(taken):
             page, number, frame, slot = taken[at]

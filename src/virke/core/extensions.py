@@ -67,7 +67,8 @@ def read_extensions(source: Reader, bytes_max: int) -> tuple[Extension, ...]:
 def restores_in(extensions: tuple[Extension, ...]) -> dict[Version, Version]:
     """The last restores: the version that each made, and the one that it brought back."""
     data = next((each.data for each in extensions if each.type_number == RESTORES), b"")
-    source, found = Reader(data, "restores"), dict[Version, Version]()
+    source = Reader(data, "restores")
+    found: dict[Version, Version] = {}
     try:
         while source.left:
             made = source.varint()

@@ -62,7 +62,9 @@ class HotPages:
         """The hot pages, ascending within each group: the lower ones of indexes, those of tables, then the upper ones."""
         if not self._sorts:
             return []
-        of_indexes, of_tables, upper = list[Page](), list[Page](), list[Page]()
+        of_indexes: list[Page] = []
+        of_tables: list[Page] = []
+        upper: list[Page] = []
         for number, data in sorted(self._pages.items()):
             if number in self._schema or last_child(number, data) in self._pages:
                 upper.append((number, data))

@@ -147,7 +147,7 @@ class Index:
 
     def missing(self, first: int = 1, last: int = PAGE_COUNT_MAX) -> list[tuple[Number, Place]]:
         """The blocks with pages from `first` to `last` whose entries are not here, and where they are."""
-        found = list[tuple[Number, Place]]()
+        found: list[tuple[Number, Place]] = []
         for group, blocks in enumerate(self._blocks):
             for at in () if blocks.is_here and self._inside is None else self._spanned_blocks(group, first, last):
                 if (place := self._away_place((group, at))) is not None:
@@ -308,7 +308,8 @@ def encode_tables(
     groups: Sequence[tuple[Head, Sequence[Listed]]],
 ) -> tuple[tuple[int, int, int, int, int], bytes, bytes]:
     """The tables of an index: what a `Stub` says of them, their encoded bytes, and the entries that are in the index."""
-    heads, entries, rows = [head for head, _ in groups], bytearray(), list[tuple[int, ...]]()
+    heads, entries = [head for head, _ in groups], bytearray()
+    rows: list[tuple[int, ...]] = []
     part = 0
     for _, blocks in groups:
         before = 0
@@ -464,7 +465,8 @@ def _index_of(stub: Stub, data: bytes) -> Index:
 
 def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...], rest: memoryview) -> Index:
     """The rest of an index of format 1."""
-    heads, blocks = list[Head](), list[list[Listed]]()
+    heads: list[Head] = []
+    blocks: list[list[Listed]] = []
     for _ in range(source.count(40)):
         heads.append(read_head(source))
         blocks.append([])

@@ -152,7 +152,8 @@ class SegmentWriter:
     def _index_apart(self, inputs: tuple[Ref, ...]) -> tuple[list[tuple[str, bytes]], bytes]:
         """Parts with the tables of an index that is larger than a part, and what is left of it."""
         parts = [self._end_part()] if self._buffer else []
-        encoded, places = encode_tables(self._groups), list[Place]()
+        encoded = encode_tables(self._groups)
+        places: list[Place] = []
         for at in range(0, len(encoded[1]), self._part_bytes):
             self._buffer += encoded[1][at : at + self._part_bytes]
             places.append(Place(self._part, 0, len(self._buffer)))

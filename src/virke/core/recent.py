@@ -59,7 +59,8 @@ def key_of(ref: Ref) -> Key:
 
 def newest_of(frames: Sequence[Frame]) -> Copy:
     """The copy for those frames, of a spill in the order of its commits."""
-    left, kept = set[PageNo](), list[Frame]()
+    left: set[PageNo] = set()
+    kept: list[Frame] = []
     for frame in reversed(frames):
         if not left.issuperset(frame.pages):
             left.update(frame.pages)
@@ -98,7 +99,8 @@ def copy_of(index: bytes, ref: Ref) -> Copy:
 def copies_in(extensions: tuple[Extension, ...]) -> dict[Key, Copy]:
     """The copies that a root carries; none where they are of a later Virke."""
     data = next((each.data for each in extensions if each.type_number == RECENT), b"")
-    source, found = Reader(data, "copies of indexes"), dict[Key, Copy]()
+    source = Reader(data, "copies of indexes")
+    found: dict[Key, Copy] = {}
     try:
         while source.left:
             key = source.raw(ID_BYTES), source.u8(), source.u32()
@@ -114,7 +116,8 @@ def with_copies(
     """The same with copies for `segments` alone: those of before, and those that were `made`, within `bytes_max` (rule 4)."""
     others = tuple(each for each in extensions if each.type_number != RECENT)
     known = {**copies_in(extensions), **made}
-    kept, total = list[bytes](), 0
+    total = 0
+    kept: list[bytes] = []
     for ref in reversed(segments):
         if (copy := known.get(key_of(ref))) is not None and (bytes_max is None or total + len(copy.data) <= bytes_max):
             out = Writer()
@@ -132,7 +135,8 @@ def with_copies(
 
 def indexes_in(extensions: tuple[Extension, ...], segments: Sequence[Ref], head: Head) -> dict[Ref, Index]:
     """What the copies say of `segments`, for a reader of the newest version, whose head is `head`."""
-    copies, found = copies_in(extensions), dict[Ref, Index]()
+    copies = copies_in(extensions)
+    found: dict[Ref, Index] = {}
     for ref in segments if copies else ():
         copy = copies.get(key_of(ref))
         try:

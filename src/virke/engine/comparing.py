@@ -59,7 +59,7 @@ class _OtherOrder(Exception):
 def schema_differences(before: Connection, after: Connection) -> tuple[ObjectDiff, ...]:
     """The tables, indexes, views and triggers that were added, removed or changed."""
     old, new = _schema_objects(before), _schema_objects(after)
-    found = list[ObjectDiff]()
+    found: list[ObjectDiff] = []
     for key, entry in (old | new).items():
         was, now = old.get(key), new.get(key)
         if was is None:
@@ -76,7 +76,7 @@ def table_differences(before: Connection, after: Connection) -> tuple[TableDiff,
     old, new = _tables_by_name(before), _tables_by_name(after)
     virtual = [key for key in old | new if "virtual" in (_kind_of_table(old, key), _kind_of_table(new, key))]
     shadows: dict[str, list[str]] = {key: [] for key in virtual}
-    found = list[TableDiff]()
+    found: list[TableDiff] = []
     for key in sorted(old | new):
         if "shadow" in (_kind_of_table(old, key), _kind_of_table(new, key)):
             if owners := [one for one in virtual if key.startswith(f"{one}_")]:
@@ -100,7 +100,7 @@ def _schema_objects(connection: Connection) -> dict[tuple[str, str], SchemaEntry
 
 
 def _tables_by_name(connection: Connection) -> dict[str, _Table]:
-    found = dict[str, _Table]()
+    found: dict[str, _Table] = {}
     for name, kind, without_rowid in connection.internal(_TABLES):
         columns = connection.internal(_COLUMNS, (name,))
         taken = {str(column[0]).lower() for column in columns}

@@ -41,7 +41,8 @@ class Locating:
     def locate_all(self, snapshot: Snapshot, numbers: Sequence[PageNo]) -> list[Place]:
         """Where pages are. Raises as `locate`."""
         while True:
-            places, missing = list[Place](), dict[tuple[Index, object], Away]()
+            places: list[Place] = []
+            missing: dict[tuple[Index, object], Away] = {}
             for number in numbers:
                 try:
                     places.append(snapshot.map.locate(number))

@@ -37,7 +37,8 @@ def batch_at(
     Raises:
         ReadOnly: one writes. NotFound: the version was collected meanwhile. SqlError, Invalid, TimedOut, TooLarge.
     """
-    until_s, left, found = monotonic() + limits.timeout_s, limits.result_bytes, list[QueryResult]()
+    until_s, left = monotonic() + limits.timeout_s, limits.result_bytes
+    found: list[QueryResult] = []
     for sql, params in requests:
         left_ms = int((until_s - monotonic()) * 1000)
         if left_ms < 1:

@@ -265,7 +265,8 @@ class Stepping:
 
     def _hot_frames(self, ref: Ref, encoded: bytes) -> list[Carried]:
         """The frames of a merged segment that have its hot pages, of those that are in its last parts (core/carried)."""
-        found, index = list[Carried](), decode_index(encoded, ref)
+        index = decode_index(encoded, ref)
+        found: list[Carried] = []
         if isinstance(index, Stub) or len(index.groups) < UPPER or index.missing():
             return found
         frames = [one for group in range(len(index.groups) - 1, 0, -1) for one in index.frames(group)]

@@ -59,7 +59,8 @@ class Fields(Mapping[str, str]):
 
     def __iter__(self) -> Iterator[str]:
         if self._names is None:
-            names, cursor = list[str](), 0
+            cursor = 0
+            names: list[str] = []
             while True:
                 some, following = _call_with_room(partial(self._names_at, cursor), NAME_BYTES)
                 names += [name.lower() for name in some.split("\0") if name]
@@ -80,7 +81,8 @@ class Fields(Mapping[str, str]):
 
     def values_of(self, name: str) -> list[str]:
         """Each value of a header, in the order they came."""
-        values, cursor = list[str](), 0
+        cursor = 0
+        values: list[str] = []
         while True:
             some, following = _call_with_room(partial(self._values_at, name, cursor), VALUE_BYTES)
             values += [value.decode("latin-1") for value in some.removesuffix(b"\0").split(b"\0")] if some else []

@@ -190,7 +190,8 @@ class _Parser:
         return least, most or None
 
     def _read_set(self) -> Set:
-        characters, ranges = set[str](), list[tuple[str, str]]()
+        characters: set[str] = set()
+        ranges: list[tuple[str, str]] = []
         is_negated = self._peek_character() == "^"
         self.at += is_negated
         while self._peek_character() != END:
@@ -292,7 +293,8 @@ class Pattern:
             "end": character == END,
             "boundary": (before == _AFTER_WORD) is not (character in _WORD),
         }
-        todo, seen, found = list(begin), set(begin), list[int]()
+        todo, seen = list(begin), set(begin)
+        found: list[int] = []
         while todo:
             at = todo.pop()
             match self._states[at]:

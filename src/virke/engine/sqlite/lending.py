@@ -67,7 +67,8 @@ def lent_arguments(name: str) -> tuple[int, ...]:
 
 
 def _lend_matching(connection: apsw.Connection, guard: Guard, name: str) -> None:
-    text, known = reader_of_text(connection), dict[str, Pattern]()
+    text = reader_of_text(connection)
+    known: dict[str, Pattern] = {}
 
     def regexp(pattern: _Value, subject: _Value) -> int | None:
         if pattern is None or subject is None:

@@ -65,7 +65,8 @@ class Waits:
     @property
     def commands(self) -> list[Command]:
         """One for each kind of server that is waited for."""
-        at, commands = self.address, list[Command]()
+        at = self.address
+        commands: list[Command] = []
         if at.wait_replicas:
             commands.append(("WAIT", at.wait_replicas, at.wait_ms))
         if at.wait_aof:
