@@ -11,6 +11,7 @@ from typing import cast
 from virke.core.blocks import Place
 from virke.core.ids import PageNo
 from virke.core.index import Index, Stub, decode_index
+from virke.core.inline import Inline
 from virke.core.segment import Ref, decode_frame
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
@@ -27,6 +28,8 @@ def described(value: object) -> Json:
             return [described(item) for item in value]
         case None | bool() | int() | str():
             return value
+        case Inline():
+            return {name: described(getattr(value, name)) for name in ("head", "frames", "data")}
     if is_dataclass(value):
         return {field.name: described(getattr(value, field.name)) for field in fields(value)}
     raise TypeError(f"no JSON for {value!r}")

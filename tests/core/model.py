@@ -23,10 +23,11 @@ from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutAll, Put
 from virke.core.finding import bring_entries, find_indexes
 from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.index import Index
+from virke.core.inline import Inline
 from virke.core.merge import Merge, Run, choose_run, merge_segments, plan_merge
 from virke.core.page import page_hash
 from virke.core.pagemap import InRoot, PageMap
-from virke.core.root import Inline, Root, decode_root, encode_root, first_root
+from virke.core.root import Root, decode_root, encode_root, first_root
 from virke.core.segment import Head, Ref, decode_frame
 from virke.core.settings import Settings
 

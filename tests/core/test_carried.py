@@ -14,10 +14,10 @@ from virke.core.carried import BYTES_MAX, NOTED_MAX, Carried, carried_in, frames
 from virke.core.extensions import CARRIED, Extension
 from virke.core.hot import INTERIOR
 from virke.core.ids import PageNo
+from virke.core.inline import Inline
 from virke.core.merge import Run
 from virke.core.pagemap import InSegment, PageMap
 from virke.core.recent import key_of
-from virke.core.root import Inline
 from virke.core.segment import Frame, Ref
 
 Extensions = tuple[Extension, ...]

@@ -12,6 +12,7 @@ import pytest
 from tests.engine.world import NAME, Clock, make, reopen, store_of
 from virke.core.collect import DAY_MS
 from virke.core.effects import Tier
+from virke.core.inline import encode_inline
 from virke.core.pins import root_key
 from virke.core.root import decode_root, encode_root
 from virke.core.segment import Ref
@@ -219,7 +220,7 @@ def test_a_damaged_commit_in_the_root_is_found() -> None:
     database.execute("CREATE TABLE t (n)")
     root = database.snapshot().root
     [*rest, last] = root.inline
-    wrong = replace(root, inline=(*rest, replace(last, data=bytes(len(last.data)))))
+    wrong = replace(root, inline=(*rest, encode_inline(last.head, last.frames, bytes(len(last.data)))))
     findings = Findings()
     check_inline(wrong, findings, lambda frame, version, pages: None)
     assert [one.kind for one in findings.damages] == ["inline"]

@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 from virke.core.extensions import CARRIED, Extension
 from virke.core.hot import INTERIOR
 from virke.core.ids import ID_BYTES, PageNo
+from virke.core.inline import Inline
 from virke.core.recent import Key, key_of
-from virke.core.root import Inline
 from virke.core.segment import Frame, Ref
 from virke.core.wire import Reader, Writer, number_column
 from virke.errors import Corrupt
@@ -78,7 +78,8 @@ def with_spilled(
     """
     noted, known = _read_carried(extensions)
     datas = [commit.data[frame.offset : frame.offset + frame.length] for commit in commits for frame in commit.frames]
-    made, passed = list[Carried](), set[PageNo]()
+    made: list[Carried] = []
+    passed: set[PageNo] = set()
     for frame, data in zip(reversed(frames), reversed(datas), strict=True):
         if found := tuple([page for page in frame.pages if page in noted and page not in passed]):
             passed.update(frame.pages)
@@ -95,7 +96,8 @@ def with_carried(
 
 
 def _encoded_records(segments: Sequence[Ref], known: Mapping[Key, list[Carried]]) -> bytes:
-    passed, out = set[PageNo](), Writer()
+    out = Writer()
+    passed: set[PageNo] = set()
     for ref in reversed(segments):
         for one in known.get(key_of(ref), ()):
             if passed.issuperset(one.pages) or len(out) + len(one.data) + _RECORD.size > BYTES_MAX:
@@ -133,7 +135,8 @@ def _noted_and_rest(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], byt
 
 def _read_carried(extensions: tuple[Extension, ...]) -> tuple[set[PageNo], dict[Key, list[Carried]]]:
     noted, data = _noted_and_rest(extensions)
-    source, found = Reader(data, "frames that a root carries"), dict[Key, list[Carried]]()
+    source = Reader(data, "frames that a root carries")
+    found: dict[Key, list[Carried]] = {}
     try:
         for key, one in _each_record(source):
             found.setdefault(key, []).append(one)

@@ -23,13 +23,13 @@ from virke.core.commit import Plan
 from virke.core.effects import PutNew, Tier
 from virke.core.extensions import with_restore
 from virke.core.ids import CommitId, Epoch, PageCount, PageNo, Version
+from virke.core.inline import Inline, encode_inline
 from virke.core.packing import SegmentWriter
 from virke.core.root import (
     ANSWERS_MAX,
     JOURNALS_MAX,
     RING_LENGTH,
     Answer,
-    Inline,
     JournalMark,
     RingEntry,
     Root,
@@ -145,8 +145,8 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
     if inline is None:
         puts, ref = _new_segment(root, commit_id, root.inline, change, state=head)
         return Plan(_root_after(root, head, change, segments=(*root.segments, ref), inline=()), puts)
-    size = len(inline.data)
-    carries = sum([len(commit.data) for commit in root.inline])
+    size = inline.data_bytes
+    carries = sum([commit.data_bytes for commit in root.inline])
     budget = min(max(INLINE_TOTAL_MIN, INLINE_TOTAL_COMMITS * size), INLINE_TOTAL_MAX)
     if size <= INLINE_COMMIT_MAX and carries + size <= budget and len(root.inline) < INLINE_COUNT_MAX:
         if interior:
@@ -246,7 +246,7 @@ def _encode_inline(
         offset += len(data)
         if bytes_max is not None and offset > bytes_max:
             return None
-    return Inline(head, tuple(frames), b"".join(datas))
+    return encode_inline(head, frames, b"".join(datas))
 
 
 def _pages_of_frames(numbers: Sequence[PageNo], most: int, apart: Set[PageNo]) -> Iterator[tuple[PageNo, ...]]:

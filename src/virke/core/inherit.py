@@ -47,7 +47,7 @@ def inherited_root(
         Unavailable: the store did not answer. Corrupt: an index is damaged or missing.
     """
     first = Version(pin.pinned_at + 1)
-    inline = tuple(commit for commit in source.inline if commit.head.version <= pin.version)
+    inline = tuple(commit for commit in source.inline if commit.version <= pin.version)
     if pin.version == source.head.version:
         at = _AsOf(source.head, source.segments)
     else:
@@ -79,7 +79,8 @@ def inherited_root(
 def _as_of(source: Root, version: Version) -> Generator[Effect, Outcome, _AsOf]:
     """The segments that show `version`; a merge that goes past it is replaced by its inputs."""
     nothing = Head(version, source.head.commit_id, source.created_ms, source.head.page_size, PageCount(0), 0)
-    whole, waiting, cut = list[Ref](), list(source.segments), None
+    waiting, cut = list(source.segments), None
+    whole: list[Ref] = []
     while waiting:
         here = [ref for ref in waiting if ref.lo <= version]
         whole += [ref for ref in here if ref.hi <= version]
@@ -111,7 +112,7 @@ def _copied_segment(
     """The commits of a segment up to `version` as a segment of `root`'s own."""
     identity = Identity(root.database_id, root.branch, root.epoch, root.head.version, root.head.commit_id)
     writer = SegmentWriter(identity, root.tier, PART_BYTES[root.tier])
-    parts = list[tuple[str, bytes]]()
+    parts: list[tuple[str, bytes]] = []
     yield from bring_entries(index)
     for number, group in enumerate(index.groups):
         if group.head.version > version:

@@ -14,7 +14,8 @@ from typing import Final
 
 from virke.core.ids import PageNo, Version
 from virke.core.index import Index
-from virke.core.root import Inline, Root
+from virke.core.inline import Inline
+from virke.core.root import Root
 from virke.core.segment import Frame, Head, Ref
 from virke.errors import Corrupt
 from virke.lazy_dataclasses import dataclass
@@ -64,15 +65,14 @@ class PageMap:
         self._last: tuple[int, Frame] | None = None
         """Where the last page was found, if the segment has each page once: neighbours are there, or in newer segments."""
         self._inline: dict[PageNo, Inline] = {}
-        self._commits = tuple([commit for commit in inline if commit.head.version <= head.version])
+        self._commits = tuple([commit for commit in inline if commit.version <= head.version])
         known = before._commits if before else ()
         if before and self._commits[: len(known)] == known:
             self._inline = before._inline.copy()
         else:
             known = ()
         for commit in self._commits[len(known) :]:
-            for frame in commit.frames:
-                self._inline.update(dict.fromkeys(frame.pages, commit))
+            self._inline.update(dict.fromkeys(commit.pages, commit))
         self._found: dict[PageNo, InSegment] = {}
         """Pages that were asked for, shared by the maps of one row of segments: a commit asks for a page again and again."""
         if before and self._is_of_all() and before._is_of_all() and _same_segments(self._segments, before._segments):
@@ -110,7 +110,8 @@ class PageMap:
 
         None where more than `NEWER_MAX` segments are newer: to look into them costs more than it saves. Raises `Away`.
         """
-        version, newer = self.head.version, list[Index]()
+        version = self.head.version
+        newer: list[Index] = []
         for ref, index in self._segments:
             if index is place.index:
                 break

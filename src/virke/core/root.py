@@ -18,14 +18,15 @@ a commit encodes only what it adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from functools import cached_property, lru_cache
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from virke.core.effects import Generation, Tier
 from virke.core.extensions import Extension, read_extensions, write_extensions
-from virke.core.ids import ID_BYTES, MAIN_BRANCH, CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
+from virke.core.ids import ID_BYTES, MAIN_BRANCH, CommitId, DatabaseId, Epoch, PageCount, Version
+from virke.core.inline import INLINE_BYTES_MIN, Inline, read_inline
 from virke.core.pins import (
     TOMBSTONE_MAGIC,
     Parent,
@@ -37,17 +38,7 @@ from virke.core.pins import (
     write_parent,
     write_pins,
 )
-from virke.core.segment import (
-    TEXT_MAX,
-    Frame,
-    Head,
-    Ref,
-    read_frame,
-    read_head,
-    read_ref,
-    write_frame,
-    write_head,
-)
+from virke.core.segment import TEXT_MAX, Head, Ref, read_head, read_ref, write_head
 from virke.core.settings import FORMAT_1_DEFAULTS, Settings, load_settings
 from virke.core.turn import Turn, read_turn, write_turn
 from virke.core.wire import Reader, Writer
@@ -64,7 +55,6 @@ JOURNALS_MAX: Final = 256
 SETTING_BYTES_MAX: Final = 4096
 _ENTRY_BYTES: Final = ID_BYTES + 1
 """Of an entry of the ring without answers."""
-K = TypeVar("K", Ref, "Inline")
 NO_ENTRY: Final = bytes(ID_BYTES)
 """In the place of a journal entry's id in marks that were read from format 1."""
 FIRST_EPOCH: Final = Epoch(1)
@@ -132,33 +122,6 @@ class Horizon:
 
 
 NO_HORIZON: Final = Horizon(Version(0), Version(0), 0, Version(0), Version(0))
-
-
-@dataclass(frozen=True)
-class Inline:
-    """A small recent commit, carried by the root itself: its frames follow one another in `data`."""
-
-    head: Head
-    frames: tuple[Frame, ...]
-    data: bytes
-
-    @cached_property
-    def encoded(self) -> bytes:
-        """Its bytes in a root."""
-        out = Writer()
-        write_head(out, self.head)
-        out.varint(len(self.frames))
-        before = PageNo(0)
-        for frame in self.frames:
-            write_frame(out, frame, before)
-            before = frame.pages[-1]
-        out.blob(self.data)
-        return out.bytes()
-
-    @cached_property
-    def places(self) -> dict[PageNo, tuple[Frame, int]]:
-        """Where each of its pages is: the frame, and the page's place in it."""
-        return {page: (frame, slot) for frame in self.frames for slot, page in enumerate(frame.pages)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +300,9 @@ def _checked_root(root: Root, source: Reader) -> Root:
             raise source.fail("segments are not in order, or another database's")
         before = ref.hi
     for commit in root.inline:
-        if commit.head.version <= before:
+        if commit.version <= before:
             raise source.fail("inline commits are not in order")
-        before = commit.head.version
+        before = commit.version
     if before > root.head.version or not root.ring or root.ring[-1].commit_id != root.head.commit_id:
         raise source.fail("head, ring and commits contradict each other")
     if any(not pin.version < pin.pinned_at <= root.head.version for pin in root.pins):
@@ -378,16 +341,16 @@ def _read_first(source: Reader, form: int) -> Root:
             Version(source.varint()),
             Version(source.varint()),
         ),
-        segments=tuple(_keeping_bytes(source, read_ref) for _ in range(source.count(50))),
-        inline=tuple(_keeping_bytes(source, _read_inline) for _ in range(source.count(40))),
+        segments=tuple([_read_keeping(source) for _ in range(source.count(50))]),
+        inline=tuple([read_inline(source) for _ in range(source.count(INLINE_BYTES_MIN))]),
         birth_epoch=Epoch(min(epoch, 1)),
     )
 
 
-def _keeping_bytes(source: Reader, read: Callable[[Reader], K]) -> K:
-    """What `read` takes; its bytes are kept for the next root, which most often has the same."""
+def _read_keeping(source: Reader) -> Ref:
+    """A reference; its bytes are kept for the next root, which most often has the same."""
     left = source.left
-    found = read(source)
+    found = read_ref(source)
     found.__dict__["encoded"] = source.since(left)
     return found
 
@@ -478,21 +441,3 @@ def _read_journals(source: Reader, form: int) -> Iterator[JournalMark]:
     for _ in range(source.count(ID_BYTES + 2 + entry_bytes)):
         journal_id, sequence, time_ms = source.raw(ID_BYTES), source.varint(), source.varint()
         yield JournalMark(journal_id, sequence, time_ms, source.raw(entry_bytes) or NO_ENTRY)
-
-
-def _read_inline(source: Reader) -> Inline:
-    head = read_head(source)
-    before, frames = PageNo(0), []
-    for _ in range(source.count(8)):
-        frame = read_frame(source, before, head.page_size)
-        before = frame.pages[-1]
-        frames.append(frame)
-    data = source.blob(ROOT_BYTES_MAX)
-    at = 0
-    for frame in frames:
-        if frame.offset != at or frame.part != 0:
-            raise source.fail("inline frames do not follow each other")
-        at += frame.length
-    if at != len(data):
-        raise source.fail("inline frames do not fill their bytes")
-    return Inline(head, tuple(frames), data)

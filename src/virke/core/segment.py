@@ -18,9 +18,8 @@ commit (`Head`) and the pages that commit, or a merge up to it, brought.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from itertools import accumulate
 from typing import Final
 
 from virke.core import codec
@@ -181,7 +180,7 @@ def read_ref(source: Reader) -> Ref:
     )
 
 
-_STATE: Final = struct.Struct(">IIQ")
+HEAD_STATE: Final = struct.Struct(">IIQ")
 """Page size, page count and checksum of a head."""
 
 
@@ -198,7 +197,7 @@ def write_head(out: Writer, head: Head) -> None:
 def read_head(source: Reader) -> Head:
     """Take one head."""
     version, commit_id, time_ms = Version(source.varint()), CommitId(source.raw(ID_BYTES)), source.varint()
-    page_size, page_count, checksum = source.unpack(_STATE)
+    page_size, page_count, checksum = source.unpack(HEAD_STATE)
     head = Head(version, commit_id, time_ms, page_size, PageCount(page_count), checksum)
     if head.page_size not in PAGE_SIZES:
         raise source.fail(f"page size {head.page_size}")
@@ -221,8 +220,12 @@ def write_frame(out: Writer, frame: Frame, before: PageNo) -> None:
     out.u8(frame.codec)
 
 
-def read_frame(source: Reader, before: PageNo, page_size: int) -> Frame:
-    """Take one frame's entry."""
+FrameFields = tuple[Sequence[int], int, int, int, int, int]
+"""The fields of a `Frame`, in their order."""
+
+
+def read_frame_fields(source: Reader, before: int, page_size: int) -> FrameFields:
+    """Take one frame's entry, checked, for a caller that may never need the frame."""
     gap, coded = source.varints(2)
     first, count = before + gap, coded >> 1
     if not 0 < gap <= 0xFFFFFFFF or not 0 < count <= FRAME_PAGES_MAX:
@@ -230,17 +233,25 @@ def read_frame(source: Reader, before: PageNo, page_size: int) -> Frame:
     *gaps, part, offset, length = source.varints(count + 2 if coded & 1 else 3)
     crc, kind = source.unpack(_SUM)
     raw_bytes = count * page_size
-    if raw_bytes > max(FRAME_RAW_MAX, page_size) or part >= PARTS_MAX or length > raw_bytes:
+    if (raw_bytes > FRAME_RAW_MAX and raw_bytes > page_size) or part >= PARTS_MAX or length > raw_bytes:
         raise source.fail("impossible frame")
-    if raw_bytes > length * (codec.DEFLATE_RATIO_MAX if kind == codec.DEFLATE else 1):
+    if raw_bytes > (length * codec.DEFLATE_RATIO_MAX if kind == codec.DEFLATE else length):
         raise source.fail("a frame promises more than its bytes can hold")
-    if coded & 1:
-        if gaps and max(gaps) > 0xFFFFFFFF:
-            raise source.fail("impossible frame")
-        pages: Iterable[int] = accumulate([first, *[gap or 1 for gap in gaps]])
-    else:
-        pages = range(first, first + count)
-    return Frame(tuple(map(PageNo, pages)), part, offset, length, crc, kind)
+    if not coded & 1:
+        return range(first, first + count), part, offset, length, crc, kind
+    pages = [first]
+    for step in gaps:
+        first += step or 1
+        pages.append(first)
+    if gaps and max(gaps) > 0xFFFFFFFF:
+        raise source.fail("impossible frame")
+    return pages, part, offset, length, crc, kind
+
+
+def read_frame(source: Reader, before: PageNo, page_size: int) -> Frame:
+    """Take one frame's entry."""
+    pages, *rest = read_frame_fields(source, before, page_size)
+    return Frame(tuple(map(PageNo, pages)), *rest)
 
 
 def frame_pages(page_size: int) -> int:

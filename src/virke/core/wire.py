@@ -183,22 +183,27 @@ class Reader:
 
     def varints(self, count: int) -> list[int]:
         """So many varints, one after another; those of a root are most of what a reader takes."""
-        data, at, found = self._data, self._at, list[int]()
+        data, at = self._data, self._at
+        found: list[int] = []
         try:
             for _ in range(count):
                 value = data[at]
                 at += 1
                 if value > 0x7F:
-                    value, shift = value & 0x7F, 7
-                    while (byte := data[at]) > 0x7F:
-                        value |= (byte & 0x7F) << shift
-                        at += 1
-                        if (shift := shift + 7) > _SHIFT_MAX:
-                            raise self.fail("varint too long")
-                    value |= byte << shift
+                    byte = data[at]
                     at += 1
-                    if value > _VARINT_MAX:
-                        raise self.fail(f"{value} is more than {_VARINT_MAX}")
+                    value += (byte << 7) - 0x80
+                    if byte > 0x7F:
+                        value, shift = value - 0x4000, 14
+                        while (byte := data[at]) > 0x7F:
+                            value |= (byte & 0x7F) << shift
+                            at += 1
+                            if (shift := shift + 7) > _SHIFT_MAX:
+                                raise self.fail("varint too long")
+                        value |= byte << shift
+                        at += 1
+                        if value > _VARINT_MAX:
+                            raise self.fail(f"{value} is more than {_VARINT_MAX}")
                 found.append(value)
         except IndexError:
             raise self.fail("cut short") from None

@@ -236,7 +236,7 @@ class Committing:
     def _look_into_history(self, plan: Plan, verdict: Unknown) -> Verdict:
         """What history proves of a plan that changed pages, once the root has moved past it (rule 3)."""
         mine = plan.root.head
-        brought = [commit.head.version for commit in plan.root.inline] + [ref.hi for ref in plan.root.segments]
+        brought = [commit.version for commit in plan.root.inline] + [ref.hi for ref in plan.root.segments]
         if mine.version not in brought:
             return verdict  # references or settings only: nothing in history shows whose they are
         try:

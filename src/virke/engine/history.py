@@ -16,10 +16,11 @@ from virke.core.extensions import restores_in
 from virke.core.finding import bring_entries
 from virke.core.ids import PageNo, Version
 from virke.core.index import Index
+from virke.core.inline import Inline
 from virke.core.moments import Moment, as_iso_utc, read_at
 from virke.core.page import PAGE_COUNT_MAX
 from virke.core.reach import checked_version, empty_head, older_than_history
-from virke.core.root import Inline, Root
+from virke.core.root import Root
 from virke.core.segment import Head, Ref
 from virke.engine.results import VersionEntry
 from virke.engine.volume import Volume
@@ -51,7 +52,8 @@ class History:
         if type(limit) is not int or not 1 <= limit <= LIMIT_MOST:
             raise Invalid(f"limit is a whole number from 1 to {LIMIT_MOST}, not {limit!r}")
         root = self._volume.branch.latest().root
-        restores, found = restores_in(root.extensions), list[VersionEntry]()
+        restores = restores_in(root.extensions)
+        found: list[VersionEntry] = []
         for known in self._known_versions(root):
             if len(found) == limit:
                 break
@@ -148,7 +150,7 @@ class History:
         return found
 
     def _changed_in(self, refs: Sequence[Ref], since: Version, until: Version, *, span: tuple[int, int]) -> set[PageNo]:
-        found = set[PageNo]()
+        found: set[PageNo] = set()
         wanted = tuple(ref for ref in refs if ref.hi > since and ref.lo <= until)
         for ref, index in zip(wanted, self._volume.indexes(wanted), strict=True):
             if index.inputs and not since < ref.lo <= ref.hi <= until:

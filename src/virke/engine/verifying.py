@@ -245,7 +245,7 @@ class _Verifying:
         except _Unreadable as error:
             return error.since
         heads = [group.head for _, index in pairs for group in index.groups if group.head.version <= version]
-        heads += [commit.head for commit in root.inline if commit.head.version <= version]
+        heads += [commit.head for commit in root.inline if commit.version <= version]
         if root.head.version <= version:
             heads.append(root.head)
         page_map = PageMap(heads[-1] if heads else empty_head(root, version), pairs, root.inline)

@@ -114,7 +114,7 @@ class Volume:
         root = self.branch.latest().root
         pairs = self._as_of(root.segments, checked_version(root, version))
         found = [group.head for _, index in pairs for group in index.groups if group.head.version <= version]
-        found += [commit.head for commit in root.inline if commit.head.version <= version]
+        found += [commit.head for commit in root.inline if commit.version <= version]
         if root.head.version <= version:
             found.append(root.head)
         head = found[-1] if found else empty_head(root, Version(version))
@@ -154,7 +154,8 @@ class Volume:
         """One page of a snapshot, and those behind it in its frame that are of this snapshot; the receipt has one page."""
         if receipt := current_receipt():
             receipt.add_pages(1)
-        place, slots = self._locating.locate(snapshot, number), list[tuple[PageNo, int]]()
+        place = self._locating.locate(snapshot, number)
+        slots: list[tuple[PageNo, int]] = []
         slots.append((number, place.slot))
         if isinstance(place, InSegment):
             with suppress(Away):  # the scan asks for the next page itself
@@ -244,7 +245,8 @@ class Volume:
 
         `pages` are the pages that it changed; what else its segment holds are commits that were inline before.
         """
-        root, kept, is_first = plan.root, dict[FrameKey, Cached](), not self._has_committed
+        root, is_first = plan.root, not self._has_committed
+        kept: dict[FrameKey, Cached] = {}
         self._has_committed = True
         if plan.puts and root.inline and self.recent_bytes and is_first:
             self._indexes.keep(root.segments[-1], [put.data for put in plan.puts])
@@ -262,7 +264,7 @@ class Volume:
                     if known:
                         kept[self._fetching.key_of(ref, frame)] = known
                     offset += frame.length
-        if root.inline and root.inline[-1].head == root.head:
+        if root.inline and root.inline[-1].version == root.head.version and root.inline[-1].head == root.head:
             commit = root.inline[-1]
             kept |= {
                 (self.owner, commit.head.commit_id, -1, 0, frame.offset): [pages[page] for page in frame.pages]
