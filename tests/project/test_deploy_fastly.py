@@ -125,6 +125,7 @@ def test_an_app_of_its_own_gets_a_service_of_its_own(folder: Path, api: FastlyAp
     secret = next(one for one in api.account.secret.values() if one.name == "virke-my-app-app").content["token"]
     assert secret not in printed
     changed = len(api.account.changes)
+    assert said(virke, "--dry-run") == "nothing to do: my-app-db and its service are up to date\n"
     assert said(virke).startswith("nothing to do")
     assert api.account.changes[changed:] == []
 
@@ -136,6 +137,7 @@ def test_a_token_that_was_revoked_is_made_again(folder: Path, api: FastlyApi, vi
     (kv,) = api.account.kv
     store = open_store(kv_url(api, kv))
     tokens.revoke(store, next(one.id for one in tokens.listing(store) if one.name.startswith("the app")))
+    assert len(said(virke, "--dry-run").splitlines()) == 2  # the secret, and what is noted of it
     found = json.loads(said(virke, "--json"))
     assert [call["does"] for call in found["calls"]] == [
         "set the secret token",

@@ -154,11 +154,11 @@ def deploy_to_fastly(job: Job, account: Account, done: Done, *, report: Report, 
         _wait_for(account, known)
     done.url = ",".join(filter(None, [_kv_url(known), job.objects_url]))
     where = Destination("store", StoreChoice(done.url, job.store_options))
-    is_there = "{" not in known
-    if is_there and (not account.is_rehearsal or account.has_token):
+    can_ask = "{" not in known and (not account.is_rehearsal or account.has_token)
+    if can_ask:
         done.deployed = take(where, dry_run=account.is_rehearsal, report=report)
-    tokens_of = open_store(where.store) if is_there and not account.is_rehearsal else None
-    if tokens_of is not None and job.serves_database:
+    tokens_of = open_store(where.store) if can_ask else None
+    if tokens_of is not None and job.serves_database and not account.is_rehearsal:
 
         def show(text: str) -> None:
             done.token = text
