@@ -249,7 +249,7 @@ def test_p7_a_damaged_copy_is_not_corruption(damage: str, place: tuple[Path, str
 def test_p7_the_command_line_says_corruption(
     damage: str, place: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 5, one line on stderr, no traceback."""
+    """Exit code 5, one line on stderr and one for its hint, no traceback."""
     folder, mine, _ = place
     objects = Objects(folder)
     key = f"root/{NAME}/main" if damage == "root" else objects.keys(mine)[-1]
@@ -257,7 +257,8 @@ def test_p7_the_command_line_says_corruption(
     monkeypatch.setenv("VIRKE_STORE", f"local:{folder}")
     monkeypatch.setenv("VIRKE_DB", NAME)
     found = CliRunner().invoke(cli, ["db", "query", "SELECT max(hex(filler)) FROM entry"])
-    assert (found.exit_code, found.stdout, found.stderr.count("\n")) == (5, "", 1)
+    assert (found.exit_code, found.stdout, found.stderr.count("\n")) == (5, "", 2)
+    assert found.stderr.splitlines()[1].startswith("hint: 'virke db verify'")
 
 
 # What was collected is not corruption
