@@ -8,7 +8,8 @@
    libraries (those of SQLite's files that can't fail, for instance) what is raised is dropped, and the command would go on.
    The exception is dropped when the last reference to it is: its own finalizer tells. Who takes it for good says `met`.
 3. The second, whichever it is, ends the process like a kill, with the exit code of an interrupted command. A store
-   survives that at any moment (P1 to P3), whatever the command is.
+   survives that at any moment (P1 to P3), whatever the command is. The same signal twice within `ONE_S` is one: `timeout`
+   sends its own to the process and then to the process's group.
 4. A process that was asked to end does so without the interpreter's teardown: threads that still wait, and what goes wrong
    when an interpreter is taken apart, hold nothing back. What was registered with `atexit` runs.
 5. The exit code is 128 and the signal's number: 130, 143, 129. A signal that was ignored when the process began (as
@@ -23,6 +24,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
@@ -30,6 +32,7 @@ from typing import Final, NoReturn
 
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 _SHOW_CURSOR: Final = b"\x1b[?25h"
+ONE_S: Final = 0.1
 _NUDGE_S: Final = 0.05
 _NUDGES_MAX: Final = 100
 _ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -42,6 +45,8 @@ _raised = _met = 0
 """How many exceptions were raised, and up to which one they were met."""
 _lost: int | None = None
 """The signal of an exception that was dropped."""
+_last: tuple[int, float] | None = None
+"""The signal that the main thread was given last, and when."""
 _holds = 0
 _postponed: int | None = None
 """The signal that came in a block that is held."""
@@ -123,9 +128,9 @@ def mark_signals_met() -> None:
 
 def mark_signal_heeded() -> None:
     """A Ctrl-C did what it was for, and the command goes on: the next signal is the first again."""
-    global _seen
+    global _seen, _last
     mark_signals_met()
-    _seen = 0
+    _seen, _last = 0, None
     with suppress(OSError):
         os.write(_pipe, _HEEDED)
 
@@ -145,11 +150,18 @@ def holding_signals() -> Iterator[None]:
 
 
 def _end_by_signal(number: int, frame: FrameType | None) -> None:
-    global _postponed
+    global _postponed, _last
+    before, _last = _last, (number, time.monotonic())
+    if _are_one(before, _last):
+        return
     if _holds:
         _postponed = number
         return
     _raise_interrupt(number)
+
+
+def _are_one(before: tuple[int, float] | None, now: tuple[int, float]) -> bool:
+    return before is not None and before[0] == now[0] and now[1] - before[1] < ONE_S
 
 
 def _raise_interrupt(number: int) -> NoReturn:
@@ -190,6 +202,7 @@ def _watch_signals(signals: int, heard: frozenset[int], main_thread: int) -> Non
     global _seen
     nudges = 0
     number = int(signal.SIGINT)
+    last: tuple[int, float] | None = None
     while _seen < 2:
         is_nudging = (_lost is not None or (_seen and nudges < _NUDGES_MAX)) and hasattr(signal, "pthread_kill")
         if is_nudging and not select.select([signals], [], [], _NUDGE_S)[0]:
@@ -200,8 +213,11 @@ def _watch_signals(signals: int, heard: frozenset[int], main_thread: int) -> Non
         if _is_over:
             return
         if number == _HEEDED[0]:
-            _seen = 0
+            _seen, last = 0, None
         elif number in heard:
+            before, last = last, (number, time.monotonic())
+            if _are_one(before, last):
+                continue
             _seen += 1
             nudges = 0 if _seen == 1 else nudges
     if sys.stderr.isatty():
@@ -214,7 +230,8 @@ def _settle_at_exit(watcher: threading.Thread, heard: frozenset[int]) -> None:
     global _is_over
     mark_signals_met()
     for number in heard:
-        signal.signal(number, signal.SIG_DFL)
+        is_repeated = _last is not None and _last[0] == number  # what ended the command: its second comes too late
+        signal.signal(number, signal.SIG_IGN if is_repeated else signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     _is_over = True
     os.write(_pipe, _NO_SIGNAL)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,6 +76,19 @@ def test_p11_an_import_that_is_ended_leaves_nothing_behind(tmp_path: Path, numbe
         process.send_signal(number)
         assert process.wait(60) == 128 + number
         assert (process.stdout and process.stdout.read(), process.stderr and process.stderr.read()) == (b"", err)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("pause_s", [0, 0.0003, 0.005])
+def test_p11_the_same_signal_twice_at_once_is_one(tmp_path: Path, pause_s: float) -> None:
+    """`timeout` sends it to the process, then to the group that the process is in."""
+    with importing(tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(pause_s)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert process.stderr is not None
+        assert process.stderr.read() == LEFT
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
