@@ -262,8 +262,8 @@ def test_reals_have_seventeen_digits_which_older_sqlite_reads_exactly(
     """Fewer digits that mean the same are read a last bit off by SQLite before 3.43; in a column of REALs, and of all."""
     reals = (0.1, 1 / 3, 2.5e-7, 123456.789, 6.02214076e23, 5e-324, -1.7976931348623157e308)
     database.execute("CREATE TABLE r (v)")
-    rows: list[tuple[Value]] = [(value,) for value in (*reals, *others)]
-    database.executemany("INSERT INTO r VALUES (?)", rows)
+    values: list[Value] = [*reals, *others]
+    database.executemany("INSERT INTO r VALUES (?)", [(value,) for value in values])
     written = re.findall(r"(?<=[(,])-?[\d.]+(?:e[+-]\d+)?(?=\))", text_of(database))
     assert written[:2] == ["0.10000000000000001", "0.33333333333333331"]
     assert [float(text) for text in written] == list(reals)
