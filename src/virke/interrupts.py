@@ -8,7 +8,7 @@
    libraries (those of SQLite's files that can't fail, for instance) what is raised is dropped, and the command would go on.
    The exception is dropped when the last reference to it is: its own finalizer tells. Who takes it for good says `met`.
 3. The second, whichever it is, ends the process like a kill, with the exit code of an interrupted command. A store
-   survives that at any moment (P1 to P3), whatever the command is. The same signal twice within `ONE_S` is one: `timeout`
+   survives that at any moment (P1 to P3), whatever the command is. SIGTERM or SIGHUP twice within `ONE_S` is one: `timeout`
    sends its own to the process and then to the process's group.
 4. A process that was asked to end does so without the interpreter's teardown: threads that still wait, and what goes wrong
    when an interpreter is taken apart, hold nothing back. What was registered with `atexit` runs.
@@ -161,7 +161,8 @@ def _end_by_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _are_one(before: tuple[int, float] | None, now: tuple[int, float]) -> bool:
-    return before is not None and before[0] == now[0] and now[1] - before[1] < ONE_S
+    """Of Ctrl-C each counts: a person presses it."""
+    return before is not None and before[0] == now[0] != signal.SIGINT and now[1] - before[1] < ONE_S
 
 
 def _raise_interrupt(number: int) -> NoReturn:
@@ -230,7 +231,9 @@ def _settle_at_exit(watcher: threading.Thread, heard: frozenset[int]) -> None:
     global _is_over
     mark_signals_met()
     for number in heard:
-        is_repeated = _last is not None and _last[0] == number  # what ended the command: its second comes too late
+        is_repeated = (
+            _last is not None and _last[0] == number != signal.SIGINT
+        )  # what ended the command: its second comes too late
         signal.signal(number, signal.SIG_IGN if is_repeated else signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     _is_over = True
