@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from tests.engine.passing import PassingRegister
 from virke.core.effects import (
     Absent,
     Generation,
@@ -34,27 +35,12 @@ from virke.stores.memory import memory_store
 GAP_S: Final = 0.001  # what a way to a store takes, in which something else may happen
 
 
-class RightRegister:
+class RightRegister(PassingRegister):
     """What is right: all of it, until a subclass says otherwise."""
 
     def __init__(self, inner: Register) -> None:
+        super().__init__(inner)
         self.inner = inner
-
-    @property
-    def consistency(self) -> Consistency:
-        return self.inner.consistency
-
-    def read(self, key: str, known: Generation | None = None) -> ReadOutcome:
-        return self.inner.read(key, known)
-
-    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
-        return self.inner.swap(key, data, base)
-
-    def remove(self, key: str, base: Generation) -> SwapOutcome:
-        return self.inner.remove(key, base)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        return self.inner.keys(prefix)
 
     def generation(self, key: str) -> Generation | None:
         """The generation that `key` has now."""

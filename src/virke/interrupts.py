@@ -151,9 +151,10 @@ def holding_signals() -> Iterator[None]:
 
 def _end_by_signal(number: int, frame: FrameType | None) -> None:
     global _postponed, _last
-    before, _last = _last, (number, time.monotonic())
-    if _are_one(before, _last):
+    now = number, time.monotonic()
+    if _are_one(_last, now):
         return
+    _last = now
     if _holds:
         _postponed = number
         return
@@ -216,9 +217,10 @@ def _watch_signals(signals: int, heard: frozenset[int], main_thread: int) -> Non
         if number == _HEEDED[0]:
             _seen, last = 0, None
         elif number in heard:
-            before, last = last, (number, time.monotonic())
-            if _are_one(before, last):
+            now = number, time.monotonic()
+            if _are_one(last, now):
                 continue
+            last = now
             _seen += 1
             nudges = 0 if _seen == 1 else nudges
     if sys.stderr.isatty():

@@ -92,6 +92,33 @@ def test_p11_the_same_signal_twice_at_once_is_one(tmp_path: Path, pause_s: float
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+OFTEN = """
+import os, time
+from virke.interrupts import end_by_signals
+
+end_by_signals()
+print("ready", flush=True)
+while True:
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def test_a_signal_that_comes_again_and_again_is_not_one_for_ever() -> None:
+    with subprocess.Popen([sys.executable, "-c", OFTEN], env=ENVIRON, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        for _ in range(2000):
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.03)  # less than what makes two of them one
+                break
+        process.kill()
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
 BLOCKED = """
 import os, signal
 from virke.interrupts import Ended, end_by_signals

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from tests.engine.passing import PassingRegister
 from tests.engine.world import Clock, make, reopen
 from virke.core.effects import Generation, ReadOutcome, SwapOutcome, Unchanged
 from virke.engine.database import Database
@@ -258,11 +259,11 @@ def test_an_idle_database_makes_no_request(world: World) -> None:
     assert world.requests() == {}
 
 
-class StaleRegister:
+class StaleRegister(PassingRegister):
     """A register whose reads stop at what it showed when `frozen` was set: an eventual store's replica."""
 
     def __init__(self, inner: Register) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.frozen: ReadOutcome | None = None
 
     @property
@@ -273,15 +274,6 @@ class StaleRegister:
         if self.frozen is None:
             return self._inner.read(key, known)
         return Unchanged() if known is not None and known == getattr(self.frozen, "generation", None) else self.frozen
-
-    def swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
-        return self._inner.swap(key, data, base)
-
-    def remove(self, key: str, base: Generation) -> SwapOutcome:
-        return self._inner.remove(key, base)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        return self._inner.keys(prefix)
 
 
 def test_a_process_never_goes_back_in_time_on_a_stale_store() -> None:

@@ -9,11 +9,12 @@ import heapq
 import itertools
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
+from tests.engine.passing import PassingRegister
 from virke.core.effects import Generation, ReadOutcome, SwapOutcome
 from virke.engine.environment import Environment
-from virke.stores.base import Consistency, Register
+from virke.stores.base import Register
 
 CREATED_MS = 1_700_000_000_000
 STUCK_S = 60
@@ -75,19 +76,15 @@ class VirtualTime:
             raise self._errors[0]
 
 
-class FarRegister:
+class FarRegister(PassingRegister):
     """A register half a round trip away, on virtual time."""
 
     def __init__(self, inner: Register, time: VirtualTime, trip_s: float, seed: int | None = None) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._time = time
         self._half_s = trip_s / 2
         self._random = None if seed is None else random.Random(seed)
         self.reads = self.swaps = 0
-
-    @property
-    def consistency(self) -> Consistency:
-        return self._inner.consistency
 
     def _travel(self) -> None:
         """Half a round trip: with a seed 0.8 to 1.4 times as long as usual."""
@@ -109,9 +106,3 @@ class FarRegister:
 
     def _swap(self, key: str, data: bytes, base: Generation | None) -> SwapOutcome:
         return self._inner.swap(key, data, base)
-
-    def remove(self, key: str, base: Generation) -> SwapOutcome:
-        return self._inner.remove(key, base)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        return self._inner.keys(prefix)
