@@ -7,9 +7,10 @@
 2. An exception that nobody met is raised again. Where a signal falls is chance, and in finalizers and in callbacks of
    libraries (those of SQLite's files that can't fail, for instance) what is raised is dropped, and the command would go on.
    The exception is dropped when the last reference to it is: its own finalizer tells. Who takes it for good says `met`.
-3. The second, whichever it is, ends the process like a kill, with the exit code of an interrupted command. A store
-   survives that at any moment (P1 to P3), whatever the command is. SIGTERM or SIGHUP twice within `ONE_S` is one: `timeout`
-   sends its own to the process and then to the process's group.
+3. The second, whichever it is, ends the process like a kill, with the exit code of an interrupted command: the thread that
+   watches does that, and the main thread raises nothing for it. A store survives that at any moment (P1 to P3), whatever
+   the command is. SIGTERM or SIGHUP twice within `ONE_S` is one: `timeout` sends its own to the process and then to the
+   process's group.
 4. A process that was asked to end does so without the interpreter's teardown: threads that still wait, and what goes wrong
    when an interpreter is taken apart, hold nothing back. What was registered with `atexit` runs.
 5. The exit code is 128 and the signal's number: 130, 143, 129. A signal that was ignored when the process began (as
@@ -45,8 +46,8 @@ _raised = _met = 0
 """How many exceptions were raised, and up to which one they were met."""
 _lost: int | None = None
 """The signal of an exception that was dropped."""
-_last: tuple[int, float] | None = None
-"""The signal that the main thread was given last, and when."""
+_first: int | None = None
+"""The signal that the main thread was given and nobody heeded."""
 _holds = 0
 _postponed: int | None = None
 """The signal that came in a block that is held."""
@@ -128,9 +129,9 @@ def mark_signals_met() -> None:
 
 def mark_signal_heeded() -> None:
     """A Ctrl-C did what it was for, and the command goes on: the next signal is the first again."""
-    global _seen, _last
+    global _seen, _first
     mark_signals_met()
-    _seen, _last = 0, None
+    _seen, _first = 0, None
     with suppress(OSError):
         os.write(_pipe, _HEEDED)
 
@@ -150,20 +151,14 @@ def holding_signals() -> Iterator[None]:
 
 
 def _end_by_signal(number: int, frame: FrameType | None) -> None:
-    global _postponed, _last
-    now = number, time.monotonic()
-    if _are_one(_last, now):
+    global _postponed, _first
+    if _first is not None:
         return
-    _last = now
+    _first = number
     if _holds:
         _postponed = number
         return
     _raise_interrupt(number)
-
-
-def _are_one(before: tuple[int, float] | None, now: tuple[int, float]) -> bool:
-    """Of Ctrl-C each counts: a person presses it."""
-    return before is not None and before[0] == now[0] != signal.SIGINT and now[1] - before[1] < ONE_S
 
 
 def _raise_interrupt(number: int) -> NoReturn:
@@ -197,6 +192,11 @@ def _show_uncaught(kind: type[BaseException], error: BaseException, traceback: T
     """As `_show_unraisable`: some libraries show here what a callback may not raise."""
     if not isinstance(error, Interrupted):
         sys.__excepthook__(kind, error, traceback)
+
+
+def _are_one(before: tuple[int, float] | None, now: tuple[int, float]) -> bool:
+    """Of Ctrl-C each counts: a person presses it."""
+    return before is not None and before[0] == now[0] != signal.SIGINT and now[1] - before[1] < ONE_S
 
 
 def _watch_signals(signals: int, heard: frozenset[int], main_thread: int) -> None:
@@ -233,9 +233,7 @@ def _settle_at_exit(watcher: threading.Thread, heard: frozenset[int]) -> None:
     global _is_over
     mark_signals_met()
     for number in heard:
-        is_repeated = (
-            _last is not None and _last[0] == number != signal.SIGINT
-        )  # what ended the command: its second comes too late
+        is_repeated = _first == number != signal.SIGINT  # what ended the command: its second comes too late
         signal.signal(number, signal.SIG_IGN if is_repeated else signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     _is_over = True

@@ -97,12 +97,11 @@ import os, time
 from virke.interrupts import end_by_signals
 
 end_by_signals()
-print("ready", flush=True)
-while True:
-    try:
-        time.sleep(60)
-    except KeyboardInterrupt:
-        pass
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(60)
 """
 
 
@@ -117,6 +116,28 @@ def test_a_signal_that_comes_again_and_again_is_not_one_for_ever() -> None:
                 break
         process.kill()
         assert process.wait(60) == 128 + signal.SIGTERM
+
+
+ONCE = """
+import signal, time
+from virke import interrupts
+
+interrupts._watch_signals = lambda *arguments: None  # as if it had not run yet
+interrupts.end_by_signals()
+raised = 0
+for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    try:
+        signal.raise_signal(number)
+        time.sleep(2 * interrupts.ONE_S)
+    except KeyboardInterrupt:
+        raised += 1
+print(raised, flush=True)
+"""
+
+
+def test_a_second_signal_raises_nothing_in_the_main_thread() -> None:
+    """It ends the process; what was raised before that would end it with another exit code, and a traceback."""
+    assert python(ONCE) == (0, "1\n", "")
 
 
 BLOCKED = """
