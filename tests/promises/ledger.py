@@ -34,13 +34,20 @@ SOURCE: Final = os.pathsep.join([str(Path(__file__).resolve().parents[2] / "src"
 VERSIONS_MAX: Final = 400
 SMALL: Final = 0
 _CLOCK: Final = itertools.count(1_700_000_000_000)
+_TICK_S: Final = 1e-6
 LARGE: Final = 80_000
 """Random bytes that make a commit too large to ride in the root."""
 
 
 def environment() -> Environment:
-    """No waiting, and a clock that ticks with each look at it: one for all nodes, or none would collect after another."""
-    return Environment(now_ms=lambda: next(_CLOCK), sleep=lambda seconds: None)
+    """No waiting, and clocks that tick with each look at them, so that how fast the machine is decides nothing.
+
+    The wall clock is one for all nodes, or none would collect after another.
+    """
+    ticks = itertools.count()
+    return Environment(
+        now_ms=lambda: next(_CLOCK), monotonic=lambda: next(ticks) * _TICK_S, sleep=lambda seconds: None
+    )
 
 
 def opened(store: Store, state: Path, *, create: bool = False, env: Environment | None = None) -> Database:
