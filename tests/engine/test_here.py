@@ -14,6 +14,7 @@ from tests.engine.world import NAME, Clock, make, reopen
 from tests.promises.moody import Moody
 from virke.core.ids import PageNo
 from virke.engine.database import Database
+from virke.engine.environment import Environment
 from virke.engine.sqlite import Extensions
 from virke.errors import Invalid, NotHere, SqlError, Unavailable
 from virke.opening import connect
@@ -243,7 +244,8 @@ def test_a_store_that_fails_is_not_noticed() -> None:
 def test_right_after_a_write_of_this_process_a_read_is_answered_here(kind: str, tmp_path: Path) -> None:
     """Nothing has to be confirmed; after another's commit it has to be."""
     store = memory_store() if kind == "memory" else local_store(tmp_path)
-    with connect("x", store, create=True) as mine, connect("x", store) as others:
+    still = Environment(monotonic=Clock().look)
+    with connect("x", store, create=True, environment=still) as mine, connect("x", store) as others:
         mine.execute("CREATE TABLE t (v)")
         mine.query("SELECT count(*) FROM t")
         for number in range(3):

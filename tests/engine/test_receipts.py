@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from tests.engine.world import make, reopen
+from tests.engine.world import Clock, make, reopen
 from virke.engine.database import Database
 from virke.engine.reader import Reader
 from virke.engine.results import Meta
@@ -17,10 +17,10 @@ from virke.stores.memory import memory_store
 from virke.stores.receipt import metered_store
 
 
-def world() -> tuple[CountingStore, Database]:
-    """A database whose store is counted beneath its receipts."""
+def world(clock: Clock | None = None) -> tuple[CountingStore, Database]:
+    """A database whose store is counted beneath its receipts; on a clock that stands still nothing has to be confirmed."""
     counts = CountingStore(memory_store())
-    database = make(metered_store(counts.store))
+    database = make(metered_store(counts.store), clock=clock)
     database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
     return counts, database
 
@@ -31,11 +31,11 @@ def meta_of(meta: Meta | None) -> Meta:
 
 
 def cold(counts: CountingStore) -> Database:
-    return reopen(metered_store(counts.store))
+    return reopen(metered_store(counts.store), clock=Clock())
 
 
 def test_a_result_carries_a_receipt_only_if_it_was_asked_for() -> None:
-    _, db = world()
+    _, db = world(Clock())
     assert db.query("SELECT 1").meta is None
     assert db.run("INSERT INTO t (v) VALUES (1)").meta is None
     assert db.query("SELECT 1", meta=True).meta is not None
@@ -44,7 +44,7 @@ def test_a_result_carries_a_receipt_only_if_it_was_asked_for() -> None:
 
 def test_a_receipt_says_what_the_store_was_asked() -> None:
     """Calls, ranges and bytes equal those that were counted beneath; a warm read costs nothing."""
-    counts, db = world()
+    counts, db = world(Clock())
     db.executemany("INSERT INTO t (v) VALUES (randomblob(3000))", [()] * 200)
     reader = cold(counts)
     counts.reset()
@@ -65,7 +65,7 @@ def test_a_receipt_says_what_the_store_was_asked() -> None:
 
 def test_a_write_says_what_its_commit_cost() -> None:
     """One swap for a small one, a put and a swap for a large one; upkeep is not on it."""
-    counts, db = world()
+    counts, db = world(Clock())
     counts.reset()
     small = meta_of(db.run("INSERT INTO t (v) VALUES (1)", meta=True).meta)
     assert (small.round_trips, small.requests, small.bytes_up) == (1, 1, counts.total.bytes_up)
@@ -89,7 +89,7 @@ def test_times_add_up() -> None:
 @pytest.mark.native
 def test_writes_that_share_a_commit_share_its_receipt() -> None:
     """Everybody in a group is told the whole cost, and how many rode along; a write on its own rides alone."""
-    _, db = world()
+    _, db = world(Clock())
     counts, answers = 12, list[Meta]()
     lead = threading.Event()
 
@@ -114,7 +114,7 @@ def test_writes_that_share_a_commit_share_its_receipt() -> None:
 @pytest.mark.native
 def test_two_requests_at_once_have_two_receipts() -> None:
     """What another thread reads meanwhile is on its own receipt."""
-    counts, db = world()
+    counts, db = world(Clock())
     db.executemany("INSERT INTO t (v) VALUES (randomblob(3000))", [()] * 200)
     reader = cold(counts)
     inside, go_on = threading.Event(), threading.Event()

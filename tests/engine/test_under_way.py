@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.world import Clock
 from virke.core.effects import Lost, Record
 from virke.engine.database import Database
+from virke.engine.environment import Environment
 from virke.engine.programs import Step
 from virke.engine.undisturbed import REST_MOST_S, Undisturbed
 from virke.errors import NotHere
-from virke.opening import connect, create
+from virke.opening import connect
 from virke.stores.counted import CountingStore
 from virke.stores.local.kv import SelfClosing, connect_sqlite
 from virke.stores.local.stamps import Stamps
@@ -59,7 +61,8 @@ def counts(tmp_path: Path, meeting: Meeting) -> CountingStore:
 @pytest.fixture
 def db(counts: CountingStore) -> Iterator[Database]:
     """A database with one row, warm."""
-    with create("d", counts.store) as made:
+    still = Environment(monotonic=Clock().look)
+    with connect("d", counts.store, create=True, environment=still) as made:
         made.run_script("CREATE TABLE t (v); INSERT INTO t VALUES (1)")
         made.serving.take_over()
         made.query(ALL)
@@ -258,6 +261,6 @@ def test_the_leader_rests_before_the_next_commit(db: Database) -> None:
     write = partial(db.serving.carry_out, db.serving.program((Step("INSERT INTO t VALUES (2)", ()),)))
     write()
     assert slept == []
-    parts.volume.driver.undisturbed._rests_until_s = time.monotonic() + 1000
+    parts.volume.driver.undisturbed._rests_until_s = parts.volume.environment.monotonic() + 1000
     write()
     assert [500 < seconds <= 1000 for seconds in slept] == [True]

@@ -45,9 +45,7 @@ def environment() -> Environment:
     The wall clock is one for all nodes, or none would collect after another.
     """
     ticks = itertools.count()
-    return Environment(
-        now_ms=lambda: next(_CLOCK), monotonic=lambda: next(ticks) * _TICK_S, sleep=lambda seconds: None
-    )
+    return Environment(now_ms=lambda: next(_CLOCK), monotonic=lambda: next(ticks) * _TICK_S, sleep=lambda seconds: None)
 
 
 def opened(store: Store, state: Path, *, create: bool = False, env: Environment | None = None) -> Database:
