@@ -4,7 +4,8 @@
 
 1. The project is copied, and only the copy is changed; a run may be ended at any time.
 2. The tests of a file must pass without a change first. Then a change is tried inside a process that has loaded them (`inside`),
-   by those that execute its statement. What none of them notices, or can't be tried there, is tried by all tests in a process of their own.
+   by those that execute its statement: the few next to it first, which load in seconds, then all. What none of them notices, or can't be
+   tried there, is tried by all tests in a process of their own.
 3. A change is `killed` by a test that fails, or by tests that take `TIMEOUT` times as long (at least a minute); else it survives.
 4. A survivor needs its reason in survivors.toml. Others, and reasons for what is killed by now, make the exit code 1.
    `--quick` tries nothing in a process of its own: what survives then may still be killed there.
@@ -34,7 +35,7 @@ from typing import Any, Final
 
 from tests.mutants.inside import bound_memory
 from tests.mutants.sites import Site, sites_of
-from tests.mutants.suites import FAST, SUITES, suites_for
+from tests.mutants.suites import FAST, SUITES, near_for, suites_for
 
 ROOT: Final = Path(__file__).parents[2]
 SURVIVORS: Final = Path(__file__).with_name("survivors.toml")
@@ -204,6 +205,19 @@ def chosen(sites: Sequence[Site], *, limit: int | None, seed: int, only: str) ->
     return [fitting[choose(first, last)] for first, last in pairwise(ends)]
 
 
+def try_near(loaded: Loaded, path: str, sites: Sequence[Site], report: Report, budget_s: float) -> list[Site]:
+    """Make each change of a file, and ask the tests next to it; what they do not notice."""
+    left = []
+    for site in sites:
+        found = loaded.attempt(path, site, budget_s)
+        if found["outcome"] == "killed":
+            report.note(path, site, survived=False, by=found["by"])
+        else:
+            left.append(site)
+    print(f"{path}: {len(left)} of {len(sites)} are left for all of its tests", flush=True)
+    return left
+
+
 def try_file(copy: Copy, loaded: Loaded, path: str, sites: Sequence[Site], report: Report, options: Options) -> None:
     """Make each change of a file, and ask its tests."""
     tests, source = options.tests or suites_for(path), (ROOT / path).read_text(encoding="utf-8")
@@ -267,6 +281,12 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="virke-mutants-") as folder:
         copy = Copy(Path(folder))
+        for near, alike in groupby((path for path in sites if sites[path]), near_for):
+            paths = list(alike)
+            if near and not options.tests:
+                with Loaded(copy, near, paths) as loaded:
+                    for path in paths:
+                        sites[path] = try_near(loaded, path, sites[path], report, options.budget)
         for tests, alike in groupby((path for path in sites if sites[path]), suites_for):
             tests = options.tests or tests
             paths = list(alike)

@@ -1,8 +1,8 @@
-"""Which tests are asked about a file: quick ones that know most of it first, as one failure is enough."""
+"""Which tests are asked about a file: those next to it first, then quick ones that know most of it, as one failure is enough."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 CORE: Final = "src/virke/core/"
@@ -37,6 +37,8 @@ _WRITES: Final = (
 )
 _DEFERRED: Final = (
     "tests/engine/test_standing.py",
+    "tests/promises/test_journal_entries.py",
+    "tests/promises/test_journal_connection.py",
     "tests/promises/test_deferred.py",
     "tests/promises/test_deferred_journal.py",
     "tests/promises/test_deferred_file.py",
@@ -47,6 +49,43 @@ _DEFERRED: Final = (
     "tests/promises/test_deferred_model.py",
     "tests/promises/test_power_cut.py",
 )
+NEAR: Final[dict[str, Sequence[str]]] = {
+    "src/virke/engine/committing.py": (
+        "tests/engine/test_committing.py",
+        "tests/engine/test_interrupted_commits.py",
+        "tests/engine/test_allowance.py",
+        "tests/engine/test_eventual.py",
+        "tests/engine/test_consistency.py",
+    ),
+    "src/virke/engine/writer.py": (
+        "tests/engine/test_committing.py",
+        "tests/engine/test_company.py",
+        "tests/engine/test_group_commit.py",
+        "tests/engine/test_interrupted_commits.py",
+        "tests/engine/test_programs.py",
+    ),
+    "src/virke/engine/deferred.py": (
+        "tests/promises/test_deferred_shared.py",
+        "tests/promises/test_deferred_answers.py",
+    ),
+    "src/virke/engine/pushing.py": (
+        "tests/engine/test_standing.py",
+        "tests/promises/test_deferred_copies.py",
+        "tests/promises/test_deferred_deaths.py",
+    ),
+    "src/virke/journal/": (
+        "tests/promises/test_journal_entries.py",
+        "tests/promises/test_journal_connection.py",
+        "tests/promises/test_deferred_file.py",
+    ),
+    "src/virke/migrations/": (
+        "tests/test_migrations.py",
+        "tests/test_migration_keys.py",
+        "tests/test_migration_tools.py",
+    ),
+    "src/virke/api/": ("tests/api",),
+}
+"""The few tests that say most of a file: loaded in seconds, asked first; what they do not notice all of `SUITES` are asked about."""
 SUITES: Final[dict[str, Sequence[str]]] = {
     "src/virke/core/commit.py": _WRITES,
     CORE: ("tests/core", "tests/engine", "tests/promises/test_every_operation.py"),
@@ -70,5 +109,14 @@ SUITES: Final[dict[str, Sequence[str]]] = {
 
 def suites_for(path: str) -> Sequence[str]:
     """The tests of a file; none if it is not one of those."""
-    best = max((begin for begin in SUITES if path.startswith(begin)), key=len, default="")
-    return SUITES.get(best, ())
+    return _best_of(SUITES, path)
+
+
+def near_for(path: str) -> Sequence[str]:
+    """Those of them that are asked first; none if all are asked at once."""
+    return _best_of(NEAR, path)
+
+
+def _best_of(known: Mapping[str, Sequence[str]], path: str) -> Sequence[str]:
+    best = max((begin for begin in known if path.startswith(begin)), key=len, default="")
+    return known.get(best, ())
