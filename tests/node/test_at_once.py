@@ -29,7 +29,9 @@ from virke.stores.memory import memory_store
 __all__ = ["each_loop"]
 READ = {"type": "execute", "stmt": {"sql": "SELECT v FROM t WHERE v >= ?", "args": [{"type": "integer", "value": "1"}]}}
 CLOSE = {"type": "close"}
-STALE = {"read_consistency": "bounded", "max_staleness_ms": 600_000}
+PATIENT = {"max_staleness_ms": 600_000}
+"""What is known stays new enough on a machine that is busy with something else."""
+STALE = PATIENT | {"read_consistency": "bounded"}
 
 
 @pytest.fixture
@@ -37,6 +39,7 @@ def store() -> Store:
     found = memory_store()
     with create("d", found) as database:
         database.run_script("CREATE TABLE t (v); INSERT INTO t VALUES (1), (2)")
+        database.change_settings(PATIENT)
     return found
 
 

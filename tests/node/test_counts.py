@@ -44,6 +44,7 @@ def test_a_point_read_takes_few_calls_and_no_thread_and_no_request(tmp_path: Pat
             "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, email TEXT);"
             "INSERT INTO users VALUES (7, 'someone', 'someone@example.com')"
         )
+        database.change_settings({"max_staleness_ms": 600_000})
     app = App(Databases(counts.store), FastCodec(), default="d")
     app._access._table.refresh()
     app.databases.database("d").query(READ, (7,))
