@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 import pytest
 
 from virke.core.ids import PageNo
-from virke.engine.entry import NO_ENTRY, Base, DamagedJournal, EntryGone, UnreachableJournal
+from virke.engine.entry import NO_ENTRY, Base, Contents, DamagedJournal, EntryGone, UnreachableJournal
 from virke.engine.layers import Patch
 from virke.engine.programs import Program, Step
 from virke.errors import Unavailable
@@ -160,16 +160,19 @@ def test_p10_two_processes_that_open_a_file_of_the_first_release_at_once_take_it
     """The one that has to wait for the lock finds the work done."""
     path = tmp_path / "db.sqlite"
     shutil.copy(FIRST_FORMAT, path)
-    found: list[list[int]] = []
+    found: list[Contents] = []
 
     class Second(place.Lock):
         def __init__(self, path: Path) -> None:
             monkeypatch.setattr(place, "Lock", place.Lock.__mro__[1])
-            found.append(pending(FileJournal(path.with_suffix(".sqlite"))))
+            found.append(FileJournal(path.with_suffix(".sqlite")).read())
             super().__init__(path)
 
     monkeypatch.setattr(place, "Lock", Second)
-    assert pending(FileJournal(path)) == found[0] != []
+    contents = FileJournal(path).read()
+    assert contents.pending
+    assert contents.copied_at == 0, "none of them made a copy of it"
+    assert found == [contents]
 
 
 # Reading
