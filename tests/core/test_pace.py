@@ -242,3 +242,29 @@ def test_a_shorter_gap_that_is_refused_is_taken_back_and_tried_later() -> None:
     trying = Pace(MINE, gap_s=0.9, safe_gap_s=1.0, is_trying=True).accepted(root, sent_s=10.0, now_s=10.05)
     settled = trying.refused(sent_s=10.93, retry_after_s=None, chance=0.5)
     assert (settled.gap_s, settled.is_trying, settled.good_needed) == (1.0, False, 2 * pace.GOOD_FIRST)
+
+
+def test_a_read_that_began_before_the_own_swap_does_not_set_it_back() -> None:
+    """Its root is newer than the own one; when it came is not known better than when the own one was sent."""
+    root = after(empty(), MINE)
+    begun = Pace(MINE, gap_s=1.0, safe_gap_s=1.0).accepted(root, sent_s=10.0, now_s=10.05)
+    assert begun.seen(after(root, OTHER), asked_s=9.0, now_s=10.1).last_s == 10.0
+
+
+def test_nothing_is_sent_after_a_look_that_was_begun_before_the_slot() -> None:
+    """Where there are others: what it showed may be as old as its beginning (rule 6)."""
+    root = after(after(empty(), OTHER), MINE)
+    begun = Pace(MINE, gap_s=1.0, safe_gap_s=1.0).accepted(root, sent_s=10.0, now_s=10.05)
+    known = begun.seen(root, asked_s=10.1, now_s=10.15)
+    due_s = known.slot_s() - known.read_s
+    assert known.seen(root, asked_s=due_s - 0.02, now_s=due_s + 0.03).step(due_s + 0.03) == Look()
+    assert known.seen(root, asked_s=due_s + 0.01, now_s=due_s + 0.06).step(due_s + 0.06) == Send()
+
+
+def test_a_gap_grows_to_its_bound_and_every_time_the_good_ones_are_counted_anew() -> None:
+    root = after(empty(), MINE)
+    begun = Pace(MINE, gap_s=1.0, safe_gap_s=1.0, good=pace.GOOD_FIRST - 1).accepted(root, sent_s=0.0, now_s=0.0)
+    for _ in range(20):
+        begun = begun.refused(sent_s=begun.last_s + begun.gap_s, retry_after_s=None, chance=0.5)
+        assert begun.good == 0
+    assert begun.gap_s == begun.safe_gap_s == pace.GAP_MOST_S

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.engine.test_queue import WAIT_S, Carrier, Interrupted, program, until
-from virke.engine.queue import WOKEN_AT_ONCE, Pending, Woken
+from virke.engine.queue import WOKEN_AT_ONCE, Pending, Woken, tell_all
 from virke.errors import Unavailable
 
 
@@ -98,3 +98,40 @@ def test_after_all_that_waits_was_refused_the_next_program_brings_a_leader() -> 
     carrier.queue.refuse(error)
     assert [(pending.done, pending.error, len(pending.was_done)) for pending in refused] == [(True, error, 1)] * 2
     assert carrier.queue.enqueue(Pending(program()))
+
+
+def test_what_is_to_be_done_before_anybody_is_told_is_done_before_and_once() -> None:
+    said: list[str] = []
+
+    def on_done(_: Pending) -> None:
+        said.append("told")
+
+    tell_all([Pending(program(), on_done=on_done), Pending(program(), on_done=on_done)], lambda: said.append("before"))
+    assert said == ["before", "told", "told"]
+    tell_all([Pending(program())], lambda: said.append("before"))
+    assert len(said) == 3
+
+
+@pytest.mark.native
+def test_a_caller_whose_program_another_carried_out_leaves_the_lead_where_it_is() -> None:
+    """Else two would lead at once, and a program be run twice."""
+    one_more = threading.Semaphore(0)
+    carrier, own, other = Carrier(), Pending(program()), Pending(program())
+    carrier.gate.wait = lambda timeout=None: one_more.acquire(timeout=timeout)  # type: ignore[method-assign]
+    leads = Pending(program())
+    assert carrier.queue.enqueue(leads)
+    leader = threading.Thread(target=carrier.queue.lead)
+    leader.start()
+    callers = []
+    for number, pending in enumerate((own, other)):
+        callers.append(carrier.call(pending))
+        until(lambda number=number: len(carrier.queue.waiting) == number + 2)  # type: ignore[misc]
+    one_more.release()
+    one_more.release()
+    callers[0][0].join(WAIT_S)
+    assert callers[0][1] == ["done"]
+    assert carrier.queue._leader is leads
+    one_more.release()
+    for thread in (leader, callers[1][0]):
+        thread.join(WAIT_S)
+    assert carrier.led_by == [leader.ident] * 3

@@ -26,9 +26,8 @@ BASE: Final = Base(b"c" * 16, b"p" * 16)
 
 
 def entry(*params: object, base: Base | None = None, run: FirstRun | None = None) -> Entry:
-    return Entry(
-        7, Program((Step("INSERT INTO t VALUES (?)", params),), 1_700_000_000_000), DATABASE, run, b"e" * 16, base
-    )
+    step = Step("INSERT INTO t VALUES (?)", params)  # type: ignore[arg-type]
+    return Entry(7, Program((step,), 1_700_000_000_000), DATABASE, run, b"e" * 16, base)
 
 
 def pages(count: int) -> Patch:
