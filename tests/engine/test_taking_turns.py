@@ -242,14 +242,16 @@ def test_several_slow_writers_and_a_busy_one_all_get_through() -> None:
 # One step at a time
 
 
-def with_turn(store: Store, *, token: bytes = b"t" * 16, length_ms: int = 5000, written_ms: int = CREATED_MS) -> Root:
+def with_turn(
+    store: Store, *, token: bytes = b"t" * 16, length_ms: int = 5000, written_ms: int = CREATED_MS, name: str = NAME
+) -> Root:
     """Another process takes a turn."""
-    record = store.register.read(root_key(NAME))
+    record = store.register.read(root_key(name))
     assert isinstance(record, Record)
-    root = decode_root(record.data, NAME)
+    root = decode_root(record.data, name)
     change = replace(change_without_pages(root, written_ms), turn=Turn(token, 1, length_ms, written_ms))
     new = next_root(root, CommitId(b"other" + bytes(11)), change)
-    assert isinstance(store.register.swap(root_key(NAME), encode_root(new), record.generation), Swapped)
+    assert isinstance(store.register.swap(root_key(name), encode_root(new), record.generation), Swapped)
     return new
 
 
