@@ -14,6 +14,7 @@ _WRITES: Final = (
     "tests/promises/test_idempotency.py",
     "tests/core/test_paced_commit.py",
     "tests/core/test_turntaking.py",
+    "tests/engine/test_committing_steps.py",
     "tests/engine/test_committing.py",
     "tests/engine/test_commit_paths.py",
     "tests/engine/test_allowance.py",
@@ -39,6 +40,9 @@ _DEFERRED: Final = (
     "tests/engine/test_standing.py",
     "tests/promises/test_journal_entries.py",
     "tests/promises/test_journal_connection.py",
+    "tests/promises/test_journal_encoding.py",
+    "tests/promises/test_journal_flusher.py",
+    "tests/promises/test_pushing.py",
     "tests/promises/test_deferred.py",
     "tests/promises/test_deferred_journal.py",
     "tests/promises/test_deferred_file.py",
@@ -51,9 +55,9 @@ _DEFERRED: Final = (
 )
 NEAR: Final[dict[str, Sequence[str]]] = {
     "src/virke/engine/committing.py": (
+        "tests/engine/test_committing_steps.py",
         "tests/engine/test_committing.py",
         "tests/engine/test_interrupted_commits.py",
-        "tests/engine/test_allowance.py",
         "tests/engine/test_eventual.py",
         "tests/engine/test_consistency.py",
     ),
@@ -70,12 +74,16 @@ NEAR: Final[dict[str, Sequence[str]]] = {
     ),
     "src/virke/engine/pushing.py": (
         "tests/engine/test_standing.py",
+        "tests/engine/test_groups.py",
+        "tests/promises/test_pushing.py",
         "tests/promises/test_deferred_copies.py",
         "tests/promises/test_deferred_deaths.py",
     ),
     "src/virke/journal/": (
         "tests/promises/test_journal_entries.py",
         "tests/promises/test_journal_connection.py",
+        "tests/promises/test_journal_encoding.py",
+        "tests/promises/test_journal_flusher.py",
         "tests/promises/test_deferred_file.py",
     ),
     "src/virke/migrations/": (
