@@ -14,9 +14,11 @@ import pytest
 from tests.promises.ledger import check_integrity
 from virke.core.ids import PageNo
 from virke.engine import writer_connections
+from virke.engine.branch import Branch
 from virke.engine.connection import Connection
 from virke.engine.database import Database
 from virke.engine.environment import Environment
+from virke.engine.sqlite import Extensions
 from virke.engine.streaming import PageStream
 from virke.errors import SqlError, TimedOut, TooLarge, Unavailable
 from virke.opening import connect, open_store
@@ -162,6 +164,36 @@ def test_a_lost_race_runs_it_again(store: Store, database: Database, monkeypatch
     assert database.query("SELECT sum(what) FROM log").rows == [(3,)]
     assert database.query("SELECT max(length(b)) FROM t").rows == [(209,)]
     check_integrity(database)
+    rival.close()
+
+
+@pytest.mark.parametrize(
+    ("raced", "turns"),
+    [({1, 2}, [False, False, True]), ({2, 3}, [False, False, False, True])],
+    ids=["from the run that outgrew memory on", "in room only"],
+)
+def test_p15_a_run_that_outgrew_memory_counts_as_lost_if_others_committed_meanwhile(
+    store: Store, raced: set[int], turns: list[bool]
+) -> None:
+    """Which of the runs had a turn: two that lost are enough."""
+    rival = connect("d", store, background=False)
+    had_turn: list[bool] = []
+
+    def ran() -> str:
+        had_turn.append(Branch(store, "d", Environment()).refresh().root.turn is not None)
+        if len(had_turn) in raced:
+            rival.execute("INSERT INTO log VALUES (?)", (len(had_turn),))
+        return ""
+
+    def hook(extensions: Extensions) -> None:
+        extensions.add_function("ran", ran, arguments=0)
+
+    with connect("d", store, background=False, on_connect=hook) as database:
+        database.execute(f"{UPDATE} || (SELECT ran())")
+        assert had_turn == turns
+        assert database.query("SELECT sum(what) FROM log").rows == [(sum(raced),)]
+        assert database.query("SELECT max(length(b)) FROM t").rows == [(209,)]
+        check_integrity(database)
     rival.close()
 
 

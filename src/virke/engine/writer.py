@@ -13,7 +13,8 @@ Knows programs, one writing connection and `committing`; knows no threads but it
 5. A lost race runs every program again on the new root, with the same instant for the clock; after `max_attempts`
    each gets `Conflict`. A race lost to a root with the same pages (a turn, a fence, settings) only plans them again.
    A group that keeps losing takes a turn (`taking_turns`, P15).
-6. A program that outgrows memory is run again in room, where the place has any (`in_room`): that is not an attempt.
+6. A program that outgrows memory is run again in room, where the place has any (`in_room`): that is not an attempt. If
+   others committed meanwhile it would have lost, and counts so for its turn: what is that large loses again without one.
 7. A program whose idempotency key was seen is answered from the table of keyed requests and not run (P2).
 """
 
@@ -27,7 +28,7 @@ from typing import Final
 
 from virke.core.change import may_go_on
 from virke.core.commit import Committed, Conflicted, TooSoon
-from virke.core.root import JournalMark, RootAt
+from virke.core.root import JournalMark, RootAt, has_same_pages
 from virke.engine.committing import ATTEMPTS, Committing, error_of, won_or_lost
 from virke.engine.company import GROUP_MAX, Company
 from virke.engine.connection import Connection
@@ -219,6 +220,10 @@ class Writer:
                 dirty = self._run_alone(connection, base, group)
             else:
                 dirty = self._run_all(connection, base, group, takes_along=takes_along)
+        except NeedsRoom:
+            if self._is_behind(base):
+                claimant.lost()
+            raise
         finally:
             connection.guard.on_look = None
         claimant.work_s = max(claimant.work_s, self.volume.environment.monotonic() - began_s)
@@ -229,6 +234,12 @@ class Writer:
         if isinstance(verdict, Committed) and first.stands_alone and not group[0].error:
             group[0].foreign_keys = bool(connection.raw.pragma("foreign_keys"))
         return verdict
+
+    def _is_behind(self, base: RootAt) -> bool:
+        """Whether others are known to have changed pages since `base`."""
+        with suppress(Unavailable):  # the next attempt meets that, too
+            self.volume.branch.refresh()
+        return not has_same_pages(self.volume.branch.latest().root, base.root)
 
     def _settle(
         self,
