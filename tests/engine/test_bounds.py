@@ -164,6 +164,18 @@ def test_p11_the_results_of_a_batch_share_one_budget(db: Database) -> None:
     assert db.query("SELECT v FROM t").rows == [(2,)]
 
 
+def test_p11_what_a_batch_answered_so_far_is_no_limit_for_what_it_writes(db: Database) -> None:
+    """A value of half of the limit is written, after an answer of most of it and before."""
+    limit_mb = 64
+    write = f"INSERT INTO t VALUES (zeroblob({limit_mb * MIB // 2}))"
+    db.change_settings({"max_result_mb": limit_mb})
+    db.execute("CREATE TABLE t (v)")
+    read = f"{NUMBERS} LIMIT {limit_mb * 3 // 4}) SELECT zeroblob({MIB}) FROM c"
+    answers = db.batch([write, read, write])
+    assert [len(answer.rows) for answer in answers] == [0, limit_mb * 3 // 4, 0]
+    assert db.query("SELECT sum(length(v)) FROM t").rows == [(limit_mb * MIB,)]
+
+
 def test_p11_no_statement_begins_past_the_deadline_of_its_request(db: Database) -> None:
     """Short statements never reach the progress callback: time is looked at between them."""
     instants = count()

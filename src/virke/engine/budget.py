@@ -124,7 +124,7 @@ def collect_rows(
                 rows += [row, *islice(cursor, at_once - 2)]
                 break
             rows.append(row)
-        if len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES:
+        if not rows or (len(rows) < at_once and type(budget) is int and budget >= FREE_BYTES):
             return rows  # most results end here
         return _collect_more(cursor, rows, budget, at_once, spend=spend)
     except (UnicodeDecodeError, VirkeError):

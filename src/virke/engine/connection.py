@@ -280,11 +280,11 @@ class Connection:
         """Run a described statement within its limits (invariants 5, 6 and 7); `spent` is what is answered already."""
         self.guard.check()
         is_write = not statement.read_only and statement.keyword != "PRAGMA"
-        self.lengths.spend(0 if is_write else spent)
+        if not is_write or self.lengths.is_spent:
+            self.lengths.spend(0 if is_write else spent)
         if is_write:
             self.guard.allow_memory(self._write_bytes)
-        self.guard.analyzed = False
-        allowed = self.guard.allow_transactions
+        self.guard.analyzed, allowed = False, self.guard.allow_transactions
         if statement.keyword == "VACUUM":  # SQLite runs ATTACH, BEGIN and COMMIT inside it
             self.guard.allow_vacuum = self.guard.allow_transactions = True
         if statement.checks and not self.file.is_dirty and not self._has_changed():

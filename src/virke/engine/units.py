@@ -65,6 +65,8 @@ def _run_control(connection: Connection, sql: str) -> None:
     deadline, allowed = guard.deadline, guard.allow_transactions
     guard.deadline, guard.allow_transactions = sqlite.NO_DEADLINE, True
     try:
-        connection.guarded(lambda: connection.raw.execute(sql).fetchall())
+        connection.raw.execute(sql)  # which has no rows: it is done by then
+    except sqlite.FAILURES as error:
+        raise connection.failed(error) from error
     finally:
         guard.deadline, guard.allow_transactions = deadline, allowed

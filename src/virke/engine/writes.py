@@ -106,8 +106,9 @@ class Writes:
                 results = self._deferred.submit(program, counts_only=counts_only)
             self._freshness.expire()  # the same root, and more above it
         else:
-            with writing_receipt(receipt):
-                self.push_pending(may_skip=not self._is_deferred())
+            if self._deferred:
+                with writing_receipt(receipt):
+                    self.push_pending(may_skip=not self._is_deferred())
             self._writer.queue.finish(pending)
             results = pending.results()
         if foreign_keys is None and pending.foreign_keys != program.foreign_keys:
