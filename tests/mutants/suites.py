@@ -15,6 +15,7 @@ _WRITES: Final = (
     "tests/core/test_paced_commit.py",
     "tests/core/test_turntaking.py",
     "tests/engine/test_committing_steps.py",
+    "tests/engine/test_writer_steps.py",
     "tests/engine/test_committing.py",
     "tests/engine/test_commit_paths.py",
     "tests/engine/test_allowance.py",
@@ -62,6 +63,7 @@ NEAR: Final[dict[str, Sequence[str]]] = {
         "tests/engine/test_consistency.py",
     ),
     "src/virke/engine/writer.py": (
+        "tests/engine/test_writer_steps.py",
         "tests/engine/test_committing.py",
         "tests/engine/test_company.py",
         "tests/engine/test_group_commit.py",
