@@ -92,6 +92,7 @@ class Driver:
                 answer = partial(protocol.send, self._perform_effect(effect))
             except VirkeError as error:
                 answer = partial(protocol.throw, error)
+            del effect  # the objects that it puts: the protocol makes the next ones now
 
     def _perform_effect(self, effect: Effect) -> Outcome:
         match effect:

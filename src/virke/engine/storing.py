@@ -122,6 +122,7 @@ class Storing:
                 outcome = yield effect
             except Exception as raised:
                 error = raised
+            del effect  # or its parts are held while the next are made
 
     def keep_turn(self, share: float = 0.5) -> None:
         """Renew the turn, if there is one and it is time. Raises `Lost`."""
