@@ -12,7 +12,8 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
@@ -32,8 +33,12 @@ _SMALL_BYTES: Final = 48
 _CRC: Final = struct.Struct(">I")
 assert (FRAME_BYTES, PAGE_BYTES) == (11, 4)
 """What a frame, and each of its pages, takes in a block of format 2 before it is compressed."""
+BLOCKS_WITH_FRAMES: Final = 64
+"""Of so many blocks of an index the frames that were made are kept, those of 256 MB; all frames of a database take 2 % of its size."""
 Found = tuple[Frame, int]
 """A frame, and a page's place in it."""
+Number = tuple[int, int]
+"""Of a group of an index, and of a block in it."""
 
 
 class Block(NamedTuple):
@@ -61,6 +66,9 @@ class Entries(Protocol):
     def __iter__(self) -> Iterator[Frame]:
         """All frames, ascending."""
 
+    def forget_frames(self) -> None:
+        """Let the frames go that were made; the next that asks for one makes it again."""
+
 
 class FirstEntries:
     """Entries of format 1."""
@@ -79,6 +87,9 @@ class FirstEntries:
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._frames)
+
+    def forget_frames(self) -> None:
+        """They are all that there is."""
 
 
 class Columns:
@@ -132,6 +143,10 @@ class Columns:
     def __iter__(self) -> Iterator[Frame]:
         return map(self._frame_at, range(len(self._ends)))
 
+    def forget_frames(self) -> None:
+        """Let the frames go that were made."""
+        self._made = {}
+
     def _frame_at(self, number: int) -> Frame:
         if (made := self._made.get(number)) is None:
             begin, offset = (self._ends[number - 1], self._bytes[number - 1]) if number else (0, 0)
@@ -142,6 +157,42 @@ class Columns:
             [crc] = _CRC.unpack_from(self._crcs, _CRC.size * number)
             made = self._made[number] = Frame(pages, self._part, self._start + offset, length, crc, kind)
         return made
+
+
+class Decoded:
+    """The entries of an index's blocks that were decoded, and the frames of those that were asked for last."""
+
+    __slots__ = ("_entries", "_with_frames")
+
+    def __init__(self, known: Mapping[Number, Entries]) -> None:
+        self._entries = dict(known)
+        self._with_frames: dict[Number, Entries] = {}
+        """Those that were asked for, the first to have been first."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, number: Number) -> bool:
+        return number in self._entries
+
+    def __setitem__(self, number: Number, entries: Entries) -> None:
+        self._entries[number] = entries
+        self._with_frames.pop(number, None)
+        self._note(number, entries)
+
+    def get(self, number: Number) -> Entries | None:
+        """The entries of a block; None if they were not decoded."""
+        entries = self._entries.get(number)
+        if entries is not None and number not in self._with_frames:
+            self._note(number, entries)
+        return entries
+
+    def _note(self, number: Number, entries: Entries) -> None:
+        """This block is asked for; the one whose turn it is loses its frames."""
+        self._with_frames[number] = entries
+        if len(self._with_frames) > BLOCKS_WITH_FRAMES:
+            with suppress(StopIteration, RuntimeError, KeyError):  # another thread was first
+                self._with_frames.pop(next(iter(self._with_frames))).forget_frames()
 
 
 def encode_entries(frames: list[Frame]) -> tuple[Block, bytes]:

@@ -23,7 +23,17 @@ from typing import Final
 from virke.core import codec
 from virke.core.blocks import Blocks, Listed, ListedBlocks, Place, Rows
 from virke.core.codec import crc32
-from virke.core.entries import FRAMES_MAX, RAW_MAX, Block, Entries, Found, decode_entries, encode_entries
+from virke.core.entries import (
+    FRAMES_MAX,
+    RAW_MAX,
+    Block,
+    Decoded,
+    Entries,
+    Found,
+    Number,
+    decode_entries,
+    encode_entries,
+)
 from virke.core.ids import ID_BYTES, CommitId, PageCount, PageNo, Version
 from virke.core.page import PAGE_COUNT_MAX, PAGE_SIZES
 from virke.core.segment import Frame, Head, Identity, Ref, read_head, read_identity, read_ref, write_identity
@@ -64,10 +74,6 @@ class Group:
     head: Head
 
 
-Number = tuple[int, int]
-"""Of a group, and of a block in it."""
-
-
 Listing = tuple[tuple[Head, tuple[Listed, ...]], ...]
 """The groups of an index with their blocks, as `encode_tables` takes them."""
 
@@ -96,7 +102,7 @@ class Index:
         self.inputs = inputs
         self.groups = tuple(map(Group, heads))
         self._blocks = blocks
-        self._entries: dict[Number, Entries] = dict(known or {})
+        self._entries = Decoded(known or {})
         self._newest: dict[PageNo, Found] | None = None
         self._asked = 0
         """How many pages were asked for before `_newest` was made."""

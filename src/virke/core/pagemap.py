@@ -124,7 +124,7 @@ class PageMap:
             page = frame.pages[slot]
             if page in self._inline or any(index.find(page, version) for index in newer):
                 return
-            if mine is not None and not ((found := mine.find(page, version)) and found[0] is frame):
+            if mine is not None and not ((found := mine.find(page, version)) and found[0] == frame):
                 return
             yield page, slot
 

@@ -198,6 +198,9 @@ class _NewestFrames:
     def __iter__(self) -> Iterator[Frame]:
         return map(self._frame_at, range(self._count))
 
+    def forget_frames(self) -> None:
+        """None is kept."""
+
     def _frame_at(self, number: int) -> Frame:
         begin, end = self._ends[number - 1] if number else 0, self._ends[number]
         pages = tuple(map(PageNo, number_column(self._pages[_PAGE.size * begin : _PAGE.size * end])))
