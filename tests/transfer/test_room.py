@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
+from apsw import SQLITE_DBSTATUS_CACHE_USED
 
 from tests.promises.ledger import check_integrity
+from virke.core.commit import Verdict
 from virke.core.ids import PageNo
 from virke.engine import writer_connections
 from virke.engine.branch import Branch
@@ -98,6 +100,26 @@ def test_what_outgrows_memory_is_as_sqlite_does_it(
     with connect("d", store, background=False) as other:
         assert other.query("SELECT * FROM t").rows == rows
         check_integrity(other)
+
+
+@pytest.mark.parametrize("sql", [INDEX, UPDATE, "VACUUM"])
+def test_sqlites_cache_is_empty_while_parts_are_stored(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sql: str
+) -> None:
+    """The one takes memory where the others need it: nothing is read through it meanwhile."""
+    cached: list[int] = []
+
+    class Watched(PageStream):
+        def verdict(self, pages: Iterable[tuple[int, bytes]], progress: Callable[[int], None] | None = None) -> Verdict:
+            connection = database._writer.connections._in_room
+            assert connection
+            cached.append(connection.raw.status(SQLITE_DBSTATUS_CACHE_USED)[0])
+            return super().verdict(pages, progress)
+
+    monkeypatch.setattr(writer_connections, "PageStream", Watched)
+    database.execute(sql)
+    assert cached
+    assert max(cached) < 16 << 10
 
 
 def test_a_vacuum_gives_room_back(database: Database) -> None:

@@ -92,6 +92,8 @@ class WriterConnections:
 
     def commit(self, base: RootAt, written: Written, claimant: Claimant, marks: tuple[JournalMark, ...]) -> Verdict:
         """Store what was written in room, and swap; the caller leads. Raises as `PageStream.verdict`."""
+        if self._in_room:
+            self._in_room.shrink()  # its cache has no part in what follows, the parts on their way take as much
         size, count = written.page_size, written.page_count
         stream = PageStream(
             self._volume, self._committing, base, page_size=size, page_count=count, claimant=claimant, marks=marks

@@ -29,6 +29,6 @@ class FilesVFS(SnapshotVFS):
         return VFSFile("", None, flags)
 
 
-HELD_BYTES_MAX: Final = 32 << 20
-"""What a program in room holds of its pages: the run before it, in memory, may have left the allocator as much again."""
+HELD_BYTES_MAX: Final = 8 << 20
+"""What a program in room holds of its pages, to write them in order: SQLite's cache is in front of it, the system's behind it."""
 ROOM: Final = Room(partial(SpilledPages, held_bytes_max=HELD_BYTES_MAX), FilesVFS)
