@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 import pytest
 
 from tests.engine.world import Clock, make
 from virke.engine import writer
-from virke.engine.company import JOINING_SHARE
+from virke.engine.company import EMBEDDED_SHARE, JOINING_SHARE
 from virke.engine.database import Database
 from virke.engine.executing import execute_program
 from virke.engine.programs import Program, Step
 from virke.engine.queue import Pending
+from virke.engine.serving import COMPANY_SHARE
 from virke.errors import SqlError
 from virke.stores.receipt import Receipt
 
@@ -58,6 +60,40 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def insert(number: int, receipt: Receipt | None = None) -> Pending:
     return Pending(Program((Step("INSERT INTO t VALUES (?)", (number,)),), 0), receipt=receipt)
+
+
+@pytest.mark.parametrize(
+    ("share", "arrivals", "looks", "together"),
+    [
+        (EMBEDDED_SHARE, [6], 1, 8),
+        (EMBEDDED_SHARE, [2, 2, 2], 3, 8),
+        (EMBEDDED_SHARE, [2, 2, 0], 3, 6),
+        (EMBEDDED_SHARE, [3, 1, 1, 0], 4, 7),
+        (EMBEDDED_SHARE, [1, 5], 1, 3),
+        (EMBEDDED_SHARE, [0, 6], 1, 2),
+        (COMPANY_SHARE, [4, 2], 1, 6),
+    ],
+    ids=["all at once", "in time", "no more of them", "no more at the end", "too slow", "none", "on a node"],
+)
+def test_those_of_the_last_commit_are_waited_for_while_they_come_fast_enough(
+    world: World, monkeypatch: pytest.MonkeyPatch, share: float, arrivals: list[int], looks: int, together: int
+) -> None:
+    """Eight rode in it, two are there: after each look so many more are. Who is waited for in vain costs one look."""
+    waits = list[tuple[int, float]]()
+
+    def wait_for(count: int, wait_s: float) -> None:
+        for _ in range(arrivals[len(waits)]):
+            world.line_up(insert(next(numbers)))
+        waits.append((count, wait_s))
+
+    numbers = count(1)
+    monkeypatch.setattr(world.db._writer.queue, "wait_for", wait_for)
+    world.db._writer.company.share = share
+    world.db._writer.company.committed(8, COMMIT_S)
+    for _ in range(2):
+        world.line_up(insert(next(numbers)))
+    assert world.lead() == {together: 1}
+    assert waits == [(8, COMMIT_S * share)] * looks
 
 
 def test_who_lines_up_while_a_group_is_run_rides_along(world: World) -> None:

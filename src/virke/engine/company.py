@@ -1,6 +1,8 @@
 """Who rides in one commit: what the leader waits for before it takes the group, and who may join while the group runs.
 
-1. Those who were answered together tend to come again together, so as many as rode in the last commit are waited for.
+1. Those who were answered together tend to come again together, so as many as rode in the last commit are waited for: a moment,
+   and for longer while they come so fast that all of them will be there. Whoever comes while programs are run has to share
+   the interpreter with them, so that both take longer, or waits for the next commit.
 2. Waiting is a small part of a commit. While programs are run nobody waits, so others may join for longer: it is their
    one chance not to wait for a whole commit of others. Each makes those before it wait longer, so that has an end, too.
 """
@@ -18,6 +20,8 @@ from virke.engine.volume import Volume
 GROUP_MAX: Final = 512
 EMBEDDED_SHARE: Final = 0.05
 """Of the time that the last commit took, how long an embedded leader waits for company."""
+COMING_SHARE: Final = 0.2
+"""Of the same time, how long it waits while company comes."""
 JOINING_SHARE: Final = 0.25
 """Of the same time, how long others may join a group while its programs are run."""
 
@@ -44,9 +48,20 @@ class Company:
             if (rest_s := max(gap_s, self._volume.driver.undisturbed.rest_s())) > 0:
                 environment.sleep(rest_s)
             if self._last_group > 1:
-                self._queue.wait_for(self._last_group, self._last_commit_s * self.share)
+                self._wait_for_the_last()
         elif wait_s := max(int(window_ms) / 1000, gap_s):
             environment.sleep(wait_s)
+
+    def _wait_for_the_last(self) -> None:
+        """Until as many are in line as rode in the last commit, as long as it may be (rule 1)."""
+        looks = max(1, round(COMING_SHARE / self.share))
+        while looks:
+            before = len(self._queue.waiting)
+            self._queue.wait_for(self._last_group, self._last_commit_s * self.share)
+            looks -= 1
+            missing = self._last_group - len(self._queue.waiting)
+            if missing <= 0 or missing > looks * (self._last_group - missing - before):
+                return
 
     def committed(self, group: int, took_s: float) -> None:
         """Learn how many programs rode in a commit, and how long it took."""
