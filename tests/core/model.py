@@ -17,7 +17,7 @@ from virke.core import change as change_module
 from virke.core import hot as hot_module
 from virke.core import index as index_module
 from virke.core import merge as merge_module
-from virke.core.change import Change, change_without_pages, next_root, plan_change
+from virke.core.change import Change, change_without_pages, next_root, plan_change, plan_spill
 from virke.core.commit import Plan
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutAll, PutNew, Stored, Tier
 from virke.core.finding import bring_entries, find_indexes
@@ -155,6 +155,17 @@ class Model:
         """A commit that changes no page."""
         root = self.root
         self.apply(Plan(next_root(root, self.commit_id(), change_without_pages(root, self.now_ms, settings=settings))))
+        self.moved()
+
+    def spill(self) -> None:
+        """Put what is inline into a segment, as the edge does after an answer."""
+        change = replace(
+            change_without_pages(self.root, self.now_ms),
+            part_bytes=self.part_bytes,
+            whole=self.whole,
+            recent_bytes=self.recent_bytes,
+        )
+        self.apply(plan_spill(self.root, self.commit_id(), change))
         self.moved()
 
     def moved(self) -> None:

@@ -1,10 +1,16 @@
-"""What the next root remembers of the one before."""
+"""What the next root remembers of the one before, and what a spill makes of it."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
-from tests.core.model import new_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.model import new_model, small_limits
+from tests.core.test_recent import ROOM, check, write
+from virke.core.carried import noted_in
 from virke.core.change import change_without_pages, next_root
 from virke.core.root import JOURNALS_MAX, JournalMark
 
@@ -34,3 +40,41 @@ def test_a_root_says_before_which_version_marks_were_dropped() -> None:
     assert dropped.marks_dropped == dropped.head.version == full.head.version + 1
     later = next_root(dropped, new_model().commit_id(), change_without_pages(dropped, 9000))
     assert later.marks_dropped == dropped.head.version
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 1 << 30))
+@small_limits()
+def test_what_is_spilled_by_a_commit_of_its_own_is_every_version_that_was_inline(seed: int) -> None:
+    """Rules 3 and 7: P4 for each version, P7 for who reads by what the root carries; the newest commit stays inline."""
+    chance, model = random.Random(seed), new_model()
+    model.recent_bytes = chance.choice([0, ROOM])
+    spills = 0
+    for _ in range(25):
+        write(model, chance)
+        if len(model.root.inline) > 1 and chance.random() < 0.4:
+            before = model.root
+            model.spill()
+            assert model.root.inline == before.inline[-1:]
+            assert model.root.segments[:-1] == before.segments
+            assert model.read(before.head.version) == model.versions[before.head.version].pages
+            spills += 1
+        check(model)
+    assert spills
+    for version in model.versions:
+        assert model.read(version) == model.versions[version].pages
+
+
+@small_limits()
+def test_interior_pages_of_the_commit_that_stays_are_noted_still() -> None:
+    """Or the next spill would carry none of them (carried, rule 3)."""
+    chance, model, kept = random.Random(3), new_model(), 0
+    model.recent_bytes = ROOM
+    for _ in range(60):
+        write(model, chance)
+        if len(model.root.inline) > 1:
+            noted = noted_in(model.root.extensions)
+            model.spill()
+            assert noted_in(model.root.extensions) == noted.intersection(model.root.inline[-1].pages)
+            kept += len(noted_in(model.root.extensions))
+    assert kept

@@ -17,7 +17,7 @@ from virke.core.effects import Tier
 from virke.edge.limits import LIMITS
 from virke.engine.database import Database
 from virke.engine.stepping import hint_key
-from virke.errors import Unavailable, VirkeError
+from virke.errors import TooLarge, Unavailable, VirkeError
 from virke.stores.base import Call, Store
 from virke.stores.counted import Tally, counting_store
 from virke.stores.faulty import At, FaultyStore, LoseAnswer
@@ -240,7 +240,7 @@ def test_p13_steps_whose_answers_are_lost_are_found_again(call: Call) -> None:
             with Sandbox(faulty).request() as database:
                 try:
                     database.serving.upkeep_step()
-                except Unavailable:
+                except (Unavailable, TooLarge):  # a read that is made again may be one more than a step has
                     worst.errors += 1
     settle(shared, worst, cold=True)
     check(shared, 40)

@@ -204,6 +204,7 @@ def upkeep(state: State, all_of_it: bool) -> None:
 
 _WORDS: Final = {
     "promote": "moving to object storage",
+    "spill": "moving recent commits out of the root",
     "compact": "merging segments",
     "collect": "deleting old objects",
 }

@@ -25,7 +25,7 @@ from virke.core.segment import Frame, Ref
 from virke.core.wire import Reader, Writer, number_column
 from virke.errors import Corrupt
 
-BYTES_MAX: Final = 16 << 10
+BYTES_MAX: Final = 24 << 10
 NOTED_MAX: Final = 128
 _RECORD: Final = struct.Struct(f">{ID_BYTES}sBIHIHI")
 """Commit id, ordinal and index checksum of a segment; part, offset, pages and bytes of a frame."""
@@ -55,6 +55,11 @@ def carried_in(extensions: tuple[Extension, ...]) -> dict[Key, list[Carried]]:
 def frames_in(extensions: tuple[Extension, ...]) -> dict[Key, dict[Place, bytes]]:
     """The same for a reader: bytes by place."""
     return {key: {one.place: one.data for one in frames} for key, frames in carried_in(extensions).items()}
+
+
+def noted_in(extensions: tuple[Extension, ...]) -> set[PageNo]:
+    """The pages of inline commits that are noted as interior (rule 3)."""
+    return _noted_and_rest(extensions)[0]
 
 
 def with_noted(extensions: tuple[Extension, ...], pages: Iterable[PageNo]) -> tuple[Extension, ...]:

@@ -345,7 +345,8 @@ class _Step:
                 self._pass_hot(page, data)
             else:
                 is_dense = _is_dense(data)
-                if len(waiting) == frame_pages(self._head.page_size) or is_dense != was_dense:
+                most = frame_pages(self._head.page_size) if self.place.phase == COLD else 1  # a lookup needs one
+                if len(waiting) == most or is_dense != was_dense:
                     self._flush(waiting, is_plain=was_dense)
                 was_dense = is_dense
                 waiting.append((page, data))

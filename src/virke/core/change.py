@@ -9,6 +9,8 @@ Pure. Knows roots, segments and sizes; knows no store but its largest part.
 4. The new root's version is the base's plus one; its ring ends in its own commit id.
 5. A commit removes the turn that it sees and leaves a rest, unless it takes or renews one (core/turntaking).
 6. A restore is a commit like any other, and begins an epoch: only the pages go back.
+7. Where a request may cost only so much, what is inline is spilled after an answer, from `SPILL_BYTES` on, by a commit of its own:
+   then no request has to (2), and roots stay short. The newest commit stays: it has page 1, which everybody reads.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ INLINE_TOTAL_MIN: Final = 48 << 10
 INLINE_TOTAL_MAX: Final = 512 << 10
 INLINE_TOTAL_COMMITS: Final = 8
 INLINE_COUNT_MAX: Final = 128
+SPILL_BYTES: Final = 32 << 10
 ANSWERS_KEPT: Final = 1024
 PART_BYTES: Final = {Tier.KV: 256 << 10, Tier.OBJECT: 16 << 20}
 
@@ -157,14 +160,40 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
         spilled, left = root.inline, (inline,)
     else:
         spilled = (*root.inline, inline)
+    return _plan_with_spilled(root, head, change, spilled, left=left, interior=interior)
+
+
+def plan_spill(root: Root, commit_id: CommitId, change: Change) -> Plan:
+    """How to put the inline commits of `root` but the newest into a segment, by a commit that changes no page (rule 7)."""
+    *spilled, last = root.inline
+    interior = carried.noted_in(root.extensions).intersection(last.pages)
+    head = _next_head(root, commit_id, change)
+    return _plan_with_spilled(root, head, change, tuple(spilled), left=(last,), interior=interior)
+
+
+def is_spill_worth(root: Root) -> bool:
+    """Whether `root` carries so much that it is better in a segment, before a commit has to put it there (rule 7)."""
+    return sum([commit.data_bytes for commit in root.inline[:-1]]) >= SPILL_BYTES
+
+
+def _plan_with_spilled(
+    root: Root,
+    head: Head,
+    change: Change,
+    spilled: tuple[Inline, ...],
+    *,
+    left: tuple[Inline, ...] = (),
+    interior: Set[PageNo] = frozenset(),
+) -> Plan:
+    """A commit whose root has `spilled` in a segment, and carries `left`; `interior`: those of its own pages that are."""
     frames: list[Frame] = []
-    puts, ref = _new_segment(root, commit_id, spilled, change, frames=frames)
+    puts, ref = _new_segment(root, head.commit_id, spilled, change, frames=frames)
     segments = (*root.segments, ref)
     if change.recent_bytes:
         made = {recent.key_of(ref): recent.newest_of(frames)}
         extensions = recent.with_copies(root.extensions, segments, made, change.recent_bytes)
         if not left:
-            extensions, interior = carried.with_noted(extensions, interior), set()
+            extensions, interior = carried.with_noted(extensions, interior), frozenset()
         extensions = carried.with_spilled(extensions, segments, spilled, frames, left=interior)
         root = replace(root, extensions=extensions)
     return Plan(_root_after(root, head, change, segments=segments, inline=left), puts)

@@ -350,7 +350,7 @@ class Diff:
 
 @dataclass(frozen=True, slots=True)
 class Upkept:
-    """How many steps of upkeep were done, and what is still due: `promote`, `compact`, `collect`."""
+    """How many steps of upkeep were done, and what is still due: `promote`, `spill`, `compact`, `collect`."""
 
     steps: int
     due: tuple[str, ...]

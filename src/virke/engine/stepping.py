@@ -12,12 +12,14 @@ from, or garbage that a collection finds.
    A merge of all segments takes many steps, and commits go on: what came after it is merged meanwhile, and first.
 4. Merges are made in the KV tier, which refuses to overwrite (chain, rule 2). Where the database is in object storage the
    merged segment is then moved there.
-5. Collection is not done here: it walks through history, as far as that reaches. It is due until a node or a command does it.
+5. What roots carry inline is spilled here too (core/change, rule 7), before anything else: requests read it each time.
+6. Collection is not done here: it walks through history, as far as that reaches. It is due until a node or a command does it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -26,6 +28,7 @@ from virke.core import merge
 from virke.core.carried import Carried
 from virke.core.chain import BEGIN, UPPER, Chain, Link
 from virke.core.chain_step import Bounds, take_step
+from virke.core.change import change_without_pages, is_spill_worth, plan_spill
 from virke.core.commit import Committed, Plan
 from virke.core.effects import Absent, Effect, Generation, Outcome, Record, Swapped, Tier
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId
@@ -44,6 +47,8 @@ from virke.lazy_dataclasses import dataclass
 MAGIC: Final = b"VirkeHnt"
 FORMAT: Final = 1
 HINTS_MAX: Final = 4
+SPILL_SEGMENTS_MAX: Final = 8
+"""Of so many segments merges come first: a spill adds one."""
 HOT_PARTS: Final = 2
 """In so many of the last parts of what was merged its hot pages are looked for: each is a lookup."""
 T = TypeVar("T")
@@ -125,6 +130,26 @@ class Stepping:
             self._read_hints(root)
             chain = self._chosen_chain(root)
             return self._copy_step(chain, allowance) if chain.copies else self._merge_step(chain, allowance)
+
+    def is_spill_due(self, root: Root) -> bool:
+        """Whether `root` carries enough inline to be spilled, and names few enough segments."""
+        return len(root.segments) < SPILL_SEGMENTS_MAX and is_spill_worth(root)
+
+    def spill(self, root: Root, allowance: Allowance) -> bool:
+        """Put what `root` carries inline into a segment; False if another commit came first. Raises as `take`."""
+        volume = self._volume
+        change = replace(
+            change_without_pages(root, volume.environment.now_ms()),
+            part_bytes=volume.part_bytes,
+            whole=volume.whole,
+            recent_bytes=volume.recent_bytes,
+        )
+        made = plan_spill(root, volume.environment.commit_id(), change)
+        with allowance.stepping():
+            if not isinstance(self._committing.commit_newest(lambda now: made if now is root else None), Committed):
+                return False
+        volume.cache_committed(made, {})
+        return True
 
     def _next_of(self, root: Root) -> Chain | None:
         """What to begin on `root`."""

@@ -34,7 +34,6 @@ from virke.engine.results import Collected
 from virke.engine.stepping import Stepping
 from virke.engine.volume import Volume
 from virke.errors import Conflict, OutcomeUnknown, VirkeError
-from virke.stores.base import Listed
 
 ATTEMPTS: Final = 16
 T = TypeVar("T")
@@ -121,9 +120,10 @@ class Upkeep:
         return len(root.segments), promotes_itself(root)
 
     def due(self) -> tuple[str, ...]:
-        """What there is to do by the newest root known: `promote`, `compact`, `collect`; asks the store nothing."""
+        """What there is to do by the newest root known: `promote`, `spill`, `compact`, `collect`; asks the store nothing."""
         root = self._volume.branch.latest().root
         found = {
+            "spill": self._has_to_spill(root),
             "promote": self._has_to_promote(root),
             "compact": merge.choose_in(root) is not None,
             "collect": collect.may_sweep(root, self._volume.environment.now_ms(), collect.GRACE_MS),
@@ -169,8 +169,7 @@ class Upkeep:
             if self._has_to_promote(root):
                 return self._promote_step(root)
             if run := merge.choose_in(root):
-                done = self.compact(run, root=root)
-                if done:
+                if done := self.compact(run, root=root):
                     self.collect_step()
                 return done
             if "collect" in self.due():
@@ -185,7 +184,11 @@ class Upkeep:
             with allowance.stepping():
                 self._switch_tier(Tier.OBJECT)
             return True
-        return self._steps.take(root, allowance)
+        return (self._steps.spill if self._has_to_spill(root) else self._steps.take)(root, allowance)
+
+    def _has_to_spill(self, root: Root) -> bool:
+        """Whether to is for this process: one that commits, so that not all who read do it at once."""
+        return self._volume.environment.allowance is not None and self.has_work and self._steps.is_spill_due(root)
 
     def _has_to_promote(self, root: Root) -> bool:
         return promotes_itself(root) and Tier.OBJECT in self._volume.branch.store.blobs
@@ -316,7 +319,7 @@ class Upkeep:
         mine = f"{prefix}{root.branch}/"
         looks_at_all = root.branch == MAIN_BRANCH
         listed = {
-            tier: self._listed_objects(tier, prefix if looks_at_all else mine) for tier in volume.branch.store.blobs
+            tier: volume.driver.listed(tier, prefix if looks_at_all else mine) for tier in volume.branch.store.blobs
         }
         sizes = {item.key: item.size_bytes for items in listed.values() for item in items}
         others = [key for key in sizes if not key.startswith(mine)]
@@ -339,9 +342,6 @@ class Upkeep:
         return Collected(
             tuple(sorted(garbage)), sum(sizes[key] for key in garbage), len(sizes) - len(garbage), waiting, dry_run
         )
-
-    def _listed_objects(self, tier: Tier, prefix: str) -> list[Listed]:
-        return self._volume.driver.listed(tier, prefix)
 
     def _settle_pins(self, now_ms: int, grace_ms: int) -> bool:
         """Drop the pins of branches that are no more; True if one is left whose branch may still come.
