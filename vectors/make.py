@@ -26,7 +26,8 @@ from virke.core.extensions import Extension
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
 from virke.core.packing import SegmentWriter
 from virke.core.pins import Parent, Pin, PinKind, Tombstone, encode_tombstone
-from virke.core.root import Answer, Horizon, JournalMark, Root, encode_root, first_root
+from virke.core.ring import Answer
+from virke.core.root import Horizon, JournalMark, Root, encode_root, first_root
 from virke.core.segment import Head, Identity, Ref
 from virke.core.settings import Settings
 from virke.core.turn import Turn

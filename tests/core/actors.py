@@ -33,7 +33,8 @@ from virke.core.ids import CommitId, DatabaseId, PageCount, PageNo, Version
 from virke.core.index import decode_index
 from virke.core.merge import Merge, Run, plan_merge, removal_of
 from virke.core.packing import SegmentWriter
-from virke.core.root import Answer, Horizon, Root, RootAt, decode_root, encode_root, first_root
+from virke.core.ring import Answer
+from virke.core.root import Horizon, Root, RootAt, decode_root, encode_root, first_root
 from virke.core.segment import Head, Identity, Ref
 from virke.core.settings import Settings
 from virke.errors import Corrupt

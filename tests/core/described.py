@@ -12,6 +12,7 @@ from virke.core.blocks import Place
 from virke.core.ids import PageNo
 from virke.core.index import Index, Stub, decode_index
 from virke.core.inline import Inline
+from virke.core.ring import Ring
 from virke.core.segment import Ref, decode_frame
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
@@ -24,7 +25,7 @@ def described(value: object) -> Json:
             return value.hex()
         case Enum():
             return cast(str, value.value)
-        case tuple() | list():
+        case tuple() | list() | Ring():
             return [described(item) for item in value]
         case None | bool() | int() | str():
             return value

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 from tests.core.actors import empty, id_of
 from virke.core.ids import DatabaseId, Epoch, Version
 from virke.core.lineage import AskAgain, Forgot, Keep, NewerEpoch, NewLineage, Replaced, Same, Seen
-from virke.core.root import RingEntry, Root
+from virke.core.ring import RingEntry
+from virke.core.root import Root
 
 RING: Final = 3
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.model import new_model, small_limits
 from tests.core.test_recent import ROOM, check, write
+from virke.core import change
 from virke.core.carried import noted_in
 from virke.core.change import change_without_pages, next_root
 from virke.core.root import JOURNALS_MAX, JournalMark
@@ -49,13 +51,15 @@ def test_what_is_spilled_by_a_commit_of_its_own_is_every_version_that_was_inline
     """Rules 3 and 7: P4 for each version, P7 for who reads by what the root carries; the newest commit stays inline."""
     chance, model = random.Random(seed), new_model()
     model.recent_bytes = chance.choice([0, ROOM])
-    spills = 0
+    spills, most = 0, chance.choice([2, 14])
     for _ in range(25):
         write(model, chance)
         if len(model.root.inline) > 1 and chance.random() < 0.4:
             before = model.root
-            model.spill()
-            assert model.root.inline == before.inline[-1:]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(change, "SPILL_COMMITS", most)
+                model.spill()
+            assert model.root.inline == before.inline[min(most, len(before.inline) - 1) :]
             assert model.root.segments[:-1] == before.segments
             assert model.read(before.head.version) == model.versions[before.head.version].pages
             spills += 1

@@ -10,7 +10,8 @@ from tests.core.actors import empty, id_of
 from virke.core import change
 from virke.core.change import change_without_pages, may_have_answered, next_root
 from virke.core.ids import Version
-from virke.core.root import RING_LENGTH, Answer, RingEntry, Root
+from virke.core.ring import RING_LENGTH, Answer, RingEntry
+from virke.core.root import Root
 
 
 def answers(number: int, count: int) -> tuple[Answer, ...]:

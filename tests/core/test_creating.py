@@ -14,7 +14,8 @@ from virke.core.creating import create_database, delete_database
 from virke.core.effects import Mismatch, SwapRoot
 from virke.core.ids import CommitId, DatabaseId
 from virke.core.pins import root_key
-from virke.core.root import RingEntry, Root, decode_root, encode_root
+from virke.core.ring import RingEntry
+from virke.core.root import Root, decode_root, encode_root
 from virke.errors import Exists, Invalid, OutcomeUnknown, VirkeError
 
 

@@ -47,7 +47,8 @@ from virke.core.commit import (
 from virke.core.effects import Mismatch, Outcome, ReadRoot, Record, Swapped, SwapRoot
 from virke.core.ids import CommitId
 from virke.core.merge import Merge
-from virke.core.root import RingEntry, Root, RootAt, decode_root, encode_root
+from virke.core.ring import RingEntry
+from virke.core.root import Root, RootAt, decode_root, encode_root
 from virke.core.segment import Ref
 
 pytestmark = pytest.mark.once

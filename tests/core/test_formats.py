@@ -26,10 +26,10 @@ from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Versi
 from virke.core.index import Index, Stub, decode_index
 from virke.core.packing import SegmentWriter
 from virke.core.pins import TOMBSTONE_MAGIC, Pin, PinKind, Tombstone, encode_tombstone
+from virke.core.ring import RingEntry
 from virke.core.root import (
     MAGIC,
     NO_ENTRY,
-    RingEntry,
     Root,
     decode_record,
     decode_root,

@@ -15,7 +15,8 @@ from virke.core.commit import Plan, Verdict, commit_plan
 from virke.core.effects import Outcome
 from virke.core.ids import ID_BYTES, Epoch, PageCount, PageNo, Version
 from virke.core.merge import Merge, Run, plan_merge
-from virke.core.root import Answer, JournalMark, Root, RootAt
+from virke.core.ring import Answer
+from virke.core.root import JournalMark, Root, RootAt
 from virke.core.settings import Settings
 from virke.core.turn import Turn
 from virke.core.turntaking import (

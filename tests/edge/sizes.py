@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -110,9 +110,30 @@ def worst(costs: Sequence[Cost]) -> Cost:
     return Cost(*(max(getattr(one, name) for one in costs) for name in Cost.__slots__))
 
 
+def swept(app: Edge, rows: int, *, first: int, count: int = 20) -> Costs:
+    """The worst of so many inserts in a row and of rows before every third, each in a new sandbox, and then of `measured`.
+
+    More than a root has room for: so among them are its fullest, one that comes after a spill, and what splits a page.
+    """
+    selects: list[Cost] = []
+    inserts: list[Cost] = []
+    for number in range(count):
+        if number % 3 == 0:
+            selects += [selected(app, one, fresh=True) for one in _some_of(rows)]
+        inserts.append(inserted(app, first + number, fresh=True))
+    rest = measured(app, rows, first=first + count)
+    return replace(
+        rest, cold_select=worst([*selects, rest.cold_select]), cold_insert=worst([*inserts, rest.cold_insert])
+    )
+
+
+def _some_of(rows: int) -> list[int]:
+    return [rows * step // 5 + 1 for step in range(5)]
+
+
 def measured(app: Edge, rows: int, *, first: int = 1) -> Costs:
     """All kinds of requests: rows all over the database, and new ones numbered from `first`."""
-    numbers = [rows * step // 5 + 1 for step in range(5)]
+    numbers = _some_of(rows)
     cold_select = worst([selected(app, number, fresh=True) for number in numbers])
     cold_insert = worst([inserted(app, first + n, fresh=True) for n in range(4)])
     inserted(app, first + 4, fresh=True)

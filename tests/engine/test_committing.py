@@ -9,7 +9,7 @@ import pytest
 from tests.engine.passing import PassingRegister
 from tests.engine.world import Clock, dump_of, make, reopen, store_of
 from virke.core.effects import Absent, Generation, Lost, Mismatch, SwapOutcome, Tier
-from virke.core.root import RING_LENGTH
+from virke.core.ring import RING_LENGTH
 from virke.engine.database import Database
 from virke.errors import Conflict, Corrupt, Denied, OutcomeUnknown, Unavailable, VirkeError
 from virke.stores.base import Range, Register, Store

@@ -11,7 +11,7 @@ from tests.engine.world import NAME, Clock, make, reopen
 from virke.core.effects import Absent, Generation, Lost, ReadOutcome, SwapOutcome, Swapped, Tier
 from virke.core.ids import DatabaseId
 from virke.core.pins import root_key
-from virke.core.root import RING_LENGTH
+from virke.core.ring import RING_LENGTH
 from virke.engine.branch import Branch
 from virke.engine.database import Database
 from virke.errors import Corrupt, Denied, NotFound, OutcomeUnknown, SqlError, Unavailable

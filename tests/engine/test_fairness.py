@@ -13,7 +13,8 @@ import pytest
 from virke.core.change import change_without_pages, next_root
 from virke.core.effects import Tier
 from virke.core.ids import CommitId, DatabaseId
-from virke.core.root import RING_LENGTH, Root, first_root
+from virke.core.ring import RING_LENGTH
+from virke.core.root import Root, first_root
 from virke.core.turntaking import LOSSES, POLL_LEAST_S
 from virke.engine import fairness
 from virke.engine.fairness import GAP_MOST_S, LONE_ROW, NEAR_S, STRETCH_MAX, Fairness

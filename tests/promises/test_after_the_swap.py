@@ -9,7 +9,7 @@ import pytest
 from tests.promises.ledger import LARGE, TABLE, Ledger, check_integrity, insert, opened, settled
 from tests.promises.moody import Moody
 from virke.core.effects import Tier
-from virke.core.root import RING_LENGTH
+from virke.core.ring import RING_LENGTH
 from virke.errors import Corrupt, Denied, Invalid, NotFound, OutcomeUnknown, Unavailable, VirkeError
 from virke.stores.base import Call, Store
 from virke.stores.faulty import At, DeliverLate, FaultyStore, LoseAnswer

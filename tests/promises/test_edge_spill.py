@@ -10,7 +10,7 @@ import pytest
 from tests.engine.sandbox import Sandbox
 from tests.engine.world import NAME
 from tests.promises.test_edge_upkeep import INSERT, Worst, check, created, tend
-from virke.core.change import SPILL_BYTES
+from virke.core.change import INLINE_TOTAL_MIN, SPILL_COMMITS
 from virke.core.root import Root
 from virke.edge.limits import LIMITS
 from virke.engine.database import Database
@@ -44,19 +44,19 @@ def insert_until_due(sandbox: Sandbox, first: int = 0) -> int:
 
 
 def test_p13_no_request_of_many_writes_twice() -> None:
-    """Each is a swap, whoever takes the steps; a root carries little more than `SPILL_BYTES`."""
+    """Each is a swap, whoever takes the steps; a root carries few more than `SPILL_COMMITS`."""
     shared, most, spills = created(), 0, 0
     sandboxes = [Sandbox(shared) for _ in range(3)]
     for number in range(600):
         sandbox = sandboxes[number % 3] = Sandbox(shared) if number % 40 == 0 else sandboxes[number % 3]
         with sandbox.request() as database:
             database.execute(INSERT, (f"t{number}", SIZE))
-            most = max(most, inline_bytes(database.snapshot().root))
+            most = max(most, len(database.snapshot().root.inline))
             spills += "spill" in database.upkeep_due
         assert sandbox.counts.puts == 0
         tend(sandbox, Worst(sandbox.counts, sandbox.counts))
     assert spills >= 10
-    assert SPILL_BYTES < most < SPILL_BYTES + 16_000
+    assert SPILL_COMMITS < most < SPILL_COMMITS + 8
     check(shared, 600)
 
 
@@ -139,7 +139,7 @@ def test_where_merges_are_behind_they_come_first() -> None:
     count = len(root_in(shared).segments)
     assert SPILL_SEGMENTS_MAX <= count < LIMITS.segments_max
     rows = SPILL_SEGMENTS_MAX
-    while inline_bytes(root_in(shared)) < SPILL_BYTES + 4_000:
+    while inline_bytes(root_in(shared)) < INLINE_TOTAL_MIN * 3 // 4:
         with sandbox.request() as database:
             database.execute(INSERT, (f"t{rows}", SIZE))
             assert "spill" not in database.upkeep_due

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.promises.ledger import NAME, SOURCE, TABLE, insert, opened
-from virke.core.root import RING_LENGTH
+from virke.core.ring import RING_LENGTH
 from virke.engine import keyed
 from virke.engine.database import Database
 from virke.engine.environment import Environment

@@ -11,7 +11,7 @@ from tests.engine.world import NAME, Clock, make, reopen
 from tests.promises.places import on
 from virke.core.effects import Record, Swapped
 from virke.core.pins import root_key
-from virke.core.root import RING_LENGTH
+from virke.core.ring import RING_LENGTH
 from virke.engine.database import Database
 from virke.errors import Corrupt, Invalid, SqlError
 from virke.opening import connect, open_store

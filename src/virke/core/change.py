@@ -9,7 +9,7 @@ Pure. Knows roots, segments and sizes; knows no store but its largest part.
 4. The new root's version is the base's plus one; its ring ends in its own commit id.
 5. A commit removes the turn that it sees and leaves a rest, unless it takes or renews one (core/turntaking).
 6. A restore is a commit like any other, and begins an epoch: only the pages go back.
-7. Where a request may cost only so much, what is inline is spilled after an answer, from `SPILL_BYTES` on, by a commit of its own:
+7. Where a request may cost only so much, what is inline is spilled after an answer, from two thirds of its budget or `SPILL_COMMITS` on, by a commit of its own:
    then no request has to (2), and roots stay short. The newest commit stays: it has page 1, which everybody reads.
 """
 
@@ -27,16 +27,8 @@ from virke.core.extensions import with_restore
 from virke.core.ids import CommitId, Epoch, PageCount, PageNo, Version
 from virke.core.inline import Inline, encode_inline
 from virke.core.packing import SegmentWriter
-from virke.core.root import (
-    ANSWERS_MAX,
-    JOURNALS_MAX,
-    RING_LENGTH,
-    Answer,
-    JournalMark,
-    RingEntry,
-    Root,
-    has_same_pages,
-)
+from virke.core.ring import ANSWERS_MAX, RING_LENGTH, Answer, Ring, RingEntry, ring_after
+from virke.core.root import JOURNALS_MAX, JournalMark, Root, has_same_pages
 from virke.core.segment import Frame, Head, Identity, Ref, encode_frame, frame_pages
 from virke.core.settings import Settings
 from virke.core.turn import Turn
@@ -47,7 +39,8 @@ INLINE_TOTAL_MIN: Final = 48 << 10
 INLINE_TOTAL_MAX: Final = 512 << 10
 INLINE_TOTAL_COMMITS: Final = 8
 INLINE_COUNT_MAX: Final = 128
-SPILL_BYTES: Final = 32 << 10
+SPILL_COMMITS: Final = 12
+"""Commits of a spill by itself: each takes some 0.8 million instructions of the step, which has 15."""
 ANSWERS_KEPT: Final = 1024
 PART_BYTES: Final = {Tier.KV: 256 << 10, Tier.OBJECT: 16 << 20}
 
@@ -150,8 +143,7 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
         return Plan(_root_after(root, head, change, segments=(*root.segments, ref), inline=()), puts)
     size = inline.data_bytes
     carries = sum([commit.data_bytes for commit in root.inline])
-    budget = min(max(INLINE_TOTAL_MIN, INLINE_TOTAL_COMMITS * size), INLINE_TOTAL_MAX)
-    if size <= INLINE_COMMIT_MAX and carries + size <= budget and len(root.inline) < INLINE_COUNT_MAX:
+    if size <= INLINE_COMMIT_MAX and carries + size <= _inline_budget(size) and len(root.inline) < INLINE_COUNT_MAX:
         if interior:
             root = replace(root, extensions=carried.with_noted(root.extensions, interior))
         return Plan(_root_after(root, head, change, segments=root.segments, inline=(*root.inline, inline)))
@@ -164,16 +156,25 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
 
 
 def plan_spill(root: Root, commit_id: CommitId, change: Change) -> Plan:
-    """How to put the inline commits of `root` but the newest into a segment, by a commit that changes no page (rule 7)."""
-    *spilled, last = root.inline
-    interior = carried.noted_in(root.extensions).intersection(last.pages)
-    head = _next_head(root, commit_id, change)
-    return _plan_with_spilled(root, head, change, tuple(spilled), left=(last,), interior=interior)
+    """How to put inline commits of `root`, but never the newest, into a segment, by a commit that changes no page (rule 7)."""
+    count = min(len(root.inline) - 1, SPILL_COMMITS)
+    spilled, left = root.inline[:count], root.inline[count:]
+    interior = carried.noted_in(root.extensions).intersection(page for commit in left for page in commit.pages)
+    return _plan_with_spilled(root, _next_head(root, commit_id, change), change, spilled, left=left, interior=interior)
 
 
 def is_spill_worth(root: Root) -> bool:
     """Whether `root` carries so much that it is better in a segment, before a commit has to put it there (rule 7)."""
-    return sum([commit.data_bytes for commit in root.inline[:-1]]) >= SPILL_BYTES
+    if len(root.inline) < 2:
+        return False
+    older = sum([commit.data_bytes for commit in root.inline[:-1]])
+    least = min(commit.data_bytes for commit in root.inline)  # a page that splits makes one commit large
+    return len(root.inline) > SPILL_COMMITS or 3 * older >= 2 * _inline_budget(least)
+
+
+def _inline_budget(size: int) -> int:
+    """How much a root carries inline at most, if the newest commit has that size."""
+    return min(max(INLINE_TOTAL_MIN, INLINE_TOTAL_COMMITS * size), INLINE_TOTAL_MAX)
 
 
 def _plan_with_spilled(
@@ -290,12 +291,14 @@ def _pages_of_frames(numbers: Sequence[PageNo], most: int, apart: Set[PageNo]) -
         yield tuple(some)
 
 
-def _next_ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> tuple[RingEntry, ...]:
+def _next_ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> Sequence[RingEntry]:
     """The ring with one more entry.
 
     A commit without pages (upkeep, a fence) pushes no answer out of it: the oldest entry that stays takes over those of
     the one that goes.
     """
+    if isinstance(root.ring, Ring) and not entry.answers:
+        return ring_after(root.ring, entry)
     ring = (*root.ring, entry)
     kept = ring[-RING_LENGTH:]
     gone = ring[: len(ring) - len(kept)]
@@ -305,7 +308,7 @@ def _next_ring(root: Root, entry: RingEntry, *, keeps_answers: bool) -> tuple[Ri
     return (RingEntry(kept[0].commit_id, answers[-ANSWERS_MAX:]), *kept[1:])
 
 
-def _with_bounded_answers(ring: tuple[RingEntry, ...]) -> tuple[RingEntry, ...]:
+def _with_bounded_answers(ring: Sequence[RingEntry]) -> Sequence[RingEntry]:
     """The ring with at most `ANSWERS_KEPT` answers, the newest; every commit id stays."""
     total = sum([len(entry.answers) for entry in ring])
     if total <= ANSWERS_KEPT:

@@ -202,15 +202,18 @@ def encode_entries(frames: list[Frame]) -> tuple[Block, bytes]:
     pages = [page for frame in frames for page in frame.pages]
     gaps = [pages[0], *(later - earlier for earlier, later in pairwise(pages))]
     count = len(frames)
-    raw = b"".join(
-        (
-            struct.pack(f">{count}H", *counts),
-            struct.pack(f">{count}I", *(frame.length for frame in frames)),
-            struct.pack(f">{count}I", *(frame.crc for frame in frames)),
-            bytes(frame.codec for frame in frames),
-            struct.pack(f">{len(gaps)}I", *gaps),
+    if count == 1:  # as of most commits of a spill: columns of one row are the row
+        raw = struct.pack(f">HIIB{len(gaps)}I", len(gaps), first.length, first.crc, first.codec, *gaps)
+    else:
+        raw = b"".join(
+            (
+                struct.pack(f">{count}H", *counts),
+                struct.pack(f">{count}I", *(frame.length for frame in frames)),
+                struct.pack(f">{count}I", *(frame.crc for frame in frames)),
+                bytes(frame.codec for frame in frames),
+                struct.pack(f">{len(gaps)}I", *gaps),
+            )
         )
-    )
     kind, data = codec.encode(raw) if len(raw) > _SMALL_BYTES else (codec.STORED, raw)
     block = Block(pages[0], pages[-1], count, first.part, first.offset, kind, len(raw), crc32(data))
     return block, data

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Final
@@ -90,23 +90,19 @@ class Index:
         *,
         rest: memoryview,
         inside: Place | None = None,
-        known: Mapping[Number, Entries] | None = None,
     ) -> None:
-        """`inside`: where the entries in the index are, if they were not summed up yet (rule 5).
-
-        `known`: entries of a copy, in which a page may be in two frames (core/recent).
-        """
+        """`inside`: where the entries in the index are, if they were not summed up yet (rule 5)."""
         self._rest = rest
         self.ref = ref
         self.identity = ref.identity
         self.inputs = inputs
         self.groups = tuple(map(Group, heads))
         self._blocks = blocks
-        self._entries = Decoded(known or {})
+        self._entries = Decoded({})
         self._newest: dict[PageNo, Found] | None = None
         self._asked = 0
         """How many pages were asked for before `_newest` was made."""
-        self.is_one_state = not known and heads[0].version == heads[-1].version
+        self.is_one_state = heads[0].version == heads[-1].version
         """Whether all groups are of one state: then no page is in two of them."""
         self._inside = inside
         is_here = inside is None and all(group.is_here for group in blocks)

@@ -23,7 +23,8 @@ from virke.core.index import Index
 from virke.core.packing import SegmentWriter
 from virke.core.pins import Parent, Pin
 from virke.core.reading import read_decoded
-from virke.core.root import Horizon, RingEntry, Root
+from virke.core.ring import RingEntry
+from virke.core.root import Horizon, Root
 from virke.core.segment import Frame, Head, Identity, Ref, decode_frame
 from virke.errors import Corrupt
 from virke.lazy_dataclasses import dataclass

@@ -24,7 +24,8 @@ from dataclasses import replace
 from typing import Final
 
 from virke.core.ids import TAG_BYTES, CommitId, Version
-from virke.core.root import RingEntry, Root
+from virke.core.ring import RingEntry
+from virke.core.root import Root
 from virke.lazy_dataclasses import dataclass
 
 FIRST_GAP_S: Final = 1.0

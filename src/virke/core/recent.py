@@ -21,12 +21,12 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from virke.core import codec
-from virke.core.blocks import Listed, ListedBlocks
+from virke.core.blocks import Place
 from virke.core.codec import crc32
-from virke.core.entries import Block, Found
+from virke.core.entries import Found, Number
 from virke.core.extensions import RECENT, Extension
-from virke.core.ids import ID_BYTES, PageNo
-from virke.core.index import Index, Stub, decode_index
+from virke.core.ids import ID_BYTES, PageNo, Version
+from virke.core.index import Group, Index, Stub, decode_index
 from virke.core.page import PAGE_COUNT_MAX
 from virke.core.segment import FRAME_PAGES_MAX, FRAME_RAW_MAX, Frame, Head, Ref
 from virke.core.wire import Reader, Writer, number_column
@@ -163,30 +163,34 @@ def _newest_index(data: bytes, ref: Ref, head: Head) -> Index:
     if not count or not codec.can_hold(kind, len(encoded), raw_bytes):
         raise Corrupt(f"{what}: it promises more than its bytes can hold")
     raw = codec.decode(kind, encoded, crc=crc, raw_bytes=raw_bytes, what=what)
-    entries = _NewestFrames(raw, count, head.page_size, what)
-    block = Block(PageNo(1), PageNo(PAGE_COUNT_MAX), count, 0, 0, codec.STORED, 0, 0)
-    state = Head(ref.hi, head.commit_id, ref.hi_time_ms, head.page_size, head.page_count, head.checksum)
-    return Index(ref, (), [state], [ListedBlocks([Listed(block, b"")])], rest=memoryview(b""), known={(0, 0): entries})
+    return _NewestFrames(ref, head, raw, count)
 
 
-class _NewestFrames:
-    """Frames, of which the last one that has a page has its newest bytes."""
+class _NewestFrames(Index):
+    """Frames, of which the last one that has a page has its newest bytes; what `Index` makes of an encoded one is not made."""
 
-    def __init__(self, raw: bytes, count: int, page_size: int, what: str) -> None:
+    def __init__(self, ref: Ref, head: Head, raw: bytes, count: int) -> None:
+        """`raw`: the columns of `count` frames; `head`: of the version that is read. Raises `Corrupt`."""
+        self.ref, self.identity, self.inputs = ref, ref.identity, ()
         if len(raw) < count * _FRAME_BYTES:
-            raise Corrupt(f"{what}: it is cut short")
+            raise Corrupt(f"{self.what}: its copy is cut short")
+        state = Head(ref.hi, head.commit_id, ref.hi_time_ms, head.page_size, head.page_count, head.checksum)
+        self.groups = (Group(state),)
+        self.is_one_state = False
         counts = number_column(raw[: 2 * count], "H")
         self._ends = array("I", accumulate(counts))
         self._raw, self._count = raw, count
         self._pages = raw[_FRAME_BYTES * count :]
         """Four bytes each: to search them as bytes takes no step for each page."""
-        most = min(FRAME_PAGES_MAX, max(1, FRAME_RAW_MAX // page_size))
+        most = min(FRAME_PAGES_MAX, max(1, FRAME_RAW_MAX // head.page_size))
         if 0 in counts or max(counts) > most or len(self._pages) != _PAGE.size * self._ends[-1]:
-            raise Corrupt(f"{what}: impossible frame")
+            raise Corrupt(f"{self.what}: impossible frame in its copy")
 
-    def find(self, page: PageNo) -> Found | None:
+    def find(self, page: PageNo, version: Version) -> Found | None:
         """The newest frame that has `page`."""
-        wanted, at = _PAGE.pack(page), self._pages.rfind(_PAGE.pack(page))
+        del version
+        wanted = _PAGE.pack(page)
+        at = self._pages.rfind(wanted)
         while at % _PAGE.size:  # across two pages' numbers, or not there
             if at < 0:
                 return None
@@ -195,11 +199,25 @@ class _NewestFrames:
         number = bisect_right(self._ends, at)
         return self._frame_at(number), at - (self._ends[number - 1] if number else 0)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def frames(self, group: int, first: int = 1, last: int = PAGE_COUNT_MAX) -> Iterator[Frame]:
+        """All of them."""
+        del group, first, last
         return map(self._frame_at, range(self._count))
 
-    def forget_frames(self) -> None:
-        """None is kept."""
+    def missing(self, first: int = 1, last: int = PAGE_COUNT_MAX) -> list[tuple[Number, Place]]:
+        """Nothing is."""
+        del first, last
+        return []
+
+    def frame_count(self) -> int:
+        """How many there are."""
+        return self._count
+
+    def after(self, frame: Frame) -> Iterator[Frame]:
+        """Those behind `frame`, and then those before it: it is a small segment."""
+        frames = list(self.frames(0))
+        at = frames.index(frame)
+        return iter((*frames[at + 1 :], *frames[:at]))
 
     def _frame_at(self, number: int) -> Frame:
         begin, end = self._ends[number - 1] if number else 0, self._ends[number]

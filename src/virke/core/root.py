@@ -18,10 +18,10 @@ a commit encodes only what it adds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from functools import cached_property, lru_cache
-from typing import Final, cast
+from functools import lru_cache
+from typing import Final
 
 from virke.core.effects import Generation, Tier
 from virke.core.extensions import Extension, read_extensions, write_extensions
@@ -38,6 +38,7 @@ from virke.core.pins import (
     write_parent,
     write_pins,
 )
+from virke.core.ring import Answer, RingEntry, read_ring, write_ring
 from virke.core.segment import TEXT_MAX, Head, Ref, read_head, read_ref, write_head
 from virke.core.settings import FORMAT_1_DEFAULTS, Settings, load_settings
 from virke.core.turn import Turn, read_turn, write_turn
@@ -49,46 +50,13 @@ MAGIC: Final = b"VirkeDB\0"
 FORMAT: Final = 2
 FORMATS: Final = (1, 2)
 ROOT_BYTES_MAX: Final = 16 << 20
-RING_LENGTH: Final = 64
-ANSWERS_MAX: Final = 4096
 JOURNALS_MAX: Final = 256
 SETTING_BYTES_MAX: Final = 4096
-_ENTRY_BYTES: Final = ID_BYTES + 1
-"""Of an entry of the ring without answers."""
 NO_ENTRY: Final = bytes(ID_BYTES)
 """In the place of a journal entry's id in marks that were read from format 1."""
 FIRST_EPOCH: Final = Epoch(1)
 NEVER: Final = Version(0)
 _TIERS: Final = (Tier.KV, Tier.OBJECT)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a request with this idempotency key was answered: 16 bytes of the key's hash, rows affected."""
-
-    key: bytes
-    rows: int
-
-
-@dataclass(frozen=True)
-class RingEntry:
-    """One recent commit: its id, and the answers that it gave."""
-
-    commit_id: CommitId
-    answers: tuple[Answer, ...] = ()
-
-    @cached_property
-    def encoded(self) -> bytes:
-        """Its bytes in a root."""
-        if not self.answers:
-            return self.commit_id + b"\0"
-        out = Writer()
-        out.raw(self.commit_id)
-        out.varint(len(self.answers))
-        for answer in self.answers:
-            out.raw(answer.key)
-            out.varint(answer.rows)
-        return out.bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +104,7 @@ class Root:
     created_ms: int
     tier: Tier
     settings: Settings = field(default_factory=Settings)
-    ring: tuple[RingEntry, ...] = ()
+    ring: Sequence[RingEntry] = ()
     journals: tuple[JournalMark, ...] = ()
     horizon: Horizon = NO_HORIZON
     segments: tuple[Ref, ...] = ()
@@ -208,7 +176,8 @@ def encode_root(root: Root) -> bytes:
     out.varint(root.created_ms)
     out.u8(_TIERS.index(root.tier))
     out.raw(_encoded_settings(root.settings))
-    _write_ring(out, root)
+    write_ring(out, root.ring)
+    _write_journals(out, root)
     horizon = root.horizon
     for number in (
         horizon.version,
@@ -332,7 +301,7 @@ def _read_first(source: Reader, form: int) -> Root:
         created_ms=created_ms,
         tier=_TIERS[tier],
         settings=_read_settings(source, {} if form > 1 else FORMAT_1_DEFAULTS),
-        ring=tuple(_read_ring(source)),
+        ring=read_ring(source),
         journals=tuple(_read_journals(source, form)),
         horizon=Horizon(
             Version(source.varint()),
@@ -404,36 +373,13 @@ def _read_settings(source: Reader, defaults: Mapping[str, str]) -> Settings:
         raise source.fail(str(error)) from error
 
 
-def _write_ring(out: Writer, root: Root) -> None:
-    out.varint(len(root.ring))
-    if any(entry.answers for entry in root.ring):
-        out.raw(b"".join([entry.encoded for entry in root.ring]))
-    else:
-        out.raw(b"".join([entry.commit_id + b"\0" for entry in root.ring]))
+def _write_journals(out: Writer, root: Root) -> None:
     out.varint(len(root.journals))
     for mark in root.journals:
         out.raw(mark.journal_id)
         out.varint(mark.sequence)
         out.varint(mark.time_ms)
         out.raw(mark.entry_id)
-
-
-def _read_ring(source: Reader) -> list[RingEntry]:
-    count = source.count(_ENTRY_BYTES)
-    data = source.peek(count * _ENTRY_BYTES)
-    if (
-        not any(data[ID_BYTES::_ENTRY_BYTES]) and len(data) == count * _ENTRY_BYTES
-    ):  # none gave an answer, as most often
-        source.skip(len(data))
-        places = range(0, len(data), _ENTRY_BYTES)
-        return [RingEntry(cast("CommitId", data[at : at + ID_BYTES])) for at in places]
-    return [_read_entry(source) for _ in range(count)]
-
-
-def _read_entry(source: Reader) -> RingEntry:
-    commit_id = CommitId(source.raw(ID_BYTES))
-    answers = tuple(Answer(source.raw(ID_BYTES), source.varint()) for _ in range(source.varint(ANSWERS_MAX)))
-    return RingEntry(commit_id, answers)
 
 
 def _read_journals(source: Reader, form: int) -> Iterator[JournalMark]:

@@ -22,7 +22,8 @@ from collections import deque
 from typing import Final
 
 from virke.core.ids import CommitId
-from virke.core.root import RING_LENGTH, Root
+from virke.core.ring import RING_LENGTH
+from virke.core.root import Root
 
 SHARED_ROW: Final = 2
 LONE_ROW: Final = 128
