@@ -43,6 +43,7 @@ _DEFERRED: Final = (
     "tests/promises/test_journal_connection.py",
     "tests/promises/test_journal_encoding.py",
     "tests/promises/test_journal_flusher.py",
+    "tests/promises/test_journal_aside.py",
     "tests/promises/test_pushing.py",
     "tests/promises/test_deferred.py",
     "tests/promises/test_deferred_journal.py",
@@ -86,6 +87,7 @@ NEAR: Final[dict[str, Sequence[str]]] = {
         "tests/promises/test_journal_connection.py",
         "tests/promises/test_journal_encoding.py",
         "tests/promises/test_journal_flusher.py",
+        "tests/promises/test_journal_aside.py",
         "tests/promises/test_deferred_file.py",
     ),
     "src/virke/migrations/": (
