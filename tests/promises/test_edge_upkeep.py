@@ -98,6 +98,20 @@ def settle(shared: Store, worst: Worst, *, cold: bool) -> int:
         assert calls < 2000, "upkeep comes to an end"
 
 
+@pytest.mark.parametrize(("size", "most"), [(0, 1.3), (200, 1.4)])
+def test_p13_upkeep_included_an_insert_takes_few_writes(size: int, most: float) -> None:
+    """One is its own; the rest is its share of what is done after answers (decision 0059 has the price)."""
+    inserts, writes = 600, 0
+
+    def add(call: Call, tally: Tally) -> None:
+        nonlocal writes
+        writes += tally.requests if call in (Call.SWAP, Call.PUT) else 0
+
+    shared = created()
+    live(counting_store(shared, add), inserts, size, sandboxes=1)
+    assert inserts < writes <= most * inserts
+
+
 def test_p13_no_request_does_upkeep_and_what_is_due_is_said() -> None:
     """The last call of a write is its swap, whatever is due; a read that finds it says so too."""
     calls: list[Call] = []
