@@ -9,6 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+import pytest
+
 from virke.core.effects import Tier
 from virke.core.entries import BLOCKS_WITH_FRAMES
 from virke.core.ids import CommitId, DatabaseId, Epoch, PageCount, PageNo, Version
@@ -25,6 +27,7 @@ PART_BYTES: Final = 256 << 10
 PARTS: Final = 40
 
 
+@pytest.mark.native
 def test_a_stream_holds_one_round_of_parts(tmp_path: Path) -> None:
     """Those that are stored at this moment, the one in progress and its copy; not those that were stored before."""
     count = PARTS * PART_BYTES // PAGE_BYTES
