@@ -16,6 +16,7 @@ from virke.core.commit import Failed, Unknown, Verdict
 from virke.core.root import JournalMark
 from virke.engine import pushing
 from virke.engine.database import Database
+from virke.engine.deferred import Deferred
 from virke.engine.entry import Contents, Entry, UnreachableJournal
 from virke.engine.pushing import MARK_MOVES_MAX, Pushing
 from virke.errors import Conflict, OutcomeUnknown, Unavailable
@@ -29,14 +30,17 @@ def store(deferred_store: Store) -> Store:
     return deferred_store
 
 
-def pushing_of(database: Database) -> Pushing:
+def deferred_of(database: Database) -> Deferred:
     assert database._deferred is not None
-    return database._deferred._pushing
+    return database._deferred
+
+
+def pushing_of(database: Database) -> Pushing:
+    return deferred_of(database)._pushing
 
 
 def journal_of(database: Database) -> FileJournal:
-    assert database._deferred is not None
-    journal = database._deferred.journal
+    journal = deferred_of(database).journal
     assert isinstance(journal, FileJournal)
     return journal
 
@@ -237,8 +241,7 @@ def test_p1_who_wrote_to_a_journal_passes_over_it_no_more(
 ) -> None:
     """Something that has to come after the writes is refused while the journal can't be read; it is not, where there are none."""
     with opened(store, tmp_path) as database:
-        deferred = database._deferred
-        assert deferred is not None
+        deferred = deferred_of(database)
         ask: Callable[[], Contents] = deferred.journal.read
         with monkeypatch.context() as patch:
             patch.setattr(deferred.journal, "pending_count", failing)
@@ -267,8 +270,7 @@ def test_p4_what_is_pushed_between_a_look_at_the_journal_and_the_next_stays_in_s
     """The root is taken after the journal was read: what has left the one is in the other."""
     database, other = three_and_another_process(store, tmp_path)
     with database, other:
-        deferred = database._deferred
-        assert deferred is not None
+        deferred = deferred_of(database)
         read, reads = deferred.journal.read, []
 
         def pushed_before() -> Contents:
@@ -291,8 +293,7 @@ def test_p4_a_look_for_what_another_process_pushed_is_made_again_if_it_failed(
     """Else its writes would have left the journal, and be in no root that is known."""
     database, other = three_and_another_process(store, tmp_path)
     with database, other:
-        deferred = database._deferred
-        assert deferred is not None
+        deferred = deferred_of(database)
         assert other.flush().pushed == 3
         with monkeypatch.context() as patch:
             patch.setattr(database._volume.branch, "refresh", failing)
