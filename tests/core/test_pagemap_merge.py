@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.model import Expected, Model, Pages, new_model, noise, page_bytes, small_limits
-from virke.core import codec
-from virke.core.effects import Tier
+from virke.core import codec, merge
+from virke.core.effects import Effect, Outcome, PutAll, Tier
 from virke.core.ids import PageNo, Version
 from virke.core.merge import Run, choose_run
 from virke.core.pagemap import PageMap
@@ -271,3 +271,25 @@ def test_a_merge_of_everything_leaves_one_copy_of_each_page() -> None:
     live = sum(len(codec.encode(small_page(n, 29))[1]) for n in range(1, 69))
     assert ref.stored_bytes <= 1.1 * live
     assert Version(ref.hi) <= model.root.head.version
+
+
+@pytest.mark.parametrize(("held_bytes", "at_once"), [(1, 1), (40_000, 2), (1 << 20, 4)])
+def test_a_merge_holds_few_parts_at_a_time(monkeypatch: pytest.MonkeyPatch, held_bytes: int, at_once: int) -> None:
+    """B18: it runs beside requests, and its memory comes on top of theirs."""
+    model = new_model(4096)
+    for commit in range(4):
+        model.write({PageNo(n): noise(f"{commit} {n}", 4096) for n in range(1, 60)}, page_count=59)
+    rounds: list[int] = []
+    perform = Model.perform
+
+    def record(model: Model, effect: Effect) -> Outcome:
+        if isinstance(effect, PutAll):
+            rounds.append(len(effect.objects))
+        return perform(model, effect)
+
+    monkeypatch.setattr(Model, "perform", record)
+    monkeypatch.setattr(merge, "HELD_BYTES", held_bytes)
+    model.part_bytes = {tier: 20_000 for tier in Tier}
+    ref = model.merge(Run(0, len(model.root.segments)))
+    assert ref.parts >= 8
+    assert max(rounds, default=1) == at_once

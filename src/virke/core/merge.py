@@ -33,7 +33,7 @@ from virke.core.pins import Pin
 from virke.core.reading import read_decoded
 from virke.core.root import Root
 from virke.core.segment import Frame, Head, Ref, decode_frame
-from virke.core.upload import Upload
+from virke.core.upload import AT_ONCE, Upload
 from virke.errors import Corrupt, VirkeError
 from virke.lazy_dataclasses import dataclass
 
@@ -41,6 +41,8 @@ FAN_IN: Final = 4
 TIER_RATIO: Final = 4
 SMALLEST_BYTES: Final = 64 << 10
 BATCH_PAGES: Final = 1024
+HELD_BYTES: Final = 16 << 20
+"""What parts take that wait to be stored: a merge runs beside requests, and its memory comes on top of theirs (B18)."""
 PINNED_MAX: Final = 32
 """Of more segments than these, pinned ones are merged too: reads would suffer."""
 WINDOW_PAGES: Final = 64 << 10
@@ -129,9 +131,10 @@ def merge_segments(
     Raises:
         Unavailable: a part could not be read or stored. Corrupt: an input is damaged. What was uploaded is deleted.
     """
-    upload = Upload(job.tier)
+    most = (part_bytes or PART_BYTES)[job.tier]
+    upload = Upload(job.tier, at_once=max(1, min(AT_ONCE, HELD_BYTES // most)))
     try:
-        most, is_plain = (part_bytes or PART_BYTES)[job.tier], job.tier in plain
+        is_plain = job.tier in plain
         identity, is_whole = identity_of(job.root, job.commit_id), job.tier in whole
         writer = SegmentWriter(identity, job.tier, most, is_plain=is_plain, is_whole=is_whole)
         return (yield from _write_merged(job, upload, writer))

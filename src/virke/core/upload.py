@@ -2,7 +2,7 @@
 
 Pure: a generator of effects. Knows keys and bytes; knows no pages.
 
-1. At most `AT_ONCE` parts are held: memory is bounded, and a round trip stores several.
+1. At most `at_once` parts are held: memory is bounded, and a round trip stores several.
 2. `keys` are all that were sent: who can't name the segment deletes them.
 """
 
@@ -21,9 +21,10 @@ AT_ONCE: Final = 4
 class Upload:
     """The parts of one segment."""
 
-    def __init__(self, tier: Tier) -> None:
+    def __init__(self, tier: Tier, at_once: int = AT_ONCE) -> None:
         self.keys: list[str] = []
         self._tier = tier
+        self._at_once = at_once
         self._waiting: list[PutNew] = []
 
     def put(self, parts: Iterable[tuple[str, bytes]]) -> Generator[Effect, Outcome, None]:
@@ -31,7 +32,7 @@ class Upload:
         for key, data in parts:
             self.keys.append(key)
             self._waiting.append(PutNew(self._tier, key, data))
-            if len(self._waiting) == AT_ONCE:
+            if len(self._waiting) == self._at_once:
                 yield from self.finish()
 
     def finish(self) -> Generator[Effect, Outcome, None]:
