@@ -289,7 +289,7 @@ def test_a_merge_holds_few_parts_at_a_time(monkeypatch: pytest.MonkeyPatch, held
 
     monkeypatch.setattr(Model, "perform", record)
     monkeypatch.setattr(merge, "HELD_BYTES", held_bytes)
-    model.part_bytes = {tier: 20_000 for tier in Tier}
+    model.part_bytes = dict.fromkeys(Tier, 20000)
     ref = model.merge(Run(0, len(model.root.segments)))
     assert ref.parts >= 8
     assert max(rounds, default=1) == at_once

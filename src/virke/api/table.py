@@ -118,7 +118,8 @@ def _parse_statement(call: Call) -> Run:
     _check_key(run, at)
     if run.streams and (rows is not None or is_script or at is not None):
         raise Invalid("only the rows of one statement, as of now, are streamed: `rows`, `script` and `at` are not")
-    return replace(run, rows=rows, is_script=is_script, at=at)
+    is_plain = rows is None and not is_script and at is None
+    return run if is_plain else replace(run, rows=rows, is_script=is_script, at=at)
 
 
 def _parse_batch(call: Call) -> Run:

@@ -25,6 +25,8 @@ class Tier(Enum):
     KV = "kv"
     OBJECT = "object"
 
+    __hash__ = object.__hash__  # members are one of a kind, and keys on every path: the library's own hashes the name
+
 
 # Outcomes of a register
 

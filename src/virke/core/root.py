@@ -19,9 +19,9 @@ a commit encodes only what it adds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from virke.core.effects import Generation, Tier
 from virke.core.extensions import Extension, read_extensions, write_extensions
@@ -215,10 +215,11 @@ def decode_record(data: bytes, name: str) -> Root | Tombstone:
     source.raw(len(MAGIC))
     if (found := source.u16()) not in FORMATS:
         raise source.fail(f"format version {found} is not known to this Virke (knows {FORMAT}); upgrade it")
-    root = _read_first(source, found)
+    fields = _read_first(source, found)
     if found > 1:
-        root = _read_second(source, root)
+        fields |= _read_second(source)
     source.done()
+    root = Root(**fields)
     return _checked_root(root, source)
 
 
@@ -281,8 +282,8 @@ def _checked_root(root: Root, source: Reader) -> Root:
     return root
 
 
-def _read_first(source: Reader, form: int) -> Root:
-    """What both formats have, in their order."""
+def _read_first(source: Reader, form: int) -> dict[str, Any]:
+    """Fields of a root that both formats have, in their order."""
     database_id = DatabaseId(source.raw(ID_BYTES))
     name = source.text(TEXT_MAX)
     branch = source.text(TEXT_MAX)
@@ -292,28 +293,28 @@ def _read_first(source: Reader, form: int) -> Root:
     tier = source.u8()
     if tier >= len(_TIERS):
         raise source.fail(f"unknown tier {tier}")
-    return Root(
-        database_id=database_id,
-        name=name,
-        branch=branch,
-        epoch=epoch,
-        head=head,
-        created_ms=created_ms,
-        tier=_TIERS[tier],
-        settings=_read_settings(source, {} if form > 1 else FORMAT_1_DEFAULTS),
-        ring=read_ring(source),
-        journals=tuple(_read_journals(source, form)),
-        horizon=Horizon(
+    return {
+        "database_id": database_id,
+        "name": name,
+        "branch": branch,
+        "epoch": epoch,
+        "head": head,
+        "created_ms": created_ms,
+        "tier": _TIERS[tier],
+        "settings": _read_settings(source, {} if form > 1 else FORMAT_1_DEFAULTS),
+        "ring": read_ring(source),
+        "journals": tuple(_read_journals(source, form)),
+        "horizon": Horizon(
             Version(source.varint()),
             Version(source.varint()),
             source.varint(),
             Version(source.varint()),
             Version(source.varint()),
         ),
-        segments=tuple([_read_keeping(source) for _ in range(source.count(50))]),
-        inline=tuple([read_inline(source) for _ in range(source.count(INLINE_BYTES_MIN))]),
-        birth_epoch=Epoch(min(epoch, 1)),
-    )
+        "segments": tuple([_read_keeping(source) for _ in range(source.count(50))]),
+        "inline": tuple([read_inline(source) for _ in range(source.count(INLINE_BYTES_MIN))]),
+        "birth_epoch": Epoch(min(epoch, 1)),
+    }
 
 
 def _read_keeping(source: Reader) -> Ref:
@@ -339,17 +340,17 @@ def _write_second(out: Writer, root: Root) -> None:
     write_extensions(out, root.extensions)
 
 
-def _read_second(source: Reader, root: Root) -> Root:
-    return replace(
-        root,
-        birth_epoch=Epoch(source.varint()),
-        parent=read_parent(source) if source.flag() else None,
-        pins=read_pins(source),
-        turn=read_turn(source) if source.flag() else None,
-        rest_ms=source.varint(),
-        marks_dropped=Version(source.varint()),
-        extensions=read_extensions(source, ROOT_BYTES_MAX),
-    )
+def _read_second(source: Reader) -> dict[str, Any]:
+    """Those that format 2 added, or says otherwise."""
+    return {
+        "birth_epoch": Epoch(source.varint()),
+        "parent": read_parent(source) if source.flag() else None,
+        "pins": read_pins(source),
+        "turn": read_turn(source) if source.flag() else None,
+        "rest_ms": source.varint(),
+        "marks_dropped": Version(source.varint()),
+        "extensions": read_extensions(source, ROOT_BYTES_MAX),
+    }
 
 
 @lru_cache(maxsize=256)

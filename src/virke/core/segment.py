@@ -107,6 +107,11 @@ class Ref:
     index_crc: int
     has_inputs: bool
 
+    def __hash__(self) -> int:
+        return (
+            self.index_crc
+        )  # of bytes that nothing else has: references are keys on every path, and have eleven fields
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The store keys of all parts."""

@@ -234,6 +234,7 @@ def _connection_opener(
         return connection
 
     def connect_on(root: Root, cache_kib: int, room: Room | None) -> Connection:
+        ahead = environment.opened_ahead
         return Connection(
             volume.snapshot_of(root),
             value_bytes_max=volume.result_bytes(root),
@@ -243,6 +244,7 @@ def _connection_opener(
             closed=closed,
             allowance=environment.allowance,
             room=room,
+            bare=ahead.pop() if ahead and room is None else None,
         )
 
     return connect

@@ -28,12 +28,13 @@ from typing import Final, TypeVar
 from virke.engine import sqlite
 from virke.engine.allowance import Allowance
 from virke.engine.altering import alter_column, raise_schema_cookie, reload_schema
+from virke.engine.bare import Bare, open_bare
 from virke.engine.budget import ResultBudget, collect_rows, rows_at_once, run_and_collect
 from virke.engine.layers import Pages
 from virke.engine.lengths import LONG_TEXT, Lengths
 from virke.engine.room import WORK_BYTES, NeedsRoom, Room
 from virke.engine.sqlite import Column, Guard, OnConnect, Parameters, Row, Statement
-from virke.engine.vfs import PagedFile, SnapshotVFS, release_connection
+from virke.engine.vfs import release_connection
 from virke.errors import Denied, Invalid, ReadOnly, TooLarge, VirkeError
 from virke.scopes import Scope
 
@@ -65,22 +66,21 @@ class Connection:
         closed: Callable[[Connection], None] | None = None,
         allowance: Allowance | None = None,
         room: Room | None = None,
+        bare: Bare | None = None,
     ) -> None:
+        """`bare` was opened ahead, and has its page cache."""
         self._closed, self._work_bytes = closed, sqlite.WORK_BYTES
         if allowance is not None:
             limits, self._work_bytes = allowance.limits, allowance.limits.work_bytes
             overlay_bytes_max, cache_kib = limits.written_bytes, limits.caches_bytes >> 10
-        self.file = PagedFile(snapshot, *((room.bytes_max, room.overlay) if room else (overlay_bytes_max, dict)))
-        self.vfs = (room.vfs if room else SnapshotVFS)(self.file)
         self.guard = Guard(monotonic, allowance)
         self.guard.allow_transactions = False  # except for our own (`control`)
-        try:
-            self.raw = sqlite.open_connection(
-                "main", vfs=self.vfs.name, guard=self.guard, cache_kib=cache_kib, value_bytes_max=value_bytes_max
-            )
-        except BaseException:
-            self.vfs.unregister()
-            raise
+        if bare:
+            bare.shows(snapshot, overlay_bytes_max)
+        else:
+            bare = open_bare(snapshot, cache_kib=cache_kib, overlay_bytes_max=overlay_bytes_max, room=room)
+        self.file, self.vfs, self.raw = bare.file, bare.vfs, bare.raw
+        sqlite.put_under(self.raw, self.guard, cache_kib=bare.cache_kib, value_bytes_max=value_bytes_max)
         if room:
             sqlite.use_files(self.raw, self.guard)
         self._release = weakref.finalize(self, release_connection, self.raw, self.vfs)

@@ -3,6 +3,7 @@
 1. `now_ms` is the wall clock and may jump; `monotonic` never goes back and is used for all waiting and ageing.
 2. `spawn` runs work in the background, in a copy of its context; None where there are no threads (the edge).
 3. `allowance` is what one request may cost; None where it may cost what it likes. All waiting goes through `wait`.
+4. `opened_ahead` are connections that wait to be used, each once: where a process starts for one request, they were opened before it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import field
 from functools import cache, partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from virke.core.ids import ID_BYTES, TAG_BYTES, CommitId
 from virke.engine.allowance import Allowance
 from virke.lazy_dataclasses import dataclass
+
+if TYPE_CHECKING:
+    from virke.engine.bare import Bare
 
 _DOUBLINGS_MAX: Final = 16
 
@@ -41,6 +45,7 @@ class Environment:
     spawn: Callable[[Callable[[], object]], None] | None = None
     tag: Callable[[], bytes] = field(default_factory=_drawn_once)
     allowance: Allowance | None = None
+    opened_ahead: list[Bare] = field(default_factory=list)
 
     def commit_id(self) -> CommitId:
         """96 fresh random bits, and the tag by which this process knows its own commits (core/pace)."""

@@ -51,10 +51,15 @@ Add = Callable[[Call, Tally], None]
 """Told of each call: once when it is made, once when it ended."""
 
 
-def counting_store(inner: Store, add: Add, is_wanted: Callable[[], bool] = lambda: True) -> Store:
-    """`inner`, whose every call is reported to `add`; reads of objects only while that is wanted."""
+def counting_store(
+    inner: Store, add: Add, is_wanted: Callable[[], bool] = lambda: True, *, is_metered: bool | None = None
+) -> Store:
+    """`inner`, whose every call is reported to `add`; reads of objects only while that is wanted. `is_metered` as in `Store`, None: as it was."""
     blobs: dict[Tier, Blobs] = {tier: _CountedBlobs(one, add, is_wanted) for tier, one in inner.blobs.items()}
-    return replace(inner, register=_CountedRegister(inner.register, add), blobs=blobs)
+    register = _CountedRegister(inner.register, add)
+    return replace(
+        inner, register=register, blobs=blobs, is_metered=inner.is_metered if is_metered is None else is_metered
+    )
 
 
 class CountingStore:

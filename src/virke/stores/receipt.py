@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 
 from virke.stores.base import Call, Store
 from virke.stores.counted import Tally, counting_store
@@ -98,4 +97,4 @@ def _is_written() -> bool:
 
 def metered_store(store: Store) -> Store:
     """`store`, whose calls are counted on receipts; one that does so already is left as it is."""
-    return store if store.is_metered else replace(counting_store(store, _add_tally, _is_written), is_metered=True)
+    return store if store.is_metered else counting_store(store, _add_tally, _is_written, is_metered=True)

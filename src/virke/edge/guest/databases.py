@@ -57,15 +57,16 @@ class Databases:
         self._every.add(database)
         return database
 
-    def tend(self) -> None:
-        """One step of upkeep of the first database where some is due; what becomes of it is not part of an answer."""
+    def tend(self) -> bool:
+        """One step of upkeep of the first database where some is due, if any; what becomes of it is not part of an answer."""
         for database in list(self._every):
             if database.upkeep_due:
                 try:
                     database.serving.upkeep_step()
                 except VirkeError as error:
                     print(f"upkeep of {database.name}: {error.kind}: {error.message}", file=sys.stderr)
-                return
+                return True
+        return False
 
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 import traceback
@@ -20,9 +19,10 @@ from wit_world.imports.http_req import Request
 from virke.api.failures import error_response
 from virke.edge.guest.api import CODEC, INTERNAL, Served
 from virke.edge.guest.calls import Failed
+from virke.edge.guest.garbage import keep_what_is_here
 from virke.edge.guest.http import Arrived, send_response
 from virke.edge.guest.rehearsal import rehearse_requests
-from virke.edge.guest.service import SERVICE
+from virke.edge.guest.service import SERVICE, open_connections_ahead
 from virke.edge.guest.thaw import thaw
 from virke.errors import VirkeError
 
@@ -82,6 +82,5 @@ def _send_instead() -> None:
 
 thaw()
 rehearse_requests()
-gc.collect()
-gc.freeze()
-"""What was imported stays: it is never looked at again by the collector, and its memory stays shared with the image."""
+open_connections_ahead()
+keep_what_is_here()

@@ -9,7 +9,6 @@ Knows the runtime and the parts of the sandbox; knows no request.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -20,6 +19,7 @@ from virke.core.ids import check_name
 from virke.core.page import PAGE_SIZE_DEFAULT
 from virke.edge.guest.asgi import Asgi
 from virke.edge.guest.divided import DividedDatabase
+from virke.edge.guest.garbage import keep_what_is_here
 from virke.edge.guest.late import import_all
 from virke.edge.guest.loop import Inline
 from virke.edge.guest.node import NodeBackend
@@ -89,8 +89,7 @@ def use(module: str, name: str = "") -> None:
         if not callable(app):
             raise UsageError(f"{module} has no app {name or 'app'!r}", hint="write MODULE:APP, or call fire(app) in it")
         serve_program(app)
-    gc.collect()
-    gc.freeze()  # as `main` does for what it imports
+    keep_what_is_here()
 
 
 place.use_place(Place(open_database, lambda: _INLINE, fire))

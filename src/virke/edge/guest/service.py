@@ -26,17 +26,28 @@ from virke.edge.guest.api import CODEC, INTERNAL, Api, Served, is_route
 from virke.edge.guest.configuration import Configuration, read_configuration
 from virke.edge.guest.databases import Databases
 from virke.edge.guest.forwarding import Forwarding
+from virke.edge.guest.garbage import collect_after_answer
 from virke.edge.guest.http import Arrived
 from virke.edge.guest.node import NodeBackend
 from virke.edge.guest.store import Opened, open_store
 from virke.edge.limits import LIMITS
 from virke.engine.allowance import Allowance
+from virke.engine.bare import Bare, open_ahead
 from virke.engine.environment import Environment
+from virke.engine.sqlite import forget_randomness
 from virke.errors import VirkeError
 from virke.stores.bounded import bounded_store
 
+OPENED_AHEAD: Final[list[Bare]] = []
+"""Of the sandbox: opened while the component was built."""
 Program = Callable[[Arrived, list[Callable[[], object]]], Response]
 """Answers a request; what it adds to the list is done after the response was sent."""
+
+
+def open_connections_ahead() -> None:
+    """Open what a sandbox's first request reads or writes with, while no request waits for it; nothing is drawn by that."""
+    OPENED_AHEAD.append(open_ahead(LIMITS.caches_bytes >> 10))
+    forget_randomness()
 
 
 class Parts:
@@ -46,7 +57,7 @@ class Parts:
         """Raises `Unavailable`: the KV store is not linked."""
         self.configured = configured
         self.allowance = Allowance(LIMITS, cpu_ms=compute_runtime.get_vcpu_ms)
-        environment = Environment(allowance=self.allowance)
+        environment = Environment(allowance=self.allowance, opened_ahead=OPENED_AHEAD)
         self.opened: Opened = open_store(configured, environment)
         store = bounded_store(self.opened.store, self.allowance)
         self.databases = Databases(store, environment)
@@ -61,11 +72,12 @@ class Parts:
         self.opened.items.writes = 0
 
     def end(self) -> None:
-        """A request was answered: if it wrote, one step of what is due (rule 3)."""
+        """A request was answered: if it wrote, one step of what is due (rule 3); if there was none, what is garbage is looked for."""
         try:
             self.opened.forget()
-            if self.opened.items.writes:
-                self.databases.tend()
+            stepped = self.databases.tend() if self.opened.items.writes else False
+            if not stepped:
+                collect_after_answer()
         except Exception:
             traceback.print_exc(file=sys.stderr)
             self.databases.forget_all()
@@ -109,6 +121,8 @@ class Service:
                 traceback.print_exc(file=sys.stderr)
         if self._parts is not None:
             self._parts.end()
+        else:
+            collect_after_answer()
 
 
 SERVICE: Final = Service()

@@ -38,6 +38,13 @@ def open_connection(
     filename: str, *, vfs: str | None, guard: Guard, cache_kib: int, value_bytes_max: int, read_only: bool = False
 ) -> Connection:
     """Open a guarded connection on `filename` of the VFS named `vfs` (None: the operating system's files)."""
+    connection = open_unguarded(filename, vfs=vfs, cache_kib=cache_kib, read_only=read_only)
+    put_under(connection, guard, cache_kib=cache_kib, value_bytes_max=value_bytes_max)
+    return connection
+
+
+def open_unguarded(filename: str, *, vfs: str | None, cache_kib: int, read_only: bool = False) -> Connection:
+    """Open a connection that no SQL of a caller may run on yet."""
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(filename, flags=flags, vfs=vfs, statementcachesize=200)
     connection.execute(
@@ -45,13 +52,17 @@ def open_connection(
         f"PRAGMA cache_size=-{cache_kib}; PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF"
     ).fetchall()
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches its own scratch database
-    limit_values(connection, value_bytes_max)
-    limit_text(connection, value_bytes_max)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 1)
     connection.limit(apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES)
+    return connection
+
+
+def put_under(connection: Connection, guard: Guard, *, cache_kib: int, value_bytes_max: int) -> None:
+    """Let `guard` watch what runs on `connection` from now on, with the page cache that it was opened with."""
+    limit_values(connection, value_bytes_max)
+    limit_text(connection, value_bytes_max)
     guard.cache_bytes_max = cache_kib << 10
     guard.attach(connection)
-    return connection
 
 
 def use_files(connection: Connection, guard: Guard) -> None:
