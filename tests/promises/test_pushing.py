@@ -105,25 +105,27 @@ def test_p2_only_what_a_root_does_not_call_pushed_loses_its_note(
         journal.forget_notes([one.sequence for one in contents.pending])
 
 
+@pytest.mark.parametrize("both", [1, 2])
 def test_p2_a_copy_pushes_what_both_have_under_the_name_of_both_and_then_what_is_its_own(
-    store: Store, tmp_path: Path
+    both: int, store: Store, tmp_path: Path
 ) -> None:
     """The journal that it was copied from finds its writes settled, and its numbers free."""
-    fill(store, tmp_path / "a", pending=2)
+    fill(store, tmp_path / "a", pending=both)
     folder_copied(tmp_path / "a", tmp_path / "b")
     with opened(store, tmp_path / "a") as a, opened(store, tmp_path / "b") as b:
         insert(b, "own")
         insert(a, "a-own")
         before = journal_of(b).read()
         assert before.copied_at == before.newest - 1
-        assert b.flush().pushed == 3
+        assert b.flush().pushed == both + 1
         after = journal_of(b).read()
         assert after.journal_id != before.journal_id
         root = b._volume.branch.latest().root
         assert root.pushed(before.journal_id) == before.copied_at
         assert root.pushed(after.journal_id) == before.newest
         a.flush()
-    assert sorted(map(str, settled(store, tmp_path))) == ["a-own", "before-0", "both-0", "both-1", "own"]
+    shared = [f"both-{number}" for number in range(both)]
+    assert sorted(map(str, settled(store, tmp_path))) == ["a-own", "before-0", *shared, "own"]
 
 
 def moving(times: int, database: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
