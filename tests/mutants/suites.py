@@ -50,6 +50,7 @@ _DEFERRED: Final = (
     "tests/promises/test_deferred_journal.py",
     "tests/promises/test_deferred_file.py",
     "tests/promises/test_deferred_deaths.py",
+    "tests/promises/test_deferred_steps.py",
     "tests/promises/test_deferred_copies.py",
     "tests/promises/test_deferred_answers.py",
     "tests/promises/test_deferred_shared.py",
@@ -73,6 +74,7 @@ NEAR: Final[dict[str, Sequence[str]]] = {
         "tests/engine/test_programs.py",
     ),
     "src/virke/engine/deferred.py": (
+        "tests/promises/test_deferred_steps.py",
         "tests/promises/test_deferred_shared.py",
         "tests/promises/test_deferred_answers.py",
     ),
@@ -94,8 +96,10 @@ NEAR: Final[dict[str, Sequence[str]]] = {
     ),
     "src/virke/migrations/": (
         "tests/test_migrations.py",
+        "tests/test_migration_steps.py",
         "tests/test_migration_keys.py",
         "tests/test_migration_tools.py",
+        "tests/test_undo_exact.py",
     ),
     "src/virke/api/": ("tests/api",),
 }
@@ -110,10 +114,12 @@ SUITES: Final[dict[str, Sequence[str]]] = {
     "src/virke/journal/": _DEFERRED,
     "src/virke/migrations/": (
         "tests/test_migrations.py",
+        "tests/test_migration_steps.py",
         "tests/test_migration_keys.py",
         "tests/test_migration_races.py",
         "tests/test_migration_tools.py",
         "tests/test_undo.py",
+        "tests/test_undo_exact.py",
         "tests/test_rehearsal.py",
     ),
     "src/virke/api/": ("tests/api", "tests/node"),

@@ -83,6 +83,9 @@ def test_p4_pending_writes_are_shown_above_the_newest_root_that_is_known(
     other_commits(store, tmp_path)
     assert other.flush().pushed == 1
     insert(other, "b")
+    deferred, branch = deferred_of(database), database._volume.branch
+    assert deferred.view(branch.latest().root) is not None
+    assert deferred._below is branch.latest().root
     assert shown(database) == ["theirs", "a", "b"]
 
 
