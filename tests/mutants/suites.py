@@ -73,6 +73,11 @@ NEAR: Final[dict[str, Sequence[str]]] = {
         "tests/engine/test_interrupted_commits.py",
         "tests/engine/test_programs.py",
     ),
+    "src/virke/engine/keyed.py": (
+        "tests/engine/test_keyed.py",
+        "tests/promises/test_idempotency.py",
+        "tests/engine/test_restoring.py",
+    ),
     "src/virke/engine/deferred.py": (
         "tests/promises/test_deferred_steps.py",
         "tests/promises/test_deferred_shared.py",
@@ -109,6 +114,7 @@ SUITES: Final[dict[str, Sequence[str]]] = {
     CORE: ("tests/core", "tests/engine", "tests/promises/test_every_operation.py"),
     "src/virke/engine/committing.py": _WRITES,
     "src/virke/engine/writer.py": (*_WRITES, *_DEFERRED),
+    "src/virke/engine/keyed.py": ("tests/engine/test_keyed.py", *_WRITES, "tests/engine/test_restoring.py"),
     "src/virke/engine/deferred.py": _DEFERRED,
     "src/virke/engine/pushing.py": _DEFERRED,
     "src/virke/journal/": _DEFERRED,

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from virke.api.hrana import blocking, requests
+from virke.api.hrana import blocking, effects, requests
 from virke.api.hrana.streams import Stream
 from virke.engine.database import Database
+from virke.engine.transaction import Transaction
+from virke.errors import Unavailable
 from virke.scopes import Scope
 
 
@@ -44,6 +46,7 @@ def rows(db: Database) -> list[object]:
 
 ONE, TWO = "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)"
 NONE_OPEN = "no transaction is active"
+ORPHAN = "INSERT INTO child VALUES (9)"
 
 
 @pytest.mark.parametrize(
@@ -202,65 +205,96 @@ def test_a_commit_that_lost_the_race_is_an_error_and_ends_the_transaction(
     assert rows(other) == [1, 2]
 
 
-# Foreign keys
-
-ORPHAN = "INSERT INTO child VALUES (9)"
-
-
-def test_foreign_keys_are_those_of_the_stream_outside_and_inside_of_transactions(db: Database) -> None:
+def test_a_transaction_that_read_sees_the_same_state_until_its_end(db: Database, other: Database) -> None:
     client = Client(db)
-    assert "FOREIGN KEY" in client.run(ORPHAN)[-1]
-    assert client.run("PRAGMA foreign_keys", "PRAGMA foreign_keys = off", "PRAGMA foreign_keys") == ["1", "ok", "0"]
-    assert not client.stream.is_blank
-    assert client.run(ORPHAN, "BEGIN", ORPHAN, "COMMIT", "BEGIN IMMEDIATE", ORPHAN, "COMMIT") == ["ok"] * 7
-    assert "FOREIGN KEY" in Client(db).run(ORPHAN)[-1]
-    assert db.query("SELECT count(*) FROM child").rows == [(3,)]
+    assert client.run("BEGIN", "SELECT count(*) FROM t") == ["ok", "0"]
+    other.execute(ONE)
+    db.query("SELECT 1", consistency="strong")
+    assert client.run("SELECT count(*) FROM t", "COMMIT", "SELECT count(*) FROM t") == ["0", "ok", "1"]
 
 
-def test_foreign_keys_can_not_be_changed_inside_of_a_transaction(db: Database) -> None:
-    client = Client(db)
-    client.run("BEGIN", "PRAGMA foreign_keys = off")
-    assert "FOREIGN KEY" in client.run(ORPHAN)[-1]
-    client.run("ROLLBACK")
-    assert client.run("PRAGMA foreign_keys") == ["1"]
-
-
-@pytest.mark.parametrize(("scope", "is_allowed"), [(Scope.WRITE, False), (Scope.SCHEMA, True)])
-def test_foreign_keys_are_switched_off_by_those_who_may_change_the_schema(
-    scope: Scope, is_allowed: bool, db: Database
+@pytest.mark.parametrize(
+    ("sql", "commits"),
+    [
+        (["BEGIN", "SELECT a FROM t", ONE, "COMMIT"], [False, True]),
+        (["BEGIN", "SELECT a FROM t", "theirs", TWO, "COMMIT"], [False, False]),
+        (["BEGIN", "SELECT a FROM t", "theirs", TWO, "close"], [False, False]),
+        (["BEGIN", ONE, "INSERT OR ROLLBACK INTO t VALUES (1)"], [False]),
+        (["BEGIN IMMEDIATE", ONE, "close"], [False]),
+        (["SAVEPOINT a", ONE, "RELEASE a"], [True]),
+    ],
+)
+def test_every_transaction_that_a_stream_began_is_ended_once_and_committed_if_it_was_asked_to(
+    sql: list[str], commits: list[bool], db: Database, other: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(db, scope)
-    said = client.run("PRAGMA foreign_keys = off")[0]
-    assert (said == "ok", client.stream.foreign_keys) == (is_allowed, not is_allowed)
-    assert is_allowed or "nothing was changed" in said
-    client = Client(db, scope, foreign_keys=False)
-    assert client.run("PRAGMA foreign_keys = on", "PRAGMA foreign_keys") == ["ok", "1"]
-    assert "FOREIGN KEY" in client.run(ORPHAN)[-1]
+    """One that is forgotten keeps other writers waiting."""
+    begun, ended, do_effect = list[Transaction](), list[tuple[int, bool]](), blocking._do_effect
 
+    def recorded(database: Database, scope: Scope, effect: effects.Effect) -> Any:
+        if isinstance(effect, effects.End):
+            ended.append((begun.index(effect.transaction), effect.commits))
+        outcome = do_effect(database, scope, effect)
+        if isinstance(outcome, Transaction):
+            begun.append(outcome)
+        return outcome
 
-# Scopes
-
-
-@pytest.mark.parametrize("sql", [[ONE], ["BEGIN", ONE], ["BEGIN IMMEDIATE"], ["SAVEPOINT a"], ["CREATE TABLE x (a)"]])
-def test_a_reader_begins_no_write(sql: list[str], db: Database) -> None:
-    client = Client(db, Scope.READ)
-    assert "may only read" in client.run(*sql)[-1]
-    assert rows(db) == []
-    assert Client(db, Scope.READ).run("BEGIN", "SELECT count(*) FROM t", "COMMIT") == ["ok", "0", "ok"]
-
-
-@pytest.mark.parametrize("begin", [[], ["BEGIN"], ["BEGIN IMMEDIATE"]])
-def test_a_writer_changes_no_schema(begin: list[str], db: Database) -> None:
-    client = Client(db, Scope.WRITE)
-    said = client.run(*begin, "CREATE TABLE x (a)")[-1]
-    assert "schema" in said
-    assert client.run(ONE) == ["ok"]
-
-
-def test_tables_of_virkes_own_stay(db: Database) -> None:
+    monkeypatch.setattr(blocking, "_do_effect", recorded)
     client = Client(db)
-    assert "nothing was changed" in client.run("DROP TABLE virke_requests")[-1]
-    assert "nothing was changed" in client.run("BEGIN", "DROP TABLE virke_requests")[-1]
+    for one in sql:
+        if one == "theirs":
+            other.execute("INSERT INTO t VALUES (9)")
+            db.query("SELECT 1", consistency="strong")
+        elif one == "close":
+            client.do(requests.Close())
+        else:
+            client.run(one)
+    assert sorted(number for number, _ in ended) == list(range(len(begun)))
+    assert sorted(commits) == sorted(commit for _, commit in ended)
+
+
+def test_a_commit_that_could_not_begin_leaves_the_transaction_as_it_is(db: Database) -> None:
+    client = Client(db)
+    client.run("BEGIN", ONE)
+    doing = client.stream.respond(requests.Execute(requests.statement_of({"sql": "COMMIT"})))
+    next(doing)
+    with pytest.raises(StopIteration) as end:
+        doing.throw(Unavailable("busy"))
+    assert end.value.value["type"] == "error"
+    assert client.run("COMMIT") == ["ok"]
+    assert rows(db) == [1]
+
+
+# What is stored, described and answered
+
+
+def test_a_stored_text_is_what_its_number_runs_until_it_is_closed(db: Database) -> None:
+    client = Client(db)
+    assert client.do(requests.StoreSql(1, ONE))["response"] == {"type": "store_sql"}
+    assert client.do(requests.StoreSql(1, TWO))["error"]["code"] == "SQL_EXISTS"
+    assert not client.stream.is_blank
+    sequence = requests.RunSequence(requests.Text(None, 1))
+    assert client.do(sequence)["response"] == {"type": "sequence"}
+    assert client.do(requests.CloseSql(1))["response"] == {"type": "close_sql"}
+    assert client.do(sequence)["error"]["code"] == "SQL_NOT_FOUND"
+    assert rows(db) == [1]
+
+
+def test_a_statement_is_described_as_the_open_transaction_sees_it(db: Database) -> None:
+    client = Client(db)
+    client.run("BEGIN", "CREATE TABLE x (first)")
+    answer = client.do(requests.Describe(requests.Text("SELECT * FROM x", None)))
+    assert [column["name"] for column in answer["response"]["result"]["cols"]] == ["first"]
+    answer = client.do(requests.GetAutocommit())
+    assert answer["response"] == {"type": "get_autocommit", "is_autocommit": False}
+
+
+def test_an_insert_that_was_ignored_is_answered_with_the_rowid_before_it(db: Database) -> None:
+    """As SQLite does; a statement that inserts nothing changes it as little."""
+    client, found = Client(db), list[object]()
+    for sql in (ONE, "DELETE FROM t WHERE a = 9", "INSERT OR IGNORE INTO t VALUES (1)", TWO):
+        answer = client.do(requests.Execute(requests.statement_of({"sql": sql})))
+        found.append(answer["response"]["result"]["last_insert_rowid"])
+    assert found == ["1", found[1], "1", "2"]
 
 
 # Batches and sequences
