@@ -10,7 +10,7 @@ from virke.api.hrana import blocking, effects, requests
 from virke.api.hrana.streams import Stream
 from virke.engine.database import Database
 from virke.engine.transaction import Transaction
-from virke.errors import Unavailable
+from virke.errors import Busy, Unavailable
 from virke.scopes import Scope
 
 
@@ -262,6 +262,25 @@ def test_a_commit_that_could_not_begin_leaves_the_transaction_as_it_is(db: Datab
     assert end.value.value["type"] == "error"
     assert client.run("COMMIT") == ["ok"]
     assert rows(db) == [1]
+
+
+@pytest.mark.parametrize("name", ["a", "virke_statement"])
+def test_p1_a_write_after_a_savepoint_that_could_not_begin_stands_alone(
+    name: str, db: Database, other: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client was told that there is no transaction: in one, the write would be answered and never committed."""
+    client = Client(db)
+
+    def busy(**_: object) -> None:
+        raise Busy("others write")
+
+    with monkeypatch.context() as patch:
+        if name == "a":
+            patch.setattr(db, "transaction", busy)
+        assert client.run(f"SAVEPOINT {name}") != ["ok"]
+    assert client.stream.is_autocommit
+    assert client.run(ONE) == ["ok"]
+    assert rows(other) == [1]
 
 
 # What is stored, described and answered

@@ -280,17 +280,27 @@ class Stream:
         return self.empty()
 
     def _run_savepoint(self, mark: Savepoint, sql: str) -> Doing[QueryResult]:
-        if self.opened is None:
+        opened = self.opened
+        if opened is None:
             if mark.word != "SAVEPOINT":
                 raise SqlError(f"no such savepoint: {mark.name}")
-            self.opened = Opened("deferred", savepoint=mark.name.lower())
-        opened = self.opened
-        if mark.word == "RELEASE" and opened.savepoint == mark.name.lower() and opened.transaction is None:
-            return (yield from self._end_transaction(commits=True))
+            return (yield from self._begin_with_savepoint(mark, sql))
         transaction = yield from self._begun_transaction(opened, writes=opened.mode == "deferred")
         result: QueryResult = yield Within(transaction, partial(transaction.query, sql))
         if mark.word == "RELEASE" and opened.savepoint == mark.name.lower():
             return (yield from self._end_transaction(commits=True))
+        return result
+
+    def _begin_with_savepoint(self, mark: Savepoint, sql: str) -> Doing[QueryResult]:
+        """A savepoint that begins a transaction. If it fails, none is open: the client's next write stands alone."""
+        opened = Opened("deferred", savepoint=mark.name.lower())
+        transaction = yield from self._begun_transaction(opened, writes=True)
+        try:
+            result: QueryResult = yield Within(transaction, partial(transaction.query, sql))
+        except VirkeError:
+            yield End(transaction, commits=False)
+            raise
+        self.opened = opened
         return result
 
     # Batches
