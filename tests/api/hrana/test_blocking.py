@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from virke.api.hrana import blocking, requests
+from virke.api.hrana.complaints import Refused
+from virke.api.hrana.effects import Effect
 from virke.api.hrana.operations import Cursor, Once, Pipeline
 from virke.engine.catalog import make_database
 from virke.engine.database import Database
 from virke.engine.environment import Environment
+from virke.engine.transaction import Transaction
 from virke.engine.values import Json
 from virke.scopes import Scope
 from virke.stores.memory import memory_store
@@ -73,4 +76,50 @@ def test_a_cursor_and_a_single_batch_say_so_too(db: Database) -> None:
     assert isinstance(last["error"], dict)
     assert (last["type"], last["error"]["code"]) == ("error", "BLOCKED")
     assert blocking.answer_once(Once("d", requests.batch_of(steps)), db, Scope.ADMIN)["code"] == "BLOCKED"
+    assert rows(db) == 0
+
+
+STEPS: Json = {"steps": [{"stmt": {"sql": "INSERT INTO t VALUES (1)"}}, {"stmt": {"sql": "SELECT a FROM t"}}]}
+OPEN: Json = {"steps": [{"stmt": {"sql": "BEGIN"}}, {"stmt": {"sql": "INSERT INTO t VALUES (1)"}}]}
+ASKS: list[Callable[[Database, requests.Batch], object]] = [
+    lambda db, batch: blocking.answer_pipeline(Pipeline("d", None, (batch,)), db, Scope.ADMIN),
+    lambda db, batch: blocking.answer_cursor(Cursor("d", None, batch), db, Scope.ADMIN),
+    lambda db, batch: blocking.answer_once(Once("d", batch), db, Scope.ADMIN),
+]
+
+
+@pytest.mark.parametrize("ask", ASKS, ids=["pipeline", "cursor", "once"])
+def test_a_batch_that_leaves_nothing_open_is_answered_and_kept(
+    ask: Callable[[Database, requests.Batch], object], db: Database
+) -> None:
+    assert "BLOCKED" not in str(ask(db, requests.batch_of(STEPS)))
+    assert rows(db) == 1
+
+
+@pytest.mark.parametrize("ask", ASKS, ids=["pipeline", "cursor", "once"])
+def test_a_transaction_that_was_left_open_is_over_when_its_request_is_answered(
+    ask: Callable[[Database, requests.Batch], object], db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that went on would keep every other writer waiting."""
+    begun, do_effect = list[Transaction](), blocking._do_effect
+
+    def recorded(database: Database, scope: Scope, effect: Effect) -> object:
+        outcome = do_effect(database, scope, effect)
+        if isinstance(outcome, Transaction):
+            begun.append(outcome)
+        return outcome
+
+    monkeypatch.setattr(blocking, "_do_effect", recorded)
+    assert "BLOCKED" in str(ask(db, requests.batch_of(OPEN)))
+    assert [one.is_over for one in begun] == [True]
+    assert rows(db) == 0
+
+
+def test_a_stream_of_an_earlier_request_is_refused_before_anything_is_run(db: Database) -> None:
+    """What its client believes to be open is not: its statements would stand alone."""
+    batch = requests.batch_of(STEPS)
+    with pytest.raises(Refused, match="expired"):
+        blocking.answer_pipeline(Pipeline("d", "baton", (batch,)), db, Scope.ADMIN)
+    with pytest.raises(Refused, match="expired"):
+        blocking.answer_cursor(Cursor("d", "baton", batch), db, Scope.ADMIN)
     assert rows(db) == 0

@@ -111,3 +111,20 @@ def test_steps_of_an_interactive_run_are_all_kept_or_none(db: Database) -> None:
     assert run(client, TWO, ONE)["type"] == "error"
     client.do(COMMIT)
     assert rows(db) == [1]
+
+
+@pytest.mark.parametrize("stream_keys", [False, True])
+def test_an_interactive_transaction_that_says_nothing_has_the_foreign_keys_of_its_stream(
+    stream_keys: bool, db: Database
+) -> None:
+    client = Client(db, foreign_keys=stream_keys)
+    begin(client)
+    assert (run(client, ORPHAN)["type"] == "error") == stream_keys
+
+
+def test_a_statement_is_described_in_an_interactive_transaction(db: Database) -> None:
+    client = Client(db)
+    begin(client)
+    run(client, "CREATE TABLE x (first)")
+    answer = client.do(interactive.describe_of({"sql": "SELECT * FROM x"}))
+    assert [column["name"] for column in answer["response"]["description"]["columns"]] == ["first"]
