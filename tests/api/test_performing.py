@@ -1,0 +1,197 @@
+"""What an operation does to a database, whoever serves it: once, as a whole, and no more than its scope and its own words allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import pytest
+
+from virke.api.native import Streamed
+from virke.api.operations import Migrate, Operation, Run
+from virke.api.performing import Place, perform_operation
+from virke.engine.catalog import make_database
+from virke.engine.database import Database
+from virke.engine.environment import Environment
+from virke.engine.results import QueryResult, Request
+from virke.errors import Denied, Invalid, SqlError, VirkeError
+from virke.scopes import Scope
+from virke.stores.memory import memory_store
+
+
+class Only:
+    """A place with one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def database(self, name: str) -> Database:
+        assert name == "d"
+        return self._database
+
+    def in_use(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    """A database with an empty table, and one that refers to it."""
+    store = memory_store()
+    make_database(store, "d", Environment(), if_not_exists=False, page_size=4096)
+    with Database(store, "d") as database:
+        database.run_script("CREATE TABLE t (a UNIQUE); CREATE TABLE child (a REFERENCES t (a))")
+        database.change_settings({"foreign_keys": "on"})
+        yield database
+
+
+def do(db: Database, operation: Operation, scope: Scope = Scope.ADMIN) -> Any:
+    return perform_operation(operation, cast("Place", Only(db)), scope)
+
+
+def run(db: Database, *sql: str, scope: Scope = Scope.ADMIN, **how: Any) -> Any:
+    """Run statements, given as texts."""
+    return do(db, Run("d", tuple((one, ()) for one in sql), **how), scope)
+
+
+def rows(db: Database) -> list[object]:
+    """What is in the table now."""
+    return [row[0] for row in db.query("SELECT a FROM t ORDER BY a", consistency="strong").rows]
+
+
+ONE = "INSERT INTO t VALUES (1)"
+TWO = "INSERT INTO t VALUES (2)"
+ORPHAN = "INSERT INTO child VALUES (9)"
+
+
+@pytest.mark.parametrize("how", [{}, {"streams": True}, {"key": "k"}, {"foreign_keys": True}, {"meta": True}])
+def test_a_single_write_is_done_once_and_answered_with_its_rows(how: dict[str, Any], db: Database) -> None:
+    answer = run(db, ONE, **how)
+    assert isinstance(answer, QueryResult)
+    assert (answer.rows_affected, rows(db)) == (1, [1])
+
+
+def test_a_write_with_a_key_is_done_once_however_often_it_comes(db: Database) -> None:
+    write = "INSERT INTO t VALUES (random()) RETURNING a"
+    first = run(db, write, key="k")
+    assert run(db, write, key="k").rows == first.rows
+    assert run(db, write, key="k", foreign_keys=True).rows == first.rows
+    assert len(rows(db)) == 1
+    with pytest.raises(Invalid, match="another request"):
+        run(db, ONE, key="k")
+
+
+@pytest.mark.parametrize("how", [{"is_batch": True}, {"is_batch": True, "key": "k"}])
+def test_a_batch_is_all_or_nothing_and_answers_each_of_its_statements(how: dict[str, Any], db: Database) -> None:
+    before = db.version
+    with pytest.raises(SqlError, match="UNIQUE"):
+        run(db, ONE, TWO, ONE, **how)
+    assert (rows(db), db.version) == ([], before)
+    answers = run(db, ONE, TWO, "SELECT count(*) FROM t", **how)
+    assert [one.rows_affected for one in answers] == [1, 1, 0]
+    assert answers[2].rows == [(2,)]
+    assert (rows(db), db.version) == ([1, 2], before + 1)
+
+
+def test_a_script_is_all_or_nothing(db: Database) -> None:
+    with pytest.raises(SqlError, match="UNIQUE"):
+        run(db, f"{ONE}; {ONE}", is_script=True)
+    assert rows(db) == []
+    assert run(db, f"{ONE}; {TWO}", is_script=True).rows_affected == 2
+    assert rows(db) == [1, 2]
+
+
+def test_a_statement_is_run_for_each_of_its_rows_or_for_none(db: Database) -> None:
+    insert: tuple[Request, ...] = (("INSERT INTO t VALUES (?)", ()),)
+    with pytest.raises(SqlError, match="UNIQUE"):
+        do(db, Run("d", insert, rows=((1,), (1,))))
+    assert rows(db) == []
+    assert do(db, Run("d", insert, rows=((1,), (2,)))).rows_affected == 2
+    assert do(db, Run("d", insert, rows=())).rows_affected == 0
+    assert rows(db) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"streams": True}, {"is_batch": True}, {"is_script": True}, {"key": "k"}, {"rows": ((),)}, {"meta": True}],
+)
+@pytest.mark.parametrize(("scope", "read_only"), [(Scope.READ, False), (Scope.READ, True), (Scope.ADMIN, True)])
+def test_nothing_is_written_where_only_reading_is_allowed(
+    scope: Scope, read_only: bool, how: dict[str, Any], db: Database
+) -> None:
+    """By the token, or by the request itself."""
+    with pytest.raises(VirkeError):
+        run(db, ONE, scope=scope, read_only=read_only, **how)
+    assert rows(db) == []
+
+
+@pytest.mark.parametrize("how", [{}, {"streams": True}, {"is_batch": True}, {"is_script": True}, {"key": "k"}])
+def test_a_writer_changes_rows_and_no_schema(how: dict[str, Any], db: Database) -> None:
+    with pytest.raises(Denied, match="schema"):
+        run(db, "CREATE TABLE x (a)", scope=Scope.WRITE, **how)
+    run(db, ONE, scope=Scope.WRITE, **(how | ({"key": "other"} if "key" in how else {})))
+    assert rows(db) == [1]
+
+
+@pytest.mark.parametrize("how", [{}, {"is_batch": True}, {"key": "k"}, {"is_script": True}])
+def test_foreign_keys_are_as_the_request_says_for_those_who_may_say_so(how: dict[str, Any], db: Database) -> None:
+    with pytest.raises(SqlError, match="FOREIGN KEY"):
+        run(db, ORPHAN, **how)
+    with pytest.raises(SqlError, match="FOREIGN KEY"):
+        run(db, ORPHAN, foreign_keys=True, **how)
+    with pytest.raises(Denied):
+        run(db, ORPHAN, foreign_keys=False, scope=Scope.WRITE, **how)
+    run(db, ORPHAN, foreign_keys=False, scope=Scope.SCHEMA, **how)
+    assert db.query("SELECT count(*) FROM child").rows == [(1,)]
+
+
+def test_an_earlier_state_is_read_and_not_written(db: Database) -> None:
+    before = db.version
+    db.execute(ONE)
+    assert run(db, "SELECT count(*) FROM t", at=before).rows == [(0,)]
+    assert [one.rows for one in run(db, "SELECT count(*) FROM t", is_batch=True, at=before)] == [[(0,)]]
+    hows: list[dict[str, Any]] = [{}, {"is_batch": True}, {"foreign_keys": True}]
+    for how in hows:
+        with pytest.raises(VirkeError):
+            run(db, TWO, at=before, **how)
+    assert rows(db) == [1]
+
+
+def test_rows_that_are_streamed_are_all_there(db: Database) -> None:
+    run(db, ONE, TWO, is_batch=True)
+    answer = run(db, "SELECT a FROM t ORDER BY a", streams=True)
+    assert isinstance(answer, Streamed)
+    assert list(answer) == [(1,), (2,)]
+    answer.close()
+
+
+def test_an_operation_that_is_not_known_is_refused(db: Database) -> None:
+    with pytest.raises(Invalid, match="does not do that here"):
+        do(db, cast("Operation", object()))
+
+
+# Migrations
+
+FILES = (("001_a.sql", "CREATE TABLE a (x);"), ("002_b.sql", "CREATE TABLE b (x);"))
+
+
+def migrate(db: Database, **how: Any) -> Any:
+    return do(db, Migrate("d", FILES, **how))
+
+
+def has_tables(db: Database) -> tuple[bool, bool]:
+    names = {one.name for one in db.schema()}
+    return "a" in names, "b" in names
+
+
+def test_migrations_are_applied_rehearsed_taken_back_or_reported_as_it_was_asked(db: Database) -> None:
+    assert [one["number"] for one in migrate(db, dry_run=True)["would_apply"]] == [1, 2]
+    assert has_tables(db) == (False, False)
+    assert [one["applied_at"] for one in migrate(db, report=True)["migrations"]] == [None, None]
+    assert has_tables(db) == (False, False)
+    done = migrate(db)
+    assert ([one["number"] for one in done["applied"]], done["version"]) == ([1, 2], db.version)
+    assert has_tables(db) == (True, True)
+    assert [one["number"] for one in migrate(db, undo=1)["undid"]] == [2]
+    assert has_tables(db) == (True, False)
+    assert [one["applied_at"] is None for one in migrate(db, report=True)["migrations"]] == [False, True]
