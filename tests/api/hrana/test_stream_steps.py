@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from virke.api.hrana import blocking, effects, requests
-from virke.api.hrana.streams import Stream
+from virke.api.hrana.streams import STORED_CHARS_MAX, STORED_MAX, Stream
 from virke.engine.database import Database
 from virke.engine.transaction import Transaction
 from virke.errors import Busy, Unavailable
@@ -222,6 +222,7 @@ def test_a_transaction_that_read_sees_the_same_state_until_its_end(db: Database,
         (["BEGIN", ONE, "INSERT OR ROLLBACK INTO t VALUES (1)"], [False]),
         (["BEGIN IMMEDIATE", ONE, "close"], [False]),
         (["SAVEPOINT a", ONE, "RELEASE a"], [True]),
+        (["SAVEPOINT virke_statement"], [False]),
     ],
 )
 def test_every_transaction_that_a_stream_began_is_ended_once_and_committed_if_it_was_asked_to(
@@ -296,6 +297,49 @@ def test_a_stored_text_is_what_its_number_runs_until_it_is_closed(db: Database) 
     assert client.do(requests.CloseSql(1))["response"] == {"type": "close_sql"}
     assert client.do(sequence)["error"]["code"] == "SQL_NOT_FOUND"
     assert rows(db) == [1]
+
+
+def test_only_so_many_texts_are_stored_and_none_too_long(db: Database) -> None:
+    client = Client(db)
+    long = " " * STORED_CHARS_MAX
+    assert client.do(requests.StoreSql(0, long))["type"] == "ok"
+    assert client.do(requests.StoreSql(1, long + " "))["error"]["code"] == "SQL_STORE_TOO_LARGE"
+    for number in range(1, STORED_MAX):
+        assert client.do(requests.StoreSql(number, ONE))["type"] == "ok"
+    assert client.do(requests.StoreSql(STORED_MAX, ONE))["error"]["code"] == "SQL_STORE_TOO_MANY"
+
+
+def open_transaction(client: Client) -> Transaction | None:
+    return client.stream.transaction
+
+
+def test_what_is_open_is_known_to_those_who_have_to_end_it(db: Database) -> None:
+    """A server ends the transaction of a stream whose time is over."""
+    client = Client(db)
+    assert open_transaction(client) is None
+    client.run("BEGIN", ONE)
+    found = open_transaction(client)
+    assert found is not None
+    assert not found.is_over
+    client.run("COMMIT")
+    assert open_transaction(client) is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns", "reads"),
+    [
+        ("PRAGMA foreign_keys", ["foreign_keys"], True),
+        ("PRAGMA foreign_keys = off", [], False),
+        ("COMMIT", [], True),
+        (ONE, [], False),
+    ],
+)
+def test_what_is_the_streams_own_is_described_as_sqlite_would(
+    sql: str, columns: list[str], reads: bool, db: Database
+) -> None:
+    result = Client(db).do(requests.Describe(requests.Text(sql, None)))["response"]["result"]
+    assert [column["name"] for column in result["cols"]] == columns
+    assert (result["params"], result["is_explain"], result["is_readonly"]) == ([], False, reads)
 
 
 def test_a_statement_is_described_as_the_open_transaction_sees_it(db: Database) -> None:

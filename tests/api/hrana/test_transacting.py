@@ -113,12 +113,13 @@ def test_steps_of_an_interactive_run_are_all_kept_or_none(db: Database) -> None:
     assert rows(db) == [1]
 
 
+@pytest.mark.parametrize("mode", ["deferred", "immediate"])
 @pytest.mark.parametrize("stream_keys", [False, True])
 def test_an_interactive_transaction_that_says_nothing_has_the_foreign_keys_of_its_stream(
-    stream_keys: bool, db: Database
+    stream_keys: bool, mode: str, db: Database
 ) -> None:
     client = Client(db, foreign_keys=stream_keys)
-    begin(client)
+    begin(client, mode=mode)
     assert (run(client, ORPHAN)["type"] == "error") == stream_keys
 
 
