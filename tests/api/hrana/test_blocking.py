@@ -92,7 +92,9 @@ ASKS: list[Callable[[Database, requests.Batch], object]] = [
 def test_a_batch_that_leaves_nothing_open_is_answered_and_kept(
     ask: Callable[[Database, requests.Batch], object], db: Database
 ) -> None:
-    assert "BLOCKED" not in str(ask(db, requests.batch_of(STEPS)))
+    answer = ask(db, requests.batch_of(STEPS))
+    assert answer is not None
+    assert "BLOCKED" not in str(answer)
     assert rows(db) == 1
 
 
