@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
 
 from virke.api.native import Streamed
-from virke.api.operations import Migrate, Operation, Run
+from virke.api.operations import (
+    ChangeSettings,
+    CreateDatabase,
+    DeleteDatabase,
+    Flush,
+    GetSettings,
+    Migrate,
+    Operation,
+    Restore,
+    Run,
+)
 from virke.api.performing import Place, perform_operation
 from virke.engine.catalog import make_database
 from virke.engine.database import Database
@@ -25,13 +35,28 @@ class Only:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.users = 0
+        """How many have the database in use."""
+        self.asked: list[tuple[object, ...]] = []
+        """What it was asked to create and delete."""
 
     def database(self, name: str) -> Database:
         assert name == "d"
         return self._database
 
-    def in_use(self, name: str) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def in_use(self, name: str) -> Iterator[None]:
+        assert name == "d"
+        self.users += 1
+        yield
+        self.users -= 1
+
+    def create(self, name: str, *, if_not_exists: bool, page_size: int | None) -> bool:
+        self.asked.append(("create", name, if_not_exists, page_size))
+        return not if_not_exists
+
+    def delete(self, name: str) -> None:
+        self.asked.append(("delete", name))
 
 
 @pytest.fixture
@@ -45,8 +70,8 @@ def db() -> Iterator[Database]:
         yield database
 
 
-def do(db: Database, operation: Operation, scope: Scope = Scope.ADMIN) -> Any:
-    return perform_operation(operation, cast("Place", Only(db)), scope)
+def do(db: Database, operation: Operation, scope: Scope = Scope.ADMIN, *, place: Only | None = None) -> Any:
+    return perform_operation(operation, cast("Place", place or Only(db)), scope)
 
 
 def run(db: Database, *sql: str, scope: Scope = Scope.ADMIN, **how: Any) -> Any:
@@ -163,6 +188,69 @@ def test_rows_that_are_streamed_are_all_there(db: Database) -> None:
     assert isinstance(answer, Streamed)
     assert list(answer) == [(1,), (2,)]
     answer.close()
+
+
+def test_a_database_is_in_use_until_the_last_of_its_rows_was_taken(db: Database) -> None:
+    """Else it could be closed, or deleted, in the middle of an answer."""
+    place = Only(db)
+    answer = do(db, Run("d", (("SELECT 1", ()),), streams=True), place=place)
+    assert place.users == 1
+    answer.close()
+    assert place.users == 0
+    do(db, Run("d", ((ONE, ()),), streams=True), place=place)
+    assert place.users == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "is_plain", "is_program"),
+    [
+        ({}, True, False),
+        ({"key": "k"}, False, True),
+        ({"is_batch": True}, False, True),
+        ({"is_script": True}, False, True),
+        ({"rows": ()}, False, True),
+        ({"at": 0}, False, False),
+        ({"at": 0, "is_batch": True}, False, False),
+        ({"meta": True}, False, False),
+        ({"consistency": "strong"}, False, False),
+        ({"timeout_ms": 5}, False, False),
+        ({"foreign_keys": False}, True, False),
+        ({"bookmark": "b"}, True, False),
+    ],
+)
+def test_what_is_put_in_line_and_what_may_be_a_plain_read(
+    how: dict[str, Any], is_plain: bool, is_program: bool
+) -> None:
+    asked = Run("d", ((ONE, ()),), **how)
+    assert (asked.is_plain, asked.is_program) == (is_plain, is_program)
+
+
+@pytest.mark.parametrize("if_not_exists", [False, True])
+def test_a_database_is_created_and_deleted_by_its_name_as_it_was_asked(if_not_exists: bool, db: Database) -> None:
+    place = Only(db)
+    made = do(db, CreateDatabase("d", if_not_exists=if_not_exists, page_size=4096), place=place)
+    assert made == {"name": "d", "created": not if_not_exists}
+    assert do(db, DeleteDatabase("d"), place=place) == {"name": "d", "deleted": True}
+    assert place.asked == [("create", "d", if_not_exists, 4096), ("delete", "d")]
+
+
+def test_a_restore_that_is_only_tried_out_changes_nothing(db: Database) -> None:
+    before = db.version
+    db.execute(ONE)
+    assert do(db, Restore("d", before, dry_run=True))["pages"] > 0
+    assert rows(db) == [1]
+    assert do(db, Restore("d", before))["pages"] > 0
+    assert rows(db) == []
+
+
+def test_settings_are_changed_and_answered_as_they_are_then(db: Database) -> None:
+    assert do(db, ChangeSettings("d", {"history_days": 3}))["history_days"] == 3
+    assert do(db, GetSettings("d"))["history_days"] == 3
+
+
+def test_pending_writes_are_pushed_and_counted(db: Database) -> None:
+    answer = do(db, Flush("d"))
+    assert (answer["pushed"], answer["rejected"], answer["version"]) == (0, 0, db.version)
 
 
 def test_an_operation_that_is_not_known_is_refused(db: Database) -> None:
