@@ -127,6 +127,12 @@ def test_texts_that_can_not_be_told_apart_or_written_are_refused(texts: list[tup
         plan(texts)
 
 
+def test_numbers_of_ten_digits_are_times_and_may_have_gaps() -> None:
+    assert [file.number for file in plan([("1000000000_a.sql", ""), ("1000000007_b.sql", "")])] == [10**9, 10**9 + 7]
+    with pytest.raises(Invalid, match="001 is missing"):
+        plan([("999999999_a.sql", "")])
+
+
 def test_texts_are_applied_as_a_folder_is(database: Database) -> None:
     texts = [("002_b.sql", "INSERT INTO log VALUES ('b');"), ("001_a.sql", LOG)]
     assert [file.number for file in migrate(database, texts)] == [1, 2]
