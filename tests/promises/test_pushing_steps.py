@@ -17,7 +17,9 @@ from virke.engine.database import Database
 from virke.engine.entry import Entry
 from virke.engine.layers import Patch
 from virke.engine.pushing import Standing
+from virke.engine.results import Flushed
 from virke.engine.snapshot import snapshot_gone
+from virke.errors import Conflict
 from virke.stores.base import Store
 
 
@@ -129,3 +131,28 @@ def test_p2_a_root_that_says_nothing_new_leaves_the_journal_as_it_is(store: Stor
         assert before.settled == 1
         assert pushing_of(database)._reconcile_entries() == (0, 0)
         assert journal_of(database).read() == before
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, 3])
+def test_p1_a_push_that_lost_a_race_is_made_again_and_answered_with_what_it_pushed(
+    lost: int, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times in all; then its caller hears of it, and nothing is lost."""
+    with opened(store, tmp_path) as database:
+        insert(database, "a")
+        push, tries = pushing_of(database).push, []
+
+        def lost_first() -> Flushed:
+            tries.append(True)
+            if len(tries) <= lost:
+                raise Conflict("others won")
+            return push()
+
+        monkeypatch.setattr(pushing_of(database), "push", lost_first)
+        if lost < 3:
+            assert pushing.push_all(pushing_of(database)).pushed == 1
+        else:
+            with pytest.raises(Conflict, match="others won"):
+                pushing.push_all(pushing_of(database))
+        assert len(tries) == min(lost + 1, 3)
+        assert journal_of(database).pending_count() == int(lost == 3)
