@@ -57,6 +57,8 @@ def said(contents: Contents, at: int | None, mark: bytes | None = None, *, marks
 
 
 def test_without_a_mark_everything_is_open() -> None:
+    """From the very first entry on."""
+    assert Standing().is_open(1)
     assert said(journal(entry(5), entry(6, noted_at=9)), None) == Standing()
 
 

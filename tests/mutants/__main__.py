@@ -220,7 +220,7 @@ def try_near(loaded: Loaded, path: str, sites: Sequence[Site], report: Report, b
 
 def try_file(copy: Copy, loaded: Loaded, path: str, sites: Sequence[Site], report: Report, options: Options) -> None:
     """Make each change of a file, and ask its tests."""
-    tests, source = options.tests or suites_for(path), (ROOT / path).read_text(encoding="utf-8")
+    tests, source = tuple(options.tests or suites_for(path)), (ROOT / path).read_text(encoding="utf-8")
     before, began = (report.killed, report.explained, len(report.unexplained)), time.monotonic()
     for site in sites:
         found = loaded.attempt(path, site, options.budget)
