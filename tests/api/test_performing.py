@@ -106,6 +106,13 @@ def test_a_write_with_a_key_is_done_once_however_often_it_comes(db: Database) ->
         run(db, ONE, key="k")
 
 
+@pytest.mark.parametrize("sql", ["INSERT INTO t VALUES (random()) RETURNING a", "SELECT random()"])
+def test_a_writers_key_is_good_for_one_answer_too(sql: str, db: Database) -> None:
+    first, again = (run(db, sql, key="k", scope=Scope.WRITE).rows for _ in range(2))
+    assert first == again
+    assert len(rows(db)) == int(sql.startswith("INSERT"))
+
+
 @pytest.mark.parametrize("how", [{"is_batch": True}, {"is_batch": True, "key": "k"}])
 def test_a_batch_is_all_or_nothing_and_answers_each_of_its_statements(how: dict[str, Any], db: Database) -> None:
     before = db.version
