@@ -107,6 +107,14 @@ NEAR: Final[dict[str, Sequence[str]]] = {
         "tests/test_undo_exact.py",
     ),
     "src/virke/api/": ("tests/api",),
+    "src/virke/api/hrana/": (
+        "tests/api/hrana/test_stream_steps.py",
+        "tests/api/hrana/test_batches.py",
+        "tests/api/hrana/test_stream_batches.py",
+        "tests/api/hrana/test_stream_rights.py",
+        "tests/api/hrana/test_transacting.py",
+        "tests/api/hrana/test_blocking.py",
+    ),
 }
 """The few tests that say most of a file: loaded in seconds, asked first; what they do not notice all of `SUITES` are asked about."""
 SUITES: Final[dict[str, Sequence[str]]] = {

@@ -206,7 +206,7 @@ def test_p1_p2_nodes_that_are_killed_lose_and_double_no_write(place: str, tmp_pa
     check_crowd(place, tmp_path, count=2, keyed=4, plain=2, readers=1, seconds=4, every_s=1.5)
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @on("seaweedfs", "local")
 def test_p1_p2_nodes_that_are_killed_lose_and_double_no_write_for_long(place: str, tmp_path: Path) -> None:
     check_crowd(place, tmp_path, count=4, keyed=8, plain=4, readers=2, seconds=25, every_s=3)

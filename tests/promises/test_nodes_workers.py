@@ -57,7 +57,7 @@ def test_p1_p2_p5_workers_that_are_killed_lose_and_double_no_write(place: str, t
     check_workers(place, tmp_path, writers=4, seconds=5, every_s=2)
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @on("seaweedfs", "local")
 def test_p1_p2_p5_workers_that_are_killed_lose_and_double_no_write_for_long(place: str, tmp_path: Path) -> None:
     check_workers(place, tmp_path, writers=8, seconds=30, every_s=3)

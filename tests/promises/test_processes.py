@@ -97,7 +97,7 @@ def before_and_after(url: str, processes: int, times: int, threads: int) -> None
         assert {ref.tier.value for ref in snapshot.root.segments} <= {tier, "object"}
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @on("local", "seaweedfs")
 def test_p1_many_processes_lose_no_update(place: str) -> None:
     check_rows(place, processes=8, times=200)

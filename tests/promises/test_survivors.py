@@ -100,7 +100,7 @@ def test_p1_p2_survivors_of_killed_writers_lose_nothing(place: str) -> None:
     check_deaths(place, times=6, threads=4, deaths=2, seed=20_264)
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @on("seaweedfs", "local+seaweedfs")
 def test_p1_p2_survivors_of_many_killed_writers_lose_nothing(place: str) -> None:
     check_deaths(place, times=15, threads=4, deaths=8, seed=random.randrange(1 << 32))
