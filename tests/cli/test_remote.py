@@ -199,6 +199,7 @@ MASKS = [
     (r"[0-9a-f]{32}", "ID"),
     (r"(main\.[0-9a-f]{8}\.[0-9a-f]{16})\.[0-9a-f]{8}", r"\1.ID"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d( UTC|Z)", "TIME"),
+    ("from TIME to TIME", "on TIME"),  # as it is told if both are in one second
     (r"[\d,.]+ (ms|s)\b", r"N \1"),
     (r"vk_[\w-]{43}", "TOKEN"),
     (r'"id": "[a-z2-7]{8}"', '"id": ID'),

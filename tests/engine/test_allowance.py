@@ -101,11 +101,25 @@ def test_reading_ahead_leaves_requests_for_what_is_asked(store: Store) -> None:
         with sandbox.request() as database:
             database.query("SELECT id FROM t WHERE id = ?", (row,))
             database._volume._fetching._read_ahead._courses.clear()  # each is the first miss of somebody
+            database._volume._fetching._read_ahead._small_bytes = 1 << 30  # two misses are as good as a scan
     sandbox.counts.requests = 0
     with sandbox.request() as database:
         for row in (1345, 1793, 2241):
             assert database.query("SELECT id FROM t WHERE id = ?", (row + 224,)).rows == [(row + 224,)]
     assert 3 < sandbox.counts.requests < 8
+
+
+def test_lookups_all_over_a_small_segment_read_nothing_ahead(store: Store) -> None:
+    """A node reads what is missing of it; here each request costs, and another one seldom comes."""
+    with Database(store, "db") as node:
+        node.promote()
+    sandbox = Sandbox(store)
+    with sandbox.request() as database:
+        database.query("SELECT id FROM t WHERE id = 1")
+        before = sandbox.counts.requests
+        for row in (2000, 4000, 6000):
+            assert database.query("SELECT id FROM t WHERE id = ?", (row,)).rows == [(row,)]
+        assert sandbox.counts.requests == before + 3
 
 
 def test_a_write_that_stores_too_many_objects_is_stopped_before_the_first(store: Store) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.edge.serving import NAME
-from tests.edge.sizes import SELECT, filled, grow
+from tests.edge.sizes import INSERT, SELECT, filled, grow, row
 from tests.engine.sandbox import Sandbox
 from tests.promises.ledger import check_integrity
 from virke.core.carried import Place, frames_in
+from virke.core.effects import Tier
 from virke.core.extensions import Extension
 from virke.core.recent import Key
 from virke.engine import indexes
@@ -22,14 +23,19 @@ from virke.stores.base import Store
 
 INSERTS = 540
 """An interior page was written more than a spill ago: not inline any more, and not in the imported segment."""
+INSERTS_LATER = 1_400
+"""Several merges were moved, and an index has split."""
 Held = dict[Key, dict[Place, bytes]]
 Found = tuple[Store, int]
 
 
-@pytest.fixture(scope="module")
-def found() -> Found:
-    """An imported database of 1.7 MB, grown by the edge alone, and the number of its imported rows."""
+@pytest.fixture(scope="module", params=list(Tier), ids=lambda tier: tier.value)
+def found(request: pytest.FixtureRequest) -> Found:
+    """An imported database of 1.7 MB in either tier, grown by the edge alone, and the number of its imported rows."""
     store, rows = filled(1.0)
+    if request.param is Tier.OBJECT:
+        with Database(store, NAME) as database:
+            database.promote()
     grow(store, 1, INSERTS)
     return store, rows
 
@@ -42,8 +48,13 @@ def cold_lookups(found: Found) -> int:
         sandbox = Sandbox(store, name=NAME)
         with sandbox.request() as database:
             assert len(database.query(SELECT, (number,)).rows) == 1
-        worst = max(worst, sandbox.counts.lookups)
+        worst = max(worst, asked(sandbox))
     return worst
+
+
+def asked(sandbox: Sandbox) -> int:
+    """How often its request asked either tier."""
+    return sandbox.counts.lookups + sandbox.counts.requests
 
 
 def instead(monkeypatch: pytest.MonkeyPatch, changed: Callable[[bytes], bytes]) -> None:
@@ -60,6 +71,24 @@ def test_interior_pages_take_no_lookup(found: Found, monkeypatch: pytest.MonkeyP
     assert cold_lookups(found) == 3
     instead(monkeypatch, lambda data: data[:-1])
     assert cold_lookups(found) > 3
+
+
+def test_what_the_root_carries_outlives_a_move_to_object_storage() -> None:
+    """A merge is made in KV, and moved: the frames of the copy are where they were. Without that, a row took five."""
+    store, rows = filled(1.0)
+    with Database(store, NAME) as database:
+        database.promote()
+    grow(store, 1, INSERTS_LATER)
+    worst = 0
+    for number in range(INSERTS_LATER + 1, INSERTS_LATER + 61):
+        sandbox = Sandbox(store, name=NAME)
+        with sandbox.request() as database:
+            database.execute(INSERT, row(number))
+            worst = max(worst, asked(sandbox))
+            if database.upkeep_due:
+                database.serving.upkeep_step()
+    assert worst <= 3
+    assert cold_lookups((store, rows)) == 3
 
 
 @pytest.mark.parametrize("at", [0, 9, -1])

@@ -135,7 +135,7 @@ def plan_change(root: Root, commit_id: CommitId, change: Change) -> Plan:
         return Plan(next_root(root, commit_id, change))
     head = _next_head(root, commit_id, change)
     is_sorted = len(change.pages) >= hot_pages.FROM_PAGES  # its hot pages come last, in other frames
-    is_apart = not is_sorted and (change.tier or root.tier) is Tier.KV and len(root.segments) > 1
+    is_apart = not is_sorted and len(root.segments) > 1
     interior = carried.interior_of(change.pages) if change.recent_bytes and is_apart else set()
     inline = _encode_inline(head, change.pages, interior, bytes_max=INLINE_COMMIT_MAX if is_sorted else None)
     if inline is None:

@@ -25,7 +25,7 @@ from typing import Final, TypeVar
 
 from virke.core import chain as chains
 from virke.core import merge
-from virke.core.carried import Carried
+from virke.core.carried import Carried, carried_in
 from virke.core.chain import BEGIN, UPPER, Chain, Link
 from virke.core.chain_step import Bounds, take_step
 from virke.core.change import change_without_pages, is_spill_worth, plan_spill
@@ -34,6 +34,7 @@ from virke.core.effects import Absent, Effect, Generation, Outcome, Record, Swap
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId
 from virke.core.index import Stub, decode_index
 from virke.core.merge import Run
+from virke.core.recent import key_of
 from virke.core.root import Root
 from virke.core.segment import Ref
 from virke.core.wire import Reader, Writer
@@ -282,7 +283,7 @@ class Stepping:
                 time_ms=environment.now_ms(),
                 index=index,
                 recent_bytes=self._volume.recent_bytes,
-                frames=frames,
+                frames=carried_in(now.extensions).get(key_of(chain.inputs[0]), []) if chain.copies else frames,
             )
 
         self._link = BEGIN
