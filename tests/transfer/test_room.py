@@ -282,3 +282,15 @@ def test_what_is_lent_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert pages.held_bytes < 9 * 4096
     assert list(tmp_path.iterdir()) == []
     pages.close()
+
+
+def test_what_the_work_took_of_memory_goes_back_to_the_system(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B18: what runs next has memory of its own, and the C library would keep this, in pieces."""
+    given: list[bool] = []
+    monkeypatch.setattr(writer_connections, "give_memory_back", lambda: given.append(True))
+    database.execute("INSERT INTO log VALUES ('small')")
+    assert not given
+    database.execute("UPDATE t SET b = b || 'x'")
+    assert given == [True]

@@ -41,7 +41,7 @@ FAN_IN: Final = 4
 TIER_RATIO: Final = 4
 SMALLEST_BYTES: Final = 64 << 10
 BATCH_PAGES: Final = 1024
-HELD_BYTES: Final = 16 << 20
+HELD_BYTES: Final = 8 << 20
 """What parts take that wait to be stored: a merge runs beside requests, and its memory comes on top of theirs (B18)."""
 PINNED_MAX: Final = 32
 """Of more segments than these, pinned ones are merged too: reads would suffer."""
