@@ -25,7 +25,7 @@ from virke.engine.streaming import PageStream
 from virke.errors import SqlError, TimedOut, TooLarge, Unavailable
 from virke.opening import connect, open_store
 from virke.stores.base import Store
-from virke.transfer.room import ROOM
+from virke.transfer.room import ROOM, give_memory_back
 from virke.transfer.spilling import SpilledPages
 
 HELD: Final = 256 << 10
@@ -284,13 +284,14 @@ def test_what_is_lent_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     pages.close()
 
 
-def test_what_the_work_took_of_memory_goes_back_to_the_system(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_work_took_of_memory_goes_back_to_the_system(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """B18: what runs next has memory of its own, and the C library would keep this, in pieces."""
     given: list[bool] = []
-    monkeypatch.setattr(writer_connections, "give_memory_back", lambda: given.append(True))
-    database.execute("INSERT INTO log VALUES ('small')")
-    assert not given
-    database.execute("UPDATE t SET b = b || 'x'")
-    assert given == [True]
+    lent = replace(ROOM, leave=lambda: given.append(True))
+    monkeypatch.setattr("virke.opening._room", lambda: lent)
+    with connect("d", store, background=False) as database:
+        database.execute("INSERT INTO log VALUES ('small')")
+        assert not given
+        database.execute("UPDATE t SET b = b || 'x'")
+        assert given == [True]
+    assert ROOM.leave is give_memory_back

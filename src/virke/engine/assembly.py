@@ -223,6 +223,10 @@ def _connection_opener(
         connections.discard(connection)
         memory.closed(connection)
 
+    def left(room: Room, connection: Connection) -> None:
+        closed(connection)
+        room.leave()
+
     def connect(cache_kib: int = CACHE_KIB, *, room: Callable[[], Room] | None = None) -> Connection:
         lent = room() if room else None
         try:
@@ -241,7 +245,7 @@ def _connection_opener(
             monotonic=environment.monotonic,
             cache_kib=cache_kib,
             on_connect=on_connect,
-            closed=closed,
+            closed=partial(left, room) if room else closed,
             allowance=environment.allowance,
             room=room,
             bare=ahead.pop() if ahead and room is None else None,

@@ -13,7 +13,6 @@ Knows sizes and who holds connections; knows no page, no SQL, and not how much m
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -34,19 +33,6 @@ FRAMES_SHARE: Final = 4
 CONNECTIONS_KEPT: Final = 40
 _FULL: Final = 15 / 16
 _RELIEVED: Final = 3 / 4
-
-
-def give_memory_back() -> None:
-    """Let the C library return to the system what it holds and nobody uses: after large work that is most of it. Takes 25 ms.
-
-    Of glibc alone; another one does so by itself, or can't be asked.
-    """
-    if sys.platform == "linux":
-        import ctypes  # here, for what needs it seldom (B12)
-
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 class Holder(Protocol):

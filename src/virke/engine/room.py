@@ -35,3 +35,5 @@ class Room:
     vfs: Callable[[PagedFile], SnapshotVFS]
     bytes_max: int = sys.maxsize
     """Of pages: the file may grow as long as the disk has place."""
+    leave: Callable[[], object] = lambda: None
+    """Called when the work in it is over, and its connection closed."""

@@ -6,8 +6,7 @@ Knows connections and what they wrote; knows no program and no file.
    the place lends room.
 2. A connection in room is opened for one program and closed when that is answered. What is written there is stored as a
    stream (`streaming`): memory does not grow with it.
-3. Closing one in room raises nothing: it comes after the swap, when the answer is known (P13). What its work took of memory goes back
-   to the system: the C library would keep it, and what runs next has its own.
+3. Closing one in room raises nothing: it comes after the swap, when the answer is known (P13).
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from virke.core.ids import Version
 from virke.core.root import JournalMark, RootAt
 from virke.engine.committing import Committing
 from virke.engine.connection import Connection
-from virke.engine.memory import give_memory_back
 from virke.engine.room import HELD_BYTES_MAX
 from virke.engine.sqlite import FAILURES
 from virke.engine.streaming import PageStream, Written
@@ -85,7 +83,6 @@ class WriterConnections:
         if connection is not None:
             with suppress(OSError, *FAILURES):  # rule 3
                 connection.close()
-            give_memory_back()
 
     def changed(self, connection: Connection, base: RootAt) -> Dirty | Written | None:
         """What was written on a connection; None if nothing was."""
