@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import pytest
 
@@ -32,8 +33,14 @@ VERSION: Final = ROOT.head.version
 class Plain:
     """Python's own SQLite in memory, in the place of a connection that is in a transaction."""
 
+    opened: ClassVar[list[Plain]] = []
+
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:")
+        self.opened.append(self)
+
+    def close(self) -> None:
+        self._connection.close()
 
     def internal(self, sql: str, params: Parameters = ()) -> list[Row]:
         return self._connection.execute(sql, cast("tuple[object, ...]", params)).fetchall()
@@ -41,6 +48,13 @@ class Plain:
     def keys(self) -> list[object]:
         """The keys that are remembered, in the order of their rows."""
         return [row[0] for row in self.internal(f"SELECT key FROM {TABLE} ORDER BY id")]
+
+
+@pytest.fixture(autouse=True)
+def _closed_at_the_end() -> Iterator[None]:
+    yield
+    while Plain.opened:
+        Plain.opened.pop().close()
 
 
 def connection(answers: int = 0, *, at_ms: int = NOW) -> Plain:
