@@ -219,8 +219,7 @@ def decode_record(data: bytes, name: str) -> Root | Tombstone:
     if found > 1:
         fields |= _read_second(source)
     source.done()
-    root = Root(**fields)
-    return _checked_root(root, source)
+    return _checked_root(Root(**fields), source)
 
 
 def decode_root(data: bytes, name: str) -> Root:

@@ -108,9 +108,8 @@ class Ref:
     has_inputs: bool
 
     def __hash__(self) -> int:
-        return (
-            self.index_crc
-        )  # of bytes that nothing else has: references are keys on every path, and have eleven fields
+        # Of bytes that nothing else has: references are keys on every path, and have eleven fields.
+        return self.index_crc
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -46,9 +46,8 @@ class Fetching:
         self._owner = owner
         self._indexes = indexes
         self._parts = parts
-        small_bytes = (
-            frames.bytes_min // 4 if environment.allowance is None else 0
-        )  # where requests count, two lookups are two (0062)
+        # Where requests count, two lookups in a small segment are two (0062).
+        small_bytes = frames.bytes_min // 4 if environment.allowance is None else 0
         self._read_ahead = ReadAhead(small_bytes, parts.room_ahead)
 
     def key_of(self, ref: Ref, frame: Frame) -> FrameKey:
