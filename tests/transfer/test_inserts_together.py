@@ -6,7 +6,7 @@ import io
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.transfer.conftest import content
@@ -66,6 +66,7 @@ def outcome(dump: bytes) -> object:
 
 @settings(max_examples=150)
 @given(DUMPS)
+@example("INSERT INTO t(b) VALUES ('y'), ('no');INSERT INTO log VALUES (load_extension('x'));")
 def test_together_they_do_what_each_does(dump: str) -> None:
     text = (BEGIN + dump).encode(errors="surrogateescape")
     together = outcome(text)

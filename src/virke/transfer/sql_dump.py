@@ -157,10 +157,13 @@ class _Inserts:
 
     def _refusal_of(self, statement: StatementText) -> str:
         """What SQLite says of a statement that it is to prepare, and not to run; nothing if it can."""
+        denied = self._guard.denied
         try:
             self._execute(f"EXPLAIN {statement.sql}", None, can_cache=False).fetchall()
         except _FAILURES as error:
             return str(error)
+        finally:
+            self._guard.denied = denied  # what this one is denied is not why the one before it failed
         return ""
 
 
