@@ -13,7 +13,7 @@ demo: $(READY)
 	$(VENV)/bin/python -m demo.play
 
 test: $(READY)
-	$(VENV)/bin/pytest -n 2 -m "not slow and not prove"
+	$(VENV)/bin/pytest -n 2 --dist worksteal -m "not slow and not prove"
 
 prove: $(READY)
 	$(VENV)/bin/pytest -n 0 -s -m prove

@@ -22,3 +22,8 @@ for ignored, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal
 pytest.register_assert_rewrite("tests.stores.conformance")
 if sys.platform != "wasi":  # no processes there: tests/wasi
     pytest_plugins = ["tests.servers.fixtures"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs inside WebAssembly comes first: it takes longest, and at the end one worker would wait for the other."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/wasi/"))

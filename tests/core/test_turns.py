@@ -83,7 +83,7 @@ def test_one_shot_processes_wait_for_a_dead_holder_only_once() -> None:
     assert Graph(replace(rules, anyone_removes=False)).again_and_again("waited to the end")
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 def test_a_slow_writer_gets_past_a_dead_holder() -> None:
     """Another slow one died with its turn: whoever commits removes it, or no second turn would ever be taken."""
     rules = replace(TWO_SLOW_SHORT, faults=1, crash_of=(0,))

@@ -301,4 +301,10 @@ def test_a_database_equals_plain_sqlite_after_every_step() -> None:
 @pytest.mark.slow
 def test_a_database_equals_plain_sqlite_after_every_step_of_many_long_runs() -> None:
     """The same, for longer."""
-    _run(150, 50)
+    _run(50, 50)
+
+
+@pytest.mark.prove
+def test_a_database_equals_plain_sqlite_after_every_step_of_very_many_long_runs() -> None:
+    """The same, for minutes."""
+    _run(500, 50)

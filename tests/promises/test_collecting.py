@@ -67,7 +67,7 @@ def race(url: str, *, collectors: int, readers: int, writers: int, times: int) -
     return told
 
 
-@pytest.mark.parametrize("times", [5, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [5, pytest.param(30, marks=pytest.mark.prove)])
 @on("seaweedfs", slow=("local", "local+seaweedfs"))  # moto fails at a LIST while others write
 def test_p8_nodes_that_collect_at_once_delete_nothing_that_is_needed(times: int, place: str) -> None:
     """Nobody meets a missing object; and what was answered is there."""

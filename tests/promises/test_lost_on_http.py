@@ -177,7 +177,7 @@ def named(scenario: str, n: int, fault: str) -> Iterator[None]:
         raise
 
 
-on_both = pytest.mark.parametrize("ways", ["seaweedfs", "moto"], indirect=True)
+on_both = pytest.mark.parametrize("ways", ["seaweedfs", pytest.param("moto", marks=pytest.mark.prove)], indirect=True)
 on_one = pytest.mark.parametrize("ways", ["seaweedfs"], indirect=True)
 
 
@@ -194,7 +194,13 @@ def test_p2_p3_a_put_that_gets_lost_is_found_again_and_succeeds(
 @on_both
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_p2_p3_every_put_of_every_script_gets_lost(scenario: str, ways: Stand, client: Path, tmp_path: Path) -> None:
-    run_each(ways, scenario, "PUT", tmp_path / "runs", sampled=scenario != "commit")
+    run_each(ways, scenario, "PUT", tmp_path / "runs", sampled=True)
+
+
+@pytest.mark.prove
+@on_both
+def test_p2_p3_every_put_of_commits_gets_lost_in_every_way(ways: Stand, client: Path, tmp_path: Path) -> None:
+    run_each(ways, "commit", "PUT", tmp_path / "runs", sampled=False)
 
 
 @pytest.mark.slow
@@ -226,7 +232,13 @@ def test_p3_a_store_that_goes_bad_for_good_is_answered_honestly(
 def test_p3_a_store_that_goes_bad_for_good_in_every_short_script(
     scenario: str, ways: Stand, client: Path, tmp_path: Path
 ) -> None:
-    run_worse(ways, scenario, tmp_path / "runs", sampled=scenario != "commit")
+    run_worse(ways, scenario, tmp_path / "runs", sampled=True)
+
+
+@pytest.mark.prove
+@on_one
+def test_p3_a_store_that_goes_bad_for_good_in_every_way(ways: Stand, client: Path, tmp_path: Path) -> None:
+    run_worse(ways, "commit", tmp_path / "runs", sampled=False)
 
 
 def run_worse(stand: Stand, scenario: str, folder: Path, *, sampled: bool) -> None:

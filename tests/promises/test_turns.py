@@ -19,7 +19,7 @@ DELAY_S: Final = 0.025
 ANSWERS: Final = 400
 
 
-@pytest.fixture(params=["moto", "seaweedfs"])
+@pytest.fixture(params=[pytest.param("moto", marks=pytest.mark.prove), "seaweedfs"])
 def server(request: pytest.FixtureRequest) -> S3Server:
     """One whose refusals take as long as its swaps, and one that is slow to refuse."""
     running: S3Server = request.getfixturevalue(request.param)

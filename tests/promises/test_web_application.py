@@ -63,7 +63,7 @@ def test_p15_single_writes_of_several_processes_are_no_conflicts(tmp_path: Path)
     check_hits(f"local:{tmp_path}", "hits", 4, 50, conflicts_max=0)
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 def test_p15_ten_thousand_single_writes_of_four_processes_are_no_conflicts(tmp_path: Path) -> None:
     check_hits(f"local:{tmp_path}", "hits", 4, 2500, conflicts_max=0)
 
