@@ -28,9 +28,9 @@ class Results:
         self.counts: Counter[str] = Counter()
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """Those that need threads, and the slow ones."""
+        """Those that need threads, worlds of the protocol, which are the same on every Python, and the slow ones."""
         for item in items:
-            self.counts["native" if item.get_closest_marker("native") else "slow"] += 1
+            self.counts[next((name for name in ("native", "once") if item.get_closest_marker(name)), "slow")] += 1
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A module that can't be imported."""
@@ -68,7 +68,7 @@ status = pytest.main(
         "--tb=short",
         "--continue-on-collection-errors",
         "--override-ini=addopts=--strict-markers --strict-config",
-        "-m=not native and not slow and not prove and not clients",
+        "-m=not native and not once and not slow and not prove and not clients",
     ],
     plugins=[results],
 )
