@@ -87,6 +87,8 @@ SURE: Final = ("credentials expired", "SlowDown")
 QUICK: Final = ("commit", "large", "import", "migrate", "flush", "settings")
 """Scripts of few requests, for the fast suite."""
 SHORT: Final = tuple(name for name in SCENARIOS if name != "stall")
+ALL: Final = 99
+"""More faults than there are of a kind."""
 RIVALS: Final = ("race", "stall")
 """Scripts in which another writer wins some races."""
 
@@ -146,21 +148,24 @@ def requests(stand: Stand, scenario: str, folder: Path) -> dict[str, int]:
     return dict(stand.way.requests)
 
 
-def each(total: int, faults: dict[str, T], *, sampled: bool) -> Iterator[tuple[int, str]]:
-    """Every position with every fault; `sampled`: with the first fault, and another one in turn."""
+def each(total: int, faults: dict[str, T], most: int) -> Iterator[tuple[int, str]]:
+    """Every position with as many faults: the first one and others in turn; one alone is each in turn."""
     names = list(faults)
     for n in range(1, total + 1):
-        some = (0, 1 + n % (len(names) - 1))
-        yield from ((n, name) for number, name in enumerate(names) if not sampled or number in some)
+        if most == 1:
+            some = {n % len(names)}
+        else:
+            some = {0, *(1 + (n + further) % (len(names) - 1) for further in range(most - 1))}
+        yield from ((n, name) for number, name in enumerate(names) if number in some)
 
 
-def run_each(stand: Stand, scenario: str, method: str, folder: Path, *, sampled: bool) -> None:
+def run_each(stand: Stand, scenario: str, method: str, folder: Path, most: int = ALL) -> None:
     """One fault at every request of that method; the failure names it."""
     faults = GETS if method == "GET" else PUTS
     fine = (Unavailable,) if method == "GET" else ()
     folder.mkdir()
     total = requests(stand, scenario, folder / "clean")[method]
-    for n, name in each(total, faults, sampled=sampled):
+    for n, name in each(total, faults, most):
         place = folder / f"{n} {name}"
         place.mkdir()
         with named(scenario, n, name):
@@ -187,20 +192,20 @@ def test_p2_p3_a_put_that_gets_lost_is_found_again_and_succeeds(
     scenario: str, ways: Stand, client: Path, tmp_path: Path
 ) -> None:
     """Root swaps and segment puts alike: applied or not, answered or not, the write is there once, with success."""
-    run_each(ways, scenario, "PUT", tmp_path / "runs", sampled=True)
+    run_each(ways, scenario, "PUT", tmp_path / "runs", most=2)
 
 
 @pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_p2_p3_every_put_of_every_script_gets_lost(scenario: str, ways: Stand, client: Path, tmp_path: Path) -> None:
-    run_each(ways, scenario, "PUT", tmp_path / "runs", sampled=True)
+    run_each(ways, scenario, "PUT", tmp_path / "runs", most=1)
 
 
 @pytest.mark.prove
 @on_both
 def test_p2_p3_every_put_of_commits_gets_lost_in_every_way(ways: Stand, client: Path, tmp_path: Path) -> None:
-    run_each(ways, "commit", "PUT", tmp_path / "runs", sampled=False)
+    run_each(ways, "commit", "PUT", tmp_path / "runs")
 
 
 @pytest.mark.slow
@@ -208,13 +213,13 @@ def test_p2_p3_every_put_of_commits_gets_lost_in_every_way(ways: Stand, client: 
 @pytest.mark.parametrize("scenario", SHORT)
 def test_p2_p3_every_read_of_a_script_fails(scenario: str, ways: Stand, client: Path, tmp_path: Path) -> None:
     """One that fails once is repeated, or the write is refused: it is never there in part, or unknown."""
-    run_each(ways, scenario, "GET", tmp_path / "runs", sampled=True)
+    run_each(ways, scenario, "GET", tmp_path / "runs", most=2)
 
 
 @pytest.mark.slow
 @on_one
 def test_p8_a_deletion_that_gets_lost_harms_nothing(ways: Stand, client: Path, tmp_path: Path) -> None:
-    run_each(ways, "collect", "POST", tmp_path / "runs", sampled=False)
+    run_each(ways, "collect", "POST", tmp_path / "runs")
 
 
 @on_one
@@ -223,7 +228,7 @@ def test_p3_a_store_that_goes_bad_for_good_is_answered_honestly(
     scenario: str, ways: Stand, client: Path, tmp_path: Path
 ) -> None:
     """From each PUT on: what was answered with success is there, what was refused is not, the rest is unknown."""
-    run_worse(ways, scenario, tmp_path / "runs", sampled=True)
+    run_worse(ways, scenario, tmp_path / "runs", most=2)
 
 
 @pytest.mark.slow
@@ -232,20 +237,20 @@ def test_p3_a_store_that_goes_bad_for_good_is_answered_honestly(
 def test_p3_a_store_that_goes_bad_for_good_in_every_short_script(
     scenario: str, ways: Stand, client: Path, tmp_path: Path
 ) -> None:
-    run_worse(ways, scenario, tmp_path / "runs", sampled=True)
+    run_worse(ways, scenario, tmp_path / "runs", most=1)
 
 
 @pytest.mark.prove
 @on_one
 def test_p3_a_store_that_goes_bad_for_good_in_every_way(ways: Stand, client: Path, tmp_path: Path) -> None:
-    run_worse(ways, "commit", tmp_path / "runs", sampled=False)
+    run_worse(ways, "commit", tmp_path / "runs")
 
 
-def run_worse(stand: Stand, scenario: str, folder: Path, *, sampled: bool) -> None:
+def run_worse(stand: Stand, scenario: str, folder: Path, most: int = ALL) -> None:
     """The store goes bad for good at every PUT."""
     folder.mkdir()
     total = requests(stand, scenario, folder / "clean")["PUT"]
-    for n, name in each(total, WORSE, sampled=sampled):
+    for n, name in each(total, WORSE, most):
         place = folder / f"{n} {name}"
         place.mkdir()
         with named(scenario, n, name):
