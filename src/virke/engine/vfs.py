@@ -75,6 +75,7 @@ class PagedFile:
         self._overlay = self._new_overlay()
         self._run: dict[PageNo, bytes] = {}  # what came with the page that was read last, while nothing is written
         self._reached = -FORWARD  # that page, or the last of those that came with it
+        self._first = b""  # the first page of the snapshot, which SQLite reads in pieces
 
     # What the database does with it
 
@@ -197,6 +198,8 @@ class PagedFile:
             return bytes(size)
         if self.pages_left is not None:
             data = self._page_here(number)
+        elif number == 1 and self._first:
+            return self._first
         elif 0 < number - self._reached <= FORWARD and not self._overlay and self._floor == self._size:
             data = self._begin_run(number)
         else:
@@ -204,7 +207,8 @@ class PagedFile:
             data = self.snapshot.page(number)
         if number == 1:
             counter = self._counter.to_bytes(4, "big")
-            return b"".join((data[:24], counter, data[28:92], counter, data[96:]))
+            self._first = b"".join((data[:24], counter, data[28:92], counter, data[96:]))
+            return self._first
         return data
 
     def _begin_run(self, number: PageNo) -> bytes:
