@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from tests.examinations import repeat_less
 from tests.servers.proxy import Alter, Answer, IgnoreConditions, proxy
 from tests.servers.running import free_ports
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
@@ -90,16 +91,40 @@ def left_in(store: Store) -> list[str]:
 STORES: Final[dict[str, Callable[[pytest.FixtureRequest], Store]]] = {
     "memory": lambda request: memory_store(),
     "local": lambda request: local_store(request.getfixturevalue("tmp_path")),
-    "moto": lambda request: on(request.getfixturevalue("moto")),
     "valkey": lambda request: valkey_store(request.getfixturevalue("valkey_server").url(prefix="doctor")),
+}
+SERVERS: Final[dict[str, Callable[[pytest.FixtureRequest], Store]]] = {
+    "moto": lambda request: on(request.getfixturevalue("moto")),
     "seaweedfs": lambda request: on(request.getfixturevalue("seaweedfs")),
 }
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks that repeat less: with all repetitions they are tried on `STORES`, and in the slow suite on `SERVERS`."""
+    repeat_less(monkeypatch)
 
 
 @pytest.mark.parametrize("name", STORES)
 def test_a_good_store_is_fit_and_left_as_it_was(request: pytest.FixtureRequest, name: str) -> None:
     """Every check is ok, calls are bounded, databases are as before, and no key is left: no tombstone either."""
-    store = STORES[name](request)
+    check_good_store(STORES[name](request))
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_good_server_is_fit_and_left_as_it_was(request: pytest.FixtureRequest, name: str) -> None:
+    """The same over HTTP, in fewer rounds."""
+    check_good_store(SERVERS[name](request))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_good_server_is_fit_in_all_rounds(request: pytest.FixtureRequest, name: str) -> None:
+    check_good_store(SERVERS[name](request))
+
+
+def check_good_store(store: Store) -> None:
     store.register.swap("root/app/main", b"root", None)
     before = store.register.read("root/app/main")
     counting = CountingStore(store)
@@ -161,6 +186,7 @@ def refused_by(report: Report, checks: set[str]) -> None:
     assert report.calls < CALLS_MAX
 
 
+@pytest.mark.usefixtures("few")
 def test_a_server_that_ignores_conditions_is_refused(moto: S3Server) -> None:
     """Conditional PUTs that are carried out anyway: creations, swaps, removals and objects replace what is there."""
     with proxy(moto.endpoint) as way:
@@ -172,6 +198,7 @@ def test_a_server_that_ignores_conditions_is_refused(moto: S3Server) -> None:
     assert report.checks[-1].status is Status.OK, "it cleans up all the same"
 
 
+@pytest.mark.usefixtures("few")
 def test_a_store_that_may_overwrite_is_warned_of(moto: S3Server) -> None:
     """With `create_only=off` in its URL, alone or behind a KV store's, nothing fails."""
     objects = on(moto, create_only="off")
@@ -269,6 +296,7 @@ ODD: Final[dict[str, tuple[Alter, str]]] = {
 }
 
 
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("name", ODD)
 def test_a_server_that_answers_the_same_wrong_way_each_time_is_refused(moto: S3Server, name: str) -> None:
     """It is there, so nobody is told to come again when it answers."""

@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import Virke
 from tests.cli.test_start import ENVIRON
+from tests.examinations import repeat_less
 from tests.servers.proxy import DropAnswer, IgnoreConditions, proxy
 from tests.servers.running import free_ports
 from tests.servers.s3 import CREDENTIALS, S3Server
@@ -27,6 +28,12 @@ def s3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("VIRKE_CACHE", str(folder / "cache"))
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks that repeat less."""
+    repeat_less(monkeypatch)
 
 
 def test_a_fit_store_is_a_table_and_exit_code_0(users: Path, virke: Virke) -> None:
@@ -62,7 +69,7 @@ def test_json_has_checks_latencies_and_the_verdict(virke: Virke) -> None:
     assert all(set(one) == {"name", "count", "median_ms", "worst_ms"} for one in report["latencies"])
 
 
-@pytest.mark.usefixtures("s3")
+@pytest.mark.usefixtures("s3", "few")
 def test_a_store_that_ignores_conditions_is_refused_with_exit_code_1(virke: Virke, moto: S3Server) -> None:
     """What failed is named in the last line, and explained in its row."""
     with proxy(moto.endpoint) as way:

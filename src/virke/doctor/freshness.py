@@ -73,7 +73,7 @@ def _all_new(trial: Trial, what: str, read: Callable[[str, Sequence[Generation]]
                 old += 1
                 first = first or outcome_text(outcome)
         known.append(new)
-        if trial.is_over:
+        if trial.is_over or not answers:  # who was not answered once is not asked hundreds of times
             break
     if old:
         share = f"{old} of {answers}, {100 * old / answers:.0f} %" if old * 100 >= answers else f"{old} of {answers}"

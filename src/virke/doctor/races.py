@@ -151,8 +151,10 @@ def _count_up(trial: Trial, key: str, start: Record) -> _Counted:
                         done.lost += 1
             elif not trial.is_eventual:
                 raise Refuted("the counter is not there any more")
-        except Unavailable:
+        except Unavailable as error:
             done.called_off += 1
+            if error.context.get("is_answer"):  # what can't be understood is not understood by asking again
+                break
         trial.pause(losses)
         losses += 1
     return done
