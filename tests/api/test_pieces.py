@@ -26,7 +26,9 @@ from virke.node.codec import FastCodec
 CODECS: list[Codec] = [PlainCodec(), FastCodec()]
 WORDS = st.text(st.characters(codec="utf-8"), max_size=8)
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | WORDS, lambda of: st.lists(of) | st.dictionaries(WORDS, of)
+    st.none() | st.booleans() | st.integers(-5, 5) | WORDS,
+    lambda of: st.lists(of) | st.dictionaries(WORDS, of),
+    max_leaves=5,  # it is itself a leaf of the next one: with more, the values take long to draw
 )
 
 
