@@ -15,6 +15,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from tests.core.actors import empty, id_of
+from tests.core.explorer import without_collections
 from virke.core.ids import DatabaseId, Epoch, Version
 from virke.core.lineage import AskAgain, Forgot, Keep, NewerEpoch, NewLineage, Replaced, Same, Seen
 from virke.core.ring import RingEntry
@@ -117,6 +118,11 @@ class Explored:
 
 def explore(world: World) -> Explored:
     """Visit every state of `world`; a state after a wrong verdict is not followed."""
+    with without_collections():
+        return _explored(world)
+
+
+def _explored(world: World) -> Explored:
     start = History(0, (0,), (1,))
     waiting = [State(start, frozenset([start]), None, None, world.budget, 1)]
     seen, found = set(waiting), Explored(0, Counter(), set())
