@@ -6,7 +6,8 @@ The server is a process of its own that is killed and started again; what fails 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from tests.servers.running import Server
 from tests.servers.s3 import S3Server, stoppable_seaweedfs
 from virke import Unavailable
 from virke.cli.main import cli
+from virke.core.backoff import BACKOFF
 from virke.opening import connect, list_databases, open_store
 
 pytestmark = pytest.mark.once
@@ -80,6 +82,14 @@ COMMANDS: Final[dict[str, list[str]]] = {
 """Every command that asks a store, in an order in which all of them succeed."""
 
 
+@contextmanager
+def impatient() -> Iterator[None]:
+    """As many requests as ever, and a tenth of the waiting between them: for a store that stays down inside the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("virke.engine.repeating.BACKOFF", replace(BACKOFF, first_s=BACKOFF.first_s / 10))
+        yield
+
+
 def virke(url: str, *args: str) -> Result:
     """Run `virke db …` on the database of the tests."""
     return CliRunner().invoke(cli, ["db", *args], env={"VIRKE_STORE": url, "VIRKE_DB": NAME})
@@ -100,10 +110,11 @@ def test_p1_every_command_says_in_one_line_that_the_store_is_down(outage: Outage
     url = outage.server.url(fresh())
     begun(url)
     outage.process.kill()
-    for name, args in COMMANDS.items():
-        found = virke(url, *args)
-        assert (found.exit_code, found.stdout, found.stderr.count("\n")) == (3, "", 1), (name, found.output)
-        assert found.stderr.startswith("error: ")
+    with impatient():
+        for name, args in COMMANDS.items():
+            found = virke(url, *args)
+            assert (found.exit_code, found.stdout, found.stderr.count("\n")) == (3, "", 1), (name, found.output)
+            assert found.stderr.startswith("error: ")
     outage.process.start()
     assert virke(url, *COMMANDS["query"]).stdout.split() == ["count(*)", "--------", "3"]
     for name, args in COMMANDS.items():
@@ -189,9 +200,10 @@ def test_p1_an_open_database_is_unavailable_while_its_store_is_down_and_goes_on_
             lambda: database.collect(),
             lambda: connect(NAME, url),
         ]
-        for call in down:
-            with pytest.raises(Unavailable):
-                call()
+        with impatient():
+            for call in down:
+                with pytest.raises(Unavailable):
+                    call()
         assert not database.status().healthy
         outage.process.start()
         insert(database, "after", LARGE)
