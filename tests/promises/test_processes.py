@@ -58,8 +58,14 @@ def check_rows(url: str, processes: int, times: int, threads: int = 1, *, sizes:
     check_store(open_store(url))
 
 
-@on("local", "seaweedfs", slow=("moto", "local+seaweedfs"))
+@on("local", "seaweedfs")
 def test_p1_processes_lose_no_update(place: str) -> None:
+    check_rows(place, processes=4, times=20)
+
+
+@pytest.mark.slow
+@on(*PLACES)
+def test_p1_processes_lose_no_update_for_long(place: str) -> None:
     check_rows(place, processes=4, times=50)
 
 
