@@ -12,6 +12,8 @@ from virke.core.packing import SegmentWriter
 from virke.core.segment import Head, Identity, Ref
 from virke.errors import Corrupt
 
+pytestmark = pytest.mark.once
+
 SIZE = 512
 PAGES = 300
 """A frame each, so three blocks."""
