@@ -181,15 +181,20 @@ def _judged(state: State, reading: Reading, world: World, found: Explored) -> It
         yield state._replace(known=shown)
         return
     began_after = reading.knew == known
-    verdict = world.rule(root_of(known), root_of(shown), began_after=began_after, linearizable=world.linearizable)
+    verdict, missed = _verdict_of(world.rule, known, shown, began_after, world.linearizable)
     found.verdicts[type(verdict).__name__] += 1
-    if wrong := _untrue(state, world, verdict, shown) or _missed(
-        known, shown, verdict, world.linearizable and began_after
-    ):
+    if wrong := _untrue(state, world, verdict, shown) or missed:
         found.wrong.add(wrong)
     elif not isinstance(verdict, Forgot | Replaced):  # both are the end
         kept = isinstance(verdict, Keep | AskAgain)
         yield state._replace(known=known if kept else shown)
+
+
+@cache
+def _verdict_of(rule: Rule, known: History, shown: History, began_after: bool, linearizable: bool) -> tuple[Seen, str]:
+    """What a rule says, and why that is too little: the same in every state that shows one the other."""
+    verdict = rule(root_of(known), root_of(shown), began_after=began_after, linearizable=linearizable)
+    return verdict, _missed(known, shown, verdict, linearizable and began_after)
 
 
 def _untrue(state: State, world: World, verdict: Seen, shown: History) -> str:
