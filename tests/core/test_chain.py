@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -13,15 +12,13 @@ from hypothesis import strategies as st
 
 from tests.core.model import Model, Pages, new_model, noise, page_bytes, small_limits
 from virke.core import chain as chains
-from virke.core import chain_step, moving
-from virke.core.blocks import Place
+from virke.core import chain_step
 from virke.core.chain import BEGIN, Chain, Link, decode_link, find_chain, read_link, run_for
 from virke.core.chain_step import Bounds, take_step
 from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, Tier
 from virke.core.ids import PageNo, Version
 from virke.core.index import Index
 from virke.core.merge import Run, choose_run
-from virke.core.moving import copy_parts
 from virke.core.root import Horizon, Root
 from virke.core.segment import Frame, Ref, encode_frame
 from virke.errors import Corrupt, Exists
@@ -279,96 +276,6 @@ def test_a_chain_that_a_watermark_has_doomed_is_never_named() -> None:
         version = Version(model.root.head.version)
         model.root = replace(model.root, horizon=Horizon(Version(0), version, 1, Version(0), Version(0)))
         assert not name(model, chain, ref)
-
-
-def moved_segment(model: Model, chain: Chain, most: int = 2) -> tuple[Ref, list[Counted]]:
-    """The copy, and what each step asked for."""
-    [source] = chain.inputs
-    steps: list[Counted] = []
-    done, ref = 0, None
-    while ref is None:
-        steps.append(Counted())
-        moved = drive(model, copy_parts(chain, model.index(source), done, most), steps[-1])
-        done, ref = moved.parts, moved.ref
-    return ref, steps
-
-
-@pytest.mark.parametrize("joined", [1, 3, 100])
-def test_a_segment_is_moved_as_it_is(joined: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same bytes whoever does it, part by part; what it replaces is an input, so that collection knows it."""
-    monkeypatch.setattr(moving, "JOINED_MAX", joined)
-    with small_limits():
-        model = filled(3, 9, page_count=60)
-        model.part_bytes = {Tier.KV: 4000, Tier.OBJECT: 4000}
-        model.merge(Run(0, len(model.root.segments)))
-        [source] = model.root.segments[:1]
-        assert source.parts > 3
-        chain = Chain(model.root, Run(0, 1), Tier.OBJECT, copies=True)
-        ref, steps = moved_segment(model, chain)
-        assert ref.parts == -(-source.parts // joined)
-        assert all(step.parts <= max(2, joined) for step in steps)
-        assert len(steps) == (ref.parts if joined > 1 else (source.parts + 1) // 2)
-        before = dict(model.objects)
-        for first in range(ref.parts):
-            drive(model, copy_parts(chain, model.index(source), first, 2))
-        assert model.objects == before
-        assert sum(len(model.objects[key]) for key in ref.keys) == ref.stored_bytes
-        assert name(model, chain, ref)
-        assert model.root.segments[0].tier is Tier.OBJECT
-        assert model.index(ref).inputs == (source,)
-        check(model)
-
-
-@pytest.mark.parametrize("apart", [False, True])
-def test_of_a_merge_in_steps_frames_and_their_entries_are_moved(apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the indexes and places of its links; entries behind the frames of a part stay behind them."""
-    if apart:
-        monkeypatch.setattr(chain_step, "_INSIDE_BYTES", 0)
-    with small_limits():
-        model = filled(3, 9, page_count=60)
-        chain = Chain(model.root, Run(0, len(model.root.segments)), Tier.KV)
-        source, _ = merge_all(model, chain, SMALL)
-        assert source.parts > moving.JOINED_MAX
-        assert name(model, chain, source)
-        frames = sum(frame.length for group in range(3) for frame in model.index(source).frames(group))
-        ref, _ = moved_segment(model, Chain(model.root, Run(0, 1), Tier.OBJECT, copies=True))
-        assert ref.parts == -(-(source.parts - 1) // moving.JOINED_MAX)  # the last link has no frames
-        listed = [one.entries for _, blocks in model.index(ref).listing() for one in blocks]
-        behind = sum(entries.length for entries in listed if isinstance(entries, Place))
-        assert (behind > 0) == apart
-        assert ref.stored_bytes == frames + behind + ref.index_length
-        assert name(model, Chain(model.root, Run(0, 1), Tier.OBJECT, copies=True), ref)
-        check(model)
-
-
-def test_a_part_that_is_shorter_than_its_index_says_is_not_moved() -> None:
-    """P7: nor one that is missing; nothing of the copy is named then."""
-    with small_limits():
-        model = filled(3, 9, page_count=60)
-        model.merge(Run(0, len(model.root.segments)))
-        [source] = model.root.segments[:1]
-        key = source.identity.part_key(0)
-        chain = Chain(model.root, Run(0, 1), Tier.OBJECT, copies=True)
-        index, whole = model.index(source), model.objects[key]
-        model.objects[key] = whole[: moving.layout_of(index).used[0] - 1]
-        with pytest.raises(Corrupt, match="cut short"):
-            drive(model, copy_parts(chain, index, 0, 2))
-        del model.objects[key]
-        with pytest.raises(Corrupt, match="missing"):
-            drive(model, copy_parts(chain, index, 0, 2))
-        assert not any(key.startswith(chain.identity.part_key(0)[:-4]) for key in model.objects)
-
-
-def test_a_copy_part_by_part_has_another_name() -> None:
-    """As earlier versions made it: who goes on with one never writes over parts of the other."""
-    with small_limits():
-        model = filled(3, 9, page_count=60)
-        chain = Chain(model.root, Run(0, 1), Tier.OBJECT, copies=True)
-        names = {chain.identity}
-        for joins in (1, 0):
-            with mock.patch.object(chains, "_JOINS", joins):
-                names.add(Chain(model.root, Run(0, 1), Tier.OBJECT, copies=True).identity)
-        assert len(names) == 3
 
 
 # Several who take steps, and are cut short

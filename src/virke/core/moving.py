@@ -62,17 +62,17 @@ class Moved:
 def layout_of(index: Index) -> Layout:
     """How the segment with that index is copied. Raises `Corrupt`."""
     used = index.used_bytes()
-    joined: list[list[int]] = []
-    room = 0
+    joined: list[list[int]] = [[]]
+    taken = 0
     for part, length in enumerate(used):
         if not length:
             continue  # tables of a large index, which is written anew
-        if not joined or len(joined[-1]) == JOINED_MAX or length > room:
+        if joined[-1] and (len(joined[-1]) == JOINED_MAX or taken + length > JOINED_BYTES):
             joined.append([])
-            room = JOINED_BYTES
+            taken = 0
         joined[-1].append(part)
-        room -= length
-    return Layout(used, joined or [[]])
+        taken += length
+    return Layout(used, joined)
 
 
 def copy_parts(chain: Chain, index: Index, first: int, count: int) -> Generator[Effect, Outcome, Moved]:
@@ -83,6 +83,7 @@ def copy_parts(chain: Chain, index: Index, first: int, count: int) -> Generator[
     """
     [source] = chain.inputs
     layout = layout_of(index)
+    first = min(first, len(layout.joined) - 1)  # a hint may say anything
     numbers = range(first, min(first + count, len(layout.joined)))
     while len(numbers) > 1 and sum(len(layout.joined[number]) for number in numbers) > max(count, JOINED_MAX):
         numbers = numbers[:-1]
@@ -98,7 +99,7 @@ def copy_parts(chain: Chain, index: Index, first: int, count: int) -> Generator[
         came[part] = data[: layout.used[part]]
     made = [b"".join(came[part] for part in layout.joined[number]) for number in numbers]
     moved = Moved(numbers.stop)
-    if numbers and numbers.stop == len(layout.joined):
+    if numbers.stop == len(layout.joined):
         moved = _whole_copy(chain, index, layout, len(made[-1]))
         made[-1] += moved.index
     puts = (
