@@ -121,6 +121,19 @@ def test_a_file_asks_for_what_sqlite_would_do_with_it(sql: str, value: bool | No
     assert wish_of(sql).foreign_keys is value
 
 
+@pytest.mark.parametrize(
+    ("sql", "defers"),
+    [
+        ("PRAGMA defer_foreign_keys = ON;", True),
+        ("SELECT 1; PRAGMA main.Defer_Foreign_Keys = OFF;", True),
+        ("PRAGMA foreign_keys = OFF;", False),
+        ("PRAGMA cache_size = 9; INSERT INTO t VALUES ('defer_foreign_keys');", False),
+    ],
+)
+def test_a_file_puts_checks_off_only_by_the_pragma_for_it(sql: str, defers: bool) -> None:
+    assert wish_of(sql).defers is defers
+
+
 # Rebuilding a table that others refer to
 
 
@@ -203,6 +216,19 @@ def test_a_new_violation_is_not_hidden_by_an_old_one_that_went(database: Databas
         migrate(database, folder)
 
 
+@pytest.mark.parametrize(("number", "more"), [(1, ""), (3, ""), (4, " and 1 more"), (1500, " and 1,497 more")])
+def test_an_error_names_three_rows_and_counts_the_others(
+    number: int, more: str, database: Database, tmp_path: Path
+) -> None:
+    orphans = f"""PRAGMA foreign_keys = OFF;
+        WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n LIMIT {number})
+        INSERT INTO pet SELECT 100000 + i, 99 FROM n;"""
+    with pytest.raises(SqlError) as caught:
+        migrate(database, write(tmp_path, **{"001_a": OWNERS, "002_b": orphans}))
+    named = ", ".join(f"pet row {100000 + at} → owner" for at in range(min(number, 3)))
+    assert caught.value.message == f"002_b.sql: foreign keys that hold now would be broken: {named}{more}"
+
+
 def test_tables_without_rowid_have_violations_that_are_counted(database: Database, tmp_path: Path) -> None:
     """Their violations all look alike: only their number says that one is new."""
     database.execute("PRAGMA foreign_keys = OFF")
@@ -221,8 +247,9 @@ def test_a_key_that_can_not_be_checked_before_may_be_mended_and_not_be_made(data
     )
     mend = "PRAGMA foreign_keys = OFF; CREATE UNIQUE INDEX i ON a (x);"
     unmend = "PRAGMA foreign_keys = OFF; DROP INDEX i;"
-    with pytest.raises(SqlError, match=r"003_c\.sql: .*mismatch"):
+    with pytest.raises(SqlError, match=r"003_c\.sql: .*mismatch") as caught:
         migrate(database, write(tmp_path, **{"001_a": broken, "002_b": mend, "003_c": unmend}))
+    assert caught.value.message.count("mismatch") == 1
     assert database.query("SELECT max(number) FROM virke_migrations").rows == [(2,)]
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.engine.world import Clock
 from tests.test_migration_keys import DRIZZLE, ORPHANING, OWNERS, PRISMA
 from tests.test_migrations import schema_of, write
-from virke.errors import VirkeError
+from virke.engine.sqlite import Extensions
+from virke.errors import Invalid, SqlError, TimedOut, TooLarge, VirkeError
 from virke.migrations import migrate, undo
+from virke.migrations.target import Rehearsal, Step, open_rehearsal
 from virke.opening import connect, create
 from virke.stores.base import Call
 from virke.stores.counted import CountingStore
@@ -113,3 +118,94 @@ def test_a_dry_run_sees_what_was_undone(tmp_path: Path) -> None:
         migrate(database, folder)
         undo(database, folder)
         assert [file.number for file in migrate(database, folder, dry_run=True)] == [2]
+
+
+# What its transactions keep, and what limits them
+
+
+@pytest.fixture
+def rehearsal() -> Iterator[Rehearsal]:
+    """One of a database with an empty table."""
+    with create("app", memory_store()) as database:
+        database.execute("CREATE TABLE t (x UNIQUE)")
+        with open_rehearsal(database) as made:
+            yield made
+
+
+def count(source: Rehearsal | Step) -> object:
+    """How many rows there are."""
+    return source.query("SELECT count(*) FROM t").rows[0][0]
+
+
+def test_a_statement_that_fails_leaves_nothing_of_it_and_all_that_was_before(rehearsal: Rehearsal) -> None:
+    """As in a transaction of a database: whoever catches the error goes on in the same transaction."""
+    with rehearsal.transaction() as step:
+        assert step.execute("INSERT INTO t VALUES (1)") == 1
+        with pytest.raises(SqlError, match="UNIQUE"):
+            step.run_script("SAVEPOINT own; INSERT INTO t VALUES (2); INSERT INTO t VALUES (1)")
+        assert count(step) == 1
+        with pytest.raises(SqlError, match="own"):
+            step.execute("RELEASE own")
+    assert count(rehearsal) == 1
+
+
+def test_a_transaction_that_an_exception_ends_leaves_nothing_for_the_next_one(rehearsal: Rehearsal) -> None:
+    with suppress(KeyError), rehearsal.transaction() as step:
+        step.execute("INSERT INTO t VALUES (1)")
+        raise KeyError
+    assert count(rehearsal) == 0
+    with rehearsal.transaction() as step:
+        assert count(step) == 0
+        step.execute("INSERT INTO t VALUES (2)")
+    assert count(rehearsal) == 1
+
+
+def test_a_script_is_many_statements_and_what_is_not_one_is_a_single_one(rehearsal: Rehearsal) -> None:
+    two = "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)"
+    with rehearsal.transaction() as step:
+        for one in (step.query, step.execute):
+            with pytest.raises(Invalid, match="more than one statement"):
+                one(two)
+        assert count(step) == 0
+        assert step.run_script(two).rows_affected == 2
+
+
+def test_a_rehearsal_that_is_over_holds_no_connection() -> None:
+    with create("app", memory_store()) as database:
+        with open_rehearsal(database) as made:
+            assert made._connection.is_open
+        assert not made._connection.is_open
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(("took_s", "is_in_time"), [(1.999, True), (2.001, False)])
+def test_a_statement_has_the_time_of_the_setting(took_s: float, is_in_time: bool, dry_run: bool) -> None:
+    """And a dry run says so of a file that would not end in time."""
+    clock, store = Clock(), memory_store()
+    create("app", store).close()
+    numbers = "WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n LIMIT 2000)"
+    files = [("001_a.sql", f"{numbers} SELECT i, CASE i WHEN 1 THEN wait() END FROM n;")]
+
+    def extend(made: Extensions) -> None:
+        made.add_function("wait", lambda: clock.pass_s(took_s))
+
+    with connect("app", store, background=False, environment=clock.environment, on_connect=extend) as database:
+        database.change_settings({"query_timeout_ms": 2000})
+        if is_in_time:
+            assert [file.number for file in migrate(database, files, dry_run)] == [1]
+        else:
+            with pytest.raises(TimedOut):
+                migrate(database, files, dry_run)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(("size", "fits"), [(500_000, True), (600_000, False)])
+def test_a_statement_answers_no_more_than_the_setting_allows(size: int, fits: bool, dry_run: bool) -> None:
+    files = [("001_a.sql", f"SELECT zeroblob({size}) UNION ALL SELECT zeroblob({size});")]
+    with create("app", memory_store()) as database:
+        database.change_settings({"max_result_mb": 1})
+        if fits:
+            assert [file.number for file in migrate(database, files, dry_run)] == [1]
+        else:
+            with pytest.raises(TooLarge):
+                migrate(database, files, dry_run)

@@ -17,7 +17,7 @@ from virke.engine.database import Database
 from virke.engine.programs import Program
 from virke.engine.results import QueryResult
 from virke.engine.snapshot import SnapshotGone, snapshot_gone
-from virke.errors import Denied, Unavailable, VirkeError
+from virke.errors import Denied, SqlError, Unavailable, VirkeError
 from virke.stores.base import Store
 
 SEEN = "SELECT token FROM entry ORDER BY rowid"
@@ -174,6 +174,22 @@ def test_p4_a_write_that_can_not_be_run_again_for_the_store_is_not_left_out(
                 deferred.view(branch.latest().root)
         assert shown(database) == ["theirs", "a"]
         assert database.flush().pushed == 1
+
+
+def test_p1_after_a_write_that_failed_what_changes_nothing_is_not_journalled(store: Store, tmp_path: Path) -> None:
+    """The failed one was so large that SQLite had written some of its pages by then; they are no part of the next one."""
+    numbers = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 3000)"
+    larger_than_cache = f"{numbers} SELECT i, zeroblob(8000) FROM n"
+    with opened(store, tmp_path) as database:
+        insert(database, "a")
+        with pytest.raises(SqlError, match="integer overflow"):
+            database.batch([f"INSERT INTO entry {larger_than_cache}", "SELECT abs(-9223372036854775808)"])
+        assert journal_of(database).pending_count() == 1
+        assert database.execute("UPDATE entry SET filler = 1 WHERE token = 'b'") == 0
+        assert journal_of(database).pending_count() == 1
+        insert(database, "c")
+        assert shown(database) == ["a", "c"]
+    assert settled(store, tmp_path) == ["a", "c"]
 
 
 def submit_failing(times: int, database: Database, monkeypatch: pytest.MonkeyPatch) -> list[Program]:
