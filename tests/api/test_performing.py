@@ -8,6 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from virke.api.hrana import requests
+from virke.api.hrana.complaints import Refused
+from virke.api.hrana.operations import Answered, Cursor, Once, Pipeline
 from virke.api.native import Streamed
 from virke.api.operations import (
     ChangeSettings,
@@ -15,7 +18,6 @@ from virke.api.operations import (
     DeleteDatabase,
     Flush,
     GetSettings,
-    Migrate,
     Operation,
     Restore,
     Run,
@@ -113,6 +115,11 @@ def test_a_writers_key_is_good_for_one_answer_too(sql: str, db: Database) -> Non
     assert len(rows(db)) == int(sql.startswith("INSERT"))
 
 
+def test_a_key_is_good_for_one_answer_of_a_read_with_foreign_keys_too(db: Database) -> None:
+    first, again = (run(db, "SELECT random()", key="k", foreign_keys=True).rows for _ in range(2))
+    assert first == again
+
+
 @pytest.mark.parametrize("how", [{"is_batch": True}, {"is_batch": True, "key": "k"}])
 def test_a_batch_is_all_or_nothing_and_answers_each_of_its_statements(how: dict[str, Any], db: Database) -> None:
     before = db.version
@@ -208,6 +215,14 @@ def test_a_database_is_in_use_until_the_last_of_its_rows_was_taken(db: Database)
     assert place.users == 0
 
 
+def test_rows_that_are_not_wanted_any_more_are_not_read(db: Database) -> None:
+    """Their reader is free for others."""
+    run(db, ONE, TWO, is_batch=True)
+    answer = run(db, "SELECT a FROM t ORDER BY a", streams=True)
+    answer.close()
+    assert answer.rows.take(1) == []
+
+
 @pytest.mark.parametrize(
     ("how", "is_plain", "is_program"),
     [
@@ -265,28 +280,49 @@ def test_an_operation_that_is_not_known_is_refused(db: Database) -> None:
         do(db, cast("Operation", object()))
 
 
-# Migrations
-
-FILES = (("001_a.sql", "CREATE TABLE a (x);"), ("002_b.sql", "CREATE TABLE b (x);"))
+# Hrana's, where no stream outlives its request
 
 
-def migrate(db: Database, **how: Any) -> Any:
-    return do(db, Migrate("d", FILES, **how))
+def asked(*sql: str) -> tuple[requests.Execute, ...]:
+    return tuple(requests.Execute(requests.statement_of({"sql": one})) for one in sql)
 
 
-def has_tables(db: Database) -> tuple[bool, bool]:
-    names = {one.name for one in db.schema()}
-    return "a" in names, "b" in names
+def test_statements_of_a_pipeline_are_each_answered_and_done_once(db: Database) -> None:
+    answer = do(db, Pipeline("d", None, asked(ONE, "SELECT a FROM t")))
+    assert isinstance(answer, Answered)
+    assert answer.stale_ms is None
+    assert [one["type"] for one in answer.body["results"]] == ["ok", "ok"]  # type: ignore[index]
+    assert rows(db) == [1]
 
 
-def test_migrations_are_applied_rehearsed_taken_back_or_reported_as_it_was_asked(db: Database) -> None:
-    assert [one["number"] for one in migrate(db, dry_run=True)["would_apply"]] == [1, 2]
-    assert has_tables(db) == (False, False)
-    assert [one["applied_at"] for one in migrate(db, report=True)["migrations"]] == [None, None]
-    assert has_tables(db) == (False, False)
-    done = migrate(db)
-    assert ([one["number"] for one in done["applied"]], done["version"]) == ([1, 2], db.version)
-    assert has_tables(db) == (True, True)
-    assert [one["number"] for one in migrate(db, undo=1)["undid"]] == [2]
-    assert has_tables(db) == (True, False)
-    assert [one["applied_at"] is None for one in migrate(db, report=True)["migrations"]] == [False, True]
+def test_a_batch_of_a_cursor_is_answered_line_by_line_and_done_once(db: Database) -> None:
+    answer = do(db, Cursor("d", None, requests.batch_of({"steps": [{"stmt": {"sql": ONE}}]})))
+    assert isinstance(answer, Answered)
+    lines: Any = answer.body
+    assert [lines[0]["baton"], lines[1]["type"], lines[2]["affected_row_count"]] == [None, "step_begin", 1]
+    assert rows(db) == [1]
+
+
+def test_a_statement_of_version_1_is_answered_and_done_once(db: Database) -> None:
+    answer = do(db, Once("d", asked(ONE)[0]))
+    assert isinstance(answer, Answered)
+    assert answer.body["result"]["affected_row_count"] == 1  # type: ignore[index]
+    with pytest.raises(SqlError, match="UNIQUE"):
+        db.execute(ONE)
+
+
+def test_where_no_database_is_named_nothing_is_done(db: Database) -> None:
+    class Anything(Only):
+        @contextmanager
+        def in_use(self, name: str) -> Iterator[None]:
+            yield
+
+        def database(self, name: str) -> Database:
+            return super().database("d")
+
+    operations = (Pipeline("", None, asked(ONE)), Cursor("", None, requests.Batch(())), Once("", asked(ONE)[0]))
+    for operation in operations:
+        with pytest.raises(Refused, match="no database is named") as caught:
+            do(db, operation, place=Anything(db))
+        assert caught.value.status == 404
+    assert rows(db) == []

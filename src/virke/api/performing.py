@@ -81,7 +81,7 @@ def perform_operation(operation: Operation, place: Place, scope: Scope, cancel: 
 
 def _run_sql(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> QueryResult | list[QueryResult] | Streamed:
     database, scope = place.database(run.database), run.allowed(scope)
-    if run.streams and (streamed := _streamed_rows(run, place, scope, cancel)):
+    if run.streams and (streamed := _streamed_rows(run, place, cancel)):
         return streamed
     if run.is_batch and run.at is not None:
         return database.serving.batch_at(run.requests, run.at, timeout_ms=run.timeout_ms, meta=run.meta, cancel=cancel)
@@ -113,10 +113,10 @@ def _is_write(run: Run, database: Database) -> bool:
     return run.at is None and not database.describe(run.requests[0][0]).read_only
 
 
-def _streamed_rows(run: Run, place: Place, scope: Scope, cancel: Cancel | None) -> Streamed | None:
+def _streamed_rows(run: Run, place: Place, cancel: Cancel | None) -> Streamed | None:
     """The rows of a statement that reads, one at a time; None if it writes."""
     [(sql, params)] = run.requests
-    terms = Terms(run.consistency, run.bookmark, run.timeout_ms, cancel, read_only=scope < Scope.WRITE)
+    terms = Terms(run.consistency, run.bookmark, run.timeout_ms, cancel)
     with ExitStack() as stack:
         stack.enter_context(place.in_use(run.database))
         serving = place.database(run.database).serving
