@@ -57,6 +57,12 @@ _DEFERRED: Final = (
     "tests/promises/test_deferred_model.py",
     "tests/promises/test_power_cut.py",
 )
+_OPERATIONS: Final = (
+    "tests/api/test_performing.py",
+    "tests/api/test_operations.py",
+    "tests/api/test_native_answers.py",
+    "tests/api/test_statements_of.py",
+)
 NEAR: Final[dict[str, Sequence[str]]] = {
     "src/virke/engine/committing.py": (
         "tests/engine/test_committing_steps.py",
@@ -105,8 +111,12 @@ NEAR: Final[dict[str, Sequence[str]]] = {
         "tests/test_migration_keys.py",
         "tests/test_migration_tools.py",
         "tests/test_undo_exact.py",
+        "tests/test_rehearsal.py",
     ),
     "src/virke/api/": ("tests/api",),
+    "src/virke/api/performing.py": _OPERATIONS,
+    "src/virke/api/operations.py": _OPERATIONS,
+    "src/virke/api/native.py": _OPERATIONS,
     "src/virke/api/hrana/": (
         "tests/api/hrana/test_stream_steps.py",
         "tests/api/hrana/test_batches.py",

@@ -316,7 +316,7 @@ def test_p1_what_the_flusher_is_given_pushes_and_says_how_many_are_left(store: S
     assert settled(store, tmp_path) == ["a"]
 
 
-def test_a_closed_database_has_no_file_of_its_journal_open(store: Store, tmp_path: Path) -> None:
+def test_a_closed_database_has_neither_its_journal_nor_a_connection_open(store: Store, tmp_path: Path) -> None:
     with opened(store, tmp_path) as database:
         insert(database, "a")
         deferred, journal = deferred_of(database), journal_of(database)
@@ -324,4 +324,5 @@ def test_a_closed_database_has_no_file_of_its_journal_open(store: Store, tmp_pat
         ahead = deferred._ahead
         assert ahead is not None
     assert deferred._ahead is None
+    assert not ahead.is_open
     assert journal._file._connection is None
