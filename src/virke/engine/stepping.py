@@ -18,13 +18,13 @@ from, or garbage that a collection finds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
 from virke.core import chain as chains
-from virke.core import merge, moving
+from virke.core import merge
 from virke.core.carried import Carried, carried_in
 from virke.core.chain import BEGIN, UPPER, Chain, Link
 from virke.core.chain_step import Bounds, take_step
@@ -260,32 +260,21 @@ class Stepping:
 
     def _copy_step(self, chain: Chain, allowance: Allowance) -> bool:
         [index] = self._volume.indexes(chain.inputs)
-        done, count = self._links_done(chain), allowance.limits.step_copies
-        moved = self._run_protocol(moving.copy_parts(chain, index, done, count))
-        if moved.ref is None:
-            self._write_hint(chain, moved.parts)
+        parts, ref = self._run_protocol(
+            chains.copy_parts(chain, index, self._links_done(chain), allowance.limits.step_copies)
+        )
+        if ref is None:
+            self._write_hint(chain, parts)
             return True
-        places = moving.layout_of(index).places()
+        return self._name_in_root(chain, ref, index.renamed(chain.identity, chain.inputs))
 
-        def where(one: Carried) -> Carried:
-            part, start = places[one.place[0]]
-            return one._replace(place=(part, start + one.place[1]))
-
-        return self._name_in_root(chain, moved.ref, moved.index, where)
-
-    def _name_in_root(
-        self, chain: Chain, ref: Ref, index: bytes, where: Callable[[Carried], Carried] | None = None
-    ) -> bool:
-        """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then.
-
-        `where`: the place of a frame in a copy, if it is one.
-        """
+    def _name_in_root(self, chain: Chain, ref: Ref, index: bytes) -> bool:
+        """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then."""
         environment = self._volume.environment
         is_recent = self._volume.recent_bytes > 0 and chain.run.start > 0 and not chain.copies
         frames = self._hot_frames(ref, index) if is_recent else []
 
         def plan(now: Root) -> Plan | None:
-            carried = carried_in(now.extensions).get(key_of(chain.inputs[0]), []) if where else []
             return chains.plan_replacement(
                 now,
                 chain,
@@ -294,7 +283,7 @@ class Stepping:
                 time_ms=environment.now_ms(),
                 index=index,
                 recent_bytes=self._volume.recent_bytes,
-                frames=[where(one) for one in carried] if where else frames,
+                frames=carried_in(now.extensions).get(key_of(chain.inputs[0]), []) if chain.copies else frames,
             )
 
         self._link = BEGIN
