@@ -32,7 +32,7 @@ from virke.core.change import change_without_pages, is_spill_worth, plan_spill
 from virke.core.commit import Committed, Plan
 from virke.core.effects import Absent, Effect, Generation, Outcome, Record, Swapped, Tier
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId
-from virke.core.index import Away, Stub, decode_index
+from virke.core.index import Stub, decode_index
 from virke.core.merge import Run
 from virke.core.recent import key_of
 from virke.core.root import Root
@@ -293,12 +293,9 @@ class Stepping:
         """The frames of a merged segment that have its hot pages, of those that are in its last parts (core/carried)."""
         index = decode_index(encoded, ref)
         found: list[Carried] = []
-        if isinstance(index, Stub) or len(index.groups) < UPPER:
+        if isinstance(index, Stub) or len(index.groups) < UPPER or index.missing():
             return found
-        try:
-            frames = [one for group in range(len(index.groups) - 1, 0, -1) for one in index.frames(group)]
-        except Away:  # entries of hot pages are in the index, but for a chain that an earlier Virke began
-            return found
+        frames = [one for group in range(len(index.groups) - 1, 0, -1) for one in index.frames(group)]
         frames = [one for one in frames if one.part > ref.parts - 1 - HOT_PARTS and one.pages != (1,)]
         places = [(ref.identity.part_key(one.part), one.offset, one.length) for one in frames]
         for one, data in zip(
