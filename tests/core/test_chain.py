@@ -13,27 +13,15 @@ from hypothesis import strategies as st
 from tests.core.model import Model, Pages, new_model, noise, page_bytes, small_limits
 from virke.core import chain as chains
 from virke.core import chain_step
-from virke.core.chain import BEGIN, Chain, Link, copy_parts, decode_link, find_chain, read_link, run_for
+from virke.core.chain import BEGIN, Chain, Link, decode_link, find_chain, read_link, run_for
 from virke.core.chain_step import Bounds, take_step
-from virke.core.effects import (
-    Absent,
-    BackOff,
-    Delete,
-    Effect,
-    Get,
-    Outcome,
-    OutOfTime,
-    PutAll,
-    PutNew,
-    Refused,
-    Tier,
-)
+from virke.core.effects import Absent, Delete, Effect, Get, Outcome, PutNew, Tier
 from virke.core.ids import PageNo, Version
 from virke.core.index import Index
 from virke.core.merge import Run, choose_run
 from virke.core.root import Horizon, Root
 from virke.core.segment import Frame, Ref, encode_frame
-from virke.errors import Corrupt, Exists, Unavailable
+from virke.errors import Corrupt, Exists
 
 T = TypeVar("T")
 SMALL = Bounds(parts=3, decoded_bytes=6 * 512, encoded_bytes=4 * 512, part_bytes=64 << 10)
@@ -288,79 +276,6 @@ def test_a_chain_that_a_watermark_has_doomed_is_never_named() -> None:
         version = Version(model.root.head.version)
         model.root = replace(model.root, horizon=Horizon(Version(0), version, 1, Version(0), Version(0)))
         assert not name(model, chain, ref)
-
-
-def test_a_segment_is_moved_as_it_is() -> None:
-    """The same bytes whoever does it, part by part; what it replaces is an input, so that collection knows it."""
-    with small_limits():
-        model = filled(3, 9, page_count=60)
-        model.part_bytes = {Tier.KV: 4000, Tier.OBJECT: 4000}
-        model.merge(Run(0, len(model.root.segments)))
-        [source] = model.root.segments[:1]
-        assert source.parts > 3
-        chain = Chain(model.root, Run(0, 1), Tier.OBJECT, copies=True)
-        done, ref, steps = 0, None, 0
-        while ref is None:
-            counted = Counted()
-            done, ref = drive(model, copy_parts(chain, model.index(source), done, 2), counted)
-            assert counted.parts <= 2
-            steps += 1
-        assert steps == (source.parts + 1) // 2
-        before = dict(model.objects)
-        for first in (0, 1, source.parts - 1):
-            drive(model, copy_parts(chain, model.index(source), first, 2))
-        assert model.objects == before
-        assert name(model, chain, ref)
-        assert model.root.segments[0].tier is Tier.OBJECT
-        assert model.index(ref).inputs == (source,)
-        check(model)
-
-
-def moving(model: Model) -> tuple[Chain, Index]:
-    """The oldest segment of a small database on its way to object storage, and its index."""
-    chain = Chain(model.root, Run(0, 1), Tier.OBJECT, copies=True)
-    return chain, model.index(chain.inputs[0])
-
-
-def test_a_copy_whose_hint_says_too_much_is_ended_all_the_same() -> None:
-    with small_limits():
-        model = filled(3, 9, page_count=60)
-        chain, index = moving(model)
-        _, ref = drive(model, copy_parts(chain, index, 0, index.ref.parts))
-        assert ref is not None
-        assert drive(model, copy_parts(chain, index, 100, 2)) == (ref.parts, ref)
-
-
-def test_a_part_that_is_missing_is_not_moved() -> None:
-    """P7: nothing of the copy is stored then."""
-    with small_limits():
-        model = filled(3, 9, page_count=60)
-        chain, index = moving(model)
-        del model.objects[index.ref.identity.part_key(0)]
-        before = dict(model.objects)
-        with pytest.raises(Corrupt, match="missing"):
-            drive(model, copy_parts(chain, index, 0, 2))
-        assert model.objects == before
-
-
-def test_a_part_that_the_store_does_not_take_ends_the_step() -> None:
-    """P6: else a segment would be named of which a part is not there."""
-    with small_limits():
-        model = filled(3, 9, page_count=60)
-        chain, index = moving(model)
-        with pytest.raises(Unavailable, match="did not take"):
-            drive_full(model, copy_parts(chain, index, 0, 2))
-
-
-def drive_full(model: Model, protocol: Generator[Effect, Outcome, object]) -> None:
-    """Run a protocol on a store that takes nothing more."""
-    outcome: Outcome = None
-    while True:
-        effect = protocol.send(outcome)
-        if isinstance(effect, (PutNew, PutAll)):
-            outcome = Refused("it is full")
-        else:
-            outcome = OutOfTime() if isinstance(effect, BackOff) else model.perform(effect)
 
 
 # Several who take steps, and are cut short

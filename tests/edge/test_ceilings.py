@@ -53,13 +53,11 @@ CEILINGS: Final = {
     ),
 }
 EDGE_INSERTS: Final = 10_000
-MANY: Final = (
-    Costs(  # a merge of several thousand inserts has its entries apart from its index (0062): over what B10 wants
-        cold_select=Cost(20_900_000, 6, 7, 0, 500_000),
-        cold_insert=Cost(28_600_000, 7, 7, 1, 500_000),
-        warm_select=Cost(1_400_000, 0, 0, 0, 0),
-        warm_insert=Cost(15_600_000, 4, 3, 1, 75_000),
-    )
+MANY: Final = Costs(  # a full root, up to eight segments, and a page that splits: over what B10 wants in instructions, an INSERT in rounds
+    cold_select=Cost(19_000_000, 3, 4, 0, 500_000),
+    cold_insert=Cost(28_600_000, 6, 6, 1, 500_000),
+    warm_select=Cost(1_400_000, 0, 0, 0, 0),
+    warm_insert=Cost(16_100_000, 4, 3, 1, 75_000),  # more frames are carried (0063)
 )
 """After that many inserts by the edge alone, at any size."""
 GROWN: Final = (

@@ -17,22 +17,21 @@ Byte layout: docs/format.md.
    that a watermark has doomed is never gone on with, and never named (`plan`).
 5. A frame whose pages are all still the newest is copied as it is: to compress pages is what costs most, by far. Its checksum is
    proved first.
-6. A segment is moved to another tier by copying: the frames of its parts as they are, and an index that names it as what
-   it replaces. That gives the same bytes whoever does it, so that a tier which can't refuse to overwrite is enough.
+6. A segment is moved to another tier by copying (`moving`): that gives the same bytes whoever does it, so that a tier which can't refuse
+   to overwrite is enough. Who would copy in another way has another identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Final
 
 from virke.core.carried import Carried
 from virke.core.codec import crc32
-from virke.core.commit import Plan, store_objects
-from virke.core.effects import Absent, Effect, Get, Outcome, PutNew, Tier
+from virke.core.commit import Plan
+from virke.core.effects import Absent, Effect, Get, Outcome, Tier
 from virke.core.ids import CommitId, Version
 from virke.core.index import Index, Listing, encode_index, encode_tables, whole_index
 from virke.core.merge import Merge, Run, plan_merge
@@ -49,6 +48,8 @@ READS_MAX: Final = 6
 COLD, LOWER, UPPER, DONE = range(4)
 """The phases: which pages are taken (core/hot)."""
 _LENGTH_BYTES: Final = 4
+_JOINS: Final = 2
+"""How a segment is copied: 1 was part by part."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Chain:
         """Whose segment it will be (rule 1)."""
         root, begun_at = self.root, self.begun_at
         out = Writer()
-        out.flag(self.copies)
+        out.u8(_JOINS if self.copies else 0)
         out.text(self.tier.value)
         out.varint(begun_at)
         for ref in self.inputs:
@@ -254,48 +255,3 @@ def get_fresh(tier: Tier, *ranges: tuple[str, int, int | None]) -> Generator[Eff
     if not isinstance(answer, list):
         raise Unavailable("the store did not answer a read")
     return answer
-
-
-# Moving a segment as it is (rule 6)
-
-
-def copy_parts(
-    chain: Chain, index: Index, first: int, count: int
-) -> Generator[Effect, Outcome, tuple[int, Ref | None]]:
-    """Copy at most `count` parts from part `first` on; how many are there now, and the segment if those are all.
-
-    Raises:
-        Unavailable: a part could not be read or stored. Corrupt: one is missing.
-    """
-    [source] = chain.inputs
-    first = min(first, source.parts - 1)  # a hint may say anything
-    numbers = range(first, min(first + count, source.parts))
-    answers = yield from get_fresh(source.tier, *((source.identity.part_key(number), 0, None) for number in numbers))
-    puts: list[PutNew] = []
-    made: Ref | None = None
-    for number, data in zip(numbers, answers, strict=True):
-        if isinstance(data, Absent):
-            raise Corrupt(f"{source.identity.part_key(number)}: the object is missing")
-        copied = data
-        if number == source.parts - 1:
-            copied, made = _with_index(chain, index, data)
-        puts.append(PutNew(chain.tier, chain.identity.part_key(number), copied))
-    if failed := (yield from store_objects(tuple(puts))):
-        raise Unavailable(f"the store did not take a part of a segment: {failed}")
-    return numbers.stop, made
-
-
-def _with_index(chain: Chain, index: Index, data: bytes) -> tuple[bytes, Ref]:
-    """The last part of a copy, and the copied segment."""
-    [source] = chain.inputs
-    frames, encoded = data[: source.index_offset], index.renamed(chain.identity, chain.inputs)
-    ref = replace(
-        source,
-        identity=chain.identity,
-        tier=chain.tier,
-        stored_bytes=source.stored_bytes - len(data) + len(frames) + len(encoded),
-        index_length=len(encoded),
-        index_crc=crc32(encoded),
-        has_inputs=True,
-    )
-    return frames + encoded, ref

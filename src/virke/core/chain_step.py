@@ -44,7 +44,7 @@ _STRIDED_TIMES: Final = 4
 _SORTED_GROUPS: Final = 3
 """At least so many has a segment whose hot pages are behind the others (core/hot, and here)."""
 _INSIDE_BYTES: Final = 6 << 10
-"""While an index is no longer than this, entries are in it: to see that a page is not in the segment then takes no other part."""
+"""While an index is no longer than this, entries are in it: to see that a page is not in the segment then takes no other part. Those of hot pages always are."""
 _NOWHERE: Final = (1 << 16, 0)
 """Behind all parts."""
 Winner = tuple[PageNo, int, Frame, int]
@@ -139,15 +139,21 @@ class _Step:
             else:
                 self.place = replace(self.place, phase=self.place.phase + 1, next_page=1)
         known = self._before.groups or ((self._head, ()),) * len(self._frames)
-        pairs = zip(known, self._frames, strict=True)
-        self.listing = tuple((self._head, (*blocks, *self._listed_blocks(frames))) for (_, blocks), frames in pairs)
+        self.listing = tuple(
+            (self._head, (*blocks, *self._listed_blocks(frames, phase)))
+            for phase, ((_, blocks), frames) in enumerate(zip(known, self._frames, strict=True))
+        )
         self.place = replace(self.place, stored_bytes=self._before.place.stored_bytes + len(self.buffer))
 
-    def _listed_blocks(self, frames: list[Frame]) -> Iterator[Listed]:
-        """The blocks of frames of this link; the entries of a long chain go behind the frames in the KV tier, whose objects come whole."""
+    def _listed_blocks(self, frames: list[Frame], phase: int) -> Iterator[Listed]:
+        """The blocks of frames of this link; the entries of a long chain go behind the frames in the KV tier, whose objects come whole.
+
+        Not those of hot pages, which every lookup asks for.
+        """
+        is_far = phase == COLD and self._chain.tier is Tier.KV and self._before.index_bytes > _INSIDE_BYTES
         for at in range(0, len(frames), FRAMES_MAX):
             block, entries = encode_entries(frames[at : at + FRAMES_MAX])
-            if self._chain.tier is Tier.KV and self._before.index_bytes > _INSIDE_BYTES:
+            if is_far:
                 yield Listed(block, Place(self._before.links, len(self.buffer), len(entries)))
                 self.buffer += entries
             else:

@@ -66,6 +66,9 @@ class Entries(Protocol):
     def __iter__(self) -> Iterator[Frame]:
         """All frames, ascending."""
 
+    def end(self) -> int:
+        """Where the last frame ends in its part."""
+
     def forget_frames(self) -> None:
         """Let the frames go that were made; the next that asks for one makes it again."""
 
@@ -87,6 +90,10 @@ class FirstEntries:
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._frames)
+
+    def end(self) -> int:
+        """Where the last frame ends in its part."""
+        return self._frames[-1].offset + self._frames[-1].length
 
     def forget_frames(self) -> None:
         """They are all that there is."""
@@ -142,6 +149,10 @@ class Columns:
 
     def __iter__(self) -> Iterator[Frame]:
         return map(self._frame_at, range(len(self._ends)))
+
+    def end(self) -> int:
+        """Where the last frame ends in its part."""
+        return self._start + self._bytes[-1]
 
     def forget_frames(self) -> None:
         """Let the frames go that were made."""

@@ -79,7 +79,7 @@ Listing = tuple[tuple[Head, tuple[Listed, ...]], ...]
 
 
 class Index:
-    """What a segment holds. `blocks[i]` are those of group `i`, `rest` the encoded index behind its inputs."""
+    """What a segment holds. `blocks[i]` are those of group `i`."""
 
     def __init__(
         self,
@@ -88,11 +88,9 @@ class Index:
         heads: Sequence[Head],
         blocks: Sequence[Blocks],
         *,
-        rest: memoryview,
         inside: Place | None = None,
     ) -> None:
         """`inside`: where the entries in the index are, if they were not summed up yet (rule 5)."""
-        self._rest = rest
         self.ref = ref
         self.identity = ref.identity
         self.inputs = inputs
@@ -180,13 +178,19 @@ class Index:
         assert self._inside is None, "what was not summed up is not copied"
         return tuple((group.head, tuple(self._listed_in(number))) for number, group in enumerate(self.groups))
 
-    def renamed(self, identity: Identity, inputs: tuple[Ref, ...]) -> bytes:
-        """The bytes of the same index for another segment whose parts hold the same; the same whoever encodes it."""
-        assert self._inside is None, "what was not summed up gets no new sum"
-        out = Writer()
-        _begin_index(out, identity, inputs, self._form)
-        out.raw(self._rest)
-        return out.sealed()
+    def used_bytes(self) -> list[int]:
+        """Of each part what its frames and their entries take, from its beginning on. Raises `Corrupt`."""
+        used = [0] * self.ref.parts
+        for head, blocks in self.listing():
+            for block, entries, _ in blocks:
+                if isinstance(entries, Place):  # behind its frames
+                    part, end = entries.part, entries.offset + entries.length
+                else:
+                    part, end = block.part, decode_entries(block, entries, head.page_size, self.what).end()
+                if part != block.part:
+                    raise Corrupt(f"{self.what}: entries of an index block are in another part than its frames")
+                used[part] = max(used[part], end)
+        return used
 
     def frame_count(self) -> int:
         """How many frames the segment has."""
@@ -209,10 +213,6 @@ class Index:
                 for at in range(first, len(blocks.firsts)):
                     yield from (other for other in self._entries_here(group, at) if other.pages[0] > frame.pages[0])
                 return
-
-    @property
-    def _form(self) -> int:
-        return 1 if any(blocks.firsts and blocks[0].block.part < 0 for blocks in self._blocks) else 2
 
     def _listed_in(self, group: int) -> Iterator[Listed]:
         blocks = self._blocks[group]
@@ -297,7 +297,6 @@ class Stub:
     tables: tuple[int, int, int, int, int]
     """Groups, blocks, codec, bytes before encoding, crc."""
     entries: memoryview
-    rest: memoryview
     inside: Place | None = None
     """Where the entries are, if they were not summed up."""
 
@@ -396,9 +395,8 @@ def decode_index(data: bytes, ref: Ref, at: int = 0, *, may_be_late: bool = Fals
     if read_identity(source) != ref.identity:
         raise source.fail("another segment is under this key")
     inputs = tuple(read_ref(source) for _ in range(source.count(50)))
-    rest = memoryview(body)[len(body) - source.left :]
     if found == 1:
-        return _read_first(source, ref, inputs, rest)
+        return _read_first(source, ref, inputs)
     groups, blocks = source.varint(PAGE_COUNT_MAX), source.varint(PAGE_COUNT_MAX)
     places = tuple(_read_place(source, ref) for _ in range(source.count(3)))
     if is_late and (inputs or places):
@@ -409,7 +407,7 @@ def decode_index(data: bytes, ref: Ref, at: int = 0, *, may_be_late: bool = Fals
     starts = source.skip(length)
     inside = Place(ref.parts - 1, ref.index_offset + starts, length) if is_late else None
     entries = memoryview(body)[starts : starts + length]
-    stub = Stub(ref, inputs, places, (groups, blocks, kind, raw_bytes, crc), entries, rest, inside)
+    stub = Stub(ref, inputs, places, (groups, blocks, kind, raw_bytes, crc), entries, inside)
     source.done()
     return stub if places else _index_of(stub, tables)
 
@@ -459,13 +457,13 @@ def _index_of(stub: Stub, data: bytes) -> Index:
         Rows([column[first:end] for column in columns], stub.entries, parts=stub.ref.parts, what=what)
         for first, end in pairwise(starts)
     ]
-    return Index(stub.ref, stub.inputs, heads, blocks, rest=stub.rest, inside=stub.inside)
+    return Index(stub.ref, stub.inputs, heads, blocks, inside=stub.inside)
 
 
 # Format 1
 
 
-def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...], rest: memoryview) -> Index:
+def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...]) -> Index:
     """The rest of an index of format 1."""
     heads: list[Head] = []
     blocks: list[list[Listed]] = []
@@ -480,7 +478,7 @@ def _read_first(source: Reader, ref: Ref, inputs: tuple[Ref, ...], rest: memoryv
     versions = [head.version for head in heads]
     if not heads or versions != sorted(versions) or versions[-1] != ref.hi:
         raise source.fail("groups are not in order")
-    return Index(ref, inputs, heads, list(map(ListedBlocks, blocks)), rest=rest)
+    return Index(ref, inputs, heads, list(map(ListedBlocks, blocks)))
 
 
 def _read_listed(source: Reader) -> Listed:

@@ -44,6 +44,6 @@ LIMITS: Final = Limits(
     # indexes and places take 6. With 64 and 24 KiB, steps fall behind one insert of 2.4 KB of what can't be compressed each.
     step_decoded_bytes=112 << 10,
     step_encoded_bytes=42 << 10,
-    # As it is: a lookup and a request, and no work but to hand over 256 KiB.
+    # Parts of what is moved (core/moving): with up to five lookups for both together, and no work but to hand over 512 KiB.
     step_copies=2,
 )

@@ -18,13 +18,13 @@ from, or garbage that a collection finds.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
 from virke.core import chain as chains
-from virke.core import merge
+from virke.core import merge, moving
 from virke.core.carried import Carried, carried_in
 from virke.core.chain import BEGIN, UPPER, Chain, Link
 from virke.core.chain_step import Bounds, take_step
@@ -32,7 +32,7 @@ from virke.core.change import change_without_pages, is_spill_worth, plan_spill
 from virke.core.commit import Committed, Plan
 from virke.core.effects import Absent, Effect, Generation, Outcome, Record, Swapped, Tier
 from virke.core.ids import ID_BYTES, CommitId, DatabaseId
-from virke.core.index import Stub, decode_index
+from virke.core.index import Away, Stub, decode_index
 from virke.core.merge import Run
 from virke.core.recent import key_of
 from virke.core.root import Root
@@ -260,21 +260,32 @@ class Stepping:
 
     def _copy_step(self, chain: Chain, allowance: Allowance) -> bool:
         [index] = self._volume.indexes(chain.inputs)
-        parts, ref = self._run_protocol(
-            chains.copy_parts(chain, index, self._links_done(chain), allowance.limits.step_copies)
-        )
-        if ref is None:
-            self._write_hint(chain, parts)
+        done, count = self._links_done(chain), allowance.limits.step_copies
+        moved = self._run_protocol(moving.copy_parts(chain, index, done, count))
+        if moved.ref is None:
+            self._write_hint(chain, moved.parts)
             return True
-        return self._name_in_root(chain, ref, index.renamed(chain.identity, chain.inputs))
+        places = moving.layout_of(index).places()
 
-    def _name_in_root(self, chain: Chain, ref: Ref, index: bytes) -> bool:
-        """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then."""
+        def where(one: Carried) -> Carried:
+            part, start = places[one.place[0]]
+            return one._replace(place=(part, start + one.place[1]))
+
+        return self._name_in_root(chain, moved.ref, moved.index, where)
+
+    def _name_in_root(
+        self, chain: Chain, ref: Ref, index: bytes, where: Callable[[Carried], Carried] | None = None
+    ) -> bool:
+        """Let the root name what was made, with a copy of its index; False if other commits made that impossible. Nothing is deleted then.
+
+        `where`: the place of a frame in a copy, if it is one.
+        """
         environment = self._volume.environment
         is_recent = self._volume.recent_bytes > 0 and chain.run.start > 0 and not chain.copies
         frames = self._hot_frames(ref, index) if is_recent else []
 
         def plan(now: Root) -> Plan | None:
+            carried = carried_in(now.extensions).get(key_of(chain.inputs[0]), []) if where else []
             return chains.plan_replacement(
                 now,
                 chain,
@@ -283,7 +294,7 @@ class Stepping:
                 time_ms=environment.now_ms(),
                 index=index,
                 recent_bytes=self._volume.recent_bytes,
-                frames=carried_in(now.extensions).get(key_of(chain.inputs[0]), []) if chain.copies else frames,
+                frames=[where(one) for one in carried] if where else frames,
             )
 
         self._link = BEGIN
@@ -293,9 +304,12 @@ class Stepping:
         """The frames of a merged segment that have its hot pages, of those that are in its last parts (core/carried)."""
         index = decode_index(encoded, ref)
         found: list[Carried] = []
-        if isinstance(index, Stub) or len(index.groups) < UPPER or index.missing():
+        if isinstance(index, Stub) or len(index.groups) < UPPER:
             return found
-        frames = [one for group in range(len(index.groups) - 1, 0, -1) for one in index.frames(group)]
+        try:
+            frames = [one for group in range(len(index.groups) - 1, 0, -1) for one in index.frames(group)]
+        except Away:  # entries of hot pages are in the index, but for a chain that an earlier Virke began
+            return found
         frames = [one for one in frames if one.part > ref.parts - 1 - HOT_PARTS and one.pages != (1,)]
         places = [(ref.identity.part_key(one.part), one.offset, one.length) for one in frames]
         for one, data in zip(
